@@ -1,0 +1,2 @@
+//! The parts are being put in place.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The parts are being put in place.

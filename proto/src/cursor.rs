@@ -1,0 +1,80 @@
+//! A durable place in the event stream of one daemon.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// A place in the event stream: which database, and the last event that was seen of it. Written `<8 hex>-<number>`.
+///
+/// Events of one database are numbered from 1 without gaps being reused; a cursor stays valid across restarts of the
+/// daemon. A cursor of another database (the home was replaced) is answered with a `gap` event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cursor {
+    /// Random number of the database that counts the events.
+    pub database: u32,
+    /// The last event that was seen; 0 before the first.
+    pub event: u64,
+}
+
+/// The text is not a cursor.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("'{0}' is not a cursor: use the id of an event, as the stream gave it")]
+pub struct ParseCursorError(String);
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}-{}", self.database, self.event)
+    }
+}
+
+impl FromStr for Cursor {
+    type Err = ParseCursorError;
+
+    fn from_str(text: &str) -> Result<Self, ParseCursorError> {
+        let fail = || ParseCursorError(text.chars().filter(|c| !c.is_control()).take(40).collect());
+        let (database, event) = text.split_once('-').ok_or_else(fail)?;
+        let hex = database.len() == 8 && database.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let digits = !event.is_empty() && event.bytes().all(|b| b.is_ascii_digit());
+        if !hex || !digits {
+            return Err(fail());
+        }
+        let database = u32::from_str_radix(database, 16).map_err(|_| fail())?;
+        let event = event.parse().map_err(|_| fail())?;
+        Ok(Self { database, event })
+    }
+}
+
+impl TryFrom<String> for Cursor {
+    type Error = ParseCursorError;
+
+    fn try_from(text: String) -> Result<Self, ParseCursorError> {
+        text.parse()
+    }
+}
+
+impl From<Cursor> for String {
+    fn from(cursor: Cursor) -> Self {
+        cursor.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn cursors_print_what_they_parse(database: u32, event: u64) {
+            let cursor = Cursor { database, event };
+            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
+        }
+
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = text.parse::<Cursor>();
+        }
+    }
+}

@@ -1,2 +1,3 @@
-//! The parts are being put in place.
+//! `chatd`: the chatroom daemon and the commands that start, stop and ask it.
+
 fn main() {}

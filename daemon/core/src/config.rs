@@ -1,0 +1,47 @@
+//! Settings of a node, each with its default, unit and range.
+
+use std::time::Duration;
+
+/// Settings of a node. The defaults are what the promises of the README are measured with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Time between two exchanges of version vectors with a neighbour, jittered by a fifth; 15 s, 1 s to 10 min.
+    pub anti_entropy: Duration,
+    /// Time between two attempts to dial a member that is not connected, doubled after each failure up to
+    /// [`Settings::redial_max`]; 500 ms.
+    pub redial_min: Duration,
+    /// Longest time between two attempts to dial the same member; 30 s.
+    pub redial_max: Duration,
+    /// Up to how many members a room is a full mesh of direct sends; beyond, a tree of bounded degree spreads entries;
+    /// 32.
+    pub mesh_members_max: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            anti_entropy: Duration::from_secs(15),
+            redial_min: Duration::from_millis(500),
+            redial_max: Duration::from_secs(30),
+            mesh_members_max: 32,
+        }
+    }
+}
+
+/// Largest header plus body of one entry, in bytes (64 KiB).
+pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
+
+/// Most messages in one entry: bounds the work one signature can cause.
+pub const ENTRY_MESSAGES_MAX: usize = 1024;
+
+/// Most dependencies of one entry: what an author saw since its last entry; the rest stays for the next entry.
+pub const ENTRY_DEPS_MAX: usize = 256;
+
+/// Largest frame between members, in bytes (1 MiB): several full entries, or a version vector of about 14,000 logs.
+pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
+
+/// How far ahead of this peer's clock an entry may be and still be taken at once; later ones are held back.
+pub const FUTURE_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// Most addresses in one peer's address record.
+pub const ADDRS_MAX: usize = 12;

@@ -1,0 +1,164 @@
+//! What the shell tells a node.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_proto::api::messages::Wait;
+use chat_proto::id::{InviteId, KnockId, PeerId};
+use chat_proto::time::Timestamp;
+
+use crate::admission::AdmissionRequest;
+use crate::log::entry::{LogId, MessageBody, Seq, SignedEntry};
+
+/// The time, given with every input: a node has no clock of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Now {
+    /// Monotonic time since an arbitrary start; timers run on it.
+    pub mono: Duration,
+    /// The wall clock, which may jump; entries are dated with it.
+    pub wall: Timestamp,
+}
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Input {
+    /// Somebody on this machine wants something; answered with exactly one [`Reply`](crate::output::Reply).
+    Command(CommandId, Command),
+    /// A connection on the room protocol stands; replaces an earlier one to the same peer.
+    Up(PeerId, PathInfo),
+    /// The path of a connection changed, or was measured again.
+    Path(PeerId, PathInfo),
+    /// A connection ended.
+    Down(PeerId),
+    /// Dialling a member failed at all its addresses.
+    DialFailed(PeerId),
+    /// A whole frame arrived.
+    Frame(PeerId, Bytes),
+    /// A batch of entries is on disk, flushed.
+    Persisted(BatchId),
+    /// A batch could not be written: the disk is full or failing. Nothing of it is on disk.
+    PersistFailed(BatchId, PersistError),
+    /// Entries asked for with [`Output::Load`](crate::output::Output::Load), in order of place; fewer where they are
+    /// not held or a byte bound cut them.
+    Loaded(LoadId, Vec<SignedEntry>),
+    /// A stranger asks to be let in. Answered by [`Output::Admission`](crate::output::Output::Admission), perhaps later.
+    Admission {
+        /// Names the request in the answer.
+        id: AdmissionId,
+        /// The stranger; its key was proved by the handshake.
+        peer: PeerId,
+        /// Where it is seen.
+        observed: Option<SocketAddr>,
+        /// What it asks.
+        request: AdmissionRequest,
+        /// With a knock: the words both sides show.
+        words: String,
+    },
+    /// The stranger gave up.
+    AdmissionGone(AdmissionId),
+    /// The addresses this peer can give to others changed.
+    Addrs(Vec<SocketAddr>),
+    /// The time of [`Node::poll_timeout`](crate::config) has come.
+    Tick,
+}
+
+/// Names a command in its reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CommandId(pub u64);
+
+/// Names a batch of entries while it is being written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub u64);
+
+/// Names a request for stored entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoadId(pub u64);
+
+/// Names a stranger's request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AdmissionId(pub u64);
+
+/// Why entries could not be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PersistError {
+    /// No room on the disk.
+    DiskFull,
+    /// Anything else; the daemon's log says what.
+    Failed,
+}
+
+/// How a peer is reached.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PathInfo {
+    /// Whether no relay is in between.
+    pub direct: bool,
+    /// Round-trip time.
+    pub rtt: Duration,
+    /// Share of packets that were lost, 0 to 1.
+    pub loss: f32,
+    /// Where the peer is seen; none over a relay.
+    pub remote: Option<SocketAddr>,
+    /// Whether the peer called us.
+    pub inbound: bool,
+}
+
+/// What somebody on this machine wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Say something.
+    Post {
+        /// What.
+        body: MessageBody,
+        /// What to wait for before the reply.
+        wait: Wait,
+        /// With [`Wait::Replicated`]: how many other peers shall hold it.
+        copies: u32,
+        /// Longest wait; the reply then says that it is not complete.
+        timeout: Duration,
+    },
+    /// Who is known to hold this place of this log on disk.
+    Holders(LogId, Seq),
+    /// Write an invite and a ticket for it.
+    Invite {
+        /// Until when it lets in.
+        expires: Timestamp,
+        /// How many it lets in.
+        uses: u32,
+    },
+    /// End an invite.
+    Revoke(InviteId),
+    /// Let a stranger in, or not.
+    AnswerKnock(KnockId, Verdict),
+    /// Remove a member.
+    Remove(PeerId),
+    /// Let a member remove others and grant roles, or no longer.
+    SetAdmin(PeerId, Verdict),
+    /// Go by another name.
+    Rename(String),
+    /// Publish keys for direct messages: Curve25519 identity and fallback key.
+    PublishKeys([u8; 32], [u8; 32]),
+    /// Leave the room for good.
+    Leave,
+    /// Go offline in an orderly way: tell neighbours, hand over.
+    Stop,
+    /// How every member stands.
+    Peers,
+    /// How the room and this peer stand.
+    Status,
+    /// The invites of the room.
+    Invites,
+    /// Who waits to be let in.
+    Knocks,
+    /// The rendezvous role.
+    Rendezvous,
+}
+
+/// Yes or no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Let it be.
+    Yes,
+    /// Do not.
+    No,
+}

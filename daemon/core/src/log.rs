@@ -1,0 +1,3 @@
+//! The log of the room: every author's chain of signed entries.
+
+pub mod entry;

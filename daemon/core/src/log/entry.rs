@@ -1,0 +1,486 @@
+//! Signed entries: the only thing peers store and replicate.
+//!
+//! An author's log is a hash chain of entries. The header names room, author, place in the chain, the entry before it,
+//! what the author had seen, and the hash of the body; the signature covers the header's bytes. A body can therefore be
+//! dropped without breaking the chain. Headers and bodies are encoded with postcard and travel as the bytes that were
+//! signed, so no peer ever re-encodes what it verifies.
+
+use std::fmt;
+
+use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{ENTRY_BYTES_MAX, ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
+
+/// Version of the entry format.
+const VERSION: u8 = 1;
+
+/// Context of the entry hash, so that no other hash of this project can be taken for one (BLAKE3 key derivation mode).
+const HASH_CONTEXT: &str = "chatd 2026 entry header v1";
+
+/// What is signed begins with this, so that no other signature of this key can be taken for one.
+const SIGN_CONTEXT: &[u8] = b"chatd entry v1\0";
+
+/// A random number per database: a restored backup writes under a new one and cannot fork its own past.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Incarnation(pub u64);
+
+/// Place of an entry in its log, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+impl Seq {
+    /// Before the first entry.
+    pub const ZERO: Self = Self(0);
+
+    /// The place behind this one.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// One author's chain under one incarnation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct LogId {
+    /// Who writes it.
+    pub author: PeerId,
+    /// Under which database.
+    pub incarnation: Incarnation,
+}
+
+/// Hybrid logical clock (Kulkarni et al., 2014): milliseconds since the Unix epoch in the upper 48 bits, a counter in
+/// the lower 16. An entry's time is greater than that of everything its author had seen, so ordering by it never puts an
+/// answer before its question.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hlc(pub u64);
+
+impl Hlc {
+    /// The first instant of a wall-clock millisecond.
+    pub const fn from_wall(wall: Timestamp) -> Self {
+        let ms = wall.as_ms();
+        let ms = if ms >= 1 << 48 { (1 << 48) - 1 } else { ms };
+        Self(ms << 16)
+    }
+
+    /// The wall-clock part.
+    pub const fn wall(self) -> Timestamp {
+        Timestamp::from_ms(self.0 >> 16)
+    }
+
+    /// The next time for an entry: now, or just after everything seen.
+    pub fn tick(self, wall: Timestamp) -> Self {
+        Self::from_wall(wall).max(Self(self.0.saturating_add(1)))
+    }
+}
+
+/// An entry that another author's entry builds on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Dep {
+    /// The log.
+    pub log: LogId,
+    /// The place in it.
+    pub seq: Seq,
+}
+
+/// What the signature covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// Format version, 1.
+    pub version: u8,
+    /// The room; zeros in the first entry, whose hash *is* the room's id.
+    pub room: RoomId,
+    /// Who wrote it, under which database.
+    pub log: LogId,
+    /// Place in the chain, from 1.
+    pub seq: Seq,
+    /// The entry before it; none at place 1.
+    pub backlink: Option<EntryHash>,
+    /// When, after everything the author had seen.
+    pub time: Hlc,
+    /// Newest entries of other logs the author had seen since its last entry; at most [`ENTRY_DEPS_MAX`].
+    pub deps: Vec<Dep>,
+    /// BLAKE3 hash of the body's bytes.
+    pub body_hash: [u8; 32],
+    /// Length of the body in bytes.
+    pub body_bytes: u32,
+}
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Body {
+    /// What people wrote: 1 to [`ENTRY_MESSAGES_MAX`] messages.
+    Messages(Vec<MessageBody>),
+    /// Who belongs to the room, and keys.
+    Control(Control),
+}
+
+/// One message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MessageBody {
+    /// To the whole room.
+    Text(String),
+    /// To the owners of the boxes alone.
+    Sealed(Vec<SealedBox>),
+}
+
+/// A direct message as its recipient can open it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SealedBox {
+    /// Who can open it.
+    pub to: PeerId,
+    /// Olm message type: 0 opens a session, 1 continues one.
+    pub kind: u8,
+    /// What only the recipient can read.
+    pub ciphertext: Vec<u8>,
+}
+
+/// An entry that changes who belongs to the room, or publishes keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Control {
+    /// The first entry of the room: its author is the founder.
+    Genesis {
+        /// The room's name.
+        room_name: String,
+        /// Whether every knock is admitted.
+        open: bool,
+        /// The founder's name.
+        name: String,
+        /// Random, so that two rooms founded alike differ.
+        nonce: [u8; 16],
+    },
+    /// Who holds the one-time key may join.
+    Invite {
+        /// Public half of the one-time key.
+        key: InviteId,
+        /// Until when.
+        expires: Timestamp,
+        /// How many.
+        uses: u32,
+    },
+    /// The invite ends.
+    Revoke {
+        /// Public half of its key.
+        key: InviteId,
+    },
+    /// Somebody is let in.
+    Admit {
+        /// Who.
+        peer: PeerId,
+        /// Under which name.
+        name: String,
+        /// By which right.
+        by: AdmitBy,
+    },
+    /// Somebody is removed.
+    Remove {
+        /// Who.
+        peer: PeerId,
+        /// The last entry of each of its logs that still counts.
+        cuts: Vec<Dep>,
+    },
+    /// The author goes by another name.
+    Rename {
+        /// The new name.
+        name: String,
+    },
+    /// Somebody may do more, or less.
+    Role {
+        /// Who.
+        peer: PeerId,
+        /// Whether it may remove members and grant roles.
+        admin: bool,
+    },
+    /// The author leaves.
+    Leave,
+    /// Keys with which direct messages to the author are sealed.
+    Keys {
+        /// Curve25519 identity key.
+        identity: [u8; 32],
+        /// Curve25519 key that opens a session while the author is away.
+        fallback: [u8; 32],
+    },
+}
+
+/// By which right somebody is let in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdmitBy {
+    /// A member said so, or the room is open.
+    Member,
+    /// The newcomer showed a ticket.
+    Invite {
+        /// Public half of the ticket's key.
+        key: InviteId,
+        /// That key's signature over room, newcomer and name ([`crate::admission::ticket_statement`]).
+        signature: SignatureBytes,
+    },
+}
+
+/// An ed25519 signature, 64 bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignatureBytes([u8; 32], [u8; 32]);
+
+impl From<Signature> for SignatureBytes {
+    fn from(signature: Signature) -> Self {
+        Self(*signature.r_bytes(), *signature.s_bytes())
+    }
+}
+
+impl From<SignatureBytes> for Signature {
+    fn from(bytes: SignatureBytes) -> Self {
+        Self::from_components(bytes.0, bytes.1)
+    }
+}
+
+impl SignatureBytes {
+    /// The 64 bytes.
+    pub fn to_bytes(self) -> [u8; 64] {
+        Signature::from(self).to_bytes()
+    }
+
+    /// From 64 bytes.
+    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
+        Signature::from_bytes(bytes).into()
+    }
+}
+
+impl fmt::Debug for SignatureBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignatureBytes(..)")
+    }
+}
+
+/// An entry as it travels and is stored: not verified yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedEntry {
+    /// Postcard bytes of the [`Header`].
+    pub header: Vec<u8>,
+    /// The author's signature over them.
+    pub signature: SignatureBytes,
+    /// Postcard bytes of the [`Body`]; none where it was dropped.
+    pub body: Option<Vec<u8>>,
+}
+
+impl SignedEntry {
+    /// Bytes that it counts against [`ENTRY_BYTES_MAX`].
+    pub fn len_bytes(&self) -> usize {
+        self.header.len() + self.body.as_ref().map_or(0, Vec::len)
+    }
+}
+
+/// An entry whose signature, hashes and bounds hold. Whether its author may write it is not said by this type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    header: Header,
+    hash: EntryHash,
+    body: Option<Body>,
+    signed: SignedEntry,
+}
+
+/// Why bytes are not an entry of the room. The sender is at fault; the same bytes will fail again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EntryError {
+    /// Header or body cannot be read.
+    #[error("entry cannot be decoded")]
+    Malformed,
+    /// Beyond [`ENTRY_BYTES_MAX`], [`ENTRY_DEPS_MAX`] or [`ENTRY_MESSAGES_MAX`], or a text or name out of bounds.
+    #[error("entry is out of bounds")]
+    OutOfBounds,
+    /// Of another room.
+    #[error("entry is of another room")]
+    OtherRoom,
+    /// Signature or key does not hold.
+    #[error("signature of the entry does not hold")]
+    Signature,
+    /// The body is not the one that was signed.
+    #[error("body of the entry is not the one that was signed")]
+    BodyHash,
+    /// Sequence number and backlink contradict each other.
+    #[error("place of the entry and its backlink contradict each other")]
+    Chain,
+}
+
+impl Entry {
+    /// Writes and signs an entry.
+    ///
+    /// # Errors
+    /// [`EntryError::OutOfBounds`] when it is too large.
+    pub fn sign(mut header: Header, body: Body, key: &SigningKey) -> Result<Self, EntryError> {
+        let body_raw = postcard::to_stdvec(&body).map_err(|_| EntryError::Malformed)?;
+        header.version = VERSION;
+        header.body_hash = *blake3::hash(&body_raw).as_bytes();
+        header.body_bytes = u32::try_from(body_raw.len()).map_err(|_| EntryError::OutOfBounds)?;
+        let header_raw = postcard::to_stdvec(&header).map_err(|_| EntryError::Malformed)?;
+        let signature = key.sign(&statement(&header_raw)).into();
+        let hash = hash_header(&header_raw);
+        let signed = SignedEntry { header: header_raw, signature, body: Some(body_raw) };
+        check_bounds(&header, Some(&body), &signed)?;
+        Ok(Self { header, hash, body: Some(body), signed })
+    }
+
+    /// Verifies an entry of `room` that came from outside.
+    ///
+    /// # Errors
+    /// Says what does not hold; nothing is changed.
+    pub fn verify(signed: SignedEntry, room: &RoomId) -> Result<Self, EntryError> {
+        let entry = Self::from_trusted(signed)?;
+        let header = &entry.header;
+        let own_room = if entry.is_genesis() { entry.hash.as_bytes() == room.as_bytes() } else { header.room == *room };
+        if !own_room {
+            return Err(EntryError::OtherRoom);
+        }
+        let key = VerifyingKey::from_bytes(header.log.author.as_bytes()).map_err(|_| EntryError::Signature)?;
+        key.verify_strict(&statement(&entry.signed.header), &entry.signed.signature.into())
+            .map_err(|_| EntryError::Signature)?;
+        Ok(entry)
+    }
+
+    /// Reads an entry that this peer verified before and took from its own disk: everything but the signature is
+    /// checked.
+    ///
+    /// # Errors
+    /// Says what does not hold.
+    pub fn from_trusted(signed: SignedEntry) -> Result<Self, EntryError> {
+        if signed.len_bytes() > ENTRY_BYTES_MAX {
+            return Err(EntryError::OutOfBounds);
+        }
+        let header: Header = decode(&signed.header)?;
+        if header.version != VERSION {
+            return Err(EntryError::Malformed);
+        }
+        if (header.seq == Seq(1)) != header.backlink.is_none() || header.seq == Seq::ZERO {
+            return Err(EntryError::Chain);
+        }
+        let body = match &signed.body {
+            None => None,
+            Some(raw) => {
+                let length_holds = u32::try_from(raw.len()) == Ok(header.body_bytes);
+                if !length_holds || blake3::hash(raw).as_bytes() != &header.body_hash {
+                    return Err(EntryError::BodyHash);
+                }
+                Some(decode(raw)?)
+            }
+        };
+        check_bounds(&header, body.as_ref(), &signed)?;
+        let hash = hash_header(&signed.header);
+        Ok(Self { header, hash, body, signed })
+    }
+
+    /// The header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The hash of the header: the entry's name.
+    pub fn hash(&self) -> EntryHash {
+        self.hash
+    }
+
+    /// The log it stands in.
+    pub fn log(&self) -> LogId {
+        self.header.log
+    }
+
+    /// Its place there.
+    pub fn seq(&self) -> Seq {
+        self.header.seq
+    }
+
+    /// Its author.
+    pub fn author(&self) -> PeerId {
+        self.header.log.author
+    }
+
+    /// What it says, unless the body was dropped.
+    pub fn body(&self) -> Option<&Body> {
+        self.body.as_ref()
+    }
+
+    /// The control item it carries, if it is one.
+    pub fn control(&self) -> Option<&Control> {
+        match self.body.as_ref()? {
+            Body::Control(control) => Some(control),
+            Body::Messages(_) => None,
+        }
+    }
+
+    /// The messages it carries.
+    pub fn messages(&self) -> &[MessageBody] {
+        match self.body.as_ref() {
+            Some(Body::Messages(messages)) => messages,
+            Some(Body::Control(_)) | None => &[],
+        }
+    }
+
+    /// The bytes as they travel.
+    pub fn signed(&self) -> &SignedEntry {
+        &self.signed
+    }
+
+    /// Whether this is the first entry of a room.
+    pub fn is_genesis(&self) -> bool {
+        self.header.room.as_bytes() == &[0; 32]
+    }
+}
+
+fn decode<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Result<T, EntryError> {
+    match postcard::take_from_bytes(raw) {
+        Ok((value, [])) => Ok(value),
+        Ok(_) | Err(_) => Err(EntryError::Malformed),
+    }
+}
+
+fn hash_header(raw: &[u8]) -> EntryHash {
+    EntryHash::from_bytes(blake3::derive_key(HASH_CONTEXT, raw))
+}
+
+fn statement(header: &[u8]) -> Vec<u8> {
+    [SIGN_CONTEXT, header].concat()
+}
+
+fn check_bounds(header: &Header, body: Option<&Body>, signed: &SignedEntry) -> Result<(), EntryError> {
+    let genesis_header = header.room.as_bytes() == &[0; 32];
+    let fits = signed.len_bytes() <= ENTRY_BYTES_MAX
+        && header.deps.len() <= ENTRY_DEPS_MAX
+        && match body {
+            None => true,
+            Some(Body::Messages(messages)) => {
+                !genesis_header
+                    && (1..=ENTRY_MESSAGES_MAX).contains(&messages.len())
+                    && messages.iter().all(message_fits)
+            }
+            Some(Body::Control(control)) => {
+                let genesis_body = matches!(control, Control::Genesis { .. });
+                genesis_header == genesis_body && (!genesis_header || header.seq == Seq(1)) && control_fits(control)
+            }
+        };
+    if fits { Ok(()) } else { Err(EntryError::OutOfBounds) }
+}
+
+fn message_fits(message: &MessageBody) -> bool {
+    match message {
+        MessageBody::Text(text) => chat_proto::text::check_text(text).is_ok(),
+        MessageBody::Sealed(boxes) => (1..=chat_proto::RECIPIENTS_MAX + 1).contains(&boxes.len()),
+    }
+}
+
+fn control_fits(control: &Control) -> bool {
+    let name_fits = |name: &str| chat_proto::text::check_name("name", name).is_ok();
+    match control {
+        Control::Genesis { room_name, name, .. } => name_fits(room_name) && name_fits(name),
+        Control::Admit { name, .. } | Control::Rename { name } => name_fits(name),
+        Control::Remove { cuts, .. } => cuts.len() <= ENTRY_DEPS_MAX,
+        Control::Invite { .. }
+        | Control::Revoke { .. }
+        | Control::Role { .. }
+        | Control::Leave
+        | Control::Keys { .. } => true,
+    }
+}
+
+#[cfg(test)]
+mod tests;

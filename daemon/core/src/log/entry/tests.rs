@@ -1,0 +1,118 @@
+//! Tests of signing, verification and bounds.
+
+use super::*;
+use proptest::prelude::*;
+
+fn key(n: u8) -> SigningKey {
+    SigningKey::from_bytes(&[n; 32])
+}
+
+fn header(key: &SigningKey, room: RoomId) -> Header {
+    Header {
+        version: VERSION,
+        room,
+        log: LogId { author: PeerId::from_bytes(key.verifying_key().to_bytes()), incarnation: Incarnation(7) },
+        seq: Seq(1),
+        backlink: None,
+        time: Hlc::from_wall(Timestamp::from_ms(1_790_000_000_000)),
+        deps: Vec::new(),
+        body_hash: [0; 32],
+        body_bytes: 0,
+    }
+}
+
+fn text(text: &str) -> Body {
+    Body::Messages(vec![MessageBody::Text(text.into())])
+}
+
+const ROOM: RoomId = RoomId::from_bytes([9; 32]);
+
+#[test]
+fn what_was_signed_verifies_and_nothing_else_does() {
+    let entry = Entry::sign(header(&key(1), ROOM), text("hello"), &key(1)).expect("signs");
+    assert_eq!(Entry::verify(entry.signed().clone(), &ROOM), Ok(entry.clone()));
+
+    let other = RoomId::from_bytes([8; 32]);
+    assert_eq!(Entry::verify(entry.signed().clone(), &other), Err(EntryError::OtherRoom));
+
+    let mut forged = entry.signed().clone();
+    forged.body = Some(postcard::to_stdvec(&text("hullo")).expect("encodes"));
+    assert_eq!(Entry::verify(forged, &ROOM), Err(EntryError::BodyHash));
+
+    let stranger = Entry::sign(header(&key(1), ROOM), text("hello"), &key(2)).expect("signs");
+    assert_eq!(Entry::verify(stranger.signed().clone(), &ROOM), Err(EntryError::Signature));
+}
+
+#[test]
+fn a_body_can_be_dropped_and_the_entry_still_verifies() {
+    let entry = Entry::sign(header(&key(1), ROOM), text("hello"), &key(1)).expect("signs");
+    let mut dropped = entry.signed().clone();
+    dropped.body = None;
+    let bare = Entry::verify(dropped, &ROOM).expect("verifies without its body");
+    assert_eq!(bare.hash(), entry.hash());
+    assert_eq!(bare.body(), None);
+}
+
+#[test]
+fn genesis_is_named_by_its_own_hash() {
+    let control = Control::Genesis { room_name: "lab".into(), open: false, name: "ann".into(), nonce: [1; 16] };
+    let zero = RoomId::from_bytes([0; 32]);
+    let genesis = Entry::sign(header(&key(1), zero), Body::Control(control), &key(1)).expect("signs");
+    let room = RoomId::from_bytes(*genesis.hash().as_bytes());
+    assert!(Entry::verify(genesis.signed().clone(), &room).is_ok());
+    assert_eq!(Entry::verify(genesis.signed().clone(), &ROOM), Err(EntryError::OtherRoom));
+    assert_eq!(Entry::sign(header(&key(1), zero), text("no"), &key(1)), Err(EntryError::OutOfBounds));
+}
+
+#[test]
+fn weak_keys_are_refused() {
+    let mut weak = header(&key(1), ROOM);
+    weak.log.author = PeerId::from_bytes({
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        identity
+    });
+    let entry = Entry::sign(weak, text("hello"), &key(1)).expect("signs");
+    assert_eq!(Entry::verify(entry.signed().clone(), &ROOM), Err(EntryError::Signature));
+}
+
+#[test]
+fn place_and_backlink_must_agree() {
+    let mut second = header(&key(1), ROOM);
+    second.seq = Seq(2);
+    let entry = Entry::sign(second, text("hello"), &key(1)).expect("signs");
+    assert_eq!(Entry::verify(entry.signed().clone(), &ROOM), Err(EntryError::Chain));
+}
+
+#[test]
+fn the_clock_never_stands_still_or_runs_back() {
+    let wall = Timestamp::from_ms(1000);
+    let first = Hlc::default().tick(wall);
+    assert_eq!(first.wall(), wall);
+    assert!(first.tick(wall) > first);
+    assert!(first.tick(Timestamp::from_ms(10)) > first);
+    assert_eq!(first.tick(Timestamp::from_ms(2000)).wall(), Timestamp::from_ms(2000));
+}
+
+proptest! {
+    #[test]
+    fn bytes_from_outside_never_panic(header: Vec<u8>, body: Option<Vec<u8>>) {
+        let signature = SignatureBytes::from_bytes(&[3; 64]);
+        let forged = SignedEntry { header, signature, body };
+        prop_assert!(Entry::verify(forged, &ROOM).is_err());
+    }
+
+    #[test]
+    fn one_flipped_bit_is_noticed(at in 0..4096usize, bit in 0..8u8) {
+        let entry = Entry::sign(header(&key(1), ROOM), text("hello"), &key(1)).expect("signs");
+        let mut raw = postcard::to_stdvec(entry.signed()).expect("encodes");
+        let at = at % raw.len();
+        raw[at] ^= 1 << bit;
+        if let Ok((signed, [])) = postcard::take_from_bytes::<SignedEntry>(&raw)
+            && let Ok(read) = Entry::verify(signed, &ROOM)
+        {
+            prop_assert_eq!(read.hash(), entry.hash());
+            prop_assert!(read.body().is_none(), "only the body may be dropped");
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Who belongs to the room.
+
+pub mod roster;

@@ -1,0 +1,157 @@
+//! The roster: a finished picture of the membership, shared with gate, API and relay.
+
+use std::collections::BTreeMap;
+
+use chat_proto::api::peers::{MemberRole, PeerRef};
+use chat_proto::id::{PeerId, PeerTag, RoomId};
+
+/// Everybody who was ever admitted, as the entries held at one moment say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// The room.
+    pub room: Option<RoomId>,
+    /// The room's name.
+    pub room_name: String,
+    /// Whether every knock is admitted.
+    pub open: bool,
+    /// Everybody, former members included: their messages still need a name.
+    pub people: BTreeMap<PeerId, Person>,
+}
+
+/// Somebody who was admitted once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// Key, shown name and tag. The name carries `~tag` where an earlier member holds a confusable one.
+    pub peer: PeerRef,
+    /// Whether it is a member now.
+    pub active: bool,
+    /// What it may do.
+    pub role: MemberRole,
+    /// Keys to seal direct messages with, once published: Curve25519 identity and fallback key.
+    pub keys: Option<([u8; 32], [u8; 32])>,
+}
+
+/// Why a name means nobody. Nothing was changed; another spelling may pass.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResolveError {
+    /// Nobody of that name.
+    #[error("no member is called '{0}', see 'chat peers'")]
+    Unknown(String),
+    /// The one that is meant has left or was removed.
+    #[error("'{0}' is no longer a member")]
+    Gone(String),
+    /// Several could be meant.
+    #[error("'{name}' could be {candidates}, say which with its tag")]
+    Ambiguous {
+        /// What was given.
+        name: String,
+        /// Who could be meant.
+        candidates: String,
+    },
+}
+
+impl Roster {
+    /// Whether a peer is a member now: what every gate asks.
+    pub fn is_member(&self, peer: &PeerId) -> bool {
+        self.people.get(peer).is_some_and(|person| person.active)
+    }
+
+    /// Everybody who is a member now.
+    pub fn members(&self) -> impl Iterator<Item = &Person> {
+        self.people.values().filter(|person| person.active)
+    }
+
+    /// How a peer is shown; a stranger by its tag.
+    pub fn peer_ref(&self, peer: &PeerId) -> PeerRef {
+        self.people.get(peer).map_or_else(
+            || PeerRef { id: *peer, name: format!("~{}", peer.tag()), tag: peer.tag() },
+            |person| person.peer.clone(),
+        )
+    }
+
+    /// Finds who is meant by `bob`, `@bob`, `bob~tag`, a tag or a key, in any case. Members come before former members.
+    ///
+    /// # Errors
+    /// Says whether nobody, somebody gone, or several are meant.
+    pub fn resolve(&self, text: &str) -> Result<PeerId, ResolveError> {
+        let given = text.strip_prefix('@').unwrap_or(text);
+        if let Ok(id) = given.parse::<PeerId>() {
+            return self.active(id, given);
+        }
+        let folded = given.to_lowercase();
+        let (name, tag) = match folded.rsplit_once('~') {
+            Some((name, tag)) => (name, tag.parse::<PeerTag>().ok()),
+            None => (folded.as_str(), None),
+        };
+        let exact = |person: &&Person| person.peer.name.to_lowercase() == folded;
+        let tagged = |person: &&Person| {
+            let base = person.peer.name.to_lowercase();
+            let base = base.split('~').next().unwrap_or_default();
+            tag.as_ref() == Some(&person.peer.tag) && (name.is_empty() || name == base)
+        };
+        let by_tag = |person: &&Person| folded.parse::<PeerTag>().is_ok_and(|tag| tag == person.peer.tag);
+        let found = [self.pick(exact), self.pick(tagged), self.pick(by_tag)];
+        match found.iter().find(|people| !people.is_empty()).map(Vec::as_slice) {
+            None => Err(ResolveError::Unknown(given.to_owned())),
+            Some([one]) => self.active(one.peer.id, given),
+            Some(several) => Err(ResolveError::Ambiguous {
+                name: given.to_owned(),
+                candidates: several
+                    .iter()
+                    .map(|person| format!("{}~{}", person.peer.name, person.peer.tag))
+                    .collect::<Vec<_>>()
+                    .join(" or "),
+            }),
+        }
+    }
+
+    fn pick(&self, matches: impl Fn(&&Person) -> bool) -> Vec<&Person> {
+        let all: Vec<&Person> = self.people.values().filter(&matches).collect();
+        let active: Vec<&Person> = all.iter().copied().filter(|person| person.active).collect();
+        if active.is_empty() { all } else { active }
+    }
+
+    fn active(&self, id: PeerId, given: &str) -> Result<PeerId, ResolveError> {
+        match self.people.get(&id) {
+            Some(person) if person.active => Ok(id),
+            Some(_) => Err(ResolveError::Gone(given.to_owned())),
+            None => Err(ResolveError::Unknown(given.to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn roster(people: &[(u8, &str, bool)]) -> Roster {
+        let person = |&(n, name, active): &(u8, &str, bool)| {
+            let id = PeerId::from_bytes([n; 32]);
+            let peer = PeerRef { id, name: name.into(), tag: id.tag() };
+            (id, Person { peer, active, role: MemberRole::Member, keys: None })
+        };
+        Roster { people: people.iter().map(person).collect(), ..Roster::default() }
+    }
+
+    #[test]
+    fn names_tags_and_keys_find_their_member() {
+        let bob = PeerId::from_bytes([1; 32]);
+        let roster = roster(&[(1, "bob", true), (2, "Zoë", true), (3, "gone", false)]);
+        for text in ["bob", "@Bob", &bob.to_string(), &bob.tag().to_string(), &format!("bob~{}", bob.tag())] {
+            assert_eq!(roster.resolve(text), Ok(bob), "{text}");
+        }
+        assert_eq!(roster.resolve("ZOË"), Ok(PeerId::from_bytes([2; 32])));
+        assert_eq!(roster.resolve("gone"), Err(ResolveError::Gone("gone".into())));
+        assert_eq!(roster.resolve("nobody"), Err(ResolveError::Unknown("nobody".into())));
+        assert!(roster.resolve("").is_err());
+    }
+
+    #[test]
+    fn a_second_bob_is_reached_by_its_shown_name() {
+        let second = PeerId::from_bytes([2; 32]);
+        let shown = format!("bob~{}", second.tag());
+        let roster = roster(&[(1, "bob", true), (2, &shown, true)]);
+        assert_eq!(roster.resolve("bob"), Ok(PeerId::from_bytes([1; 32])));
+        assert_eq!(roster.resolve(&shown), Ok(second));
+    }
+}

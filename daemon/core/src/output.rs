@@ -1,0 +1,205 @@
+//! What a node tells the shell to do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chat_proto::api::invites::Invite;
+use chat_proto::api::members::Knock;
+use chat_proto::api::peers::{PeerView, RoleView};
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::status::{RendezvousRef, RoomRef};
+use chat_proto::error::ErrorCode;
+use chat_proto::event::Event;
+use chat_proto::id::{MessageId, PeerId};
+use chat_proto::ticket::Ticket;
+use chat_proto::time::Timestamp;
+
+use crate::admission::{AddrRecord, AdmissionAnswer};
+use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
+use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
+use crate::membership::roster::{ResolveError, Roster};
+
+/// Something to do, in the order given.
+#[derive(Debug)]
+pub enum Output {
+    /// Write these entries and flush, then say [`Input::Persisted`](crate::input::Input::Persisted). Batches may be
+    /// written together, never out of order.
+    Persist(Batch),
+    /// Send a frame to a connected peer; when its queue is full, drop the connection.
+    Send(PeerId, Bytes),
+    /// Connect to a member on the room protocol.
+    Dial(PeerId, Vec<SocketAddr>),
+    /// Close the connection to a peer.
+    Disconnect(PeerId, CloseReason),
+    /// Read entries of a log, up to a number of bytes, and say [`Input::Loaded`](crate::input::Input::Loaded).
+    Load {
+        /// Names the request.
+        id: LoadId,
+        /// The log.
+        log: LogId,
+        /// First place.
+        from: Seq,
+        /// Last place.
+        to: Seq,
+        /// About how many bytes at most; one entry is always given.
+        bytes_max: usize,
+    },
+    /// Answer a command.
+    Reply(CommandId, Result<Reply, CommandError>),
+    /// Answer a stranger; after `Admitted` or `Denied` the request is over.
+    Admission(AdmissionId, AdmissionAnswer),
+    /// Write down an event and stream it.
+    Publish(Event),
+    /// The membership changed: gates are run again, names are shown anew.
+    Roster(Arc<Roster>),
+    /// Entries of this log past this place no longer count: their messages are hidden.
+    Hide(LogId, Seq),
+    /// Keep these address records for the next start.
+    StoreAddrs(Vec<AddrRecord>),
+    /// Keep this proof of a fork for the next start.
+    StoreFork(Box<SignedEntry>, Box<SignedEntry>),
+    /// Keep when these peers were last heard of.
+    StoreSeen(Vec<(PeerId, Timestamp)>),
+    /// This database's chain may have been continued elsewhere: write under this incarnation from now on.
+    StoreIncarnation(crate::log::entry::Incarnation),
+}
+
+/// Entries to write in one transaction, in causal order.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    /// Names the batch.
+    pub id: BatchId,
+    /// The entries.
+    pub entries: Vec<BatchEntry>,
+}
+
+/// An entry to write.
+#[derive(Clone, Debug)]
+pub struct BatchEntry {
+    /// The entry.
+    pub entry: Arc<Entry>,
+    /// For this peer's own messages: the command behind each, in the order of the messages; otherwise empty.
+    pub origins: Vec<CommandId>,
+    /// Whether its messages are shown; not when they lie past a cut.
+    pub visible: bool,
+}
+
+/// Why the node closes a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The peer is not a member (any more).
+    NotMember,
+    /// The peer broke the protocol.
+    Protocol,
+    /// The connection is not needed: the tree has bounded degree.
+    Surplus,
+    /// This peer stops.
+    Stopping,
+}
+
+/// Answer to a command that succeeded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reply {
+    /// Nothing to tell.
+    Done,
+    /// The message is stored; `complete` says whether what was waited for has come.
+    Posted {
+        /// Its id.
+        id: MessageId,
+        /// Its time.
+        time: Timestamp,
+        /// Who is known to hold it.
+        held_by: Vec<PeerId>,
+        /// Whether what was waited for has come.
+        complete: bool,
+    },
+    /// Who is known to hold the entry.
+    Holders(Vec<PeerId>),
+    /// The invite and its ticket.
+    Invited(Invite, Ticket),
+    /// Every member.
+    Peers(Vec<PeerView>),
+    /// The room.
+    Status(NodeStatus),
+    /// The invites.
+    Invites(Vec<Invite>),
+    /// The knocks.
+    Knocks(Vec<Knock>),
+    /// The role.
+    Rendezvous(Box<Rendezvous>),
+}
+
+/// What a node knows for `GET /v1/status`; the daemon adds the rest.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeStatus {
+    /// The room.
+    pub room: RoomRef,
+    /// This peer's part in the rendezvous.
+    pub role: RoleView,
+    /// Who holds it.
+    pub rendezvous: Option<RendezvousRef>,
+    /// Members, this peer included.
+    pub members: u32,
+    /// Members online, this peer included.
+    pub online: u32,
+    /// Addresses at which others said they see this peer.
+    pub observed: Vec<SocketAddr>,
+    /// Whether members called this peer without being called first; unknown until one tried.
+    pub inbound: Option<bool>,
+}
+
+/// Why a command was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// The room's first entries have not arrived, or this peer was removed or left.
+    #[error("this peer is not a member of the room")]
+    NotMember,
+    /// Only admins may.
+    #[error("only an admin of the room may do that")]
+    NotAdmin,
+    /// No such invite.
+    #[error("no such invite, see 'chat invites'")]
+    UnknownInvite,
+    /// No such knock.
+    #[error("no such knock, see 'chat knocks'")]
+    UnknownKnock,
+    /// No such member.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// The name, text or number is out of bounds.
+    #[error(transparent)]
+    Text(#[from] chat_proto::text::TextError),
+    /// The message does not fit into an entry.
+    #[error("the message is too long for so many recipients, send it to fewer at a time")]
+    TooLong,
+    /// Too many messages or waits are on their way.
+    #[error("too many requests are waiting, try again in a moment")]
+    Busy,
+    /// No space on the disk.
+    #[error("the disk is full, nothing was sent; free some space and send again")]
+    DiskFull,
+    /// The disk fails.
+    #[error("the message could not be written, see 'chatd logs'")]
+    StoreFailed,
+    /// The daemon stops.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+impl CommandError {
+    /// The stable code of the error.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::NotMember => ErrorCode::NotInRoom,
+            Self::NotAdmin => ErrorCode::Forbidden,
+            Self::UnknownInvite | Self::UnknownKnock => ErrorCode::NotFound,
+            Self::Resolve(_) => ErrorCode::UnknownMember,
+            Self::Text(_) | Self::TooLong => ErrorCode::TooLong,
+            Self::Busy => ErrorCode::Busy,
+            Self::DiskFull => ErrorCode::DiskFull,
+            Self::StoreFailed => ErrorCode::Internal,
+            Self::Stopping => ErrorCode::ShuttingDown,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! What a node begins with.
+
+use std::net::SocketAddr;
+
+use chat_proto::id::{EntryHash, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+
+use crate::admission::AddrRecord;
+use crate::log::entry::{Hlc, Incarnation, LogId, Seq, SignedEntry};
+
+/// How a node comes to its room.
+#[derive(Clone, Debug)]
+pub enum Start {
+    /// It founds a new room.
+    Found {
+        /// The room's name.
+        room_name: String,
+        /// Whether every knock is admitted.
+        open: bool,
+        /// The founder's name.
+        name: String,
+        /// Random number of the new database.
+        incarnation: Incarnation,
+        /// Addresses that this peer listens on.
+        addrs: Vec<SocketAddr>,
+    },
+    /// It was let into a room, or comes back to one.
+    Restore(Restored),
+}
+
+/// What the store held. A peer that was just let in has the room, the incarnation and the addresses, and no entries.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    /// The room.
+    pub room: RoomId,
+    /// The number this database writes under.
+    pub incarnation: Incarnation,
+    /// The newest entry of every log.
+    pub heads: Vec<StoredHead>,
+    /// Every control entry, in the order in which they were stored.
+    pub controls: Vec<SignedEntry>,
+    /// Newest address record of every peer.
+    pub addrs: Vec<AddrRecord>,
+    /// Proofs of forks.
+    pub forks: Vec<(SignedEntry, SignedEntry)>,
+    /// When peers were last heard of.
+    pub seen: Vec<(PeerId, Timestamp)>,
+}
+
+/// The newest entry of a log on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredHead {
+    /// The log.
+    pub log: LogId,
+    /// Its newest place.
+    pub seq: Seq,
+    /// The entry there.
+    pub hash: EntryHash,
+    /// Its time.
+    pub time: Hlc,
+}

@@ -1,0 +1,154 @@
+//! Frames of the room protocol, between members only.
+//!
+//! Each connection has one ordered stream in each direction that carries frames, each a big-endian `u32` length and that
+//! many bytes (at most [`FRAME_BYTES_MAX`]) of postcard. The length is the shell's business; the core sees whole frames.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use chat_proto::id::{EntryHash, PeerId};
+use chat_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::admission::AddrRecord;
+use crate::config::FRAME_BYTES_MAX;
+use crate::log::entry::{LogId, Seq, SignedEntry};
+
+/// ALPN of the room protocol: members only.
+pub const ROOM_ALPN: &[u8] = b"chatd/room/1";
+
+/// What members say to each other.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frame {
+    /// First frame in each direction.
+    Hello {
+        /// The sender's clock, to explain entries that seem to come from the future.
+        time: Timestamp,
+        /// The address at which the sender sees the receiver.
+        observed: Option<SocketAddr>,
+    },
+    /// New entries, each after what it depends on where the sender had both.
+    Entries(Vec<SignedEntry>),
+    /// What the sender holds on disk.
+    Vector {
+        /// Newest entry of each log.
+        heads: Vec<Head>,
+        /// Whether the receiver shall answer with its own.
+        reply: bool,
+    },
+    /// Send me these entries of a log, from the first to the last place.
+    Want {
+        /// The log.
+        log: LogId,
+        /// First place wanted.
+        from: Seq,
+        /// Last place wanted.
+        to: Seq,
+    },
+    /// The sender holds this author's log on disk up to this place.
+    Held {
+        /// The log, usually the receiver's own.
+        log: LogId,
+        /// Up to where.
+        seq: Seq,
+    },
+    /// Whom the sender is connected to, with what it measured.
+    Links(Vec<Link>),
+    /// Where members can be reached.
+    Addrs(Vec<AddrRecord>),
+    /// Two entries of one author at one place: proof that the log was forked.
+    Fork(Box<SignedEntry>, Box<SignedEntry>),
+    /// A message of the spreading tree, opaque here.
+    Tree(Vec<u8>),
+    /// A message of the rendezvous, opaque here.
+    Role(Vec<u8>),
+    /// Asks for a `Pong` with the same number.
+    Ping(u64),
+    /// Answers a `Ping`.
+    Pong(u64),
+    /// The sender leaves in an orderly way.
+    Bye,
+}
+
+/// The newest entry of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log.
+    pub log: LogId,
+    /// Its newest place.
+    pub seq: Seq,
+    /// The entry there.
+    pub hash: EntryHash,
+}
+
+/// A connection as one end sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// The other end.
+    pub peer: PeerId,
+    /// Whether no relay is in between.
+    pub direct: bool,
+    /// Round-trip time in microseconds.
+    pub rtt_us: u32,
+}
+
+/// A frame that cannot be read or written. A peer that sends one is disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than [`FRAME_BYTES_MAX`].
+    #[error("frame of {0} bytes is longer than {max}", max = FRAME_BYTES_MAX)]
+    TooLong(usize),
+    /// Not a frame of this version.
+    #[error("frame cannot be decoded")]
+    Malformed,
+}
+
+impl Frame {
+    /// The frame's bytes, without length.
+    ///
+    /// # Errors
+    /// [`FrameError::TooLong`] when it does not fit.
+    pub fn encode(&self) -> Result<Bytes, FrameError> {
+        let raw = postcard::to_stdvec(self).map_err(|_| FrameError::Malformed)?;
+        if raw.len() > FRAME_BYTES_MAX { Err(FrameError::TooLong(raw.len())) } else { Ok(raw.into()) }
+    }
+
+    /// Reads one frame from exactly these bytes.
+    ///
+    /// # Errors
+    /// Says whether it was too long or not a frame.
+    pub fn decode(raw: &[u8]) -> Result<Self, FrameError> {
+        if raw.len() > FRAME_BYTES_MAX {
+            return Err(FrameError::TooLong(raw.len()));
+        }
+        match postcard::take_from_bytes(raw) {
+            Ok((frame, [])) => Ok(frame),
+            Ok(_) | Err(_) => Err(FrameError::Malformed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn bytes_from_outside_never_panic(raw: Vec<u8>) {
+            if let Ok(frame) = Frame::decode(&raw) {
+                let encoded = frame.encode().expect("what was read can be written");
+                prop_assert_eq!(Frame::decode(&encoded), Ok(frame));
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_is_read_whole_or_not_at_all() {
+        let raw = Frame::Ping(77).encode().expect("fits");
+        assert_eq!(Frame::decode(&raw), Ok(Frame::Ping(77)));
+        assert_eq!(Frame::decode(&raw[..raw.len() - 1]), Err(FrameError::Malformed));
+        assert_eq!(Frame::decode(&[&raw[..], &[0]].concat()), Err(FrameError::Malformed));
+        assert_eq!(Frame::decode(&vec![0; FRAME_BYTES_MAX + 1]), Err(FrameError::TooLong(FRAME_BYTES_MAX + 1)));
+    }
+}

@@ -1,0 +1,13 @@
+//! The daemon: shells around the pure room of `chat-core`.
+//!
+//! * [`node`]: the one task that owns the room, executes its outputs and answers everybody else through a handle.
+//! * [`net`]: the iroh endpoint: connections, gates, bounded queues, admission, hello.
+//! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
+//! * [`http`]: the local API.
+//! * [`life`]: command line, configuration, identity, start in the background, orderly shutdown.
+
+pub mod http;
+pub mod life;
+pub mod net;
+pub mod node;
+pub mod store;

@@ -1,0 +1,1 @@
+//! The life of the process: arguments, configuration, identity, start, stop.

@@ -1,0 +1,1 @@
+//! The network: an iroh endpoint without any outside service.

@@ -1,0 +1,3 @@
+//! The one task that owns the room, and the handle through which everybody else reaches it.
+
+pub mod handle;

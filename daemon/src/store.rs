@@ -1,0 +1,1 @@
+//! The store: SQLite on its own thread.

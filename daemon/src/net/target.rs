@@ -1,0 +1,141 @@
+//! What `--join` names: a ticket or an address.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use chat_proto::PEER_PORT;
+use chat_proto::ticket::{ParseTicketError, Ticket};
+
+/// Longest host name (RFC 1035, section 2.3.4).
+const HOST_BYTES_MAX: usize = 253;
+
+/// Where to ask to be let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JoinTarget {
+    /// Members named by a ticket.
+    Ticket(Box<Ticket>),
+    /// Whoever listens there.
+    Address {
+        /// Name or IP address, without brackets.
+        host: String,
+        /// Port, [`PEER_PORT`] unless given.
+        port: u16,
+    },
+}
+
+/// Why a text is neither ticket nor address. The same text will fail again.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ParseTargetError {
+    /// It begins like a ticket and is none.
+    #[error(transparent)]
+    Ticket(#[from] ParseTicketError),
+    /// Not an address.
+    #[error("'{text}' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT")]
+    Address {
+        /// What was given, shortened.
+        text: String,
+    },
+}
+
+impl JoinTarget {
+    /// Reads a ticket (`chat1…`), `HOST`, `HOST:PORT`, `IP`, `IP:PORT` or `[IPv6]:PORT`.
+    ///
+    /// # Errors
+    /// Says what is wrong with the ticket or the address.
+    pub fn parse(text: &str) -> Result<Self, ParseTargetError> {
+        let text = text.trim();
+        match text.parse::<Ticket>() {
+            Ok(ticket) => return Ok(Self::Ticket(Box::new(ticket))),
+            // Hosts may be called chat1 or chat1.example, and nothing shorter than this is a ticket.
+            Err(ParseTicketError::Prefix) => {}
+            Err(_) if text.len() < TICKET_CHARS_MIN && !text.contains(char::is_whitespace) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let fail = || ParseTargetError::Address { text: text.chars().filter(|c| !c.is_control()).take(80).collect() };
+        if let Ok(addr) = text.parse::<SocketAddr>() {
+            return Self::address(&addr.ip().to_string(), addr.port()).ok_or_else(fail);
+        }
+        let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Ok(ip) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
+            return Self::address(&ip.to_string(), PEER_PORT).ok_or_else(fail);
+        }
+        let (host, port) = match text.split_once(':') {
+            Some((host, port)) => (host, port.parse().map_err(|_| fail())?),
+            None => (text, PEER_PORT),
+        };
+        if !is_host(host) {
+            return Err(fail());
+        }
+        Self::address(host, port).ok_or_else(fail)
+    }
+
+    fn address(host: &str, port: u16) -> Option<Self> {
+        (port != 0).then(|| Self::Address { host: host.to_owned(), port })
+    }
+}
+
+/// A ticket of one peer without addresses has about 200 characters.
+const TICKET_CHARS_MIN: usize = 120;
+
+fn is_host(host: &str) -> bool {
+    let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    !host.is_empty() && host.len() <= HOST_BYTES_MAX && host.chars().all(letters) && !host.starts_with(['-', '.'])
+}
+
+impl fmt::Display for JoinTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ticket(ticket) => write!(f, "a ticket for '{}'", ticket.room_name),
+            Self::Address { host, port } => match host.parse::<IpAddr>() {
+                Ok(ip) => write!(f, "{}", SocketAddr::new(ip, *port)),
+                Err(_) => write!(f, "{host}:{port}"),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn address(host: &str, port: u16) -> JoinTarget {
+        JoinTarget::Address { host: host.into(), port }
+    }
+
+    #[test]
+    fn hosts_and_addresses_are_understood() {
+        for (text, host, port) in [
+            ("192.0.2.7", "192.0.2.7", PEER_PORT),
+            ("192.0.2.7:9", "192.0.2.7", 9),
+            ("::1", "::1", PEER_PORT),
+            ("[::1]", "::1", PEER_PORT),
+            ("[::1]:9", "::1", 9),
+            ("lab-3.example.net", "lab-3.example.net", PEER_PORT),
+            (" lab:9\n", "lab", 9),
+            ("chat1.example.net:9", "chat1.example.net", 9),
+            ("chat1", "chat1", PEER_PORT),
+        ] {
+            assert_eq!(JoinTarget::parse(text), Ok(address(host, port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_neither_is_refused_with_a_reason() {
+        for text in ["", ":9", "host:", "host:0", "host:70000", "[::1", "a b", "http://host/", "-host", "1.2.3.4:5:6"] {
+            let refused = JoinTarget::parse(text);
+            assert!(matches!(refused, Err(ParseTargetError::Address { .. })), "{text}: {refused:?}");
+        }
+        let cut = format!("chat1{}", "a".repeat(200));
+        assert!(matches!(JoinTarget::parse(&cut), Err(ParseTargetError::Ticket(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics_and_what_is_read_is_printed(text: String) {
+            if let Ok(target @ JoinTarget::Address { .. }) = JoinTarget::parse(&text) {
+                prop_assert_eq!(JoinTarget::parse(&target.to_string()), Ok(target));
+            }
+        }
+    }
+}

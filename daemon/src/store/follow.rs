@@ -50,6 +50,27 @@ impl Follower {
         self.last
     }
 
+    /// The next event if it is at hand: already read from disk, or live. Neither waits nor reads, so that what came
+    /// together can be handed on together.
+    pub fn ready(&mut self) -> Option<Followed> {
+        if let Some(event) = self.page.pop_front() {
+            self.last = event.id;
+            return Some(Followed::Event(Arc::new(event)));
+        }
+        while self.source == Source::Live {
+            match self.live.try_recv() {
+                Ok(event) if event.id <= self.last => {}
+                Ok(event) => {
+                    self.last = event.id;
+                    return Some(Followed::Event(event));
+                }
+                Err(broadcast::error::TryRecvError::Lagged(_)) => self.source = Source::Disk,
+                Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => return None,
+            }
+        }
+        None
+    }
+
     /// The next event. Waits for one when all are read. Cancel safe.
     ///
     /// # Errors

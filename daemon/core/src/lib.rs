@@ -9,11 +9,16 @@
 //! * [`membership`]: who belongs to the room, derived from the entries that are held and nothing else.
 //! * [`wire`]: frames between members.
 
+mod addrs;
 pub mod admission;
 pub mod config;
 pub mod input;
+mod links;
 pub mod log;
 pub mod membership;
+pub mod node;
 pub mod output;
+mod posts;
 pub mod restore;
+mod timers;
 pub mod wire;

@@ -29,6 +29,8 @@ pub enum Frame {
     },
     /// New entries, each after what it depends on where the sender had both.
     Entries(Vec<SignedEntry>),
+    /// The answer to a `Want`: entries of one log from the first place on, as many as fit.
+    Chunk(Vec<SignedEntry>),
     /// What the sender holds on disk.
     Vector {
         /// Newest entry of each log.
@@ -45,9 +47,12 @@ pub enum Frame {
         /// Last place wanted.
         to: Seq,
     },
-    /// The sender holds this author's log on disk up to this place.
+    /// Somebody holds this log on disk up to this place. Sent to the log's author; a neighbour that is not the author
+    /// passes it on once.
     Held {
-        /// The log, usually the receiver's own.
+        /// Who holds it.
+        holder: PeerId,
+        /// The log.
         log: LogId,
         /// Up to where.
         seq: Seq,
@@ -56,6 +61,17 @@ pub enum Frame {
     Links(Vec<Link>),
     /// Where members can be reached.
     Addrs(Vec<AddrRecord>),
+    /// A stranger asks to be let in at the sender's door, or that request has ended.
+    Knock {
+        /// The stranger.
+        peer: PeerId,
+        /// Name it goes by.
+        name: String,
+        /// Words it and the door show.
+        words: String,
+        /// How it stands.
+        state: KnockNews,
+    },
     /// Two entries of one author at one place: proof that the log was forked.
     Fork(Box<SignedEntry>, Box<SignedEntry>),
     /// A message of the spreading tree, opaque here.
@@ -68,6 +84,17 @@ pub enum Frame {
     Pong(u64),
     /// The sender leaves in an orderly way.
     Bye,
+}
+
+/// How a knock stands, as members tell each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KnockNews {
+    /// It waits at the sender's door.
+    Waiting,
+    /// The sender says no; the door tells the stranger.
+    Denied,
+    /// It has ended at the sender's door.
+    Over,
 }
 
 /// The newest entry of a log.

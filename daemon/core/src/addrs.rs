@@ -1,0 +1,60 @@
+//! Where members can be reached: signed records, and when to dial again.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+
+use crate::admission::AddrRecord;
+use crate::config::Settings;
+
+/// Most peers whose addresses are kept: members beyond it are found through others.
+const RECORDS_MAX: usize = 10_000;
+
+/// Addresses of members.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AddrBook {
+    records: BTreeMap<PeerId, AddrRecord>,
+    failures: BTreeMap<PeerId, u32>,
+}
+
+impl AddrBook {
+    /// Takes over a record if it is newer than the one held and its peer wrote it.
+    pub(crate) fn add(&mut self, record: AddrRecord) -> bool {
+        let newer = self.records.get(&record.peer).is_none_or(|held| held.time < record.time);
+        let room = self.records.len() < RECORDS_MAX || self.records.contains_key(&record.peer);
+        if !newer || !room || !record.verify() {
+            return false;
+        }
+        self.failures.remove(&record.peer);
+        self.records.insert(record.peer, record);
+        true
+    }
+
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&AddrRecord> {
+        self.records.get(peer)
+    }
+
+    pub(crate) fn addrs(&self, peer: &PeerId) -> Vec<SocketAddr> {
+        self.records.get(peer).map(|record| record.addrs.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn records(&self) -> impl Iterator<Item = &AddrRecord> {
+        self.records.values()
+    }
+
+    /// A dial failed, or a connection ended; how long to wait before the next try: doubled with each failure, up to the
+    /// longest; `jitter` in 0..1 spreads peers that lost the same neighbour.
+    pub(crate) fn backoff(&mut self, peer: PeerId, settings: &Settings, jitter: f64) -> Duration {
+        let failures = self.failures.entry(peer).or_default();
+        let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(settings.redial_max);
+        *failures = failures.saturating_add(1);
+        wait.mul_f64(0.75 + jitter / 2.0)
+    }
+
+    /// The peer was reached or has a reason to be reachable again.
+    pub(crate) fn reset(&mut self, peer: &PeerId) {
+        self.failures.remove(peer);
+    }
+}

@@ -1,0 +1,162 @@
+//! Connected peers, what they hold and whom they reach; who is online.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+
+use crate::input::{Now, PathInfo};
+use crate::log::entry::{LogId, Seq};
+use crate::wire::{Head, Link};
+
+/// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.
+pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
+
+/// Most logs remembered of one peer: what one vector frame can carry.
+const KNOWN_LOGS_MAX: usize = 16 * 1024;
+
+/// A connected peer.
+#[derive(Clone, Debug)]
+pub(crate) struct Connected {
+    pub(crate) path: PathInfo,
+    /// What it holds or was sent.
+    pub(crate) known: BTreeMap<LogId, Seq>,
+    /// What it holds on disk as it said itself.
+    pub(crate) held: BTreeMap<LogId, Seq>,
+    /// Whom it is connected to.
+    pub(crate) links: BTreeMap<PeerId, Link>,
+}
+
+/// Everybody who is reached, directly or through others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Links {
+    connected: BTreeMap<PeerId, Connected>,
+    last_seen: BTreeMap<PeerId, Timestamp>,
+    online: BTreeSet<PeerId>,
+}
+
+impl Links {
+    pub(crate) fn restore_seen(&mut self, peer: PeerId, at: Timestamp) {
+        self.last_seen.insert(peer, at);
+    }
+
+    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo) {
+        let fresh = Connected { path, known: BTreeMap::new(), held: BTreeMap::new(), links: BTreeMap::new() };
+        self.connected.insert(peer, fresh);
+    }
+
+    pub(crate) fn down(&mut self, peer: &PeerId) -> bool {
+        self.connected.remove(peer).is_some()
+    }
+
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Connected> {
+        self.connected.get(peer)
+    }
+
+    pub(crate) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Connected> {
+        self.connected.get_mut(peer)
+    }
+
+    pub(crate) fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connected.contains_key(peer)
+    }
+
+    pub(crate) fn connected(&self) -> impl Iterator<Item = (&PeerId, &Connected)> {
+        self.connected.iter()
+    }
+
+    pub(crate) fn connected_ids(&self) -> Vec<PeerId> {
+        self.connected.keys().copied().collect()
+    }
+
+    /// Remembers that a peer holds a log up to a place, or was sent it.
+    pub(crate) fn knows(&mut self, peer: &PeerId, log: LogId, seq: Seq) {
+        let Some(connected) = self.connected.get_mut(peer) else { return };
+        raise(&mut connected.known, log, seq);
+    }
+
+    /// Remembers what a peer says it holds on disk.
+    pub(crate) fn holds(&mut self, peer: &PeerId, heads: &[Head]) {
+        let Some(connected) = self.connected.get_mut(peer) else { return };
+        for head in heads {
+            raise(&mut connected.known, head.log, head.seq);
+            raise(&mut connected.held, head.log, head.seq);
+        }
+    }
+
+    /// Whether `from`, the author or a sender, reaches `to` by itself, as one of the two says.
+    pub(crate) fn reaches(&self, from: &PeerId, to: &PeerId) -> bool {
+        let says = |one: &PeerId, other: &PeerId| self.connected.get(one).is_some_and(|c| c.links.contains_key(other));
+        says(from, to) || says(to, from)
+    }
+
+    /// What this peer tells others about its own links.
+    pub(crate) fn report(&self) -> Vec<Link> {
+        let link = |(peer, connected): (&PeerId, &Connected)| Link {
+            peer: *peer,
+            direct: connected.path.direct,
+            rtt_us: u32::try_from(connected.path.rtt.as_micros()).unwrap_or(u32::MAX),
+        };
+        self.connected.iter().take(LINKS_REPORTED_MAX).map(link).collect()
+    }
+
+    pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<Link>) {
+        if let Some(connected) = self.connected.get_mut(peer) {
+            connected.links = links.into_iter().take(LINKS_REPORTED_MAX).map(|link| (link.peer, link)).collect();
+        }
+    }
+
+    /// Works out anew who of `members` is online; returns who changed.
+    pub(crate) fn refresh_online(&mut self, members: impl Iterator<Item = PeerId>, now: Now) -> Vec<PeerId> {
+        let reported: BTreeSet<PeerId> =
+            self.connected.values().flat_map(|connected| connected.links.keys().copied()).collect();
+        let online: BTreeSet<PeerId> =
+            members.filter(|peer| self.connected.contains_key(peer) || reported.contains(peer)).collect();
+        let changed: Vec<PeerId> = online.symmetric_difference(&self.online).copied().collect();
+        for peer in self.online.union(&online) {
+            self.last_seen.insert(*peer, now.wall);
+        }
+        self.online = online;
+        changed
+    }
+
+    pub(crate) fn is_online(&self, peer: &PeerId) -> bool {
+        self.online.contains(peer)
+    }
+
+    pub(crate) fn online(&self) -> &BTreeSet<PeerId> {
+        &self.online
+    }
+
+    pub(crate) fn last_seen(&self, peer: &PeerId) -> Option<Timestamp> {
+        self.last_seen.get(peer).copied()
+    }
+
+    /// Everybody's last sign of life, for the store.
+    pub(crate) fn seen(&self) -> Vec<(PeerId, Timestamp)> {
+        self.last_seen.iter().map(|(peer, at)| (*peer, *at)).collect()
+    }
+
+    /// Which connected peers are known to hold a place of a log on disk.
+    pub(crate) fn holders(&self, log: &LogId, seq: Seq) -> impl Iterator<Item = PeerId> {
+        self.connected
+            .iter()
+            .filter(move |(_, connected)| connected.held.get(log).is_some_and(|held| *held >= seq))
+            .map(|(peer, _)| *peer)
+    }
+}
+
+fn raise(known: &mut BTreeMap<LogId, Seq>, log: LogId, seq: Seq) {
+    if known.len() >= KNOWN_LOGS_MAX && !known.contains_key(&log) {
+        return;
+    }
+    let held = known.entry(log).or_default();
+    *held = (*held).max(seq);
+}
+
+/// How a path is judged when it is told to people: what changes less is not an event.
+pub(crate) fn noticeably_different(a: &PathInfo, b: &PathInfo) -> bool {
+    const NOTICEABLE: Duration = Duration::from_millis(5);
+    a.direct != b.direct || a.rtt.abs_diff(b.rtt) > NOTICEABLE.max(a.rtt / 2)
+}

@@ -1,0 +1,169 @@
+//! What a peer holds: the newest entry of every log, where logs are cut, and what no entry has built on yet.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chat_proto::id::EntryHash;
+
+use crate::config::ENTRY_DEPS_MAX;
+use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
+use crate::wire::Head;
+
+/// Newest entry of one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogHead {
+    pub(crate) seq: Seq,
+    pub(crate) hash: EntryHash,
+    pub(crate) time: Hlc,
+}
+
+/// How an entry stands to what is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// Everything it builds on is held: it can be applied.
+    Ready,
+    /// Held already, or another entry is held at its place.
+    Old,
+    /// Past the cut of its log: refused.
+    Cut,
+    /// It builds on another entry than the one held before it: the log may be forked.
+    Mismatch,
+    /// Not later than the entry before it: its author broke the clock rule.
+    Clock,
+    /// Waits for this entry, and perhaps for more.
+    Missing(Dep),
+}
+
+/// The logs as applied in memory, and how far they are on disk.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Heads {
+    applied: BTreeMap<LogId, LogHead>,
+    durable: BTreeMap<LogId, LogHead>,
+    cuts: BTreeMap<LogId, Seq>,
+    tips: BTreeSet<LogId>,
+    clock: Hlc,
+}
+
+impl Heads {
+    /// Takes over what the store held.
+    pub(crate) fn restore(&mut self, log: LogId, head: LogHead) {
+        self.applied.insert(log, head);
+        self.durable.insert(log, head);
+        self.tips.insert(log);
+        self.clock = self.clock.max(head.time);
+    }
+
+    /// The newest time seen.
+    pub(crate) fn clock(&self) -> Hlc {
+        self.clock
+    }
+
+    /// Newest applied place of a log; zero where nothing is held.
+    pub(crate) fn seq(&self, log: &LogId) -> Seq {
+        self.applied.get(log).map_or(Seq::ZERO, |head| head.seq)
+    }
+
+    /// Newest applied entry of a log.
+    pub(crate) fn head(&self, log: &LogId) -> Option<&LogHead> {
+        self.applied.get(log)
+    }
+
+    /// Newest place of a log on disk.
+    pub(crate) fn durable_seq(&self, log: &LogId) -> Seq {
+        self.durable.get(log).map_or(Seq::ZERO, |head| head.seq)
+    }
+
+    /// The last place that counts, where the log is cut.
+    pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
+        self.cuts.get(log).copied()
+    }
+
+    /// Replaces the cuts; returns those that are new or moved.
+    pub(crate) fn set_cuts(&mut self, cuts: BTreeMap<LogId, Seq>) -> Vec<(LogId, Seq)> {
+        let changed = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(l, s)| (*l, *s)).collect();
+        self.cuts = cuts;
+        changed
+    }
+
+    /// Whether nothing at all is held.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.applied.is_empty()
+    }
+
+    /// The logs that are held.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = &LogId> {
+        self.applied.keys()
+    }
+
+    /// How an entry stands to what is held.
+    pub(crate) fn fit(&self, entry: &Entry) -> Fit {
+        let header = entry.header();
+        let log = header.log;
+        let held = self.seq(&log);
+        if self.cut(&log).is_some_and(|cut| header.seq > cut) {
+            return Fit::Cut;
+        }
+        if header.seq <= held {
+            return Fit::Old;
+        }
+        if header.seq > held.next() {
+            return Fit::Missing(Dep { log, seq: Seq(header.seq.0 - 1) });
+        }
+        if let Some(head) = self.applied.get(&log) {
+            if header.backlink != Some(head.hash) {
+                return Fit::Mismatch;
+            }
+            if header.time <= head.time {
+                return Fit::Clock;
+            }
+        }
+        let missing = header.deps.iter().find(|dep| !self.satisfied(dep));
+        missing.map_or(Fit::Ready, |dep| Fit::Missing(*dep))
+    }
+
+    /// Whether an entry that is built on is held, or can never come because its log is cut before it.
+    fn satisfied(&self, dep: &Dep) -> bool {
+        self.seq(&dep.log) >= dep.seq || self.cut(&dep.log).is_some_and(|cut| cut < dep.seq)
+    }
+
+    /// Applies an entry that is [`Fit::Ready`].
+    pub(crate) fn apply(&mut self, entry: &Entry) {
+        let header = entry.header();
+        for dep in &header.deps {
+            if self.seq(&dep.log) <= dep.seq {
+                self.tips.remove(&dep.log);
+            }
+        }
+        self.tips.insert(header.log);
+        self.clock = self.clock.max(header.time);
+        let head = LogHead { seq: header.seq, hash: entry.hash(), time: header.time };
+        self.applied.insert(header.log, head);
+    }
+
+    /// An applied entry is on disk.
+    pub(crate) fn persisted(&mut self, entry: &Entry) {
+        let header = entry.header();
+        let head = LogHead { seq: header.seq, hash: entry.hash(), time: header.time };
+        self.durable.insert(header.log, head);
+    }
+
+    /// What an entry of `me` written now builds on: the newest entries nobody built on yet, `first` before all others,
+    /// at most [`ENTRY_DEPS_MAX`]; what is left over is taken by the next entry.
+    pub(crate) fn deps(&self, me: &LogId, first: Option<LogId>) -> Vec<Dep> {
+        let dep = |log: &LogId| Some(Dep { log: *log, seq: self.applied.get(log)?.seq });
+        let within_cut = |dep: &Dep| self.cut(&dep.log).is_none_or(|cut| dep.seq <= cut);
+        let tips = self.tips.iter().filter(|log| *log != me && Some(**log) != first);
+        first
+            .iter()
+            .filter(|log| *log != me)
+            .chain(tips)
+            .filter_map(dep)
+            .filter(within_cut)
+            .take(ENTRY_DEPS_MAX)
+            .collect()
+    }
+
+    /// The version vector: what is on disk.
+    pub(crate) fn vector(&self) -> Vec<Head> {
+        self.durable.iter().map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
+    }
+}

@@ -1,0 +1,75 @@
+//! Entries that wait for what they build on, or for their time to come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::log::entry::{Dep, Entry, LogId, Seq};
+
+/// Most entries that wait. Beyond, new ones are dropped: anti-entropy fetches them again when there is room, and what
+/// can be applied never needs to wait, so progress does not depend on room here.
+const ENTRIES_MAX: usize = 4096;
+
+/// Most bytes that wait (16 MiB), for the same reason.
+const BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending {
+    entries: BTreeMap<Dep, Arc<Entry>>,
+    waiting: BTreeMap<Dep, BTreeSet<Dep>>,
+    bytes: usize,
+}
+
+impl Pending {
+    /// Whether an entry of that place waits.
+    pub(crate) fn contains(&self, place: &Dep) -> bool {
+        self.entries.contains_key(place)
+    }
+
+    /// Keeps an entry until `missing` is there; says whether there was room.
+    pub(crate) fn wait(&mut self, entry: Arc<Entry>, missing: Dep) -> bool {
+        let bytes = entry.signed().len_bytes();
+        if self.entries.len() >= ENTRIES_MAX || self.bytes + bytes > BYTES_MAX {
+            return false;
+        }
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        if self.entries.insert(place, entry).is_none() {
+            self.bytes += bytes;
+            self.waiting.entry(missing).or_default().insert(place);
+        }
+        true
+    }
+
+    /// Takes out what waited for a place that is held now.
+    pub(crate) fn release(&mut self, place: &Dep) -> Vec<Arc<Entry>> {
+        let places = self.waiting.remove(place).unwrap_or_default();
+        places.iter().filter_map(|place| self.take(place)).collect()
+    }
+
+    /// Takes out everything, to be looked at anew: after a cut, nothing of a log will come any more.
+    pub(crate) fn release_all(&mut self) -> Vec<Arc<Entry>> {
+        self.waiting.clear();
+        self.bytes = 0;
+        std::mem::take(&mut self.entries).into_values().collect()
+    }
+
+    /// How far a log reaches from `held` on when what waits is counted in.
+    pub(crate) fn reach(&self, log: &LogId, held: Seq) -> Seq {
+        let mut reach = held;
+        while self.contains(&Dep { log: *log, seq: reach.next() }) {
+            reach = reach.next();
+        }
+        reach
+    }
+
+    /// How many wait.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn take(&mut self, place: &Dep) -> Option<Arc<Entry>> {
+        let entry = self.entries.remove(place)?;
+        self.bytes -= entry.signed().len_bytes();
+        Some(entry)
+    }
+}

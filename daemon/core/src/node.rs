@@ -1,0 +1,295 @@
+//! One peer of one room: feed it inputs, drain its outputs, wake it when it asks.
+//!
+//! ```text
+//!   command, frame, link, disk, tick ──▶ handle(input, now) ──▶ poll_output() … until None
+//!                                                           └─▶ poll_timeout() = when to tick
+//! ```
+//!
+//! What comes from this machine becomes a draft; drafts are cut into one signed entry while the entry before it is being
+//! flushed, so that under load many messages share one signature and one flush. Only when the disk has it does an own
+//! entry count as applied, leave this machine and answer its command: a peer that loses its last milliseconds never
+//! contradicts what others hold of it. What comes from others is verified, applied in causal order and passed on at
+//! once, written, and shown when written.
+
+mod admit;
+mod apply;
+mod commands;
+mod forks;
+mod frames;
+mod links;
+mod members;
+mod persist;
+mod sync;
+mod timers;
+mod views;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_proto::id::{EntryHash, PeerId, RoomId};
+use ed25519_dalek::SigningKey;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::addrs::AddrBook;
+use crate::config::Settings;
+use crate::input::{Input, Now};
+use crate::links::Links;
+use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::log::heads::{Heads, LogHead};
+use crate::log::pending::Pending;
+use crate::membership::facts::Facts;
+use crate::membership::roster::Roster;
+use crate::membership::rules::{self, Derived};
+use crate::node::admit::Knocks;
+use crate::node::persist::Disk;
+use crate::node::sync::Sync;
+use crate::node::timers::Timer;
+use crate::output::Output;
+use crate::posts::{Drafts, Origin, Receipts};
+use crate::restore::{Restored, Start};
+use crate::timers::Timers;
+
+/// One peer of one room.
+pub struct Node {
+    settings: Settings,
+    key: SigningKey,
+    me: PeerId,
+    rng: ChaCha8Rng,
+    room: RoomId,
+    log: LogId,
+    heads: Heads,
+    pending: Pending,
+    facts: Facts,
+    derived: Derived,
+    roster: Arc<Roster>,
+    forks: BTreeMap<LogId, Seq>,
+    drafts: Drafts,
+    receipts: Receipts,
+    disk: Disk,
+    links: Links,
+    addrs: AddrBook,
+    own_addrs: Vec<SocketAddr>,
+    observed: BTreeMap<PeerId, SocketAddr>,
+    inbound: Option<bool>,
+    sync: Sync,
+    knocks: Knocks,
+    timers: Timers<Timer>,
+    out: VecDeque<Output>,
+    life: Life,
+}
+
+/// Whether the node works, or is on its way out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    /// Works.
+    Running,
+    /// Takes no new commands; what is on its way is finished.
+    Stopping,
+}
+
+/// What was stored does not make a room.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// A control entry on disk does not hold.
+    #[error("stored entry does not hold: {0}")]
+    Entry(#[from] crate::log::entry::EntryError),
+    /// The name of the room or the founder breaks the rules.
+    #[error(transparent)]
+    Text(#[from] chat_proto::text::TextError),
+}
+
+impl Node {
+    /// A node that founds a room, or comes back to one. `seed` drives everything random: jitter, nonces, ticket keys.
+    ///
+    /// # Errors
+    /// [`StartError`] when names are not allowed or what was stored is damaged.
+    pub fn new(
+        settings: Settings,
+        key: SigningKey,
+        start: Start,
+        seed: [u8; 32],
+        now: Now,
+    ) -> Result<Self, StartError> {
+        let me = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let rng = ChaCha8Rng::from_seed(seed);
+        let node = |room: RoomId, incarnation: Incarnation| Self {
+            settings,
+            key,
+            me,
+            rng,
+            room,
+            log: LogId { author: me, incarnation },
+            heads: Heads::default(),
+            pending: Pending::default(),
+            facts: Facts::default(),
+            derived: Derived::default(),
+            roster: Arc::default(),
+            forks: BTreeMap::new(),
+            drafts: Drafts::default(),
+            receipts: Receipts::default(),
+            disk: Disk::default(),
+            links: Links::default(),
+            addrs: AddrBook::default(),
+            own_addrs: Vec::new(),
+            observed: BTreeMap::new(),
+            inbound: None,
+            sync: Sync::default(),
+            knocks: Knocks::default(),
+            timers: Timers::new(),
+            out: VecDeque::new(),
+            life: Life::Running,
+        };
+        let mut node = match start {
+            Start::Found { room_name, open, name, incarnation, addrs } => {
+                chat_proto::text::check_name("room name", &room_name)?;
+                chat_proto::text::check_name("name", &name)?;
+                let mut node = node(RoomId::from_bytes([0; 32]), incarnation);
+                node.own_addrs = addrs;
+                node.found(room_name, open, name, now)?;
+                node
+            }
+            Start::Restore(restored) => {
+                let mut node = node(restored.room, restored.incarnation);
+                node.restore(restored, now)?;
+                node
+            }
+        };
+        node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);
+        node.timers.set(Timer::Seen, now.mono + timers::SEEN_EVERY);
+        Ok(node)
+    }
+
+    /// The room.
+    pub fn room(&self) -> RoomId {
+        self.room
+    }
+
+    /// This peer.
+    pub fn me(&self) -> PeerId {
+        self.me
+    }
+
+    /// The newest roster.
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.clone()
+    }
+
+    /// Tells the node that something happened. Drain [`Node::poll_output`] afterwards.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        match input {
+            Input::Command(id, command) => self.on_command(id, command, now),
+            Input::Up(peer, path) => self.on_up(peer, path, now),
+            Input::Path(peer, path) => self.on_path(peer, path, now),
+            Input::Down(peer) => self.on_down(peer, now),
+            Input::DialFailed(peer) => self.on_dial_failed(peer, now),
+            Input::Frame(peer, raw) => self.on_frame(peer, &raw, now),
+            Input::Persisted(batch) => self.on_persisted(batch, now),
+            Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error, now),
+            Input::Loaded(id, entries) => self.on_loaded(id, entries, now),
+            Input::Admission { id, peer, observed, request, words } => {
+                self.on_admission(id, peer, observed, request, words, now);
+            }
+            Input::AdmissionGone(id) => self.on_admission_gone(id),
+            Input::Addrs(addrs) => self.on_addrs(addrs, now),
+            Input::Tick => self.on_tick(now),
+        }
+        self.flush(now);
+    }
+
+    /// Takes the next thing to do; none when everything is told.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.out.pop_front()
+    }
+
+    /// When the node wants an [`Input::Tick`], on the monotonic clock of [`Now`].
+    pub fn poll_timeout(&self) -> Option<Duration> {
+        self.timers.next()
+    }
+
+    fn found(&mut self, room_name: String, open: bool, name: String, now: Now) -> Result<(), StartError> {
+        let control = Control::Genesis { room_name, open, name, nonce: self.rng.random() };
+        let header = self.next_header(Vec::new(), Hlc::default().tick(now.wall));
+        let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.key)?;
+        self.room = RoomId::from_bytes(*genesis.hash().as_bytes());
+        self.facts.add(&genesis, &self.room);
+        self.derive(now);
+        self.write_own(genesis, vec![Origin::Nobody]);
+        Ok(())
+    }
+
+    fn restore(&mut self, restored: Restored, now: Now) -> Result<(), StartError> {
+        for head in restored.heads {
+            self.heads.restore(head.log, LogHead { seq: head.seq, hash: head.hash, time: head.time });
+        }
+        for signed in restored.controls {
+            let entry = Entry::from_trusted(signed)?;
+            self.facts.add(&entry, &self.room);
+        }
+        for (one, other) in restored.forks {
+            self.restore_fork(one, other);
+        }
+        for record in restored.addrs {
+            self.addrs.add(record);
+        }
+        for (peer, at) in restored.seen {
+            self.links.restore_seen(peer, at);
+        }
+        self.derive(now);
+        self.dial_everybody(now);
+        Ok(())
+    }
+
+    fn restore_fork(&mut self, one: SignedEntry, other: SignedEntry) {
+        if let (Ok(one), Ok(other)) = (Entry::from_trusted(one), Entry::from_trusted(other))
+            && one.log() == other.log()
+        {
+            self.forks.insert(one.log(), Seq(one.seq().0.min(other.seq().0).saturating_sub(1)));
+        }
+    }
+
+    /// The header of this peer's next entry; hashes are filled in when it is signed.
+    fn next_header(&self, deps: Vec<crate::log::entry::Dep>, time: Hlc) -> Header {
+        let head = self.heads.head(&self.log);
+        Header {
+            version: 1,
+            room: self.room,
+            log: self.log,
+            seq: head.map_or(Seq(1), |head| head.seq.next()),
+            backlink: head.map(|head| head.hash),
+            time,
+            deps,
+            body_hash: [0; 32],
+            body_bytes: 0,
+        }
+    }
+
+    /// Works out the membership anew after a control entry.
+    fn derive(&mut self, now: Now) {
+        let derived = rules::derive(&self.facts, self.room, &self.forks);
+        for (log, seq) in self.heads.set_cuts(derived.cuts.clone()) {
+            self.out.push_back(Output::Hide(log, seq));
+        }
+        let roster = Arc::new(derived.roster.clone());
+        self.derived = derived;
+        if roster == self.roster {
+            return;
+        }
+        let before = std::mem::replace(&mut self.roster, roster.clone());
+        self.out.push_back(Output::Roster(roster));
+        self.roster_changed(&before, now);
+    }
+
+    fn is_member(&self) -> bool {
+        self.roster.is_member(&self.me)
+    }
+
+    fn jitter(&mut self) -> f64 {
+        self.rng.random_range(0.0..1.0)
+    }
+}
+
+/// The hash of nothing: where a log has no entry.
+const NO_HASH: EntryHash = EntryHash::from_bytes([0; 32]);

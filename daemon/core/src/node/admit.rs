@@ -1,0 +1,367 @@
+//! The front door: tickets, knocks, and who answers them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use chat_proto::api::members::Knock;
+use chat_proto::event::{Event, KnockState};
+use chat_proto::id::{InviteId, KnockId, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+
+use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
+use crate::input::{AdmissionId, CommandId, Now, Verdict};
+use crate::log::entry::{AdmitBy, Control, SignatureBytes};
+use crate::node::Node;
+use crate::output::{CommandError, Output, Reply};
+use crate::posts::Origin;
+use crate::wire::{Frame, KnockNews};
+
+/// Most knocks that wait, at this door and as told by other members; beyond, strangers are asked to try later.
+const KNOCKS_MAX: usize = 32;
+
+/// Most admissions that wait for the disk.
+const ADMISSIONS_MAX: usize = 1024;
+
+/// Strangers at the door.
+#[derive(Debug, Default)]
+pub(super) struct Knocks {
+    waiting: BTreeMap<KnockId, Waiting>,
+    admitting: BTreeMap<AdmissionId, (PeerId, Option<SocketAddr>)>,
+    /// Admitted by an entry that is not on disk yet.
+    unwritten: Vec<AdmissionId>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    peer: PeerId,
+    name: String,
+    words: String,
+    since: Timestamp,
+    door: Door,
+}
+
+/// Where a stranger waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Door {
+    /// Here.
+    Here(AdmissionId, Option<SocketAddr>),
+    /// At another member's.
+    At(PeerId),
+}
+
+impl Node {
+    pub(super) fn on_admission(
+        &mut self,
+        id: AdmissionId,
+        peer: PeerId,
+        observed: Option<SocketAddr>,
+        request: AdmissionRequest,
+        words: String,
+        now: Now,
+    ) {
+        if !self.is_member() || self.is_stopping() || self.knocks.admitting.len() >= ADMISSIONS_MAX {
+            return self.deny(id, DenyReason::NotReady);
+        }
+        let outcome = match request {
+            AdmissionRequest::Ticket { room, name, key, signature } => {
+                self.by_ticket(id, peer, observed, (room, name, key, signature), now)
+            }
+            AdmissionRequest::Knock { name, .. } => self.by_knock(id, peer, observed, name, words, now),
+        };
+        if let Err(reason) = outcome {
+            self.deny(id, reason);
+        }
+    }
+
+    fn by_ticket(
+        &mut self,
+        id: AdmissionId,
+        peer: PeerId,
+        observed: Option<SocketAddr>,
+        (room, name, key, signature): (RoomId, String, InviteId, SignatureBytes),
+        now: Now,
+    ) -> Result<(), DenyReason> {
+        if room != self.room {
+            return Err(DenyReason::OtherRoom);
+        }
+        if !ticket_holds(&key, &room, &peer, &name, signature) {
+            return Err(DenyReason::UnknownInvite);
+        }
+        if self.roster.is_member(&peer) {
+            self.knocks.admitting.insert(id, (peer, observed));
+            self.answer_admitted(id);
+            return Ok(());
+        }
+        let invite = self.derived.invites.get(&key).ok_or(DenyReason::UnknownInvite)?;
+        if invite.revoked {
+            return Err(DenyReason::Revoked);
+        }
+        if now.wall > invite.expires {
+            return Err(DenyReason::Expired);
+        }
+        if invite.used >= invite.uses {
+            return Err(DenyReason::UsedUp);
+        }
+        if self.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created) {
+            return Err(DenyReason::Removed);
+        }
+        self.admit(id, peer, observed, name, AdmitBy::Invite { key, signature })
+    }
+
+    fn by_knock(
+        &mut self,
+        id: AdmissionId,
+        peer: PeerId,
+        observed: Option<SocketAddr>,
+        name: String,
+        words: String,
+        now: Now,
+    ) -> Result<(), DenyReason> {
+        chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
+        if self.roster.is_member(&peer) {
+            self.knocks.admitting.insert(id, (peer, observed));
+            self.answer_admitted(id);
+            return Ok(());
+        }
+        if self.roster.open {
+            if self.derived.removed.contains_key(&peer) {
+                return Err(DenyReason::Removed);
+            }
+            return self.admit(id, peer, observed, name, AdmitBy::Member);
+        }
+        if self.knocks.waiting.len() >= KNOCKS_MAX {
+            return Err(DenyReason::Busy);
+        }
+        self.out.push_back(Output::Admission(id, AdmissionAnswer::Waiting));
+        let frame = Frame::Knock { peer, name: name.clone(), words: words.clone(), state: KnockNews::Waiting };
+        for neighbour in self.links.connected_ids() {
+            self.send(&neighbour, &frame);
+        }
+        self.knock(Waiting { peer, name, words, since: now.wall, door: Door::Here(id, observed) });
+        Ok(())
+    }
+
+    fn admit(
+        &mut self,
+        id: AdmissionId,
+        peer: PeerId,
+        observed: Option<SocketAddr>,
+        name: String,
+        by: AdmitBy,
+    ) -> Result<(), DenyReason> {
+        chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
+        self.knocks.admitting.insert(id, (peer, observed));
+        if self.drafts.push_control(Control::Admit { peer, name, by }, Origin::Admission(id)) {
+            return Ok(());
+        }
+        self.knocks.admitting.remove(&id);
+        Err(DenyReason::Busy)
+    }
+
+    fn knock(&mut self, waiting: Waiting) {
+        self.knocks.next += 1;
+        let id = KnockId(self.knocks.next);
+        self.tell_knock(id, &waiting, KnockState::Waiting);
+        self.knocks.waiting.insert(id, waiting);
+    }
+
+    fn tell_knock(&mut self, knock: KnockId, waiting: &Waiting, state: KnockState) {
+        let (name, words) = (waiting.name.clone(), waiting.words.clone());
+        self.out.push_back(Output::Publish(Event::Knock { knock, name, words, state }));
+    }
+
+    fn deny(&mut self, id: AdmissionId, reason: DenyReason) {
+        self.out.push_back(Output::Admission(id, AdmissionAnswer::Denied(reason)));
+    }
+
+    pub(super) fn admission_not_ready(&mut self, id: AdmissionId) {
+        self.knocks.admitting.remove(&id);
+        self.deny(id, DenyReason::NotReady);
+    }
+
+    /// The admission is on disk: the newcomer is told what it needs to begin.
+    pub(super) fn answer_admitted(&mut self, id: AdmissionId) {
+        let Some((newcomer, observed)) = self.knocks.admitting.remove(&id) else { return };
+        if !self.roster.is_member(&newcomer) {
+            return self.deny(id, DenyReason::UsedUp);
+        }
+        let own = self.addrs.get(&self.me).cloned();
+        let online = self.addrs.records().filter(|record| self.links.is_online(&record.peer));
+        let others = self.addrs.records().filter(|record| !self.links.is_online(&record.peer));
+        let members = own.into_iter().chain(
+            online
+                .chain(others)
+                .filter(|record| {
+                    record.peer != self.me && record.peer != newcomer && self.roster.is_member(&record.peer)
+                })
+                .cloned(),
+        );
+        let admitted = Admitted {
+            room: self.room,
+            room_name: self.roster.room_name.clone(),
+            open: self.roster.open,
+            members: members.take(Admitted::MEMBERS_MAX).collect(),
+            observed,
+        };
+        self.out.push_back(Output::Admission(id, AdmissionAnswer::Admitted(admitted)));
+    }
+
+    /// Somebody was admitted by whomever: if it waits at this door, it is told once the entry is on disk.
+    pub(super) fn admitted_elsewhere(&mut self, peer: PeerId) {
+        for id in self.waiting_ids(|waiting| waiting.peer == peer) {
+            let Some(waiting) = self.knocks.waiting.remove(&id) else { continue };
+            if let Door::Here(admission, observed) = waiting.door {
+                self.knocks.admitting.insert(admission, (peer, observed));
+                self.knock_is_over(&waiting);
+                self.knocks.unwritten.push(admission);
+            }
+            self.tell_knock(id, &waiting, KnockState::Admitted);
+        }
+    }
+
+    /// Answers those whose admission came from elsewhere, now that it is on disk.
+    pub(super) fn answer_delayed_admissions(&mut self) {
+        for id in std::mem::take(&mut self.knocks.unwritten) {
+            self.answer_admitted(id);
+        }
+    }
+
+    pub(super) fn on_admission_gone(&mut self, admission: AdmissionId) {
+        self.knocks.admitting.remove(&admission);
+        for id in self.waiting_ids(|waiting| matches!(waiting.door, Door::Here(at, _) if at == admission)) {
+            if let Some(waiting) = self.knocks.waiting.remove(&id) {
+                self.knock_is_over(&waiting);
+                self.tell_knock(id, &waiting, KnockState::Gone);
+            }
+        }
+    }
+
+    fn knock_is_over(&mut self, waiting: &Waiting) {
+        let frame = Frame::Knock {
+            peer: waiting.peer,
+            name: waiting.name.clone(),
+            words: waiting.words.clone(),
+            state: KnockNews::Over,
+        };
+        for peer in self.links.connected_ids() {
+            self.send(&peer, &frame);
+        }
+    }
+
+    /// A new neighbour learns who waits at this door.
+    pub(super) fn send_knocks(&mut self, to: &PeerId) {
+        let here = |w: &&Waiting| matches!(w.door, Door::Here(..));
+        let frames: Vec<Frame> = self
+            .knocks
+            .waiting
+            .values()
+            .filter(here)
+            .map(|w| Frame::Knock {
+                peer: w.peer,
+                name: w.name.clone(),
+                words: w.words.clone(),
+                state: KnockNews::Waiting,
+            })
+            .collect();
+        for frame in frames {
+            self.send(to, &frame);
+        }
+    }
+
+    /// Another member tells about a stranger at its door, or answers one at this door.
+    pub(super) fn on_knock_news(
+        &mut self,
+        from: PeerId,
+        stranger: PeerId,
+        name: String,
+        words: String,
+        news: KnockNews,
+        now: Now,
+    ) {
+        let at_door = |w: &Waiting| w.peer == stranger && w.door == Door::At(from);
+        match news {
+            KnockNews::Waiting => {
+                let known = self.knocks.waiting.values().any(at_door);
+                let allowed = chat_proto::text::check_name("name", &name).is_ok() && words.len() <= 64;
+                if !known && allowed && self.knocks.waiting.len() < KNOCKS_MAX && !self.roster.is_member(&stranger) {
+                    self.knock(Waiting { peer: stranger, name, words, since: now.wall, door: Door::At(from) });
+                }
+            }
+            KnockNews::Over => {
+                for id in self.waiting_ids(at_door) {
+                    if let Some(waiting) = self.knocks.waiting.remove(&id) {
+                        let member = self.roster.is_member(&stranger);
+                        let state = if member { KnockState::Admitted } else { KnockState::Gone };
+                        self.tell_knock(id, &waiting, state);
+                    }
+                }
+            }
+            KnockNews::Denied => {
+                let here = |w: &Waiting| w.peer == stranger && matches!(w.door, Door::Here(..));
+                for id in self.waiting_ids(here) {
+                    self.refuse_knock(id);
+                }
+            }
+        }
+    }
+
+    fn waiting_ids(&self, matches: impl Fn(&Waiting) -> bool) -> Vec<KnockId> {
+        self.knocks.waiting.iter().filter(|(_, waiting)| matches(waiting)).map(|(id, _)| *id).collect()
+    }
+
+    fn refuse_knock(&mut self, id: KnockId) {
+        let Some(waiting) = self.knocks.waiting.remove(&id) else { return };
+        match waiting.door {
+            Door::Here(admission, _) => {
+                self.deny(admission, DenyReason::Refused);
+                self.knock_is_over(&waiting);
+            }
+            Door::At(member) => {
+                let frame = Frame::Knock {
+                    peer: waiting.peer,
+                    name: waiting.name.clone(),
+                    words: waiting.words.clone(),
+                    state: KnockNews::Denied,
+                };
+                self.send(&member, &frame);
+            }
+        }
+        self.tell_knock(id, &waiting, KnockState::Denied);
+    }
+
+    /// `chat admit` and `chat deny`.
+    pub(super) fn answer_knock(
+        &mut self,
+        command: CommandId,
+        id: KnockId,
+        verdict: Verdict,
+    ) -> Result<(), CommandError> {
+        let waiting = self.knocks.waiting.get(&id).ok_or(CommandError::UnknownKnock)?;
+        let (peer, name) = (waiting.peer, waiting.name.clone());
+        match verdict {
+            Verdict::Yes => {
+                let admit = Control::Admit { peer, name, by: AdmitBy::Member };
+                let queued = self.drafts.push_control(admit, Origin::Control(command));
+                if queued { Ok(()) } else { Err(CommandError::Busy) }
+            }
+            Verdict::No => {
+                self.refuse_knock(id);
+                self.out.push_back(Output::Reply(command, Ok(Reply::Done)));
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn list_knocks(&self) -> Vec<Knock> {
+        let knock = |(id, waiting): (&KnockId, &Waiting)| Knock {
+            id: *id,
+            peer: waiting.peer,
+            tag: waiting.peer.tag(),
+            name: waiting.name.clone(),
+            words: waiting.words.clone(),
+            since: waiting.since,
+        };
+        self.knocks.waiting.iter().map(knock).collect()
+    }
+}

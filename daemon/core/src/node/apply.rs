@@ -1,0 +1,151 @@
+//! Entries from others: verified, put in causal order, applied, passed on.
+
+use std::sync::Arc;
+
+use chat_proto::id::PeerId;
+
+use crate::config::FUTURE_MAX;
+use crate::input::Now;
+use crate::log::entry::{Dep, Entry, Header, SignedEntry};
+use crate::log::heads::Fit;
+use crate::node::Node;
+use crate::node::timers::Timer;
+use crate::output::CloseReason;
+use crate::wire::Frame;
+
+/// Most entries that are held back because they are dated in the future.
+const FUTURE_ENTRIES_MAX: usize = 1024;
+
+impl Node {
+    /// Takes entries that a peer sent.
+    pub(super) fn receive(&mut self, from: PeerId, entries: Vec<SignedEntry>, now: Now) {
+        for signed in entries {
+            if !self.disk.has_room() {
+                tracing::debug!("entries dropped: too many wait for the disk");
+                break;
+            }
+            let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
+                return self.break_with(from, CloseReason::Protocol);
+            };
+            let place = Dep { log: header.log, seq: header.seq };
+            self.links.knows(&from, place.log, place.seq);
+            if self.sync.is_suspect(&place.log) {
+                self.sync.keep_for_comparison(&place, &signed);
+            }
+            if header.seq <= self.heads.seq(&place.log) || self.pending.contains(&place) {
+                continue;
+            }
+            match Entry::verify(signed, &self.room) {
+                Ok(entry) if entry.body().is_some() => self.consider(Arc::new(entry), Some(from), now),
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "entry refused");
+                    return self.break_with(from, CloseReason::Protocol);
+                }
+            }
+        }
+        self.after_entries(&from, now);
+    }
+
+    /// Applies an entry if it can be, and everything that waited for it; otherwise it waits or is refused.
+    pub(super) fn consider(&mut self, entry: Arc<Entry>, from: Option<PeerId>, now: Now) {
+        let mut queue = vec![entry];
+        while let Some(entry) = queue.pop() {
+            let place = Dep { log: entry.log(), seq: entry.seq() };
+            if self.hold_back(&entry, now) {
+                continue;
+            }
+            match self.heads.fit(&entry) {
+                Fit::Ready if self.may_write(&entry) => {
+                    self.apply(&entry, from, now);
+                    queue.extend(self.pending.release(&place));
+                }
+                Fit::Ready => tracing::debug!(author = %place.log.author.short(), "entry of a stranger refused"),
+                Fit::Missing(missing) => self.wait_for(entry, missing, from, now),
+                Fit::Mismatch => self.suspect(place, from),
+                Fit::Clock => tracing::warn!(author = %place.log.author.short(), "entry runs back in time, refused"),
+                Fit::Old | Fit::Cut => {}
+            }
+        }
+    }
+
+    /// Looks again at what waited for a place.
+    pub(super) fn release(&mut self, place: &Dep, now: Now) {
+        for entry in self.pending.release(place) {
+            self.consider(entry, None, now);
+        }
+    }
+
+    fn wait_for(&mut self, entry: Arc<Entry>, missing: Dep, from: Option<PeerId>, now: Now) {
+        if let Some(from) = from {
+            self.links.knows(&from, missing.log, missing.seq);
+            self.timers.set_earlier(Timer::Fetch(from), now.mono + super::sync::FETCH_GRACE);
+        }
+        if !self.pending.wait(entry, missing) {
+            tracing::debug!(waiting = self.pending.len(), "entry dropped: too many wait for their causes");
+        }
+    }
+
+    /// Whether an entry is dated too far ahead of this peer's clock: it is looked at again when its time has come.
+    fn hold_back(&mut self, entry: &Arc<Entry>, now: Now) -> bool {
+        let ahead = entry.header().time.wall().as_ms().saturating_sub(now.wall.as_ms());
+        let max = u64::try_from(FUTURE_MAX.as_millis()).unwrap_or(u64::MAX);
+        if ahead <= max {
+            return false;
+        }
+        let wait = std::time::Duration::from_millis((ahead - max).min(60_000));
+        if self.sync.hold_back(entry.clone(), FUTURE_ENTRIES_MAX) {
+            tracing::warn!(author = %entry.author().short(), ahead_ms = ahead, "entry from the future held back");
+            self.timers.set_earlier(Timer::Future, now.mono + wait);
+        }
+        true
+    }
+
+    /// Whether the author was ever admitted, as far as the entries say that this one builds on.
+    fn may_write(&self, entry: &Entry) -> bool {
+        if entry.is_genesis() {
+            return self.heads.is_empty();
+        }
+        self.roster.people.contains_key(&entry.author())
+    }
+
+    fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
+        self.heads.apply(entry);
+        self.disk.push(entry.clone());
+        if entry.control().is_some() {
+            self.apply_control(entry, now);
+        }
+        self.spread(entry, from);
+    }
+
+    /// Passes an entry on to every connected peer that does not hold it and is not reached by its author.
+    pub(super) fn spread(&mut self, entry: &Arc<Entry>, from: Option<PeerId>) {
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        let author = entry.author();
+        let needs = |peer: &PeerId, known: bool| {
+            *peer != author
+                && Some(*peer) != from
+                && !known
+                && (author == self.me || !self.links.reaches(&author, peer))
+        };
+        let to: Vec<PeerId> = self
+            .links
+            .connected()
+            .filter(|(peer, c)| needs(peer, c.known.get(&place.log).is_some_and(|seq| *seq >= place.seq)))
+            .map(|(peer, _)| *peer)
+            .collect();
+        if to.is_empty() {
+            return;
+        }
+        let Ok(frame) = Frame::Entries(vec![entry.signed().clone()]).encode() else { return };
+        for peer in to {
+            self.links.knows(&peer, place.log, place.seq);
+            self.out.push_back(crate::output::Output::Send(peer, frame.clone()));
+        }
+    }
+
+    /// Ends the connection to a peer that broke the protocol.
+    pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason) {
+        self.out.push_back(crate::output::Output::Disconnect(peer, reason));
+    }
+}

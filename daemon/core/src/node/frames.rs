@@ -1,0 +1,120 @@
+//! Frames from connected members.
+
+use std::net::SocketAddr;
+
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+
+use crate::admission::AddrRecord;
+use crate::input::Now;
+use crate::log::entry::{Header, LogId, Seq, SignedEntry};
+use crate::node::Node;
+use crate::output::{CloseReason, Output};
+use crate::wire::{Frame, Link};
+
+/// Most peers whose opinion about this peer's address is kept.
+const OBSERVERS_MAX: usize = 64;
+
+/// How far apart clocks may be before it is logged.
+const SKEW_NOTICEABLE_MS: u64 = 60_000;
+
+impl Node {
+    pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8], now: Now) {
+        if !self.links.is_connected(&peer) {
+            return;
+        }
+        let frame = match Frame::decode(raw) {
+            Ok(frame) => frame,
+            Err(error) => {
+                tracing::warn!(%error, remote = %peer.short(), "bad frame");
+                return self.break_with(peer, CloseReason::Protocol);
+            }
+        };
+        match frame {
+            Frame::Hello { time, observed } => self.on_hello(peer, time, observed, now),
+            Frame::Entries(entries) => self.receive(peer, entries, now),
+            Frame::Chunk(entries) => self.on_chunk(peer, entries, now),
+            Frame::Vector { heads, reply } => self.on_vector(peer, heads, reply, now),
+            Frame::Want { log, from, to } => self.on_want(peer, log, from, to),
+            Frame::Held { holder, log, seq } => self.on_held(peer, holder, log, seq),
+            Frame::Links(links) => self.on_links(peer, links, now),
+            Frame::Addrs(records) => self.on_addr_records(peer, records, now),
+            Frame::Knock { peer: stranger, name, words, state } => {
+                self.on_knock_news(peer, stranger, name, words, state, now);
+            }
+            Frame::Fork(one, other) => self.on_fork(*one, *other, now),
+            Frame::Ping(number) => self.send(&peer, &Frame::Pong(number)),
+            Frame::Bye => self.on_bye(peer, now),
+            Frame::Pong(_) | Frame::Tree(_) | Frame::Role(_) => {}
+        }
+    }
+
+    fn on_hello(&mut self, peer: PeerId, time: Timestamp, observed: Option<SocketAddr>, now: Now) {
+        let skew_ms = time.as_ms().abs_diff(now.wall.as_ms());
+        if skew_ms > SKEW_NOTICEABLE_MS {
+            tracing::warn!(remote = %peer.short(), skew_ms, "this clock and the peer's differ, check the time of both");
+        }
+        if let Some(observed) = observed.filter(|_| self.observed.len() < OBSERVERS_MAX) {
+            self.observed.insert(peer, observed);
+        }
+    }
+
+    fn on_chunk(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
+        let first = entries.first().and_then(|signed| postcard::take_from_bytes::<Header>(&signed.header).ok());
+        let log = first.map(|(header, _)| header.log);
+        self.receive(peer, entries, now);
+        if let Some(log) = log {
+            self.compare_what_came(log);
+            self.chunk_came(peer, log, now);
+        }
+    }
+
+    fn on_held(&mut self, from: PeerId, holder: PeerId, log: LogId, seq: Seq) {
+        if log == self.log && seq <= self.heads.seq(&log) {
+            if self.receipts.held(holder, seq) {
+                self.receipts_changed();
+            }
+        } else if holder == from && self.links.is_connected(&log.author) {
+            self.send(&log.author, &Frame::Held { holder, log, seq });
+        }
+    }
+
+    /// Answers posts and tells deliveries for which enough peers hold the message now.
+    pub(super) fn receipts_changed(&mut self) {
+        for (command, waiting) in self.receipts.take_reached() {
+            self.reply_posted(command, &waiting);
+        }
+        for (message, seq, recipients) in self.receipts.take_delivered() {
+            let copies = u32::try_from(self.receipts.holders(seq).len()).unwrap_or(u32::MAX);
+            let delivered = recipients.iter().map(|peer| self.roster.peer_ref(peer)).collect();
+            self.out.push_back(Output::Publish(chat_proto::event::Event::Delivery { message, copies, delivered }));
+        }
+    }
+
+    fn on_links(&mut self, peer: PeerId, links: Vec<Link>, now: Now) {
+        self.links.set_links(&peer, links);
+        self.presence_changed(now);
+    }
+
+    fn on_addr_records(&mut self, from: PeerId, records: Vec<AddrRecord>, now: Now) {
+        let mut news = Vec::new();
+        for record in records {
+            if record.peer != self.me && self.addrs.add(record.clone()) {
+                news.push(record);
+            }
+        }
+        if news.is_empty() {
+            return;
+        }
+        self.out.push_back(Output::StoreAddrs(news.clone()));
+        for record in &news {
+            self.consider_dialling(record.peer, now);
+        }
+        let frame = Frame::Addrs(news);
+        for peer in self.links.connected_ids() {
+            if peer != from {
+                self.send(&peer, &frame);
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Connections: who is reached, whom to dial, who is online.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chat_proto::event::Event;
+use chat_proto::id::PeerId;
+
+use crate::admission::AddrRecord;
+use crate::input::{Now, PathInfo};
+use crate::links::noticeably_different;
+use crate::node::Node;
+use crate::node::timers::{LINKS_DEBOUNCE, Timer};
+use crate::output::{CloseReason, Output};
+use crate::wire::Frame;
+
+/// Most address records in one frame.
+const RECORDS_PER_FRAME: usize = 512;
+
+/// How long after a lost connection it is dialled again for the first time.
+const REDIAL_AT_ONCE: Duration = Duration::from_millis(100);
+
+impl Node {
+    pub(super) fn on_up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
+        if self.roster.people.get(&peer).is_some_and(|person| !person.active) {
+            return self.break_with(peer, CloseReason::NotMember);
+        }
+        self.links.up(peer, path);
+        self.addrs.reset(&peer);
+        self.timers.cancel(Timer::Redial(peer));
+        if path.inbound && path.direct {
+            self.inbound = Some(true);
+        }
+        self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
+        self.send_vector(&peer, false);
+        self.send_addr_records(&peer);
+        self.send_knocks(&peer);
+        self.links_changed(now);
+    }
+
+    pub(super) fn on_path(&mut self, peer: PeerId, path: PathInfo, now: Now) {
+        let Some(connected) = self.links.get_mut(&peer) else { return };
+        let news = noticeably_different(&connected.path, &path);
+        let changed_kind = connected.path.direct != path.direct;
+        connected.path = path;
+        if news {
+            self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
+        }
+        if changed_kind {
+            self.publish_peer(&peer, now);
+        }
+    }
+
+    pub(super) fn on_down(&mut self, peer: PeerId, now: Now) {
+        if !self.links.down(&peer) {
+            return;
+        }
+        self.observed.remove(&peer);
+        self.forget_wants_of(&peer, now);
+        self.timers.cancel(Timer::Fetch(peer));
+        if self.wants_link(&peer) {
+            self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
+        }
+        self.links_changed(now);
+    }
+
+    pub(super) fn on_dial_failed(&mut self, peer: PeerId, now: Now) {
+        if self.links.is_connected(&peer) || !self.wants_link(&peer) {
+            return;
+        }
+        let jitter = self.jitter();
+        let wait = self.addrs.backoff(peer, &self.settings, jitter);
+        self.timers.set(Timer::Redial(peer), now.mono + wait);
+    }
+
+    /// A neighbour leaves in an orderly way: it is not dialled again at once.
+    pub(super) fn on_bye(&mut self, peer: PeerId, now: Now) {
+        self.on_down(peer, now);
+        let jitter = self.jitter();
+        let wait = self.addrs.backoff(peer, &self.settings, jitter);
+        self.timers.set(Timer::Redial(peer), now.mono + wait);
+    }
+
+    pub(super) fn on_addrs(&mut self, addrs: Vec<SocketAddr>, now: Now) {
+        self.own_addrs = addrs.clone();
+        let held = self.addrs.get(&self.me).map(|record| record.time);
+        let after = held.map_or(0, |time| time.as_ms() + 1);
+        let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
+        let record = AddrRecord::sign(addrs, time, &self.key);
+        if self.addrs.add(record.clone()) {
+            self.out.push_back(Output::StoreAddrs(vec![record.clone()]));
+            let frame = Frame::Addrs(vec![record]);
+            for peer in self.links.connected_ids() {
+                self.send(&peer, &frame);
+            }
+        }
+    }
+
+    fn send_addr_records(&mut self, peer: &PeerId) {
+        let records: Vec<AddrRecord> = self
+            .addrs
+            .records()
+            .filter(|record| record.peer != *peer && (record.peer == self.me || self.roster.is_member(&record.peer)))
+            .cloned()
+            .collect();
+        for chunk in records.chunks(RECORDS_PER_FRAME) {
+            self.send(peer, &Frame::Addrs(chunk.to_vec()));
+        }
+    }
+
+    /// This peer's links changed: neighbours are told soon, and presence is worked out anew.
+    fn links_changed(&mut self, now: Now) {
+        self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
+        self.presence_changed(now);
+    }
+
+    pub(super) fn tell_links(&mut self) {
+        let frame = Frame::Links(self.links.report());
+        for peer in self.links.connected_ids() {
+            self.send(&peer, &frame);
+        }
+    }
+
+    /// Works out who is online and tells who came or went.
+    pub(super) fn presence_changed(&mut self, now: Now) {
+        let me = self.me;
+        let members = self.roster.clone();
+        let others = members.members().map(|person| person.peer.id).filter(|peer| *peer != me);
+        for peer in self.links.refresh_online(others, now) {
+            self.publish_peer(&peer, now);
+            if self.links.is_online(&peer) {
+                self.addrs.reset(&peer);
+                self.consider_dialling(peer, now);
+            }
+        }
+    }
+
+    fn publish_peer(&mut self, peer: &PeerId, now: Now) {
+        if let Some(peer) = self.peer_view(peer, now) {
+            self.out.push_back(Output::Publish(Event::Peer { peer }));
+        }
+    }
+
+    /// Whether a connection to a peer is wanted.
+    pub(super) fn wants_link(&self, peer: &PeerId) -> bool {
+        let member = self.roster.is_member(peer) || !self.is_member();
+        *peer != self.me && member && !self.is_stopping()
+    }
+
+    /// Dials a peer now unless it is connected or a try is due soon by itself.
+    pub(super) fn consider_dialling(&mut self, peer: PeerId, now: Now) {
+        if self.wants_link(&peer) && !self.links.is_connected(&peer) && self.addrs.get(&peer).is_some() {
+            self.timers.set(Timer::Redial(peer), now.mono);
+        }
+    }
+
+    pub(super) fn dial_everybody(&mut self, now: Now) {
+        let known: Vec<PeerId> = self.addrs.records().map(|record| record.peer).collect();
+        for peer in known {
+            self.consider_dialling(peer, now);
+        }
+    }
+
+    pub(super) fn dial(&mut self, peer: PeerId) {
+        if self.wants_link(&peer) && !self.links.is_connected(&peer) {
+            self.out.push_back(Output::Dial(peer, self.addrs.addrs(&peer)));
+        }
+    }
+}

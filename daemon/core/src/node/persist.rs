@@ -1,0 +1,256 @@
+//! From drafts and received entries to the disk, and what follows when they are there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+use chat_proto::id::{MessageId, PeerId};
+
+use crate::input::{BatchId, CommandId, Now, PersistError};
+use crate::log::entry::{Entry, LogId, MessageBody, Seq};
+use crate::node::timers::Timer;
+use crate::node::{Life, Node};
+use crate::output::{Batch, BatchEntry, CommandError, Output, Reply};
+use crate::posts::{Goal, Origin, PostWait, Waiting};
+use crate::wire::Frame;
+
+/// Most bytes of received entries that wait for the disk (32 MiB); beyond, what arrives is dropped and anti-entropy
+/// fetches it later.
+const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// How long after a failed write it is tried again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What is on its way to the disk: one batch at a time, so that a failure never leaves a hole.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    received: Vec<Arc<Entry>>,
+    received_bytes: usize,
+    flight: Option<Flight>,
+    next: u64,
+    stalled: Option<PersistError>,
+}
+
+#[derive(Debug)]
+struct Flight {
+    id: BatchId,
+    received: Vec<Arc<Entry>>,
+    own: Option<(Arc<Entry>, Vec<Origin>)>,
+}
+
+impl Disk {
+    pub(super) fn has_room(&self) -> bool {
+        self.received_bytes < UNWRITTEN_BYTES_MAX
+    }
+
+    pub(super) fn push(&mut self, entry: Arc<Entry>) {
+        self.received_bytes += entry.signed().len_bytes();
+        self.received.push(entry);
+    }
+}
+
+impl Node {
+    /// Sends what waits to the disk, unless a batch is under way.
+    pub(super) fn flush(&mut self, now: Now) {
+        if self.disk.flight.is_some() || self.timers.is_set(&Timer::Retry) {
+            return;
+        }
+        if let Some(entry) = self.seal(now) {
+            return self.write_own(entry.0, entry.1);
+        }
+        if !self.disk.received.is_empty() {
+            self.submit(None);
+        }
+    }
+
+    /// Cuts the next own entry from the drafts.
+    fn seal(&mut self, now: Now) -> Option<(Entry, Vec<Origin>)> {
+        if !self.is_member() || self.own_log_is_cut() {
+            return None;
+        }
+        let cut = self.drafts.cut()?;
+        let first_entry = self.heads.head(&self.log).is_none();
+        let admission = self.derived.admitted_in.get(&self.me).copied().filter(|_| first_entry);
+        let deps = self.heads.deps(&self.log, admission);
+        let header = self.next_header(deps, self.heads.clock().tick(now.wall));
+        match Entry::sign(header, cut.body, &self.key) {
+            Ok(entry) => Some((entry, cut.origins)),
+            Err(error) => {
+                tracing::error!(%error, "own entry cannot be signed");
+                for origin in cut.origins {
+                    self.refuse(&origin, &CommandError::TooLong);
+                }
+                None
+            }
+        }
+    }
+
+    pub(super) fn write_own(&mut self, entry: Entry, origins: Vec<Origin>) {
+        self.submit(Some((Arc::new(entry), origins)));
+    }
+
+    fn submit(&mut self, own: Option<(Arc<Entry>, Vec<Origin>)>) {
+        self.disk.next += 1;
+        let id = BatchId(self.disk.next);
+        let received = std::mem::take(&mut self.disk.received);
+        self.disk.received_bytes = 0;
+        let flight = Flight { id, received, own };
+        self.out.push_back(Output::Persist(flight.batch()));
+        self.disk.flight = Some(flight);
+    }
+
+    pub(super) fn on_persisted(&mut self, batch: BatchId, now: Now) {
+        let Some(flight) = self.disk.flight.take_if(|flight| flight.id == batch) else { return };
+        if self.disk.stalled.take().is_some() {
+            tracing::info!("the disk takes entries again");
+        }
+        let mut newest: BTreeMap<LogId, Seq> = BTreeMap::new();
+        for entry in &flight.received {
+            self.heads.persisted(entry);
+            newest.insert(entry.log(), entry.seq());
+        }
+        for (log, seq) in newest {
+            self.acknowledge(log, seq);
+        }
+        if let Some((entry, origins)) = flight.own {
+            self.own_is_stored(&entry, origins, now);
+        }
+        self.answer_delayed_admissions();
+    }
+
+    /// Tells an author that this peer holds its log up to a place: directly, or through everybody who is connected.
+    fn acknowledge(&mut self, log: LogId, seq: Seq) {
+        let held = Frame::Held { holder: self.me, log, seq };
+        if self.links.is_connected(&log.author) {
+            self.send(&log.author, &held);
+        } else if self.links.is_online(&log.author) {
+            for peer in self.links.connected_ids() {
+                if self.links.reaches(&log.author, &peer) {
+                    self.send(&peer, &held);
+                }
+            }
+        }
+    }
+
+    fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<Origin>, now: Now) {
+        self.heads.apply(entry);
+        self.heads.persisted(entry);
+        if entry.control().is_some() && !entry.is_genesis() {
+            self.apply_control(entry, now);
+        }
+        self.spread(entry, None);
+        for (index, origin) in origins.into_iter().enumerate() {
+            let index = u16::try_from(index).unwrap_or(u16::MAX);
+            self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin, now);
+        }
+        let place = crate::log::entry::Dep { log: entry.log(), seq: entry.seq() };
+        self.release(&place, now);
+    }
+
+    fn origin_is_stored(&mut self, entry: &Entry, id: MessageId, origin: Origin, now: Now) {
+        match origin {
+            Origin::Post(command, wait) => self.post_is_stored(entry, id, command, wait, now),
+            Origin::Control(command) => self.out.push_back(Output::Reply(command, Ok(Reply::Done))),
+            Origin::Invite(command, ticket) => self.reply_invited(command, *ticket),
+            Origin::Admission(admission) => self.answer_admitted(admission),
+            Origin::Nobody => {}
+        }
+    }
+
+    fn post_is_stored(&mut self, entry: &Entry, id: MessageId, command: CommandId, wait: PostWait, now: Now) {
+        let seq = entry.seq();
+        let recipients = recipients(entry, id.index);
+        if let Some(recipients) = &recipients {
+            self.receipts.expect_delivery(id, seq, recipients.clone());
+        }
+        let goal = match wait.wait {
+            Wait::Stored => Goal::Copies(0),
+            Wait::Replicated => Goal::Copies(wait.copies as usize),
+            Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.links.online().clone())),
+        };
+        let waiting = Waiting { id, time: entry.header().time.wall(), seq, goal };
+        if self.receipts.reached(&waiting.goal, seq) {
+            return self.reply_posted(command, &waiting);
+        }
+        self.timers.set(Timer::Wait(command), now.mono + wait.timeout);
+        self.receipts.wait(command, waiting);
+    }
+
+    /// Answers a post: its goal is reached, its time ran out, or this peer stops.
+    pub(super) fn reply_posted(&mut self, command: CommandId, waiting: &Waiting) {
+        self.timers.cancel(Timer::Wait(command));
+        let complete = self.receipts.reached(&waiting.goal, waiting.seq);
+        let held_by = self.receipts.holders(waiting.seq);
+        let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete };
+        self.out.push_back(Output::Reply(command, Ok(reply)));
+    }
+
+    pub(super) fn on_persist_failed(&mut self, batch: BatchId, error: PersistError, now: Now) {
+        let Some(flight) = self.disk.flight.take_if(|flight| flight.id == batch) else { return };
+        self.disk.stalled = Some(error);
+        let refusal = match error {
+            PersistError::DiskFull => CommandError::DiskFull,
+            PersistError::Failed => CommandError::StoreFailed,
+        };
+        let own_genesis = flight.own.as_ref().is_some_and(|(entry, _)| entry.is_genesis());
+        for origin in flight.own.into_iter().filter(|_| !own_genesis).flat_map(|(_, origins)| origins) {
+            self.refuse(&origin, &refusal);
+        }
+        for origin in self.drafts.drain() {
+            self.refuse(&origin, &refusal);
+        }
+        let newer = std::mem::replace(&mut self.disk.received, flight.received);
+        self.disk.received.extend(newer);
+        self.disk.received_bytes = self.disk.received.iter().map(|entry| entry.signed().len_bytes()).sum();
+        self.timers.set(Timer::Retry, now.mono + RETRY_AFTER);
+    }
+
+    /// Answers whoever waits for a draft that will not be written.
+    pub(super) fn refuse(&mut self, origin: &Origin, error: &CommandError) {
+        match origin {
+            Origin::Post(command, _) | Origin::Control(command) | Origin::Invite(command, _) => {
+                self.out.push_back(Output::Reply(*command, Err(error.clone())));
+            }
+            Origin::Admission(admission) => self.admission_not_ready(*admission),
+            Origin::Nobody => {}
+        }
+    }
+
+    /// Whether nothing more can be written under the current incarnation.
+    pub(super) fn own_log_is_cut(&self) -> bool {
+        self.heads.cut(&self.log).is_some_and(|cut| self.heads.seq(&self.log) >= cut)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.life == Life::Stopping
+    }
+}
+
+impl Flight {
+    fn batch(&self) -> Batch {
+        let received =
+            self.received.iter().map(|entry| BatchEntry { entry: entry.clone(), origins: Vec::new(), visible: true });
+        let own = self.own.iter().map(|(entry, origins)| BatchEntry {
+            entry: entry.clone(),
+            origins: origins.iter().filter_map(post_command).collect(),
+            visible: true,
+        });
+        Batch { id: self.id, entries: received.chain(own).collect() }
+    }
+}
+
+fn post_command(origin: &Origin) -> Option<CommandId> {
+    match origin {
+        Origin::Post(command, _) => Some(*command),
+        Origin::Control(_) | Origin::Invite(..) | Origin::Admission(_) | Origin::Nobody => None,
+    }
+}
+
+/// The recipients of a direct message; none for a message to the room.
+fn recipients(entry: &Entry, index: u16) -> Option<BTreeSet<PeerId>> {
+    match entry.messages().get(usize::from(index))? {
+        MessageBody::Text(_) => None,
+        MessageBody::Sealed(boxes) => Some(boxes.iter().map(|sealed| sealed.to).collect()),
+    }
+}

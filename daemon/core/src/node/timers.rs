@@ -1,0 +1,64 @@
+//! What a node does by the clock.
+
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+
+use crate::input::{CommandId, Now};
+use crate::log::entry::LogId;
+use crate::node::Node;
+use crate::output::Output;
+
+/// How often last signs of life go to the store.
+pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
+
+/// How long link changes are collected before neighbours are told.
+pub(super) const LINKS_DEBOUNCE: Duration = Duration::from_millis(50);
+
+/// Names of deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Exchange version vectors with a neighbour.
+    AntiEntropy,
+    /// Tell neighbours about this peer's links.
+    Links,
+    /// Write down last signs of life.
+    Seen,
+    /// Try a failed write again.
+    Retry,
+    /// Look again at entries from the future.
+    Future,
+    /// Dial a member again.
+    Redial(PeerId),
+    /// Fetch what a peer is known to hold.
+    Fetch(PeerId),
+    /// A range that was asked for has not come.
+    Want(LogId),
+    /// A post has waited long enough.
+    Wait(CommandId),
+}
+
+impl Node {
+    pub(super) fn on_tick(&mut self, now: Now) {
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            match timer {
+                Timer::AntiEntropy => self.exchange_vectors(now),
+                Timer::Links => self.tell_links(),
+                Timer::Seen => {
+                    self.timers.set(Timer::Seen, now.mono + SEEN_EVERY);
+                    self.out.push_back(Output::StoreSeen(self.links.seen()));
+                }
+                Timer::Retry => {}
+                Timer::Future => self.future_has_come(now),
+                Timer::Redial(peer) => self.dial(peer),
+                Timer::Fetch(peer) => self.fetch_from(peer, now),
+                Timer::Want(log) => self.want_timed_out(log, now),
+                Timer::Wait(command) => {
+                    if let Some(waiting) = self.receipts.take(command) {
+                        self.reply_posted(command, &waiting);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How the room looks from here: what the API shows.
+
+use chat_proto::api::invites::Invite;
+use chat_proto::api::peers::{PathView, PeerView, RoleView};
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::status::RoomRef;
+use chat_proto::id::{PeerId, Term};
+
+use crate::input::Now;
+use crate::membership::roster::Person;
+use crate::node::Node;
+use crate::output::NodeStatus;
+
+impl Node {
+    pub(super) fn peer_view(&self, peer: &PeerId, now: Now) -> Option<PeerView> {
+        self.roster.people.get(peer).map(|person| self.view(person, now))
+    }
+
+    fn view(&self, person: &Person, now: Now) -> PeerView {
+        let id = person.peer.id;
+        let me = id == self.me;
+        let connected = self.links.get(&id);
+        let path = match connected {
+            _ if me => PathView::Direct,
+            Some(connected) if connected.path.direct => PathView::Direct,
+            Some(_) => PathView::Relayed,
+            None => PathView::None,
+        };
+        let online = me || self.links.is_online(&id);
+        PeerView {
+            peer: person.peer.clone(),
+            me,
+            online,
+            path,
+            rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
+            last_seen: if online { Some(now.wall) } else { self.links.last_seen(&id) },
+            role: RoleView::Member,
+            rank: None,
+            member: person.role,
+        }
+    }
+
+    pub(super) fn peer_views(&self, now: Now) -> Vec<PeerView> {
+        let mut views: Vec<PeerView> = self.roster.members().map(|person| self.view(person, now)).collect();
+        views.sort_by(|a, b| b.me.cmp(&a.me).then_with(|| a.peer.name.to_lowercase().cmp(&b.peer.name.to_lowercase())));
+        views
+    }
+
+    pub(super) fn status(&self) -> NodeStatus {
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let mut observed: Vec<_> = self.observed.values().copied().collect();
+        observed.sort_unstable();
+        observed.dedup();
+        NodeStatus {
+            room: RoomRef { id: self.room, name: self.roster.room_name.clone(), open: self.roster.open },
+            role: RoleView::Member,
+            rendezvous: None,
+            members: count(self.roster.members().count()),
+            online: count(self.links.online().len() + usize::from(self.is_member())),
+            observed,
+            inbound: self.inbound,
+        }
+    }
+
+    pub(super) fn invite_views(&self) -> Vec<Invite> {
+        let mut invites: Vec<Invite> = self
+            .derived
+            .invites
+            .iter()
+            .map(|(id, invite)| Invite {
+                id: *id,
+                by: self.roster.peer_ref(&invite.by),
+                created: invite.created.wall(),
+                expires: invite.expires,
+                uses: invite.uses,
+                used: invite.used,
+                revoked: invite.revoked,
+            })
+            .collect();
+        invites.sort_by_key(|invite| std::cmp::Reverse(invite.created));
+        invites
+    }
+
+    pub(super) fn rendezvous_view(&self) -> Rendezvous {
+        Rendezvous {
+            term: Term::default(),
+            holder: None,
+            since: None,
+            role: RoleView::Member,
+            ranking: Vec::new(),
+            succession: 0,
+            history: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! This peer's own messages on their way: drafts, the entry being written, and who waits for copies.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+use chat_proto::id::{MessageId, PeerId};
+use chat_proto::time::Timestamp;
+
+use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
+use crate::input::{AdmissionId, CommandId};
+use crate::log::entry::{Body, Control, MessageBody, Seq};
+
+/// Most drafts that wait for the disk; beyond, commands are refused.
+const DRAFTS_MAX: usize = 4096;
+
+/// Most bytes of drafts that wait (16 MiB).
+const DRAFT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Most posts that wait for copies.
+const WAITS_MAX: usize = 4096;
+
+/// Room left in an entry for its header: the largest version of it with all dependencies is about 12 KiB.
+const HEADER_BYTES_RESERVED: usize = 16 * 1024;
+
+/// Largest body of one message, in bytes.
+pub(crate) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX - HEADER_BYTES_RESERVED;
+
+/// Who is answered when a draft is on disk.
+#[derive(Clone, Debug)]
+pub(crate) enum Origin {
+    /// A post, and what it waits for.
+    Post(CommandId, PostWait),
+    /// Another command.
+    Control(CommandId),
+    /// A command that is answered with an invite's ticket.
+    Invite(CommandId, Box<chat_proto::ticket::Ticket>),
+    /// A stranger that is being admitted.
+    Admission(AdmissionId),
+    /// Nobody.
+    Nobody,
+}
+
+/// What a post waits for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PostWait {
+    pub(crate) wait: Wait,
+    pub(crate) copies: u32,
+    pub(crate) timeout: Duration,
+}
+
+/// Something to write.
+#[derive(Clone, Debug)]
+enum Draft {
+    Message(MessageBody, Origin, usize),
+    Control(Control, Origin),
+}
+
+/// What is cut from the queue for one entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut {
+    pub(crate) body: Body,
+    pub(crate) origins: Vec<Origin>,
+}
+
+/// Drafts in the order they came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Drafts {
+    queue: VecDeque<Draft>,
+    bytes: usize,
+}
+
+impl Drafts {
+    /// Queues a message; says whether there was room. `bytes` is its encoded length.
+    pub(crate) fn push_message(&mut self, body: MessageBody, origin: Origin, bytes: usize) -> bool {
+        if self.queue.len() >= DRAFTS_MAX || self.bytes + bytes > DRAFT_BYTES_MAX {
+            return false;
+        }
+        self.bytes += bytes;
+        self.queue.push_back(Draft::Message(body, origin, bytes));
+        true
+    }
+
+    /// Queues a control item; says whether there was room.
+    pub(crate) fn push_control(&mut self, control: Control, origin: Origin) -> bool {
+        if self.queue.len() >= DRAFTS_MAX {
+            return false;
+        }
+        self.queue.push_back(Draft::Control(control, origin));
+        true
+    }
+
+    /// Takes what fits into one entry: one control item, or as many messages as came before the next one.
+    pub(crate) fn cut(&mut self) -> Option<Cut> {
+        let mut messages = Vec::new();
+        let mut origins = Vec::new();
+        let mut body_bytes = 0;
+        loop {
+            match self.queue.front() {
+                Some(Draft::Message(_, _, bytes))
+                    if messages.len() < ENTRY_MESSAGES_MAX
+                        && (messages.is_empty() || body_bytes + bytes <= MESSAGE_BYTES_MAX) => {}
+                Some(Draft::Control(..)) if messages.is_empty() => {}
+                Some(Draft::Message(..) | Draft::Control(..)) | None => break,
+            }
+            match self.queue.pop_front()? {
+                Draft::Message(body, origin, bytes) => {
+                    body_bytes += bytes;
+                    self.bytes -= bytes;
+                    messages.push(body);
+                    origins.push(origin);
+                }
+                Draft::Control(control, origin) => {
+                    return Some(Cut { body: Body::Control(control), origins: vec![origin] });
+                }
+            }
+        }
+        (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
+    }
+
+    /// Takes every origin that waits, when nothing more will be written.
+    pub(crate) fn drain(&mut self) -> Vec<Origin> {
+        self.bytes = 0;
+        let origin = |draft| match draft {
+            Draft::Message(_, origin, _) | Draft::Control(_, origin) => origin,
+        };
+        self.queue.drain(..).map(origin).collect()
+    }
+}
+
+/// A stored post that waits for copies.
+#[derive(Clone, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) id: MessageId,
+    pub(crate) time: Timestamp,
+    pub(crate) seq: Seq,
+    pub(crate) goal: Goal,
+}
+
+/// When a wait is over.
+#[derive(Clone, Debug)]
+pub(crate) enum Goal {
+    /// So many other peers hold it.
+    Copies(usize),
+    /// All of these hold it.
+    Peers(BTreeSet<PeerId>),
+}
+
+/// Most direct messages whose delivery is still to be told; the oldest are dropped, and their state can be asked for.
+const UNDELIVERED_MAX: usize = 1024;
+
+/// Who holds this peer's log up to where, and who waits for that.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Receipts {
+    held: BTreeMap<PeerId, Seq>,
+    waiting: BTreeMap<CommandId, Waiting>,
+    undelivered: BTreeMap<MessageId, (Seq, BTreeSet<PeerId>)>,
+}
+
+impl Receipts {
+    /// A peer holds this peer's log up to a place; says whether that is news.
+    pub(crate) fn held(&mut self, peer: PeerId, seq: Seq) -> bool {
+        let held = self.held.entry(peer).or_default();
+        let news = seq > *held;
+        *held = (*held).max(seq);
+        news
+    }
+
+    /// A new log begins: nobody holds anything of it.
+    pub(crate) fn reset(&mut self) {
+        self.held.clear();
+    }
+
+    pub(crate) fn holders(&self, seq: Seq) -> Vec<PeerId> {
+        self.held.iter().filter(|(_, held)| **held >= seq).map(|(peer, _)| *peer).collect()
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.waiting.len() >= WAITS_MAX
+    }
+
+    pub(crate) fn wait(&mut self, command: CommandId, waiting: Waiting) {
+        self.waiting.insert(command, waiting);
+    }
+
+    /// Whether a goal is reached at a place.
+    pub(crate) fn reached(&self, goal: &Goal, seq: Seq) -> bool {
+        let holds = |peer: &PeerId| self.held.get(peer).is_some_and(|held| *held >= seq);
+        match goal {
+            Goal::Copies(copies) => self.held.keys().filter(|peer| holds(peer)).count() >= *copies,
+            Goal::Peers(peers) => peers.iter().all(holds),
+        }
+    }
+
+    /// A direct message is on its way to its recipients.
+    pub(crate) fn expect_delivery(&mut self, id: MessageId, seq: Seq, recipients: BTreeSet<PeerId>) {
+        if self.undelivered.len() >= UNDELIVERED_MAX
+            && let Some(oldest) = self.undelivered.iter().min_by_key(|(_, (seq, _))| *seq).map(|(id, _)| *id)
+        {
+            self.undelivered.remove(&oldest);
+        }
+        self.undelivered.insert(id, (seq, recipients));
+    }
+
+    /// Takes the direct messages that all their recipients hold now.
+    pub(crate) fn take_delivered(&mut self) -> Vec<(MessageId, Seq, BTreeSet<PeerId>)> {
+        let holds = |peer: &PeerId, seq: &Seq| self.held.get(peer).is_some_and(|held| held >= seq);
+        let all = |(seq, peers): &(Seq, BTreeSet<PeerId>)| peers.iter().all(|peer| holds(peer, seq));
+        let done: Vec<MessageId> = self.undelivered.iter().filter(|(_, d)| all(d)).map(|(id, _)| *id).collect();
+        done.into_iter().filter_map(|id| self.undelivered.remove(&id).map(|(seq, peers)| (id, seq, peers))).collect()
+    }
+
+    /// Takes the waits whose goal is reached.
+    pub(crate) fn take_reached(&mut self) -> Vec<(CommandId, Waiting)> {
+        let reached: Vec<CommandId> = self
+            .waiting
+            .iter()
+            .filter(|(_, waiting)| self.reached(&waiting.goal, waiting.seq))
+            .map(|(command, _)| *command)
+            .collect();
+        reached.into_iter().filter_map(|command| Some((command, self.waiting.remove(&command)?))).collect()
+    }
+
+    /// Takes a wait that ran out.
+    pub(crate) fn take(&mut self, command: CommandId) -> Option<Waiting> {
+        self.waiting.remove(&command)
+    }
+
+    /// Takes all waits, when this peer stops.
+    pub(crate) fn drain(&mut self) -> Vec<(CommandId, Waiting)> {
+        std::mem::take(&mut self.waiting).into_iter().collect()
+    }
+}

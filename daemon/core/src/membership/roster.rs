@@ -69,14 +69,27 @@ impl Roster {
         )
     }
 
-    /// Finds who is meant by `bob`, `@bob`, `bob~tag`, a tag or a key, in any case. Members come before former members.
+    /// Finds the member that is meant by `bob`, `@bob`, `bob~tag`, a tag or a key, in any case.
     ///
     /// # Errors
     /// Says whether nobody, somebody gone, or several are meant.
     pub fn resolve(&self, text: &str) -> Result<PeerId, ResolveError> {
-        let given = text.strip_prefix('@').unwrap_or(text);
+        let person = self.find(text)?;
+        if person.active { Ok(person.peer.id) } else { Err(ResolveError::Gone(bare(text).to_owned())) }
+    }
+
+    /// The same for members and former members: what they wrote is still there. Members come first.
+    ///
+    /// # Errors
+    /// Says whether nobody or several are meant.
+    pub fn resolve_ever(&self, text: &str) -> Result<PeerId, ResolveError> {
+        self.find(text).map(|person| person.peer.id)
+    }
+
+    fn find(&self, text: &str) -> Result<&Person, ResolveError> {
+        let given = bare(text);
         if let Ok(id) = given.parse::<PeerId>() {
-            return self.active(id, given);
+            return self.people.get(&id).ok_or_else(|| ResolveError::Unknown(given.to_owned()));
         }
         let folded = given.to_lowercase();
         let (name, tag) = match folded.rsplit_once('~') {
@@ -93,7 +106,7 @@ impl Roster {
         let found = [self.pick(exact), self.pick(tagged), self.pick(by_tag)];
         match found.iter().find(|people| !people.is_empty()).map(Vec::as_slice) {
             None => Err(ResolveError::Unknown(given.to_owned())),
-            Some([one]) => self.active(one.peer.id, given),
+            Some([one]) => Ok(one),
             Some(several) => Err(ResolveError::Ambiguous {
                 name: given.to_owned(),
                 candidates: several
@@ -110,14 +123,10 @@ impl Roster {
         let active: Vec<&Person> = all.iter().copied().filter(|person| person.active).collect();
         if active.is_empty() { all } else { active }
     }
+}
 
-    fn active(&self, id: PeerId, given: &str) -> Result<PeerId, ResolveError> {
-        match self.people.get(&id) {
-            Some(person) if person.active => Ok(id),
-            Some(_) => Err(ResolveError::Gone(given.to_owned())),
-            None => Err(ResolveError::Unknown(given.to_owned())),
-        }
-    }
+fn bare(text: &str) -> &str {
+    text.strip_prefix('@').unwrap_or(text)
 }
 
 #[cfg(test)]
@@ -142,6 +151,8 @@ mod tests {
         }
         assert_eq!(roster.resolve("ZOË"), Ok(PeerId::from_bytes([2; 32])));
         assert_eq!(roster.resolve("gone"), Err(ResolveError::Gone("gone".into())));
+        assert_eq!(roster.resolve_ever("@gone"), Ok(PeerId::from_bytes([3; 32])));
+        assert_eq!(roster.resolve_ever("bob"), Ok(bob));
         assert_eq!(roster.resolve("nobody"), Err(ResolveError::Unknown("nobody".into())));
         assert!(roster.resolve("").is_err());
     }

@@ -1,0 +1,61 @@
+//! `chat invites`: every invite of the room.
+
+use chat_proto::api::invites::{Invite, InviteList};
+use chat_proto::time::Timestamp;
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::render;
+use crate::render::table::{Row, Side, table};
+use crate::ui::{self, Ui};
+
+const COLUMNS: [(&str, Side); 5] =
+    [("ID", Side::Left), ("BY", Side::Left), ("USED", Side::Right), ("EXPIRES", Side::Left), ("STATE", Side::Left)];
+
+/// Arguments of `chat invites`.
+#[derive(Debug, Args)]
+pub(crate) struct InvitesArgs {
+    /// One invite per line as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the invites.
+///
+/// # Errors
+/// Says how the call failed.
+pub(crate) async fn run(args: InvitesArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let invites = client.get::<InviteList>("/v1/invites").await?.invites;
+    if args.json {
+        return invites.iter().try_for_each(|invite| ui.json(invite));
+    }
+    if invites.is_empty() {
+        ui::say("nobody was invited with a ticket yet: 'chat invite' writes one");
+        return Ok(());
+    }
+    let (now, zone) = (render::now(), TimeZone::system());
+    let rows: Vec<Row> = invites.iter().map(|invite| row(invite, now, &zone)).collect();
+    table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))
+}
+
+fn row(invite: &Invite, now: Timestamp, zone: &TimeZone) -> Row {
+    let state = if invite.revoked {
+        "revoked"
+    } else if invite.expires <= now {
+        "expired"
+    } else if invite.used >= invite.uses {
+        "used up"
+    } else {
+        "valid"
+    };
+    let cells = vec![
+        invite.id.short(),
+        render::name(&invite.by),
+        format!("{}/{}", invite.used, invite.uses),
+        render::date_time(invite.expires, zone),
+        state.into(),
+    ];
+    Row { cells, sgr: (state != "valid").then_some("2") }
+}

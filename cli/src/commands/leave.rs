@@ -1,0 +1,17 @@
+//! `chat leave`: leaves the room for good.
+
+use serde_json::json;
+
+use crate::client::{Call, Client};
+use crate::error::Failure;
+use crate::ui;
+
+/// Leaves the room.
+///
+/// # Errors
+/// Says how the call failed.
+pub(crate) async fn run(client: &mut Client) -> Result<(), Failure> {
+    client.call(&Call::post("/v1/leave", &json!({}))).await?;
+    ui::say("left the room");
+    Ok(())
+}

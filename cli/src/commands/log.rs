@@ -1,0 +1,79 @@
+//! `chat log`: the history in the shared order.
+
+use chat_proto::api::messages::{HistoryQuery, Message};
+use chat_proto::api::status::Status;
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::render::transcript::Transcript;
+use crate::ui::Ui;
+use crate::{history, render, when};
+
+/// Messages that are shown where nothing is said.
+const COUNT_DEFAULT: u64 = 100;
+
+/// Arguments of `chat log`.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// Only messages with these words
+    #[arg(short, value_name = "QUERY")]
+    q: Option<String>,
+    /// Only by this author: name, tag or key
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// Only direct messages exchanged with this member
+    #[arg(long, value_name = "NAME")]
+    with: Option<String>,
+    /// Only what stands before a message id, a time ('2026-11-22 14:05', local or RFC 3339) or so long ago ('2h')
+    #[arg(long, value_name = "POINT")]
+    before: Option<String>,
+    /// Only what stands after such a point
+    #[arg(long, value_name = "POINT")]
+    after: Option<String>,
+    /// At most so many: the last ones, or with --after the first ones [default: 100, with --after all]
+    #[arg(short = 'n', value_name = "LIMIT", conflicts_with = "all")]
+    limit: Option<u64>,
+    /// Everything
+    #[arg(long)]
+    all: bool,
+    /// One message per line as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the history.
+///
+/// # Errors
+/// Says how a call failed.
+pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let zone = TimeZone::system();
+    let now = render::now();
+    let point = |text: Option<String>| text.map(|text| when::point(&text, now, &zone));
+    let plain = |name: Option<String>| name.map(|name| name.strip_prefix('@').unwrap_or(&name).to_owned());
+    let filter = HistoryQuery {
+        before: point(args.before),
+        after: point(args.after),
+        limit: None,
+        from: plain(args.from),
+        with: plain(args.with),
+        q: args.q,
+    };
+    let mut transcript = match args.json {
+        true => None,
+        false => {
+            let me = client.get::<Status>("/v1/status").await?.peer.id;
+            Some(Transcript::dated(me, ui.colour, zone.clone()))
+        }
+    };
+    let mut print = |message: Message| match &mut transcript {
+        Some(transcript) => ui.line(&transcript.message(&message)),
+        None => ui.json(&message),
+    };
+    if args.all || filter.after.is_some() {
+        return history::forward(client, &filter, args.limit, print).await;
+    }
+    let (messages, _) = history::last(client, &filter, args.limit.unwrap_or(COUNT_DEFAULT)).await?;
+    messages.into_iter().try_for_each(&mut print)
+}

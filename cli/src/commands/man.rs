@@ -1,0 +1,34 @@
+//! `chat man`: the manual page, of chat or of one of its commands.
+
+use clap::{Args, CommandFactory};
+use clap_mangen::Man;
+
+use crate::error::Failure;
+use crate::ui::Ui;
+
+/// Arguments of `chat man`.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The page of this command instead
+    command: Option<String>,
+}
+
+/// Prints the page, for `man -l -`.
+///
+/// # Errors
+/// When there is no such command, or standard output is closed.
+pub(crate) fn run(args: ManArgs, ui: &mut Ui) -> Result<(), Failure> {
+    let mut root = crate::args::Args::command();
+    root.build();
+    let man = match args.command {
+        None => Man::new(root),
+        Some(name) => match root.find_subcommand(&name) {
+            Some(found) => Man::new(found.clone()).title(format!("chat-{name}")),
+            None => return Err(Failure::UnknownCommand(name)),
+        },
+    };
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    ui.bytes(&page)?;
+    ui.flush()
+}

@@ -1,0 +1,128 @@
+//! `chat peers`: every member and how it is reached.
+
+use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
+use chat_proto::time::Timestamp;
+use clap::Args;
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::render::table::{Row, Side, table};
+use crate::ui::{Colour, Ui};
+use crate::{members, render};
+
+const COLUMNS: [(&str, Side); 8] = [
+    ("NAME", Side::Left),
+    ("TAG", Side::Left),
+    ("ONLINE", Side::Left),
+    ("PATH", Side::Left),
+    ("RTT", Side::Right),
+    ("LAST SEEN", Side::Left),
+    ("ROLE", Side::Left),
+    ("RANK", Side::Right),
+];
+
+/// Arguments of `chat peers`.
+#[derive(Debug, Args)]
+pub(crate) struct PeersArgs {
+    /// One member per line as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the members.
+///
+/// # Errors
+/// Says how the call failed.
+pub(crate) async fn run(args: PeersArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let peers = members::list(client).await?;
+    if args.json {
+        return peers.iter().try_for_each(|peer| ui.json(peer));
+    }
+    lines(&peers, render::now(), ui.colour).iter().try_for_each(|line| ui.line(line))
+}
+
+/// The members as a table.
+pub(crate) fn lines(peers: &[PeerView], now: Timestamp, colour: Colour) -> Vec<String> {
+    let rows: Vec<Row> = peers.iter().map(|view| row(view, now)).collect();
+    table(&COLUMNS, &rows, colour)
+}
+
+fn row(view: &PeerView, now: Timestamp) -> Row {
+    let name = render::name(&view.peer);
+    let path = match view.path {
+        PathView::Direct => "direct",
+        PathView::Relayed => "relayed",
+        PathView::None => "-",
+    };
+    let last_seen = match view.last_seen {
+        _ if view.online => "now".into(),
+        Some(time) => format!("{} ago", render::span(render::between(time, now))),
+        None => "never".into(),
+    };
+    let cells = vec![
+        if view.me { format!("{name} (you)") } else { name },
+        view.peer.tag.to_string(),
+        if view.online { "yes" } else { "no" }.into(),
+        if view.me { "-" } else { path }.into(),
+        view.rtt_ms.map_or_else(|| "-".into(), render::rtt),
+        last_seen,
+        role(view).into(),
+        view.rank.map_or_else(|| "-".into(), |rank| rank.to_string()),
+    ];
+    Row { cells, sgr: (!view.online).then_some("2") }
+}
+
+fn role(view: &PeerView) -> &'static str {
+    match (view.role, view.member) {
+        (RoleView::Holder, MemberRole::Admin) => "rendezvous, admin",
+        (RoleView::Holder, MemberRole::Member) => "rendezvous",
+        (RoleView::Standby, MemberRole::Admin) => "standby, admin",
+        (RoleView::Standby, MemberRole::Member) => "standby",
+        (RoleView::Member, MemberRole::Admin) => "admin",
+        (RoleView::Member, MemberRole::Member) => "-",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::api::peers::PeerRef;
+    use chat_proto::id::PeerId;
+
+    use super::*;
+
+    #[test]
+    fn members_stand_in_columns() {
+        let now = Timestamp::from_ms(1_790_000_000_000);
+        let id = PeerId::from_bytes([1; 32]);
+        let alice = PeerView {
+            peer: PeerRef { id, name: "alice".into(), tag: id.tag() },
+            me: true,
+            online: true,
+            path: PathView::Direct,
+            rtt_ms: None,
+            last_seen: Some(now),
+            role: RoleView::Holder,
+            rank: Some(1),
+            member: MemberRole::Admin,
+        };
+        let bob = PeerView {
+            peer: PeerRef { name: "bob".into(), ..alice.peer.clone() },
+            me: false,
+            online: false,
+            path: PathView::None,
+            rtt_ms: Some(0.42),
+            last_seen: Some(now.before(std::time::Duration::from_secs(7200))),
+            role: RoleView::Member,
+            rank: None,
+            member: MemberRole::Member,
+        };
+        assert_eq!(
+            lines(&[alice, bob], now, Colour::Off),
+            [
+                "NAME         TAG       ONLINE  PATH    RTT  LAST SEEN  ROLE               RANK",
+                "alice (you)  aeaqcaib  yes     -         -  now        rendezvous, admin     1",
+                "bob          aeaqcaib  no      -     0.4ms  2h ago     -                     -",
+            ]
+        );
+    }
+}

@@ -1,0 +1,48 @@
+//! `chat rooms`: rooms on the local network.
+
+use chat_proto::api::members::{NearbyRoom, RoomList};
+use clap::Args;
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::render::label;
+use crate::render::table::{Row, Side, table};
+use crate::ui::{self, Ui};
+
+const COLUMNS: [(&str, Side); 5] =
+    [("ROOM", Side::Left), ("ID", Side::Left), ("DOOR", Side::Left), ("MEMBER", Side::Left), ("ADDRESSES", Side::Left)];
+
+/// Arguments of `chat rooms`.
+#[derive(Debug, Args)]
+pub(crate) struct RoomsArgs {
+    /// One room per line as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the rooms.
+///
+/// # Errors
+/// Says how the call failed.
+pub(crate) async fn run(args: RoomsArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let rooms = client.get::<RoomList>("/v1/rooms").await?.rooms;
+    if args.json {
+        return rooms.iter().try_for_each(|room| ui.json(room));
+    }
+    if rooms.is_empty() {
+        ui::say("no other room was seen on the local network");
+        return Ok(());
+    }
+    let rows: Vec<Row> = rooms.iter().map(row).collect();
+    table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))?;
+    ui.flush()?;
+    ui::say("'chat join ADDRESS' knocks there");
+    Ok(())
+}
+
+fn row(nearby: &NearbyRoom) -> Row {
+    let door = if nearby.room.open { "open" } else { "by invitation" };
+    let addrs: Vec<String> = nearby.addrs.iter().map(ToString::to_string).collect();
+    vec![label(&nearby.room.name), nearby.room.id.short(), door.into(), nearby.peer.tag().to_string(), addrs.join(" ")]
+        .into()
+}

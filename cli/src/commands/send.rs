@@ -1,0 +1,146 @@
+//! `chat send`: says something to the room or to some of its members, once, however often the connection breaks.
+
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
+use chat_proto::text::check_text;
+use clap::{Args, ValueEnum};
+use hyper::StatusCode;
+
+use crate::client::{Call, CallError, Client, Repeat};
+use crate::error::Failure;
+use crate::ui::{self, Ui};
+use crate::{address, args, input, render};
+
+/// How long the daemon waits where nothing is said, as the API has it.
+const WAIT_DEFAULT: Duration = Duration::from_secs(10);
+
+/// What the answer may take beyond the wait itself.
+const ANSWER_GRACE: Duration = Duration::from_secs(10);
+
+/// Arguments of `chat send`.
+#[derive(Debug, Args)]
+pub(crate) struct SendArgs {
+    /// What to say. Names in front ('@bob', several too) make it a direct message. Without a text, or with '-', standard
+    /// input is one message; a space in front keeps a text that begins with '@' for the room
+    #[arg(value_name = "[@NAME]... TEXT", allow_negative_numbers = true)]
+    pub(crate) text: Vec<String>,
+    /// What to wait for: the disk here, the disks of other peers, or those of all recipients [default: stored]
+    #[arg(long, value_enum)]
+    pub(crate) wait: Option<WaitFor>,
+    /// With '--wait replicated', which it implies: how many other peers shall hold it [default: 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) copies: Option<u32>,
+    /// Longest wait, up to 1h [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = args::span)]
+    pub(crate) timeout: Option<Duration>,
+    /// Idempotency key: sends with the same key and text post once [default: a new one]
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// Say on standard error how far the message has come
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// Print the message and its state as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `--wait` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WaitFor {
+    /// On this machine's disk.
+    Stored,
+    /// On the disks of other peers.
+    Replicated,
+    /// On the disks of all recipients; of a message to the room, of all members that are online.
+    Delivered,
+}
+
+/// A message to post, and the key that makes it post once.
+pub(crate) struct Post {
+    request: SendRequest,
+    key: String,
+}
+
+impl Post {
+    /// A message that waits for nothing but the disk.
+    pub(crate) fn new(to: Vec<String>, text: impl Into<String>) -> Self {
+        let request = SendRequest { to, text: text.into(), ..SendRequest::default() };
+        Self { request, key: new_key() }
+    }
+
+    /// Posts it; the second value says whether what was waited for has come.
+    ///
+    /// # Errors
+    /// [`Failure::Unsure`] when it is not known whether it was posted; otherwise it was not.
+    pub(crate) async fn post(&self, client: &mut Client, repeat: Repeat) -> Result<(SentMessage, bool), Failure> {
+        check_text(&self.request.text)?;
+        let wait = self.request.timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
+        let call = Call::post("/v1/messages", &self.request)
+            .header("idempotency-key", &self.key)
+            .repeat(repeat)
+            .timeout(Some(wait.saturating_add(ANSWER_GRACE)));
+        let answer = match client.call(&call).await {
+            Ok(answer) => answer,
+            Err(source @ (CallError::Broken { .. } | CallError::TimedOut { .. })) => {
+                return Err(Failure::Unsure { key: self.key.clone(), source });
+            }
+            Err(other) => return Err(other.into()),
+        };
+        Ok((answer.read()?, answer.status != StatusCode::ACCEPTED))
+    }
+}
+
+/// Sends.
+///
+/// # Errors
+/// Says why the message was not sent, or that the wait for it ran out.
+pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let (to, text) = what(&args.text)?;
+    let wait = match (args.wait, args.copies) {
+        (Some(WaitFor::Replicated), _) | (None, Some(_)) => Wait::Replicated,
+        (Some(WaitFor::Stored), None) | (None, None) => Wait::Stored,
+        (Some(WaitFor::Delivered), None) => Wait::Delivered,
+        (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(Failure::CopiesWithoutReplicated),
+    };
+    let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+    let request = SendRequest { text, to, wait, copies: args.copies, timeout_ms };
+    let post = Post { request, key: args.key.unwrap_or_else(new_key) };
+    let (sent, complete) = post.post(client, Repeat::Safe).await?;
+    if args.json {
+        ui.json(&sent)?;
+    }
+    if !complete {
+        ui.flush()?;
+        let after = args.timeout.unwrap_or(WAIT_DEFAULT);
+        return Err(Failure::WaitRanOut { after, reached: reached(&sent) });
+    }
+    if args.verbose {
+        let id = sent.message.id;
+        ui::say(&format!("stored as {}.{}, held by {}", id.entry.short(), id.index, reached(&sent)));
+    }
+    Ok(())
+}
+
+/// Recipients and text, from the arguments or standard input.
+fn what(arguments: &[String]) -> Result<(Vec<String>, String), Failure> {
+    let joined = arguments.join(" ");
+    let (to, rest) = address::split(&joined);
+    let names_only = rest.is_empty() && arguments.iter().all(|argument| argument.starts_with('@'));
+    if names_only && io::stdin().is_terminal() {
+        return Err(Failure::NothingToSend);
+    }
+    let text = if names_only || rest == "-" { input::whole(io::stdin().lock())? } else { rest.to_owned() };
+    Ok((to, text))
+}
+
+fn reached(sent: &SentMessage) -> String {
+    let copies = render::count(sent.state.copies.into(), "other peer", "other peers");
+    if sent.state.copies == 0 { "no other peer".into() } else { copies }
+}
+
+/// 128 random bits: no two sends ever share one by chance.
+fn new_key() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

@@ -1,0 +1,233 @@
+//! `chat tail`: the last messages, then the conversation as it goes on, across restarts of the daemon.
+
+use std::time::Duration;
+
+use chat_proto::api::messages::{HistoryQuery, Message};
+use chat_proto::api::status::Status;
+use chat_proto::cursor::Cursor;
+use chat_proto::event::{Event, EventEnvelope};
+use chat_proto::id::{MessageId, PeerId};
+use chat_proto::time::Timestamp;
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::client::{CallError, Client};
+use crate::error::Failure;
+use crate::feed::{Feed, Item, Received};
+use crate::render::transcript::Transcript;
+use crate::shown::Shown;
+use crate::ui::{self, Ui};
+use crate::{history, members, render, when};
+
+/// Messages shown first where nothing is said.
+const COUNT_DEFAULT: u64 = 10;
+
+/// With `--no-follow`: a stream that has been silent for so long has given what it had.
+const IDLE: Duration = Duration::from_secs(2);
+
+/// Arguments of `chat tail`.
+#[derive(Debug, Args)]
+pub(crate) struct TailArgs {
+    /// How many of the last messages to show first [default: 10]
+    #[arg(short = 'n', value_name = "N", conflicts_with = "since")]
+    count: Option<u64>,
+    /// Show all events from here on instead: a cursor of an earlier event, a duration ('10m'), a time, or 'all'
+    #[arg(long, value_name = "POINT")]
+    since: Option<String>,
+    /// Only messages by this member: name, tag or key
+    #[arg(long, value_name = "NAME")]
+    from: Option<String>,
+    /// One event per line as JSON, of every kind; its 'cursor' is what --since takes
+    #[arg(long)]
+    json: bool,
+    /// Show what is there and end
+    #[arg(long)]
+    no_follow: bool,
+}
+
+/// Follows the conversation.
+///
+/// # Errors
+/// Says how a call failed, or why the stream cannot go on.
+pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let zone = TimeZone::system();
+    let since = args.since.map(|text| when::local(&text, &zone));
+    let end = match (&since, args.no_follow) {
+        (Some(_), true) => Feed::open(client, None).await?.cursor(),
+        (Some(_) | None, _) => None,
+    };
+    // The stream is opened before the history is read: what is said in between comes in both, and is shown once.
+    let mut feed = Feed::open(client, since.clone()).await?;
+    let only = match &args.from {
+        Some(name) => Some(members::find(client, name).await?.id),
+        None => None,
+    };
+    let transcript = match args.json {
+        true => None,
+        false => {
+            let me = client.get::<Status>("/v1/status").await?.peer.id;
+            Some(Transcript::live(me, ui.colour, zone, render::now()))
+        }
+    };
+    let mut tail = Tail { ui, transcript, only, shown: Shown::default(), last: None };
+    let Some(since) = since else {
+        let filter = HistoryQuery { from: only.map(|id| id.to_string()), ..HistoryQuery::default() };
+        let (messages, _) = history::last(client, &filter, args.count.unwrap_or(COUNT_DEFAULT)).await?;
+        for message in messages {
+            tail.looked_up(message, feed.cursor())?;
+        }
+        tail.ui.flush()?;
+        return if args.no_follow { Ok(()) } else { tail.follow(&mut feed, client, None).await };
+    };
+    if args.no_follow {
+        tail.catch_up(&mut feed, client, &since, end).await
+    } else {
+        tail.follow(&mut feed, client, Some(&since)).await
+    }
+}
+
+/// What has been shown so far, and how.
+struct Tail<'a> {
+    ui: &'a mut Ui,
+    /// Nothing: as JSON.
+    transcript: Option<Transcript>,
+    only: Option<PeerId>,
+    shown: Shown,
+    last: Option<(MessageId, Timestamp)>,
+}
+
+impl Tail<'_> {
+    /// Shows what comes, for ever.
+    async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
+        loop {
+            match feed.next().await? {
+                Item::Event(received) => self.event(*received, client, since).await?,
+                Item::Lost => ui::say("chat: the daemon is gone, waiting for it to come back"),
+                Item::Back => ui::say("chat: the daemon is back"),
+            }
+            if feed.is_idle() {
+                self.ui.flush()?;
+            }
+        }
+    }
+
+    /// Shows what there is up to `end`.
+    async fn catch_up(
+        &mut self,
+        feed: &mut Feed,
+        client: &mut Client,
+        since: &str,
+        end: Option<Cursor>,
+    ) -> Result<(), Failure> {
+        let reached = |at: Option<Cursor>| at.zip(end).is_none_or(|(at, end)| at.event >= end.event);
+        while !(reached(feed.cursor()) && feed.is_idle()) {
+            let Ok(item) = tokio::time::timeout(IDLE, feed.next()).await else { break };
+            if let Item::Event(received) = item? {
+                self.event(*received, client, Some(since)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn event(&mut self, received: Received, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
+        let Some(envelope) = received.envelope else {
+            // Newer daemons may have events that this version has no words for; a script may.
+            return if self.transcript.is_none() && self.only.is_none() { self.raw(&received.json) } else { Ok(()) };
+        };
+        let EventEnvelope { at, event, .. } = envelope;
+        match event {
+            Event::Message { message } => self.message(&message, &received.json),
+            Event::Gap { reason } => {
+                self.other(&received.json, |_| None)?;
+                ui::say(&format!("chat: the stream has a gap: {}", render::label(&reason)));
+                self.fill_gap(client, since, received.cursor).await
+            }
+            Event::Membership { change } => self.other(&received.json, |lines| Some(lines.membership(at, &change))),
+            Event::Knock { knock, name, words, state } => {
+                self.other(&received.json, |lines| lines.knock(at, (knock, state), &name, &words))
+            }
+            Event::Peer { .. } | Event::Rendezvous { .. } | Event::Delivery { .. } => {
+                self.other(&received.json, |_| None)
+            }
+        }
+    }
+
+    fn message(&mut self, message: &Message, json: &str) -> Result<(), Failure> {
+        self.last = Some((message.id, message.time));
+        if !self.shown.is_new(message.id) || self.only.is_some_and(|only| only != message.from.id) {
+            return Ok(());
+        }
+        match &mut self.transcript {
+            Some(lines) => {
+                let line = lines.message(message);
+                self.ui.line(&line)
+            }
+            None => self.raw(json),
+        }
+    }
+
+    /// An event that is no message: as JSON, or as the line that `words` has for it.
+    fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), Failure> {
+        match (&mut self.transcript, self.only) {
+            (_, Some(_)) => Ok(()),
+            (None, None) => self.raw(json),
+            (Some(lines), None) => match words(lines) {
+                Some(line) => self.ui.line(&line),
+                None => Ok(()),
+            },
+        }
+    }
+
+    fn raw(&mut self, json: &str) -> Result<(), Failure> {
+        self.ui.line(&ui::shown_json(json))
+    }
+
+    /// A message that the history gave; as JSON it looks like an event, and its cursor is where the stream goes on.
+    fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), Failure> {
+        let time = message.time;
+        self.last = Some((message.id, time));
+        if !self.shown.is_new(message.id) {
+            return Ok(());
+        }
+        match (&mut self.transcript, cursor) {
+            (Some(lines), _) => {
+                let line = lines.message(&message);
+                self.ui.line(&line)
+            }
+            (None, Some(cursor)) => {
+                self.ui.json(&EventEnvelope { cursor, at: time, event: Event::Message { message } })
+            }
+            (None, None) => self.ui.json(&Event::Message { message }),
+        }
+    }
+
+    /// Reads from the history what the stream no longer has: from the last message shown, or from where the tail began.
+    async fn fill_gap(
+        &mut self,
+        client: &mut Client,
+        since: Option<&str>,
+        cursor: Option<Cursor>,
+    ) -> Result<(), Failure> {
+        let from = self.only.map(|id| id.to_string());
+        let after = match (self.last, since) {
+            (Some((id, _)), _) => Some(id.to_string()),
+            (None, Some("all")) => None,
+            (None, Some(since)) => {
+                let point = when::point(since, render::now(), &TimeZone::UTC);
+                if point.parse::<Timestamp>().is_err() {
+                    ui::say("hint: 'chat log' has what is missing");
+                    return Ok(());
+                }
+                Some(point)
+            }
+            // It began with the end of the history, so nothing stands before it.
+            (None, None) => return Ok(()),
+        };
+        let filter = HistoryQuery { from, after, ..HistoryQuery::default() };
+        let read = history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await;
+        let (Err(Failure::Call(CallError::Refused(_))), Some((_, time))) = (&read, self.last) else { return read };
+        // A new database may not hold that message: its time will do.
+        let filter = HistoryQuery { after: Some(time.to_string()), ..filter };
+        history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await
+    }
+}

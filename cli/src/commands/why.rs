@@ -1,0 +1,199 @@
+//! `chat why`: the table that decided who holds the rendezvous role, and what happened to it.
+
+use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, Rendezvous};
+use chat_proto::time::Timestamp;
+use clap::Args;
+use jiff::tz::TimeZone;
+
+use crate::client::Client;
+use crate::error::Failure;
+use crate::render::table::{Row, Side, table};
+use crate::render::{self, label, name};
+use crate::ui::{Colour, Ui};
+
+/// Changes of the role that people are shown; `--json` has them all.
+const CHANGES_SHOWN: usize = 10;
+
+const COLUMNS: [(&str, Side); 10] = [
+    ("RANK", Side::Right),
+    ("PEER", Side::Left),
+    ("SCORE", Side::Right),
+    ("REACH", Side::Right),
+    ("INBOUND", Side::Left),
+    ("RTT", Side::Right),
+    ("LOSS", Side::Right),
+    ("STEADY", Side::Right),
+    ("REPORTS", Side::Right),
+    ("WHY", Side::Left),
+];
+
+const LEGEND: &str = "\
+reach: members that reach it directly; inbound: reached from outside its network without calling first; rtt, loss: as
+others measured them; steady: share of the last hour online; reports: members whose measurements count here";
+
+/// Arguments of `chat why`.
+#[derive(Debug, Args)]
+pub(crate) struct WhyArgs {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the ranking and its history.
+///
+/// # Errors
+/// Says how the call failed.
+pub(crate) async fn run(args: WhyArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    let rendezvous: Rendezvous = client.get("/v1/rendezvous").await?;
+    if args.json {
+        return ui.json(&rendezvous);
+    }
+    lines(&rendezvous, render::now(), &TimeZone::system(), ui.colour).iter().try_for_each(|line| ui.line(line))
+}
+
+fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
+    let term = rendezvous.term;
+    let mut lines = vec![match (&rendezvous.holder, rendezvous.since) {
+        (Some(holder), Some(since)) => {
+            let span = render::span(render::between(since, now));
+            format!("{} ({}) holds the rendezvous role in term {term}, for {span}", name(holder), holder.tag)
+        }
+        (Some(holder), None) => format!("{} ({}) holds the rendezvous role in term {term}", name(holder), holder.tag),
+        (None, _) => format!("nobody is known to hold the rendezvous role; the last term was {term}"),
+    }];
+    lines.push(String::new());
+    if rendezvous.ranking.is_empty() {
+        lines.push("the holder has published no ranking yet".into());
+    } else {
+        let rows: Vec<Row> = rendezvous.ranking.iter().map(|ranked| row(ranked, rendezvous.succession)).collect();
+        lines.extend(table(&COLUMNS, &rows, colour));
+        lines.push(String::new());
+        lines.push(succession(rendezvous));
+        lines.extend(LEGEND.lines().map(|line| colour.paint("2", line)));
+    }
+    if !rendezvous.history.is_empty() {
+        lines.push(String::new());
+        let rows: Vec<Row> =
+            rendezvous.history.iter().take(CHANGES_SHOWN).map(|change| change_row(change, zone)).collect();
+        let columns = [
+            ("SINCE", Side::Left),
+            ("TERM", Side::Right),
+            ("HOLDER", Side::Left),
+            ("BECAUSE", Side::Left),
+            ("GAP", Side::Right),
+        ];
+        lines.extend(table(&columns, &rows, colour));
+    }
+    lines
+}
+
+fn row(ranked: &RankedPeer, succession: u32) -> Row {
+    let inbound = match ranked.inbound {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "?",
+    };
+    let cells = vec![
+        ranked.rank.to_string(),
+        name(&ranked.peer),
+        format!("{:.2}", ranked.score),
+        render::percent(ranked.reach),
+        inbound.into(),
+        ranked.rtt_ms.map_or_else(|| "-".into(), render::rtt),
+        render::percent(ranked.loss),
+        render::percent(ranked.steady),
+        ranked.reports.to_string(),
+        label(&ranked.why),
+    ];
+    Row { cells, sgr: (ranked.rank > succession).then_some("2") }
+}
+
+fn succession(rendezvous: &Rendezvous) -> String {
+    let holder = rendezvous.holder.as_ref().map(|holder| holder.id);
+    let next: Vec<String> = rendezvous
+        .ranking
+        .iter()
+        .take(usize::try_from(rendezvous.succession).unwrap_or(usize::MAX))
+        .filter(|ranked| Some(ranked.peer.id) != holder)
+        .map(|ranked| name(&ranked.peer))
+        .collect();
+    match next.as_slice() {
+        [] => "nobody is on the succession list: whoever is left takes the role".into(),
+        next => format!("when the holder goes away, the first of these that is alive follows: {}", next.join(", ")),
+    }
+}
+
+fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
+    let from = change.from.as_ref().map_or_else(|| "the holder".into(), name);
+    let reason = match change.reason {
+        ChangeReason::Founded => "the room began here".into(),
+        ChangeReason::Died => format!("{from}: its process died"),
+        ChangeReason::Silent => format!("{from}: it fell silent"),
+        ChangeReason::HandedOver => format!("{from} left and handed over"),
+        ChangeReason::BetterConnected => format!("better connected than {from}"),
+        ChangeReason::Merged => "two halves of the room met again".into(),
+    };
+    let gap = render::span(std::time::Duration::from_millis(change.gap_ms));
+    vec![render::date_time_seconds(change.at, zone), change.term.to_string(), name(&change.to), reason, gap].into()
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::api::peers::{PeerRef, RoleView};
+    use chat_proto::id::{PeerId, Term};
+
+    use super::*;
+
+    fn peer(number: u8, name: &str) -> PeerRef {
+        let id = PeerId::from_bytes([number; 32]);
+        PeerRef { id, name: name.into(), tag: id.tag() }
+    }
+
+    fn ranked(rank: u32, peer: PeerRef, why: &str) -> RankedPeer {
+        let (score, reach, loss) = (0.93, 1.0, 0.0);
+        RankedPeer {
+            peer,
+            rank,
+            score,
+            reach,
+            inbound: None,
+            rtt_ms: Some(0.4),
+            loss,
+            steady: 0.98,
+            reports: 2,
+            why: why.into(),
+        }
+    }
+
+    #[test]
+    fn the_table_explains_who_holds_and_who_follows() {
+        let now = Timestamp::from_ms(1_790_000_000_000);
+        let (alice, bob) = (peer(1, "alice"), peer(2, "bob"));
+        let change = HolderChange {
+            term: Term(2),
+            from: Some(bob.clone()),
+            to: alice.clone(),
+            at: now,
+            reason: ChangeReason::Died,
+            gap_ms: 210,
+        };
+        let rendezvous = Rendezvous {
+            term: Term(2),
+            holder: Some(alice.clone()),
+            since: Some(now.before(std::time::Duration::from_secs(180))),
+            role: RoleView::Holder,
+            ranking: vec![ranked(1, alice, "lower rtt than bob"), ranked(2, bob, "last")],
+            succession: 2,
+            history: vec![change],
+        };
+        let lines = lines(&rendezvous, now, &TimeZone::UTC, Colour::Off);
+        assert_eq!(lines[0], "alice (aeaqcaib) holds the rendezvous role in term 2, for 3m");
+        assert_eq!(lines[2], "RANK  PEER   SCORE  REACH  INBOUND    RTT  LOSS  STEADY  REPORTS  WHY");
+        assert_eq!(lines[3], "   1  alice   0.93   100%  ?        0.4ms    0%     98%        2  lower rtt than bob");
+        assert_eq!(lines[6], "when the holder goes away, the first of these that is alive follows: bob");
+        assert_eq!(
+            lines.last().map(String::as_str),
+            Some("2026-09-21 14:13:20     2  alice   bob: its process died  210ms")
+        );
+    }
+}

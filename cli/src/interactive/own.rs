@@ -1,0 +1,104 @@
+//! Keeps what was typed here from being shown a second time when the event stream brings it.
+//!
+//! The stream may bring a message before the call that posted it has answered with its id. So while a call is open,
+//! messages of this peer are held back; its answer tells which of them was typed here, and the others, sent from
+//! elsewhere under the same name, are shown.
+
+use std::collections::VecDeque;
+
+use chat_proto::api::messages::Message;
+use chat_proto::id::MessageId;
+
+/// Ids that are waited for; the stream brings each soon after its answer.
+const TYPED_MAX: usize = 1_000;
+
+/// Messages that are held back; more of them are shown at once, at worst twice.
+const HELD_MAX: usize = 1_000;
+
+/// Which own messages are on the screen already.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    open: usize,
+    typed: VecDeque<MessageId>,
+    held: Vec<Message>,
+}
+
+impl Own {
+    /// A call that posts what was typed begins.
+    pub(super) fn begin(&mut self) {
+        self.open += 1;
+    }
+
+    /// The call has ended, with the message's id when it was posted. Gives the messages that are to be shown now.
+    pub(super) fn end(&mut self, id: Option<MessageId>) -> Vec<Message> {
+        self.open = self.open.saturating_sub(1);
+        if let Some(id) = id {
+            let held = self.held.len();
+            self.held.retain(|message| message.id != id);
+            if self.held.len() == held {
+                self.typed.push_back(id);
+                if self.typed.len() > TYPED_MAX {
+                    self.typed.pop_front();
+                }
+            }
+        }
+        if self.open == 0 { std::mem::take(&mut self.held) } else { Vec::new() }
+    }
+
+    /// The stream brings a message of this peer. Gives it back if it is to be shown now.
+    pub(super) fn arrive(&mut self, message: Message) -> Option<Message> {
+        if let Some(place) = self.typed.iter().position(|id| *id == message.id) {
+            self.typed.remove(place);
+            None
+        } else if self.open > 0 && self.held.len() < HELD_MAX {
+            self.held.push(message);
+            None
+        } else {
+            Some(message)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::api::peers::PeerRef;
+    use chat_proto::id::{EntryHash, PeerId};
+    use chat_proto::time::Timestamp;
+
+    use super::*;
+
+    fn message(number: u8) -> Message {
+        let peer = PeerId::from_bytes([1; 32]);
+        Message {
+            id: MessageId { entry: EntryHash::from_bytes([number; 32]), index: 0 },
+            time: Timestamp::from_ms(0),
+            from: PeerRef { id: peer, name: "alice".into(), tag: peer.tag() },
+            to: Vec::new(),
+            text: number.to_string(),
+        }
+    }
+
+    #[test]
+    fn what_was_typed_here_is_not_shown_again() {
+        let mut own = Own::default();
+        own.begin();
+        assert_eq!(own.arrive(message(1)), None, "held back: it may be the one");
+        assert_eq!(own.end(Some(message(1).id)), vec![]);
+        own.begin();
+        assert_eq!(own.end(Some(message(2).id)), vec![]);
+        assert_eq!(own.arrive(message(2)), None, "the answer came first");
+        assert_eq!(own.arrive(message(2)), Some(message(2)), "an id is used up");
+    }
+
+    #[test]
+    fn what_this_peer_says_elsewhere_is_shown() {
+        let mut own = Own::default();
+        assert_eq!(own.arrive(message(1)), Some(message(1)));
+        own.begin();
+        own.begin();
+        assert_eq!(own.arrive(message(2)), None);
+        assert_eq!(own.end(Some(message(3).id)), vec![], "another call is open");
+        assert_eq!(own.end(None), vec![message(2)], "it was none of the typed ones");
+        assert_eq!(own.arrive(message(3)), None);
+    }
+}

@@ -1,0 +1,70 @@
+//! Posts typed messages one after the other, while the person types on.
+
+use chat_proto::id::MessageId;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
+
+use crate::client::{Client, Repeat};
+use crate::commands::send::Post;
+use crate::error::Failure;
+
+/// Messages that wait behind one that is being posted. Somebody who types more while the daemon is away waits.
+const QUEUE: usize = 32;
+
+/// How a post ended.
+pub(super) struct Posted {
+    /// The start of the text, for when it failed.
+    pub(super) text: String,
+    /// The message's id, or why it is not posted.
+    pub(super) result: Result<MessageId, Failure>,
+}
+
+/// The task that posts.
+pub(super) struct Poster {
+    queue: Option<Sender<(Vec<String>, String)>>,
+    results: Receiver<Posted>,
+    task: JoinHandle<()>,
+}
+
+impl Poster {
+    /// Starts posting with a connection of its own.
+    pub(super) fn start(mut client: Client) -> Self {
+        let (queue, mut posts) = channel::<(Vec<String>, String)>(QUEUE);
+        let (answers, results) = channel(QUEUE);
+        let task = tokio::spawn(async move {
+            while let Some((to, text)) = posts.recv().await {
+                let posted = Post::new(to, text.as_str()).post(&mut client, Repeat::Patient).await;
+                let result = posted.map(|(sent, _)| sent.message.id);
+                if answers.send(Posted { text, result }).await.is_err() {
+                    break;
+                }
+            }
+        });
+        Self { queue: Some(queue), results, task }
+    }
+
+    /// Hands a message over; says whether there was room for it.
+    pub(super) fn post(&self, to: Vec<String>, text: String) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.try_send((to, text)).is_ok())
+    }
+
+    /// The next result; waits for ever when nothing is being posted.
+    pub(super) async fn result(&mut self) -> Posted {
+        match self.results.recv().await {
+            Some(posted) => posted,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Takes no more messages, and gives the results of those that are on their way, one by one.
+    pub(super) async fn last_results(&mut self) -> Option<Posted> {
+        self.queue = None;
+        self.results.recv().await
+    }
+}
+
+impl Drop for Poster {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,273 @@
+//! The room to type in: what arrives is printed above the line, what is typed is posted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use chat_proto::api::messages::{HistoryQuery, Message};
+use chat_proto::api::peers::PeerView;
+use chat_proto::api::status::Status;
+use chat_proto::event::{Event, EventEnvelope, MembershipAction};
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+use jiff::tz::TimeZone;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use super::editor::{self, Input, Line, Shared};
+use super::own::Own;
+use super::poster::{Posted, Poster};
+use super::terminal::Saved;
+use super::typed::{self, Typed};
+use crate::client::Client;
+use crate::commands::peers;
+use crate::error::Failure;
+use crate::feed::{Feed, Item};
+use crate::render::transcript::Transcript;
+use crate::shown::Shown;
+use crate::ui::{self, Colour, Ui};
+use crate::{history, members, render};
+
+/// Messages shown on entering.
+const MESSAGES_FIRST: u64 = 20;
+
+/// Events that wait while lines are printed.
+const EVENT_QUEUE: usize = 64;
+
+/// How long leaving waits for messages that are on their way.
+const LEAVING_MAX: Duration = Duration::from_secs(10);
+
+/// Characters of a text that is quoted because it was not posted.
+const QUOTE_CHARS: usize = 60;
+
+/// Opens the room until it is left.
+///
+/// # Errors
+/// Says why it ended, unless it was left.
+pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+    // The stream is opened before anything is read, so that nothing falls in between.
+    let feed = Feed::open(client, None).await?;
+    let status: Status = client.get("/v1/status").await?;
+    let me = status.peer.id;
+    let transcript = Transcript::live(me, ui.colour, TimeZone::system(), render::now());
+    let mut room = Room {
+        me,
+        colour: ui.colour,
+        transcript,
+        shown: Shown::default(),
+        own: Own::default(),
+        online: HashMap::new(),
+        shared: Shared::default(),
+        client: client.another(),
+    };
+    room.shared.set_prompt(prompt(&render::name(&status.peer)));
+    room.refresh().await?;
+    let name = if status.room.name.is_empty() { status.room.id.short() } else { render::label(&status.room.name) };
+    let online =
+        format!("{} of {} online", status.members_online, render::count(status.members.into(), "member", "members"));
+    ui::say(&format!("{name}: {online}. Type to all, '@name text' to one; /help for more, exit to leave."));
+    for line in room.last_messages().await? {
+        ui.line(&line)?;
+    }
+    ui.flush()?;
+
+    let _saved = Saved::now();
+    let mut poster = Poster::start(client.another());
+    let line = editor::start(room.shared.clone(), ui.colour)?;
+    let result = room.talk(line, pump(feed), &mut poster).await;
+    room.finish(&mut poster).await;
+    result
+}
+
+fn prompt(name: &str) -> String {
+    format!("{name}> ")
+}
+
+/// Reads the stream on its own, so that no event is lost while something else is awaited.
+fn pump(mut feed: Feed) -> Receiver<Result<Item, Failure>> {
+    let (events, receiver) = channel(EVENT_QUEUE);
+    tokio::spawn(async move {
+        loop {
+            let item = feed.next().await;
+            let last = item.is_err();
+            if events.send(item).await.is_err() || last {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// What is known of the room and what was shown of it.
+struct Room {
+    me: PeerId,
+    colour: Colour,
+    transcript: Transcript,
+    shown: Shown,
+    own: Own,
+    online: HashMap<PeerId, bool>,
+    shared: Shared,
+    client: Client,
+}
+
+impl Room {
+    async fn talk(
+        &mut self,
+        mut line: Line,
+        mut events: Receiver<Result<Item, Failure>>,
+        poster: &mut Poster,
+    ) -> Result<(), Failure> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
+        let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
+        loop {
+            let lines = tokio::select! {
+                input = line.input.recv() => match input {
+                    Some(Input::Line(text)) => match self.typed(&text, poster).await {
+                        Some(lines) => lines,
+                        None => return Ok(()),
+                    },
+                    Some(Input::Interrupt) => vec!["press Ctrl-C again, or Ctrl-D, to leave".into()],
+                    Some(Input::Leave) | None => return Ok(()),
+                    Some(Input::Failed(error)) => return Err(Failure::Terminal(error)),
+                },
+                Some(item) = events.recv() => self.item(item?).await,
+                posted = poster.result() => self.posted(posted),
+                _ = terminate.recv() => return Ok(()),
+                _ = hang_up.recv() => return Ok(()),
+            };
+            print(&line.print, lines).await;
+        }
+    }
+
+    /// Waits a little for what is on its way, and says what did not arrive.
+    async fn finish(&mut self, poster: &mut Poster) {
+        let waited = tokio::time::timeout(LEAVING_MAX, async {
+            while let Some(posted) = poster.last_results().await {
+                self.posted(posted).iter().for_each(|line| ui::say(line));
+            }
+        });
+        if waited.await.is_err() {
+            ui::say("chat: the daemon does not answer: the last messages may not be sent");
+        }
+    }
+
+    /// Does what was typed; nothing when that is to leave.
+    async fn typed(&mut self, text: &str, poster: &mut Poster) -> Option<Vec<String>> {
+        Some(match typed::parse(text) {
+            Typed::Nothing => Vec::new(),
+            Typed::Leave => return None,
+            Typed::Help => typed::HELP.lines().map(str::to_owned).collect(),
+            Typed::Peers => match members::list(&mut self.client).await {
+                Ok(list) => peers::lines(&list, render::now(), self.colour),
+                Err(failure) => vec![failure.lines()],
+            },
+            Typed::Unknown(command) => {
+                let command = render::label(&command);
+                vec![format!(
+                    "chat: there is no {command}, /help says what there is; a space in front sends it as text"
+                )]
+            }
+            Typed::NoText(to) => vec![format!("chat: nothing was said to @{}", render::label(&to.join(" @")))],
+            Typed::Say { to, text } => {
+                if poster.post(to, text) {
+                    self.own.begin();
+                    Vec::new()
+                } else {
+                    vec!["chat: not sent: too much waits for the daemon already".into()]
+                }
+            }
+        })
+    }
+
+    fn posted(&mut self, posted: Posted) -> Vec<String> {
+        let (id, mut lines) = match posted.result {
+            Ok(id) => (Some(id), Vec::new()),
+            Err(failure) => (None, vec![format!("{}\nnot sent: {}", failure.lines(), quote(&posted.text))]),
+        };
+        lines.extend(self.own.end(id).iter().map(|message| self.transcript.message(message)));
+        lines
+    }
+
+    /// The lines that an item of the stream is worth.
+    async fn item(&mut self, item: Item) -> Vec<String> {
+        let received = match item {
+            Item::Event(received) => received,
+            Item::Lost => return vec!["chat: the daemon is gone, waiting for it to come back".into()],
+            Item::Back => return vec!["chat: the daemon is back".into()],
+        };
+        let Some(EventEnvelope { at, event, .. }) = received.envelope else { return Vec::new() };
+        match event {
+            Event::Message { message } => self.message(message).into_iter().collect(),
+            Event::Peer { peer } => self.presence(at, &peer).into_iter().collect(),
+            Event::Membership { change } => {
+                if change.action == MembershipAction::Renamed && change.peer.id == self.me {
+                    self.shared.set_prompt(prompt(&render::name(&change.peer)));
+                }
+                let line = self.transcript.membership(at, &change);
+                match self.refresh().await {
+                    Ok(()) => vec![line],
+                    Err(failure) => vec![line, failure.lines()],
+                }
+            }
+            Event::Knock { knock, name, words, state } => {
+                self.transcript.knock(at, (knock, state), &name, &words).into_iter().collect()
+            }
+            Event::Gap { reason } => {
+                let mut lines =
+                    vec![format!("chat: the stream has a gap: {}; 'chat log' has it all", render::label(&reason))];
+                match self.last_messages().await {
+                    Ok(messages) => lines.extend(messages),
+                    Err(failure) => lines.push(failure.lines()),
+                }
+                lines
+            }
+            // Deliveries and the role's moves are for 'chat tail --json' and 'chat why'.
+            Event::Delivery { .. } | Event::Rendezvous { .. } => Vec::new(),
+        }
+    }
+
+    fn message(&mut self, message: Message) -> Option<String> {
+        if !self.shown.is_new(message.id) {
+            return None;
+        }
+        let message = if message.from.id == self.me { self.own.arrive(message)? } else { message };
+        Some(self.transcript.message(&message))
+    }
+
+    fn presence(&mut self, at: Timestamp, peer: &PeerView) -> Option<String> {
+        let before = self.online.insert(peer.peer.id, peer.online);
+        let word = if peer.online { "is here" } else { "is away" };
+        let changed = !peer.me && before != Some(peer.online);
+        changed.then(|| self.transcript.note(at, &format!("{} {word}", render::name(&peer.peer))))
+    }
+
+    /// The last messages that are not on the screen yet.
+    async fn last_messages(&mut self) -> Result<Vec<String>, Failure> {
+        let (messages, _) = history::last(&mut self.client, &HistoryQuery::default(), MESSAGES_FIRST).await?;
+        let new = messages.iter().filter(|message| self.shown.is_new(message.id));
+        Ok(new.map(|message| self.transcript.message(message)).collect())
+    }
+
+    /// Reads who is in the room.
+    async fn refresh(&mut self) -> Result<(), Failure> {
+        let peers = members::list(&mut self.client).await?;
+        self.online = peers.iter().map(|view| (view.peer.id, view.online)).collect();
+        let others = peers.iter().filter(|view| !view.me);
+        self.shared.set_names(others.map(|view| render::name(&view.peer)).collect());
+        Ok(())
+    }
+}
+
+async fn print(printer: &Sender<String>, lines: Vec<String>) {
+    for line in lines {
+        // The printer ends with the terminal, and then there is nobody to show anything to.
+        let _ = printer.send(line).await;
+    }
+}
+
+/// The start of a text on one line.
+fn quote(text: &str) -> String {
+    let line = render::label(text);
+    let mut characters = line.chars();
+    let start: String = characters.by_ref().take(QUOTE_CHARS).collect();
+    if characters.next().is_some() { start + "…" } else { start }
+}

@@ -1,0 +1,82 @@
+//! What a typed line means.
+
+use crate::address;
+
+/// What can be asked for in the room.
+pub(super) const COMMANDS: [&str; 4] = ["/help", "/peers", "/exit", "/quit"];
+
+/// What `/help` says.
+pub(super) const HELP: &str = "\
+plain text goes to all, '@name text' to one (several names are fine), Tab completes names
+/peers lists the members; exit, quit or Ctrl-D leaves; a space in front sends a line that begins with @ or / to all";
+
+/// The meaning of a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Typed {
+    /// Nothing but space.
+    Nothing,
+    /// Leave the room to type in; the peer stays a member.
+    Leave,
+    /// Say what can be typed.
+    Help,
+    /// List the members.
+    Peers,
+    /// A command that does not exist.
+    Unknown(String),
+    /// Names and no text.
+    NoText(Vec<String>),
+    /// A message.
+    Say {
+        /// Recipients; nobody: all.
+        to: Vec<String>,
+        /// The text.
+        text: String,
+    },
+}
+
+/// Reads a line.
+pub(super) fn parse(line: &str) -> Typed {
+    let line = line.trim_end();
+    match line.trim_start() {
+        "" => return Typed::Nothing,
+        "exit" | "quit" => return Typed::Leave,
+        _ => {}
+    }
+    if line.starts_with('/') {
+        return match line {
+            "/help" | "/?" => Typed::Help,
+            "/peers" => Typed::Peers,
+            "/exit" | "/quit" => Typed::Leave,
+            other => Typed::Unknown(other.split_whitespace().next().unwrap_or_default().to_owned()),
+        };
+    }
+    let (to, text) = address::split(line);
+    if text.is_empty() { Typed::NoText(to) } else { Typed::Say { to, text: text.to_owned() } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(to: &[&str], text: &str) -> Typed {
+        Typed::Say { to: to.iter().map(|name| (*name).to_owned()).collect(), text: text.into() }
+    }
+
+    #[test]
+    fn lines_mean_what_people_expect() {
+        for (line, meaning) in [
+            ("  ", Typed::Nothing),
+            ("exit", Typed::Leave),
+            (" quit ", Typed::Leave),
+            ("exit now", say(&[], "exit now")),
+            ("/peers", Typed::Peers),
+            ("/me waves", Typed::Unknown("/me".into())),
+            (" /etc/hosts is wrong", say(&[], " /etc/hosts is wrong")),
+            ("@bob hello", say(&["bob"], "hello")),
+            ("@bob", Typed::NoText(vec!["bob".into()])),
+            ("  indented\n    code  ", say(&[], "  indented\n    code")),
+        ] {
+            assert_eq!(parse(line), meaning, "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Lines of a conversation: messages, who came and went, and a line where the day changes.
+
+use chat_proto::api::messages::Message;
+use chat_proto::api::peers::PeerRef;
+use chat_proto::event::{KnockState, MembershipAction, MembershipChange};
+use chat_proto::id::{KnockId, PeerId};
+use chat_proto::text::printable;
+use chat_proto::time::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use unicode_width::UnicodeWidthStr;
+
+use super::{label, name, zoned};
+use crate::ui::Colour;
+
+/// Colours of authors: each readable on dark and on light, none the red of errors.
+const AUTHORS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
+
+/// What is not a message is said in this one.
+const DIM: &str = "2";
+
+/// How much of the time stands before a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Stamp {
+    /// `14:05`; a line of its own says the day when it changes.
+    Clock {
+        /// The day that was said last.
+        day: Date,
+    },
+    /// `2026-11-22 14:05`: each line stands for itself.
+    Dated,
+}
+
+/// Writes a conversation line by line.
+pub(crate) struct Transcript {
+    me: PeerId,
+    colour: Colour,
+    zone: TimeZone,
+    stamp: Stamp,
+}
+
+impl Transcript {
+    /// A conversation that is read as it goes: clock times, and `now` tells which day needs no saying.
+    pub(crate) fn live(me: PeerId, colour: Colour, zone: TimeZone, now: Timestamp) -> Self {
+        let day = zoned(now, &zone).date();
+        Self { me, colour, zone, stamp: Stamp::Clock { day } }
+    }
+
+    /// A conversation that is looked up: every line has its date.
+    pub(crate) fn dated(me: PeerId, colour: Colour, zone: TimeZone) -> Self {
+        Self { me, colour, zone, stamp: Stamp::Dated }
+    }
+
+    /// A message: `14:05 bob: text`, or `14:05 bob → you: text`; further lines are indented to where the text begins, so
+    /// that none can pass for another message.
+    pub(crate) fn message(&mut self, message: &Message) -> String {
+        let (day, time) = self.stamp(message.time);
+        let from = if message.to.is_empty() { name(&message.from) } else { self.short(&message.from) };
+        let to: Vec<String> = message.to.iter().map(|peer| self.short(peer)).collect();
+        let arrow = if to.is_empty() { String::new() } else { format!(" → {}", to.join(", ")) };
+        let indent = time.width() + 1 + from.width() + arrow.width() + 2;
+        let head = format!(
+            "{} {}{}: ",
+            self.colour.paint(DIM, &time),
+            self.colour.paint(self.author(&message.from), &from),
+            self.colour.paint("1", &arrow)
+        );
+        let text = printable(message.text.trim_end());
+        let mut line = day + &head;
+        for (number, part) in text.split('\n').enumerate() {
+            if number > 0 {
+                line.push('\n');
+                line += &" ".repeat(indent);
+            }
+            line += part;
+        }
+        line
+    }
+
+    /// Who was let in, renamed, removed, or left: `14:05 -- bob was let in by alice`.
+    pub(crate) fn membership(&mut self, at: Timestamp, change: &MembershipChange) -> String {
+        let (peer, by) = (name(&change.peer), name(&change.by));
+        let text = match change.action {
+            MembershipAction::Founded => format!("{peer} founded the room"),
+            MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} came in"),
+            MembershipAction::Admitted => format!("{peer} was let in by {by}"),
+            MembershipAction::Removed => format!("{peer} was removed by {by}"),
+            MembershipAction::Renamed => format!("{} is now called {peer}", change.peer.tag),
+            MembershipAction::Role => format!("{peer} was given another role by {by}"),
+            MembershipAction::Left => format!("{peer} left the room"),
+        };
+        self.note(at, &text)
+    }
+
+    /// A stranger at the door; nothing to say once the membership tells how it ended.
+    pub(crate) fn knock(
+        &mut self,
+        at: Timestamp,
+        (knock, state): (KnockId, KnockState),
+        who: &str,
+        words: &str,
+    ) -> Option<String> {
+        let (who, words) = (label(who), label(words));
+        let text = match state {
+            KnockState::Waiting => {
+                format!(
+                    "{who} asks to be let in, with the words '{words}': 'chat admit {knock}' or 'chat deny {knock}'"
+                )
+            }
+            KnockState::Gone => format!("{who} no longer asks to be let in"),
+            KnockState::Denied => format!("{who} was not let in"),
+            KnockState::Admitted => return None,
+        };
+        Some(self.note(at, &text))
+    }
+
+    /// Anything else worth a line.
+    pub(crate) fn note(&mut self, at: Timestamp, text: &str) -> String {
+        let (day, time) = self.stamp(at);
+        day + &self.colour.paint(DIM, &format!("{time} -- {text}"))
+    }
+
+    /// The line for a new day, if one has begun, and the time.
+    fn stamp(&mut self, time: Timestamp) -> (String, String) {
+        let time = zoned(time, &self.zone);
+        match &mut self.stamp {
+            Stamp::Dated => (String::new(), time.strftime("%Y-%m-%d %H:%M").to_string()),
+            Stamp::Clock { day } => {
+                let clock = time.strftime("%H:%M").to_string();
+                if *day == time.date() {
+                    return (String::new(), clock);
+                }
+                *day = time.date();
+                (self.colour.paint(DIM, &format!("-- {day}")) + "\n", clock)
+            }
+        }
+    }
+
+    fn short(&self, peer: &PeerRef) -> String {
+        if peer.id == self.me { "you".into() } else { name(peer) }
+    }
+
+    fn author(&self, peer: &PeerRef) -> &'static str {
+        if peer.id == self.me { "1" } else { AUTHORS[usize::from(peer.id.as_bytes()[0]) % AUTHORS.len()] }
+    }
+}
+
+#[cfg(test)]
+mod tests;

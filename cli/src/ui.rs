@@ -1,0 +1,157 @@
+//! Standard output for data, standard error for talk, and whether either is in colour.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+use serde::Serialize;
+
+use crate::error::Failure;
+
+/// Bytes of output that are collected before they are written, unless somebody waits for them.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Whether text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Colour {
+    /// With escape sequences.
+    On,
+    /// Plain.
+    Off,
+}
+
+impl Colour {
+    /// For an output: `NO_COLOR` turns it off, else `FORCE_COLOR` on; else it follows the terminal.
+    pub(crate) fn choose(terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> Self {
+        let set = |name: &str| variable(name).is_some_and(|value| !value.is_empty());
+        let forced = variable("FORCE_COLOR").is_some_and(|value| !value.is_empty() && value != "0");
+        let capable = terminal && variable("TERM").is_none_or(|term| term != "dumb");
+        if set("NO_COLOR") || !(forced || capable) { Self::Off } else { Self::On }
+    }
+
+    /// `text` in the colours of `sgr` (parameters of the "select graphic rendition" sequence).
+    pub(crate) fn paint(self, sgr: &str, text: &str) -> String {
+        match self {
+            Self::On => format!("\x1b[{sgr}m{text}\x1b[0m"),
+            Self::Off => text.to_owned(),
+        }
+    }
+}
+
+/// The two outputs of a command.
+pub(crate) struct Ui {
+    out: BufWriter<Stdout>,
+    /// Colours on standard output.
+    pub(crate) colour: Colour,
+}
+
+impl Ui {
+    /// The outputs of this process.
+    pub(crate) fn new() -> Self {
+        let colour = Colour::choose(io::stdout().is_terminal(), |name| std::env::var_os(name));
+        Self { out: BufWriter::with_capacity(BUFFER_BYTES, io::stdout()), colour }
+    }
+
+    /// Writes data and a line end; it stands in the buffer until [`Ui::flush`].
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.out.write_all(text.as_bytes())?;
+        Ok(self.out.write_all(b"\n")?)
+    }
+
+    /// Writes one JSON object as a line.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string(value).expect("answers have string keys and finite numbers");
+        self.line(&shown_json(&text))
+    }
+
+    /// Writes bytes as they are.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        Ok(self.out.write_all(bytes)?)
+    }
+
+    /// Hands everything written so far to whoever reads.
+    ///
+    /// # Errors
+    /// When standard output is closed or full.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Says something to the person on standard error. Nobody can be told when that is closed.
+pub(crate) fn say(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
+/// JSON text on one line whose strings hold no character that a terminal would act on: those are escaped, which changes
+/// no value.
+pub(crate) fn shown_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            ' '..='~' => text.push(c),
+            // Between tokens only: inside a string JSON has it escaped.
+            '\n' | '\r' | '\t' => text.push(' '),
+            c if acts(c) => {
+                let _ = write!(text, "\\u{:04x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text
+}
+
+fn acts(c: char) -> bool {
+    let mut buffer = [0; 4];
+    let text: &str = c.encode_utf8(&mut buffer);
+    chat_proto::text::printable(text) != text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn choose(terminal: bool, variables: &[(&str, &str)]) -> Colour {
+        Colour::choose(terminal, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+        })
+    }
+
+    #[test]
+    fn colour_follows_the_terminal_and_the_environment() {
+        assert_eq!(choose(true, &[]), Colour::On);
+        assert_eq!(choose(false, &[]), Colour::Off);
+        assert_eq!(choose(true, &[("TERM", "dumb")]), Colour::Off);
+        assert_eq!(choose(true, &[("NO_COLOR", "1")]), Colour::Off);
+        assert_eq!(choose(true, &[("NO_COLOR", "")]), Colour::On);
+        assert_eq!(choose(false, &[("FORCE_COLOR", "1")]), Colour::On);
+        assert_eq!(choose(false, &[("FORCE_COLOR", "0")]), Colour::Off);
+        assert_eq!(choose(false, &[("FORCE_COLOR", "1"), ("NO_COLOR", "1")]), Colour::Off);
+    }
+
+    #[test]
+    fn json_does_not_drive_a_terminal() {
+        assert_eq!(shown_json("{\"a\":\n\"\u{9b}2J\u{202e}\u{7f}ü\"}"), "{\"a\": \"\\u009b2J\\u202e\\u007fü\"}");
+    }
+
+    proptest! {
+        #[test]
+        fn json_keeps_its_value(text: String) {
+            let json = serde_json::to_string(&text).expect("a string");
+            let shown = shown_json(&json);
+            prop_assert_eq!(serde_json::from_str::<String>(&shown).ok(), Some(text));
+            prop_assert_eq!(chat_proto::text::printable(&shown), shown);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Points in time as people type them, written as the API takes them.
+
+use chat_proto::time::{Timestamp, parse_duration};
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+
+/// A local date (`2026-11-22`) or date and time (`2026-11-22 14:05`) as RFC 3339; everything else stays as it is, and the
+/// daemon judges it.
+pub(crate) fn local(text: &str, zone: &TimeZone) -> String {
+    let civil = text.parse::<Date>().map(|date| date.to_datetime(jiff::civil::Time::midnight()));
+    let offset = text.ends_with(['Z', 'z', ']']) || text.get(11..).is_some_and(|time| time.contains(['+', '-']));
+    let civil = if text.len() > 10 { text.parse::<DateTime>().map_err(|_| ()) } else { civil.map_err(|_| ()) };
+    match civil.ok().filter(|_| !offset).and_then(|civil| civil.to_zoned(zone.clone()).ok()) {
+        Some(zoned) => from_jiff(zoned.timestamp()).to_string(),
+        None => text.to_owned(),
+    }
+}
+
+/// The same, and a duration (`2h`) means that long before `now`.
+pub(crate) fn point(text: &str, now: Timestamp, zone: &TimeZone) -> String {
+    match parse_duration(text) {
+        Ok(span) => now.before(span).to_string(),
+        Err(_) => local(text, zone),
+    }
+}
+
+fn from_jiff(time: jiff::Timestamp) -> Timestamp {
+    Timestamp::from_ms(u64::try_from(time.as_millisecond()).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_people_type_becomes_a_time() {
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let now = "2026-11-22T12:00:00Z".parse().expect("a time");
+        for (typed, sent) in [
+            ("2h", "2026-11-22T10:00:00.000Z"),
+            ("2026-11-22", "2026-11-21T22:00:00.000Z"),
+            ("2026-11-22 14:05", "2026-11-22T12:05:00.000Z"),
+            ("2026-11-22T14:05:09", "2026-11-22T12:05:09.000Z"),
+            ("2026-11-22T14:05:09Z", "2026-11-22T14:05:09Z"),
+            ("2026-11-22T14:05:09+01:00", "2026-11-22T14:05:09+01:00"),
+            ("2026-11-22T14:05:09-01:00", "2026-11-22T14:05:09-01:00"),
+            ("all", "all"),
+            ("0000002a-7", "0000002a-7"),
+            ("", ""),
+        ] {
+            assert_eq!(point(typed, now, &zone), sent, "{typed}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            point(&text, Timestamp::from_ms(0), &TimeZone::UTC);
+        }
+    }
+}

@@ -7,6 +7,7 @@
 //!
 //! * [`log`]: signed entries, hash chains, version vectors, what waits for its causes.
 //! * [`membership`]: who belongs to the room, derived from the entries that are held and nothing else.
+//! * [`rendezvous`]: the role of the front door: who holds it, who follows, when it moves.
 //! * [`wire`]: frames between members.
 
 mod addrs;
@@ -19,6 +20,7 @@ pub mod membership;
 pub mod node;
 pub mod output;
 mod posts;
+pub mod rendezvous;
 pub mod restore;
 mod timers;
 pub mod wire;

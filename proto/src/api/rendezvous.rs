@@ -17,9 +17,10 @@ pub struct Rendezvous {
     pub since: Option<Timestamp>,
     /// This peer's part.
     pub role: RoleView,
-    /// The ranking that the holder published, best first; its head is the succession list.
+    /// The ranking that the holder published, best first, the holder included; its head, the holder left out, is the
+    /// succession list.
     pub ranking: Vec<RankedPeer>,
-    /// How many of the ranking are on the succession list.
+    /// How many of the ranking, the holder left out, are on the succession list.
     pub succession: u32,
     /// Changes of the role, newest first; the last 100.
     pub history: Vec<HolderChange>,
@@ -83,4 +84,6 @@ pub enum ChangeReason {
     BetterConnected,
     /// Two halves of a split room met again, and one holder stepped down.
     Merged,
+    /// The holder was removed from the room, or left it for good.
+    Removed,
 }

@@ -3,6 +3,7 @@
 //! * [`node`]: the one task that owns the room, executes its outputs and answers everybody else through a handle.
 //! * [`net`]: the iroh endpoint: connections, gates, bounded queues, admission, hello.
 //! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
+//! * [`tree`]: the spreading tree of large rooms.
 //! * [`http`]: the local API.
 //! * [`life`]: command line, configuration, identity, start in the background, orderly shutdown.
 
@@ -11,3 +12,4 @@ pub mod life;
 pub mod net;
 pub mod node;
 pub mod store;
+pub mod tree;

@@ -22,5 +22,6 @@ pub mod output;
 mod posts;
 pub mod rendezvous;
 pub mod restore;
+pub mod spread;
 mod timers;
 pub mod wire;

@@ -16,6 +16,9 @@ pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
 /// Most logs remembered of one peer: what one vector frame can carry.
 const KNOWN_LOGS_MAX: usize = 16 * 1024;
 
+/// How long somebody counts as online after it was heard of through the tree: two of three beacons may be lost.
+const HEARD_FOR: Duration = Duration::from_secs(190);
+
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
@@ -34,6 +37,7 @@ pub(crate) struct Links {
     connected: BTreeMap<PeerId, Connected>,
     last_seen: BTreeMap<PeerId, Timestamp>,
     online: BTreeSet<PeerId>,
+    heard: BTreeMap<PeerId, Duration>,
 }
 
 impl Links {
@@ -111,14 +115,22 @@ impl Links {
     pub(crate) fn refresh_online(&mut self, members: impl Iterator<Item = PeerId>, now: Now) -> Vec<PeerId> {
         let reported: BTreeSet<PeerId> =
             self.connected.values().flat_map(|connected| connected.links.keys().copied()).collect();
-        let online: BTreeSet<PeerId> =
-            members.filter(|peer| self.connected.contains_key(peer) || reported.contains(peer)).collect();
+        self.heard.retain(|_, at| now.mono.saturating_sub(*at) < HEARD_FOR);
+        let reached = |peer: &PeerId| {
+            self.connected.contains_key(peer) || reported.contains(peer) || self.heard.contains_key(peer)
+        };
+        let online: BTreeSet<PeerId> = members.filter(reached).collect();
         let changed: Vec<PeerId> = online.symmetric_difference(&self.online).copied().collect();
         for peer in self.online.union(&online) {
             self.last_seen.insert(*peer, now.wall);
         }
         self.online = online;
         changed
+    }
+
+    /// A member of a large room showed that it lives.
+    pub(crate) fn heard(&mut self, peer: PeerId, now: Now) {
+        self.heard.insert(peer, now.mono);
     }
 
     pub(crate) fn is_online(&self, peer: &PeerId) -> bool {

@@ -21,6 +21,7 @@ mod members;
 mod persist;
 mod sync;
 mod timers;
+mod tree;
 mod views;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -47,6 +48,7 @@ use crate::node::admit::Knocks;
 use crate::node::persist::Disk;
 use crate::node::sync::Sync;
 use crate::node::timers::Timer;
+use crate::node::tree::Spread;
 use crate::output::Output;
 use crate::posts::{Drafts, Origin, Receipts};
 use crate::restore::{Restored, Start};
@@ -75,6 +77,7 @@ pub struct Node {
     observed: BTreeMap<PeerId, SocketAddr>,
     inbound: Option<bool>,
     sync: Sync,
+    spread: Spread,
     knocks: Knocks,
     timers: Timers<Timer>,
     out: VecDeque<Output>,
@@ -137,6 +140,7 @@ impl Node {
             observed: BTreeMap::new(),
             inbound: None,
             sync: Sync::default(),
+            spread: Spread::default(),
             knocks: Knocks::default(),
             timers: Timers::new(),
             out: VecDeque::new(),

@@ -115,11 +115,17 @@ impl Node {
         if entry.control().is_some() {
             self.apply_control(entry, now);
         }
-        self.spread(entry, from);
+        self.spread(entry, from, now);
     }
 
     /// Passes an entry on to every connected peer that does not hold it and is not reached by its author.
-    pub(super) fn spread(&mut self, entry: &Arc<Entry>, from: Option<PeerId>) {
+    pub(super) fn spread(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
+        if self.is_tree() {
+            if entry.author() == self.me && entry.log() == self.log {
+                self.broadcast(entry, now);
+            }
+            return;
+        }
         let place = Dep { log: entry.log(), seq: entry.seq() };
         let author = entry.author();
         let needs = |peer: &PeerId, known: bool| {

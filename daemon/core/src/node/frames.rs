@@ -32,7 +32,7 @@ impl Node {
         };
         match frame {
             Frame::Hello { time, observed } => self.on_hello(peer, time, observed, now),
-            Frame::Entries(entries) => self.receive(peer, entries, now),
+            Frame::Entries(entries) => self.on_entries(peer, entries, now),
             Frame::Chunk(entries) => self.on_chunk(peer, entries, now),
             Frame::Vector { heads, reply } => self.on_vector(peer, heads, reply, now),
             Frame::Want { log, from, to } => self.on_want(peer, log, from, to),
@@ -45,7 +45,8 @@ impl Node {
             Frame::Fork(one, other) => self.on_fork(*one, *other, now),
             Frame::Ping(number) => self.send(&peer, &Frame::Pong(number)),
             Frame::Bye => self.on_bye(peer, now),
-            Frame::Pong(_) | Frame::Tree(_) | Frame::Role(_) => {}
+            Frame::Tree(raw) => self.on_tree_message(peer, raw, now),
+            Frame::Pong(_) | Frame::Role(_) => {}
         }
     }
 
@@ -59,10 +60,21 @@ impl Node {
         }
     }
 
+    fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
+        for signed in &entries {
+            if let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header)
+                && header.seq > self.heads.seq(&header.log)
+            {
+                self.was_pulled(header.log);
+            }
+        }
+        self.receive(peer, entries, now);
+    }
+
     fn on_chunk(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
         let first = entries.first().and_then(|signed| postcard::take_from_bytes::<Header>(&signed.header).ok());
         let log = first.map(|(header, _)| header.log);
-        self.receive(peer, entries, now);
+        self.on_entries(peer, entries, now);
         if let Some(log) = log {
             self.compare_what_came(log);
             self.chunk_came(peer, log, now);

@@ -35,6 +35,7 @@ impl Node {
         self.send_vector(&peer, false);
         self.send_addr_records(&peer);
         self.send_knocks(&peer);
+        self.tree_up(&peer);
         self.links_changed(now);
     }
 
@@ -58,6 +59,7 @@ impl Node {
         self.observed.remove(&peer);
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
+        self.tree_down(peer, now);
         if self.wants_link(&peer) {
             self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
         }
@@ -65,6 +67,9 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, peer: PeerId, now: Now) {
+        if !self.links.is_connected(&peer) {
+            self.tree_down(peer, now);
+        }
         if self.links.is_connected(&peer) || !self.wants_link(&peer) {
             return;
         }
@@ -144,7 +149,8 @@ impl Node {
     /// Whether a connection to a peer is wanted.
     pub(super) fn wants_link(&self, peer: &PeerId) -> bool {
         let member = self.roster.is_member(peer) || !self.is_member();
-        *peer != self.me && member && !self.is_stopping()
+        let needed = !self.is_tree() || self.tree_needs(peer);
+        *peer != self.me && member && needed && !self.is_stopping()
     }
 
     /// Dials a peer now unless it is connected or a try is due soon by itself.

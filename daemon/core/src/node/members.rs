@@ -48,6 +48,7 @@ impl Node {
         if self.is_member() && self.own_log_is_cut() {
             self.renew_incarnation(now);
         }
+        self.choose_mode(now);
         self.presence_changed(now);
     }
 

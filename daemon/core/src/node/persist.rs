@@ -117,6 +117,7 @@ impl Node {
             self.own_is_stored(&entry, origins, now);
         }
         self.answer_delayed_admissions();
+        self.hint_pulled();
     }
 
     /// Tells an author that this peer holds its log up to a place: directly, or through everybody who is connected.
@@ -139,7 +140,7 @@ impl Node {
         if entry.control().is_some() && !entry.is_genesis() {
             self.apply_control(entry, now);
         }
-        self.spread(entry, None);
+        self.spread(entry, None, now);
         for (index, origin) in origins.into_iter().enumerate() {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin, now);

@@ -113,6 +113,7 @@ impl Node {
     pub(super) fn exchange_vectors(&mut self, now: Now) {
         let spread = 0.8 + 0.4 * self.jitter();
         self.timers.set(Timer::AntiEntropy, now.mono + self.settings.anti_entropy.mul_f64(spread));
+        self.presence_changed(now);
         let connected = self.links.connected_ids();
         if connected.is_empty() {
             return;

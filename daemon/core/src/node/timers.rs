@@ -8,6 +8,7 @@ use crate::input::{CommandId, Now};
 use crate::log::entry::LogId;
 use crate::node::Node;
 use crate::output::Output;
+use crate::spread::TreeInput;
 
 /// How often last signs of life go to the store.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
@@ -34,6 +35,14 @@ pub(super) enum Timer {
     Fetch(PeerId),
     /// A range that was asked for has not come.
     Want(LogId),
+    /// The tree wants a tick.
+    Tree,
+    /// Join the tree again.
+    Rejoin,
+    /// Show that this member lives.
+    Alive,
+    /// Close connections that the tree does not need.
+    Prune,
     /// A post has waited long enough.
     Wait(CommandId),
 }
@@ -53,6 +62,10 @@ impl Node {
                 Timer::Redial(peer) => self.dial(peer),
                 Timer::Fetch(peer) => self.fetch_from(peer, now),
                 Timer::Want(log) => self.want_timed_out(log, now),
+                Timer::Tree => self.tree(TreeInput::Tick, now),
+                Timer::Rejoin => self.rejoin(now),
+                Timer::Alive => self.beacon(now),
+                Timer::Prune => self.prune(now),
                 Timer::Wait(command) => {
                     if let Some(waiting) = self.receipts.take(command) {
                         self.reply_posted(command, &waiting);

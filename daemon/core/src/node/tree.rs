@@ -1,0 +1,280 @@
+//! Large rooms: entries spread through a tree, and only its neighbours stay connected.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_proto::id::PeerId;
+
+use crate::admission::AddrRecord;
+use crate::input::Now;
+use crate::log::entry::{Dep, Entry, LogId};
+use crate::node::Node;
+use crate::node::timers::Timer;
+use crate::output::{CloseReason, Output};
+use crate::spread::{Payload, Tree, TreeInput, TreeOutput, WHOLE_BYTES_MAX};
+use crate::wire::{Frame, Head};
+
+/// How often a member of a large room shows that it lives.
+const ALIVE_EVERY: Duration = Duration::from_secs(60);
+
+/// How often connections that the tree does not need are closed.
+const PRUNE_EVERY: Duration = Duration::from_secs(30);
+
+/// How long after losing all neighbours the tree is joined again.
+const REJOIN_AFTER: Duration = Duration::from_secs(2);
+
+/// Through how many peers the tree is joined.
+const JOIN_PEERS: usize = 4;
+
+/// Most messages kept for a peer while it is dialled, and most peers dialled for the tree at a time.
+const QUEUE_MAX: usize = 64;
+
+/// How entries spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Everybody is connected to everybody.
+    #[default]
+    Mesh,
+    /// A tree of bounded degree.
+    Tree,
+}
+
+/// The tree and what belongs to it.
+#[derive(Default)]
+pub(super) struct Spread {
+    tree: Option<Box<dyn Tree>>,
+    mode: Mode,
+    neighbours: BTreeSet<PeerId>,
+    queued: BTreeMap<PeerId, Vec<Bytes>>,
+    /// Logs of which something came by another way than the tree.
+    pulled: BTreeSet<LogId>,
+}
+
+impl Node {
+    /// Gives the node the tree it uses when the room is large. Without one every room is a mesh.
+    #[must_use]
+    pub fn with_tree(mut self, tree: Box<dyn Tree>, now: Now) -> Self {
+        self.spread.tree = Some(tree);
+        self.choose_mode(now);
+        self
+    }
+
+    pub(super) fn is_tree(&self) -> bool {
+        self.spread.mode == Mode::Tree
+    }
+
+    /// Whether the tree needs a connection to a peer.
+    pub(super) fn tree_needs(&self, peer: &PeerId) -> bool {
+        self.spread.neighbours.contains(peer) || self.spread.queued.contains_key(peer)
+    }
+
+    /// Mesh or tree, by the number of members; a quarter of distance between the two keeps it from flapping.
+    pub(super) fn choose_mode(&mut self, now: Now) {
+        if self.spread.tree.is_none() {
+            return;
+        }
+        let members = self.roster.members().count();
+        let max = self.settings.mesh_members_max;
+        let mode = match self.spread.mode {
+            Mode::Mesh if members > max => Mode::Tree,
+            Mode::Tree if members <= max - max / 4 => Mode::Mesh,
+            unchanged @ (Mode::Mesh | Mode::Tree) => unchanged,
+        };
+        if mode == self.spread.mode {
+            return;
+        }
+        tracing::info!(?mode, members, "the way entries spread changes");
+        self.spread.mode = mode;
+        match mode {
+            Mode::Tree => {
+                self.timers.set(Timer::Rejoin, now.mono);
+                let first_beacon = ALIVE_EVERY.mul_f64(self.jitter());
+                self.timers.set(Timer::Alive, now.mono + first_beacon);
+                self.timers.set(Timer::Prune, now.mono + PRUNE_EVERY);
+            }
+            Mode::Mesh => {
+                for timer in [Timer::Rejoin, Timer::Alive, Timer::Prune] {
+                    self.timers.cancel(timer);
+                }
+                self.dial_everybody(now);
+            }
+        }
+    }
+
+    /// Joins the tree through some peers, unless it has neighbours.
+    pub(super) fn rejoin(&mut self, now: Now) {
+        if !self.is_tree() || !self.spread.neighbours.is_empty() {
+            return;
+        }
+        self.timers.set(Timer::Rejoin, now.mono + REJOIN_AFTER);
+        let mut peers = self.links.connected_ids();
+        if peers.is_empty() {
+            let me = self.me;
+            let known = self.addrs.records().map(|record| record.peer);
+            peers = known.filter(|peer| *peer != me && self.roster.is_member(peer)).collect();
+        }
+        let chosen = (0..JOIN_PEERS.min(peers.len())).map(|_| peers.swap_remove(self.pick(peers.len()))).collect();
+        self.tree(TreeInput::Join(chosen), now);
+    }
+
+    fn pick(&mut self, len: usize) -> usize {
+        ((self.jitter() * len as f64) as usize).min(len.saturating_sub(1))
+    }
+
+    /// Sends an own entry to everybody.
+    pub(super) fn broadcast(&mut self, entry: &Arc<Entry>, now: Now) {
+        let payload = if entry.signed().len_bytes() <= WHOLE_BYTES_MAX {
+            Payload::Entry(entry.signed().clone())
+        } else {
+            Payload::Have(Dep { log: entry.log(), seq: entry.seq() })
+        };
+        self.broadcast_payload(&payload, now);
+    }
+
+    fn broadcast_payload(&mut self, payload: &Payload, now: Now) {
+        match postcard::to_stdvec(payload) {
+            Ok(raw) => self.tree(TreeInput::Broadcast(raw.into()), now),
+            Err(error) => tracing::error!(%error, "broadcast not sent"),
+        }
+    }
+
+    /// Shows that this member lives, and where.
+    pub(super) fn beacon(&mut self, now: Now) {
+        let spread = 0.9 + 0.2 * self.jitter();
+        self.timers.set(Timer::Alive, now.mono + ALIVE_EVERY.mul_f64(spread));
+        let record = AddrRecord::sign(self.own_addrs.clone(), now.wall, &self.key);
+        self.addrs.add(record.clone());
+        self.broadcast_payload(&Payload::Alive(record), now);
+    }
+
+    /// A message of the tree came.
+    pub(super) fn on_tree_message(&mut self, peer: PeerId, raw: Vec<u8>, now: Now) {
+        self.tree(TreeInput::Message(peer, raw), now);
+    }
+
+    /// Tells the tree, and does what it says.
+    pub(super) fn tree(&mut self, input: TreeInput, now: Now) {
+        let Some(tree) = self.spread.tree.as_mut() else { return };
+        tree.handle(input, now);
+        while let Some(output) = self.spread.tree.as_mut().and_then(|tree| tree.poll_output()) {
+            match output {
+                TreeOutput::Send(peer, raw) => self.tree_sends(peer, raw),
+                TreeOutput::Received(from, payload) => self.tree_received(from, &payload, now),
+                TreeOutput::Up(peer) => {
+                    self.spread.neighbours.insert(peer);
+                }
+                TreeOutput::Down(peer) => {
+                    self.spread.neighbours.remove(&peer);
+                    if self.spread.neighbours.is_empty() && self.is_tree() {
+                        self.timers.set_earlier(Timer::Rejoin, now.mono + REJOIN_AFTER);
+                    }
+                }
+            }
+        }
+        match self.spread.tree.as_ref().and_then(|tree| tree.poll_timeout()) {
+            Some(at) => self.timers.set(Timer::Tree, at),
+            None => self.timers.cancel(Timer::Tree),
+        }
+    }
+
+    fn tree_sends(&mut self, peer: PeerId, raw: Vec<u8>) {
+        let Ok(frame) = Frame::Tree(raw).encode() else { return };
+        if self.links.is_connected(&peer) {
+            return self.out.push_back(Output::Send(peer, frame));
+        }
+        if !self.roster.is_member(&peer) || self.is_stopping() {
+            return;
+        }
+        let room = self.spread.queued.len() < QUEUE_MAX || self.spread.queued.contains_key(&peer);
+        if room {
+            let queue = self.spread.queued.entry(peer).or_default();
+            let first = queue.is_empty();
+            if queue.len() < QUEUE_MAX {
+                queue.push(frame);
+            }
+            if first {
+                self.out.push_back(Output::Dial(peer, self.addrs.addrs(&peer)));
+            }
+        }
+    }
+
+    /// A peer is connected: what the tree had for it is sent.
+    pub(super) fn tree_up(&mut self, peer: &PeerId) {
+        for frame in self.spread.queued.remove(peer).unwrap_or_default() {
+            self.out.push_back(Output::Send(*peer, frame));
+        }
+    }
+
+    /// A peer is gone or cannot be reached.
+    pub(super) fn tree_down(&mut self, peer: PeerId, now: Now) {
+        self.spread.queued.remove(&peer);
+        self.spread.neighbours.remove(&peer);
+        self.tree(TreeInput::Down(peer), now);
+    }
+
+    fn tree_received(&mut self, from: PeerId, payload: &[u8], now: Now) {
+        match postcard::from_bytes(payload) {
+            Ok(Payload::Entry(signed)) => self.receive(from, vec![signed], now),
+            Ok(Payload::Have(place)) => {
+                self.links.knows(&from, place.log, place.seq);
+                self.fetch_from(from, now);
+            }
+            Ok(Payload::Alive(record)) => self.on_beacon(record, now),
+            Err(error) => tracing::debug!(%error, "broadcast not understood"),
+        }
+    }
+
+    fn on_beacon(&mut self, record: AddrRecord, now: Now) {
+        let peer = record.peer;
+        if peer == self.me || !self.roster.is_member(&peer) {
+            return;
+        }
+        let moved = self.addrs.get(&peer).is_none_or(|held| held.addrs != record.addrs);
+        if self.addrs.add(record.clone()) {
+            if moved {
+                self.out.push_back(Output::StoreAddrs(vec![record]));
+            }
+            self.links.heard(peer, now);
+            self.presence_changed(now);
+        }
+    }
+
+    /// Something of a log came by another way than the tree: neighbours are told when it is on disk.
+    pub(super) fn was_pulled(&mut self, log: LogId) {
+        if self.is_tree() {
+            self.spread.pulled.insert(log);
+        }
+    }
+
+    /// Tells neighbours what came by another way than the tree, so that they fetch it, too.
+    pub(super) fn hint_pulled(&mut self) {
+        let pulled = std::mem::take(&mut self.spread.pulled);
+        if pulled.is_empty() {
+            return;
+        }
+        let heads: Vec<Head> = self.heads.vector().into_iter().filter(|head| pulled.contains(&head.log)).collect();
+        for peer in self.links.connected_ids() {
+            let Some(connected) = self.links.get(&peer) else { continue };
+            let lacks = |head: &&Head| connected.known.get(&head.log).is_none_or(|seq| *seq < head.seq);
+            let heads: Vec<Head> = heads.iter().filter(lacks).copied().collect();
+            if !heads.is_empty() {
+                self.send(&peer, &Frame::Vector { heads, reply: false });
+            }
+        }
+    }
+
+    /// Closes connections that the tree does not need.
+    pub(super) fn prune(&mut self, now: Now) {
+        self.timers.set(Timer::Prune, now.mono + PRUNE_EVERY);
+        if self.spread.neighbours.is_empty() {
+            return;
+        }
+        for peer in self.links.connected_ids() {
+            if !self.tree_needs(&peer) {
+                self.out.push_back(Output::Disconnect(peer, CloseReason::Surplus));
+            }
+        }
+    }
+}

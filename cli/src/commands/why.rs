@@ -132,6 +132,7 @@ fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
         ChangeReason::HandedOver => format!("{from} left and handed over"),
         ChangeReason::BetterConnected => format!("better connected than {from}"),
         ChangeReason::Merged => "two halves of the room met again".into(),
+        ChangeReason::Removed => "the holder was removed from the room".into(),
     };
     let gap = render::span(std::time::Duration::from_millis(change.gap_ms));
     vec![render::date_time_seconds(change.at, zone), change.term.to_string(), name(&change.to), reason, gap].into()

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::rendezvous::settings::RoleSettings;
+
 /// Settings of a node. The defaults are what the promises of the README are measured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     /// Up to how many members a room is a full mesh of direct sends; beyond, a tree of bounded degree spreads entries;
     /// 32.
     pub mesh_members_max: usize,
+    /// How the rendezvous role is watched, moved and ranked.
+    pub role: RoleSettings,
 }
 
 impl Default for Settings {
@@ -24,6 +28,7 @@ impl Default for Settings {
             redial_min: Duration::from_millis(500),
             redial_max: Duration::from_secs(30),
             mesh_members_max: 32,
+            role: RoleSettings::default(),
         }
     }
 }

@@ -10,6 +10,7 @@ use chat_proto::time::Timestamp;
 
 use crate::admission::AdmissionRequest;
 use crate::log::entry::{LogId, MessageBody, Seq, SignedEntry};
+use crate::rendezvous::io::ProbeOutcome;
 
 /// The time, given with every input: a node has no clock of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -59,6 +60,14 @@ pub enum Input {
     AdmissionGone(AdmissionId),
     /// The addresses this peer can give to others changed.
     Addrs(Vec<SocketAddr>),
+    /// A watch that was asked for stands.
+    WatchOpened(PeerId),
+    /// A watch could not be opened.
+    WatchFailed(PeerId),
+    /// The kernel at the other end of a watch closed it: the process there is gone.
+    WatchClosed(PeerId),
+    /// A probe has ended.
+    Probed(PeerId, ProbeOutcome),
     /// The time of [`Node::poll_timeout`](crate::config) has come.
     Tick,
 }

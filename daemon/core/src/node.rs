@@ -19,6 +19,7 @@ mod frames;
 mod links;
 mod members;
 mod persist;
+mod role;
 mod sync;
 mod timers;
 mod tree;
@@ -46,11 +47,13 @@ use crate::membership::roster::Roster;
 use crate::membership::rules::{self, Derived};
 use crate::node::admit::Knocks;
 use crate::node::persist::Disk;
+use crate::node::role::Role;
 use crate::node::sync::Sync;
 use crate::node::timers::Timer;
 use crate::node::tree::Spread;
 use crate::output::Output;
 use crate::posts::{Drafts, Origin, Receipts};
+use crate::rendezvous::io::RoleInput;
 use crate::restore::{Restored, Start};
 use crate::timers::Timers;
 
@@ -78,6 +81,7 @@ pub struct Node {
     inbound: Option<bool>,
     sync: Sync,
     spread: Spread,
+    role: Role,
     knocks: Knocks,
     timers: Timers<Timer>,
     out: VecDeque<Output>,
@@ -141,6 +145,7 @@ impl Node {
             inbound: None,
             sync: Sync::default(),
             spread: Spread::default(),
+            role: Role::default(),
             knocks: Knocks::default(),
             timers: Timers::new(),
             out: VecDeque::new(),
@@ -161,6 +166,8 @@ impl Node {
                 node
             }
         };
+        let role = node.settings.role.clone();
+        node.begin_role(role, now);
         node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);
         node.timers.set(Timer::Seen, now.mono + timers::SEEN_EVERY);
         Ok(node)
@@ -198,6 +205,10 @@ impl Node {
             }
             Input::AdmissionGone(id) => self.on_admission_gone(id),
             Input::Addrs(addrs) => self.on_addrs(addrs, now),
+            Input::WatchOpened(peer) => self.tell_role(RoleInput::WatchOpened(peer), now),
+            Input::WatchFailed(peer) => self.tell_role(RoleInput::WatchFailed(peer), now),
+            Input::WatchClosed(peer) => self.tell_role(RoleInput::WatchClosed(peer), now),
+            Input::Probed(peer, outcome) => self.tell_role(RoleInput::Probed(peer, outcome), now),
             Input::Tick => self.on_tick(now),
         }
         self.flush(now);

@@ -19,6 +19,7 @@ use crate::admission::{AddrRecord, AdmissionAnswer};
 use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
 use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
+use crate::rendezvous::io::Switch;
 
 /// Something to do, in the order given.
 #[derive(Debug)]
@@ -28,6 +29,22 @@ pub enum Output {
     Persist(Batch),
     /// Send a frame to a connected peer; when its queue is full, drop the connection.
     Send(PeerId, Bytes),
+    /// Send a frame to a connected peer, as a datagram where the connection has them, otherwise as [`Output::Send`]: a
+    /// heartbeat that waits behind the repetition of a lost one looks like a dead holder.
+    Datagram(PeerId, Bytes),
+    /// Open a plain TCP connection to this peer's port, say nothing, and tell when it stands, fails or is closed:
+    /// [`Input::WatchOpened`](crate::input::Input::WatchOpened) and its siblings. Replaces an earlier one.
+    Watch(PeerId, Vec<SocketAddr>),
+    /// Close it; no further word about it is needed.
+    Unwatch(PeerId),
+    /// Try to reach this peer from a fresh UDP socket, without a relay, and end within 3 s with
+    /// [`Input::Probed`](crate::input::Input::Probed).
+    Probe(PeerId, Vec<SocketAddr>),
+    /// Whether this peer runs the relay.
+    Relay(Switch),
+    /// Who holds the rendezvous role, and where: the relay forwarder connects there. Nobody: it holds new connections
+    /// and cuts the ones to the last holder.
+    Holder(Option<(PeerId, Vec<SocketAddr>)>),
     /// Connect to a member on the room protocol.
     Dial(PeerId, Vec<SocketAddr>),
     /// Close the connection to a peer.

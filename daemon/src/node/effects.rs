@@ -76,7 +76,10 @@ impl Effects {
     pub(super) fn execute(&mut self, output: Output) -> Option<(CommandId, Command)> {
         match output {
             Output::Persist(batch) => self.persist(batch),
-            Output::Send(peer, frame) => match self.net.send(peer, frame) {
+            Output::Watch(..) | Output::Unwatch(_) | Output::Probe(..) | Output::Relay(_) | Output::Holder(_) => {
+                tracing::trace!("the network does not watch yet")
+            }
+            Output::Send(peer, frame) | Output::Datagram(peer, frame) => match self.net.send(peer, frame) {
                 Ok(()) | Err(SendError::NotConnected) => {}
                 Err(error @ (SendError::Full | SendError::TooLong(_))) => {
                     tracing::warn!(remote = %peer.short(), %error, "frame not sent");

@@ -55,7 +55,10 @@ impl Node {
                 self.must_be_member()?;
                 return self.write(id, Control::Leave);
             }
-            Command::Stop => self.stop(),
+            Command::Stop => {
+                self.stop(id, now);
+                return Ok(());
+            }
             Command::Holders(log, seq) => Reply::Holders(self.holders(&log, seq)),
             Command::Peers => Reply::Peers(self.peer_views(now)),
             Command::Status => Reply::Status(self.status()),
@@ -194,8 +197,8 @@ impl Node {
         holders
     }
 
-    /// Takes leave of the neighbours and answers everybody who waits.
-    fn stop(&mut self) -> Reply {
+    /// Answers everybody who waits, hands the role over, and takes leave of the neighbours.
+    fn stop(&mut self, id: CommandId, now: Now) {
         self.life = Life::Stopping;
         for (command, waiting) in self.receipts.drain() {
             self.reply_posted(command, &waiting);
@@ -203,10 +206,13 @@ impl Node {
         for origin in self.drafts.drain() {
             self.refuse(&origin, &CommandError::Stopping);
         }
+        self.out.push_back(Output::StoreSeen(self.links.seen()));
+        self.release_role(id, now);
+    }
+
+    pub(super) fn say_goodbye(&mut self) {
         for peer in self.links.connected_ids() {
             self.send(&peer, &Frame::Bye);
         }
-        self.out.push_back(Output::StoreSeen(self.links.seen()));
-        Reply::Done
     }
 }

@@ -10,6 +10,7 @@ use crate::input::Now;
 use crate::log::entry::{Header, LogId, Seq, SignedEntry};
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
+use crate::rendezvous::io::RoleInput;
 use crate::wire::{Frame, Link};
 
 /// Most peers whose opinion about this peer's address is kept.
@@ -44,9 +45,13 @@ impl Node {
             }
             Frame::Fork(one, other) => self.on_fork(*one, *other, now),
             Frame::Ping(number) => self.send(&peer, &Frame::Pong(number)),
-            Frame::Bye => self.on_bye(peer, now),
+            Frame::Bye => {
+                self.tell_role(RoleInput::Bye(peer), now);
+                self.on_bye(peer, now);
+            }
             Frame::Tree(raw) => self.on_tree_message(peer, raw, now),
-            Frame::Pong(_) | Frame::Role(_) => {}
+            Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw), now),
+            Frame::Pong(_) => {}
         }
     }
 

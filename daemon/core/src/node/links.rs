@@ -12,6 +12,7 @@ use crate::links::noticeably_different;
 use crate::node::Node;
 use crate::node::timers::{LINKS_DEBOUNCE, Timer};
 use crate::output::{CloseReason, Output};
+use crate::rendezvous::io::RoleInput;
 use crate::wire::Frame;
 
 /// Most address records in one frame.
@@ -36,6 +37,7 @@ impl Node {
         self.send_addr_records(&peer);
         self.send_knocks(&peer);
         self.tree_up(&peer);
+        self.tell_role(RoleInput::Up(peer, path), now);
         self.links_changed(now);
     }
 
@@ -44,6 +46,7 @@ impl Node {
         let news = noticeably_different(&connected.path, &path);
         let changed_kind = connected.path.direct != path.direct;
         connected.path = path;
+        self.tell_role(RoleInput::Path(peer, path), now);
         if news {
             self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
         }
@@ -60,6 +63,7 @@ impl Node {
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
         self.tree_down(peer, now);
+        self.tell_role(RoleInput::Down(peer), now);
         if self.wants_link(&peer) {
             self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
         }
@@ -88,6 +92,7 @@ impl Node {
 
     pub(super) fn on_addrs(&mut self, addrs: Vec<SocketAddr>, now: Now) {
         self.own_addrs = addrs.clone();
+        self.tell_role(RoleInput::Addrs(addrs.clone()), now);
         let held = self.addrs.get(&self.me).map(|record| record.time);
         let after = held.map_or(0, |time| time.as_ms() + 1);
         let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
@@ -131,7 +136,11 @@ impl Node {
         let me = self.me;
         let members = self.roster.clone();
         let others = members.members().map(|person| person.peer.id).filter(|peer| *peer != me);
-        for peer in self.links.refresh_online(others, now) {
+        let changed = self.links.refresh_online(others, now);
+        if !changed.is_empty() {
+            self.tell_role(RoleInput::Online(self.links.online().clone()), now);
+        }
+        for peer in changed {
             self.publish_peer(&peer, now);
             if self.links.is_online(&peer) {
                 self.addrs.reset(&peer);
@@ -149,7 +158,7 @@ impl Node {
     /// Whether a connection to a peer is wanted.
     pub(super) fn wants_link(&self, peer: &PeerId) -> bool {
         let member = self.roster.is_member(peer) || !self.is_member();
-        let needed = !self.is_tree() || self.tree_needs(peer);
+        let needed = !self.is_tree() || self.tree_needs(peer) || self.role_needs(peer);
         *peer != self.me && member && needed && !self.is_stopping()
     }
 

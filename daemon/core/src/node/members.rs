@@ -49,6 +49,7 @@ impl Node {
             self.renew_incarnation(now);
         }
         self.choose_mode(now);
+        self.role_members(now);
         self.presence_changed(now);
     }
 

@@ -8,6 +8,7 @@ use crate::input::{CommandId, Now};
 use crate::log::entry::LogId;
 use crate::node::Node;
 use crate::output::Output;
+use crate::rendezvous::io::RoleInput;
 use crate::spread::TreeInput;
 
 /// How often last signs of life go to the store.
@@ -35,6 +36,10 @@ pub(super) enum Timer {
     Fetch(PeerId),
     /// A range that was asked for has not come.
     Want(LogId),
+    /// The role was not handed over in time: go all the same.
+    Release,
+    /// The role wants a tick.
+    Role,
     /// The tree wants a tick.
     Tree,
     /// Join the tree again.
@@ -62,6 +67,8 @@ impl Node {
                 Timer::Redial(peer) => self.dial(peer),
                 Timer::Fetch(peer) => self.fetch_from(peer, now),
                 Timer::Want(log) => self.want_timed_out(log, now),
+                Timer::Role => self.tell_role(RoleInput::Tick, now),
+                Timer::Release => self.released(),
                 Timer::Tree => self.tree(TreeInput::Tick, now),
                 Timer::Rejoin => self.rejoin(now),
                 Timer::Alive => self.beacon(now),

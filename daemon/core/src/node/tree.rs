@@ -272,7 +272,7 @@ impl Node {
             return;
         }
         for peer in self.links.connected_ids() {
-            if !self.tree_needs(&peer) {
+            if !self.tree_needs(&peer) && !self.role_needs(&peer) {
                 self.out.push_back(Output::Disconnect(peer, CloseReason::Surplus));
             }
         }

@@ -3,7 +3,7 @@
 use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};
 use chat_proto::api::rendezvous::Rendezvous;
-use chat_proto::api::status::RoomRef;
+use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
 use crate::input::Now;
@@ -34,8 +34,8 @@ impl Node {
             path,
             rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
             last_seen: if online { Some(now.wall) } else { self.links.last_seen(&id) },
-            role: RoleView::Member,
-            rank: None,
+            role: self.rendezvous().map_or(RoleView::Member, |role| role.role_of(&id)),
+            rank: self.rendezvous().and_then(|role| role.rank_of(&id)),
             member: person.role,
         }
     }
@@ -53,12 +53,15 @@ impl Node {
         observed.dedup();
         NodeStatus {
             room: RoomRef { id: self.room, name: self.roster.room_name.clone(), open: self.roster.open },
-            role: RoleView::Member,
-            rendezvous: None,
+            role: self.rendezvous().map_or(RoleView::Member, crate::rendezvous::Rendezvous::role),
+            rendezvous: self
+                .rendezvous()
+                .and_then(crate::rendezvous::Rendezvous::holder)
+                .map(|(peer, term)| RendezvousRef { peer: self.roster.peer_ref(&peer), term }),
             members: count(self.roster.members().count()),
             online: count(self.links.online().len() + usize::from(self.is_member())),
             observed,
-            inbound: self.inbound,
+            inbound: self.rendezvous().and_then(crate::rendezvous::Rendezvous::inbound).or(self.inbound),
         }
     }
 
@@ -82,14 +85,17 @@ impl Node {
     }
 
     pub(super) fn rendezvous_view(&self) -> Rendezvous {
-        Rendezvous {
-            term: Term::default(),
-            holder: None,
-            since: None,
-            role: RoleView::Member,
-            ranking: Vec::new(),
-            succession: 0,
-            history: Vec::new(),
+        match self.rendezvous() {
+            Some(rendezvous) => rendezvous.view(&self.roster),
+            None => Rendezvous {
+                term: Term::default(),
+                holder: None,
+                since: None,
+                role: RoleView::Member,
+                ranking: Vec::new(),
+                succession: 0,
+                history: Vec::new(),
+            },
         }
     }
 }

@@ -1,0 +1,126 @@
+//! The rendezvous role inside the node: what happens is told to it, what it wants is done.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use chat_proto::event::Event;
+use chat_proto::id::PeerId;
+
+use crate::input::{CommandId, Now};
+use crate::node::Node;
+use crate::node::timers::Timer;
+use crate::output::{CloseReason, Output, Reply};
+use crate::rendezvous::Rendezvous;
+use crate::rendezvous::io::{Change, Delivery, RoleInput, RoleOutput};
+use crate::rendezvous::settings::RoleSettings;
+use crate::wire::Frame;
+use rand::RngExt;
+
+/// Longest time that handing the role over may hold up a stop.
+const RELEASE_MAX: Duration = Duration::from_millis(1_200);
+
+/// This peer's part in the role and what follows from it.
+#[derive(Debug, Default)]
+pub(super) struct Role {
+    rendezvous: Option<Rendezvous>,
+    keep: BTreeSet<PeerId>,
+    stop: Option<CommandId>,
+}
+
+impl Node {
+    /// Begins to take part, once the room is known.
+    pub(super) fn begin_role(&mut self, settings: RoleSettings, now: Now) {
+        let seed = self.rng.random();
+        self.role.rendezvous = Some(Rendezvous::new(self.room, self.key.clone(), settings, seed, now));
+        self.role_members(now);
+        self.tell_role(RoleInput::Addrs(self.own_addrs.clone()), now);
+    }
+
+    /// The role as this peer knows it.
+    pub(super) fn rendezvous(&self) -> Option<&Rendezvous> {
+        self.role.rendezvous.as_ref()
+    }
+
+    /// Whether the role needs a connection to a peer.
+    pub(super) fn role_needs(&self, peer: &PeerId) -> bool {
+        self.role.keep.contains(peer)
+    }
+
+    /// Tells the role that something happened, and does what it wants.
+    pub(super) fn tell_role(&mut self, input: RoleInput, now: Now) {
+        let Some(rendezvous) = self.role.rendezvous.as_mut() else { return };
+        rendezvous.handle(input, now);
+        while let Some(output) = self.role.rendezvous.as_mut().and_then(Rendezvous::poll_output) {
+            self.role_wants(output, now);
+        }
+        match self.role.rendezvous.as_ref().and_then(Rendezvous::poll_timeout) {
+            Some(at) => self.timers.set(Timer::Role, at),
+            None => self.timers.cancel(Timer::Role),
+        }
+    }
+
+    fn role_wants(&mut self, output: RoleOutput, now: Now) {
+        match output {
+            RoleOutput::Send { to, frame, delivery } => self.role_sends(to, frame.to_vec(), delivery),
+            RoleOutput::OpenWatch(peer) => self.out.push_back(Output::Watch(peer, self.addrs.addrs(&peer))),
+            RoleOutput::CloseWatch(peer) => self.out.push_back(Output::Unwatch(peer)),
+            RoleOutput::Probe(peer) => self.out.push_back(Output::Probe(peer, self.addrs.addrs(&peer))),
+            RoleOutput::Relay(switch) => self.out.push_back(Output::Relay(switch)),
+            RoleOutput::Keep(peers) => {
+                self.role.keep.clone_from(&peers);
+                for peer in peers {
+                    self.consider_dialling(peer, now);
+                }
+            }
+            RoleOutput::Vacant { .. } => self.out.push_back(Output::Holder(None)),
+            RoleOutput::Changed(change) => self.role_moved(&change),
+            RoleOutput::Released => self.released(),
+            RoleOutput::Fault(peer, fault) => {
+                tracing::warn!(%fault, remote = %peer.short(), "bad frame of the role");
+                self.break_with(peer, CloseReason::Protocol);
+            }
+        }
+    }
+
+    fn role_sends(&mut self, to: Vec<PeerId>, frame: Vec<u8>, delivery: Delivery) {
+        let Ok(frame) = Frame::Role(frame).encode() else { return };
+        for peer in to.into_iter().filter(|peer| self.links.is_connected(peer)) {
+            self.out.push_back(match delivery {
+                Delivery::Stream => Output::Send(peer, frame.clone()),
+                Delivery::Datagram => Output::Datagram(peer, frame.clone()),
+            });
+        }
+    }
+
+    fn role_moved(&mut self, change: &Change) {
+        let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
+        tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
+        self.out.push_back(Output::Holder(Some((change.to, self.addrs.addrs(&change.to)))));
+        self.out.push_back(Output::Publish(Event::Rendezvous { change: change.to_api(&self.roster) }));
+    }
+
+    /// The members, as the role has to know them.
+    pub(super) fn role_members(&mut self, now: Now) {
+        let ids = |active: bool| {
+            self.roster.people.values().filter(move |person| person.active == active).map(|person| person.peer.id)
+        };
+        let input = RoleInput::Members { active: ids(true).collect(), former: ids(false).collect() };
+        self.tell_role(input, now);
+    }
+
+    /// Hands the role over before this peer stops; the command is answered when that is done.
+    pub(super) fn release_role(&mut self, command: CommandId, now: Now) {
+        self.role.stop = Some(command);
+        self.timers.set(Timer::Release, now.mono + RELEASE_MAX);
+        self.tell_role(RoleInput::Leave, now);
+    }
+
+    /// The role is in other hands, or time is up: this peer takes leave.
+    pub(super) fn released(&mut self) {
+        self.timers.cancel(Timer::Release);
+        if let Some(command) = self.role.stop.take() {
+            self.say_goodbye();
+            self.out.push_back(Output::Reply(command, Ok(Reply::Done)));
+        }
+    }
+}

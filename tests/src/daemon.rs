@@ -1,0 +1,282 @@
+//! Starts, stops, kills and suspends real daemons.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::api::Api;
+use crate::eventually::SOON;
+use crate::home::Home;
+use crate::process::{Finished, Handle, Running};
+
+/// Bytes of what a daemon said that are printed when it does not start.
+const SAID_BYTES_MAX: u64 = 16 * 1024;
+
+/// What a daemon is started with.
+#[derive(Debug)]
+pub struct Start {
+    name: String,
+    args: Vec<String>,
+    home: Home,
+}
+
+impl Start {
+    /// A peer that founds a room.
+    pub fn found(name: &str) -> Self {
+        Self { name: name.into(), args: Vec::new(), home: Home::new() }
+    }
+
+    /// A peer that joins a room: a ticket, or an address.
+    pub fn join(name: &str, target: &str) -> Self {
+        Self::found(name).args(&["--join", target])
+    }
+
+    /// The same with further arguments of `chatd start`.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// The same in this home.
+    #[must_use]
+    pub fn home(mut self, home: Home) -> Self {
+        self.home = home;
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start(self) -> Daemon {
+        let mut args = vec!["--name".to_owned(), self.name.clone()];
+        args.extend(self.args);
+        let (child, handle) = spawn(&self.home, &args);
+        Daemon { name: self.name, home: self.home, child: Some(child), handle }
+    }
+}
+
+/// A daemon, which may be down. It is killed, and its home removed, when this is dropped.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    home: Home,
+    /// The child, where this process started it itself; one in the background is nobody's.
+    child: Option<Child>,
+    handle: Handle,
+}
+
+impl Daemon {
+    /// The daemon that 'chatd start' has left in the background of this home.
+    ///
+    /// # Panics
+    /// When none runs there.
+    #[track_caller]
+    pub fn adopt(name: &str, home: Home) -> Self {
+        let pid = home.api_file().expect("a daemon that runs says how it is reached").pid;
+        let handle = Handle::open(pid).expect("it runs");
+        Self { name: name.into(), home, child: None, handle }
+    }
+
+    /// The name it was started with.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its home.
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.handle.pid()
+    }
+
+    /// Whether its process is there.
+    pub fn runs(&self) -> bool {
+        !self.handle.has_ended()
+    }
+
+    /// Runs `chat` on it.
+    ///
+    /// # Panics
+    /// When that does not end.
+    #[track_caller]
+    pub fn chat(&self, args: &[&str]) -> Finished {
+        self.home.chat(args).run()
+    }
+
+    /// Runs `chatd` in its home.
+    ///
+    /// # Panics
+    /// When that does not end.
+    #[track_caller]
+    pub fn chatd(&self, args: &[&str]) -> Finished {
+        self.home.chatd(args).run()
+    }
+
+    /// Runs `chat` on it and lets it go on.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[track_caller]
+    pub fn chat_on(&self, args: &[&str]) -> Running {
+        self.home.chat(args).spawn()
+    }
+
+    /// Its API on the Unix socket.
+    pub fn api(&self) -> Api {
+        Api::unix(&self.home.socket())
+    }
+
+    /// Its API over TCP, with its token.
+    ///
+    /// # Panics
+    /// When it has none there.
+    #[track_caller]
+    pub fn tcp(&self) -> Api {
+        Api::tcp(&self.url(), Some(&self.home.token()))
+    }
+
+    /// The URL of its API.
+    ///
+    /// # Panics
+    /// When it has none.
+    #[track_caller]
+    pub fn url(&self) -> String {
+        self.home.api_file().and_then(|file| file.url).expect("the API is offered over TCP")
+    }
+
+    /// A new ticket from it.
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[track_caller]
+    pub fn ticket(&self) -> String {
+        self.chat(&["invite"]).ok().trim().to_owned()
+    }
+
+    /// Ends it without any warning, as a power cut would, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it stays.
+    #[track_caller]
+    pub fn kill(&mut self) {
+        self.handle.signal(Signal::KILL);
+        self.gone();
+    }
+
+    /// Stops it in an orderly way.
+    ///
+    /// # Panics
+    /// When it stays.
+    #[track_caller]
+    pub fn stop(&mut self) {
+        self.chatd(&["stop"]).ok();
+        self.gone();
+    }
+
+    /// Makes it fall silent: its process stands still, its connections stay open.
+    pub fn suspend(&self) {
+        self.handle.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) {
+        self.handle.signal(Signal::CONT);
+    }
+
+    /// Starts it again in the same home; nothing is said to it about the room.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start_again(&mut self) {
+        assert!(!self.runs(), "{} still runs", self.name);
+        let (child, handle) = spawn(&self.home, &[]);
+        self.child = Some(child);
+        self.handle = handle;
+    }
+
+    /// Gives it another address for its next start.
+    pub fn move_away(&mut self) {
+        self.home.renumber();
+    }
+
+    #[track_caller]
+    fn gone(&mut self) {
+        assert!(self.handle.wait(SOON), "{} (pid {}) does not end", self.name, self.pid());
+        if let Some(mut child) = self.child.take() {
+            // So that no zombie is left; how it ended is not asked here.
+            let _ = child.wait();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- end of what {} said\n{}\n---", self.name, said(&self.home));
+        }
+        self.handle.signal(Signal::KILL);
+        self.handle.wait(Duration::from_secs(10));
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Starts `chatd` in the foreground, so that it belongs to this process, and waits for the line that says it is ready.
+#[track_caller]
+fn spawn(home: &Home, args: &[String]) -> (Child, Handle) {
+    let mut words = vec!["start", "--foreground", "--json"];
+    words.extend(args.iter().map(String::as_str));
+    let mut command = home.chatd(&words).into_inner();
+    let stderr = File::options().create(true).append(true).open(said_path(home)).expect("the directory is ours");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    let mut child = command.spawn().expect("chatd was built");
+    let handle = Handle::open(child.id()).expect("a child that was not waited for has its id");
+    let stdout = child.stdout.take().expect("piped");
+    let (sender, first) = mpsc::channel();
+    thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
+        if let Some(line) = lines.next() {
+            // Nobody listens any more after the deadline.
+            let _ = sender.send(line);
+        }
+        // A pipe that nobody reads would end the daemon at its next word.
+        lines.for_each(drop);
+    });
+    if let Ok(line) = first.recv_timeout(SOON) {
+        let ready: serde_json::Value = serde_json::from_str(&line).expect("--json prints JSON");
+        assert_eq!(ready["pid"], child.id(), "{line}");
+        return (child, handle);
+    }
+    handle.signal(Signal::KILL);
+    let status = child.wait().expect("a child can be waited for");
+    panic!("chatd did not become ready ({status}); it said:\n{}\n{}", said(home), home.log_tail());
+}
+
+fn said_path(home: &Home) -> PathBuf {
+    home.path().with_file_name("stderr")
+}
+
+/// The end of what daemons of this home said on standard error.
+fn said(home: &Home) -> String {
+    let Ok(mut file) = File::open(said_path(home)) else { return String::new() };
+    let length = fs::metadata(said_path(home)).map_or(0, |meta| meta.len());
+    let mut text = Vec::new();
+    let from = std::io::SeekFrom::Start(length.saturating_sub(SAID_BYTES_MAX));
+    // What cannot be read is not told.
+    let _ = std::io::Seek::seek(&mut file, from).and_then(|_| file.read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
+}

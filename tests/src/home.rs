@@ -1,0 +1,197 @@
+//! A daemon's home in a temporary directory, and what can be looked at there.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use chat_proto::PEER_PORT;
+use chat_proto::api::status::ApiFile;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use crate::binaries::binaries;
+use crate::process::{Command, Handle};
+
+/// Lines of the daemon's log that are printed when a test fails.
+const LOG_LINES: usize = 40;
+
+/// A home. What still runs in it is killed when this is dropped, and its files are removed.
+#[derive(Debug)]
+pub struct Home {
+    path: PathBuf,
+    ip: Ipv4Addr,
+    mounted: bool,
+    _directory: TempDir,
+}
+
+impl Home {
+    /// A home that is empty.
+    ///
+    /// # Panics
+    /// When the temporary directory cannot be made.
+    pub fn new() -> Self {
+        let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
+        Self { path: directory.path().join("home"), ip: next_ip(), mounted: false, _directory: directory }
+    }
+
+    /// A home on a file system of its own that holds so many bytes and no more.
+    ///
+    /// # Panics
+    /// When it cannot be mounted: that takes root.
+    pub fn small(bytes: u64) -> Self {
+        let mut home = Self::new();
+        fs::create_dir(&home.path).expect("the directory is new");
+        let options = std::ffi::CString::new(format!("size={bytes},mode=0700")).expect("no zero bytes");
+        mount("tmpfs", &home.path, "tmpfs", MountFlags::empty(), options.as_c_str())
+            .expect("mounting a small file system takes root");
+        home.mounted = true;
+        home
+    }
+
+    /// The home directory.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The loopback address that the daemon of this home has for itself.
+    pub fn ip(&self) -> Ipv4Addr {
+        self.ip
+    }
+
+    /// Gives it another address: what starts here from now on listens there.
+    pub fn renumber(&mut self) {
+        self.ip = next_ip();
+    }
+
+    /// Where other peers reach it, as `--join` takes it.
+    pub fn address(&self) -> String {
+        format!("{}:{PEER_PORT}", self.ip)
+    }
+
+    /// Its run directory.
+    pub fn run(&self) -> PathBuf {
+        self.path.join("run")
+    }
+
+    /// Its API's socket.
+    pub fn socket(&self) -> PathBuf {
+        self.run().join("chatd.sock")
+    }
+
+    /// How its daemon is reached, as it has written it down; nothing when none runs.
+    pub fn api_file(&self) -> Option<ApiFile> {
+        serde_json::from_slice(&fs::read(self.run().join("api.json")).ok()?).ok()
+    }
+
+    /// The token of its API.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.run().join("token")).expect("a daemon has run here").trim().to_owned()
+    }
+
+    /// `chatd` in this home, with its own address, an API on a free port, and no packet to the network.
+    pub fn chatd(&self, args: &[&str]) -> Command {
+        self.at_home(Command::new(&binaries().chatd, args))
+    }
+
+    /// `chat` in this home.
+    pub fn chat(&self, args: &[&str]) -> Command {
+        self.at_home(Command::new(&binaries().chat, args))
+    }
+
+    /// A shell command in this home, with both binaries on its path.
+    pub fn shell(&self, script: &str) -> Command {
+        self.at_home(Command::new(Path::new("bash"), ["-euo", "pipefail", "-c", script]))
+    }
+
+    fn at_home(&self, command: Command) -> Command {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut paths = vec![binaries().directory.clone()];
+        paths.extend(std::env::split_paths(&path));
+        command
+            .env("PATH", std::env::join_paths(paths).expect("no colon in the directory of the binaries"))
+            .env("HOME", &self.path)
+            .env("CHATD_HOME", &self.path)
+            .env("CHATD_LISTEN", self.address())
+            .env("CHATD_API", "127.0.0.1:0")
+            .env("CHATD_MDNS", "off")
+    }
+
+    /// The files in the home that hold `needle` anywhere, by name.
+    ///
+    /// # Panics
+    /// When the home cannot be read.
+    pub fn files_with(&self, needle: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut directories = vec![self.path.clone()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(&directory).expect("a home can be read") {
+                let path = entry.expect("a home can be read").path();
+                if path.is_dir() {
+                    directories.push(path);
+                } else if fs::read(&path).is_ok_and(|bytes| holds(&bytes, needle.as_bytes())) {
+                    found.push(path.file_name().unwrap_or_default().to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// The end of the daemon's log.
+    pub fn log_tail(&self) -> String {
+        let log = fs::read_to_string(self.path.join("chatd.log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
+    }
+
+    /// The process that holds this home, as its lock says, if it is a chatd of ours.
+    pub fn holder(&self) -> Option<Handle> {
+        let lock: serde_json::Value = serde_json::from_slice(&fs::read(self.path.join("lock")).ok()?).ok()?;
+        let handle = Handle::open(u32::try_from(lock["pid"].as_u64()?).ok()?).ok()?;
+        let executable = fs::read_link(format!("/proc/{}/exe", handle.pid())).ok()?;
+        let ours = executable.to_string_lossy().starts_with(&*binaries().chatd.to_string_lossy());
+        (ours && !handle.has_ended()).then_some(handle)
+    }
+}
+
+impl Default for Home {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- end of {}/chatd.log\n{}\n---", self.path.display(), self.log_tail());
+        }
+        if let Some(holder) = self.holder() {
+            holder.signal(Signal::KILL);
+            holder.wait(Duration::from_secs(10));
+        }
+        if self.mounted {
+            // What still has a file open there is not to keep it.
+            let _ = unmount(&self.path, UnmountFlags::DETACH);
+        }
+    }
+}
+
+/// The next loopback address that no other daemon of this run has: the second and third byte are of this process.
+fn next_ip() -> Ipv4Addr {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    // 64 to 127 and 250 hosts each: what people use of 127.0.0.0/8 is far below.
+    let network = std::process::id().wrapping_mul(7).wrapping_add(number / 250) % (64 * 256);
+    let byte = |value: u32| u8::try_from(value).expect("below 256");
+    Ipv4Addr::new(127, byte(64 + network / 256), byte(network % 256), byte(1 + number % 250))
+}
+
+fn holds(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}

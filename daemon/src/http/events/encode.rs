@@ -1,0 +1,142 @@
+//! Events as bytes. Each is encoded once, for all readers: a line of JSON is a part of the SSE block.
+
+use std::io::Write;
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use chat_core::membership::roster::Roster;
+use chat_proto::cursor::Cursor;
+use chat_proto::event::{Event, EventEnvelope};
+
+use crate::http::messages::shown;
+use crate::store::rows::{StoredEvent, StoredEventKind};
+
+/// How a stream is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Format {
+    /// Server-sent events (WHATWG HTML, section 9.2).
+    Sse,
+    /// One JSON object per line.
+    Lines,
+}
+
+const LINES: &str = "application/x-ndjson";
+const SSE: &str = "text/event-stream";
+
+impl Format {
+    /// What the reader prefers: lines where they are asked for before SSE, else SSE.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        let mut names = accepted
+            .flat_map(|value| value.split(','))
+            .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase());
+        match names.find(|name| name == LINES || name == SSE) {
+            Some(name) if name == LINES => Self::Lines,
+            Some(_) | None => Self::Sse,
+        }
+    }
+
+    /// The media type of the answer.
+    pub(super) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Sse => SSE,
+            Self::Lines => LINES,
+        }
+    }
+
+    /// The first bytes: the place where the stream begins. Lines have no such thing, each carries its own cursor.
+    pub(super) fn opening(self, cursor: Cursor) -> Option<Bytes> {
+        match self {
+            Self::Sse => Some(place(cursor)),
+            Self::Lines => None,
+        }
+    }
+
+    /// Shows that the stream lives, and how far it is when events were passed over since `told`.
+    pub(super) fn keep_alive(self, cursor: Cursor, told: Cursor) -> Bytes {
+        match self {
+            Self::Sse if cursor == told => Bytes::from_static(b": keep-alive\n\n"),
+            Self::Sse => place(cursor),
+            Self::Lines => Bytes::from_static(b"\n"),
+        }
+    }
+
+    /// A block in this form.
+    pub(super) fn cut(self, block: &Bytes) -> Bytes {
+        match self {
+            Self::Sse => block.clone(),
+            Self::Lines => {
+                // Behind the second line break begins `data: `, and the last byte is the block's empty line.
+                let breaks = block.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
+                let data = breaks.skip(1).map(|at| at + 1 + DATA.len()).next().unwrap_or_default();
+                block.slice(data..block.len() - 1)
+            }
+        }
+    }
+}
+
+const DATA: &str = "data: ";
+
+fn place(cursor: Cursor) -> Bytes {
+    format!("id: {cursor}\n\n").into()
+}
+
+/// An event as an SSE block.
+pub(super) fn block(stored: &StoredEvent, database: u32, roster: &Roster) -> Bytes {
+    let event = match &stored.kind {
+        StoredEventKind::Message(row) => Event::Message { message: shown(roster, row.clone()) },
+        StoredEventKind::Other(event) => event.clone(),
+    };
+    envelope_block(&EventEnvelope { cursor: Cursor { database, event: stored.id }, at: stored.at, event })
+}
+
+/// An event and its place as an SSE block.
+pub(super) fn envelope_block(envelope: &EventEnvelope) -> Bytes {
+    let mut block = Vec::with_capacity(512);
+    let head = write!(block, "id: {}\nevent: {}\n{DATA}", envelope.cursor, envelope.event.name());
+    head.and_then(|()| serde_json::to_writer(&mut block, envelope).map_err(Into::into))
+        .expect("events have string keys, and memory takes every byte");
+    block.extend_from_slice(b"\n\n");
+    block.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use chat_proto::time::Timestamp;
+
+    use super::*;
+
+    fn gap() -> EventEnvelope {
+        let event = Event::Gap { reason: "a\nb".into() };
+        EventEnvelope { cursor: Cursor { database: 0xabc, event: 7 }, at: Timestamp::from_ms(0), event }
+    }
+
+    #[test]
+    fn a_block_is_what_the_standard_says_and_a_line_is_its_data() {
+        let block = envelope_block(&gap());
+        let json = r#"{"cursor":"00000abc-7","at":"1970-01-01T00:00:00.000Z","type":"gap","reason":"a\nb"}"#;
+        assert_eq!(block, format!("id: 00000abc-7\nevent: gap\ndata: {json}\n\n"));
+        assert_eq!(Format::Sse.cut(&block), block);
+        assert_eq!(Format::Lines.cut(&block), format!("{json}\n"));
+    }
+
+    #[test]
+    fn lines_are_given_to_who_asks_for_them() {
+        let of = |accept: &'static str| {
+            let headers = [(header::ACCEPT, HeaderValue::from_static(accept))];
+            Format::of(&HeaderMap::from_iter(headers))
+        };
+        assert_eq!(Format::of(&HeaderMap::new()), Format::Sse);
+        for (accept, format) in [
+            ("*/*", Format::Sse),
+            ("text/event-stream", Format::Sse),
+            ("application/x-ndjson", Format::Lines),
+            ("Application/X-NDJSON; q=0.9, */*", Format::Lines),
+            ("text/event-stream, application/x-ndjson", Format::Sse),
+            ("application/json", Format::Sse),
+        ] {
+            assert_eq!(of(accept), format, "{accept}");
+        }
+    }
+}

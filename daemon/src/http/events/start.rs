@@ -1,0 +1,110 @@
+//! Where an event stream begins: at a cursor, a time, the beginning, or now.
+
+use axum::http::HeaderMap;
+use chat_proto::cursor::Cursor;
+use chat_proto::time::{Timestamp, parse_duration};
+
+use crate::http::extract::{Params, header_text};
+use crate::http::invites::now;
+use crate::http::problem::Refusal;
+use crate::store::Store;
+
+/// What a reader asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Start {
+    /// What happens from now on.
+    Now,
+    /// All that is kept.
+    All,
+    /// What follows this place.
+    Cursor(Cursor),
+    /// What was written down at this time or later.
+    Time(Timestamp),
+}
+
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// The place that the reader is told first: were the stream cut right behind it, it would resume here.
+    pub(super) told: Cursor,
+    /// The last event that is not part of the stream.
+    pub(super) position: u64,
+    /// Whether the reader comes from another database.
+    pub(super) from: Origin,
+}
+
+/// Which database a reader's place is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// This one.
+    Here,
+    /// Another one: the reader has to be told.
+    Elsewhere,
+}
+
+impl Start {
+    /// Reads `Last-Event-ID`, which wins, and `since`.
+    pub(super) fn of(headers: &HeaderMap, params: &Params) -> Result<Self, Refusal> {
+        let since = params.text("since")?.map(|text| Self::parse(text, now())).transpose()?;
+        match header_text(headers, "last-event-id")?.filter(|id| !id.is_empty()) {
+            Some(id) => Ok(Self::Cursor(id.parse()?)),
+            None => Ok(since.unwrap_or(Self::Now)),
+        }
+    }
+
+    fn parse(text: &str, now: Timestamp) -> Result<Self, Refusal> {
+        if text == "all" {
+            return Ok(Self::All);
+        }
+        let cursor = text.parse().map(Self::Cursor).ok();
+        let span = || parse_duration(text).map(|span| Self::Time(now.before(span))).ok();
+        let time = || text.parse().map(Self::Time).ok();
+        cursor.or_else(span).or_else(time).ok_or_else(|| {
+            Refusal::bad(format!("'since' is '{text}': expected a cursor, a duration, a time or 'all'")).hint(
+                "a cursor is the id of an event, a duration is written like 10m, a time like 2026-01-31T12:00:00Z",
+            )
+        })
+    }
+
+    /// Finds the place in the database.
+    pub(super) async fn open(self, store: &Store) -> Result<Opening, Refusal> {
+        let database = store.database();
+        let here = |event| Opening { told: Cursor { database, event }, position: event, from: Origin::Here };
+        match self {
+            Self::Now => Ok(here(store.cursor_now())),
+            // Where the oldest events are no longer kept, the page says behind which place it lies.
+            Self::All => Ok(here(store.events_after(0, 1).await?.from)),
+            Self::Time(time) => Ok(here(store.cursor_at(time).await?)),
+            Self::Cursor(cursor) if cursor.database == database => Ok(here(cursor.event)),
+            Self::Cursor(told) => Ok(Opening { told, position: store.cursor_now(), from: Origin::Elsewhere }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::error::ErrorCode;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn since_is_a_cursor_a_duration_a_time_or_all() {
+        let now = Timestamp::from_ms(1_790_000_000_000);
+        let parse = |text| Start::parse(text, now).map_err(|refusal| refusal.problem().code);
+        assert_eq!(parse("all"), Ok(Start::All));
+        assert_eq!(parse("0000000a-7"), Ok(Start::Cursor(Cursor { database: 10, event: 7 })));
+        assert_eq!(parse("10m"), Ok(Start::Time(Timestamp::from_ms(1_789_999_400_000))));
+        assert_eq!(parse("2026-09-21T14:13:20Z"), Ok(Start::Time(now)));
+        for bad in ["ALL", "10", "yesterday", "a-7", "-10m"] {
+            assert_eq!(parse(bad), Err(ErrorCode::BadRequest), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text: String) {
+            let _ = Start::parse(&text, Timestamp::from_ms(0));
+        }
+    }
+}

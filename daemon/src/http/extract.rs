@@ -1,0 +1,180 @@
+//! Reads bodies, query parameters and path segments, and says in words what is wrong with them.
+
+use std::error::Error as _;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri, header};
+use bytes::Bytes;
+use chat_proto::error::ErrorCode;
+use http_body_util::LengthLimitError;
+use serde::de::DeserializeOwned;
+
+use crate::http::problem::Refusal;
+
+/// Largest body of a request (128 KiB): the longest message with every character escaped fits.
+pub(crate) const BODY_BYTES_MAX: usize = 128 * 1024;
+
+/// How long a body may take to arrive from a program on the same machine.
+const BODY_WAIT: Duration = Duration::from_secs(10);
+
+/// A JSON body.
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let bytes = read(request).await?;
+        if bytes.is_empty() {
+            return Err(Refusal::bad("this call needs a JSON body").hint(SEE_OPENAPI));
+        }
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body that may be left out.
+pub(crate) struct JsonOrDefault<T>(pub(crate) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for JsonOrDefault<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let bytes = read(request).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+const SEE_OPENAPI: &str = "GET /v1/openapi.json describes every call";
+
+async fn read(request: Request) -> Result<Bytes, Refusal> {
+    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|bytes: u64| bytes > BODY_BYTES_MAX as u64) {
+        return Err(too_long());
+    }
+    let reading = tokio::time::timeout(BODY_WAIT, to_bytes(request.into_body(), BODY_BYTES_MAX));
+    match reading.await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => Err(too_long()),
+        Ok(Err(_)) => Err(Refusal::bad("the body ended before it was complete")),
+        Err(_) => Err(Refusal::bad(format!("the body did not arrive within {} s", BODY_WAIT.as_secs()))),
+    }
+}
+
+fn too_long() -> Refusal {
+    Refusal::new(ErrorCode::TooLong, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        let what = match error.classify() {
+            serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is not JSON",
+            serde_json::error::Category::Data | serde_json::error::Category::Io => "is not what this call takes",
+        };
+        Refusal::bad(format!("the body {what}: {error}")).hint(SEE_OPENAPI)
+    })
+}
+
+/// The query parameters of a request. Which ones a call takes was checked before, by its entry in the table of calls.
+pub(crate) struct Params(Vec<(String, String)>);
+
+impl Params {
+    /// Reads the query of `uri`.
+    pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {
+        Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map(|Query(pairs)| Self(pairs))
+            .map_err(|_| Refusal::bad("the query cannot be read"))
+    }
+
+    /// Whether each is one of `known`, and stands there once.
+    pub(crate) fn check(&self, known: &[&str]) -> Result<(), Refusal> {
+        for (at, (name, _)) in self.0.iter().enumerate() {
+            if !known.contains(&name.as_str()) {
+                let hint = match known {
+                    [] => "this call takes none".to_owned(),
+                    known => format!("this call takes: {}", known.join(", ")),
+                };
+                return Err(Refusal::bad(format!("unknown query parameter '{name}'")).hint(hint));
+            }
+            if self.0[..at].iter().any(|(before, _)| before == name) {
+                return Err(Refusal::bad(format!("the query parameter '{name}' stands there twice")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The value of a parameter; an empty one is refused.
+    pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
+        match self.0.iter().find(|(given, _)| given == name) {
+            None => Ok(None),
+            Some((_, value)) if value.trim().is_empty() => Err(Refusal::bad(format!("'{name}' is empty"))),
+            Some((_, value)) => Ok(Some(value)),
+        }
+    }
+
+    /// The value of a parameter as a number in a range.
+    pub(crate) fn number<N: FromStr + PartialOrd + Display + Copy>(
+        &self,
+        name: &str,
+        min: N,
+        max: N,
+    ) -> Result<Option<N>, Refusal> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        match text.parse::<N>() {
+            Ok(number) if number >= min && number <= max => Ok(Some(number)),
+            Ok(_) | Err(_) => Err(Refusal::bad(format!("'{name}' is '{text}': expected a number from {min} to {max}"))),
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Params {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        Self::of(&parts.uri)
+    }
+}
+
+/// The one variable segment of a path, decoded.
+pub(crate) struct Segment(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        Path::<String>::from_request_parts(parts, state)
+            .await
+            .map(|Path(text)| Self(text))
+            .map_err(|_| Refusal::bad("the path is not UTF-8 in percent encoding"))
+    }
+}
+
+/// A number of a request's body within its range, or the default.
+pub(crate) fn in_range<N: PartialOrd + Display>(
+    name: &str,
+    given: Option<N>,
+    (min, max): (N, N),
+    default: N,
+) -> Result<N, Refusal> {
+    match given {
+        None => Ok(default),
+        Some(number) if number >= min && number <= max => Ok(number),
+        Some(number) => Err(Refusal::bad(format!("'{name}' is {number}: expected {min} to {max}"))),
+    }
+}
+
+/// The value of a header that may stand there once.
+pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Ok(None),
+        (Some(value), None) => {
+            value.to_str().map(Some).map_err(|_| Refusal::bad(format!("the header {name} is not printable ASCII")))
+        }
+        (Some(_), Some(_)) => Err(Refusal::bad(format!("the header {name} stands there twice"))),
+    }
+}

@@ -1,0 +1,145 @@
+//! `POST`, `GET` and `DELETE /v1/invites`: tickets that let newcomers in.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use chat_core::input::Command;
+use chat_core::output::{CommandError, Reply};
+use chat_proto::api::invites::{Invite, InviteList, InviteRequest, NewInvite};
+use chat_proto::id::InviteId;
+use chat_proto::time::Timestamp;
+
+use crate::http::extract::{JsonOrDefault, Segment, in_range};
+use crate::http::problem::Refusal;
+use crate::http::state::{Api, Room};
+
+/// How long an invite is valid where nothing is said: 7 days.
+const EXPIRES_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Shortest and longest validity, in milliseconds: a second, a year.
+pub(crate) const EXPIRES_MS: (u64, u64) = (1_000, 31_536_000_000);
+
+/// How many an invite lets in where nothing is said.
+const USES_DEFAULT: u32 = 1_000;
+
+/// Fewest and most that an invite can let in.
+pub(crate) const USES: (u32, u32) = (1, 10_000);
+
+/// Fewest digits that name an invite: shorter ones are more likely a slip than a name.
+const PREFIX_CHARS_MIN: usize = 4;
+
+/// Writes an invite and shows its ticket, this once.
+pub(crate) async fn create(
+    State(api): State<Arc<Api>>,
+    JsonOrDefault(request): JsonOrDefault<InviteRequest>,
+) -> Result<impl IntoResponse, Refusal> {
+    let default = u64::try_from(EXPIRES_DEFAULT.as_millis()).unwrap_or(u64::MAX);
+    let expires_ms = in_range("expires_ms", request.expires_ms, EXPIRES_MS, default)?;
+    let uses = in_range("uses", request.uses, USES, USES_DEFAULT)?;
+    let expires = Timestamp::from_ms(now().as_ms().saturating_add(expires_ms));
+    let Reply::Invited(invite, ticket) = api.room()?.node.command(Command::Invite { expires, uses }).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    let location = format!("/v1/invites/{}", invite.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(NewInvite { invite, ticket: ticket.to_string() })))
+}
+
+/// Every invite of the room, newest first.
+pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<InviteList>, Refusal> {
+    let mut invites = invites(&*api.room()?).await?;
+    invites.sort_by_key(|invite| (std::cmp::Reverse(invite.created), invite.id));
+    Ok(Json(InviteList { invites }))
+}
+
+/// Ends an invite, named by its id or the beginning of it.
+pub(crate) async fn revoke(State(api): State<Arc<Api>>, Segment(given): Segment) -> Result<StatusCode, Refusal> {
+    let room = api.room()?;
+    let id = find(&invites(&room).await?, &given)?;
+    room.node.command(Command::Revoke(id)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn invites(room: &Room) -> Result<Vec<Invite>, Refusal> {
+    let Reply::Invites(invites) = room.node.command(Command::Invites).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    Ok(invites)
+}
+
+/// The invite that is meant. One that still lets in comes before one that has ended.
+fn find(invites: &[Invite], given: &str) -> Result<InviteId, Refusal> {
+    let given = given.to_ascii_lowercase();
+    if given.len() < PREFIX_CHARS_MIN || !given.bytes().all(|b| b.is_ascii_hexdigit()) {
+        let detail =
+            format!("'{given}' is not an invite: give at least {PREFIX_CHARS_MIN} hexadecimal digits of its id");
+        return Err(Refusal::bad(detail).hint("'chat invites' lists the invites"));
+    }
+    let found: Vec<&Invite> = invites.iter().filter(|invite| invite.id.to_string().starts_with(&given)).collect();
+    let lasting: Vec<&Invite> = found.iter().copied().filter(|invite| !invite.revoked).collect();
+    match (lasting.as_slice(), found.as_slice()) {
+        ([one], _) | ([], [one]) => Ok(one.id),
+        ([], []) => Err(CommandError::UnknownInvite.into()),
+        (_, _) => Err(Refusal::bad(format!("'{given}' could be {} invites", lasting.len().max(found.len())))
+            .hint("give more digits of the id")),
+    }
+}
+
+/// The wall clock.
+pub(crate) fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::api::peers::PeerRef;
+    use chat_proto::error::ErrorCode;
+    use chat_proto::id::PeerId;
+
+    use super::*;
+
+    fn invite(id: [u8; 2], revoked: bool) -> Invite {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&id);
+        let by = PeerId::from_bytes([1; 32]);
+        let time = Timestamp::from_ms(1);
+        Invite {
+            id: InviteId::from_bytes(bytes),
+            by: PeerRef { id: by, name: "ann".into(), tag: by.tag() },
+            created: time,
+            expires: time,
+            uses: 1,
+            used: 0,
+            revoked,
+        }
+    }
+
+    #[test]
+    fn an_invite_is_found_by_the_beginning_of_its_id() {
+        let all = [invite([0xab, 0xcd], false), invite([0xab, 0xce], false), invite([0xff, 0xff], true)];
+        assert_eq!(find(&all, "abcd").map_err(|r| r.problem().code), Ok(all[0].id));
+        assert_eq!(find(&all, &all[1].id.to_string().to_uppercase()).map_err(|r| r.problem().code), Ok(all[1].id));
+        assert_eq!(find(&all, "ffff").map_err(|r| r.problem().code), Ok(all[2].id));
+        for (given, code) in [
+            ("0000", ErrorCode::NotFound),
+            ("abc", ErrorCode::BadRequest),
+            ("xyzw", ErrorCode::BadRequest),
+            ("", ErrorCode::BadRequest),
+        ] {
+            assert_eq!(find(&all, given).map_err(|r| r.problem().code), Err(code), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn what_could_be_two_is_refused_unless_one_has_ended() {
+        let mut all = [invite([0xab, 0xcd], false), invite([0xab, 0xcd], false)];
+        all[1].id = InviteId::from_bytes([&[0xab, 0xcd][..], &[9; 30]].concat().try_into().expect("32 bytes"));
+        assert_eq!(find(&all, "abcd").map_err(|r| r.problem().code), Err(ErrorCode::BadRequest));
+        all[1].revoked = true;
+        assert_eq!(find(&all, "abcd").map_err(|r| r.problem().code), Ok(all[0].id));
+    }
+}

@@ -1,0 +1,81 @@
+//! Getting in and out: knocks, removal, name, join, leave, rooms near by.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chat_core::input::{Command, Verdict};
+use chat_core::output::Reply;
+use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoomList};
+use chat_proto::id::KnockId;
+use chat_proto::text::check_name;
+
+use crate::http::extract::{Json as Body, Segment};
+use crate::http::problem::Refusal;
+use crate::http::state::Api;
+use crate::net::target::JoinTarget;
+
+/// Strangers that wait to be let in, oldest first.
+pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList>, Refusal> {
+    let Reply::Knocks(mut knocks) = api.room()?.node.command(Command::Knocks).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    knocks.sort_by_key(|knock| (knock.since, knock.id));
+    Ok(Json(KnockList { knocks }))
+}
+
+/// Lets a stranger in, or not.
+pub(crate) async fn answer_knock(
+    State(api): State<Arc<Api>>,
+    Segment(id): Segment,
+    Body(answer): Body<KnockAnswer>,
+) -> Result<StatusCode, Refusal> {
+    let id: KnockId = id.parse()?;
+    let verdict = if answer.admit { Verdict::Yes } else { Verdict::No };
+    api.room()?.node.command(Command::AnswerKnock(id, verdict)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Removes a member, named as people name it.
+pub(crate) async fn remove(State(api): State<Arc<Api>>, Segment(who): Segment) -> Result<StatusCode, Refusal> {
+    let room = api.room()?;
+    let peer = room.node.roster().resolve(&who)?;
+    room.node.command(Command::Remove(peer)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes another name.
+pub(crate) async fn rename(
+    State(api): State<Arc<Api>>,
+    Body(request): Body<NameRequest>,
+) -> Result<StatusCode, Refusal> {
+    check_name("name", &request.name)?;
+    api.room()?.node.command(Command::Rename(request.name)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Moves a daemon that is alone in its room to another. The room is not asked: a daemon without one may join, too.
+pub(crate) async fn join(
+    State(api): State<Arc<Api>>,
+    Body(request): Body<JoinRequest>,
+) -> Result<Json<Joined>, Refusal> {
+    let target = JoinTarget::parse(&request.target)?;
+    if let Some(name) = &request.name {
+        check_name("name", name)?;
+    }
+    Ok(Json(api.process.join(target, request.name).await?))
+}
+
+/// Leaves the room for good.
+pub(crate) async fn leave(State(api): State<Arc<Api>>) -> Result<StatusCode, Refusal> {
+    api.room()?.node.command(Command::Leave).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Rooms seen on the local network, by name.
+pub(crate) async fn rooms(State(api): State<Arc<Api>>) -> Json<RoomList> {
+    let mut rooms = api.process.rooms();
+    rooms.sort_by_cached_key(|near| (near.room.name.to_lowercase(), near.room.id, near.peer));
+    Json(RoomList { rooms })
+}

@@ -1,0 +1,105 @@
+//! Carries out a send: checks it, seals a direct message, hands it to the room.
+
+use std::time::Duration;
+
+use chat_core::input::Command;
+use chat_core::log::entry::MessageBody;
+use chat_core::membership::roster::Roster;
+use chat_core::output::{CommandError, Reply};
+use chat_proto::RECIPIENTS_MAX;
+use chat_proto::api::messages::{Message, SendRequest, SentMessage, Wait};
+use chat_proto::error::ErrorCode;
+use chat_proto::id::PeerId;
+use chat_proto::text::check_text;
+
+use crate::http::extract::in_range;
+use crate::http::messages::state;
+use crate::http::problem::Refusal;
+use crate::http::state::Room;
+use crate::node::handle::Idempotency;
+use crate::store::error::SealError;
+use crate::store::rows::DmKeys;
+
+/// Longest wait that can be asked for, in milliseconds: an hour.
+pub(crate) const TIMEOUT_MS: (u64, u64) = (0, 3_600_000);
+
+/// Wait where nothing is said, in milliseconds.
+const TIMEOUT_DEFAULT_MS: u64 = 10_000;
+
+/// Fewest and most copies that can be waited for.
+pub(crate) const COPIES: (u32, u32) = (1, 10_000);
+
+/// Something to say, checked as far as that goes without the room.
+#[derive(Clone, Debug)]
+pub(crate) struct Send {
+    pub(super) text: String,
+    pub(super) to: Vec<String>,
+    pub(super) wait: Wait,
+    pub(super) copies: u32,
+    pub(super) timeout: Duration,
+}
+
+impl Send {
+    /// Checks what can be checked without the room.
+    pub(crate) fn check(request: SendRequest) -> Result<Self, Refusal> {
+        let SendRequest { text, to, wait, copies, timeout_ms } = request;
+        check_text(&text)?;
+        if to.len() > RECIPIENTS_MAX {
+            let detail = format!("{} recipients are given and at most {RECIPIENTS_MAX} fit", to.len());
+            return Err(Refusal::new(ErrorCode::TooLong, detail).hint("leave 'to' out to reach the whole room"));
+        }
+        if copies.is_some() && wait != Wait::Replicated {
+            return Err(Refusal::bad("'copies' goes with \"wait\": \"replicated\""));
+        }
+        let copies = in_range("copies", copies, COPIES, 1)?;
+        let timeout_ms = in_range("timeout_ms", timeout_ms, TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
+        Ok(Self { text, to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    /// Posts it and waits for what is to be waited for.
+    pub(crate) async fn carry_out(
+        &self,
+        me: PeerId,
+        room: &Room,
+        idempotency: Option<Idempotency>,
+    ) -> Result<SentMessage, Refusal> {
+        let roster = room.node.roster();
+        let recipients = recipients(&roster, me, &self.to)?;
+        let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
+        let body = if self.to.is_empty() {
+            MessageBody::Text(self.text.clone())
+        } else {
+            room.store.seal(recipients, self.text.clone()).await?
+        };
+        let post = Command::Post { body, wait: self.wait, copies: self.copies, timeout: self.timeout };
+        let Reply::Posted { id, time, mut held_by, complete } = room.node.request(post, idempotency).await? else {
+            return Err(Refusal::strange_reply());
+        };
+        held_by.retain(|peer| *peer != me);
+        let message = Message { id, time, from: roster.peer_ref(&me), to, text: self.text.clone() };
+        Ok(SentMessage { message, state: state(room, &held_by, complete) })
+    }
+}
+
+/// Who shall be able to read, with the keys to seal for them. The sender is left out: it can read anyway.
+fn recipients(roster: &Roster, me: PeerId, names: &[String]) -> Result<Vec<(PeerId, DmKeys)>, Refusal> {
+    // Before a session is advanced for nothing.
+    if !roster.is_member(&me) {
+        return Err(CommandError::NotMember.into());
+    }
+    let mut found: Vec<(PeerId, DmKeys)> = Vec::new();
+    for name in names {
+        let peer = roster.resolve(name)?;
+        if peer == me || found.iter().any(|(known, _)| *known == peer) {
+            continue;
+        }
+        let keys = roster.people.get(&peer).and_then(|person| person.keys);
+        let (identity, fallback) = keys.ok_or_else(|| {
+            let shown = roster.peer_ref(&peer).name;
+            Refusal::new(ErrorCode::NoKeys, format!("'{shown}' has not published keys for direct messages yet"))
+                .hint("its keys come with its first entries: try again when it has been online")
+        })?;
+        found.push((peer, DmKeys { identity, fallback }));
+    }
+    if found.is_empty() && !names.is_empty() { Err(SealError::Recipients.into()) } else { Ok(found) }
+}

@@ -1,0 +1,30 @@
+//! `GET /v1/peers` and `GET /v1/rendezvous`: who is there, and who holds the role.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use chat_core::input::Command;
+use chat_core::output::Reply;
+use chat_proto::api::peers::PeerList;
+use chat_proto::api::rendezvous::Rendezvous;
+
+use crate::http::problem::Refusal;
+use crate::http::state::Api;
+
+/// Every member, this peer first, then by name.
+pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>, Refusal> {
+    let Reply::Peers(mut peers) = api.room()?.node.command(Command::Peers).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    peers.sort_by_cached_key(|view| (!view.me, view.peer.name.to_lowercase(), view.peer.id));
+    Ok(Json(PeerList { peers }))
+}
+
+/// The rendezvous role as this peer knows it.
+pub(crate) async fn rendezvous(State(api): State<Arc<Api>>) -> Result<Json<Rendezvous>, Refusal> {
+    let Reply::Rendezvous(rendezvous) = api.room()?.node.command(Command::Rendezvous).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    Ok(Json(*rendezvous))
+}

@@ -1,0 +1,249 @@
+//! What went wrong, as callers see it: the one place where errors become problem documents (RFC 9457).
+
+use std::error::Error;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use chat_core::admission::DenyReason;
+use chat_core::input::PersistError;
+use chat_core::membership::roster::ResolveError;
+use chat_core::output::CommandError;
+use chat_proto::cursor::ParseCursorError;
+use chat_proto::error::{ErrorCode, Problem};
+use chat_proto::id::ParseIdError;
+use chat_proto::text::{TextError, printable};
+use chat_proto::time::ParseTimeError;
+
+use crate::http::state::MoveError;
+use crate::net::join::JoinError;
+use crate::net::target::ParseTargetError;
+use crate::store::error::{ReadError, SealError};
+
+/// Longest detail of a problem, in characters: details quote what was sent.
+const DETAIL_CHARS_MAX: usize = 400;
+
+/// A request that is not carried out, and what the caller is told.
+#[derive(Debug)]
+pub(crate) struct Refusal(Box<Problem>);
+
+impl Refusal {
+    /// Refused with this code and these words.
+    pub(crate) fn new(code: ErrorCode, detail: impl AsRef<str>) -> Self {
+        Self(Box::new(Problem::new(code, one_line(detail.as_ref()))))
+    }
+
+    /// A request that cannot be read.
+    pub(crate) fn bad(detail: impl AsRef<str>) -> Self {
+        Self::new(ErrorCode::BadRequest, detail)
+    }
+
+    /// The same with what to do next.
+    pub(crate) fn hint(mut self, hint: impl AsRef<str>) -> Self {
+        self.0.hint = Some(one_line(hint.as_ref()));
+        self
+    }
+
+    /// What failed inside; the caller learns no more than that it did.
+    pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
+        tracing::error!(error = chain(error), "a call of the local API failed");
+        Self::new(ErrorCode::Internal, "something failed inside the daemon").hint("'chatd logs' says what")
+    }
+
+    /// The room answered something else than was asked.
+    pub(crate) fn strange_reply() -> Self {
+        tracing::error!("the room answered another question than the one that was asked");
+        Self::new(ErrorCode::Internal, "something failed inside the daemon").hint("'chatd logs' says what")
+    }
+
+    /// The document.
+    pub(crate) fn problem(&self) -> &Problem {
+        &self.0
+    }
+
+    /// The document, to be answered again to others who asked the same.
+    pub(crate) fn from_problem(problem: Problem) -> Self {
+        Self(Box::new(problem))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let body = serde_json::to_vec(&self.0).unwrap_or_default();
+        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Self {
+        let code = error.code();
+        let hint = match error {
+            CommandError::Text(error) => return error.into(),
+            CommandError::Resolve(error) => return error.into(),
+            CommandError::StoreFailed => return Self::internal(&error),
+            CommandError::NotMember => "join with a ticket: 'chat invite' on a member's machine prints one",
+            CommandError::NotAdmin => "'chat peers' shows who is an admin",
+            CommandError::UnknownInvite => "'chat invites' lists the invites",
+            CommandError::UnknownKnock => "'chat knocks' lists who waits",
+            CommandError::TooLong => "send it to fewer members at a time",
+            CommandError::Busy => "try again in a moment, with the same Idempotency-Key",
+            CommandError::DiskFull => "free some space and send again",
+            CommandError::Stopping => "'chatd start' starts it again; a retry then passes",
+        };
+        Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<ResolveError> for Refusal {
+    fn from(error: ResolveError) -> Self {
+        let hint = match error {
+            ResolveError::Unknown(_) => "'chat peers' lists the members",
+            ResolveError::Gone(_) => "a new invite lets a former member in again",
+            ResolveError::Ambiguous { .. } => "write name~tag, or the tag alone",
+        };
+        Self::new(ErrorCode::UnknownMember, error.to_string()).hint(hint)
+    }
+}
+
+impl From<TextError> for Refusal {
+    fn from(error: TextError) -> Self {
+        let code = match error {
+            TextError::Empty(_) | TextError::TextTooLong { .. } | TextError::NameTooLong { .. } => ErrorCode::TooLong,
+            TextError::NameCharacter { .. } => ErrorCode::BadRequest,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<ParseIdError> for Refusal {
+    fn from(error: ParseIdError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<ParseTimeError> for Refusal {
+    fn from(error: ParseTimeError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<ParseCursorError> for Refusal {
+    fn from(error: ParseCursorError) -> Self {
+        Self::bad(error.to_string())
+    }
+}
+
+impl From<ParseTargetError> for Refusal {
+    fn from(error: ParseTargetError) -> Self {
+        let code = match error {
+            ParseTargetError::Ticket(_) => ErrorCode::BadTicket,
+            ParseTargetError::Address { .. } => ErrorCode::BadRequest,
+        };
+        Self::new(code, error.to_string()).hint("'chat invite' on a member's machine prints a ticket")
+    }
+}
+
+impl From<MoveError> for Refusal {
+    fn from(error: MoveError) -> Self {
+        match error {
+            MoveError::AlreadyInRoom => Self::new(ErrorCode::AlreadyInRoom, error.to_string())
+                .hint("'chat leave' first, or start a second daemon with --home"),
+            MoveError::Join(error) => error.into(),
+            MoveError::Failed(source) => Self::internal(source.as_ref()),
+        }
+    }
+}
+
+impl From<JoinError> for Refusal {
+    fn from(error: JoinError) -> Self {
+        let (code, hint) = match &error {
+            JoinError::Stopping => return CommandError::Stopping.into(),
+            JoinError::Denied(reason) => denied(*reason),
+            JoinError::UnknownHost { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms that are near"),
+            JoinError::Unreachable { .. } | JoinError::NotChatd { .. } | JoinError::NoRoom { .. } => {
+                (ErrorCode::Unreachable, "is chatd running there, and does the firewall let its port through?")
+            }
+            JoinError::TimedOut { .. } | JoinError::Broken { .. } => (ErrorCode::Unreachable, "try again"),
+            JoinError::Itself { .. } => (ErrorCode::BadRequest, "give the address of another peer"),
+        };
+        Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::UnknownMessage(_) => {
+                Self::new(ErrorCode::NotFound, error.to_string()).hint("GET /v1/messages lists what is held")
+            }
+            ReadError::Index(reason) => persist(*reason, &error),
+            ReadError::Database(_) => Self::internal(&error),
+            ReadError::Closed(_) => CommandError::Stopping.into(),
+        }
+    }
+}
+
+impl From<SealError> for Refusal {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Recipients => Self::new(ErrorCode::TooLong, error.to_string()),
+            SealError::Text(error) => error.into(),
+            SealError::BadKeys(_) => Self::new(ErrorCode::NoKeys, error.to_string()),
+            SealError::NoRoom => CommandError::NotMember.into(),
+            SealError::Disk(reason) => persist(reason, &error),
+            SealError::Busy => CommandError::Busy.into(),
+            SealError::Closed(_) => CommandError::Stopping.into(),
+        }
+    }
+}
+
+fn persist(reason: PersistError, error: &(dyn Error + 'static)) -> Refusal {
+    match reason {
+        PersistError::DiskFull => CommandError::DiskFull.into(),
+        PersistError::Failed => Refusal::internal(error),
+    }
+}
+
+const fn denied(reason: DenyReason) -> (ErrorCode, &'static str) {
+    match reason {
+        DenyReason::OtherRoom
+        | DenyReason::UnknownInvite
+        | DenyReason::Expired
+        | DenyReason::Revoked
+        | DenyReason::UsedUp => (ErrorCode::BadTicket, "'chat invite' on a member's machine prints a new one"),
+        DenyReason::Refused | DenyReason::Removed | DenyReason::TimedOut => {
+            (ErrorCode::Denied, "ask a member for a ticket: 'chat invite' prints one")
+        }
+        DenyReason::BadName => (ErrorCode::BadRequest, "try another name"),
+        DenyReason::Busy | DenyReason::NotReady => (ErrorCode::Busy, "try again in a moment"),
+    }
+}
+
+/// Details quote what was sent: without control characters, and not at any length.
+fn one_line(text: &str) -> String {
+    let safe = printable(text).replace(['\n', '\t'], " ");
+    let mut short: String = safe.chars().take(DETAIL_CHARS_MAX).collect();
+    if short.len() < safe.len() {
+        short.push('…');
+    }
+    short
+}
+
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

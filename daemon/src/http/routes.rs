@@ -1,0 +1,112 @@
+//! The routes, and what every request passes before its handler.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, delete, get, post, put};
+use axum::{Json, Router};
+use chat_proto::error::ErrorCode;
+use hyper::body::Body as _;
+
+use crate::http::auth::guard;
+use crate::http::calls::Call;
+use crate::http::extract::Params;
+use crate::http::problem::Refusal;
+use crate::http::state::Api;
+use crate::http::{events, history, invites, members, messages, metrics, openapi, peers, status};
+
+type Handler = MethodRouter<Arc<Api>>;
+
+/// Every path and its handlers.
+fn routes() -> Vec<(&'static str, Handler)> {
+    vec![
+        ("/healthz", get(status::healthz)),
+        ("/metrics", get(metrics::metrics)),
+        ("/v1/openapi.json", get(async || Json(openapi::document()))),
+        ("/v1/status", get(status::status)),
+        ("/v1/peers", get(peers::peers)),
+        ("/v1/rendezvous", get(peers::rendezvous)),
+        ("/v1/messages", post(messages::post).get(history::history)),
+        ("/v1/messages/{id}", get(messages::get)),
+        ("/v1/events", get(events::events)),
+        ("/v1/invites", post(invites::create).get(invites::list)),
+        ("/v1/invites/{id}", delete(invites::revoke)),
+        ("/v1/knocks", get(members::knocks)),
+        ("/v1/knocks/{id}", post(members::answer_knock)),
+        ("/v1/members/{id}/remove", post(members::remove)),
+        ("/v1/name", put(members::rename)),
+        ("/v1/join", post(members::join)),
+        ("/v1/leave", post(members::leave)),
+        ("/v1/rooms", get(members::rooms)),
+        ("/v1/shutdown", post(status::shutdown)),
+    ]
+}
+
+/// The whole API.
+pub(crate) fn router(api: Arc<Api>) -> Router {
+    routes()
+        .into_iter()
+        .fold(Router::new(), |router, (path, handlers)| router.route(path, handlers))
+        .fallback(no_such_call)
+        .method_not_allowed_fallback(no_such_method)
+        .layer(from_fn(check_shape))
+        .layer(from_fn_with_state(Arc::clone(&api), guard))
+        .layer(from_fn(finish))
+        .with_state(api)
+}
+
+async fn no_such_call(request: Request) -> Refusal {
+    Refusal::new(ErrorCode::NotFound, format!("there is no call {}", request.uri().path()))
+        .hint("GET /v1/openapi.json describes every call")
+}
+
+async fn no_such_method(request: Request) -> Refusal {
+    Refusal::new(
+        ErrorCode::MethodNotAllowed,
+        format!("{} does not take the method {}", request.uri().path(), request.method()),
+    )
+    .hint("the Allow header says which it takes")
+}
+
+/// Bodies are JSON, and query parameters are known to the call.
+async fn check_shape(request: Request, next: Next) -> Response {
+    match shape(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn shape(request: &Request) -> Result<(), Refusal> {
+    if !request.body().is_end_stream() {
+        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "bodies are taken as application/json only")
+                .hint("send 'Content-Type: application/json'"));
+        }
+    }
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    match Call::find(request.method().as_str(), path) {
+        Some(call) => Params::of(request.uri())?.check(&call.query()),
+        // The fallbacks answer.
+        None => Ok(()),
+    }
+}
+
+/// Marks every answer as one of this moment, and logs the call: its route, never its query, body or token.
+async fn finish(request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    tracing::debug!(%method, route, status = response.status().as_u16(), elapsed = ?begin.elapsed(), "answered");
+    response
+}

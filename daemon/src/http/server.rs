@@ -1,0 +1,165 @@
+//! Accepts connections and serves the API on them, until it is told to end.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::http::auth::{Connection, Hosts, Via};
+use crate::http::listen::Listeners;
+use crate::http::routes::router;
+use crate::http::state::{Api, READERS_MAX};
+
+/// Most connections at a time on each of the two sockets: all event streams and as many calls again. More wait in the
+/// kernel's queue. Counted apart, so that who has no token cannot keep the user's own commands out.
+pub const CONNECTIONS_MAX: usize = 2 * READERS_MAX;
+
+/// How long a connection may take to send the head of a request, and may idle between two.
+const HEAD_MAX: Duration = Duration::from_secs(30);
+
+/// Most bytes of a request's head, and of an answer that waits for a slow reader, per connection (64 KiB).
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long calls that are under way may take once the API ends.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Pause after an accept that failed, which is so when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves the API until `shutdown`. Then nothing is accepted any more, event streams end at once, other calls have a
+/// short time to finish, and the socket's file is removed.
+pub async fn serve(listeners: Listeners, api: Arc<Api>, shutdown: CancellationToken) {
+    let Listeners { unix, tcp } = listeners;
+    let server = Server { router: router(Arc::clone(&api)), tasks: TaskTracker::new(), ending: shutdown };
+    let on_unix = async {
+        if let Some((listener, _file)) = &unix {
+            server.accept_unix(listener).await;
+        }
+    };
+    let on_tcp = async {
+        if let Some(listener) = &tcp {
+            server.accept_tcp(listener).await;
+        }
+    };
+    tokio::join!(on_unix, on_tcp);
+    drop((unix, tcp));
+    server.tasks.close();
+    server.tasks.wait().await;
+    api.tasks.close();
+    if timeout(GRACE, api.tasks.wait()).await.is_err() {
+        tracing::debug!("posts that wait for other peers are left behind: their messages are stored");
+    }
+}
+
+struct Server {
+    router: Router,
+    tasks: TaskTracker,
+    ending: CancellationToken,
+}
+
+impl Server {
+    async fn accept_unix(&self, listener: &UnixListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some((stream, place)) = self.next(&places, async || listener.accept().await.map(|(s, _)| s)).await {
+            let via = caller(&stream);
+            self.spawn(stream, via, place);
+        }
+    }
+
+    async fn accept_tcp(&self, listener: &TcpListener) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        while let Some((stream, place)) = self.next(&places, async || listener.accept().await.map(|(s, _)| s)).await {
+            match prepare(&stream) {
+                Ok(via) => self.spawn(stream, via, place),
+                Err(error) => tracing::debug!(%error, "a connection to the local API ended before it began"),
+            }
+        }
+    }
+
+    /// The next connection and its place; nothing when the API ends.
+    async fn next<S>(
+        &self,
+        places: &Arc<Semaphore>,
+        accept: impl AsyncFn() -> io::Result<S>,
+    ) -> Option<(S, OwnedSemaphorePermit)> {
+        let next = async {
+            let place = Arc::clone(places).acquire_owned().await.ok()?;
+            loop {
+                match accept().await {
+                    Ok(stream) => return Some((stream, place)),
+                    Err(error) => {
+                        tracing::warn!(%error, "the local API cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        };
+        self.ending.run_until_cancelled(next).await.flatten()
+    }
+
+    fn spawn<S>(&self, stream: S, via: Via, place: OwnedSemaphorePermit)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Connection { via, ending: self.ending.child_token() };
+        let router = self.router.clone();
+        self.tasks.spawn(async move {
+            serve_connection(stream, router, connection).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve_connection<S>(stream: S, router: Router, connection: Connection)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let ending = connection.ending.clone();
+    let calls = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(connection.clone());
+        calls.call(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = ending.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            timeout(GRACE, serving).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection to the local API ended early");
+    }
+}
+
+fn caller(stream: &UnixStream) -> Via {
+    let own = rustix::process::geteuid().as_raw();
+    match stream.peer_cred() {
+        Ok(peer) if peer.uid() == own => Via::SameUser,
+        Ok(_) | Err(_) => Via::OtherUser,
+    }
+}
+
+/// Answers are small and somebody waits for them: they leave at once.
+fn prepare(stream: &TcpStream) -> io::Result<Via> {
+    stream.set_nodelay(true)?;
+    Ok(Via::Tcp(Arc::new(Hosts::of(stream.local_addr()?))))
+}

@@ -1,0 +1,59 @@
+//! `GET /healthz`, `GET /v1/status`, `POST /v1/shutdown`: how the daemon stands, and its end.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use chat_core::input::Command;
+use chat_core::output::{NodeStatus, Reply};
+use chat_proto::api::status::{Reachability, Status};
+
+use crate::http::problem::Refusal;
+use crate::http::state::{Api, Room};
+
+/// Says that the process answers, and nothing else: it is open to everybody on the machine.
+pub(crate) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// How the daemon, its peer and its room stand.
+pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, Refusal> {
+    let room = api.room()?;
+    let node = node_status(&room).await?;
+    let network = api.process.network();
+    Ok(Json(Status {
+        peer: room.node.roster().peer_ref(&api.me),
+        room: node.room,
+        role: node.role,
+        rendezvous: node.rendezvous,
+        members: node.members,
+        members_online: node.online,
+        messages: room.store.messages_count(),
+        reachability: Reachability {
+            port: network.port,
+            addrs: network.addrs,
+            observed: node.observed,
+            inbound: node.inbound,
+        },
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        started_at: api.started_at,
+        home: api.home.to_string_lossy().into_owned(),
+    }))
+}
+
+/// What the node knows of room and role.
+pub(crate) async fn node_status(room: &Room) -> Result<NodeStatus, Refusal> {
+    let Reply::Status(status) = room.node.command(Command::Status).await? else {
+        return Err(Refusal::strange_reply());
+    };
+    Ok(status)
+}
+
+/// Begins the orderly shutdown.
+pub(crate) async fn shutdown(State(api): State<Arc<Api>>) -> StatusCode {
+    tracing::info!("a caller of the local API asked for the end");
+    api.process.shutdown();
+    StatusCode::ACCEPTED
+}

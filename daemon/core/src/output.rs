@@ -42,6 +42,8 @@ pub enum Output {
     Probe(PeerId, Vec<SocketAddr>),
     /// Whether this peer runs the relay.
     Relay(Switch),
+    /// A member sees this peer at this address: a way in for others, where a NAT stands between.
+    Observed(SocketAddr),
     /// Who holds the rendezvous role, and where: the relay forwarder connects there. Nobody: it holds new connections
     /// and cuts the ones to the last holder.
     Holder(Option<(PeerId, Vec<SocketAddr>)>),

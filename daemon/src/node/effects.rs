@@ -76,6 +76,7 @@ impl Effects {
     pub(super) fn execute(&mut self, output: Output) -> Option<(CommandId, Command)> {
         match output {
             Output::Persist(batch) => self.persist(batch),
+            Output::Observed(addr) => self.net.add_observed(addr),
             Output::Watch(..) | Output::Unwatch(_) | Output::Probe(..) | Output::Relay(_) | Output::Holder(_) => {
                 tracing::trace!("the network does not watch yet")
             }

@@ -62,6 +62,7 @@ impl Node {
         }
         if let Some(observed) = observed.filter(|_| self.observed.len() < OBSERVERS_MAX) {
             self.observed.insert(peer, observed);
+            self.out.push_back(Output::Observed(observed));
         }
     }
 

@@ -54,7 +54,7 @@ use crate::node::tree::Spread;
 use crate::output::Output;
 use crate::posts::{Drafts, Origin, Receipts};
 use crate::rendezvous::io::RoleInput;
-use crate::restore::{Restored, Start};
+use crate::restore::{Restored, Start, StoredHead};
 use crate::timers::Timers;
 
 /// One peer of one room.
@@ -237,7 +237,8 @@ impl Node {
 
     fn restore(&mut self, restored: Restored, now: Now) -> Result<(), StartError> {
         for head in restored.heads {
-            self.heads.restore(head.log, LogHead { seq: head.seq, hash: head.hash, time: head.time });
+            let StoredHead { log, seq, hash, time, first } = head;
+            self.heads.restore(log, LogHead { seq, hash, time, first });
         }
         for signed in restored.controls {
             let entry = Entry::from_trusted(signed)?;

@@ -72,7 +72,8 @@ pub enum Output {
     Publish(Event),
     /// The membership changed: gates are run again, names are shown anew.
     Roster(Arc<Roster>),
-    /// Entries of this log past this place no longer count: their messages are hidden.
+    /// Entries of this log count up to this place and not past it: messages past it are hidden, and those up to it that
+    /// are hidden are shown (again). With the last possible place, all are shown.
     Hide(LogId, Seq),
     /// Keep these address records for the next start.
     StoreAddrs(Vec<AddrRecord>),

@@ -58,4 +58,6 @@ pub struct StoredHead {
     pub hash: EntryHash,
     /// Its time.
     pub time: Hlc,
+    /// The time of the log's first entry.
+    pub first: Hlc,
 }

@@ -37,6 +37,9 @@ impl Seq {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
+    /// Behind every entry.
+    pub const MAX: Self = Self(u64::MAX);
+
     /// The place behind this one.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))

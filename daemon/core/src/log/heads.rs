@@ -14,6 +14,8 @@ pub(crate) struct LogHead {
     pub(crate) seq: Seq,
     pub(crate) hash: EntryHash,
     pub(crate) time: Hlc,
+    /// Time of the log's first entry.
+    pub(crate) first: Hlc,
 }
 
 /// How an entry stands to what is held.
@@ -135,15 +137,15 @@ impl Heads {
         }
         self.tips.insert(header.log);
         self.clock = self.clock.max(header.time);
-        let head = LogHead { seq: header.seq, hash: entry.hash(), time: header.time };
+        let head = next_head(self.applied.get(&header.log), entry);
         self.applied.insert(header.log, head);
     }
 
     /// An applied entry is on disk.
     pub(crate) fn persisted(&mut self, entry: &Entry) {
-        let header = entry.header();
-        let head = LogHead { seq: header.seq, hash: entry.hash(), time: header.time };
-        self.durable.insert(header.log, head);
+        let log = entry.log();
+        let head = next_head(self.durable.get(&log), entry);
+        self.durable.insert(log, head);
     }
 
     /// What an entry of `me` written now builds on: the newest entries nobody built on yet, `first` before all others,
@@ -166,4 +168,9 @@ impl Heads {
     pub(crate) fn vector(&self) -> Vec<Head> {
         self.durable.iter().map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
     }
+}
+
+fn next_head(before: Option<&LogHead>, entry: &Entry) -> LogHead {
+    let time = entry.header().time;
+    LogHead { seq: entry.seq(), hash: entry.hash(), time, first: before.map_or(time, |head| head.first) }
 }

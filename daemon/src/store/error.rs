@@ -39,6 +39,18 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
+    /// It is damaged, and nothing says which room it was of.
+    #[error("{0} is damaged, move it away and join the room again")]
+    Damaged(PathBuf),
+    /// It could not be brought up to date.
+    #[error("cannot bring {path} up to date")]
+    Migration {
+        /// The database.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<rusqlite_migration::Error>,
+    },
     /// The database cannot be used.
     #[error("cannot open {path}")]
     Database {
@@ -109,6 +121,9 @@ pub enum SealError {
     /// The keys that this peer published cannot be used.
     #[error("the keys of {0} cannot be used, it has to update its chatd")]
     BadKeys(PeerId),
+    /// The sealed copies do not fit into an entry.
+    #[error("the message is too long for so many recipients, send it to fewer at a time")]
+    TooLong,
     /// The database has no room yet.
     #[error("this peer is not in a room yet")]
     NoRoom,

@@ -30,6 +30,8 @@ pub struct Follower {
     page: VecDeque<StoredEvent>,
     live: broadcast::Receiver<Arc<StoredEvent>>,
     source: Source,
+    /// Whether the gap of the pages that are being read was told: all of them lie before its end.
+    gap_told: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +44,7 @@ impl Follower {
     pub(super) fn new(store: Store, cursor: u64) -> Self {
         // Listening begins before the first read: what is written in between arrives twice and is told once.
         let live = store.subscribe();
-        Self { store, last: cursor, page: VecDeque::new(), live, source: Source::Disk }
+        Self { store, last: cursor, page: VecDeque::new(), live, source: Source::Disk, gap_told: false }
     }
 
     /// The last event that was given out: where another follower would go on.
@@ -84,12 +86,14 @@ impl Follower {
             match self.source {
                 Source::Disk => {
                     let page = self.store.events_after(self.last, PAGE_EVENTS).await?;
-                    if page.gap && self.last != page.from {
+                    if page.gap && !self.gap_told {
+                        self.gap_told = true;
                         self.last = page.from;
                         return Ok(Followed::Gap);
                     }
                     if page.events.is_empty() {
                         self.source = Source::Live;
+                        self.gap_told = false;
                     }
                     self.page = page.events.into();
                 }

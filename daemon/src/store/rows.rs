@@ -102,7 +102,7 @@ pub struct EventPage {
     pub events: Vec<StoredEvent>,
     /// Whether events behind the cursor are no longer kept, or the cursor lies ahead of every event of this database.
     pub gap: bool,
-    /// The cursor behind which this page lies: the given one, or without a gap where reading can go on after one.
+    /// The cursor to go on from when there are no events: the given one, or the newest when it lay ahead.
     pub from: u64,
 }
 

@@ -1,0 +1,112 @@
+//! Checkpoints beside the writer: moving what the write-ahead log holds into the database costs milliseconds to tenths
+//! of a second, and no message shall wait for it.
+
+use std::path::Path;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use rusqlite::Connection;
+use tracing::{debug, warn};
+
+use crate::store::open::connect;
+
+/// From so many pages in the log on (8 MiB) a checkpoint runs beside the writer.
+const BESIDE_PAGES: i64 = 2048;
+
+/// When a checkpoint beside the writer left no more than this (2 MiB), the writer moves the rest itself: only then the
+/// log begins anew, and that takes a few milliseconds.
+const REST_PAGES: i64 = 512;
+
+/// From so many pages on (256 MiB) the writer does it all itself: the log must not fill the disk.
+const PAGES_MAX: i64 = 64 * 1024;
+
+/// Runs checkpoints on a thread of its own.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    wake: Option<SyncSender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Checkpointer {
+    /// Without a second connection or thread the writer does it all itself.
+    pub(super) fn start(path: &Path) -> Self {
+        let (wake, woken) = sync_channel(1);
+        let started = connect(path)
+            .map_err(std::io::Error::other)
+            .and_then(|connection| Builder::new().name("checkpoint".into()).spawn(move || run(&connection, &woken)));
+        match started {
+            Ok(thread) => Self { wake: Some(wake), thread: Some(thread) },
+            Err(error) => {
+                warn!(%error, "checkpoints run between messages");
+                Self { wake: None, thread: None }
+            }
+        }
+    }
+
+    /// After a commit: starts a checkpoint beside the writer, or finishes one, where the log has grown.
+    pub(super) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
+        let log = state(writer, "NOOP")?;
+        if log.pages < BESIDE_PAGES {
+            return Ok(());
+        }
+        let nearly_done = log.moved > 0 && log.pages - log.moved <= REST_PAGES;
+        if nearly_done || log.pages >= PAGES_MAX || self.wake.is_none() {
+            let left = state(writer, "PASSIVE")?;
+            debug!(pages = left.pages, moved = left.moved, "checkpoint by the writer");
+        } else {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// In a quiet moment: moves what there is.
+    pub(super) fn when_idle(&self, writer: &Connection) -> rusqlite::Result<()> {
+        let log = state(writer, "NOOP")?;
+        if log.pages > log.moved {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = &self.wake {
+            // One that is under way, or about to be, is enough.
+            let _ = wake.try_send(());
+        }
+    }
+
+    /// Ends the thread.
+    pub(super) fn stop(&mut self) {
+        self.wake = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!("the checkpoint thread panicked");
+        }
+    }
+}
+
+/// Moves everything and empties the log; the last thing before the database closes.
+pub(super) fn finish(writer: &Connection) -> rusqlite::Result<()> {
+    state(writer, "TRUNCATE").map(drop)
+}
+
+fn run(connection: &Connection, woken: &Receiver<()>) {
+    while woken.recv().is_ok() {
+        match state(connection, "PASSIVE") {
+            Ok(log) => debug!(pages = log.pages, moved = log.moved, "checkpoint beside the writer"),
+            Err(error) => warn!(%error, "a checkpoint failed and is tried again"),
+        }
+    }
+}
+
+/// The write-ahead log: its pages, and how many of them are in the database already.
+struct Log {
+    pages: i64,
+    moved: i64,
+}
+
+fn state(connection: &Connection, mode: &str) -> rusqlite::Result<Log> {
+    let sql = format!("PRAGMA wal_checkpoint({mode})");
+    connection.prepare_cached(&sql)?.query_row([], |row| Ok(Log { pages: row.get(1)?, moved: row.get(2)? }))
+}

@@ -1,0 +1,119 @@
+//! Sealing: a text for each recipient's session, and this peer's own copy until its entry is written.
+
+use std::time::Duration;
+
+use chat_core::config::ENTRY_BYTES_MAX;
+use chat_core::log::entry::{MessageBody, SealedBox};
+use chat_proto::RECIPIENTS_MAX;
+use chat_proto::id::{PeerId, RoomId};
+use chat_proto::time::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, params};
+use vodozemac::Curve25519PublicKey;
+use vodozemac::olm::SessionConfig;
+
+use super::plaintext::Plaintext;
+use super::sessions::{self, Held, Use};
+use super::{account, lost_state};
+use crate::store::Secret;
+use crate::store::error::SealError;
+use crate::store::ids::peer_row;
+use crate::store::rows::DmKeys;
+use crate::store::values::counted;
+
+/// How long the text of a sealed message waits for its entry: far longer than a post takes.
+const WAITS: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// A direct message to seal.
+#[derive(Clone, Debug)]
+pub(in crate::store) struct SealRequest {
+    pub(in crate::store) to: Vec<(PeerId, DmKeys)>,
+    pub(in crate::store) text: String,
+}
+
+/// Seals a text. The outer error is the database's; the inner one changes nothing.
+pub(in crate::store) fn seal(
+    connection: &Connection,
+    secret: &Secret,
+    me: PeerId,
+    room: Option<RoomId>,
+    request: &SealRequest,
+    now: Timestamp,
+) -> rusqlite::Result<Result<MessageBody, SealError>> {
+    let (to, room) = match check(me, room, request) {
+        Ok(checked) => checked,
+        Err(error) => return Ok(Err(error)),
+    };
+    let recipients = to.iter().map(|(peer, _)| *peer).collect();
+    let inside = Plaintext::new(room, me, recipients, request.text.clone());
+    let Ok(inside) = inside.encode() else { return Ok(Err(SealError::TooLong)) };
+
+    let (mut boxes, mut advanced) = (Vec::new(), Vec::new());
+    for (to, keys) in to {
+        let peer = peer_row(connection, &to)?;
+        let held = match sessions::sendable(connection, secret, peer, &keys.identity)? {
+            Some(held) => Some(held),
+            None => open_session(connection, secret, &keys)?,
+        };
+        let sealed = held.and_then(|mut held| held.session.encrypt(&inside).ok().map(|message| (held, message)));
+        let Some((held, message)) = sealed else { return Ok(Err(SealError::BadKeys(to))) };
+        let (kind, ciphertext) = message.to_parts();
+        boxes.push(SealedBox { to, kind: u8::try_from(kind).unwrap_or(u8::MAX), ciphertext });
+        advanced.push((peer, held));
+    }
+    let body = MessageBody::Sealed(boxes);
+    let Some(name) = name(&body) else { return Ok(Err(SealError::TooLong)) };
+    for (peer, held) in &advanced {
+        sessions::save(connection, secret, *peer, held, Use::Sealed)?;
+    }
+    let sql = "INSERT INTO dm_outbox (body, at, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![name, counted(now.as_ms()), request.text])?;
+    Ok(Ok(body))
+}
+
+type Recipients = Vec<(PeerId, DmKeys)>;
+
+fn check(me: PeerId, room: Option<RoomId>, request: &SealRequest) -> Result<(Recipients, RoomId), SealError> {
+    chat_proto::text::check_text(&request.text)?;
+    let mut to = Recipients::new();
+    for (peer, keys) in &request.to {
+        if *peer != me && !to.iter().any(|(known, _)| known == peer) {
+            to.push((*peer, *keys));
+        }
+    }
+    if !(1..=RECIPIENTS_MAX).contains(&to.len()) {
+        return Err(SealError::Recipients);
+    }
+    Ok((to, room.ok_or(SealError::NoRoom)?))
+}
+
+fn open_session(connection: &Connection, secret: &Secret, keys: &DmKeys) -> rusqlite::Result<Option<Held>> {
+    let Some(account) = account::load(connection, secret)? else { return Ok(None) };
+    let identity = Curve25519PublicKey::from_bytes(keys.identity);
+    let fallback = Curve25519PublicKey::from_bytes(keys.fallback);
+    let opened = account
+        .create_outbound_session(SessionConfig::version_1(), identity, fallback)
+        .inspect_err(|error| lost_state("published keys", error));
+    Ok(opened.ok().map(|session| Held { session, identity: keys.identity }))
+}
+
+/// Names a sealed body until its entry is written; none when it fits no entry.
+fn name(body: &MessageBody) -> Option<[u8; 32]> {
+    let raw = postcard::to_stdvec(body).ok().filter(|raw| raw.len() <= ENTRY_BYTES_MAX)?;
+    Some(blake3::derive_key("chatd 2026 sealed body v1", &raw))
+}
+
+/// The text of a message that this peer sealed, given once: to the message's own row.
+pub(in crate::store) fn take_own(connection: &Connection, body: &MessageBody) -> rusqlite::Result<Option<String>> {
+    let Some(name) = name(body) else { return Ok(None) };
+    connection
+        .prepare_cached("DELETE FROM dm_outbox WHERE body = ? RETURNING text")?
+        .query_row([name], |row| row.get(0))
+        .optional()
+}
+
+/// Drops texts whose entries never came.
+pub(in crate::store) fn prune_outbox(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    let too_old = counted(now.before(WAITS).as_ms());
+    connection.execute("DELETE FROM dm_outbox WHERE at < ?", [too_old])?;
+    Ok(())
+}

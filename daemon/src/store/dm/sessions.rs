@@ -1,0 +1,106 @@
+//! Sessions with other peers: several for each, of which the one that was used last is written with.
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use vodozemac::olm::Session;
+
+use super::lost_state;
+use super::pickle::Pickled;
+use crate::store::Secret;
+
+/// Most sessions with one peer: two arise when both ends begin at once, and one more with each lost database.
+const SESSIONS_MAX: i64 = 8;
+
+/// A session and whose key it was opened with.
+pub(super) struct Held {
+    pub(super) session: Session,
+    pub(super) identity: [u8; 32],
+}
+
+/// Sessions with a peer, the one that was used last first, each decrypted when its turn comes.
+pub(super) fn all(connection: &Connection, secret: &Secret, peer: i64) -> rusqlite::Result<impl Iterator<Item = Held>> {
+    let sql = "SELECT salt, pickle, identity FROM dm_sessions WHERE peer = ? ORDER BY used DESC";
+    let rows: Vec<_> = connection.prepare_cached(sql)?.query_map([peer], pickled)?.collect::<rusqlite::Result<_>>()?;
+    Ok(rows.into_iter().filter_map(move |row| readable(secret, row)))
+}
+
+/// The session of this name with a peer.
+pub(super) fn named(connection: &Connection, secret: &Secret, peer: i64, name: &str) -> rusqlite::Result<Option<Held>> {
+    let sql = "SELECT salt, pickle, identity FROM dm_sessions WHERE peer = ? AND session = ?";
+    let row = connection.prepare_cached(sql)?.query_row(params![peer, name], pickled).optional()?;
+    Ok(row.and_then(|row| readable(secret, row)))
+}
+
+/// The session to write with to a peer that goes by this identity key.
+pub(super) fn sendable(
+    connection: &Connection,
+    secret: &Secret,
+    peer: i64,
+    identity: &[u8; 32],
+) -> rusqlite::Result<Option<Held>> {
+    let sql = "SELECT salt, pickle, identity FROM dm_sessions
+        WHERE peer = ? AND identity = ? AND sendable = 1 ORDER BY used DESC LIMIT 1";
+    let row = connection.prepare_cached(sql)?.query_row(params![peer, identity], pickled).optional()?;
+    Ok(row.and_then(|row| readable(secret, row)))
+}
+
+fn pickled(row: &Row<'_>) -> rusqlite::Result<(Pickled, [u8; 32])> {
+    Ok((Pickled { salt: row.get(0)?, pickle: row.get(1)? }, row.get(2)?))
+}
+
+fn readable(secret: &Secret, (pickled, identity): (Pickled, [u8; 32])) -> Option<Held> {
+    let session = pickled.to_session(secret).inspect_err(|error| lost_state("session", error)).ok()?;
+    Some(Held { session, identity })
+}
+
+/// What a session was used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Something was sealed with it.
+    Sealed,
+    /// Something was opened with it: the other end holds it for certain, so it is the one to write with.
+    Opened,
+}
+
+/// Keeps the state of a session. A new one becomes the one to write with.
+pub(super) fn save(
+    connection: &Connection,
+    secret: &Secret,
+    peer: i64,
+    held: &Held,
+    done: Use,
+) -> rusqlite::Result<()> {
+    let Pickled { salt, pickle } = Pickled::session(&held.session, secret);
+    let name = held.session.session_id();
+    let sql = "UPDATE dm_sessions SET salt = ?, pickle = ? WHERE peer = ? AND session = ?";
+    let known = connection.prepare_cached(sql)?.execute(params![salt, pickle, peer, name])? > 0;
+    if !known {
+        let sql = "INSERT INTO dm_sessions (peer, session, identity, sendable, used, salt, pickle)
+            VALUES (?, ?, ?, 1, 0, ?, ?)";
+        connection.prepare_cached(sql)?.execute(params![peer, name, held.identity, salt, pickle])?;
+    }
+    if !known || done == Use::Opened {
+        let sql = "UPDATE dm_sessions SET used = (SELECT max(used) + 1 FROM dm_sessions)
+            WHERE peer = ? AND session = ?";
+        connection.prepare_cached(sql)?.execute(params![peer, name])?;
+    }
+    if !known {
+        let sql = "DELETE FROM dm_sessions WHERE peer = ?1 AND id NOT IN
+            (SELECT id FROM dm_sessions WHERE peer = ?1 ORDER BY used DESC LIMIT ?2)";
+        connection.prepare_cached(sql)?.execute(params![peer, SESSIONS_MAX])?;
+    }
+    Ok(())
+}
+
+/// Nothing is written with the sessions of a peer any more; what it sealed with them can still be opened.
+pub(super) fn retire(connection: &Connection, peer: i64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("UPDATE dm_sessions SET sendable = 0 WHERE peer = ? AND sendable = 1")?
+        .execute([peer])?;
+    Ok(())
+}
+
+/// Nothing is written with any session any more: this database may be older than what was sent from it.
+pub(in crate::store) fn retire_all(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute("UPDATE dm_sessions SET sendable = 0", [])?;
+    Ok(())
+}

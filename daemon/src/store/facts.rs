@@ -1,0 +1,104 @@
+//! The one row of facts about a database: whose it is, which room it holds, under which numbers it writes.
+
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::UNIX_EPOCH;
+
+use chat_core::log::entry::Incarnation;
+use chat_proto::id::{PeerId, RoomId};
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use crate::store::rows::Room;
+use crate::store::values::{counted, ordered, uncounted, unordered};
+
+/// What is known about a database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub(super) me: PeerId,
+    pub(super) database: u32,
+    pub(super) incarnation: Incarnation,
+    pub(super) file: FileMark,
+    pub(super) room: Option<Room>,
+}
+
+/// What tells a file from a copy of it: its inode and the moment it was made. A copy that takes the place of the
+/// original may be older than what others hold of this peer's log, so it goes on under another incarnation. The device
+/// number counts only where the file system keeps no birth time: it changes with the order of mounting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct FileMark([u8; 16]);
+
+impl FileMark {
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
+        let second = born.map_or(metadata.dev(), |born| u64::try_from(born.as_nanos()).unwrap_or(u64::MAX));
+        let mut mark = [0; 16];
+        mark[..8].copy_from_slice(&metadata.ino().to_be_bytes());
+        mark[8..].copy_from_slice(&second.to_be_bytes());
+        Self(mark)
+    }
+}
+
+impl Facts {
+    /// Facts of a new database, or of a copy: fresh random numbers.
+    pub(super) fn fresh(me: PeerId, file: FileMark, room: Option<Room>) -> Self {
+        Self { me, database: rand::random(), incarnation: Incarnation(rand::random()), file, room }
+    }
+
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
+        let sql = "SELECT me, database, incarnation, file, room, room_name, room_open FROM facts";
+        connection
+            .query_row(sql, [], |row| {
+                let room: Option<[u8; 32]> = row.get(4)?;
+                let (name, open) = (row.get(5)?, row.get(6)?);
+                Ok(Self {
+                    me: PeerId::from_bytes(row.get(0)?),
+                    database: row.get(1)?,
+                    incarnation: Incarnation(unordered(row.get(2)?)),
+                    file: FileMark(row.get(3)?),
+                    room: room.map(|id| Room { id: RoomId::from_bytes(id), name, open }),
+                })
+            })
+            .optional()
+    }
+
+    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let sql = "INSERT INTO facts (id, me, database, incarnation, file, room, room_name, room_open)
+            VALUES (1, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET database = excluded.database, incarnation = excluded.incarnation,
+            file = excluded.file, room = excluded.room, room_name = excluded.room_name, room_open = excluded.room_open";
+        let room = self.room.as_ref();
+        connection.execute(
+            sql,
+            params![
+                self.me.as_bytes(),
+                self.database,
+                ordered(self.incarnation.0),
+                self.file.0,
+                room.map(|room| room.id.as_bytes()),
+                room.map_or("", |room| &room.name),
+                room.is_some_and(|room| room.open),
+            ],
+        )?;
+        Ok(())
+    }
+}
+
+/// The newest event that was dropped because of its age.
+pub(super) fn events_pruned(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row("SELECT events_pruned FROM facts", [], |row| row.get(0)).map(uncounted)
+}
+
+pub(super) fn set_events_pruned(connection: &Connection, event: u64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE facts SET events_pruned = max(events_pruned, ?)", [counted(event)])?;
+    Ok(())
+}
+
+/// Up to which message row the text index reaches.
+pub(super) fn searchable(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.query_row("SELECT searchable FROM facts", [], |row| row.get(0))
+}
+
+pub(super) fn set_searchable(connection: &Connection, message: i64) -> rusqlite::Result<()> {
+    connection.execute("UPDATE facts SET searchable = ?", [message])?;
+    Ok(())
+}

@@ -1,0 +1,121 @@
+//! History: pages of messages in the shared order.
+
+use chat_core::log::entry::Hlc;
+use chat_proto::time::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use crate::store::error::ReadError;
+use crate::store::ids::find_peer;
+use crate::store::messages::{COLUMNS, JOINS, position, read};
+use crate::store::rows::{Edge, HistoryFilter, HistoryPage, Position};
+use crate::store::search;
+use crate::store::values::{counted, ordered};
+
+/// A page of history. The text index must have been brought up to date before.
+pub(super) fn history(connection: &Connection, filter: &HistoryFilter) -> Result<HistoryPage, ReadError> {
+    let snapshot = connection.unchecked_transaction()?;
+    let Some(query) = Query::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
+    let limit = usize::try_from(filter.limit.clamp(1, HistoryFilter::LIMIT_MAX)).unwrap_or(1);
+    let mut statement = snapshot.prepare_cached(&query.sql(limit))?;
+    let rows = statement.query_map(params_from_iter(query.values), |row| read(&snapshot, row, 0))?;
+    let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    let more = messages.len() > limit;
+    messages.truncate(limit);
+    if filter.after.is_none() {
+        messages.reverse();
+    }
+    Ok(HistoryPage { messages, more })
+}
+
+struct Query {
+    direction: Direction,
+    conditions: Vec<&'static str>,
+    values: Vec<Value>,
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Forwards,
+    Backwards,
+}
+
+impl Query {
+    /// None where nothing can match.
+    fn new(connection: &Connection, filter: &HistoryFilter) -> Result<Option<Self>, ReadError> {
+        let direction = if filter.after.is_some() { Direction::Forwards } else { Direction::Backwards };
+        let mut query = Self { direction, conditions: vec!["m.visible = 1"], values: Vec::new() };
+        if let Some(from) = &filter.from {
+            let Some(author) = find_peer(connection, from)? else { return Ok(None) };
+            query.add("m.author = ?", [Value::Integer(author)]);
+        }
+        if let Some(with) = &filter.with {
+            let Some(peer) = find_peer(connection, with)? else { return Ok(None) };
+            query.add(
+                "m.direct = 1 AND (m.author = ? OR EXISTS
+                (SELECT 1 FROM recipients r WHERE r.message = m.id AND r.peer = ?))",
+                [Value::Integer(peer), Value::Integer(peer)],
+            );
+        }
+        if let Some(words) = &filter.words {
+            let Some(expression) = search::expression(words) else { return Ok(None) };
+            query.add("m.id IN (SELECT rowid FROM search WHERE search MATCH ?)", [Value::Text(expression)]);
+        }
+        // The first comparison alone lets SQLite use the index; the second one is exact.
+        const BEFORE: &str = "m.hlc <= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) < (?, ?, ?, ?, ?)";
+        const AFTER: &str = "m.hlc >= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) > (?, ?, ?, ?, ?)";
+        match filter.before {
+            Some(Edge::Time(time)) => query.add("m.hlc < ?", [hlc(time)]),
+            Some(Edge::Message(id)) => {
+                let position = position(connection, id)?.ok_or(ReadError::UnknownMessage(id))?;
+                query.add(BEFORE, edge(position));
+            }
+            None => {}
+        }
+        match filter.after {
+            Some(Edge::Time(time)) => query.add("m.hlc >= ?", [hlc(time)]),
+            Some(Edge::Message(id)) => {
+                let position = position(connection, id)?.ok_or(ReadError::UnknownMessage(id))?;
+                query.add(AFTER, edge(position));
+            }
+            None => {}
+        }
+        Ok(Some(query))
+    }
+
+    fn add<const N: usize>(&mut self, condition: &'static str, values: [Value; N]) {
+        self.conditions.push(condition);
+        self.values.extend(values);
+    }
+
+    /// One more than asked for tells whether there are more.
+    fn sql(&self, limit: usize) -> String {
+        let direction = match self.direction {
+            Direction::Forwards => "ASC",
+            Direction::Backwards => "DESC",
+        };
+        let order = ["m.hlc", "p.key", "l.incarnation", "n.seq", "m.id"].map(|column| format!("{column} {direction}"));
+        format!(
+            "SELECT {COLUMNS} FROM messages m {JOINS} WHERE {} ORDER BY {} LIMIT {}",
+            self.conditions.join(" AND "),
+            order.join(", "),
+            limit + 1
+        )
+    }
+}
+
+fn hlc(time: Timestamp) -> Value {
+    Value::Integer(ordered(Hlc::from_wall(time).0))
+}
+
+fn edge(position: Position) -> [Value; 6] {
+    let time = Value::Integer(ordered(position.time.0));
+    [
+        time.clone(),
+        time,
+        Value::Blob(position.author.as_bytes().to_vec()),
+        Value::Integer(ordered(position.incarnation.0)),
+        Value::Integer(counted(position.seq.0)),
+        Value::Integer(position.index.into()),
+    ]
+}

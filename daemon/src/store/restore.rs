@@ -1,0 +1,126 @@
+//! What a node begins with, and what it asks to keep for the next start.
+
+use chat_core::admission::AddrRecord;
+use chat_core::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::restore::{Restored, StoredHead};
+use chat_proto::id::{EntryHash, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+use rusqlite::{Connection, params};
+use tracing::warn;
+
+use crate::store::entries::signed_entry;
+use crate::store::ids::{log_id, log_row, peer_row};
+use crate::store::values::{counted, uncounted, unordered};
+
+/// Reads everything a node begins with.
+pub(super) fn restore(connection: &Connection, room: RoomId, incarnation: Incarnation) -> rusqlite::Result<Restored> {
+    // One transaction, so that heads and controls are of the same moment.
+    let snapshot = connection.unchecked_transaction()?;
+    let restored = Restored {
+        room,
+        incarnation,
+        heads: heads(&snapshot)?,
+        controls: controls(&snapshot)?,
+        addrs: addrs(&snapshot)?,
+        forks: forks(&snapshot)?,
+        seen: seen(&snapshot)?,
+    };
+    snapshot.finish()?;
+    Ok(restored)
+}
+
+fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
+    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc FROM logs l
+        JOIN entries n ON n.log = l.id AND n.seq = (SELECT max(seq) FROM entries WHERE log = l.id)
+        JOIN peers p ON p.id = l.author";
+    connection
+        .prepare(sql)?
+        .query_map([], |row| {
+            Ok(StoredHead {
+                log: log_id(row, 0)?,
+                seq: Seq(uncounted(row.get(2)?)),
+                hash: EntryHash::from_bytes(row.get(3)?),
+                time: Hlc(unordered(row.get(4)?)),
+            })
+        })?
+        .collect()
+}
+
+fn controls(connection: &Connection) -> rusqlite::Result<Vec<SignedEntry>> {
+    connection
+        .prepare("SELECT header, signature, body FROM entries WHERE control = 1 ORDER BY id")?
+        .query_map([], |row| signed_entry(row, 0))?
+        .collect()
+}
+
+/// Address records, newest first.
+pub(super) fn addrs(connection: &Connection) -> rusqlite::Result<Vec<AddrRecord>> {
+    let raw: Vec<Vec<u8>> = connection
+        .prepare("SELECT record FROM addrs ORDER BY time DESC")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(raw.iter().filter_map(|raw| readable("address record", postcard::from_bytes(raw))).collect())
+}
+
+fn forks(connection: &Connection) -> rusqlite::Result<Vec<(SignedEntry, SignedEntry)>> {
+    let raw: Vec<(Vec<u8>, Vec<u8>)> = connection
+        .prepare("SELECT first, second FROM forks ORDER BY log")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let pair = |(first, second): &(Vec<u8>, Vec<u8>)| {
+        let first = readable("proof of a fork", postcard::from_bytes(first))?;
+        Some((first, readable("proof of a fork", postcard::from_bytes(second))?))
+    };
+    Ok(raw.iter().filter_map(pair).collect())
+}
+
+fn seen(connection: &Connection) -> rusqlite::Result<Vec<(PeerId, Timestamp)>> {
+    connection
+        .prepare("SELECT p.key, s.time FROM seen s JOIN peers p ON p.id = s.peer")?
+        .query_map([], |row| Ok((PeerId::from_bytes(row.get(0)?), Timestamp::from_ms(uncounted(row.get(1)?)))))?
+        .collect()
+}
+
+/// What cannot be read is left out: peers tell it again.
+fn readable<T>(what: &'static str, read: Result<T, postcard::Error>) -> Option<T> {
+    read.inspect_err(|error| warn!(what, %error, "a stored record cannot be read")).ok()
+}
+
+/// Keeps records that are newer than those that are held.
+pub(super) fn store_addrs(connection: &Connection, records: &[AddrRecord]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO addrs (peer, time, record) VALUES (?, ?, ?)
+        ON CONFLICT (peer) DO UPDATE SET time = excluded.time, record = excluded.record
+        WHERE excluded.time > addrs.time";
+    for record in records {
+        let Ok(raw) = postcard::to_stdvec(record) else { continue };
+        let peer = peer_row(connection, &record.peer)?;
+        connection.prepare_cached(sql)?.execute(params![peer, counted(record.time.as_ms()), raw])?;
+    }
+    Ok(())
+}
+
+/// Keeps the newest time of each peer.
+pub(super) fn store_seen(connection: &Connection, seen: &[(PeerId, Timestamp)]) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO seen (peer, time) VALUES (?, ?)
+        ON CONFLICT (peer) DO UPDATE SET time = max(excluded.time, seen.time)";
+    for (peer, time) in seen {
+        let peer = peer_row(connection, peer)?;
+        connection.prepare_cached(sql)?.execute(params![peer, counted(time.as_ms())])?;
+    }
+    Ok(())
+}
+
+/// Keeps one proof for each log: the first one freezes it.
+pub(super) fn store_fork(connection: &Connection, first: &SignedEntry, second: &SignedEntry) -> rusqlite::Result<()> {
+    let (Ok(entry), Ok(raw_first), Ok(raw_second)) =
+        (Entry::from_trusted(first.clone()), postcard::to_stdvec(first), postcard::to_stdvec(second))
+    else {
+        warn!("a proof of a fork cannot be read and is not kept");
+        return Ok(());
+    };
+    let LogId { author, incarnation } = entry.log();
+    let log = log_row(connection, peer_row(connection, &author)?, incarnation)?;
+    let sql = "INSERT INTO forks (log, first, second) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![log, raw_first, raw_second])?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! The tables, and how older databases come to them.
+
+use std::sync::LazyLock;
+
+use rusqlite_migration::{M, Migrations};
+
+/// `chat` in ASCII: what SQLite files of this program say they are.
+pub(super) const APPLICATION_ID: i32 = 0x6368_6174;
+
+/// Steps from an empty file to the newest schema. A step that was released is never changed: new ones follow it.
+pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| Migrations::new(vec![M::up(V1)]));
+
+/// A message's row number is its entry's, times this, plus its place in the entry: neither needs an index of its own.
+pub(super) const MESSAGES_PER_ENTRY: i64 = 1024;
+
+const _: () = assert!(MESSAGES_PER_ENTRY as usize == chat_core::config::ENTRY_MESSAGES_MAX);
+
+/// Times and incarnations are unsigned and SQLite's integers are not: `values::ordered` maps them so that their order
+/// stays. In `messages` stand those that this peer may read; in `entries` stands everything.
+const V1: &str = "
+PRAGMA application_id = 0x63686174;
+
+CREATE TABLE facts (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    me BLOB NOT NULL,
+    database INTEGER NOT NULL,
+    incarnation INTEGER NOT NULL,
+    file BLOB NOT NULL,
+    room BLOB,
+    room_name TEXT NOT NULL DEFAULT '',
+    room_open INTEGER NOT NULL DEFAULT 0,
+    events_pruned INTEGER NOT NULL DEFAULT 0,
+    searchable INTEGER NOT NULL DEFAULT 0
+) STRICT;
+
+CREATE TABLE peers (
+    id INTEGER PRIMARY KEY,
+    key BLOB NOT NULL UNIQUE
+) STRICT;
+
+CREATE TABLE logs (
+    id INTEGER PRIMARY KEY,
+    author INTEGER NOT NULL REFERENCES peers,
+    incarnation INTEGER NOT NULL,
+    UNIQUE (author, incarnation)
+) STRICT;
+
+CREATE TABLE entries (
+    id INTEGER PRIMARY KEY,
+    log INTEGER NOT NULL REFERENCES logs,
+    seq INTEGER NOT NULL,
+    hash BLOB NOT NULL UNIQUE,
+    hlc INTEGER NOT NULL,
+    control INTEGER NOT NULL,
+    header BLOB NOT NULL,
+    signature BLOB NOT NULL,
+    body BLOB,
+    UNIQUE (log, seq)
+) STRICT;
+CREATE INDEX entries_control ON entries (id) WHERE control = 1;
+
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY,
+    author INTEGER NOT NULL REFERENCES peers,
+    hlc INTEGER NOT NULL,
+    visible INTEGER NOT NULL,
+    direct INTEGER NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX messages_order ON messages (hlc) WHERE visible = 1;
+CREATE INDEX messages_author ON messages (author, hlc) WHERE visible = 1;
+CREATE INDEX messages_direct ON messages (hlc) WHERE visible = 1 AND direct = 1;
+
+CREATE TABLE recipients (
+    message INTEGER NOT NULL REFERENCES messages,
+    place INTEGER NOT NULL,
+    peer INTEGER NOT NULL REFERENCES peers,
+    PRIMARY KEY (message, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE VIRTUAL TABLE search USING fts5(
+    text, content = 'messages', content_rowid = 'id', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
+
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    message INTEGER REFERENCES messages,
+    data TEXT
+) STRICT;
+CREATE INDEX events_at ON events (at);
+CREATE INDEX events_other ON events (id) WHERE message IS NULL;
+
+CREATE TABLE keys (
+    key TEXT PRIMARY KEY,
+    request BLOB NOT NULL,
+    message INTEGER NOT NULL REFERENCES messages,
+    at INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_at ON keys (at);
+
+CREATE TABLE addrs (
+    peer INTEGER PRIMARY KEY REFERENCES peers,
+    time INTEGER NOT NULL,
+    record BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE seen (
+    peer INTEGER PRIMARY KEY REFERENCES peers,
+    time INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE forks (
+    log INTEGER PRIMARY KEY REFERENCES logs,
+    first BLOB NOT NULL,
+    second BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE dm_account (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    salt BLOB NOT NULL,
+    pickle TEXT NOT NULL,
+    identity BLOB NOT NULL,
+    fallback BLOB NOT NULL
+) STRICT;
+
+CREATE TABLE dm_identities (
+    peer INTEGER NOT NULL REFERENCES peers,
+    identity BLOB NOT NULL,
+    PRIMARY KEY (peer, identity)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE dm_sessions (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    peer INTEGER NOT NULL REFERENCES peers,
+    session TEXT NOT NULL,
+    identity BLOB NOT NULL,
+    sendable INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    pickle TEXT NOT NULL,
+    UNIQUE (peer, session)
+) STRICT;
+
+CREATE TABLE dm_outbox (
+    body BLOB PRIMARY KEY,
+    at INTEGER NOT NULL,
+    text TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dm_outbox_at ON dm_outbox (at);
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn migrations_are_valid() {
+        assert_eq!(MIGRATIONS.validate(), Ok(()));
+    }
+
+    #[test]
+    fn the_schema_says_whose_it_is() {
+        assert!(V1.contains(&format!("application_id = {APPLICATION_ID:#x};")));
+    }
+}

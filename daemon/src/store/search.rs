@@ -1,0 +1,70 @@
+//! Full text: an index derived from the messages, filled when the writer is idle and before somebody searches.
+
+use rusqlite::Connection;
+
+use crate::store::facts::{searchable, set_searchable};
+
+/// Messages indexed in one transaction: about 10 ms, the longest that new messages wait for it.
+const CHUNK: i64 = 500;
+
+/// Most words of one search: each is looked up by itself.
+const WORDS_MAX: usize = 32;
+
+/// How far the index has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Row number of the newest message in the index.
+    pub(super) reaches: i64,
+    /// Whether messages are missing.
+    pub(super) more: bool,
+}
+
+/// Takes the next messages into the index.
+pub(super) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> {
+    let done = searchable(connection)?;
+    let (last, count): (Option<i64>, i64) = connection
+        .prepare_cached("SELECT max(id), count(*) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)")?
+        .query_row([done, CHUNK], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(last) = last else { return Ok(Progress { reaches: done, more: false }) };
+    let sql = "INSERT INTO search (rowid, text) SELECT id, text FROM messages WHERE id > ? AND id <= ?";
+    connection.prepare_cached(sql)?.execute([done, last])?;
+    set_searchable(connection, last)?;
+    Ok(Progress { reaches: last, more: count == CHUNK })
+}
+
+/// Empties the index, so that it is filled anew.
+pub(super) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    transaction.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
+    set_searchable(&transaction, 0)?;
+    transaction.commit()
+}
+
+/// Whether a search failed because of the index alone, which can be made anew.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CORRUPT_VTAB)
+}
+
+/// What somebody typed as an FTS5 expression: all words, in any order, nothing of it as an operator. None where it holds
+/// no word.
+pub(super) fn expression(words: &str) -> Option<String> {
+    let quoted = |word: &str| format!("\"{}\"", word.replace('"', "\"\""));
+    // A word without a letter or digit would match nothing, and with it the whole search.
+    let words = words.split(|c: char| c.is_whitespace() || c.is_control());
+    let words = words.filter(|word| word.chars().any(char::is_alphanumeric));
+    let words: Vec<String> = words.take(WORDS_MAX).map(quoted).collect();
+    if words.is_empty() { None } else { Some(words.join(" ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_no_syntax() {
+        assert_eq!(expression("a OR b").as_deref(), Some("\"a\" \"OR\" \"b\""));
+        assert_eq!(expression(" say \"hi\" ").as_deref(), Some("\"say\" \"\"\"hi\"\"\""));
+        assert_eq!(expression("text:x* - ( !"), Some("\"text:x*\"".to_owned()));
+        assert_eq!(expression(" ?! "), None);
+    }
+}

@@ -1,0 +1,7 @@
+//! Tests of the store as its users see it.
+
+mod cast;
+mod disk;
+mod following;
+mod history;
+mod persist;

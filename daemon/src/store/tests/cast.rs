@@ -1,0 +1,174 @@
+//! Who plays in the tests: peers that sign entries, and homes in which stores are opened.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::input::{BatchId, CommandId, PersistError};
+use chat_core::log::entry::{Body, Control, Entry, Header, Hlc, Incarnation, LogId, MessageBody, Seq};
+use chat_core::output::{Batch, BatchEntry};
+use chat_proto::id::{EntryHash, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+use tempfile::TempDir;
+
+use crate::node::handle::Idempotency;
+use crate::store::error::OpenError;
+use crate::store::rows::Room;
+use crate::store::{Absent, Opened, Opening, Report, Reports, Secret, Store, Write};
+
+/// Longest wait for anything in a test.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Some point in time, in milliseconds.
+pub(crate) const THEN: u64 = 1_790_000_000_000;
+
+/// The room of most tests.
+pub(crate) const ROOM: RoomId = RoomId::from_bytes([9; 32]);
+
+pub(crate) fn room() -> Room {
+    Room { id: ROOM, name: "lab".into(), open: false }
+}
+
+/// A peer that writes a log.
+pub(crate) struct Author {
+    pub(crate) key: SigningKey,
+    pub(crate) log: LogId,
+    pub(crate) room: RoomId,
+    seq: Seq,
+    backlink: Option<EntryHash>,
+    clock: Hlc,
+}
+
+impl Author {
+    pub(crate) fn new(n: u8) -> Self {
+        Self::with(n, Incarnation(u64::from(n)))
+    }
+
+    pub(crate) fn with(n: u8, incarnation: Incarnation) -> Self {
+        let key = SigningKey::from_bytes(&[n; 32]);
+        let author = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let log = LogId { author, incarnation };
+        Self { key, log, room: ROOM, seq: Seq::ZERO, backlink: None, clock: Hlc::default() }
+    }
+
+    pub(crate) fn id(&self) -> PeerId {
+        self.log.author
+    }
+
+    /// The next entry, a moment after the last one.
+    pub(crate) fn write(&mut self, body: Body) -> Arc<Entry> {
+        self.write_at(body, self.clock.tick(Timestamp::from_ms(THEN)))
+    }
+
+    pub(crate) fn write_at(&mut self, body: Body, time: Hlc) -> Arc<Entry> {
+        self.seq = self.seq.next();
+        self.clock = time;
+        let genesis = matches!(body, Body::Control(Control::Genesis { .. }));
+        let header = Header {
+            version: 1,
+            room: if genesis { RoomId::from_bytes([0; 32]) } else { self.room },
+            log: self.log,
+            seq: self.seq,
+            backlink: self.backlink,
+            time,
+            deps: Vec::new(),
+            body_hash: [0; 32],
+            body_bytes: 0,
+        };
+        let entry = Entry::sign(header, body, &self.key).expect("within bounds");
+        self.backlink = Some(entry.hash());
+        Arc::new(entry)
+    }
+
+    pub(crate) fn say(&mut self, text: &str) -> Arc<Entry> {
+        self.write(texts(&[text]))
+    }
+}
+
+pub(crate) fn texts(texts: &[&str]) -> Body {
+    Body::Messages(texts.iter().map(|text| MessageBody::Text((*text).into())).collect())
+}
+
+pub(crate) fn shown(entry: &Arc<Entry>) -> BatchEntry {
+    BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true }
+}
+
+/// A home directory and what is needed to open its store.
+pub(crate) struct Home {
+    pub(crate) dir: TempDir,
+    pub(crate) me: PeerId,
+}
+
+impl Home {
+    pub(crate) fn new(me: PeerId) -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), me }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.dir.path().join("room.db")
+    }
+
+    pub(crate) fn opening(&self, absent: Absent) -> Opening {
+        Opening { me: self.me, absent, secret: Secret([42; 32]) }
+    }
+
+    pub(crate) fn try_open(&self, absent: Absent) -> Result<Desk, OpenError> {
+        let Opened { store, reports, set_aside } = Store::open(&self.path(), self.opening(absent))?;
+        Ok(Desk { store, reports, batch: 0, set_aside })
+    }
+
+    pub(crate) fn open(&self) -> Desk {
+        self.try_open(Absent::Create).expect("opens")
+    }
+
+    /// A store that is in [`ROOM`].
+    pub(crate) async fn open_in_room(&self) -> Desk {
+        let desk = self.open();
+        desk.store.begin(room(), Vec::new()).await.expect("begins");
+        desk
+    }
+}
+
+/// An open store and its reports.
+pub(crate) struct Desk {
+    pub(crate) store: Store,
+    pub(crate) reports: Reports,
+    pub(crate) set_aside: Option<PathBuf>,
+    batch: u64,
+}
+
+impl Desk {
+    pub(crate) async fn report(&mut self) -> Report {
+        let report = tokio::time::timeout(DEADLINE, self.reports.recv()).await;
+        report.expect("a report in time").expect("the store is open")
+    }
+
+    /// Gives a batch without waiting for it.
+    pub(crate) async fn give(&mut self, entries: Vec<BatchEntry>, keys: HashMap<CommandId, Idempotency>) -> BatchId {
+        self.batch += 1;
+        let id = BatchId(self.batch);
+        self.store.write(Write::Batch(Batch { id, entries }, keys)).await.expect("the store is open");
+        id
+    }
+
+    pub(crate) async fn try_persist(&mut self, entries: Vec<BatchEntry>) -> Result<(), PersistError> {
+        let given = self.give(entries, HashMap::new()).await;
+        match self.report().await {
+            Report::Persisted(id) if id == given => Ok(()),
+            Report::PersistFailed(id, error) if id == given => Err(error),
+            other => panic!("{other:?} instead of the report of {given:?}"),
+        }
+    }
+
+    pub(crate) async fn persist(&mut self, entries: &[&Arc<Entry>]) {
+        let entries = entries.iter().map(|entry| shown(entry)).collect();
+        self.try_persist(entries).await.expect("persists");
+    }
+
+    /// Waits until everything that was given before is written.
+    pub(crate) async fn flush(&self) {
+        self.store.begin(self.store.room().unwrap_or_else(room), Vec::new()).await.expect("written");
+    }
+}

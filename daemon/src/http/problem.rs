@@ -194,7 +194,7 @@ impl From<ReadError> for Refusal {
 impl From<SealError> for Refusal {
     fn from(error: SealError) -> Self {
         match error {
-            SealError::Recipients => Self::new(ErrorCode::TooLong, error.to_string()),
+            SealError::Recipients | SealError::TooLong => Self::new(ErrorCode::TooLong, error.to_string()),
             SealError::Text(error) => error.into(),
             SealError::BadKeys(_) => Self::new(ErrorCode::NoKeys, error.to_string()),
             SealError::NoRoom => CommandError::NotMember.into(),

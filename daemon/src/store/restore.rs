@@ -30,8 +30,9 @@ pub(super) fn restore(connection: &Connection, room: RoomId, incarnation: Incarn
 }
 
 fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
-    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc FROM logs l
+    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc FROM logs l
         JOIN entries n ON n.log = l.id AND n.seq = (SELECT max(seq) FROM entries WHERE log = l.id)
+        JOIN entries f ON f.log = l.id AND f.seq = 1
         JOIN peers p ON p.id = l.author";
     connection
         .prepare(sql)?
@@ -41,6 +42,7 @@ fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
                 seq: Seq(uncounted(row.get(2)?)),
                 hash: EntryHash::from_bytes(row.get(3)?),
                 time: Hlc(unordered(row.get(4)?)),
+                first: Hlc(unordered(row.get(5)?)),
             })
         })?
         .collect()

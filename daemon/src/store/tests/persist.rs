@@ -36,8 +36,9 @@ async fn entries_survive_an_end_without_closing() {
     let after = copy.open();
     let restored = restored(&after).await;
     assert_eq!(restored.room, ROOM);
-    let [.., last] = &entries;
-    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), time: last.header().time };
+    let [first, .., last] = &entries;
+    let (time, first) = (last.header().time, first.header().time);
+    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), time, first };
     assert_eq!(restored.heads, [head]);
     assert_eq!(restored.controls, [last.signed().clone()]);
     let page = after.store.history(HistoryFilter { limit: 10, ..HistoryFilter::default() }).await.expect("reads");

@@ -69,7 +69,7 @@ pub(crate) async fn join(
 
 /// Leaves the room for good.
 pub(crate) async fn leave(State(api): State<Arc<Api>>) -> Result<StatusCode, Refusal> {
-    api.room()?.node.command(Command::Leave).await?;
+    api.process.leave().await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -1,7 +1,9 @@
 //! Accepts connections and serves the API on them, until it is told to end.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -72,7 +74,7 @@ struct Server {
 impl Server {
     async fn accept_unix(&self, listener: &UnixListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Some((stream, place)) = self.next(&places, async || listener.accept().await.map(|(s, _)| s)).await {
+        while let Some(((stream, _), place)) = self.next(&places, |cx| listener.poll_accept(cx)).await {
             let via = caller(&stream);
             self.spawn(stream, via, place);
         }
@@ -80,7 +82,7 @@ impl Server {
 
     async fn accept_tcp(&self, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Some((stream, place)) = self.next(&places, async || listener.accept().await.map(|(s, _)| s)).await {
+        while let Some(((stream, _), place)) = self.next(&places, |cx| listener.poll_accept(cx)).await {
             match prepare(&stream) {
                 Ok(via) => self.spawn(stream, via, place),
                 Err(error) => tracing::debug!(%error, "a connection to the local API ended before it began"),
@@ -92,12 +94,12 @@ impl Server {
     async fn next<S>(
         &self,
         places: &Arc<Semaphore>,
-        accept: impl AsyncFn() -> io::Result<S>,
+        accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>,
     ) -> Option<(S, OwnedSemaphorePermit)> {
         let next = async {
             let place = Arc::clone(places).acquire_owned().await.ok()?;
             loop {
-                match accept().await {
+                match poll_fn(&accept).await {
                     Ok(stream) => return Some((stream, place)),
                     Err(error) => {
                         tracing::warn!(%error, "the local API cannot accept a connection");

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
+use chat_core::output::CommandError;
 use chat_proto::api::members::{Joined, NearbyRoom};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::PeerId;
@@ -31,6 +32,10 @@ pub trait Process: Send + Sync + 'static {
     /// Moves to another room, under another name if one is given: finds a member, is let in, puts the new room into the
     /// [`RoomSlot`]. Must be cancel safe: the future is dropped when the caller hangs up, and a pending knock then ends.
     fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>>;
+
+    /// Leaves the room for good: waits a little until another member knows, then begins the orderly shutdown, at whose end
+    /// the room's files are set aside.
+    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>>;
 
     /// Rooms seen on the local network.
     fn rooms(&self) -> Vec<NearbyRoom>;

@@ -50,6 +50,15 @@ pub enum DriverEnd {
     Net,
 }
 
+/// A driver that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// Why.
+    pub reason: DriverEnd,
+    /// The network's events, for the driver of the next room.
+    pub net_events: NetEvents,
+}
+
 /// A fixed start for monotonic time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -88,7 +97,12 @@ impl Driver {
     }
 
     /// Works until `stop` is cancelled, or a part it cannot do without ends.
-    pub async fn run(mut self, stop: CancellationToken) -> DriverEnd {
+    pub async fn run(mut self, stop: CancellationToken) -> Ended {
+        let reason = self.work(stop).await;
+        Ended { reason, net_events: self.parts.net_events }
+    }
+
+    async fn work(&mut self, stop: CancellationToken) -> DriverEnd {
         self.input(Input::Addrs(self.parts.net.addrs()));
         loop {
             let wake = self.node.poll_timeout().map(|at| self.clock.start + at);

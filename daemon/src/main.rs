@@ -1,3 +1,7 @@
 //! `chatd`: the chatroom daemon and the commands that start, stop and ask it.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(chatd::life::run(std::env::args_os()) as u8)
+}

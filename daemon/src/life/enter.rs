@@ -1,0 +1,131 @@
+//! How a daemon comes to its room: back to the one it was in, into one that lets it in, or by founding one.
+
+use chat_core::input::Command;
+
+use crate::life::failure::{Failure, Kind};
+use crate::life::join::{self, HomeRoom, JoinRefused};
+use crate::life::lock::{HomeLock, Stage};
+use crate::life::names::{default_name, default_room};
+use crate::life::plan::{Described, Plan};
+use crate::life::room::{Base, Beginning, Prepared, RoomError, RunningRoom};
+use crate::life::settings::Door;
+use crate::life::voice::Voice;
+use crate::net::NetEvents;
+use crate::net::join::JoinError;
+use crate::net::target::JoinTarget;
+use crate::store::{Opened, Store};
+
+/// Why a daemon is in no room. What was on disk is still there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EnterError {
+    /// The home is in another room.
+    #[error(transparent)]
+    Refused(#[from] JoinRefused),
+    /// It was not let in.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// The room cannot be begun.
+    #[error(transparent)]
+    Room(#[from] RoomError),
+}
+
+impl From<EnterError> for Failure {
+    fn from(error: EnterError) -> Self {
+        let denied = matches!(error, EnterError::Join(JoinError::Denied(_)));
+        Self::new(if denied { Kind::NotAllowed } else { Kind::Refused }, &error)
+    }
+}
+
+/// Enters the room that is meant, and notes what went otherwise than asked. Dropping the future gives up: a knock ends.
+///
+/// # Errors
+/// [`EnterError`].
+pub(crate) async fn enter(
+    plan: &Plan,
+    base: &Base,
+    opened: Opened,
+    net_events: NetEvents,
+    ears: (&Voice, &mut HomeLock),
+    notes: &mut Vec<String>,
+) -> Result<RunningRoom, EnterError> {
+    if let Some(aside) = &opened.set_aside {
+        let aside = aside.display();
+        notes.push(format!("the database was damaged and was put to {aside}; messages come again from other members"));
+    }
+    let beginning = beginning(plan, base, &opened.store, ears, notes).await?;
+    let founds = matches!(beginning, Beginning::Found { .. });
+    let mut room = Prepared::new(base, opened, beginning).await?.launch(base, net_events);
+    if founds {
+        room.founded().await?;
+    }
+    take_name(plan, base, &room, notes).await;
+    Ok(room)
+}
+
+async fn beginning(
+    plan: &Plan,
+    base: &Base,
+    store: &Store,
+    ears: (&Voice, &mut HomeLock),
+    notes: &mut Vec<String>,
+) -> Result<Beginning, EnterError> {
+    let name = || plan.settings.name.clone().unwrap_or_else(|| default_name(&base.me, |name| std::env::var_os(name)));
+    match (store.room(), &plan.join) {
+        (Some(room), target) => {
+            if plan.describes_room == Described::Yes {
+                notes.push(format!("the room '{}' exists already: --room and --open are for new ones", room.name));
+            }
+            if let Some(target) = target {
+                let restored = store.restore().await.map_err(RoomError::from)?;
+                let company = join::company(&restored.map(|restored| restored.controls).unwrap_or_default());
+                let room = HomeRoom { id: room.id, name: room.name, company };
+                notes.extend(join::check(target, &room, &plan.home)?);
+            }
+            Ok(Beginning::Return)
+        }
+        (None, Some(target)) => ask(base, target, &name(), ears).await,
+        (None, None) => {
+            let name = name();
+            let room_name = plan.settings.room.clone().unwrap_or_else(|| default_room(&name));
+            Ok(Beginning::Found { room_name, open: plan.settings.door == Door::Open, name })
+        }
+    }
+}
+
+/// Asks to be let in; somebody may have to say so by hand.
+async fn ask(
+    base: &Base,
+    target: &JoinTarget,
+    name: &str,
+    (voice, lock): (&Voice, &mut HomeLock),
+) -> Result<Beginning, EnterError> {
+    tracing::info!(%target, "asking to be let in");
+    if let Err(error) = lock.set_stage(Stage::Joining) {
+        tracing::warn!(%error, "who looks at the lock does not see that this peer waits");
+    }
+    let joined = base.net.join(target.clone(), name, &|words| voice.knocking(words)).await?;
+    tracing::info!(room = %joined.admitted.room.short(), door = %joined.door.short(), "let in");
+    Ok(Beginning::Admitted(Box::new(joined)))
+}
+
+/// Takes the name that the command line asks for in a room that knows this peer by another one.
+async fn take_name(plan: &Plan, base: &Base, room: &RunningRoom, notes: &mut Vec<String>) {
+    let roster = room.node.roster();
+    let Some(known) = roster.people.get(&base.me) else {
+        // The log that says so has not arrived; this peer was let in under the name it asked for.
+        return;
+    };
+    if !known.active {
+        notes.push(format!(
+            "this peer is no longer a member of '{}': it can read what was said before",
+            roster.room_name
+        ));
+        return;
+    }
+    let Some(name) = plan.rename.as_ref().filter(|name| **name != known.peer.name) else {
+        return;
+    };
+    if let Err(error) = room.node.command(Command::Rename(name.clone())).await {
+        notes.push(format!("this peer goes by '{}' still: {error}", known.peer.name));
+    }
+}

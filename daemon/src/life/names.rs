@@ -1,0 +1,60 @@
+//! The names of peer and room where nobody chose any.
+
+use std::ffi::OsString;
+
+use chat_proto::NAME_CHARS_MAX;
+use chat_proto::id::PeerId;
+use chat_proto::text::check_name;
+
+/// The login name without what names cannot hold, else one after the peer's key.
+pub(crate) fn default_name(me: &PeerId, variable: impl Fn(&str) -> Option<OsString>) -> String {
+    let login = ["USER", "LOGNAME"].into_iter().find_map(|name| {
+        let login: String = variable(name)?.to_str()?.chars().filter(|c| fits(*c)).take(NAME_CHARS_MAX).collect();
+        check_name("name", &login).is_ok().then_some(login)
+    });
+    login.unwrap_or_else(|| format!("peer-{}", me.tag()))
+}
+
+fn fits(c: char) -> bool {
+    check_name("name", c.encode_utf8(&mut [0; 4])).is_ok()
+}
+
+/// A room after its founder.
+pub(crate) fn default_room(founder: &str) -> String {
+    let room = format!("{founder}s-room");
+    if check_name("room", &room).is_ok() { room } else { "room".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(login: Option<&str>) -> String {
+        let me = PeerId::from_bytes([0; 32]);
+        default_name(&me, |variable| if variable == "USER" { login.map(Into::into) } else { None })
+    }
+
+    #[test]
+    fn the_login_name_is_taken_as_far_as_it_goes() {
+        assert_eq!(name(Some("ann")), "ann");
+        assert_eq!(name(Some("DOMAIN\\ann lee")), "DOMAINannlee");
+        assert_eq!(name(Some("\\ ")), "peer-aaaaaaaa");
+        assert_eq!(name(None), "peer-aaaaaaaa");
+    }
+
+    #[test]
+    fn rooms_are_called_after_their_founders() {
+        assert_eq!(default_room("ann"), "anns-room");
+        assert_eq!(default_room(&"x".repeat(32)), "room");
+    }
+
+    proptest! {
+        #[test]
+        fn every_login_gives_a_name(login: String) {
+            let name = name(Some(&login));
+            prop_assert!(check_name("name", &name).is_ok());
+            prop_assert!(check_name("room", &default_room(&name)).is_ok());
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! One room of this daemon while it is in it: the store, the task that owns the room, and their orderly end.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use chat_core::config::Settings;
+use chat_core::input::Command;
+use chat_core::membership::roster::Roster;
+use chat_core::node::{Node, StartError};
+use chat_core::output::CommandError;
+use chat_core::restore::Start;
+use chat_proto::id::PeerId;
+use ed25519_dalek::SigningKey;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::life::home::Home;
+use crate::net::join::Joined;
+use crate::net::{Net, NetEvents};
+use crate::node::driver::{Clock, Driver, DriverEnd, Ended, Parts};
+use crate::node::handle::NodeHandle;
+use crate::store::error::{ChangeError, OpenError, ReadError};
+use crate::store::rows::Room;
+use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
+
+/// How long the room may take to tell its neighbours that it stops.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+
+/// How long the store may take to write what waits.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// What does not change when the daemon moves from one room to another.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    /// The home.
+    pub(crate) home: Home,
+    /// This peer's key.
+    pub(crate) key: SigningKey,
+    /// This peer.
+    pub(crate) me: PeerId,
+    /// The network.
+    pub(crate) net: Net,
+    /// The roster that gate, handle and API share.
+    pub(crate) roster: Arc<ArcSwap<Roster>>,
+}
+
+/// How a room begins.
+#[derive(Debug)]
+pub(crate) enum Beginning {
+    /// This peer founds it.
+    Found {
+        /// The room's name.
+        room_name: String,
+        /// Whether every knock is admitted.
+        open: bool,
+        /// The founder's name.
+        name: String,
+    },
+    /// The database knows it.
+    Return,
+    /// This peer was let in.
+    Admitted(Box<Joined>),
+}
+
+/// Why there is no room. What is on disk is as it was.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RoomError {
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The new room cannot be written down.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// What the database holds cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What the database holds does not make a room.
+    #[error("the stored room cannot be used: move {} away to begin anew, or restore it from a backup", .database.display())]
+    Start {
+        /// The database.
+        database: PathBuf,
+        /// What is wrong.
+        source: StartError,
+    },
+    /// The database has no room to return to.
+    #[error("the database has no room")]
+    NoRoom,
+    /// The first entry of a new room did not reach the disk.
+    #[error("the new room could not be written: see 'chatd logs', check that the disk is not full, and start again")]
+    NotWritten,
+    /// The files of the room before cannot be set aside.
+    #[error("the files of the room cannot be set aside")]
+    SetAside(#[source] io::Error),
+    /// A part of the daemon broke down.
+    #[error("a part of the daemon failed: see 'chatd logs'")]
+    Broken,
+}
+
+/// Opens the home's database, or creates it.
+///
+/// # Errors
+/// When it cannot be used.
+pub(crate) async fn open_store(home: &Home, key: &SigningKey) -> Result<Opened, RoomError> {
+    let path = home.database();
+    let secret = blake3::derive_key("chatd 2026 key of the ratchets' state v1", key.as_bytes());
+    let me = PeerId::from_bytes(key.verifying_key().to_bytes());
+    let opening = Opening { me, absent: Absent::Create, secret: Secret(secret) };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await;
+    Ok(opened.map_err(|_| RoomError::Broken)??)
+}
+
+/// A room that is ready to run.
+pub(crate) struct Prepared {
+    node: Node,
+    clock: Clock,
+    store: Store,
+    reports: Reports,
+}
+
+impl Prepared {
+    /// Begins a room, or reads it from the database.
+    ///
+    /// # Errors
+    /// [`RoomError`]; the store is closed then.
+    pub(crate) async fn new(base: &Base, opened: Opened, beginning: Beginning) -> Result<Self, RoomError> {
+        let Opened { store, reports, .. } = opened;
+        let clock = Clock::start();
+        match node(base, &store, beginning, clock).await {
+            Ok(node) => Ok(Self { node, clock, store, reports }),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Sets it to work.
+    pub(crate) fn launch(self, base: &Base, net_events: NetEvents) -> RunningRoom {
+        let Self { node, clock, store, reports } = self;
+        // Before the first frame is read and the first caller is answered.
+        base.net.gate().set_roster(node.roster());
+        let (handle, requests) = NodeHandle::new(base.roster.clone());
+        let parts = Parts { requests, net: base.net.clone(), net_events, store: store.clone(), reports };
+        let (driver, first_batch) = Driver::new(node, clock, parts);
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (stopped, end) = (stop.clone(), ended.clone().drop_guard());
+        let driver = tokio::spawn(async move {
+            // Dropped when the task ends, in whatever way.
+            let _end = end;
+            driver.run(stopped).await
+        });
+        RunningRoom { node: handle, store, driver, first_batch, stop, ended }
+    }
+}
+
+async fn node(base: &Base, store: &Store, beginning: Beginning, clock: Clock) -> Result<Node, RoomError> {
+    let start = match beginning {
+        Beginning::Found { room_name, open, name } => {
+            let (incarnation, addrs) = (store.incarnation(), base.net.addrs());
+            Start::Found { room_name, open, name, incarnation, addrs }
+        }
+        Beginning::Return => Start::Restore(store.restore().await?.ok_or(RoomError::NoRoom)?),
+        Beginning::Admitted(joined) => {
+            let Joined { admitted, door } = *joined;
+            let room = Room { id: admitted.room, name: admitted.room_name, open: admitted.open };
+            store.begin(room, admitted.members).await?;
+            base.net.gate().open_door(door);
+            if let Some(addr) = admitted.observed {
+                base.net.add_observed(addr);
+            }
+            Start::Restore(store.restore().await?.ok_or(RoomError::NoRoom)?)
+        }
+    };
+    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), clock.now());
+    node.map_err(|source| RoomError::Start { database: base.home.database(), source })
+}
+
+/// A room at work.
+#[derive(Debug)]
+pub(crate) struct RunningRoom {
+    /// Reaches the room.
+    pub(crate) node: NodeHandle,
+    /// What is on disk of it.
+    pub(crate) store: Store,
+    driver: JoinHandle<Ended>,
+    first_batch: oneshot::Receiver<()>,
+    stop: CancellationToken,
+    ended: CancellationToken,
+}
+
+impl RunningRoom {
+    /// Waits until a room that is being founded is on disk.
+    ///
+    /// # Errors
+    /// [`RoomError::NotWritten`] when it cannot be.
+    pub(crate) async fn founded(&mut self) -> Result<(), RoomError> {
+        (&mut self.first_batch).await.map_err(|_| RoomError::NotWritten)
+    }
+
+    /// Waits until the room ends by itself, which it only does when a part has failed. Cancel safe.
+    pub(crate) async fn failed(&self) {
+        self.ended.cancelled().await;
+    }
+
+    /// Tells neighbours, answers whoever waits, writes what waits, and ends. Gives back the network's events where the
+    /// room did not break down.
+    pub(crate) async fn stop(self) -> Option<NetEvents> {
+        let Self { node, store, driver, stop, ended, .. } = self;
+        if !ended.is_cancelled() {
+            match timeout(FAREWELL_MAX, node.command(Command::Stop)).await {
+                Ok(Ok(_) | Err(CommandError::Stopping)) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "the room does not stop in an orderly way"),
+                Err(_) => tracing::warn!("the room does not answer and is stopped anyhow"),
+            }
+        }
+        // Closed first, so that callers who wait for what is being written are answered before the driver ends.
+        if timeout(CLOSE_MAX, store.close()).await.is_err() {
+            tracing::warn!("the store is still writing and is left behind");
+        }
+        stop.cancel();
+        match driver.await {
+            Ok(Ended { reason: DriverEnd::Stopped | DriverEnd::Store, net_events }) => Some(net_events),
+            Ok(Ended { reason: DriverEnd::Net, .. }) => None,
+            Err(error) => {
+                tracing::error!(%error, "the room broke down");
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! What stands around the room for as long as the process lives: network, database, API; opened, kept and closed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+use tokio::sync::mpsc;
+
+use crate::http::state::{Room, RoomSlot};
+use crate::life::api::{OpenApi, RunningApi};
+use crate::life::client::Client;
+use crate::life::enter::enter;
+use crate::life::failure::Failure;
+use crate::life::identity;
+use crate::life::leave::set_aside;
+use crate::life::lock::{HomeLock, Stage};
+use crate::life::plan::Plan;
+use crate::life::process::{DaemonProcess, Move};
+use crate::life::relocate::relocate;
+use crate::life::report::{Started, port_note};
+use crate::life::room::{Base, RunningRoom, open_store};
+use crate::life::shutdown::{Stop, StopReason};
+use crate::life::voice::Voice;
+use crate::net::gate::Gate;
+use crate::net::settings::NetSettings;
+use crate::net::{Net, NetEvents};
+use crate::node::driver::{Clock, shared_roster};
+use crate::store::Opened;
+
+/// How long connections may take to send what is queued and to close.
+const NET_CLOSE_MAX: Duration = Duration::from_secs(1);
+
+/// The daemon was told to end before it was ready.
+#[derive(Debug, thiserror::Error)]
+#[error("the start was interrupted")]
+struct Interrupted;
+
+struct Shell {
+    base: Base,
+    api: RunningApi,
+    slot: Arc<RoomSlot>,
+}
+
+/// What a room is made of.
+struct Inside {
+    opened: Opened,
+    net_events: NetEvents,
+    moves: mpsc::Receiver<Move>,
+}
+
+/// Opens everything, enters the room, says that it is ready, works until it is told to stop, and closes everything.
+///
+/// # Errors
+/// Why it did not become ready; the voice has told so then, and everything is closed.
+pub(crate) async fn live(plan: &Plan, lock: &mut HomeLock, voice: Voice, stop: &Stop) -> Result<(), Failure> {
+    let (shell, inside) = match open(plan, stop).await {
+        Ok(opened) => opened,
+        Err(failure) => return fail(failure, voice),
+    };
+    let Inside { opened, net_events, mut moves } = inside;
+    let mut notes = Vec::new();
+    let entered = tokio::select! {
+        entered = enter(plan, &shell.base, opened, net_events, (&voice, lock), &mut notes) => entered.map_err(Failure::from),
+        () = stop.requested() => Err(Failure::refused(&Interrupted)),
+        () = voice.parent_gone() => {
+            stop.request(StopReason::ParentGone);
+            Err(Failure::refused(&Interrupted))
+        }
+    };
+    let room = match entered {
+        Ok(room) => room,
+        Err(failure) => {
+            shell.close(None, stop).await;
+            return fail(failure, voice);
+        }
+    };
+    shell.let_in(&room);
+    if let Err(failure) = shell.say_ready(plan, lock, voice, notes).await {
+        shell.close(Some(room), stop).await;
+        return Err(failure);
+    }
+    let room = shell.work(room, &mut moves, stop).await;
+    shell.close(room, stop).await;
+    Ok(())
+}
+
+fn fail(failure: Failure, voice: Voice) -> Result<(), Failure> {
+    voice.failed(&failure);
+    Err(failure)
+}
+
+/// Opens network, database and API. The API answers from then on, so that a peer that waits to be let in can be asked and
+/// stopped.
+async fn open(plan: &Plan, stop: &Stop) -> Result<(Shell, Inside), Failure> {
+    let home = plan.home.clone();
+    let key = identity::load_or_create(&home.identity()).map_err(|error| Failure::refused(&error))?;
+    let me = PeerId::from_bytes(key.verifying_key().to_bytes());
+    let roster = shared_roster();
+    let settings = NetSettings { listen: plan.settings.listen, mdns: plan.settings.mdns, ..NetSettings::default() };
+    let (bound, opened, api) = tokio::join!(
+        Net::bind(settings, key.to_bytes(), Gate::new(me, roster.clone())),
+        open_store(&home, &key),
+        OpenApi::open(&home, plan.settings.api),
+    );
+    let (net, net_events) = bound.map_err(|error| Failure::refused(&error))?;
+    let slot = Arc::new(RoomSlot::default());
+    let (process, moves) = DaemonProcess::new(me, stop.clone(), net.clone(), slot.clone());
+    let base = Base { home, key, me, net, roster };
+    let rest = opened.map_err(|error| Failure::refused(&error)).and_then(|opened| {
+        let served = api.and_then(|api| api.serve(&base.home, me, slot.clone(), Arc::new(process)));
+        Ok((opened, served.map_err(|error| Failure::refused(&error))?))
+    });
+    match rest {
+        Ok((opened, api)) => Ok((Shell { base, api, slot }, Inside { opened, net_events, moves })),
+        Err(failure) => {
+            base.net.shutdown(NET_CLOSE_MAX).await;
+            Err(failure)
+        }
+    }
+}
+
+impl Shell {
+    /// Lets callers of the API reach the room.
+    fn let_in(&self, room: &RunningRoom) {
+        self.slot.set(Some(Room::new(room.node.clone(), room.store.clone())));
+    }
+
+    /// Asks the API as any caller does, and tells whoever waits what it answers.
+    async fn say_ready(
+        &self,
+        plan: &Plan,
+        lock: &mut HomeLock,
+        voice: Voice,
+        mut notes: Vec<String>,
+    ) -> Result<(), Failure> {
+        if let Err(error) = lock.set_stage(Stage::Running) {
+            tracing::warn!(%error, "who looks at the lock does not see that the daemon is ready");
+        }
+        let asked = async {
+            let client = Client::of(&plan.home)?;
+            let status = client.status().await?;
+            Ok::<_, crate::life::client::ClientError>((client, status))
+        };
+        let (client, status) = match asked.await {
+            Ok(answer) => answer,
+            Err(error) => return fail(error.into(), voice),
+        };
+        if self.base.net.port_was_taken() {
+            notes.insert(0, port_note(self.base.net.port()));
+        }
+        for note in &notes {
+            tracing::warn!("{note}");
+        }
+        tracing::info!(me = %self.base.me.short(), room = %status.room.id.short(), port = self.base.net.port(), "ready");
+        voice.ready(Started { notes, ..Started::new(client.api, status) }, &plan.home);
+        Ok(())
+    }
+
+    /// Goes from room to room until it is told to stop, or a part has failed.
+    async fn work(&self, mut room: RunningRoom, moves: &mut mpsc::Receiver<Move>, stop: &Stop) -> Option<RunningRoom> {
+        loop {
+            let Move { joined, done } = tokio::select! {
+                () = stop.requested() => return Some(room),
+                () = room.failed() => {
+                    stop.request(StopReason::PartEnded);
+                    return Some(room);
+                }
+                Some(next) = moves.recv() => next,
+            };
+            self.slot.set(None);
+            let (next, result) = relocate(&self.base, room, joined).await;
+            let Some(next) = next else {
+                stop.request(StopReason::PartEnded);
+                return None;
+            };
+            room = next;
+            self.let_in(&room);
+            // Who asked may have hung up; the daemon is where it is.
+            let _ = done.send(result);
+        }
+    }
+
+    /// The orderly end: no more calls, farewell to the neighbours, what waits is written, connections close.
+    async fn close(self, room: Option<RunningRoom>, stop: &Stop) {
+        self.api.begin_to_close();
+        let room_closed = async {
+            if let Some(room) = room {
+                room.stop().await;
+            }
+        };
+        // Together, since calls under way wait for the room.
+        tokio::join!(room_closed, self.api.closed());
+        self.slot.set(None);
+        if stop.reason() == Some(StopReason::Left)
+            && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)
+        {
+            tracing::error!(%error, "the room that was left is still in the home");
+        }
+        self.base.net.shutdown(NET_CLOSE_MAX).await;
+    }
+}

@@ -23,7 +23,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Call(#[from] CallError),
     /// The connection broke while a message was being sent, and did not come back. It may be stored or not.
-    #[error("the connection to the daemon ended before it answered, so the message may be stored or not")]
+    #[error("it is not known whether the message was stored")]
     Unsure {
         /// The key under which it can be sent again safely.
         key: String,

@@ -32,8 +32,8 @@ impl Colour {
     /// `text` in the colours of `sgr` (parameters of the "select graphic rendition" sequence).
     pub(crate) fn paint(self, sgr: &str, text: &str) -> String {
         match self {
-            Self::On => format!("\x1b[{sgr}m{text}\x1b[0m"),
-            Self::Off => text.to_owned(),
+            Self::On if !text.is_empty() => format!("\x1b[{sgr}m{text}\x1b[0m"),
+            Self::On | Self::Off => text.to_owned(),
         }
     }
 }

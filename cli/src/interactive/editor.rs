@@ -15,7 +15,7 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, ExternalPrinter, Helper};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::typed::COMMANDS;
+use super::typed::{self, COMMANDS, Typed};
 use crate::error::Failure;
 use crate::ui::Colour;
 
@@ -113,7 +113,12 @@ fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &Shared, lines: &Sen
             Err(error) => Input::Failed(error),
         };
         interrupted = matches!(input, Input::Interrupt);
-        let last = matches!(input, Input::Leave | Input::Failed(_));
+        // The terminal must not be taken over again for a line that nobody will read.
+        let last = match &input {
+            Input::Line(line) => typed::parse(line) == Typed::Leave,
+            Input::Leave | Input::Failed(_) => true,
+            Input::Interrupt => false,
+        };
         if lines.blocking_send(input).is_err() || last {
             break;
         }

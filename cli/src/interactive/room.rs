@@ -10,13 +10,12 @@ use chat_proto::event::{Event, EventEnvelope, MembershipAction};
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::editor::{self, Input, Line, Shared};
 use super::own::Own;
 use super::poster::{Posted, Poster};
-use super::terminal::Saved;
+use super::terminal::{Saved, Signals};
 use super::typed::{self, Typed};
 use crate::client::Client;
 use crate::commands::peers;
@@ -70,10 +69,11 @@ pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), Failure>
     }
     ui.flush()?;
 
+    let mut signals = Signals::listen().map_err(Failure::Runtime)?;
     let _saved = Saved::now();
     let mut poster = Poster::start(client.another());
     let line = editor::start(room.shared.clone(), ui.colour)?;
-    let result = room.talk(line, pump(feed), &mut poster).await;
+    let result = room.talk(line, pump(feed), &mut signals, &mut poster).await;
     room.finish(&mut poster).await;
     result
 }
@@ -114,10 +114,9 @@ impl Room {
         &mut self,
         mut line: Line,
         mut events: Receiver<Result<Item, Failure>>,
+        signals: &mut Signals,
         poster: &mut Poster,
     ) -> Result<(), Failure> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(Failure::Runtime)?;
-        let mut hang_up = signal(SignalKind::hangup()).map_err(Failure::Runtime)?;
         loop {
             let lines = tokio::select! {
                 input = line.input.recv() => match input {
@@ -131,8 +130,7 @@ impl Room {
                 },
                 Some(item) = events.recv() => self.item(item?).await,
                 posted = poster.result() => self.posted(posted),
-                _ = terminate.recv() => return Ok(()),
-                _ = hang_up.recv() => return Ok(()),
+                () = signals.any() => return Ok(()),
             };
             print(&line.print, lines).await;
         }

@@ -1,11 +1,40 @@
-//! Puts the terminal back as it was, in whatever way the room is left.
+//! The terminal around the room: signals that end it, and its modes, which come back in whatever way the room is left.
 
 use std::io::{self, Write};
 
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Ends the bracketed paste mode that the line editor begins.
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
+
+/// The signals that ask a program to end.
+pub(super) struct Signals {
+    terminate: Signal,
+    hang_up: Signal,
+    /// While a line is edited, Ctrl-C is a key; between two lines it is a signal.
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on, they no longer end the process by themselves.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for any of them.
+    pub(super) async fn any(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
 
 /// The terminal's modes as they were; they come back when this is dropped.
 pub(super) struct Saved(Option<Termios>);

@@ -1,0 +1,61 @@
+//! `chat log`: pages, filters, and readers that leave early.
+
+use std::io::{BufRead, BufReader, Read};
+
+use chat_proto::api::messages::Message;
+
+use crate::fake::{Fake, bob};
+use crate::process::{chat, run};
+
+fn filled(count: usize) -> Fake {
+    let fake = Fake::start();
+    for number in 0..count {
+        fake.say(bob(), &format!("m{number}"));
+    }
+    fake
+}
+
+fn texts(fake: &Fake, arguments: &[&str]) -> Vec<String> {
+    let ended = run(fake, &[&["log", "--json"], arguments].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    ended.out.lines().map(|line| serde_json::from_str::<Message>(line).expect("a message a line").text).collect()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("m{number}")).collect()
+}
+
+#[test]
+fn pages_join_without_a_seam() {
+    let fake = filled(1_234);
+    assert_eq!(texts(&fake, &["--all"]), numbers(0..1_234));
+    assert_eq!(texts(&fake, &[]), numbers(1_134..1_234));
+    assert_eq!(texts(&fake, &["-n", "1100"]), numbers(134..1_234));
+    assert_eq!(texts(&fake, &["-n", "9999"]), numbers(0..1_234));
+    let id = fake.state().messages[99].id.to_string();
+    assert_eq!(texts(&fake, &["--after", &id, "-n", "600"]), numbers(100..700));
+    assert_eq!(texts(&fake, &["--after", &id]), numbers(100..1_234));
+    assert_eq!(texts(&fake, &["--before", &id, "-n", "9"]), numbers(90..99));
+    assert_eq!(texts(&fake, &["--before", &id, "--all"]), numbers(0..99));
+    assert_eq!(texts(&fake, &["-q", "m12", "--from", "@bob"])[..2], ["m12", "m120"]);
+}
+
+#[test]
+fn each_line_has_its_date() {
+    let fake = filled(2);
+    let ended = run(&fake, &["log"]);
+    assert_eq!(ended.out, "2001-09-09 01:46 bob: m0\n2001-09-09 01:46 bob: m1\n");
+    assert_eq!(texts(&fake, &["--after", "2001-09-09 01:46:40"]), ["m1"]);
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let fake = filled(1_000);
+    fake.state().messages.iter_mut().for_each(|message| message.text += &"x".repeat(1_000));
+    let mut child = chat(fake.path(), &["log", "--all"]).spawn().expect("chat runs");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
+    let mut err = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
+    assert_eq!((child.wait().expect("chat ends").code(), err.as_str()), (Some(0), ""));
+}

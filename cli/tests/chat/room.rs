@@ -1,0 +1,111 @@
+//! The room to type in, on a real terminal.
+
+use chat_proto::api::messages::SendRequest;
+use rustix::process::{Signal, kill_process};
+
+use crate::answers::view;
+use crate::fake::{Fake, alice, bob};
+use crate::process::chat;
+use crate::pty::Terminal;
+use chat_proto::event::Event;
+
+const SEND: &str = "POST /v1/messages";
+
+fn sent(fake: &Fake, count: usize) -> SendRequest {
+    let requests = fake.requests(SEND, count);
+    serde_json::from_str(&requests[count - 1].body).expect("a send request")
+}
+
+#[test]
+fn people_talk() {
+    let fake = Fake::start();
+    fake.say(bob(), "earlier");
+    let mut room = Terminal::start(&fake);
+    room.wait_for("lab: 2 of 2 members online");
+    room.wait_for("bob\u{1b}[0m: earlier");
+    room.wait_for("alice> ");
+    assert!(!room.is_plain());
+
+    room.press("hello all\r");
+    assert_eq!(sent(&fake, 1).text, "hello all");
+    room.press("half a li");
+    room.wait_for("half a li");
+    fake.say(bob(), "in between");
+    room.wait_for("in between\r\n");
+    room.press("ne\r");
+    assert_eq!(sent(&fake, 2).text, "half a line");
+
+    // What this peer says from elsewhere is shown; what was typed here is not shown again.
+    fake.say(alice(), "from elsewhere");
+    let screen = room.wait_for("from elsewhere");
+    assert!(!screen.contains("alice\u{1b}[0m: hello all"), "{screen:?}");
+
+    room.press("@b\t");
+    room.wait_for("@bob ");
+    room.press("psst\r");
+    assert_eq!(sent(&fake, 3), SendRequest { to: vec!["bob".into()], text: "psst".into(), ..SendRequest::default() });
+
+    room.press("exit\r");
+    assert_eq!(room.exit_code(), Some(0));
+    assert!(room.is_plain());
+}
+
+#[test]
+fn failures_are_said_and_the_room_goes_on() {
+    let mut fake = Fake::start();
+    let mut room = Terminal::start(&fake);
+    room.wait_for_line(1);
+    room.press("@bbo psst\r");
+    room.wait_for("chat: no member is called 'bbo'");
+    room.wait_for("not sent: psst");
+    room.press("/nonsense\r");
+    room.wait_for("there is no /nonsense");
+    room.press("/peers\r");
+    room.wait_for("LAST SEEN");
+    fake.publish(Event::Peer { peer: chat_proto::api::peers::PeerView { online: false, ..view(bob(), false) } });
+    room.wait_for("bob is away");
+
+    fake.stop();
+    room.wait_for("the daemon is gone");
+    room.press("patience\r");
+    fake.say(bob(), "while away");
+    fake.restart();
+    room.wait_for("the daemon is back");
+    room.wait_for("while away");
+    fake.requests(SEND, 2);
+    room.wait_for_line(5);
+    room.press("\u{4}");
+    assert_eq!(room.exit_code(), Some(0));
+    assert_eq!(fake.state().messages.last().map(|message| message.text.clone()).as_deref(), Some("patience"));
+}
+
+#[test]
+fn ctrl_c_leaves_at_the_second_press() {
+    let fake = Fake::start();
+    let mut room = Terminal::start(&fake);
+    room.wait_for_line(1);
+    room.press("\u{3}");
+    room.wait_for("press Ctrl-C again");
+    room.wait_for_line(2);
+    room.press("\u{3}");
+    assert_eq!(room.exit_code(), Some(0));
+}
+
+#[test]
+fn a_signal_leaves_the_terminal_as_it_was() {
+    let fake = Fake::start();
+    let mut room = Terminal::start(&fake);
+    room.wait_for_line(1);
+    kill_process(room.pid(), Signal::TERM).expect("it runs");
+    assert_eq!(room.exit_code(), Some(0));
+    assert!(room.is_plain());
+}
+
+#[test]
+fn typing_with_the_output_elsewhere_is_refused() {
+    let fake = Fake::start();
+    let (_main, line) = crate::pty::open();
+    let ended = chat(fake.path(), &[]).stdin(line).output().expect("chat runs");
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&ended.stderr).contains("read with 'chat tail', write with 'chat send'"));
+}

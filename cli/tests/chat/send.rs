@@ -1,0 +1,146 @@
+//! `chat send`: whom and what, once, and how it fails.
+
+use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
+use chat_proto::error::{ErrorCode, Problem};
+
+use crate::fake::{Fake, Fault};
+use crate::process::{Ended, run, run_with_input};
+
+const SEND: &str = "POST /v1/messages";
+
+fn silent() -> Ended {
+    Ended { code: Some(0), out: String::new(), err: String::new() }
+}
+
+/// The one request that was made.
+fn sent(fake: &Fake) -> SendRequest {
+    let requests = fake.requests(SEND, 1);
+    assert_eq!(requests.len(), 1);
+    assert_eq!(requests[0].header("content-type"), Some("application/json"));
+    serde_json::from_str(&requests[0].body).expect("a send request")
+}
+
+fn room(text: &str) -> SendRequest {
+    SendRequest { text: text.into(), ..SendRequest::default() }
+}
+
+#[test]
+fn words_are_one_text_to_the_room_and_success_is_silent() {
+    let fake = Fake::start();
+    assert_eq!(run(&fake, &["send", "hello", "dear  all", "-1"]), silent());
+    assert_eq!(sent(&fake), room("hello dear  all -1"));
+}
+
+#[test]
+fn names_in_front_make_it_direct() {
+    for arguments in [&["send", "@bob", "@carol,", "psst", "@all"][..], &["send", "@bob @carol, psst @all"]] {
+        let fake = Fake::start();
+        assert_eq!(run(&fake, arguments), silent());
+        assert_eq!(sent(&fake), SendRequest { to: vec!["bob".into(), "carol".into()], ..room("psst @all") });
+    }
+}
+
+#[test]
+fn standard_input_is_one_message_as_it_is() {
+    for (arguments, to) in
+        [(&["send"][..], vec![]), (&["send", "-"], vec![]), (&["send", "@bob"], vec!["bob".to_owned()])]
+    {
+        let fake = Fake::start();
+        assert_eq!(run_with_input(&fake, arguments, b"@x  one\n\n  two\n"), silent());
+        assert_eq!(sent(&fake), SendRequest { to, ..room("@x  one\n\n  two") });
+    }
+}
+
+#[test]
+fn what_cannot_be_a_message_is_refused_before_it_is_sent() {
+    let fake = Fake::start();
+    let refused = |ended: Ended, line: &str| {
+        assert_eq!(ended, Ended { code: Some(1), out: String::new(), err: format!("{line}\n") });
+    };
+    refused(run(&fake, &["send", " "]), "chat: the message is empty");
+    refused(run_with_input(&fake, &["send"], b"\n"), "chat: the message is empty");
+    refused(run_with_input(&fake, &["send"], b"\xff"), "chat: standard input is not UTF-8 text");
+    let long = vec![b'x'; 20_000];
+    refused(
+        run_with_input(&fake, &["send"], &long),
+        "chat: standard input holds more than the 16384 bytes that fit one message, send it in parts",
+    );
+    assert!(fake.state().requests.is_empty());
+}
+
+#[test]
+fn json_and_verbose_say_what_became_of_it() {
+    let fake = Fake::start();
+    let ended = run(&fake, &["send", "--json", "hi"]);
+    let sent: SentMessage = serde_json::from_str(&ended.out).expect("a sent message");
+    assert_eq!((sent.message.text.as_str(), sent.state.copies), ("hi", 1));
+    assert_eq!(run(&fake, &["send", "-v", "hi"]).err, "stored as 0000000000.0, held by 1 other peer\n");
+}
+
+#[test]
+fn waits_are_passed_on_and_running_out_is_exit_5() {
+    let fake = Fake::start();
+    fake.fault(SEND, Fault::Status(202));
+    let ended = run(&fake, &["send", "hi", "--copies", "2", "--timeout", "250ms"]);
+    let err =
+        "chat: the wait ran out after 250ms with 1 other peer: the message is kept and still travels\n".to_owned();
+    assert_eq!(ended, Ended { code: Some(5), out: String::new(), err });
+    let expected = SendRequest { wait: Wait::Replicated, copies: Some(2), timeout_ms: Some(250), ..room("hi") };
+    assert_eq!(sent(&fake), expected);
+    assert_eq!(run(&fake, &["send", "hi", "--wait", "delivered", "--copies", "2"]).code, Some(2));
+}
+
+#[test]
+fn an_unknown_name_is_refused_and_reaches_nobody() {
+    let fake = Fake::start();
+    let err = "chat: no member is called 'bbo'\nhint: 'chat peers' lists the members\n".to_owned();
+    assert_eq!(run(&fake, &["send", "@bbo", "psst"]), Ended { code: Some(1), out: String::new(), err });
+    assert!(fake.state().messages.is_empty());
+}
+
+#[test]
+fn a_broken_connection_posts_once() {
+    let fake = Fake::start();
+    fake.fault(SEND, Fault::HangUp);
+    fake.fault(SEND, Fault::HangUp);
+    assert_eq!(run(&fake, &["send", "once"]), silent());
+    let requests = fake.requests(SEND, 3);
+    let keys: Vec<_> = requests.iter().map(|request| request.header("idempotency-key")).collect();
+    assert!(keys[0].is_some_and(|key| key.len() == 32), "{keys:?}");
+    assert!(keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert_eq!(fake.state().messages.len(), 1);
+}
+
+#[test]
+fn a_daemon_that_shuts_down_is_waited_for() {
+    let fake = Fake::start();
+    fake.fault(SEND, Fault::Refuse(Problem::new(ErrorCode::ShuttingDown, "shutting down")));
+    assert_eq!(run(&fake, &["send", "hi"]), silent());
+    assert_eq!(fake.state().messages.len(), 1);
+}
+
+#[test]
+fn keys_are_new_for_each_send_unless_given() {
+    let fake = Fake::start();
+    for arguments in [&["send", "a"][..], &["send", "a"], &["send", "--key", "k", "a"], &["send", "--key", "k", "a"]] {
+        assert_eq!(run(&fake, arguments), silent());
+    }
+    let requests = fake.requests(SEND, 4);
+    let keys: Vec<_> = requests.iter().map(|request| request.header("idempotency-key")).collect();
+    assert_ne!(keys[0], keys[1]);
+    assert_eq!(keys[2..], [Some("k"), Some("k")]);
+    assert_eq!(fake.state().messages.len(), 3);
+}
+
+#[test]
+fn piped_lines_are_sent_one_by_one_until_one_is_refused() {
+    let fake = Fake::start();
+    assert_eq!(run_with_input(&fake, &[], b"one\r\n\n@bob two\nexit\n"), silent());
+    let texts = |fake: &Fake| fake.state().messages.iter().map(|message| message.text.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(&fake), ["one", "two", "exit"]);
+    assert_eq!(fake.state().messages[1].to.len(), 1);
+    let ended = run_with_input(&fake, &[], b"three\n@bbo four\nfive\n");
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.starts_with("chat: line 2 was not sent, nor what follows it\nchat: no member"), "{}", ended.err);
+    assert_eq!(texts(&fake), ["one", "two", "exit", "three"]);
+}

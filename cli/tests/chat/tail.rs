@@ -1,0 +1,151 @@
+//! `chat tail`: nothing missed, nothing twice, across restarts and gaps.
+
+use chat_proto::event::{Event, EventEnvelope, MembershipAction, MembershipChange};
+
+use crate::fake::{Fake, Fault, alice, bob, peer};
+use crate::process::{Running, run};
+
+const DAY: &str = "-- 2001-09-09";
+
+#[test]
+fn history_comes_first_and_then_what_is_said() {
+    let fake = Fake::start();
+    for number in 0..12 {
+        fake.say(bob(), &format!("m{number}"));
+    }
+    let tail = Running::start(&fake, &["tail"]);
+    assert_eq!(tail.line(), DAY);
+    for number in 2..12 {
+        assert_eq!(tail.line(), format!("01:46 bob: m{number}"));
+    }
+    fake.state().say(alice(), vec![bob()], "psst\nthere");
+    assert_eq!(tail.line(), "01:46 you → bob: psst");
+    assert_eq!(tail.line(), "                 there");
+    let change = MembershipChange { action: MembershipAction::Admitted, peer: peer(3, "carol"), by: bob() };
+    fake.publish(Event::Membership { change });
+    assert_eq!(tail.line(), "01:46 -- carol was let in by bob");
+}
+
+#[test]
+fn what_is_said_while_the_history_is_read_comes_once() {
+    let fake = Fake::start();
+    fake.say(bob(), "before");
+    fake.fault("GET /v1/messages", Fault::Say("between"));
+    let tail = Running::start(&fake, &["tail", "-n", "2"]);
+    assert_eq!([tail.line(), tail.line(), tail.line()], [DAY, "01:46 bob: before", "01:46 bob: between"]);
+    fake.say(bob(), "after");
+    assert_eq!(tail.line(), "01:46 bob: after");
+}
+
+#[test]
+fn a_restart_loses_and_repeats_nothing() {
+    let mut fake = Fake::start();
+    let tail = Running::start(&fake, &["tail", "-n", "0"]);
+    fake.answered("GET /v1/status");
+    // Before its first event the tail knows its place only from the first block of the stream.
+    for round in 0..3 {
+        fake.requests("GET /v1/events", 1 + round);
+        if round > 0 {
+            fake.say(bob(), &format!("up{round}"));
+        }
+        fake.stop();
+        assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+        fake.say(bob(), &format!("down{round}"));
+        fake.restart();
+        assert_eq!(tail.talk(), "chat: the daemon is back");
+    }
+    let mut lines = vec![tail.line()];
+    lines.extend((0..5).map(|_| tail.line()));
+    let expected = ["down0", "up1", "down1", "up2", "down2"].map(|text| format!("01:46 bob: {text}"));
+    assert_eq!(lines[0], DAY);
+    assert_eq!(lines[1..], expected);
+    fake.say(bob(), "end");
+    assert_eq!(tail.line(), "01:46 bob: end");
+    assert!(tail.is_silent());
+    let resumed = fake.requests("GET /v1/events", 4);
+    assert_eq!(resumed[1].header("last-event-id"), Some("0000002a-0"));
+    assert!(resumed[1..].iter().all(|request| request.header("last-event-id").is_some()));
+}
+
+#[test]
+fn a_gap_is_filled_from_the_history() {
+    let mut fake = Fake::start();
+    fake.say(bob(), "old");
+    let tail = Running::start(&fake, &["tail"]);
+    assert_eq!([tail.line(), tail.line()], [DAY, "01:46 bob: old"]);
+    fake.stop();
+    assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+    for number in 0..700 {
+        fake.say(bob(), &format!("m{number}"));
+    }
+    fake.state().pruned = 698;
+    fake.restart();
+    for number in 0..700 {
+        assert_eq!(tail.line(), format!("01:{:02} bob: m{number}", 46 + (41 + number) / 60));
+    }
+    assert_eq!(tail.talk(), "chat: the daemon is back");
+    assert_eq!(tail.talk(), "chat: the stream has a gap: older events are gone");
+    fake.say(bob(), "new");
+    assert_eq!(tail.line(), "01:58 bob: new");
+}
+
+#[test]
+fn json_is_one_event_a_line_that_since_can_resume() {
+    let fake = Fake::start();
+    fake.say(bob(), "first");
+    let tail = Running::start(&fake, &["tail", "--json"]);
+    let first: EventEnvelope = serde_json::from_str(&tail.line()).expect("an event");
+    assert!(matches!(&first.event, Event::Message { message } if message.text == "first"));
+    fake.say(bob(), "sec\u{9b}ond");
+    fake.publish(Event::Gap { reason: "a test".into() });
+    let line = tail.line();
+    assert!(line.contains("sec\\u009bond"), "{line}");
+    assert!(tail.line().contains(r#""type":"gap""#));
+    let since = run(&fake, &["tail", "--json", "--since", &first.cursor.to_string(), "--no-follow"]);
+    assert_eq!(since.out.lines().next(), Some(line.as_str()));
+    assert_eq!(since.out.lines().count(), 2);
+}
+
+#[test]
+fn no_follow_ends() {
+    let fake = Fake::start();
+    fake.say(bob(), "one");
+    fake.say(alice(), "two");
+    let both = format!("{DAY}\n01:46 bob: one\n01:46 alice: two\n");
+    for arguments in [&["tail", "--no-follow"][..], &["tail", "--no-follow", "--since", "all"]] {
+        let ended = run(&fake, arguments);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(0), both.as_str()), "{arguments:?}");
+    }
+    assert_eq!(run(&fake, &["tail", "--no-follow", "-n", "0"]).out, "");
+}
+
+#[test]
+fn from_shows_one_member() {
+    let fake = Fake::start();
+    fake.say(bob(), "one");
+    fake.say(alice(), "two");
+    let tail = Running::start(&fake, &["tail", "--from", "@Bob"]);
+    assert_eq!([tail.line(), tail.line()], [DAY, "01:46 bob: one"]);
+    fake.say(alice(), "three");
+    let change = MembershipChange { action: MembershipAction::Left, peer: peer(3, "carol"), by: peer(3, "carol") };
+    fake.publish(Event::Membership { change });
+    fake.say(bob(), "four");
+    assert_eq!(tail.line(), "01:46 bob: four");
+    let ended = run(&fake, &["tail", "--from", "dan"]);
+    assert_eq!(ended.err, "chat: no member is called 'dan'\nhint: 'chat peers' lists the members\n");
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn a_refusal_ends_it() {
+    let mut fake = Fake::start();
+    let tail = Running::start(&fake, &["tail", "-n", "0"]);
+    fake.answered("GET /v1/status");
+    fake.stop();
+    assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+    let problem = chat_proto::error::Problem::new(chat_proto::error::ErrorCode::Forbidden, "no longer");
+    fake.fault("GET /v1/events", Fault::Refuse(problem));
+    fake.restart();
+    assert_eq!(tail.talk(), "chat: no longer");
+    assert_eq!(tail.exit_code(), Some(4));
+}

@@ -31,6 +31,7 @@ use crate::node::handle::Idempotency;
 
 mod checkpoint;
 mod chores;
+mod cuts;
 mod deferred;
 mod dm;
 mod entries;
@@ -120,7 +121,7 @@ pub enum Write {
     Batch(Batch, HashMap<CommandId, Idempotency>),
     /// An event other than [`Event::Message`], which comes with its entry.
     Event(Box<Event>),
-    /// Messages of this log past this place are hidden.
+    /// Messages of this log past this place are hidden; those up to it that are hidden are shown again.
     Hide(LogId, Seq),
     /// Address records, where they are newer than those that are held.
     Addrs(Vec<AddrRecord>),

@@ -140,11 +140,9 @@ fn insert_control(
                 warn!(room = %id.short(), "the first entry of another room is kept and not used");
             }
         }
-        Control::Keys { identity, .. } if item.visible => {
-            dm::publish_identity(scene.connection, head.author, identity)?;
-        }
-        Control::Keys { .. }
-        | Control::Invite { .. }
+        // Also past a cut: the author signed them, and nothing more is asked of them.
+        Control::Keys { identity, .. } => dm::publish_identity(scene.connection, head.author, identity)?,
+        Control::Invite { .. }
         | Control::Revoke { .. }
         | Control::Admit { .. }
         | Control::Remove { .. }

@@ -4,6 +4,7 @@ use chat_core::input::{BatchId, PersistError};
 use chat_core::log::entry::MessageBody;
 use rusqlite::Connection;
 
+use crate::store::cuts::Cut;
 use crate::store::entries::{InsertError, Inserted, Scene, insert_batch};
 use crate::store::error::{ChangeError, SealError};
 use crate::store::facts::Facts;
@@ -11,7 +12,7 @@ use crate::store::ids::Heads;
 use crate::store::jobs::Task;
 use crate::store::rows::{DmKeys, StoredEvent};
 use crate::store::values::{is_corruption, now, ordered, persist_error};
-use crate::store::{Secret, Write, dm, events, messages, restore};
+use crate::store::{Secret, Write, cuts, dm, events, restore};
 
 /// What the writer needs to execute jobs, and what it remembers between them.
 #[derive(Debug)]
@@ -29,8 +30,7 @@ pub(super) struct Hand {
 pub(super) enum Done {
     Batch(BatchId, Inserted),
     Event(StoredEvent),
-    /// So many messages are no longer shown.
-    Hidden(u64),
+    Cut(Cut),
     Addrs,
     Incarnation,
     Kept,
@@ -146,26 +146,30 @@ impl Hand {
         }
     }
 
+    fn scene<'a>(&'a mut self, connection: &'a Connection) -> Scene<'a> {
+        Scene {
+            connection,
+            heads: &mut self.heads,
+            me: self.facts.me,
+            room: self.facts.room.clone(),
+            secret: &self.secret,
+            now: now(),
+        }
+    }
+
     fn write(&mut self, connection: &Connection, write: &Write, heard: u64) -> Result<Done, Failure> {
         match write {
             Write::Batch(batch, keys) => {
                 if heard < self.failures {
                     return Err(Failure::Stale(self.failure));
                 }
-                let mut scene = Scene {
-                    connection,
-                    heads: &mut self.heads,
-                    me: self.facts.me,
-                    room: self.facts.room.clone(),
-                    secret: &self.secret,
-                    now: now(),
-                };
+                let mut scene = self.scene(connection);
                 let inserted = insert_batch(&mut scene, batch, keys)?;
                 self.facts.room = scene.room;
                 Ok(Done::Batch(batch.id, inserted))
             }
             Write::Event(event) => Ok(Done::Event(events::insert_other(connection, event, now())?)),
-            Write::Hide(log, after) => Ok(Done::Hidden(messages::hide(connection, *log, *after)?)),
+            Write::Hide(log, upto) => Ok(Done::Cut(cuts::apply(&self.scene(connection), *log, *upto)?)),
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(Done::Addrs))?,
             Write::Fork(first, second) => restore::store_fork(connection, first, second).map(|()| Ok(Done::Kept))?,
             Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(Done::Kept))?,

@@ -1,16 +1,16 @@
 //! Messages: what this peer may read of the entries, in the order that is the same at every peer.
 
-use chat_core::log::entry::{Header, Hlc, LogId, MessageBody, Seq};
+use chat_core::log::entry::{Header, Hlc, MessageBody, Seq};
 use chat_core::output::BatchEntry;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::dm;
 use crate::store::entries::Scene;
-use crate::store::ids::{find_log, log_id, peer_row};
+use crate::store::ids::{log_id, peer_row};
 use crate::store::rows::{MessageRow, Position, UNREADABLE_TEXT};
-use crate::store::schema::MESSAGES_PER_ENTRY;
-use crate::store::values::{counted, ordered, uncounted, unordered};
+use crate::store::schema::{MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
+use crate::store::values::{ordered, uncounted, unordered};
 
 /// What a message says to this peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub(super) fn insert(
         message,
         author,
         ordered(item.entry.header().time.0),
-        item.visible,
+        if item.visible { SHOWN } else { UNTOLD },
         !content.to.is_empty(),
         content.text,
     ])?;
@@ -75,20 +75,6 @@ pub(super) fn insert(
         connection.prepare_cached(sql)?.execute(params![message, place, peer])?;
     }
     Ok(())
-}
-
-/// Hides the messages of a log past a place; says how many were visible before.
-pub(super) fn hide(connection: &Connection, log: LogId, after: Seq) -> rusqlite::Result<u64> {
-    let Some(log) = find_log(connection, log)? else { return Ok(0) };
-    let mut entries = connection.prepare_cached("SELECT id FROM entries WHERE log = ? AND seq > ?")?;
-    let mut hide =
-        connection.prepare_cached("UPDATE messages SET visible = 0 WHERE id BETWEEN ? AND ? AND visible = 1")?;
-    let mut hidden = 0;
-    for entry in entries.query_map(params![log, counted(after.0)], |row| row.get::<_, i64>(0))? {
-        let first = entry? * MESSAGES_PER_ENTRY;
-        hidden += hide.execute(params![first, first + MESSAGES_PER_ENTRY - 1])?;
-    }
-    Ok(u64::try_from(hidden).unwrap_or(u64::MAX))
 }
 
 /// How many messages are shown.
@@ -147,7 +133,14 @@ fn row_of(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<i64
 
 /// A message that is shown.
 pub(super) fn find(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessageRow>> {
-    let Some(message) = row_of(connection, id)? else { return Ok(None) };
+    match row_of(connection, id)? {
+        Some(message) => find_row(connection, message),
+        None => Ok(None),
+    }
+}
+
+/// The same by its row number.
+pub(super) fn find_row(connection: &Connection, message: i64) -> rusqlite::Result<Option<MessageRow>> {
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ? AND m.visible = 1");
     connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()
 }

@@ -34,6 +34,11 @@ impl Readers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &std::path::Path {
+        &self.path
+    }
+
     /// Asks something on a blocking thread.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,

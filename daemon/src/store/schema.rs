@@ -15,6 +15,15 @@ pub(super) const MESSAGES_PER_ENTRY: i64 = 1024;
 
 const _: () = assert!(MESSAGES_PER_ENTRY as usize == chat_core::config::ENTRY_MESSAGES_MAX);
 
+/// `messages.visible`: shown to readers.
+pub(super) const SHOWN: i64 = 1;
+
+/// `messages.visible`: past a cut now, and readers of the events were told of it before.
+pub(super) const HIDDEN: i64 = 0;
+
+/// `messages.visible`: past a cut since it came.
+pub(super) const UNTOLD: i64 = -1;
+
 /// Times and incarnations are unsigned and SQLite's integers are not: `values::ordered` maps them so that their order
 /// stays. In `messages` stand those that this peer may read; in `entries` stands everything.
 const V1: &str = "
@@ -69,6 +78,7 @@ CREATE TABLE messages (
 ) STRICT;
 CREATE INDEX messages_order ON messages (hlc) WHERE visible = 1;
 CREATE INDEX messages_author ON messages (author, hlc) WHERE visible = 1;
+CREATE INDEX messages_hidden ON messages (id) WHERE visible <> 1;
 CREATE INDEX messages_direct ON messages (hlc) WHERE visible = 1 AND direct = 1;
 
 CREATE TABLE recipients (

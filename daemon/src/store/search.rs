@@ -1,6 +1,6 @@
 //! Full text: an index derived from the messages, filled when the writer is idle and before somebody searches.
 
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 use crate::store::facts::{searchable, set_searchable};
 
@@ -30,6 +30,20 @@ pub(super) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> 
     connection.prepare_cached(sql)?.execute([done, last])?;
     set_searchable(connection, last)?;
     Ok(Progress { reaches: last, more: count == CHUNK })
+}
+
+/// Changes the text of a message, and what the index knows of it.
+pub(super) fn change_text(connection: &Connection, message: i64, text: &str) -> rusqlite::Result<()> {
+    let indexed = message <= searchable(connection)?;
+    if indexed {
+        let sql = "INSERT INTO search (search, rowid, text) SELECT 'delete', id, text FROM messages WHERE id = ?";
+        connection.prepare_cached(sql)?.execute([message])?;
+    }
+    connection.prepare_cached("UPDATE messages SET text = ? WHERE id = ?")?.execute(params![text, message])?;
+    if indexed {
+        connection.prepare_cached("INSERT INTO search (rowid, text) VALUES (?, ?)")?.execute(params![message, text])?;
+    }
+    Ok(())
 }
 
 /// Empties the index, so that it is filled anew.

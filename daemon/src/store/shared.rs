@@ -67,8 +67,8 @@ impl Shared {
     }
 
     /// Some messages came; the newest has this row number, or 0 where none came.
-    pub(super) fn add_messages(&self, shown: usize, newest: i64) {
-        self.messages.fetch_add(shown as u64, Ordering::AcqRel);
+    pub(super) fn add_messages(&self, shown: u64, newest: i64) {
+        self.messages.fetch_add(shown, Ordering::AcqRel);
         self.newest_message.fetch_max(newest, Ordering::AcqRel);
     }
 

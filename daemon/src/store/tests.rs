@@ -1,6 +1,6 @@
 //! Tests of the store as its users see it.
 
-mod cast;
+pub(super) mod cast;
 mod disk;
 mod following;
 mod history;

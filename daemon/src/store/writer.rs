@@ -122,7 +122,7 @@ impl Writer {
     fn finish_one(&mut self, task: Task, done: Done) {
         match (done, task) {
             (Done::Batch(id, inserted), _) => {
-                self.shared.add_messages(inserted.events.len(), inserted.newest_message);
+                self.shared.add_messages(inserted.events.len() as u64, inserted.newest_message);
                 if inserted.room.is_some() {
                     self.room_changed();
                 }
@@ -130,7 +130,11 @@ impl Writer {
                 self.report(Report::Persisted(id));
             }
             (Done::Event(event), _) => self.tell(vec![event]),
-            (Done::Hidden(count), _) => self.shared.hide_messages(count),
+            (Done::Cut(cut), _) => {
+                self.shared.add_messages(cut.shown, 0);
+                self.shared.hide_messages(cut.hidden);
+                self.tell(cut.events);
+            }
             (Done::Addrs, _) => self.chores.sidecar_stale = true,
             (Done::Incarnation, _) => self.shared.set_facts(self.hand.facts().clone()),
             (Done::Begun(begun), Task::Begin(_, _, reply)) => {

@@ -1,1 +1,190 @@
-//! x
+//! Tests of opening: new, old, foreign, damaged and copied databases.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
+
+use chat_core::admission::AddrRecord;
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+use rusqlite::Connection;
+
+use crate::store::Absent;
+use crate::store::error::OpenError;
+use crate::store::tests::cast::{Author, Desk, Home, room};
+
+fn record(n: u8) -> AddrRecord {
+    let addr = SocketAddr::from(([192, 0, 2, n], 24283));
+    AddrRecord::sign(vec![addr], Timestamp::from_ms(n.into()), &Author::new(n).key)
+}
+
+/// A home whose store holds a room, some messages and an address.
+async fn lived_in(me: &mut Author) -> Home {
+    let home = Home::new(me.id());
+    let mut desk = home.open();
+    desk.store.begin(room(), vec![record(2)]).await.expect("begins");
+    for n in 0..50 {
+        desk.persist(&[&me.say(&format!("message {n} of a lively talk"))]).await;
+    }
+    desk.store.close().await;
+    home
+}
+
+async fn assert_back_in_the_room(desk: &Desk) {
+    let restored = desk.store.restore().await.expect("reads").expect("knows its room");
+    assert_eq!(restored.room, room().id);
+    assert_eq!(restored.addrs, [record(2)]);
+    assert_eq!(restored.heads, []);
+    assert_eq!(desk.store.room(), Some(room()));
+}
+
+#[tokio::test]
+async fn files_are_for_their_owner_alone() {
+    let home = Home::new(PeerId::from_bytes([1; 32]));
+    fs::write(home.path(), "").expect("writes");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o666)).expect("changes");
+    let desk = home.open_in_room().await;
+    for file in ["room.db", "room.db-wal", "room.db-shm", "room.json"] {
+        let mode = fs::metadata(home.dir.path().join(file)).expect(file).permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{file}");
+    }
+    drop(desk);
+}
+
+#[test]
+fn nothing_is_created_where_it_must_exist() {
+    let home = Home::new(PeerId::from_bytes([1; 32]));
+    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenError::Missing(_))));
+    assert!(!home.path().exists());
+    let elsewhere = Home { me: home.me, dir: tempfile::tempdir().expect("a directory") };
+    fs::create_dir(elsewhere.path()).expect("creates");
+    assert!(matches!(elsewhere.try_open(Absent::Create), Err(OpenError::Io { .. })));
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_set_aside_and_the_room_is_known() {
+    type Damage = fn(&mut Vec<u8>);
+    let damages: [(&str, Damage); 4] = [
+        ("no database at all", |raw| *raw = b"this is no database, whatever its name says ".repeat(200)),
+        ("a cut file", |raw| raw.truncate(raw.len() / 2 / 4096 * 4096)),
+        ("overwritten pages", |raw| raw[8 * 4096..].fill(0xAB)),
+        ("an overwritten schema", |raw| raw[100..4096].fill(0xFF)),
+    ];
+    for (name, damage) in damages {
+        let mut me = Author::new(1);
+        let home = lived_in(&mut me).await;
+        let mut raw = fs::read(home.path()).expect("reads");
+        damage(&mut raw);
+        fs::write(home.path(), &raw).expect("writes");
+        fs::write(home.dir.path().join("room.db-wal"), "left over").expect("writes");
+
+        let mut desk = home.try_open(Absent::Refuse).expect(name);
+        let aside = desk.set_aside.clone().expect(name);
+        assert!(aside.to_string_lossy().contains("room.db.corrupt-"), "{name}");
+        assert_eq!(fs::read(&aside).expect(name), raw, "{name}");
+        assert_back_in_the_room(&desk).await;
+        desk.persist(&[&Author::new(3).say("it works again")]).await;
+        desk.store.close().await;
+        assert_eq!(home.open().set_aside, None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn no_byte_of_the_file_can_crash_the_start() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    let whole = fs::read(home.path()).expect("reads");
+    let step = whole.len() / 61;
+    for at in (0..whole.len()).step_by(step) {
+        let copy = Home::new(me.id());
+        let mut raw = whole.clone();
+        raw[at..(at + 40).min(whole.len())].fill(0x55);
+        fs::write(copy.path(), raw).expect("writes");
+        fs::copy(home.dir.path().join("room.json"), copy.dir.path().join("room.json")).expect("copies");
+        match copy.try_open(Absent::Create) {
+            Ok(desk) => {
+                desk.store.restore().await.expect("what opens can be read");
+                desk.store.close().await;
+            }
+            Err(OpenError::Foreign(_) | OpenError::TooNew(_) | OpenError::OtherIdentity { .. }) => {}
+            Err(error) => panic!("byte {at}: {error:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_lost_database_returns_to_its_room() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    fs::remove_file(home.path()).expect("removes");
+    let desk = home.try_open(Absent::Refuse).expect("the room file tells where to go");
+    assert_eq!(desk.set_aside, None);
+    assert_back_in_the_room(&desk).await;
+}
+
+#[tokio::test]
+async fn without_a_room_file_a_damaged_database_stays_where_it_is() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    fs::remove_file(home.dir.path().join("room.json")).expect("removes");
+    fs::write(home.path(), b"nothing ".repeat(1000)).expect("writes");
+    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenError::Damaged(_))));
+    assert!(home.path().exists());
+    let desk = home.open();
+    assert!(desk.set_aside.is_some());
+    assert_eq!(desk.store.room(), None);
+}
+
+#[tokio::test]
+async fn a_newer_or_foreign_database_is_left_alone() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    let change = |sql: &str| Connection::open(home.path()).and_then(|db| db.execute_batch(sql)).expect("changes");
+    change("PRAGMA user_version = 99");
+    assert!(matches!(home.try_open(Absent::Create), Err(OpenError::TooNew(_))));
+    change("PRAGMA user_version = 1; PRAGMA application_id = 77");
+    assert!(matches!(home.try_open(Absent::Create), Err(OpenError::Foreign(_))));
+
+    let foreign = Home::new(me.id());
+    Connection::open(foreign.path()).and_then(|db| db.execute_batch("CREATE TABLE diary (day)")).expect("creates");
+    let before = fs::read(foreign.path()).expect("reads");
+    assert!(matches!(foreign.try_open(Absent::Create), Err(OpenError::Foreign(_))));
+    assert_eq!(fs::read(foreign.path()).expect("reads"), before);
+}
+
+#[tokio::test]
+async fn another_identity_does_not_open_it() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    let thief = Home { me: Author::new(2).id(), dir: home.dir };
+    let refused = thief.try_open(Absent::Create);
+    assert!(matches!(refused, Err(OpenError::OtherIdentity { owner, .. }) if owner == me.id()));
+}
+
+#[tokio::test]
+async fn a_copy_writes_under_other_numbers_and_the_original_does_not() {
+    let mut me = Author::new(1);
+    let home = lived_in(&mut me).await;
+    let desk = home.open();
+    let (incarnation, database) = (desk.store.incarnation(), desk.store.database());
+    desk.store.close().await;
+    let desk = home.open();
+    assert_eq!((desk.store.incarnation(), desk.store.database()), (incarnation, database));
+    desk.store.close().await;
+
+    let copy = Home::new(me.id());
+    fs::copy(home.path(), copy.path()).expect("copies");
+    let desk = copy.open();
+    assert_ne!(desk.store.incarnation(), incarnation);
+    assert_ne!(desk.store.database(), database);
+    assert_eq!(desk.store.room(), Some(room()));
+    assert_eq!(desk.store.messages_count(), 50);
+    let renewed = desk.store.incarnation();
+    desk.store.close().await;
+    assert_eq!(copy.open().store.incarnation(), renewed);
+
+    // Moved, it stays what it was.
+    let moved = Home::new(me.id());
+    fs::rename(home.path(), moved.path()).expect("moves within the file system");
+    assert_eq!(moved.open().store.incarnation(), incarnation);
+}

@@ -15,7 +15,8 @@ use tempfile::TempDir;
 
 use crate::node::handle::Idempotency;
 use crate::store::error::OpenError;
-use crate::store::rows::Room;
+use crate::store::jobs::Task;
+use crate::store::rows::{HistoryFilter, Room};
 use crate::store::{Absent, Opened, Opening, Report, Reports, Secret, Store, Write};
 
 /// Longest wait for anything in a test.
@@ -155,10 +156,17 @@ impl Desk {
 
     pub(crate) async fn try_persist(&mut self, entries: Vec<BatchEntry>) -> Result<(), PersistError> {
         let given = self.give(entries, HashMap::new()).await;
-        match self.report().await {
-            Report::Persisted(id) if id == given => Ok(()),
-            Report::PersistFailed(id, error) if id == given => Err(error),
-            other => panic!("{other:?} instead of the report of {given:?}"),
+        let report = self.report().await;
+        match report {
+            Report::Persisted(id) => {
+                assert_eq!(id, given);
+                Ok(())
+            }
+            Report::PersistFailed(id, error) => {
+                assert_eq!(id, given);
+                Err(error)
+            }
+            Report::Loaded(..) => panic!("{report:?} instead of the report of {given:?}"),
         }
     }
 
@@ -170,5 +178,19 @@ impl Desk {
     /// Waits until everything that was given before is written.
     pub(crate) async fn flush(&self) {
         self.store.begin(self.store.room().unwrap_or_else(room), Vec::new()).await.expect("written");
+    }
+
+    /// Changes a setting of the writer's connection.
+    pub(crate) async fn pragma(&self, sql: &str) {
+        let (reply, done) = tokio::sync::oneshot::channel();
+        self.store.queue.push(Task::Pragma(sql.into(), reply)).await.expect("the store is open");
+        done.await.expect("the store is open");
+    }
+
+    /// Texts of the whole history, in order.
+    pub(crate) async fn texts(&self) -> Vec<String> {
+        let filter = HistoryFilter { limit: HistoryFilter::LIMIT_MAX, ..HistoryFilter::default() };
+        let page = self.store.history(filter).await.expect("reads");
+        page.messages.into_iter().map(|row| row.text).collect()
     }
 }

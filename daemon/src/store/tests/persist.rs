@@ -14,7 +14,7 @@ use chat_proto::time::Timestamp;
 use super::cast::{Author, Desk, Home, ROOM, THEN, room, shown, texts};
 use crate::node::handle::Idempotency;
 use crate::store::error::ChangeError;
-use crate::store::rows::{HistoryFilter, Room};
+use crate::store::rows::Room;
 use crate::store::{Report, Write};
 
 async fn restored(desk: &Desk) -> Restored {
@@ -41,9 +41,7 @@ async fn entries_survive_an_end_without_closing() {
     let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), time, first };
     assert_eq!(restored.heads, [head]);
     assert_eq!(restored.controls, [last.signed().clone()]);
-    let page = after.store.history(HistoryFilter { limit: 10, ..HistoryFilter::default() }).await.expect("reads");
-    let said: Vec<_> = page.messages.iter().map(|row| row.text.as_str()).collect();
-    assert_eq!(said, ["one", "two"]);
+    assert_eq!(after.texts().await, ["one", "two"]);
     assert_eq!(after.store.messages_count(), 2);
 }
 
@@ -176,10 +174,8 @@ async fn entries_are_loaded_in_order_and_within_bounds() {
         (stranger, 1, 9, usize::MAX, Vec::new()),
     ] {
         desk.store.load(LoadId(from), log, Seq(from), Seq(to), bytes_max);
-        match desk.report().await {
-            Report::Loaded(id, loaded) => assert_eq!((id, loaded), (LoadId(from), wanted)),
-            other => panic!("{other:?}"),
-        }
+        let Report::Loaded(id, loaded) = desk.report().await else { panic!("entries were asked for") };
+        assert_eq!((id, loaded), (LoadId(from), wanted));
     }
 }
 
@@ -210,25 +206,40 @@ async fn a_key_finds_the_message_of_its_command() {
 }
 
 #[tokio::test]
-async fn hidden_messages_are_gone_for_readers() {
-    let (mut ann, me) = (Author::new(1), PeerId::from_bytes([7; 32]));
-    let home = Home::new(me);
+async fn a_cut_hides_and_a_lifted_cut_shows_again() {
+    let (mut ann, mut bob) = (Author::new(1), Author::new(2));
+    let home = Home::new(PeerId::from_bytes([7; 32]));
     let mut desk = home.open_in_room().await;
     let entries = [ann.say("one"), ann.say("two"), ann.say("three")];
     desk.persist(&entries.each_ref()).await;
+    let time = Hlc::from_wall(Timestamp::from_ms(THEN + 9));
+    desk.persist(&[&bob.write_at(texts(&["bob"]), time)]).await;
     desk.store.try_write(Write::Hide(ann.log, Seq(1))).expect("room in the queue");
     let late = ann.say("late");
     desk.try_persist(vec![BatchEntry { visible: false, ..shown(&late) }]).await.expect("persists");
-    assert_eq!(desk.store.messages_count(), 1);
-    let page = desk.store.history(HistoryFilter { limit: 9, ..HistoryFilter::default() }).await.expect("reads");
-    assert_eq!(page.messages.len(), 1);
+    assert_eq!(desk.store.messages_count(), 2);
+    assert_eq!(desk.texts().await, ["one", "bob"]);
     let hidden = MessageId { entry: entries[2].hash(), index: 0 };
     assert_eq!(desk.store.message(hidden).await.expect("reads"), None);
-    let events = desk.store.events_after(0, 100).await.expect("reads").events;
-    assert_eq!(events.iter().map(|event| event.id).collect::<Vec<_>>(), [1]);
-    assert_eq!(restored(&desk).await.heads.first().map(|head| head.seq), Some(Seq(4)), "the entries stay");
+    assert_eq!(event_ids(&desk).await, [1, 4], "who resumes is not told of hidden messages");
+    assert_eq!(restored(&desk).await.heads.len(), 2);
     desk.store.close().await;
-    assert_eq!(home.open().store.messages_count(), 1);
+
+    let desk = home.open();
+    assert_eq!(desk.store.messages_count(), 2);
+    let mut live = desk.store.subscribe();
+    desk.store.try_write(Write::Hide(ann.log, Seq(2))).expect("room in the queue");
+    desk.store.try_write(Write::Hide(ann.log, Seq(u64::MAX))).expect("room in the queue");
+    desk.flush().await;
+    assert_eq!(desk.texts().await, ["one", "two", "three", "late", "bob"]);
+    assert_eq!(desk.store.messages_count(), 5);
+    assert_eq!(event_ids(&desk).await, [1, 2, 3, 4, 5], "what nobody was told of is told now, once");
+    assert_eq!(live.try_recv().expect("an event").id, 5);
+    assert!(live.try_recv().is_err());
+}
+
+async fn event_ids(desk: &Desk) -> Vec<u64> {
+    desk.store.events_after(0, 100).await.expect("reads").events.iter().map(|event| event.id).collect()
 }
 
 #[tokio::test]

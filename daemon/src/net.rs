@@ -4,25 +4,57 @@
 //! reader drains. For each peer the events are strictly ordered: `Up`, frames and paths, `Down`; a frame never follows
 //! `Down`, and `Up` never follows `Up`.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chat_core::admission::{AdmissionAnswer, AdmissionRequest};
 use chat_core::input::{AdmissionId, PathInfo};
 use chat_core::output::CloseReason;
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
+use iroh::SecretKey;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span};
 
+mod accept;
+mod addrs;
+mod admission;
+mod close;
+mod dial;
+mod endpoint;
+mod events;
+mod framing;
 pub mod gate;
+mod greeting;
+mod hello;
 pub mod join;
+mod links;
+mod messages;
+mod outbox;
+mod path;
+mod peer;
+mod rate;
 pub mod settings;
+mod shared;
+mod stop;
 pub mod target;
 
-use gate::Gate;
+use admission::Admissions;
+pub use events::NetEvents;
+use events::Routes;
+use gate::{Gate, Hook};
+use greeting::Process;
 use join::{JoinError, Joined};
+use links::Links;
 use settings::{BindError, NetSettings};
+use shared::{Shared, peer_id};
 use target::JoinTarget;
 
 /// Something happened on the network.
@@ -95,22 +127,9 @@ pub enum SendError {
 /// Reaches the network. Cheap to clone; [`Net::shutdown`] ends it for all clones.
 #[derive(Clone, Debug)]
 pub struct Net {
-    me: PeerId,
+    shared: Arc<Shared>,
     port: u16,
-    gate: Arc<Gate>,
-}
-
-/// The stream of events; dropped, the network stops reading.
-#[derive(Debug)]
-pub struct NetEvents {
-    events: tokio::sync::mpsc::Receiver<NetEvent>,
-}
-
-impl NetEvents {
-    /// The next event; `None` after [`Net::shutdown`]. Cancel safe.
-    pub async fn recv(&mut self) -> Option<NetEvent> {
-        self.events.recv().await
-    }
+    port_was_taken: bool,
 }
 
 impl Net {
@@ -120,16 +139,53 @@ impl Net {
     /// # Errors
     /// [`BindError`], with what to do next; nothing is left open.
     pub async fn bind(
-        _settings: NetSettings,
-        _identity: [u8; 32],
-        _gate: Arc<Gate>,
+        settings: NetSettings,
+        identity: [u8; 32],
+        gate: Arc<Gate>,
     ) -> Result<(Self, NetEvents), BindError> {
-        Err(BindError::NoFreePort)
+        let secret = SecretKey::from_bytes(&identity);
+        let me = peer_id(secret.public());
+        let sockets = endpoint::open(&settings, &secret, &Hook(gate.clone())).await?;
+        let (closed, routes) = (CancellationToken::new(), Arc::<Routes>::default());
+        let (events, receiver) = events::events(routes.clone(), closed.clone());
+        let shared = Arc::new(Shared {
+            me,
+            gate,
+            links: Links::new(me, Process(rand::random())),
+            events,
+            routes,
+            inbound: Arc::new(Semaphore::new(peer::INBOUND_BYTES_MAX)),
+            dials: Semaphore::new(dial::DIALS_MAX),
+            admissions: Admissions::default(),
+            addrs: ArcSwap::from_pointee(addrs::current(&sockets.endpoint)),
+            observed: Mutex::new(VecDeque::new()),
+            tracker: TaskTracker::new(),
+            token: CancellationToken::new(),
+            closed,
+            endpoint: sockets.endpoint,
+        });
+        let net = Self {
+            port: sockets.port,
+            port_was_taken: settings.listen.port.is_none() && sockets.port != chat_proto::PEER_PORT,
+            shared,
+        };
+        let span = info_span!("net", me = %me.short());
+        net.spawn(accept::run(net.shared.clone()), &span);
+        net.spawn(addrs::watch(net.shared.clone()), &span);
+        net.spawn(sweep(net.shared.clone()), &span);
+        for listener in sockets.tcp {
+            net.spawn(hello::serve(net.shared.clone(), listener), &span);
+        }
+        Ok((net, receiver))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static, span: &tracing::Span) {
+        self.shared.tracker.spawn(task.instrument(span.clone()));
     }
 
     /// This peer.
     pub fn me(&self) -> PeerId {
-        self.me
+        self.shared.me
     }
 
     /// UDP and TCP port that this peer listens on.
@@ -139,40 +195,48 @@ impl Net {
 
     /// Whether the default port was taken, so that another one is used.
     pub fn port_was_taken(&self) -> bool {
-        self.port != chat_proto::PEER_PORT
+        self.port_was_taken
     }
 
     /// Who may speak the room protocol.
     pub fn gate(&self) -> &Arc<Gate> {
-        &self.gate
+        &self.shared.gate
     }
 
     /// Addresses that this peer can give to others now; [`NetEvent::Addrs`] tells changes.
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        Vec::new()
+        self.shared.addrs.load().to_vec()
     }
 
     /// Queues a frame. Never blocks.
     ///
     /// # Errors
     /// [`SendError`]; with [`SendError::Full`] the connection is dropped.
-    pub fn send(&self, _peer: PeerId, _frame: Bytes) -> Result<(), SendError> {
-        Err(SendError::NotConnected)
+    pub fn send(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
+        self.shared.routes.push(&peer, frame)
     }
 
     /// Connects to a member on the room protocol. Never blocks; ends in `Up` or `DialFailed`, unless the peer is
-    /// connected or being dialled already.
-    pub fn dial(&self, _peer: PeerId, _addrs: Vec<SocketAddr>) {}
+    /// connected or being dialled already. To be called for members only: others fail.
+    pub fn dial(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
+        dial::dial(&self.shared, peer, addrs);
+    }
 
-    /// Closes the connection to a peer once what is queued has been sent, or a short time has passed. Never blocks;
-    /// ends in `Down`.
-    pub fn disconnect(&self, _peer: PeerId, _reason: CloseReason) {}
+    /// Closes the connection to a peer once what is queued has been sent, or a short time has passed, and gives up
+    /// dialling it. Never blocks; ends in `Down` or `DialFailed`.
+    pub fn disconnect(&self, peer: PeerId, reason: CloseReason) {
+        self.shared.links.stop(&peer, DownReason::Closed(reason));
+    }
 
     /// Answers a stranger. An answer to one that has gone is dropped.
-    pub fn answer(&self, _id: AdmissionId, _answer: AdmissionAnswer) {}
+    pub fn answer(&self, id: AdmissionId, answer: AdmissionAnswer) {
+        self.shared.admissions.answer(id, answer);
+    }
 
     /// Adds an address at which others see this peer, so that hole punching and newcomers can use it.
-    pub fn add_observed(&self, _addr: SocketAddr) {}
+    pub fn add_observed(&self, addr: SocketAddr) {
+        addrs::observe(&self.shared, addr);
+    }
 
     /// Rooms seen on the local network; empty without mDNS.
     pub fn nearby(&self) -> Vec<NearbyRoom> {
@@ -187,13 +251,41 @@ impl Net {
     /// [`JoinError`], with what to do next.
     pub async fn join(
         &self,
-        _target: JoinTarget,
-        _name: &str,
-        _on_words: &(dyn Fn(&str) + Send + Sync),
+        target: JoinTarget,
+        name: &str,
+        on_words: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Joined, JoinError> {
-        Err(JoinError::Stopping)
+        join::join(&self.shared, &target, name, on_words).await
     }
 
-    /// Sends what is queued, closes all connections and sockets; at the deadline at the latest.
-    pub async fn shutdown(&self, _deadline: Duration) {}
+    /// Sends what is queued, closes all connections and sockets; at the deadline at the latest. The reader of the events
+    /// must go on reading until `None`.
+    pub async fn shutdown(&self, deadline: Duration) {
+        let half = deadline / 2;
+        self.shared.token.cancel();
+        self.shared.links.stop_all(DownReason::Closed(CloseReason::Stopping));
+        self.shared.tracker.close();
+        if timeout(half, self.shared.tracker.wait()).await.is_err() {
+            debug!("some connections did not end in time");
+        }
+        if timeout(half, self.shared.endpoint.close()).await.is_err() {
+            debug!("the endpoint did not close in time");
+        }
+        self.shared.closed.cancel();
+    }
 }
+
+/// Closes the connections of those who are no longer members, whenever the roster changes.
+async fn sweep(shared: Arc<Shared>) {
+    let mut changes = shared.gate.changes();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shared.token.cancelled() => return,
+        }
+        shared.links.sweep(&shared.gate);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The addresses that this peer can give to others.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, PoisonError};
+
+use chat_core::config::ADDRS_MAX;
+use iroh::{Endpoint, EndpointAddr, Watcher};
+use n0_future::StreamExt;
+
+use super::NetEvent;
+use crate::net::path::canonical;
+use crate::net::shared::Shared;
+
+/// Most addresses at which others see this peer: one for each of its networks is usual.
+const OBSERVED_MAX: usize = 4;
+
+/// What the endpoint can be reached at now.
+pub(crate) fn current(endpoint: &Endpoint) -> Vec<SocketAddr> {
+    useful(&endpoint.watch_addr().get(), &[])
+}
+
+/// Tells the addresses now and whenever they change.
+pub(crate) async fn watch(shared: Arc<Shared>) {
+    let mut changes = shared.endpoint.watch_addr().stream();
+    let mut told = None;
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = shared.token.cancelled() => None,
+        };
+        let Some(addr) = change else { return };
+        let observed: Vec<_> = shared.observed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+        let addrs = useful(&addr, &observed);
+        if told.as_ref() != Some(&addrs) {
+            shared.addrs.store(Arc::new(addrs.clone()));
+            told = Some(addrs.clone());
+            shared.events.send(NetEvent::Addrs(addrs)).await;
+        }
+    }
+}
+
+/// Adds an address at which others see this peer; the oldest makes room.
+pub(crate) fn observe(shared: &Arc<Shared>, addr: SocketAddr) {
+    let addr = canonical(addr);
+    if !can_be_reached(addr) {
+        return;
+    }
+    let dropped = {
+        let mut observed = shared.observed.lock().unwrap_or_else(PoisonError::into_inner);
+        if observed.contains(&addr) {
+            return;
+        }
+        observed.push_back(addr);
+        if observed.len() > OBSERVED_MAX { observed.pop_front() } else { None }
+    };
+    let task = shared.clone();
+    shared.tracker.spawn(async move {
+        if let Some(dropped) = dropped {
+            task.endpoint.remove_external_addr(&dropped).await;
+        }
+        task.endpoint.add_external_addr(addr).await;
+    });
+}
+
+/// Picks what others may reach, the most likely first: observed from outside, then IPv4, then IPv6; loopback only where
+/// there is nothing else.
+fn useful(addr: &EndpointAddr, observed: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut addrs: Vec<SocketAddr> =
+        addr.ip_addrs().map(|addr| canonical(*addr)).filter(|addr| can_be_reached(*addr)).collect();
+    if addrs.iter().any(|addr| !addr.ip().is_loopback()) {
+        addrs.retain(|addr| !addr.ip().is_loopback());
+    }
+    addrs.sort_by_key(|addr| (!observed.contains(addr), addr.is_ipv6(), *addr));
+    addrs.dedup();
+    addrs.truncate(ADDRS_MAX);
+    addrs
+}
+
+/// Whether an address means the same to others; link-local ones need the name of an interface.
+fn can_be_reached(addr: SocketAddr) -> bool {
+    let local = match addr.ip() {
+        IpAddr::V4(ip) => ip.is_link_local() || ip.is_broadcast(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    addr.port() != 0 && !local && !addr.ip().is_unspecified() && !addr.ip().is_multicast()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iroh::{SecretKey, TransportAddr};
+
+    fn useful_of(texts: &[&str], observed: &[&str]) -> Vec<String> {
+        let parse = |text: &&str| text.parse::<SocketAddr>().expect("an address");
+        let id = SecretKey::from_bytes(&[1; 32]).public();
+        let addr = EndpointAddr::from_parts(id, texts.iter().map(parse).map(TransportAddr::Ip));
+        let observed: Vec<_> = observed.iter().map(parse).collect();
+        useful(&addr, &observed).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_others_can_reach_comes_first() {
+        let addrs = useful_of(
+            &[
+                "127.0.0.1:1",
+                "[::1]:1",
+                "[fe80::1]:1",
+                "[2001:db8::1]:1",
+                "192.168.0.2:1",
+                "203.0.113.9:7",
+                "169.254.1.1:1",
+            ],
+            &["203.0.113.9:7"],
+        );
+        assert_eq!(addrs, ["203.0.113.9:7", "192.168.0.2:1", "[2001:db8::1]:1"]);
+    }
+
+    #[test]
+    fn loopback_is_given_where_there_is_nothing_else() {
+        assert_eq!(useful_of(&["127.0.0.1:1", "[::1]:1"], &[]), ["127.0.0.1:1", "[::1]:1"]);
+    }
+
+    #[test]
+    fn no_more_than_a_record_holds() {
+        let many: Vec<String> = (1..=40).map(|n| format!("192.0.2.{n}:1")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(useful_of(&many, &["192.0.2.40:1"]).len(), ADDRS_MAX);
+        assert_eq!(useful_of(&many, &["192.0.2.40:1"])[0], "192.0.2.40:1");
+    }
+}

@@ -1,0 +1,188 @@
+//! Opens the sockets: UDP for the endpoint and TCP for the hello, on one port number.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use chat_core::admission::ADMISSION_ALPN;
+use chat_core::wire::ROOM_ALPN;
+use chat_proto::PEER_PORT;
+use iroh::dns::DnsResolver;
+use iroh::endpoint::{BindOpts, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use crate::net::gate::Hook;
+use crate::net::settings::{BindError, NetSettings};
+
+/// Ports that are tried when [`PEER_PORT`] is taken, downwards, because the local API goes upwards from the port above.
+const PORTS_BELOW: u16 = 16;
+
+/// How often any free port is tried: UDP and TCP must both be free on it.
+const ANY_PORT_TRIES: usize = 16;
+
+/// How long a port that was asked for by number may stay taken: a daemon that is being replaced, or a connection that
+/// happens to use the number on its way out, lets go of it soon.
+const TAKEN_MAX: Duration = Duration::from_secs(2);
+
+/// Time between two attempts at such a port.
+const TAKEN_PAUSE: Duration = Duration::from_millis(50);
+
+/// TCP connections that the kernel keeps until they are accepted.
+const BACKLOG: u32 = 128;
+
+/// Bytes of one stream that may be on their way (4 MiB): a connection has one stream of frames, which are up to 1 MiB
+/// long, and the product of 100 Mbit/s and 300 ms fits.
+const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
+
+/// Streams that the other end may open at a time: the protocols use one.
+const STREAMS_MAX: u32 = 2;
+
+/// The open sockets.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) tcp: Vec<TcpListener>,
+    pub(crate) port: u16,
+}
+
+enum OpenError {
+    Taken(IpAddr),
+    Failed(BindError),
+}
+
+/// Opens what the settings ask for.
+pub(crate) async fn open(settings: &NetSettings, secret: &SecretKey, hook: &Hook) -> Result<Sockets, BindError> {
+    let any = std::iter::repeat_n(0, ANY_PORT_TRIES);
+    match settings.listen.port {
+        Some(0) => first_free(settings, secret, hook, any).await,
+        Some(port) => this_one(settings, secret, hook, port).await,
+        None => {
+            let usual = (PEER_PORT - PORTS_BELOW..=PEER_PORT).rev();
+            first_free(settings, secret, hook, usual.chain(any)).await
+        }
+    }
+}
+
+async fn first_free(
+    settings: &NetSettings,
+    secret: &SecretKey,
+    hook: &Hook,
+    candidates: impl Iterator<Item = u16>,
+) -> Result<Sockets, BindError> {
+    for port in candidates {
+        match open_on(settings, secret, hook, port).await {
+            Ok(sockets) => return Ok(sockets),
+            Err(OpenError::Failed(error)) => return Err(error),
+            Err(OpenError::Taken(ip)) => debug!(port, %ip, "port is taken"),
+        }
+    }
+    Err(BindError::NoFreePort)
+}
+
+async fn this_one(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port: u16) -> Result<Sockets, BindError> {
+    let deadline = Instant::now() + TAKEN_MAX;
+    loop {
+        match open_on(settings, secret, hook, port).await {
+            Ok(sockets) => return Ok(sockets),
+            Err(OpenError::Failed(error)) => return Err(error),
+            Err(OpenError::Taken(ip)) if Instant::now() >= deadline => return Err(BindError::PortTaken { port, ip }),
+            Err(OpenError::Taken(_)) => sleep(TAKEN_PAUSE).await,
+        }
+    }
+}
+
+async fn open_on(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port: u16) -> Result<Sockets, OpenError> {
+    let ips: Vec<IpAddr> = match settings.listen.ip {
+        Some(ip) => vec![ip],
+        None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    let mut tcp = Vec::new();
+    let mut port = port;
+    for ip in ips {
+        let addr = SocketAddr::new(ip, port);
+        match listen(addr) {
+            Ok(listener) => {
+                port = listener.local_addr().map_err(|source| failed(addr, source))?.port();
+                tcp.push(listener);
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(OpenError::Taken(ip)),
+            // A machine without IPv6 is served over IPv4.
+            Err(error) if ip.is_ipv6() && settings.listen.ip.is_none() => debug!(%error, "no IPv6"),
+            Err(source) => return Err(failed(addr, source)),
+        }
+    }
+    let addrs: Vec<SocketAddr> = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
+    let endpoint = bind(settings, secret, hook, &addrs).await?;
+    Ok(Sockets { endpoint, tcp, port })
+}
+
+fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match addr {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => {
+            let socket = TcpSocket::new_v6()?;
+            // IPv4 has its own socket.
+            rustix::net::sockopt::set_ipv6_v6only(&socket, true)?;
+            socket
+        }
+    };
+    // A port whose last connections are still being forgotten by the kernel is free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)
+}
+
+fn failed(addr: SocketAddr, source: io::Error) -> OpenError {
+    OpenError::Failed(BindError::Listen { addr, source })
+}
+
+/// Binds the endpoint: no relay, no lookup service, no name server, no port mapping. What it sends goes to peers.
+async fn bind(
+    settings: &NetSettings,
+    secret: &SecretKey,
+    hook: &Hook,
+    addrs: &[SocketAddr],
+) -> Result<Endpoint, OpenError> {
+    let mut builder = Endpoint::builder(presets::Minimal)
+        .secret_key(secret.clone())
+        .alpns(vec![ROOM_ALPN.to_vec(), ADMISSION_ALPN.to_vec()])
+        .relay_mode(RelayMode::Custom(RelayMap::empty()))
+        .clear_address_lookup()
+        .dns_resolver(DnsResolver::builder().disable_fallback().build())
+        .portmapper_config(PortmapperConfig::Disabled)
+        .net_report_config(NetReportConfig::minimal())
+        .transport_config(transport(settings))
+        .hooks(hook.clone())
+        .clear_ip_transports();
+    for addr in addrs {
+        builder = builder
+            .bind_addr_with_opts(*addr, BindOpts::default())
+            .map_err(|error| failed(*addr, io::Error::new(io::ErrorKind::InvalidInput, error)))?;
+    }
+    builder.bind().await.map_err(|error| {
+        let in_use = matches!(&error, iroh::endpoint::BindError::Sockets { source, .. }
+            if source.kind() == io::ErrorKind::AddrInUse);
+        let ip = addrs.first().map_or(Ipv4Addr::UNSPECIFIED.into(), SocketAddr::ip);
+        if in_use { OpenError::Taken(ip) } else { OpenError::Failed(BindError::Endpoint(Box::new(error))) }
+    })
+}
+
+fn transport(settings: &NetSettings) -> QuicTransportConfig {
+    // Settings are checked to lie far below the bound of a QUIC integer.
+    let idle = IdleTimeout::try_from(settings.idle_timeout).ok();
+    QuicTransportConfig::builder()
+        .max_idle_timeout(idle)
+        .keep_alive_interval(settings.keep_alive)
+        .default_path_max_idle_timeout(settings.idle_timeout)
+        .default_path_keep_alive_interval(settings.keep_alive)
+        .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .send_window(u64::from(STREAM_WINDOW_BYTES))
+        .datagram_receive_buffer_size(None)
+        .build()
+}

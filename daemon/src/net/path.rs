@@ -1,0 +1,102 @@
+//! How a connection's packets travel: measured, not told by the peer.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use chat_core::input::PathInfo;
+use iroh::TransportAddr;
+use iroh::endpoint::{Connection, Side};
+
+/// Time between two measurements.
+pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(2);
+
+/// Measures the path of one connection.
+#[derive(Debug, Default)]
+pub(crate) struct PathSampler {
+    loss: LossWindow,
+}
+
+impl PathSampler {
+    /// The path that carries data now.
+    pub(crate) fn sample(&mut self, connection: &Connection) -> PathInfo {
+        let paths = connection.paths();
+        let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next());
+        let inbound = connection.side() == Side::Server;
+        let Some(path) = path else {
+            // No path is open right after the handshake or while the last one is being replaced.
+            return PathInfo { direct: false, rtt: Duration::ZERO, loss: self.loss.share(), remote: None, inbound };
+        };
+        let stats = path.stats();
+        self.loss.add(path.remote_addr(), stats.sent_packets, stats.lost_packets);
+        let TransportAddr::Ip(addr) = path.remote_addr() else {
+            return PathInfo { direct: false, rtt: stats.rtt, loss: self.loss.share(), remote: None, inbound };
+        };
+        let remote = Some(canonical(*addr));
+        PathInfo { direct: true, rtt: stats.rtt, loss: self.loss.share(), remote, inbound }
+    }
+}
+
+/// Share of lost packets in which older measurements count half as much each time, so that it follows the network.
+#[derive(Debug, Default)]
+struct LossWindow {
+    path: Option<TransportAddr>,
+    total: (u64, u64),
+    sent: f32,
+    lost: f32,
+}
+
+impl LossWindow {
+    /// Takes in the counters of a path, which only grow; another path begins anew.
+    fn add(&mut self, path: &TransportAddr, sent: u64, lost: u64) {
+        if self.path.as_ref() != Some(path) {
+            *self = Self { path: Some(path.clone()), ..Self::default() };
+        }
+        let (sent_new, lost_new) = (sent.saturating_sub(self.total.0), lost.saturating_sub(self.total.1));
+        self.total = (sent, lost);
+        self.sent = self.sent / 2.0 + sent_new as f32;
+        self.lost = self.lost / 2.0 + lost_new as f32;
+    }
+
+    fn share(&self) -> f32 {
+        if self.sent > 0.0 { (self.lost / self.sent).clamp(0.0, 1.0) } else { 0.0 }
+    }
+}
+
+/// Where the other end of a connection is seen; none over a relay.
+pub(crate) fn seen_at(connection: &Connection) -> Option<SocketAddr> {
+    PathSampler::default().sample(connection).remote
+}
+
+/// An IPv4 address that came in through an IPv6 socket is IPv4.
+pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path(port: u16) -> TransportAddr {
+        TransportAddr::Ip(SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
+    #[test]
+    fn loss_follows_the_network() {
+        let mut window = LossWindow::default();
+        assert_eq!(window.share(), 0.0);
+        window.add(&path(1), 100, 50);
+        assert_eq!(window.share(), 0.5);
+        for n in 2..=8 {
+            window.add(&path(1), n * 100, 50);
+        }
+        assert!(window.share() < 0.01, "old losses fade: {}", window.share());
+        window.add(&path(2), 10, 0);
+        assert_eq!(window.share(), 0.0, "another path begins anew");
+    }
+
+    #[test]
+    fn mapped_addresses_are_ipv4() {
+        let mapped = "[::ffff:192.0.2.1]:7".parse().expect("an address");
+        assert_eq!(canonical(mapped), SocketAddr::from(([192, 0, 2, 1], 7)));
+    }
+}

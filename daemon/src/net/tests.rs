@@ -1,0 +1,6 @@
+//! Real endpoints on loopback.
+
+mod admission;
+mod connections;
+mod hello;
+mod peers;

@@ -1,0 +1,247 @@
+//! Strangers that ask to be let in: by ticket, by knock, and those that do not keep to it.
+
+use std::sync::Mutex;
+
+use chat_core::admission::{
+    ADMISSION_ALPN, AddrRecord, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, commitment, ticket_holds,
+};
+use chat_core::input::AdmissionId;
+use chat_proto::id::{InviteId, PeerId};
+use chat_proto::ticket::{Ticket, TicketPeer};
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+use iroh::endpoint::presets;
+use iroh::{Endpoint, SecretKey};
+use tokio::time::timeout;
+
+use super::peers::*;
+use crate::net::NetEvent;
+use crate::net::close::CloseCode;
+use crate::net::join::{JoinError, Joined};
+use crate::net::messages::{read_message, write_message};
+use crate::net::shared::endpoint_id;
+use crate::net::target::JoinTarget;
+
+const SEED: [u8; 32] = [77; 32];
+
+/// A stranger's request as the member sees it.
+struct Asked {
+    id: AdmissionId,
+    peer: PeerId,
+    request: AdmissionRequest,
+    words: String,
+}
+
+async fn asked(member: &mut Peer) -> Asked {
+    let event = member.next().await;
+    let NetEvent::Admission { id, peer, observed, request, words } = event else {
+        panic!("nobody asked: {event:?}");
+    };
+    assert!(observed.is_some_and(|addr| addr.ip().is_loopback()));
+    Asked { id, peer, request, words }
+}
+
+fn admitted() -> Admitted {
+    let key = SigningKey::from_bytes(&secret(0));
+    let own = AddrRecord::sign(vec!["127.0.0.1:1".parse().expect("an address")], Timestamp::from_ms(1), &key);
+    let forged = AddrRecord { time: Timestamp::from_ms(2), ..own.clone() };
+    Admitted { room: ROOM, room_name: "lab".into(), open: false, members: vec![own, forged], observed: None }
+}
+
+fn ticket(peers: &[(PeerId, std::net::SocketAddr)]) -> JoinTarget {
+    let peers = peers.iter().map(|(peer, addr)| TicketPeer { peer: *peer, addrs: vec![*addr] }).collect();
+    let expires = Timestamp::from_ms(u64::MAX);
+    JoinTarget::Ticket(Box::new(Ticket { room: ROOM, room_name: "lab".into(), peers, seed: SEED, expires }))
+}
+
+fn address(of: &Peer) -> JoinTarget {
+    JoinTarget::parse(&of.addr().to_string()).expect("an address")
+}
+
+async fn join(newcomer: &Peer, target: JoinTarget) -> Result<Joined, JoinError> {
+    let no_words = |words: &str| panic!("nobody has to look at words: {words}");
+    timeout(DEADLINE, newcomer.net.join(target, "bob", &no_words)).await.expect("in time")
+}
+
+#[tokio::test]
+async fn a_ticket_lets_in_and_opens_the_door() {
+    let mut member = members(1).await.remove(0);
+    let mut newcomer = outsider(5).await;
+    let target = ticket(&[(member.id(), member.addr())]);
+    let answer = async {
+        let Asked { id, peer, request, words } = asked(&mut member).await;
+        assert_eq!(words, "");
+        let AdmissionRequest::Ticket { room, name, key, signature } = request else { panic!("a ticket") };
+        assert_eq!((room, name.as_str()), (ROOM, "bob"));
+        assert_eq!(key, InviteId::from_bytes(SigningKey::from_bytes(&SEED).verifying_key().to_bytes()));
+        assert!(ticket_holds(&key, &room, &peer, &name, signature));
+        member.net.gate().set_roster(roster(&[member.id(), peer], false));
+        member.net.answer(id, AdmissionAnswer::Admitted(admitted()));
+    };
+    let (joined, ()) = tokio::join!(join(&newcomer, target), answer);
+    let joined = joined.expect("let in");
+    assert_eq!(joined.door, id_of(&secret(0)));
+    assert_eq!(joined.admitted.members, admitted().members[..1], "what nobody signed is left out");
+    // The room protocol works before the log has arrived, in both directions.
+    newcomer.dial(&member);
+    newcomer.up(joined.door).await;
+    member.up(newcomer.id()).await;
+}
+
+#[tokio::test]
+async fn the_next_member_is_asked_when_one_refuses_or_is_away() {
+    let [mut knows_nothing, mut knows, away] = members(3).await.try_into().ok().expect("three");
+    let newcomer = outsider(5).await;
+    let target = ticket(&[&away, &knows_nothing, &knows].map(|peer| (peer.id(), peer.addr())));
+    away.stop().await;
+    let deny = async {
+        // Whoever is reached first is asked first; this one may not be asked at all.
+        if let NetEvent::Admission { id, .. } = knows_nothing.next().await {
+            knows_nothing.net.answer(id, AdmissionAnswer::Denied(DenyReason::UnknownInvite));
+        }
+        std::future::pending::<()>().await
+    };
+    let admit = async {
+        let Asked { id, .. } = asked(&mut knows).await;
+        knows.net.answer(id, AdmissionAnswer::Admitted(admitted()));
+        std::future::pending::<()>().await
+    };
+    let joined = tokio::select! {
+        joined = join(&newcomer, target) => joined.expect("let in"),
+        () = deny => unreachable!(),
+        () = admit => unreachable!(),
+    };
+    assert_eq!(joined.door, id_of(&secret(1)));
+}
+
+#[tokio::test]
+async fn a_refusal_says_why() {
+    let mut member = members(1).await.remove(0);
+    let newcomer = outsider(5).await;
+    let target = ticket(&[(member.id(), member.addr())]);
+    let (joined, ()) = tokio::join!(join(&newcomer, target), async {
+        let Asked { id, .. } = asked(&mut member).await;
+        member.net.answer(id, AdmissionAnswer::Denied(DenyReason::Expired));
+    });
+    assert!(matches!(joined, Err(JoinError::Denied(DenyReason::Expired))), "{joined:?}");
+    assert!(!newcomer.net.gate().admits(&member.id()));
+    // A member that names another room than the ticket's is not followed.
+    let target = ticket(&[(member.id(), member.addr())]);
+    let (joined, ()) = tokio::join!(join(&newcomer, target), async {
+        let Asked { id, .. } = asked(&mut member).await;
+        let room = chat_proto::id::RoomId::from_bytes([8; 32]);
+        member.net.answer(id, AdmissionAnswer::Admitted(Admitted { room, ..admitted() }));
+    });
+    assert!(matches!(joined, Err(JoinError::Denied(DenyReason::OtherRoom))), "{joined:?}");
+}
+
+#[tokio::test]
+async fn a_knock_shows_the_same_words_on_both_sides() {
+    let mut member = members(1).await.remove(0);
+    let newcomer = outsider(5).await;
+    let target = address(&member);
+    let shown = Mutex::new(Vec::new());
+    let on_words = |words: &str| shown.lock().expect("not poisoned").push(words.to_owned());
+    let (joined, there) = tokio::join!(timeout(DEADLINE, newcomer.net.join(target, "bob", &on_words)), async {
+        let Asked { id, peer, request, words } = asked(&mut member).await;
+        assert_eq!(peer, newcomer.id());
+        assert!(matches!(request, AdmissionRequest::Knock { name, .. } if name == "bob"));
+        member.net.answer(id, AdmissionAnswer::Waiting);
+        member.net.answer(id, AdmissionAnswer::Admitted(admitted()));
+        words
+    });
+    let joined = joined.expect("in time").expect("let in");
+    assert_eq!(joined.door, member.id());
+    assert_eq!(shown.into_inner().expect("not poisoned"), std::slice::from_ref(&there));
+    assert_eq!(there.split('-').count(), 3, "three groups: {there}");
+}
+
+#[tokio::test]
+async fn a_knock_ends_when_the_stranger_goes() {
+    let mut member = members(1).await.remove(0);
+    let newcomer = outsider(5).await;
+    let target = address(&member);
+    let knock = newcomer.net.join(target, "bob", &|_| {});
+    let id = tokio::select! {
+        _ = knock => panic!("nobody has answered"),
+        asked = asked(&mut member) => asked.id,
+    };
+    assert!(matches!(member.next().await, NetEvent::AdmissionGone(gone) if gone == id));
+    // An answer that comes too late does no harm.
+    member.net.answer(id, AdmissionAnswer::Waiting);
+}
+
+#[tokio::test]
+async fn joining_where_nobody_can_let_in_says_so() {
+    let member = members(1).await.remove(0);
+    let newcomer = outsider(5).await;
+    let roomless = outsider(6).await;
+    let joined = join(&newcomer, address(&roomless)).await;
+    assert!(matches!(joined, Err(JoinError::NoRoom { .. })), "{joined:?}");
+    let joined = join(&newcomer, ticket(&[(roomless.id(), roomless.addr())])).await;
+    assert!(matches!(joined, Err(JoinError::Denied(DenyReason::NotReady))), "{joined:?}");
+    let joined = join(&member, address(&member)).await;
+    assert!(matches!(joined, Err(JoinError::Itself { .. })), "{joined:?}");
+    let (id, target) = ((member.id(), member.addr()), address(&member));
+    member.stop().await;
+    let joined = join(&newcomer, target).await;
+    assert!(matches!(joined, Err(JoinError::Unreachable { .. })), "{joined:?}");
+    let joined = join(&newcomer, ticket(&[id])).await;
+    assert!(joined.is_err_and(|error| error.to_string().contains(&id.1.to_string())));
+    let joined = join(&newcomer, JoinTarget::Address { host: "no-such-host.invalid".into(), port: 1 }).await;
+    assert!(matches!(joined, Err(JoinError::UnknownHost { .. })), "{joined:?}");
+}
+
+#[tokio::test]
+async fn somebody_in_between_cannot_change_its_number() {
+    let mut member = members(1).await.remove(0);
+    let endpoint = Endpoint::bind(presets::Minimal).await.expect("binds");
+    let addr = member.net.shared.endpoint_addr(endpoint_id(&member.id()).expect("a key"), &[member.addr()]);
+    let connection = endpoint.connect(addr, ADMISSION_ALPN).await.expect("connects");
+    let (mut send, mut recv) = connection.open_bi().await.expect("opens");
+    let knock = AdmissionRequest::Knock { name: "eve".into(), commitment: commitment(&[1; 32]) };
+    write_message(&mut send, &knock).await.expect("writes");
+    let challenge: AdmissionAnswer = read_message(&mut recv).await.expect("reads");
+    assert!(matches!(challenge, AdmissionAnswer::Challenge { room: ROOM, .. }));
+    write_message(&mut send, &chat_core::admission::Reveal { nonce: [2; 32] }).await.expect("writes");
+    let closed = timeout(DEADLINE, connection.closed()).await.expect("in time");
+    assert!(CloseCode::Protocol.was_given(&closed), "{closed:?}");
+    // Nobody was told of it: the next event is another stranger's.
+    let newcomer = outsider(5).await;
+    let target = address(&member);
+    let (_, ()) = tokio::join!(join(&newcomer, target), async {
+        let Asked { id, peer, .. } = asked(&mut member).await;
+        assert_eq!(peer, newcomer.id());
+        member.net.answer(id, AdmissionAnswer::Denied(DenyReason::Refused));
+    });
+    endpoint.close().await;
+}
+
+#[tokio::test]
+async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
+    let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
+    let endpoint = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&[99; 32]));
+    let endpoint = endpoint.bind().await.expect("binds");
+    let mut strangers = Vec::new();
+    let busy = loop {
+        let addr = a.net.shared.endpoint_addr(endpoint_id(&a.id()).expect("a key"), &[a.addr()]);
+        let connection = endpoint.connect(addr, ADMISSION_ALPN).await.expect("connects");
+        let knock = AdmissionRequest::Knock { name: "eve".into(), commitment: commitment(&[1; 32]) };
+        let talk = async {
+            let (mut send, mut recv) = connection.open_bi().await.ok()?;
+            write_message(&mut send, &knock).await.ok()?;
+            read_message::<AdmissionAnswer>(&mut recv).await.ok()?;
+            Some((send, recv))
+        };
+        // Each one that is heard keeps its place and says nothing more.
+        match timeout(DEADLINE, talk).await.expect("in time") {
+            Some(streams) => strangers.push((connection, streams)),
+            None => break timeout(DEADLINE, connection.closed()).await.expect("it was closed"),
+        }
+        assert!(strangers.len() < 1000, "the bound is not reached");
+    };
+    assert!(CloseCode::Busy.was_given(&busy), "{busy:?}");
+    assert!(strangers.len() > 100, "many may wait: {}", strangers.len());
+    connect(&mut b, &mut a).await;
+    endpoint.close().await;
+}

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -26,6 +27,7 @@ use tracing::{Instrument, debug, info_span};
 mod accept;
 mod addrs;
 mod admission;
+mod book;
 mod close;
 mod dial;
 mod endpoint;
@@ -47,6 +49,7 @@ mod stop;
 pub mod target;
 
 use admission::Admissions;
+use book::Book;
 pub use events::NetEvents;
 use events::Routes;
 use gate::{Gate, Hook};
@@ -157,6 +160,8 @@ impl Net {
             inbound: Arc::new(Semaphore::new(peer::INBOUND_BYTES_MAX)),
             dials: Semaphore::new(dial::DIALS_MAX),
             admissions: Admissions::default(),
+            book: Book::default(),
+            queue_drops: AtomicU64::new(0),
             addrs: ArcSwap::from_pointee(addrs::current(&sockets.endpoint)),
             observed: Mutex::new(VecDeque::new()),
             tracker: TaskTracker::new(),
@@ -236,6 +241,16 @@ impl Net {
     /// Adds an address at which others see this peer, so that hole punching and newcomers can use it.
     pub fn add_observed(&self, addr: SocketAddr) {
         addrs::observe(&self.shared, addr);
+    }
+
+    /// Connections to members that stand.
+    pub fn connections(&self) -> usize {
+        self.shared.links.standing_count()
+    }
+
+    /// Connections that were dropped since the start because the peer read too slowly.
+    pub fn queue_drops(&self) -> u64 {
+        self.shared.queue_drops.load(Ordering::Relaxed)
     }
 
     /// Rooms seen on the local network; empty without mDNS.

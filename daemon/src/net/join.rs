@@ -20,6 +20,7 @@ use tracing::debug;
 use crate::net::close::CloseCode;
 use crate::net::hello::{self, HelloError};
 use crate::net::messages::{MessageError, read_message, write_message};
+use crate::net::path::seen_at;
 use crate::net::shared::{Shared, endpoint_id};
 use crate::net::target::JoinTarget;
 
@@ -42,8 +43,6 @@ pub struct Joined {
     pub admitted: Admitted,
     /// The member that let us in.
     pub door: PeerId,
-    /// Addresses at which it was reached or said to be.
-    pub door_addrs: Vec<SocketAddr>,
 }
 
 /// Why this peer was not let in. Nothing was changed here; each says what to do next.
@@ -164,7 +163,7 @@ async fn show_ticket(shared: &Shared, ticket: &Ticket, name: &str) -> Result<Joi
         };
         match answer {
             Ok(admitted) => {
-                return Ok(Joined { admitted, door: peer.peer, door_addrs: peer.addrs.clone() });
+                return Ok(Joined { admitted, door: peer.peer });
             }
             Err(error) => {
                 debug!(member = %peer.peer.short(), ?error, "not let in");
@@ -186,7 +185,7 @@ async fn knock(shared: &Shared, host: &str, port: u16, name: &str, on_words: OnW
         dial(shared, &member, &[addr]).await.ok_or_else(|| JoinError::Unreachable { tried: tried.clone() })?;
     let talk = Talk { shared, connection, member };
     let admitted = talk.by_knocking(name, on_words).await.map_err(|error| error.at(&tried))?;
-    Ok(Joined { admitted, door: member, door_addrs: vec![addr] })
+    Ok(Joined { admitted, door: member })
 }
 
 /// Finds out who listens at a host: at all its addresses at once, the first answer counts.
@@ -289,10 +288,14 @@ impl Talk<'_> {
         }
     }
 
-    /// Takes over what the member says, within bounds.
+    /// Takes over what the member says, within bounds, and remembers where it was reached: it may not know that address
+    /// itself.
     fn admitted(&self, mut admitted: Admitted, room: RoomId) -> Result<Admitted, TalkError> {
         if admitted.room != room {
             return Err(TalkError::Denied(DenyReason::OtherRoom));
+        }
+        if let Some(addr) = seen_at(&self.connection) {
+            self.shared.book.note(self.member, addr);
         }
         admitted.members.truncate(Admitted::MEMBERS_MAX);
         admitted.members.retain(chat_core::admission::AddrRecord::verify);

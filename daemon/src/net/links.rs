@@ -208,6 +208,11 @@ impl Links {
         }
     }
 
+    /// How many connections stand.
+    pub(crate) fn standing_count(&self) -> usize {
+        self.lock().values().filter(|slot| slot.standing.is_some()).count()
+    }
+
     /// Ends everything.
     pub(crate) fn stop_all(&self, reason: DownReason) {
         self.lock().values().for_each(|slot| slot.stop(reason));

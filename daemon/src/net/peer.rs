@@ -3,6 +3,7 @@
 use std::future::pending;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -74,6 +75,9 @@ impl Link {
         shared.events.send_event(Event::Up { peer, info, outbox }).await;
         let reason = carry(&shared, peer, &connection, (send, recv), queue, &turn, sampler).await;
         debug!(?reason, "connection ended");
+        if reason == DownReason::QueueFull {
+            shared.queue_drops.fetch_add(1, Ordering::Relaxed);
+        }
         connection.close(reason.code().var_int(), b"");
         // A dial that is asked for on hearing `Down` must find nothing standing.
         shared.links.ended(&peer, turn.id);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -12,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::net::admission::Admissions;
+use crate::net::book::Book;
 use crate::net::events::{Events, Routes};
 use crate::net::gate::Gate;
 use crate::net::links::Links;
@@ -30,6 +32,10 @@ pub(crate) struct Shared {
     /// Dials under way.
     pub(crate) dials: Semaphore,
     pub(crate) admissions: Admissions,
+    /// Where peers were seen.
+    pub(crate) book: Book,
+    /// Connections that were dropped because their queue was full.
+    pub(crate) queue_drops: AtomicU64,
     /// Addresses this peer can give to others.
     pub(crate) addrs: ArcSwap<Vec<SocketAddr>>,
     /// Addresses at which others see this peer.
@@ -42,10 +48,12 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Where to dial a peer. With a relay, every peer's relay is this node's own forwarder: one URL for ever.
+    /// Where to dial a peer: where it says it is, and where it was seen. With a relay, every peer's relay is this node's
+    /// own forwarder: one URL for ever.
     pub(crate) fn endpoint_addr(&self, id: EndpointId, addrs: &[SocketAddr]) -> EndpointAddr {
+        let seen = self.book.addrs(&peer_id(id));
         let relay = self.relay_url().map(TransportAddr::Relay);
-        EndpointAddr::from_parts(id, addrs.iter().copied().map(TransportAddr::Ip).chain(relay))
+        EndpointAddr::from_parts(id, addrs.iter().copied().chain(seen).map(TransportAddr::Ip).chain(relay))
     }
 
     /// URL of the local forwarder to the relay of the room; there is none yet.

@@ -26,3 +26,6 @@ mod peers;
 mod problem;
 mod routes;
 mod status;
+
+#[cfg(test)]
+mod tests;

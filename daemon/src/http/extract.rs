@@ -101,7 +101,9 @@ impl Params {
                 return Err(Refusal::bad(format!("unknown query parameter '{name}'")).hint(hint));
             }
             if self.0[..at].iter().any(|(before, _)| before == name) {
-                return Err(Refusal::bad(format!("the query parameter '{name}' stands there twice")));
+                return Err(
+                    Refusal::bad(format!("the query parameter '{name}' stands there twice")).hint("give it once")
+                );
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use crate::http::{events, history, invites, members, messages, metrics, openapi,
 type Handler = MethodRouter<Arc<Api>>;
 
 /// Every path and its handlers.
-fn routes() -> Vec<(&'static str, Handler)> {
+pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
     vec![
         ("/healthz", get(status::healthz)),
         ("/metrics", get(metrics::metrics)),

@@ -1,9 +1,7 @@
 //! Accepts connections and serves the API on them, until it is told to end.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -74,41 +72,35 @@ struct Server {
 impl Server {
     async fn accept_unix(&self, listener: &UnixListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Some(((stream, _), place)) = self.next(&places, |cx| listener.poll_accept(cx)).await {
-            let via = caller(&stream);
-            self.spawn(stream, via, place);
+        while let Some(place) = self.place(&places).await {
+            match self.ending.run_until_cancelled(listener.accept()).await {
+                Some(Ok((stream, _))) => {
+                    let via = caller(&stream);
+                    self.spawn(stream, via, place);
+                }
+                Some(Err(error)) => rest(&error).await,
+                None => return,
+            }
         }
     }
 
     async fn accept_tcp(&self, listener: &TcpListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        while let Some(((stream, _), place)) = self.next(&places, |cx| listener.poll_accept(cx)).await {
-            match prepare(&stream) {
-                Ok(via) => self.spawn(stream, via, place),
-                Err(error) => tracing::debug!(%error, "a connection to the local API ended before it began"),
+        while let Some(place) = self.place(&places).await {
+            match self.ending.run_until_cancelled(listener.accept()).await {
+                Some(Ok((stream, _))) => match prepare(&stream) {
+                    Ok(via) => self.spawn(stream, via, place),
+                    Err(error) => tracing::debug!(%error, "a connection to the local API ended before it began"),
+                },
+                Some(Err(error)) => rest(&error).await,
+                None => return,
             }
         }
     }
 
-    /// The next connection and its place; nothing when the API ends.
-    async fn next<S>(
-        &self,
-        places: &Arc<Semaphore>,
-        accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<S>>,
-    ) -> Option<(S, OwnedSemaphorePermit)> {
-        let next = async {
-            let place = Arc::clone(places).acquire_owned().await.ok()?;
-            loop {
-                match poll_fn(&accept).await {
-                    Ok(stream) => return Some((stream, place)),
-                    Err(error) => {
-                        tracing::warn!(%error, "the local API cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                }
-            }
-        };
-        self.ending.run_until_cancelled(next).await.flatten()
+    /// A place for one more connection; nothing when the API ends.
+    async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        self.ending.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()
     }
 
     fn spawn<S>(&self, stream: S, via: Via, place: OwnedSemaphorePermit)
@@ -150,6 +142,12 @@ where
     if let Err(error) = result {
         tracing::debug!(%error, "a connection to the local API ended early");
     }
+}
+
+/// Waits for a file descriptor to come free.
+async fn rest(error: &io::Error) {
+    tracing::warn!(%error, "the local API cannot accept a connection");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 fn caller(stream: &UnixStream) -> Via {

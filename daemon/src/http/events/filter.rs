@@ -26,6 +26,12 @@ impl Filter {
         Ok(Self { types, from })
     }
 
+    /// One type alone.
+    #[cfg(test)]
+    pub(super) fn only(kind: &'static str) -> Self {
+        Self { types: Some(vec![kind]), from: None }
+    }
+
     /// Whether the reader wants this event.
     pub(super) fn wants(&self, kind: &StoredEventKind) -> bool {
         let name = match kind {

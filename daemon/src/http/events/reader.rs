@@ -32,6 +32,7 @@ pub(super) struct Reader {
     filter: Filter,
     format: Format,
     database: u32,
+    origin: Origin,
     /// The last place the reader was told.
     told: Cursor,
     /// What is sent before any event.
@@ -60,6 +61,7 @@ impl Reader {
             filter,
             format,
             database,
+            origin: opening.from,
             told: opening.told,
             first: format.opening(opening.told),
             ending,
@@ -138,6 +140,7 @@ impl Reader {
                 self.format.cut(event.encoded(|event| block(event, database, &node.roster())))
             }
             Followed::Event(_) => Bytes::new(),
+            Followed::Gap if self.origin == Origin::Beginning && self.cursor() == self.told => Bytes::new(),
             Followed::Gap if self.cursor() < self.told => {
                 self.gap("the cursor is newer than every event here: this daemon's home is an older copy")
             }
@@ -162,3 +165,6 @@ impl Reader {
         Cursor { database: self.database, event: self.follower.cursor() }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,16 +29,18 @@ pub(super) struct Opening {
     pub(super) told: Cursor,
     /// The last event that is not part of the stream.
     pub(super) position: u64,
-    /// Whether the reader comes from another database.
+    /// Where the reader comes from.
     pub(super) from: Origin,
 }
 
-/// Which database a reader's place is of.
+/// Where a reader comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// This one.
+    /// It asked for all that is kept: that some is not is no news.
+    Beginning,
+    /// A place in this database.
     Here,
-    /// Another one: the reader has to be told.
+    /// A place in another database: it has to be told.
     Elsewhere,
 }
 
@@ -72,8 +74,7 @@ impl Start {
         let here = |event| Opening { told: Cursor { database, event }, position: event, from: Origin::Here };
         match self {
             Self::Now => Ok(here(store.cursor_now())),
-            // Where the oldest events are no longer kept, the page says behind which place it lies.
-            Self::All => Ok(here(store.events_after(0, 1).await?.from)),
+            Self::All => Ok(Opening { from: Origin::Beginning, ..here(0) }),
             Self::Time(time) => Ok(here(store.cursor_at(time).await?)),
             Self::Cursor(cursor) if cursor.database == database => Ok(here(cursor.event)),
             Self::Cursor(told) => Ok(Opening { told, position: store.cursor_now(), from: Origin::Elsewhere }),

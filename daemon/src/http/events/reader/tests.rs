@@ -1,0 +1,61 @@
+//! Signs of life, which take too long to wait for over a socket.
+
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::http::events::start::Start;
+use crate::http::tests::client::soon;
+use crate::http::tests::fixture::Stage;
+
+async fn reader(stage: &Stage, filter: Filter, format: Format) -> Reader {
+    let room = Arc::new(stage.api_room());
+    let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
+    let opening = Start::Now.open(&room.store).await.map_err(|_| "refused").expect("opens");
+    let mut reader = Reader::new(room, opening, filter, format, CancellationToken::new(), place);
+    reader.keep_alive = Duration::from_millis(10);
+    reader
+}
+
+async fn chunk(reader: &mut Reader) -> String {
+    let chunk = soon(reader.next_chunk()).await.expect("the stream goes on");
+    String::from_utf8(chunk.to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn silence_is_broken_by_a_comment_or_an_empty_line() {
+    let stage = Stage::new().await;
+    let mut sse = reader(&stage, Filter::default(), Format::Sse).await;
+    assert!(chunk(&mut sse).await.starts_with("id: "));
+    assert_eq!(chunk(&mut sse).await, ": keep-alive\n\n");
+    let mut lines = reader(&stage, Filter::default(), Format::Lines).await;
+    assert_eq!(chunk(&mut lines).await, "\n");
+}
+
+#[tokio::test]
+async fn a_reader_that_wants_none_of_the_events_learns_how_far_it_is() {
+    let mut stage = Stage::new().await;
+    let mut sse = reader(&stage, Filter::only("knock"), Format::Sse).await;
+    let begin = chunk(&mut sse).await;
+    stage.bob_says(&["a", "b"]).await;
+    let now = Cursor { database: stage.store.database(), event: stage.store.cursor_now() };
+    // Comments may come first, while nothing has been passed over yet.
+    let place = loop {
+        let sign = chunk(&mut sse).await;
+        if sign != ": keep-alive\n\n" {
+            break sign;
+        }
+    };
+    assert_eq!(place, format!("id: {now}\n\n"));
+    assert_ne!(place, begin);
+    assert_eq!(chunk(&mut sse).await, ": keep-alive\n\n");
+}
+
+#[tokio::test]
+async fn what_comes_together_leaves_together() {
+    let mut stage = Stage::new().await;
+    let mut sse = reader(&stage, Filter::default(), Format::Sse).await;
+    chunk(&mut sse).await;
+    stage.bob_says(&["a", "b", "c"]).await;
+    let text = chunk(&mut sse).await;
+    assert_eq!(text.matches("event: message\n").count(), 3, "{text}");
+}

@@ -1,0 +1,269 @@
+//! A running API: both sockets, a store in a temporary directory, a played room.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use chat_core::input::BatchId;
+use chat_core::log::entry::{Body, Incarnation, MessageBody};
+use chat_core::membership::roster::{Person, Roster};
+use chat_core::output::{Batch, BatchEntry, CommandError};
+use chat_proto::api::members::{Joined, NearbyRoom};
+use chat_proto::api::peers::{MemberRole, PeerRef};
+use chat_proto::api::status::RoomRef;
+use chat_proto::event::Event;
+use chat_proto::id::{PeerId, RoomId};
+use chat_proto::time::Timestamp;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::auth::Token;
+use crate::http::listen::{Listeners, TcpListen};
+use crate::http::server::serve;
+use crate::http::state::{Api, ApiOptions, MoveError, NetworkFigures, Process, Room, RoomSlot};
+use crate::http::tests::client::{At, soon};
+use crate::http::tests::played::{Author, Played, Script, id_of, key};
+use crate::net::target::JoinTarget;
+use crate::node::handle::NodeHandle;
+use crate::store::rows::StoredEvent;
+use crate::store::{Absent, Opened, Opening, Secret, Store, Write};
+
+/// The token of every test.
+pub(crate) const TOKEN: &str = "the-token-of-the-tests";
+
+/// The people of the play: ann is this peer, bob has keys, carol has none, dave has left, two are called erin.
+pub(crate) const ANN: u8 = 1;
+pub(crate) const BOB: u8 = 2;
+pub(crate) const CAROL: u8 = 3;
+pub(crate) const DAVE: u8 = 4;
+
+/// Who they are.
+pub(crate) fn peer(n: u8) -> PeerId {
+    id_of(&key(n))
+}
+
+/// The process around the API of a test.
+#[derive(Default)]
+pub(crate) struct Around {
+    /// Cancelled by `POST /v1/shutdown`.
+    pub(crate) stopped: CancellationToken,
+    /// What the next join ends with; success where nothing is said.
+    pub(crate) join_fails: Mutex<Option<MoveError>>,
+}
+
+impl Process for Around {
+    fn join(&self, _target: JoinTarget, _name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>> {
+        let failure = self.join_fails.lock().unwrap_or_else(PoisonError::into_inner).take();
+        async move { failure.map_or_else(|| Ok(Joined { room: near().room }), Err) }.boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>> {
+        async { Ok(()) }.boxed()
+    }
+
+    fn rooms(&self) -> Vec<NearbyRoom> {
+        vec![near()]
+    }
+
+    fn network(&self) -> NetworkFigures {
+        NetworkFigures { port: 24283, addrs: near().addrs, connections: 5, queue_drops: 2 }
+    }
+
+    fn shutdown(&self) {
+        self.stopped.cancel();
+    }
+}
+
+fn near() -> NearbyRoom {
+    NearbyRoom {
+        room: RoomRef { id: RoomId::from_bytes([8; 32]), name: "next-door".into(), open: true },
+        peer: peer(CAROL),
+        addrs: vec![SocketAddr::from(([192, 0, 2, 7], 24283))],
+    }
+}
+
+/// A room with its store.
+pub(crate) struct Stage {
+    pub(crate) script: Arc<Script>,
+    pub(crate) store: Store,
+    pub(crate) bob: Author,
+    pub(crate) room: RoomId,
+    node: NodeHandle,
+    batches: u64,
+    task: JoinHandle<()>,
+    // Last: the files go when nothing uses them any more.
+    dir: TempDir,
+}
+
+impl Stage {
+    /// A new room in a database of its own.
+    pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("room.db");
+        let opening = Opening { me: peer(ANN), absent: Absent::Create, secret: Secret([9; 32]) };
+        let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
+        let Opened { store, mut reports, .. } = opened.expect("a new store opens");
+        let (author, genesis) = Author::found(key(ANN), store.incarnation());
+        let batch = Batch { id: BatchId(0), entries: vec![visible(genesis)] };
+        store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
+        soon(reports.recv()).await.expect("the store reports");
+        let room = author.room();
+        let bob_keys = sealing_keys().await;
+        let (node, requests) = NodeHandle::new(Arc::new(ArcSwap::from_pointee(roster(room, bob_keys))));
+        let script = Arc::new(Script::default());
+        let played = Played {
+            me: peer(ANN),
+            script: Arc::clone(&script),
+            author,
+            requests,
+            store: store.clone(),
+            reports,
+            batches: 0,
+            handle: node.clone(),
+        };
+        let task = tokio::spawn(played.run());
+        let bob = Author::new(key(BOB), room, Incarnation(2));
+        Self { script, store, bob, room, node, batches: 1 << 32, task, dir }
+    }
+
+    /// What bob says reaches this peer.
+    pub(crate) async fn bob_says(&mut self, texts: &[&str]) {
+        if texts.is_empty() {
+            return;
+        }
+        let bodies = texts.iter().map(|text| MessageBody::Text((*text).to_owned())).collect();
+        let entry = self.bob.write(Body::Messages(bodies));
+        self.batches += 1;
+        let batch = Batch { id: BatchId(self.batches), entries: vec![visible(entry)] };
+        let mut events = self.store.subscribe();
+        self.store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
+        for _ in texts {
+            next(&mut events).await;
+        }
+    }
+
+    /// Something else happens.
+    pub(crate) async fn publish(&self, event: Event) {
+        let mut events = self.store.subscribe();
+        self.store.write(Write::Event(Box::new(event))).await.expect("the store takes it");
+        next(&mut events).await;
+    }
+
+    /// Events other than messages up to this one are dropped, as the store does with old ones.
+    pub(crate) fn forget(&self, event: u64) {
+        let event = i64::try_from(event).expect("few events");
+        let database = rusqlite::Connection::open(self.dir.path().join("room.db")).expect("a database");
+        database.execute("DELETE FROM events WHERE message IS NULL AND id <= ?", [event]).expect("deletes");
+        database.execute("UPDATE facts SET events_pruned = ?", [event]).expect("updates");
+    }
+
+    pub(crate) fn api_room(&self) -> Room {
+        Room::new(self.node.clone(), self.store.clone())
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn next(events: &mut broadcast::Receiver<Arc<StoredEvent>>) -> Arc<StoredEvent> {
+    soon(events.recv()).await.expect("the store tells what it has written")
+}
+
+fn visible(entry: chat_core::log::entry::Entry) -> BatchEntry {
+    BatchEntry { entry: Arc::new(entry), origins: Vec::new(), visible: true }
+}
+
+/// Keys that a real store would publish.
+async fn sealing_keys() -> ([u8; 32], [u8; 32]) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("room.db");
+    let opening = Opening { me: peer(BOB), absent: Absent::Create, secret: Secret([9; 32]) };
+    let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
+    let store = opened.expect("a new store opens").store;
+    let keys = store.dm_keys();
+    store.close().await;
+    (keys.identity, keys.fallback)
+}
+
+fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
+    let person = |n: u8, name: &str, active: bool, keys| {
+        let id = peer(n);
+        let peer = PeerRef { id, name: name.into(), tag: id.tag() };
+        (id, Person { peer, active, role: MemberRole::Member, keys })
+    };
+    let people = [
+        person(ANN, "ann", true, Some(([1; 32], [1; 32]))),
+        person(BOB, "bob", true, Some(bob_keys)),
+        person(CAROL, "carol", true, None),
+        person(DAVE, "dave", false, None),
+        person(5, "erin", true, None),
+        person(6, "erin", true, None),
+    ];
+    Roster { room: Some(room), room_name: "lab".into(), open: false, people: people.into_iter().collect() }
+}
+
+/// A running API.
+pub(crate) struct Running {
+    pub(crate) slot: Arc<RoomSlot>,
+    pub(crate) around: Arc<Around>,
+    pub(crate) unix: At,
+    pub(crate) tcp: At,
+    pub(crate) addr: SocketAddr,
+    pub(crate) ending: CancellationToken,
+    pub(crate) task: JoinHandle<()>,
+    _dir: TempDir,
+}
+
+impl Running {
+    /// An API without a room.
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let socket = dir.path().join("chatd.sock");
+        let any = TcpListen::FreeFrom(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+        let listeners = Listeners::bind(Some(&socket), any).await.expect("listens");
+        let addr = listeners.tcp_addr().expect("listens on TCP");
+        let slot = Arc::new(RoomSlot::default());
+        let around = Arc::new(Around::default());
+        let api = Api::new(ApiOptions {
+            me: peer(ANN),
+            token: Token::new(TOKEN),
+            home: "/home/ann/chatd".into(),
+            started_at: Timestamp::from_ms(1_790_000_000_000),
+            room: Arc::clone(&slot),
+            process: around.clone(),
+        });
+        let ending = CancellationToken::new();
+        let task = tokio::spawn(serve(listeners, api, ending.clone()));
+        let (unix, tcp) = (At::Unix(socket), At::Tcp(addr, Some(TOKEN.into())));
+        Self { slot, around, unix, tcp, addr, ending, task, _dir: dir }
+    }
+
+    /// An API with a room.
+    pub(crate) async fn with_room() -> (Self, Stage) {
+        let running = Self::start().await;
+        let stage = Stage::new().await;
+        running.enter(&stage);
+        (running, stage)
+    }
+
+    /// Puts a room in place.
+    pub(crate) fn enter(&self, stage: &Stage) {
+        self.slot.set(Some(stage.api_room()));
+    }
+
+    /// Ends the API and starts another on the same room, as a restart of the daemon would.
+    pub(crate) async fn restart(self, stage: &Stage) -> Self {
+        self.ending.cancel();
+        soon(self.task).await.expect("the server ends without panic");
+        let again = Self::start().await;
+        again.enter(stage);
+        again
+    }
+}

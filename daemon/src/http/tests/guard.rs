@@ -1,0 +1,137 @@
+//! Who may call: the matrix of sockets, tokens, hosts and origins.
+
+use chat_proto::error::ErrorCode;
+
+use crate::http::tests::client::{Ask, At, raw, soon};
+use crate::http::tests::fixture::{Running, TOKEN};
+
+#[tokio::test]
+async fn over_the_socket_the_same_user_needs_no_token() {
+    let running = Running::start().await;
+    assert_eq!(Ask::get("/v1/rooms").send(&running.unix).await.status, 200);
+    let with_token = Ask::get("/v1/rooms").header("authorization", "Bearer wrong");
+    assert_eq!(with_token.send(&running.unix).await.status, 200, "a token that is not needed is not looked at");
+}
+
+#[tokio::test]
+async fn over_tcp_nothing_answers_without_the_token_but_healthz() {
+    let running = Running::start().await;
+    let bare = At::Tcp(running.addr, None);
+    for path in ["/v1/rooms", "/v1/events", "/metrics", "/v1/openapi.json", "/", "/no/such", "/healthz/x"] {
+        let answer = Ask::get(path).send(&bare).await;
+        assert_eq!(answer.problem().code, ErrorCode::Unauthorized, "{path}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer");
+    }
+    assert_eq!(Ask::new("POST", "/healthz").send(&bare).await.problem().code, ErrorCode::Unauthorized);
+    let health = Ask::get("/healthz").send(&bare).await;
+    assert_eq!((health.status, health.text()), (200, "ok\n"));
+    assert_eq!(Ask::new("HEAD", "/healthz").send(&bare).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_token_is_taken_as_bearer_and_in_no_other_form() {
+    let running = Running::start().await;
+    let bare = At::Tcp(running.addr, None);
+    for good in [format!("Bearer {TOKEN}"), format!("bearer  {TOKEN} ")] {
+        let answer = Ask::get("/v1/rooms").header("authorization", good.as_str()).send(&bare).await;
+        assert_eq!(answer.status, 200, "{good}");
+    }
+    for bad in [
+        TOKEN.to_owned(),
+        format!("Basic {TOKEN}"),
+        "Bearer".into(),
+        "Bearer ".into(),
+        format!("Bearer {TOKEN}x"),
+        format!("Bearer {}", &TOKEN[1..]),
+        format!("Bearer {}", TOKEN.to_uppercase()),
+        format!("Bearer \"{TOKEN}\""),
+    ] {
+        let answer = Ask::get("/v1/rooms").header("authorization", bad.as_str()).send(&bare).await;
+        assert_eq!(answer.problem().code, ErrorCode::Unauthorized, "{bad}");
+    }
+    let twice = Ask::get("/v1/rooms").header("authorization", "Bearer x").send(&running.tcp).await;
+    assert_eq!(twice.problem().code, ErrorCode::Unauthorized, "two tokens are none");
+    let in_query = Ask::get(format!("/v1/rooms?token={TOKEN}")).send(&bare).await;
+    assert_eq!(in_query.problem().code, ErrorCode::Unauthorized);
+}
+
+#[tokio::test]
+async fn the_host_is_exact_over_tcp() {
+    let running = Running::start().await;
+    let port = running.addr.port();
+    for own in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
+        assert_eq!(Ask::get("/v1/rooms").header("host", own.as_str()).send(&running.tcp).await.status, 200, "{own}");
+    }
+    for foreign in [
+        "evil.example".to_owned(),
+        format!("evil.example:{port}"),
+        "127.0.0.1".into(),
+        "localhost".into(),
+        format!("localhost:{}", port.wrapping_add(1)),
+        format!("127.0.0.1.evil.example:{port}"),
+        format!("0.0.0.0:{port}"),
+        String::new(),
+    ] {
+        for path in ["/v1/rooms", "/healthz"] {
+            let answer = Ask::get(path).header("host", foreign.as_str()).send(&running.tcp).await;
+            assert_eq!(answer.problem().code, ErrorCode::Forbidden, "{foreign} {path}");
+        }
+    }
+    assert_eq!(Ask::get("/v1/rooms").header("host", "anything").send(&running.unix).await.status, 200);
+}
+
+#[tokio::test]
+async fn an_absolute_address_names_this_daemon_or_is_refused() {
+    let running = Running::start().await;
+    let ask = |target: &str, host: &str| {
+        format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n")
+    };
+    let own = running.addr.to_string();
+    let good = raw(&running.tcp, ask(&format!("http://{own}/v1/rooms"), &own).as_bytes()).await;
+    assert!(good.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&good));
+    let bad = raw(&running.tcp, ask("http://evil.example/v1/rooms", &own).as_bytes()).await;
+    assert!(bad.starts_with(b"HTTP/1.1 403"), "{}", String::from_utf8_lossy(&bad));
+    let no_host = format!("GET /v1/rooms HTTP/1.0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n");
+    assert!(raw(&running.tcp, no_host.as_bytes()).await.starts_with(b"HTTP/1.0 403"));
+    let two_hosts = format!("GET /v1/rooms HTTP/1.1\r\nHost: {own}\r\nHost: {own}\r\nConnection: close\r\n\r\n");
+    let answer = raw(&running.tcp, two_hosts.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 40"), "{}", String::from_utf8_lossy(&answer));
+}
+
+#[tokio::test]
+async fn other_origins_are_refused_over_tcp_even_with_the_token() {
+    let running = Running::start().await;
+    let port = running.addr.port();
+    for own in [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}"), format!("http://[::1]:{port}")]
+    {
+        assert_eq!(Ask::get("/v1/rooms").header("origin", own.as_str()).send(&running.tcp).await.status, 200, "{own}");
+    }
+    for foreign in [
+        "null".to_owned(),
+        "http://evil.example".into(),
+        format!("https://localhost:{port}"),
+        "http://localhost".into(),
+        format!("http://localhost:{port}/"),
+        format!("http://localhost:{port}.evil.example"),
+        String::new(),
+    ] {
+        for ask in [Ask::get("/v1/rooms"), Ask::get("/healthz"), Ask::new("OPTIONS", "/v1/rooms")] {
+            let answer = ask.header("origin", foreign.as_str()).send(&running.tcp).await;
+            assert_eq!(answer.problem().code, ErrorCode::Forbidden, "{foreign:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), "");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_comes_over_the_api_and_to_it() {
+    let running = Running::start().await;
+    let answer = Ask::new("POST", "/v1/shutdown").send(&running.unix).await;
+    assert_eq!(answer.status, 202);
+    assert!(running.around.stopped.is_cancelled());
+    let At::Unix(socket) = &running.unix else { return };
+    running.ending.cancel();
+    soon(running.task).await.expect("the server ends without panic");
+    assert!(!socket.exists(), "the socket goes with the server");
+    assert!(tokio::net::TcpStream::connect(running.addr).await.is_err());
+}

@@ -1,0 +1,112 @@
+//! Pages of history and single messages.
+
+use chat_proto::api::messages::{MessagePage, SentMessage};
+use chat_proto::error::ErrorCode;
+use serde_json::json;
+
+use crate::http::tests::client::{Answer, Ask};
+use crate::http::tests::fixture::{BOB, Running, Stage, peer};
+
+fn texts(answer: &Answer) -> Vec<String> {
+    answer.json::<MessagePage>().messages.into_iter().map(|message| message.text).collect()
+}
+
+async fn told() -> (Running, Stage) {
+    let (running, mut stage) = Running::with_room().await;
+    stage.bob_says(&["one", "two", "three"]).await;
+    stage.bob_says(&["four"]).await;
+    (running, stage)
+}
+
+#[tokio::test]
+async fn pages_are_the_last_or_with_after_the_first() {
+    let (running, _stage) = told().await;
+    let get = async |query: &str| Ask::get(format!("/v1/messages{query}")).send(&running.unix).await;
+    assert_eq!(texts(&get("").await), ["one", "two", "three", "four"]);
+    let last = get("?limit=2").await;
+    assert_eq!(texts(&last), ["three", "four"]);
+    let page: MessagePage = last.json();
+    assert!(page.more);
+    let before = format!("?before={}&limit=5", page.messages[0].id);
+    assert_eq!(texts(&get(&before).await), ["one", "two"]);
+    let all: MessagePage = get("").await.json();
+    assert_eq!(texts(&get(&format!("?after={}&limit=1", all.messages[0].id)).await), ["two"]);
+    assert_eq!(texts(&get("?after=2020-01-01T00:00:00Z&limit=1").await), ["one"]);
+    assert!(texts(&get("?before=2020-01-01T00:00:00Z").await).is_empty());
+    assert_eq!(texts(&get("?q=three").await), ["three"]);
+    assert_eq!(texts(&get("?from=@BOB").await).len(), 4);
+    assert!(texts(&get("?from=dave").await).is_empty(), "a former member can be named");
+    assert!(texts(&get("?with=bob").await).is_empty());
+}
+
+#[tokio::test]
+async fn what_a_query_gets_wrong_is_named() {
+    let (running, _stage) = told().await;
+    let unknown = format!("{}.0", "0".repeat(64));
+    for (query, code, word) in [
+        ("limit=0", ErrorCode::BadRequest, "'limit' is '0': expected a number from 1 to 1000"),
+        ("limit=1001", ErrorCode::BadRequest, "1 to 1000"),
+        ("limit=x", ErrorCode::BadRequest, "1 to 1000"),
+        ("limit=-1", ErrorCode::BadRequest, "1 to 1000"),
+        ("limit=", ErrorCode::BadRequest, "'limit' is empty"),
+        ("q=%20", ErrorCode::BadRequest, "'q' is empty"),
+        ("before=yesterday", ErrorCode::BadRequest, "'before' is 'yesterday'"),
+        ("from=nobody", ErrorCode::UnknownMember, "no member is called 'nobody'"),
+        ("from=erin", ErrorCode::UnknownMember, "'erin' could be"),
+        (&format!("after={unknown}"), ErrorCode::NotFound, "is held here"),
+    ] {
+        let problem = Ask::get(format!("/v1/messages?{query}")).send(&running.unix).await.problem();
+        assert_eq!(problem.code, code, "{query}");
+        assert!(problem.detail.contains(word), "{query}: {}", problem.detail);
+    }
+}
+
+#[tokio::test]
+async fn a_message_tells_who_holds_it() {
+    let (running, stage) = told().await;
+    let sent = Ask::post("/v1/messages", &json!({"text": "hello"})).send(&running.unix).await;
+    let location = sent.header("location").to_owned();
+    let sent: SentMessage = sent.json();
+    assert_eq!(location, format!("/v1/messages/{}", sent.message.id));
+    assert_eq!((sent.state.stored, sent.state.copies, sent.state.complete), (true, 0, true));
+    stage.script.hold(vec![peer(BOB)]);
+    let got: SentMessage = Ask::get(location).send(&running.unix).await.json();
+    assert_eq!(got.message, sent.message);
+    assert_eq!((got.state.copies, got.state.held_by[0].name.as_str()), (1, "bob"));
+    let other = Ask::get(format!("/v1/messages/{}.0", "a".repeat(64))).send(&running.unix).await.problem();
+    assert_eq!(other.code, ErrorCode::NotFound);
+}
+
+#[tokio::test]
+async fn a_direct_message_shows_its_text_to_its_sender() {
+    let (running, stage) = told().await;
+    let body = json!({"text": "psst", "to": ["@Bob", &peer(BOB).to_string(), "ann"]});
+    let sent: SentMessage = Ask::post("/v1/messages", &body).send(&running.unix).await.json();
+    assert_eq!(
+        sent.message.to.iter().map(|to| to.name.as_str()).collect::<Vec<_>>(),
+        ["bob"],
+        "once, without the sender"
+    );
+    let page = Ask::get("/v1/messages?with=bob").send(&running.unix).await;
+    assert_eq!(page.json::<MessagePage>().messages, [sent.message]);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn recipients_that_cannot_be_reached_are_named() {
+    let (running, stage) = told().await;
+    let many: Vec<String> = (0..17).map(|n| format!("p{n}")).collect();
+    for (to, code, word) in [
+        (json!(["nobody"]), ErrorCode::UnknownMember, "'nobody'"),
+        (json!(["bob", "dave"]), ErrorCode::UnknownMember, "'dave' is no longer a member"),
+        (json!(["carol"]), ErrorCode::NoKeys, "'carol' has not published keys"),
+        (json!(["erin"]), ErrorCode::UnknownMember, "could be"),
+        (json!(["ann"]), ErrorCode::TooLong, "besides its sender"),
+        (json!(many), ErrorCode::TooLong, "17 recipients"),
+    ] {
+        let problem = Ask::post("/v1/messages", &json!({"text": "x", "to": to})).send(&running.unix).await.problem();
+        assert_eq!(problem.code, code, "{to}");
+        assert!(problem.detail.contains(word), "{}", problem.detail);
+    }
+    assert_eq!(stage.script.posts(), 0);
+}

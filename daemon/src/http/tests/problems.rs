@@ -1,0 +1,125 @@
+//! Problem documents, word for word: scripts and people rely on them.
+
+use chat_core::admission::DenyReason;
+use chat_core::output::CommandError;
+use chat_proto::error::{ErrorCode, Problem};
+use serde_json::json;
+
+use crate::http::problem::Refusal;
+use crate::http::state::MoveError;
+use crate::http::tests::client::{Ask, At};
+use crate::http::tests::fixture::{Running, TOKEN};
+use crate::net::join::JoinError;
+
+#[tokio::test]
+async fn a_problem_is_what_it_was() {
+    let running = Running::start().await;
+    let answer = Ask::get("/v1/nothing").send(&running.unix).await;
+    assert_eq!(answer.status, 404);
+    let golden = r#"{"type":"about:blank","title":"Not Found","status":404,"code":"not_found","detail":"there is no call /v1/nothing","hint":"GET /v1/openapi.json describes every call"}"#;
+    assert_eq!(answer.text(), golden);
+    let answer = Ask::get("/v1/status").send(&At::Tcp(running.addr, Some("wrong".into()))).await;
+    let golden = r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthorized","detail":"the token is wrong","hint":"send 'Authorization: Bearer TOKEN'; 'chatd env' prints the token, or use the Unix socket"}"#;
+    assert_eq!(answer.text(), golden);
+    assert!(!golden.contains(TOKEN));
+}
+
+#[tokio::test]
+async fn every_refusal_says_what_and_what_next() {
+    let running = Running::start().await;
+    let asks = [
+        (Ask::get("/v1/status"), 409, "this daemon is in no room yet"),
+        (Ask::get("/v1/peers"), 409, "this daemon is in no room yet"),
+        (Ask::get("/v1/events"), 409, "this daemon is in no room yet"),
+        (Ask::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not take the method DELETE"),
+        (Ask::get("/v1/name"), 405, "/v1/name does not take the method GET"),
+        (Ask::new("BREW", "/v1/name"), 405, "/v1/name does not take the method BREW"),
+        (Ask::get("/"), 404, "there is no call /"),
+        (Ask::get("/v1/messages/"), 404, "there is no call /v1/messages/"),
+        (Ask::get("/v1/messages/%FF"), 400, "the path is not UTF-8 in percent encoding"),
+        (
+            Ask::get("/v1/messages/7"),
+            400,
+            "'7' is not a message id: expected 64 hexadecimal digits, a dot and a number",
+        ),
+        (Ask::post("/v1/knocks/x", &json!({"admit": true})), 400, "'x' is not a knock id: expected a number"),
+        (
+            Ask::post("/v1/join", &json!({"target": "a b"})),
+            400,
+            "'a b' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT",
+        ),
+        (
+            Ask::post("/v1/join", &json!({"target": "chat1 aa"})),
+            400,
+            "the ticket is incomplete or mistyped: copy the whole line again",
+        ),
+        (Ask::post("/v1/join", &json!({"target": "a", "name": "a b"})), 400, ""),
+        (Ask::new("PUT", "/v1/name").json(&json!({"name": ""})), 413, "the name is empty"),
+        (Ask::new("PUT", "/v1/name").json(&json!({"name": "x".repeat(33)})), 413, ""),
+    ];
+    for (ask, status, detail) in asks {
+        let shown = format!("{ask:?}");
+        let problem = ask.send(&running.unix).await.problem();
+        assert_eq!(problem.status, status, "{shown}");
+        assert!(detail.is_empty() || problem.detail == detail, "{shown}: {}", problem.detail);
+    }
+    let answer = Ask::new("DELETE", "/v1/messages").send(&running.unix).await;
+    assert_eq!(answer.problem().code, ErrorCode::MethodNotAllowed);
+    let mut allowed: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
+    allowed.sort_unstable();
+    assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+}
+
+#[tokio::test]
+async fn a_join_that_fails_says_why() {
+    let running = Running::start().await;
+    let tried = || "192.0.2.7:24283".to_owned();
+    for (failure, code) in [
+        (MoveError::AlreadyInRoom, ErrorCode::AlreadyInRoom),
+        (MoveError::Join(JoinError::Unreachable { tried: tried() }), ErrorCode::Unreachable),
+        (MoveError::Join(JoinError::Denied(DenyReason::Expired)), ErrorCode::BadTicket),
+        (MoveError::Join(JoinError::Denied(DenyReason::Refused)), ErrorCode::Denied),
+        (MoveError::Join(JoinError::Denied(DenyReason::Busy)), ErrorCode::Busy),
+        (MoveError::Join(JoinError::Itself { tried: tried() }), ErrorCode::BadRequest),
+        (MoveError::Join(JoinError::Stopping), ErrorCode::ShuttingDown),
+        (MoveError::Failed("a secret of the inside".into()), ErrorCode::Internal),
+    ] {
+        *running.around.join_fails.lock().expect("no panic before") = Some(failure);
+        let answer = Ask::post("/v1/join", &json!({"target": "192.0.2.7"})).send(&running.unix).await;
+        let problem = answer.problem();
+        assert_eq!(problem.code, code);
+        assert!(problem.hint.is_some());
+        assert!(!answer.text().contains("secret"), "{}", answer.text());
+        let later = matches!(code, ErrorCode::Busy | ErrorCode::ShuttingDown);
+        assert_eq!(answer.header("retry-after") == "1", later, "{code:?}");
+    }
+}
+
+#[test]
+fn what_the_room_refuses_is_told_with_its_own_code() {
+    for error in [
+        CommandError::NotMember,
+        CommandError::NotAdmin,
+        CommandError::UnknownInvite,
+        CommandError::UnknownKnock,
+        CommandError::TooLong,
+        CommandError::Busy,
+        CommandError::DiskFull,
+        CommandError::StoreFailed,
+        CommandError::Stopping,
+    ] {
+        let refusal = Refusal::from(error.clone());
+        assert_eq!(refusal.problem().code, error.code());
+        assert!(refusal.problem().hint.is_some(), "{error}");
+    }
+    let hidden = Refusal::from(CommandError::StoreFailed);
+    assert_eq!(hidden.problem().detail, "something failed inside the daemon");
+}
+
+#[test]
+fn details_quote_safely() {
+    let refusal = Refusal::bad(format!("'{}\x1b[2J\u{202E}\n'", "x".repeat(1000))).hint("a\nb");
+    let Problem { detail, hint, .. } = refusal.problem();
+    assert!(detail.chars().count() <= 401 && !detail.contains(['\x1b', '\n', '\u{202E}']), "{detail}");
+    assert_eq!(hint.as_deref(), Some("a b"));
+}

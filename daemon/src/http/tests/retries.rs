@@ -1,0 +1,219 @@
+//! A key posts once: in sequence, at the same time, after a caller hung up, after a restart, whatever is waited for.
+
+use chat_core::input::Command;
+use chat_core::output::CommandError;
+use chat_proto::api::messages::{MessagePage, SentMessage, Wait};
+use chat_proto::error::ErrorCode;
+use chat_proto::event::Event;
+use serde_json::{Value, json};
+
+use crate::http::tests::client::{Answer, Ask, soon};
+use crate::http::tests::fixture::{BOB, Running, peer};
+
+fn send(key: &str, body: &Value) -> Ask {
+    Ask::post("/v1/messages", body).header("idempotency-key", key)
+}
+
+fn id(answer: &Answer) -> String {
+    answer.json::<SentMessage>().message.id.to_string()
+}
+
+#[tokio::test]
+async fn the_same_request_is_answered_again_and_another_one_is_refused() {
+    let (running, stage) = Running::with_room().await;
+    let body = json!({"text": "hello"});
+    let first = send("k1", &body).send(&running.unix).await;
+    assert_eq!(first.status, 201);
+    let again = send("k1", &body).send(&running.tcp).await;
+    assert_eq!((again.status, id(&again)), (200, id(&first)));
+    assert_eq!(again.json::<SentMessage>(), first.json::<SentMessage>());
+    let waits = send("k1", &json!({"text": "hello", "wait": "stored", "timeout_ms": 5})).send(&running.unix).await;
+    assert_eq!((waits.status, id(&waits)), (200, id(&first)), "how long is waited is not part of the request");
+    for other in [json!({"text": "hello "}), json!({"text": "hello", "to": ["bob"]})] {
+        let refused = send("k1", &other).send(&running.unix).await;
+        assert_eq!(refused.problem().code, ErrorCode::KeyReused, "{other}");
+    }
+    let second = send("k2", &body).send(&running.unix).await;
+    assert_eq!(second.status, 201);
+    assert_ne!(id(&second), id(&first));
+    assert_eq!(stage.script.posts(), 2);
+}
+
+#[tokio::test]
+async fn without_a_key_every_request_posts() {
+    let (running, stage) = Running::with_room().await;
+    for _ in 0..2 {
+        assert_eq!(Ask::post("/v1/messages", &json!({"text": "x"})).send(&running.unix).await.status, 201);
+    }
+    assert_eq!(stage.script.posts(), 2);
+}
+
+#[tokio::test]
+async fn a_key_is_known_after_a_restart() {
+    let (running, stage) = Running::with_room().await;
+    let body = json!({"text": "hello", "to": ["bob"]});
+    let first = send("k1", &body).send(&running.unix).await;
+    let running = running.restart(&stage).await;
+    let again = send("k1", &body).send(&running.unix).await;
+    assert_eq!((again.status, id(&again)), (200, id(&first)));
+    assert_eq!(again.json::<SentMessage>().message, first.json::<SentMessage>().message);
+    assert_eq!(send("k1", &json!({"text": "x"})).send(&running.unix).await.status, 409);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn requests_at_the_same_time_post_once() {
+    let (running, stage) = Running::with_room().await;
+    stage.script.open(false);
+    let calls: Vec<_> = (0..24)
+        .map(|n| {
+            let at = if n % 2 == 0 { running.unix.clone() } else { running.tcp.clone() };
+            tokio::spawn(async move { send("k1", &json!({"text": "hello"})).send(&at).await })
+        })
+        .collect();
+    under_way(&running).await;
+    let other = send("k1", &json!({"text": "other"})).send(&running.unix).await;
+    assert_eq!(other.problem().code, ErrorCode::KeyReused);
+    stage.script.open(true);
+    let mut answers = Vec::new();
+    for call in calls {
+        answers.push(soon(call).await.expect("no panic"));
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.status == 201).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 200).count(), 23);
+    assert!(answers.iter().all(|answer| id(answer) == id(&answers[0])));
+    assert_eq!(stage.script.posts(), 1);
+}
+
+/// Returns when a post is under way.
+async fn under_way(running: &Running) {
+    let room = running.slot.get().expect("there is a room");
+    soon(async {
+        while room.posts.under_way() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_leaves_no_doubt() {
+    let (running, stage) = Running::with_room().await;
+    stage.script.open(false);
+    let at = running.unix.clone();
+    let body = json!({"text": "hello"});
+    let call = tokio::spawn({
+        let ask = send("k1", &body);
+        async move { ask.send(&at).await }
+    });
+    under_way(&running).await;
+    call.abort();
+    let retry = tokio::spawn({
+        let (ask, at) = (send("k1", &body), running.unix.clone());
+        async move { ask.send(&at).await }
+    });
+    stage.script.open(true);
+    let retried = soon(retry).await.expect("no panic");
+    assert!(matches!(retried.status, 200 | 201), "{}", retried.text());
+    assert_eq!(stage.script.posts(), 1);
+    let page: MessagePage = Ask::get("/v1/messages").send(&running.unix).await.json();
+    assert_eq!(page.messages.len(), 1);
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_under_the_same_key() {
+    let (running, stage) = Running::with_room().await;
+    let body = json!({"text": "hello"});
+    stage.script.refuse(Some(CommandError::DiskFull));
+    let full = send("k1", &body).send(&running.unix).await;
+    assert_eq!(full.problem().code, ErrorCode::DiskFull);
+    assert_eq!(full.status, 507);
+    stage.script.refuse(None);
+    assert_eq!(send("k1", &body).send(&running.unix).await.status, 201);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn a_wait_that_runs_out_keeps_the_message() {
+    let (running, stage) = Running::with_room().await;
+    let body = json!({"text": "hello", "wait": "replicated", "copies": 1, "timeout_ms": 20});
+    let first = send("k1", &body).send(&running.unix).await;
+    assert_eq!(first.status, 202);
+    let state = first.json::<SentMessage>().state;
+    assert!(state.stored && !state.complete);
+    let again = send("k1", &body).send(&running.unix).await;
+    assert_eq!((again.status, id(&again)), (202, id(&first)), "a retry waits as long, and posts nothing");
+    stage.script.hold(vec![peer(BOB)]);
+    let held = send("k1", &body).send(&running.unix).await;
+    assert_eq!(held.status, 200);
+    assert_eq!(held.json::<SentMessage>().state.copies, 1);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn a_retry_waits_for_what_it_asks_while_the_first_still_waits() {
+    let (running, stage) = Running::with_room().await;
+    let long = json!({"text": "hello", "wait": "replicated", "copies": 2, "timeout_ms": 3_600_000});
+    let first = tokio::spawn({
+        let (ask, at) = (send("k1", &long), running.unix.clone());
+        async move { ask.send(&at).await }
+    });
+    soon(async {
+        while stage.script.posts() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let stored = send("k1", &json!({"text": "hello"})).send(&running.unix).await;
+    assert_eq!(stored.status, 200, "on disk is all that this one wants");
+    let message = stored.json::<SentMessage>().message.id;
+    let delivered = tokio::spawn({
+        let ask = send("k1", &json!({"text": "hello", "wait": "replicated", "copies": 1, "timeout_ms": 60_000}));
+        let at = running.unix.clone();
+        async move { ask.send(&at).await }
+    });
+    stage.script.hold(vec![peer(BOB)]);
+    stage.publish(Event::Delivery { message, copies: 1, delivered: Vec::new() }).await;
+    assert_eq!(soon(delivered).await.expect("no panic").status, 200);
+    assert!(!first.is_finished());
+    stage.script.hold(vec![peer(BOB), peer(5)]);
+    assert_eq!(soon(first).await.expect("no panic").status, 201);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn keys_are_printable_and_not_too_long() {
+    let (running, stage) = Running::with_room().await;
+    let body = json!({"text": "x"});
+    for bad in ["", &"k".repeat(256), "k\tk"] {
+        let refused = send(bad, &body).send(&running.unix).await;
+        assert_eq!(refused.problem().code, ErrorCode::BadRequest, "{bad:?}");
+    }
+    let twice = send("a", &body).header("idempotency-key", "b").send(&running.unix).await;
+    assert_eq!(twice.problem().code, ErrorCode::BadRequest);
+    assert_eq!(send(&"k".repeat(255), &body).send(&running.unix).await.status, 201);
+    assert_eq!(stage.script.posts(), 1);
+}
+
+#[tokio::test]
+async fn what_is_sent_is_checked_before_anything_is_done() {
+    let (running, stage) = Running::with_room().await;
+    for (body, code) in [
+        (json!({"text": ""}), ErrorCode::TooLong),
+        (json!({"text": " \n"}), ErrorCode::TooLong),
+        (json!({"text": "x".repeat(16 * 1024 + 1)}), ErrorCode::TooLong),
+        (json!({"text": "x", "copies": 2}), ErrorCode::BadRequest),
+        (json!({"text": "x", "wait": "replicated", "copies": 0}), ErrorCode::BadRequest),
+        (json!({"text": "x", "timeout_ms": 3_600_001}), ErrorCode::BadRequest),
+        (json!({"text": "x", "wait": "read"}), ErrorCode::BadRequest),
+        (json!({"text": "x", "colour": "red"}), ErrorCode::BadRequest),
+        (json!({"to": ["bob"]}), ErrorCode::BadRequest),
+    ] {
+        assert_eq!(Ask::post("/v1/messages", &body).send(&running.unix).await.problem().code, code);
+    }
+    assert!(stage.script.given().is_empty());
+    let longest = json!({"text": "\u{1}".repeat(16 * 1024), "wait": "delivered", "timeout_ms": 1000});
+    assert_eq!(Ask::post("/v1/messages", &longest).send(&running.unix).await.status, 201, "six bytes each in JSON");
+    let given = stage.script.given();
+    assert!(matches!(given.as_slice(), [Command::Post { wait: Wait::Delivered, .. }]));
+}

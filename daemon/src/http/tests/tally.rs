@@ -1,0 +1,49 @@
+//! Status, peers, metrics: figures from the room, the store and the process come together.
+
+use chat_proto::api::peers::PeerList;
+use chat_proto::api::status::Status;
+
+use crate::http::tests::client::Ask;
+use crate::http::tests::fixture::{ANN, Running, peer};
+
+#[tokio::test]
+async fn the_status_is_put_together_from_room_store_and_process() {
+    let (running, mut stage) = Running::with_room().await;
+    stage.bob_says(&["one", "two"]).await;
+    let status: Status = Ask::get("/v1/status").send(&running.tcp).await.json();
+    assert_eq!((status.peer.id, status.peer.name.as_str()), (peer(ANN), "ann"));
+    assert_eq!((status.room.id, status.room.name.as_str()), (stage.room, "lab"));
+    assert_eq!((status.members, status.members_online, status.messages), (2, 1, 2));
+    assert_eq!((status.reachability.port, status.reachability.addrs.len()), (24283, 1));
+    assert_eq!((status.pid, status.home.as_str()), (std::process::id(), "/home/ann/chatd"));
+}
+
+#[tokio::test]
+async fn peers_come_with_this_one_first_then_by_name() {
+    let (running, _stage) = Running::with_room().await;
+    let peers: PeerList = Ask::get("/v1/peers").send(&running.tcp).await.json();
+    let names: Vec<&str> = peers.peers.iter().map(|view| view.peer.name.as_str()).collect();
+    assert_eq!(names, ["ann", "bob", "carol", "erin", "erin"]);
+    assert!(peers.peers[0].me);
+}
+
+#[tokio::test]
+async fn metrics_are_prometheus_text_with_and_without_a_room() {
+    let running = Running::start().await;
+    let bare = Ask::get("/metrics").send(&running.tcp).await;
+    assert_eq!(bare.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    assert!(bare.text().contains("\nchatd_peer_connections 5\n"));
+    assert!(bare.text().contains("\nchatd_queue_drops_total 2\n"));
+    assert!(!bare.text().contains("chatd_messages"));
+    let (running, mut stage) = Running::with_room().await;
+    stage.bob_says(&["one"]).await;
+    let _stream = Ask::get("/v1/events").open(&running.unix).await;
+    let full = Ask::get("/metrics").send(&running.tcp).await;
+    for line in ["chatd_messages 1", "chatd_event_streams 1", "chatd_members 2", "chatd_members_online 1"] {
+        assert!(full.text().lines().any(|found| found == line), "{line}: {}", full.text());
+    }
+    for line in full.text().lines() {
+        let value = line.rsplit(' ').next().unwrap_or_default();
+        assert!(line.starts_with('#') || value.parse::<f64>().is_ok(), "{line}");
+    }
+}

@@ -1,5 +1,6 @@
 //! `chat why`: the table that decided who holds the rendezvous role, and what happened to it.
 
+use chat_proto::api::peers::RoleView;
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, Rendezvous};
 use chat_proto::time::Timestamp;
 use clap::Args;
@@ -65,10 +66,18 @@ fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colou
     if rendezvous.ranking.is_empty() {
         lines.push("the holder has published no ranking yet".into());
     } else {
-        let rows: Vec<Row> = rendezvous.ranking.iter().map(|ranked| row(ranked, rendezvous.succession)).collect();
+        let successors = successors(rendezvous);
+        let rows: Vec<Row> =
+            rendezvous.ranking.iter().map(|ranked| row(ranked, part(rendezvous, &successors, ranked))).collect();
         lines.extend(table(&COLUMNS, &rows, colour));
         lines.push(String::new());
-        lines.push(succession(rendezvous));
+        lines.push(match successors.as_slice() {
+            [] => "nobody is on the succession list: whoever is left takes the role".into(),
+            next => {
+                let names: Vec<String> = next.iter().map(|ranked| name(&ranked.peer)).collect();
+                format!("when the holder goes away, the first of these that is alive follows: {}", names.join(", "))
+            }
+        });
         lines.extend(LEGEND.lines().map(|line| colour.paint("2", line)));
     }
     if !rendezvous.history.is_empty() {
@@ -87,11 +96,16 @@ fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colou
     lines
 }
 
-fn row(ranked: &RankedPeer, succession: u32) -> Row {
+fn row(ranked: &RankedPeer, part: RoleView) -> Row {
     let inbound = match ranked.inbound {
         Some(true) => "yes",
         Some(false) => "no",
         None => "?",
+    };
+    let sgr = match part {
+        RoleView::Holder => Some("1"),
+        RoleView::Standby => None,
+        RoleView::Member => Some("2"),
     };
     let cells = vec![
         ranked.rank.to_string(),
@@ -105,21 +119,26 @@ fn row(ranked: &RankedPeer, succession: u32) -> Row {
         ranked.reports.to_string(),
         label(&ranked.why),
     ];
-    Row { cells, sgr: (ranked.rank > succession).then_some("2") }
+    Row { cells, sgr }
 }
 
-fn succession(rendezvous: &Rendezvous) -> String {
-    let holder = rendezvous.holder.as_ref().map(|holder| holder.id);
-    let next: Vec<String> = rendezvous
-        .ranking
-        .iter()
-        .take(usize::try_from(rendezvous.succession).unwrap_or(usize::MAX))
-        .filter(|ranked| Some(ranked.peer.id) != holder)
-        .map(|ranked| name(&ranked.peer))
-        .collect();
-    match next.as_slice() {
-        [] => "nobody is on the succession list: whoever is left takes the role".into(),
-        next => format!("when the holder goes away, the first of these that is alive follows: {}", next.join(", ")),
+/// The head of the ranking without the holder.
+fn successors(rendezvous: &Rendezvous) -> Vec<&RankedPeer> {
+    let most = usize::try_from(rendezvous.succession).unwrap_or(usize::MAX);
+    rendezvous.ranking.iter().filter(|ranked| !holds(rendezvous, ranked)).take(most).collect()
+}
+
+fn holds(rendezvous: &Rendezvous, ranked: &RankedPeer) -> bool {
+    rendezvous.holder.as_ref().is_some_and(|holder| holder.id == ranked.peer.id)
+}
+
+fn part(rendezvous: &Rendezvous, successors: &[&RankedPeer], ranked: &RankedPeer) -> RoleView {
+    if holds(rendezvous, ranked) {
+        RoleView::Holder
+    } else if successors.iter().any(|next| next.peer.id == ranked.peer.id) {
+        RoleView::Standby
+    } else {
+        RoleView::Member
     }
 }
 
@@ -132,7 +151,7 @@ fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
         ChangeReason::HandedOver => format!("{from} left and handed over"),
         ChangeReason::BetterConnected => format!("better connected than {from}"),
         ChangeReason::Merged => "two halves of the room met again".into(),
-        ChangeReason::Removed => "the holder was removed from the room".into(),
+        ChangeReason::Removed => format!("{from} was removed or left for good"),
     };
     let gap = render::span(std::time::Duration::from_millis(change.gap_ms));
     vec![render::date_time_seconds(change.at, zone), change.term.to_string(), name(&change.to), reason, gap].into()
@@ -140,7 +159,7 @@ fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
 
 #[cfg(test)]
 mod tests {
-    use chat_proto::api::peers::{PeerRef, RoleView};
+    use chat_proto::api::peers::PeerRef;
     use chat_proto::id::{PeerId, Term};
 
     use super::*;
@@ -183,15 +202,19 @@ mod tests {
             holder: Some(alice.clone()),
             since: Some(now.before(std::time::Duration::from_secs(180))),
             role: RoleView::Holder,
-            ranking: vec![ranked(1, alice, "lower rtt than bob"), ranked(2, bob, "last")],
-            succession: 2,
+            ranking: vec![
+                ranked(1, alice, "lower rtt than bob"),
+                ranked(2, bob, "steadier"),
+                ranked(3, peer(3, "carol"), "last"),
+            ],
+            succession: 1,
             history: vec![change],
         };
         let lines = lines(&rendezvous, now, &TimeZone::UTC, Colour::Off);
         assert_eq!(lines[0], "alice (aeaqcaib) holds the rendezvous role in term 2, for 3m");
         assert_eq!(lines[2], "RANK  PEER   SCORE  REACH  INBOUND    RTT  LOSS  STEADY  REPORTS  WHY");
         assert_eq!(lines[3], "   1  alice   0.93   100%  ?        0.4ms    0%     98%        2  lower rtt than bob");
-        assert_eq!(lines[6], "when the holder goes away, the first of these that is alive follows: bob");
+        assert_eq!(lines[7], "when the holder goes away, the first of these that is alive follows: bob");
         assert_eq!(
             lines.last().map(String::as_str),
             Some("2026-09-21 14:13:20     2  alice   bob: its process died  210ms")

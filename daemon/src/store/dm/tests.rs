@@ -1,1 +1,116 @@
+//! Direct messages between stores: who can read what, and how sessions heal.
 
+mod attacks;
+mod healing;
+mod talk;
+
+use std::sync::Arc;
+
+use chat_core::log::entry::{Body, Control, Entry, Incarnation, MessageBody};
+use chat_core::output::BatchEntry;
+use chat_proto::id::{MessageId, PeerId};
+
+use crate::store::rows::{DmKeys, MessageRow};
+use crate::store::tests::cast::{Author, Desk, Home, shown};
+
+/// A peer with its store.
+struct Peer {
+    author: Author,
+    home: Home,
+    desk: Desk,
+}
+
+impl Peer {
+    async fn new(n: u8) -> Self {
+        let author = Author::new(n);
+        let home = Home::new(author.id());
+        let desk = home.open_in_room().await;
+        Self { author, home, desk }
+    }
+
+    fn id(&self) -> PeerId {
+        self.author.id()
+    }
+
+    fn address(&self) -> (PeerId, DmKeys) {
+        (self.id(), self.desk.store.dm_keys())
+    }
+
+    /// The entry that publishes its keys.
+    fn keys(&mut self) -> Arc<Entry> {
+        let DmKeys { identity, fallback } = self.desk.store.dm_keys();
+        self.author.write(Body::Control(Control::Keys { identity, fallback }))
+    }
+
+    /// Seals a text and writes an entry with it, which no store has yet.
+    async fn seal(&mut self, to: &[(PeerId, DmKeys)], text: &str) -> Arc<Entry> {
+        let body = self.desk.store.seal(to.to_vec(), text.into()).await.expect("seals");
+        self.author.write(Body::Messages(vec![body]))
+    }
+
+    /// Takes an entry; the messages that it shows to this peer.
+    async fn take(&mut self, entry: &Arc<Entry>) -> Vec<MessageRow> {
+        self.desk.try_persist(vec![shown(entry)]).await.expect("persists");
+        self.rows(entry).await
+    }
+
+    /// Takes an entry with one message; its text.
+    async fn read(&mut self, entry: &Arc<Entry>) -> Option<String> {
+        self.take(entry).await.pop().map(|row| row.text)
+    }
+
+    async fn rows(&self, entry: &Arc<Entry>) -> Vec<MessageRow> {
+        let mut rows = Vec::new();
+        for index in 0..u16::try_from(entry.messages().len()).expect("few") {
+            let id = MessageId { entry: entry.hash(), index };
+            rows.extend(self.desk.store.message(id).await.expect("reads"));
+        }
+        rows
+    }
+
+    async fn take_hidden(&mut self, entry: &Arc<Entry>) {
+        self.desk.try_persist(vec![BatchEntry { visible: false, ..shown(entry) }]).await.expect("persists");
+    }
+
+    /// Ends and begins again with the same home.
+    async fn restart(&mut self) {
+        self.desk.store.close().await;
+        self.desk = self.home.open();
+    }
+
+    /// Loses its database and comes back to the room under another incarnation.
+    async fn lose(&mut self, incarnation: u64) {
+        self.desk.store.close().await;
+        std::fs::remove_file(self.home.path()).expect("removes");
+        let key = self.author.key.clone();
+        self.author = Author::with(key.to_bytes()[0], Incarnation(incarnation));
+        self.desk = self.home.open();
+    }
+
+    /// Whether its files hold these bytes.
+    fn holds(&self, needle: &str) -> bool {
+        std::fs::read_dir(self.home.dir.path()).expect("reads").any(|file| {
+            let raw = std::fs::read(file.expect("reads").path()).expect("reads");
+            raw.windows(needle.len()).any(|window| window == needle.as_bytes())
+        })
+    }
+}
+
+/// Everybody learns everybody's keys; the entries that publish them.
+async fn introduce(peers: &mut [&mut Peer]) -> Vec<Arc<Entry>> {
+    let keys: Vec<_> = peers.iter_mut().map(|peer| peer.keys()).collect();
+    for peer in peers.iter_mut() {
+        for keys in &keys {
+            peer.take(keys).await;
+        }
+    }
+    keys
+}
+
+/// How each box of an entry's first message was sealed: 0 may open a session, 1 continues one.
+fn kinds(entry: &Arc<Entry>) -> Vec<u8> {
+    match entry.messages().first() {
+        Some(MessageBody::Sealed(boxes)) => boxes.iter().map(|sealed| sealed.kind).collect(),
+        Some(MessageBody::Text(_)) | None => Vec::new(),
+    }
+}

@@ -299,7 +299,7 @@ impl Store {
         }
     }
 
-    /// Events behind a cursor, at most `limit`.
+    /// Events behind a cursor, at most `limit` and fewer where their texts are long; none only where there are none.
     ///
     /// # Errors
     /// [`ReadError`] where the database cannot be read.

@@ -200,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn another_user_is_refused_whatever_it_shows() {
+        let mut request = Request::new(axum::body::Body::empty());
+        let code = |request: &Request| check(&Token::new("t"), request).map_err(|refusal| refusal.problem().code);
+        request.headers_mut().insert(header::AUTHORIZATION, header::HeaderValue::from_static("Bearer t"));
+        assert_eq!(code(&request), Err(ErrorCode::Forbidden), "a request of no connection");
+        for (via, answer) in [(Via::OtherUser, Err(ErrorCode::Forbidden)), (Via::SameUser, Ok(()))] {
+            request.extensions_mut().insert(Connection { via, ending: CancellationToken::new() });
+            assert_eq!(code(&request), answer);
+        }
+    }
+
+    #[test]
     fn hosts_are_exact() {
         let hosts = Hosts::of(SocketAddr::from(([127, 0, 0, 1], 24284)));
         for own in ["127.0.0.1:24284", "localhost:24284", "LOCALHOST:24284", "[::1]:24284"] {

@@ -156,7 +156,11 @@ impl From<MoveError> for Refusal {
         match error {
             MoveError::AlreadyInRoom => Self::new(ErrorCode::AlreadyInRoom, error.to_string())
                 .hint("'chat leave' first, or start a second daemon with --home"),
+            MoveError::Moving => {
+                Self::new(ErrorCode::Busy, error.to_string()).hint("wait for its end, or hang up the call that asked")
+            }
             MoveError::Join(error) => error.into(),
+            MoveError::Room(error) => error.into(),
             MoveError::Failed(source) => Self::internal(source.as_ref()),
         }
     }

@@ -66,9 +66,15 @@ pub enum MoveError {
     /// The daemon is not alone in its room: its messages would be left behind.
     #[error("this daemon is in a room with others")]
     AlreadyInRoom,
+    /// It is asking elsewhere already, or was a moment ago.
+    #[error("this daemon is asking to be let into another room already")]
+    Moving,
     /// It was not let in.
     #[error(transparent)]
     Join(#[from] JoinError),
+    /// The room it is in does not answer.
+    #[error(transparent)]
+    Room(#[from] CommandError),
     /// Something failed inside.
     #[error("moving to the other room failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

@@ -33,11 +33,6 @@ pub(crate) struct Move {
     pub(crate) done: oneshot::Sender<Result<(), RoomError>>,
 }
 
-/// Another move is being made.
-#[derive(Debug, thiserror::Error)]
-#[error("this daemon is asking to be let into another room already")]
-struct Moving;
-
 /// The process around the API.
 #[derive(Debug)]
 pub(crate) struct DaemonProcess {
@@ -58,8 +53,8 @@ impl DaemonProcess {
     }
 
     async fn move_to(&self, target: JoinTarget, name: Option<String>) -> Result<Joined, MoveError> {
-        let _turn = self.turn.try_acquire().map_err(|_| failed(Moving))?;
-        let room = self.room.get().ok_or_else(|| failed(CommandError::NotMember))?;
+        let _turn = self.turn.try_acquire().map_err(|_| MoveError::Moving)?;
+        let room = self.room.get().ok_or(CommandError::NotMember)?;
         self.must_be_alone(&room).await?;
         let name = name.unwrap_or_else(|| room.node.roster().peer_ref(&self.me).name);
         let knock = OwnKnock { store: room.store.clone(), name: name.clone(), words: OnceLock::new() };
@@ -70,16 +65,15 @@ impl DaemonProcess {
         let there = RoomRef { id: admitted.room, name: admitted.room_name.clone(), open: admitted.open };
         drop((knock, room));
         let (done, moved) = oneshot::channel();
-        let stopping = || failed(CommandError::Stopping);
-        self.moves.send(Move { joined, done }).await.map_err(|_| stopping())?;
-        moved.await.map_err(|_| stopping())?.map_err(failed)?;
+        self.moves.send(Move { joined, done }).await.map_err(|_| CommandError::Stopping)?;
+        moved.await.map_err(|_| CommandError::Stopping)?.map_err(failed)?;
         Ok(Joined { room: there })
     }
 
     /// A room in which others are or were is not left by joining another: what was said there would be out of sight.
     async fn must_be_alone(&self, room: &Room) -> Result<(), MoveError> {
-        let Reply::Status(status) = room.node.command(Command::Status).await.map_err(failed)? else {
-            return Err(failed(CommandError::Busy));
+        let Reply::Status(status) = room.node.command(Command::Status).await? else {
+            return Err(CommandError::Busy.into());
         };
         let others_ever = room.node.roster().people.keys().any(|peer| *peer != self.me);
         if status.members > 1 || others_ever { Err(MoveError::AlreadyInRoom) } else { Ok(()) }

@@ -21,8 +21,12 @@ const OTHERS_MAX: i64 = 100_000;
 /// Most events dropped in one go, so that messages do not wait for it.
 const DROPPED_MAX: i64 = 2_000;
 
-/// Most events in one page: with the longest texts about 16 MB.
+/// Most events in one page.
 const PAGE_MAX: u32 = 1000;
+
+/// Texts in one page, in bytes: it ends behind the message that exceeds them, because a reader that has stopped reading
+/// keeps its page in memory.
+const PAGE_TEXT_BYTES: usize = 256 * 1024;
 
 /// Writes the event of a message; returns its number.
 pub(super) fn insert_message(connection: &Connection, message: i64, now: Timestamp) -> rusqlite::Result<u64> {
@@ -63,7 +67,10 @@ pub(super) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlit
     let mut statement = snapshot.prepare_cached(&sql)?;
     let mut rows = statement.query(params![counted(cursor), limit.clamp(1, PAGE_MAX)])?;
     let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut text_bytes = 0;
+    while text_bytes < PAGE_TEXT_BYTES
+        && let Some(row) = rows.next()?
+    {
         let id = uncounted(row.get(0)?);
         let at = Timestamp::from_ms(uncounted(row.get(1)?));
         let data: Option<String> = row.get(2)?;
@@ -76,6 +83,9 @@ pub(super) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlit
                 StoredEventKind::Other(Event::Gap { reason })
             }
         };
+        if let StoredEventKind::Message(row) = &kind {
+            text_bytes += row.text.len();
+        }
         events.push(StoredEvent::new(id, at, kind));
     }
     Ok(EventPage { events, gap, from: cursor })

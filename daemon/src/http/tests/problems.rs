@@ -76,6 +76,8 @@ async fn a_join_that_fails_says_why() {
     let tried = || "192.0.2.7:24283".to_owned();
     for (failure, code) in [
         (MoveError::AlreadyInRoom, ErrorCode::AlreadyInRoom),
+        (MoveError::Moving, ErrorCode::Busy),
+        (MoveError::Room(CommandError::Stopping), ErrorCode::ShuttingDown),
         (MoveError::Join(JoinError::Unreachable { tried: tried() }), ErrorCode::Unreachable),
         (MoveError::Join(JoinError::Denied(DenyReason::Expired)), ErrorCode::BadTicket),
         (MoveError::Join(JoinError::Denied(DenyReason::Refused)), ErrorCode::Denied),

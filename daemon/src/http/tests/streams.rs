@@ -153,6 +153,7 @@ async fn a_reader_that_does_not_read_misses_nothing() {
     let (running, mut stage) = Running::with_room().await;
     let mut slow = Stream::open(&running.tcp, events("?type=message")).await;
     slow.block().await;
+    // Its connection holds far less than this, and so does one page.
     let filling = "x".repeat(1000);
     let mut expected = Vec::new();
     for burst in 0..BURSTS {
@@ -176,6 +177,13 @@ async fn streams_end_at_once_when_the_api_ends_or_the_room_is_left() {
     running.ending.cancel();
     assert_eq!(ended.piece().await, None);
     soon(running.task).await.expect("the server ends without panic");
+}
+
+#[tokio::test]
+async fn a_head_request_does_not_stay() {
+    let (running, _stage) = Running::with_room().await;
+    let answer = Ask::new("HEAD", "/v1/events").send(&running.unix).await;
+    assert_eq!((answer.status, answer.text(), answer.header("content-type")), (200, "", "text/event-stream"));
 }
 
 #[tokio::test]

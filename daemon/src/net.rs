@@ -38,6 +38,7 @@ mod greeting;
 mod hello;
 pub mod join;
 mod links;
+mod mdns;
 mod messages;
 mod outbox;
 mod path;
@@ -56,7 +57,8 @@ use gate::{Gate, Hook};
 use greeting::Process;
 use join::{JoinError, Joined};
 use links::Links;
-use settings::{BindError, NetSettings};
+use mdns::Nearby;
+use settings::{BindError, Mdns, NetSettings};
 use shared::{Shared, peer_id};
 use target::JoinTarget;
 
@@ -161,6 +163,7 @@ impl Net {
             dials: Semaphore::new(dial::DIALS_MAX),
             admissions: Admissions::default(),
             book: Book::default(),
+            nearby: Nearby::default(),
             queue_drops: AtomicU64::new(0),
             addrs: ArcSwap::from_pointee(addrs::current(&sockets.endpoint)),
             observed: Mutex::new(VecDeque::new()),
@@ -178,6 +181,11 @@ impl Net {
         net.spawn(accept::run(net.shared.clone()), &span);
         net.spawn(addrs::watch(net.shared.clone()), &span);
         net.spawn(sweep(net.shared.clone()), &span);
+        // Nobody on the local network reaches loopback.
+        let local = settings.listen.ip.is_none_or(|ip| !ip.is_loopback());
+        if settings.mdns == Mdns::On && local {
+            net.spawn(mdns::run(net.shared.clone()), &span);
+        }
         for listener in sockets.tcp {
             net.spawn(hello::serve(net.shared.clone(), listener), &span);
         }
@@ -221,6 +229,15 @@ impl Net {
         self.shared.routes.push(&peer, frame)
     }
 
+    /// Sends a frame past the queue as a datagram, which may be lost and may overtake others; one that does not fit into
+    /// a packet is queued. Never blocks.
+    ///
+    /// # Errors
+    /// As [`Net::send`].
+    pub fn send_datagram(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
+        self.shared.routes.push_datagram(&peer, frame)
+    }
+
     /// Connects to a member on the room protocol. Never blocks; ends in `Up` or `DialFailed`, unless the peer is
     /// connected or being dialled already. To be called for members only: others fail.
     pub fn dial(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
@@ -255,7 +272,7 @@ impl Net {
 
     /// Rooms seen on the local network; empty without mDNS.
     pub fn nearby(&self) -> Vec<NearbyRoom> {
-        Vec::new()
+        self.shared.nearby.rooms()
     }
 
     /// Asks to be let into a room under `name` and waits for the answer. `on_words` is called when somebody has to let

@@ -37,6 +37,9 @@ const BACKLOG: u32 = 128;
 /// long, and the product of 100 Mbit/s and 300 ms fits.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// Bytes of datagrams that wait in one direction (64 KiB): they carry heartbeats, and an old one is worth nothing.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+
 /// Streams that the other end may open at a time: the protocols use one.
 const STREAMS_MAX: u32 = 2;
 
@@ -183,6 +186,7 @@ fn transport(settings: &NetSettings) -> QuicTransportConfig {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .send_window(u64::from(STREAM_WINDOW_BYTES))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BYTES_MAX))
+        .datagram_send_buffer_size(DATAGRAM_BYTES_MAX)
         .build()
 }

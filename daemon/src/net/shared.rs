@@ -17,6 +17,7 @@ use crate::net::book::Book;
 use crate::net::events::{Events, Routes};
 use crate::net::gate::Gate;
 use crate::net::links::Links;
+use crate::net::mdns::Nearby;
 
 /// Everything that more than one task needs.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) admissions: Admissions,
     /// Where peers were seen.
     pub(crate) book: Book,
+    /// Who was seen on the local network.
+    pub(crate) nearby: Nearby,
     /// Connections that were dropped because their queue was full.
     pub(crate) queue_drops: AtomicU64,
     /// Addresses this peer can give to others.
@@ -51,7 +54,8 @@ impl Shared {
     /// Where to dial a peer: where it says it is, and where it was seen. With a relay, every peer's relay is this node's
     /// own forwarder: one URL for ever.
     pub(crate) fn endpoint_addr(&self, id: EndpointId, addrs: &[SocketAddr]) -> EndpointAddr {
-        let seen = self.book.addrs(&peer_id(id));
+        let peer = peer_id(id);
+        let seen = self.book.addrs(&peer).into_iter().chain(self.nearby.addrs(&peer));
         let relay = self.relay_url().map(TransportAddr::Relay);
         EndpointAddr::from_parts(id, addrs.iter().copied().chain(seen).map(TransportAddr::Ip).chain(relay))
     }

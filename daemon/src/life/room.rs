@@ -27,6 +27,7 @@ use crate::node::handle::NodeHandle;
 use crate::store::error::{ChangeError, OpenError, ReadError};
 use crate::store::rows::Room;
 use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
+use crate::tree::PlumTree;
 
 /// How long the room may take to tell its neighbours that it stops.
 const FAREWELL_MAX: Duration = Duration::from_millis(500);
@@ -176,8 +177,11 @@ async fn node(base: &Base, store: &Store, beginning: Beginning, clock: Clock) ->
             Start::Restore(store.restore().await?.ok_or(RoomError::NoRoom)?)
         }
     };
-    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), clock.now());
-    node.map_err(|source| RoomError::Start { database: base.home.database(), source })
+    let now = clock.now();
+    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), now)
+        .map_err(|source| RoomError::Start { database: base.home.database(), source })?;
+    let tree = PlumTree::new(node.me(), node.room(), rand::random(), now);
+    Ok(node.with_tree(Box::new(tree), now))
 }
 
 /// A room at work.

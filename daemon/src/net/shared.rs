@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::net::admission::Admissions;
 use crate::net::book::Book;
+use crate::net::duties::Duties;
 use crate::net::events::{Events, Routes};
 use crate::net::gate::Gate;
 use crate::net::links::Links;
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) nearby: Nearby,
     /// Connections that were dropped because their queue was full.
     pub(crate) queue_drops: AtomicU64,
+    /// What the rendezvous role asked for.
+    pub(crate) duties: Duties,
     /// Addresses this peer can give to others.
     pub(crate) addrs: ArcSwap<Vec<SocketAddr>>,
     /// Addresses at which others see this peer.
@@ -60,9 +63,9 @@ impl Shared {
         EndpointAddr::from_parts(id, addrs.iter().copied().chain(seen).map(TransportAddr::Ip).chain(relay))
     }
 
-    /// URL of the local forwarder to the relay of the room; there is none yet.
+    /// URL of the local forwarder to the relay of the room.
     fn relay_url(&self) -> Option<RelayUrl> {
-        None
+        Some(self.duties.relay_url().clone())
     }
 }
 

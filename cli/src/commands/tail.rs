@@ -1,6 +1,5 @@
 //! `chat tail`: the last messages, then the conversation as it goes on, across restarts of the daemon.
 
-use std::pin::pin;
 use std::time::Duration;
 
 use chat_proto::api::messages::{HistoryQuery, Message};
@@ -98,15 +97,10 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Shows what comes, as long as somebody reads it.
+    /// Shows what comes, for ever.
     async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
-        let mut reader_gone = pin!(ui::reader_gone());
         loop {
-            let item = tokio::select! {
-                item = feed.next() => item?,
-                () = &mut reader_gone => return Ok(()),
-            };
-            match item {
+            match feed.next().await? {
                 Item::Event(received) => self.event(*received, client, since).await?,
                 Item::Lost => ui::say("chat: the daemon is gone, waiting for it to come back"),
                 Item::Back => ui::say("chat: the daemon is back"),

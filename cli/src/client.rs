@@ -97,9 +97,9 @@ impl CallError {
         }
     }
 
-    /// Whether the daemon failed inside, which a restart may mend.
-    pub(crate) fn is_inside(&self) -> bool {
-        matches!(self, Self::Refused(problem) if problem.status >= 500)
+    /// Whether a daemon that has just started may answer so, for a while.
+    pub(crate) fn is_of_a_restart(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.status >= 500 || problem.code == ErrorCode::NotInRoom)
     }
 }
 

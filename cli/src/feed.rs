@@ -159,7 +159,7 @@ impl Feed {
         match tokio::time::timeout(OPENING_MAX, self.connect()).await {
             Ok(Ok(())) => Ok(true),
             Err(_) => Ok(false),
-            Ok(Err(error)) if error.passes_later() || error.is_inside() => Ok(false),
+            Ok(Err(error)) if error.passes_later() || error.is_of_a_restart() => Ok(false),
             Ok(Err(error)) => Err(error.into()),
         }
     }

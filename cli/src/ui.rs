@@ -3,8 +3,11 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::os::fd::AsFd;
 
 use serde::Serialize;
+use tokio::io::Interest;
+use tokio::net::unix::pipe::Sender;
 
 use crate::error::Failure;
 
@@ -85,6 +88,21 @@ impl Ui {
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }
+}
+
+/// Waits until whoever reads standard output through a pipe has gone; for ever where that cannot be told.
+pub(crate) async fn reader_gone() {
+    // It is only watched: it stays a blocking pipe, which is written elsewhere. A file cannot be watched, and needs not be.
+    let watched = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
+    if let Ok(pipe) = watched {
+        while let Ok(ready) = pipe.ready(Interest::ERROR).await {
+            if ready.is_error() || ready.is_write_closed() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    std::future::pending().await
 }
 
 /// Says something to the person on standard error. Nobody can be told when that is closed.

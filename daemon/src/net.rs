@@ -15,6 +15,7 @@ use bytes::Bytes;
 use chat_core::admission::{AdmissionAnswer, AdmissionRequest};
 use chat_core::input::{AdmissionId, PathInfo};
 use chat_core::output::CloseReason;
+use chat_core::rendezvous::io::{ProbeOutcome, Switch};
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
 use iroh::SecretKey;
@@ -30,35 +31,45 @@ mod admission;
 mod book;
 mod close;
 mod dial;
+mod duties;
 mod endpoint;
 mod events;
+mod forwarder;
 mod framing;
 pub mod gate;
 mod greeting;
 mod hello;
 pub mod join;
 mod links;
+mod mdns;
 mod messages;
 mod outbox;
 mod path;
 mod peer;
+mod ports;
 mod rate;
+mod relay;
 pub mod settings;
 mod shared;
 mod stop;
 pub mod target;
+mod watch;
 
 use admission::Admissions;
 use book::Book;
+use duties::Duties;
+use endpoint::Opening;
 pub use events::NetEvents;
 use events::Routes;
 use gate::{Gate, Hook};
 use greeting::Process;
 use join::{JoinError, Joined};
 use links::Links;
-use settings::{BindError, NetSettings};
+use mdns::Nearby;
+use settings::{BindError, Mdns, NetSettings};
 use shared::{Shared, peer_id};
 use target::JoinTarget;
+pub use watch::WatchNews;
 
 /// Something happened on the network.
 #[derive(Debug)]
@@ -90,6 +101,10 @@ pub enum NetEvent {
     AdmissionGone(AdmissionId),
     /// The addresses this peer can give to others changed.
     Addrs(Vec<SocketAddr>),
+    /// What became of a watch that was asked for with [`Net::watch`].
+    Watch(PeerId, WatchNews),
+    /// What became of a probe that was asked for with [`Net::probe`].
+    Probed(PeerId, ProbeOutcome),
 }
 
 /// Why a connection ended.
@@ -148,7 +163,11 @@ impl Net {
     ) -> Result<(Self, NetEvents), BindError> {
         let secret = SecretKey::from_bytes(&identity);
         let me = peer_id(secret.public());
-        let sockets = endpoint::open(&settings, &secret, &Hook(gate.clone())).await?;
+        let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
+        let duties = Duties::new(&tracker, &token).await.map_err(BindError::Forwarder)?;
+        let opening =
+            Opening { settings: &settings, secret: &secret, hook: &Hook(gate.clone()), relay: duties.relay_url() };
+        let sockets = endpoint::open(&opening).await?;
         let (closed, routes) = (CancellationToken::new(), Arc::<Routes>::default());
         let (events, receiver) = events::events(routes.clone(), closed.clone());
         let shared = Arc::new(Shared {
@@ -161,11 +180,13 @@ impl Net {
             dials: Semaphore::new(dial::DIALS_MAX),
             admissions: Admissions::default(),
             book: Book::default(),
+            nearby: Nearby::default(),
             queue_drops: AtomicU64::new(0),
             addrs: ArcSwap::from_pointee(addrs::current(&sockets.endpoint)),
             observed: Mutex::new(VecDeque::new()),
-            tracker: TaskTracker::new(),
-            token: CancellationToken::new(),
+            duties,
+            tracker,
+            token,
             closed,
             endpoint: sockets.endpoint,
         });
@@ -178,6 +199,12 @@ impl Net {
         net.spawn(accept::run(net.shared.clone()), &span);
         net.spawn(addrs::watch(net.shared.clone()), &span);
         net.spawn(sweep(net.shared.clone()), &span);
+        // Nobody on the local network reaches loopback.
+        let local = settings.listen.ip.is_none_or(|ip| !ip.is_loopback());
+        if settings.mdns == Mdns::On && local {
+            net.spawn(mdns::run(net.shared.clone()), &span);
+        }
+        net.spawn(duties::run_relay(net.shared.clone()), &span);
         for listener in sockets.tcp {
             net.spawn(hello::serve(net.shared.clone(), listener), &span);
         }
@@ -221,6 +248,41 @@ impl Net {
         self.shared.routes.push(&peer, frame)
     }
 
+    /// Sends a frame past the queue as a datagram, which may be lost and may overtake others; one that does not fit into
+    /// a packet is queued. Never blocks.
+    ///
+    /// # Errors
+    /// As [`Net::send`].
+    pub fn send_datagram(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
+        self.shared.routes.push_datagram(&peer, frame)
+    }
+
+    /// Opens a plain TCP connection to a peer's port that says nothing and tells when its process ends
+    /// ([`NetEvent::Watch`]). Replaces an earlier one over the same peer. Never blocks.
+    pub fn watch(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
+        duties::watch(&self.shared, peer, addrs);
+    }
+
+    /// Ends a watch without a word.
+    pub fn unwatch(&self, peer: &PeerId) {
+        duties::unwatch(&self.shared, peer);
+    }
+
+    /// Finds out whether a peer can be reached without being called first ([`NetEvent::Probed`]). Never blocks.
+    pub fn probe(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
+        duties::probe(&self.shared, peer, addrs);
+    }
+
+    /// Whether this peer runs the relay.
+    pub fn switch_relay(&self, switch: Switch) {
+        self.shared.duties.switch_relay(switch);
+    }
+
+    /// Who holds the rendezvous role, and where: relayed packets go there from now on.
+    pub fn set_holder(&self, holder: Option<(PeerId, Vec<SocketAddr>)>) {
+        self.shared.duties.set_holder(&self.shared.me, holder);
+    }
+
     /// Connects to a member on the room protocol. Never blocks; ends in `Up` or `DialFailed`, unless the peer is
     /// connected or being dialled already. To be called for members only: others fail.
     pub fn dial(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
@@ -255,7 +317,7 @@ impl Net {
 
     /// Rooms seen on the local network; empty without mDNS.
     pub fn nearby(&self) -> Vec<NearbyRoom> {
-        Vec::new()
+        self.shared.nearby.rooms()
     }
 
     /// Asks to be let into a room under `name` and waits for the answer. `on_words` is called when somebody has to let

@@ -7,7 +7,7 @@ use chat_proto::api::members::{JoinRequest, Joined};
 use chat_proto::event::{Event, KnockState};
 use clap::Args;
 
-use crate::client::{Call, Client};
+use crate::client::{Call, CallError, Client};
 use crate::error::Failure;
 use crate::feed::{Feed, Item};
 use crate::input;
@@ -37,7 +37,12 @@ pub(crate) async fn run(args: JoinArgs, client: &mut Client, ui: &mut Ui) -> Res
     let request = JoinRequest { target: target.trim().to_owned(), name: args.name };
     // Somebody there may take a while to say 'chat admit': Ctrl-C is the way to stop waiting.
     let call = Call::post("/v1/join", &request).timeout(None);
-    let feed = Feed::open(client, None).await?;
+    let feed = match Feed::open(client, None).await {
+        Ok(feed) => Some(feed),
+        Err(failure @ Failure::Call(CallError::NoDaemon { .. })) => return Err(failure),
+        // A daemon that is in no room has no events, and may join one.
+        Err(_) => None,
+    };
     let joined: Joined = tokio::select! {
         answer = client.call(&call) => answer?.read()?,
         never = tell_words(feed) => match never {},
@@ -51,7 +56,8 @@ pub(crate) async fn run(args: JoinArgs, client: &mut Client, ui: &mut Ui) -> Res
 
 /// Says the words of the knock that this daemon makes, which whoever admits it compares. The answer to the call says how it
 /// ends, so this never does.
-async fn tell_words(mut feed: Feed) -> Infallible {
+async fn tell_words(feed: Option<Feed>) -> Infallible {
+    let Some(mut feed) = feed else { return std::future::pending().await };
     loop {
         let received = match feed.next().await {
             Ok(Item::Event(received)) => received,

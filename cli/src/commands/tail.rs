@@ -1,5 +1,6 @@
 //! `chat tail`: the last messages, then the conversation as it goes on, across restarts of the daemon.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use chat_proto::api::messages::{HistoryQuery, Message};
@@ -97,10 +98,15 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Shows what comes, for ever.
+    /// Shows what comes, as long as somebody reads it.
     async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
+        let mut reader_gone = pin!(ui::reader_gone());
         loop {
-            match feed.next().await? {
+            let item = tokio::select! {
+                item = feed.next() => item?,
+                () = &mut reader_gone => return Ok(()),
+            };
+            match item {
                 Item::Event(received) => self.event(*received, client, since).await?,
                 Item::Lost => ui::say("chat: the daemon is gone, waiting for it to come back"),
                 Item::Back => ui::say("chat: the daemon is back"),

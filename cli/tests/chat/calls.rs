@@ -6,7 +6,7 @@ use chat_proto::error::{ErrorCode, Problem};
 
 use crate::answers::{INVITES, TICKET};
 use crate::fake::{Fake, Fault};
-use crate::process::{Ended, chat, run, run_with_input};
+use crate::process::{Ended, chat, finish, run, run_with_input};
 
 fn done(out: &str) -> Ended {
     Ended { code: Some(0), out: out.into(), err: String::new() }
@@ -62,7 +62,8 @@ fn the_environment_names_a_daemon_over_tcp() {
     let url = fake.listen_tcp("secret");
     let run = |token: &str| -> Ended {
         let mut command = chat(fake.path(), &["status", "--json"]);
-        command.env("CHATD_URL", &url).env("CHATD_TOKEN", token).output().expect("runs").into()
+        command.env("CHATD_URL", &url).env("CHATD_TOKEN", token);
+        finish(command)
     };
     assert_eq!(run("secret").code, Some(0));
     let err = "chat: no token\nhint: 'chatd env' prints it\n".to_owned();
@@ -157,6 +158,8 @@ fn names_rooms_joins_and_leaves() {
     assert_eq!(run_with_input(&fake, &["join", "-"], b"chat1abc\n").err, "joined lab\n");
     let bodies: Vec<String> = fake.requests("POST /v1/join", 2).into_iter().map(|request| request.body).collect();
     assert_eq!(bodies, [r#"{"target":"192.0.2.7","name":"al"}"#, r#"{"target":"chat1abc"}"#]);
+    fake.fault("GET /v1/events", Fault::Refuse(Problem::new(ErrorCode::NotInRoom, "in no room yet")));
+    assert_eq!(run(&fake, &["join", "chat1def"]).err, "joined lab\n");
     assert_eq!(run(&fake, &["leave"]).code, Some(0));
     assert_eq!(fake.requests("POST /v1/leave", 1).len(), 1);
 }

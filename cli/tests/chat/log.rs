@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use chat_proto::api::messages::Message;
 
 use crate::fake::{Fake, bob};
-use crate::process::{chat, run};
+use crate::process::{chat, end_in_time, run};
 
 fn filled(count: usize) -> Fake {
     let fake = Fake::start();
@@ -53,6 +53,7 @@ fn a_reader_that_leaves_is_no_error() {
     let fake = filled(1_000);
     fake.state().messages.iter_mut().for_each(|message| message.text += &"x".repeat(1_000));
     let mut child = chat(fake.path(), &["log", "--all"]).spawn().expect("chat runs");
+    let _end = end_in_time(&child);
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     let mut err = String::new();

@@ -3,9 +3,11 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fake::{DEADLINE, Fake};
 
@@ -35,14 +37,35 @@ impl From<Output> for Ended {
     }
 }
 
+/// Runs a command to its end.
+pub(crate) fn finish(mut command: Command) -> Ended {
+    let child = command.spawn().expect("chat runs");
+    let _end = end_in_time(&child);
+    child.wait_with_output().expect("chat ends").into()
+}
+
+/// Kills the child at the deadline, unless what this gives is dropped before; it has no exit code then.
+#[must_use]
+pub(crate) fn end_in_time(child: &Child) -> Sender<()> {
+    let pid = Pid::from_child(child);
+    let (sender, receiver) = channel::<()>();
+    thread::spawn(move || {
+        if receiver.recv_timeout(DEADLINE) == Err(RecvTimeoutError::Timeout) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    sender
+}
+
 /// Runs to the end with nothing on standard input.
 pub(crate) fn run(fake: &Fake, arguments: &[&str]) -> Ended {
-    chat(fake.path(), arguments).output().expect("chat runs").into()
+    finish(chat(fake.path(), arguments))
 }
 
 /// Runs to the end with this on standard input.
 pub(crate) fn run_with_input(fake: &Fake, arguments: &[&str], input: &[u8]) -> Ended {
     let mut child = chat(fake.path(), arguments).stdin(Stdio::piped()).spawn().expect("chat runs");
+    let _end = end_in_time(&child);
     // It may end without reading all of it.
     let _ = child.stdin.take().expect("piped").write_all(input);
     child.wait_with_output().expect("chat ends").into()
@@ -79,6 +102,7 @@ impl Running {
     }
 
     pub(crate) fn exit_code(mut self) -> Option<i32> {
+        let _end = end_in_time(&self.child);
         self.child.wait().expect("chat ends").code()
     }
 }

@@ -11,7 +11,7 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 use crate::fake::{DEADLINE, Fake};
-use crate::process::chat;
+use crate::process::{chat, end_in_time};
 
 /// What the editor writes when it takes the terminal over for a line: bracketed paste on.
 const EDITING: &str = "\x1b[?2004h";
@@ -91,6 +91,7 @@ impl Terminal {
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        let _end = end_in_time(&self.child);
         self.child.wait().expect("chat ends").code()
     }
 }

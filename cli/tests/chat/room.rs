@@ -5,7 +5,7 @@ use rustix::process::{Signal, kill_process};
 
 use crate::answers::view;
 use crate::fake::{Fake, alice, bob};
-use crate::process::chat;
+use crate::process::{chat, finish};
 use crate::pty::Terminal;
 use chat_proto::event::Event;
 
@@ -48,6 +48,17 @@ fn people_talk() {
     room.press("exit\r");
     assert_eq!(room.exit_code(), Some(0));
     assert!(room.is_plain());
+}
+
+#[test]
+fn what_is_typed_ahead_is_kept() {
+    let fake = Fake::start();
+    let mut room = Terminal::start(&fake);
+    room.wait_for_line(1);
+    room.press("one\rtwo\r@bob three\rexit\r");
+    assert_eq!(room.exit_code(), Some(0));
+    let texts: Vec<String> = fake.state().messages.iter().map(|message| message.text.clone()).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
 }
 
 #[test]
@@ -105,7 +116,9 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 fn typing_with_the_output_elsewhere_is_refused() {
     let fake = Fake::start();
     let (_main, line) = crate::pty::open();
-    let ended = chat(fake.path(), &[]).stdin(line).output().expect("chat runs");
-    assert_eq!(ended.status.code(), Some(2));
-    assert!(String::from_utf8_lossy(&ended.stderr).contains("read with 'chat tail', write with 'chat send'"));
+    let mut command = chat(fake.path(), &[]);
+    command.stdin(line);
+    let ended = finish(command);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.err.contains("read with 'chat tail', write with 'chat send'"), "{}", ended.err);
 }

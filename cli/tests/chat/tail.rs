@@ -1,9 +1,11 @@
 //! `chat tail`: nothing missed, nothing twice, across restarts and gaps.
 
+use std::io::{BufRead, BufReader};
+
 use chat_proto::event::{Event, EventEnvelope, MembershipAction, MembershipChange};
 
 use crate::fake::{Fake, Fault, alice, bob, peer};
-use crate::process::{Running, run};
+use crate::process::{Running, chat, end_in_time, run};
 
 const DAY: &str = "-- 2001-09-09";
 
@@ -134,6 +136,18 @@ fn from_shows_one_member() {
     let ended = run(&fake, &["tail", "--from", "dan"]);
     assert_eq!(ended.err, "chat: no member is called 'dan'\nhint: 'chat peers' lists the members\n");
     assert_eq!(ended.code, Some(1));
+}
+
+#[test]
+fn it_ends_when_its_reader_has_gone_though_nothing_more_is_said() {
+    let fake = Fake::start();
+    fake.say(bob(), "last");
+    let mut child = chat(fake.path(), &["tail"]).spawn().expect("chat runs");
+    let _end = end_in_time(&child);
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    assert_eq!(lines.nth(1).and_then(Result::ok).as_deref(), Some("01:46 bob: last"));
+    drop(lines);
+    assert_eq!(child.wait().expect("chat ends").code(), Some(0));
 }
 
 #[test]

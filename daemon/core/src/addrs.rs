@@ -12,6 +12,22 @@ use crate::config::Settings;
 /// Most peers whose addresses are kept: members beyond it are found through others.
 const RECORDS_MAX: usize = 10_000;
 
+/// From so many records on, none of somebody who is no member is added: a newcomer's may come before its admission, and
+/// whoever makes records up must not fill the room that members need.
+const STRANGERS_MAX: usize = 5_000;
+
+/// As many failures somebody gets who broke the protocol: a wait of half a minute.
+const DISTRUST: u32 = 6;
+
+/// Whose address it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// A member's.
+    Member,
+    /// Somebody's who is no member as far as is known.
+    Stranger,
+}
+
 /// Addresses of members.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddrBook {
@@ -21,9 +37,13 @@ pub(crate) struct AddrBook {
 
 impl AddrBook {
     /// Takes over a record if it is newer than the one held and its peer wrote it.
-    pub(crate) fn add(&mut self, record: AddrRecord) -> bool {
+    pub(crate) fn add(&mut self, record: AddrRecord, standing: Standing) -> bool {
+        let max = match standing {
+            Standing::Member => RECORDS_MAX,
+            Standing::Stranger => STRANGERS_MAX,
+        };
         let newer = self.records.get(&record.peer).is_none_or(|held| held.time < record.time);
-        let room = self.records.len() < RECORDS_MAX || self.records.contains_key(&record.peer);
+        let room = self.records.len() < max || self.records.contains_key(&record.peer);
         if !newer || !room || !record.verify() {
             return false;
         }
@@ -51,6 +71,11 @@ impl AddrBook {
         let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(settings.redial_max);
         *failures = failures.saturating_add(1);
         wait.mul_f64(0.75 + jitter / 2.0)
+    }
+
+    /// The peer broke the protocol: it is dialled again as if it had not been reached many times.
+    pub(crate) fn distrust(&mut self, peer: &PeerId) {
+        self.failures.insert(*peer, DISTRUST);
     }
 
     /// The peer was reached or has a reason to be reachable again.

@@ -45,6 +45,14 @@ pub const ENTRY_DEPS_MAX: usize = 256;
 /// Largest frame between members, in bytes (1 MiB): several full entries, or a version vector of about 14,000 logs.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
+/// Most entries of a log that are taken behind its cut. They do not count, but among them may be removals that were
+/// written at the same time as the one that made the cut; bounds what somebody who was removed can still make others
+/// keep.
+pub const PAST_CUT_MAX: u64 = 256;
+
+/// Most refused logs that are remembered, so that nothing waits for them; the rest are asked for again.
+pub const REFUSED_LOGS_MAX: usize = 4096;
+
 /// How far ahead of this peer's clock an entry may be and still be taken at once; later ones are held back.
 pub const FUTURE_MAX: Duration = Duration::from_secs(5 * 60);
 

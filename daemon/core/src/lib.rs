@@ -22,6 +22,8 @@ pub mod output;
 mod posts;
 pub mod rendezvous;
 pub mod restore;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 pub mod spread;
 mod timers;
 pub mod wire;

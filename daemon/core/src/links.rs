@@ -23,6 +23,7 @@ const HEARD_FOR: Duration = Duration::from_secs(190);
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
     pub(crate) path: PathInfo,
+    pub(crate) since: Duration,
     /// What it holds or was sent.
     pub(crate) known: BTreeMap<LogId, Seq>,
     /// What it holds on disk as it said itself.
@@ -31,10 +32,20 @@ pub(crate) struct Connected {
     pub(crate) links: BTreeMap<PeerId, Link>,
 }
 
+/// A connection that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) since: Duration,
+    /// Whether it was in use until now.
+    pub(crate) open: bool,
+}
+
 /// Everybody who is reached, directly or through others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Links {
     connected: BTreeMap<PeerId, Connected>,
+    /// Connections that this peer ended and that the shell has not called down yet, with their beginnings.
+    closing: BTreeMap<PeerId, Duration>,
     last_seen: BTreeMap<PeerId, Timestamp>,
     online: BTreeSet<PeerId>,
     heard: BTreeMap<PeerId, Duration>,
@@ -45,13 +56,27 @@ impl Links {
         self.last_seen.insert(peer, at);
     }
 
-    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo) {
-        let fresh = Connected { path, known: BTreeMap::new(), held: BTreeMap::new(), links: BTreeMap::new() };
-        self.connected.insert(peer, fresh);
+    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
+        let (known, held, links) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        self.connected.insert(peer, Connected { path, since: now.mono, known, held, links });
     }
 
-    pub(crate) fn down(&mut self, peer: &PeerId) -> bool {
-        self.connected.remove(peer).is_some()
+    /// This peer ends a connection; says whether there was one.
+    pub(crate) fn close(&mut self, peer: &PeerId) -> bool {
+        let Some(connected) = self.connected.remove(peer) else { return false };
+        self.closing.insert(*peer, connected.since);
+        true
+    }
+
+    /// A connection is over.
+    pub(crate) fn down(&mut self, peer: &PeerId) -> Option<Ended> {
+        let closed = self.closing.remove(peer).map(|since| Ended { since, open: false });
+        let lost = self.connected.remove(peer).map(|connected| Ended { since: connected.since, open: true });
+        lost.or(closed)
+    }
+
+    pub(crate) fn is_closing(&self, peer: &PeerId) -> bool {
+        self.closing.contains_key(peer)
     }
 
     pub(crate) fn get(&self, peer: &PeerId) -> Option<&Connected> {

@@ -4,3 +4,4 @@ pub(crate) mod facts;
 pub(crate) mod names;
 pub mod roster;
 pub(crate) mod rules;
+pub(crate) mod story;

@@ -16,6 +16,8 @@ mod apply;
 mod commands;
 mod forks;
 mod frames;
+#[cfg(any(test, feature = "sim"))]
+mod inspect;
 mod links;
 mod members;
 mod persist;
@@ -30,22 +32,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_proto::id::{EntryHash, PeerId, RoomId};
+use chat_proto::id::{PeerId, RoomId};
 use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::addrs::AddrBook;
+use crate::addrs::{AddrBook, Standing};
 use crate::config::Settings;
 use crate::input::{Input, Now};
 use crate::links::Links;
-use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq};
 use crate::log::heads::{Heads, LogHead};
 use crate::log::pending::Pending;
 use crate::membership::facts::Facts;
 use crate::membership::roster::Roster;
-use crate::membership::rules::{self, Derived};
+use crate::membership::rules::Derived;
 use crate::node::admit::Knocks;
+use crate::node::forks::Forks;
+use crate::node::members::News;
 use crate::node::persist::Disk;
 use crate::node::role::Role;
 use crate::node::sync::Sync;
@@ -70,7 +74,8 @@ pub struct Node {
     facts: Facts,
     derived: Derived,
     roster: Arc<Roster>,
-    forks: BTreeMap<LogId, Seq>,
+    news: News,
+    forks: Forks,
     drafts: Drafts,
     receipts: Receipts,
     disk: Disk,
@@ -134,7 +139,8 @@ impl Node {
             facts: Facts::default(),
             derived: Derived::default(),
             roster: Arc::default(),
-            forks: BTreeMap::new(),
+            news: News::default(),
+            forks: Forks::default(),
             drafts: Drafts::default(),
             receipts: Receipts::default(),
             disk: Disk::default(),
@@ -166,6 +172,7 @@ impl Node {
                 node
             }
         };
+        node.receipts.begin(node.log);
         let role = node.settings.role.clone();
         node.begin_role(role, now);
         node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);
@@ -211,6 +218,7 @@ impl Node {
             Input::Probed(peer, outcome) => self.tell_role(RoleInput::Probed(peer, outcome), now),
             Input::Tick => self.on_tick(now),
         }
+        self.catch_up(now);
         self.flush(now);
     }
 
@@ -245,10 +253,10 @@ impl Node {
             self.facts.add(&entry, &self.room);
         }
         for (one, other) in restored.forks {
-            self.restore_fork(one, other);
+            self.forks.restore(one, other);
         }
         for record in restored.addrs {
-            self.addrs.add(record);
+            self.addrs.add(record, Standing::Member);
         }
         for (peer, at) in restored.seen {
             self.links.restore_seen(peer, at);
@@ -256,14 +264,6 @@ impl Node {
         self.derive(now);
         self.dial_everybody(now);
         Ok(())
-    }
-
-    fn restore_fork(&mut self, one: SignedEntry, other: SignedEntry) {
-        if let (Ok(one), Ok(other)) = (Entry::from_trusted(one), Entry::from_trusted(other))
-            && one.log() == other.log()
-        {
-            self.forks.insert(one.log(), Seq(one.seq().0.min(other.seq().0).saturating_sub(1)));
-        }
     }
 
     /// The header of this peer's next entry; hashes are filled in when it is signed.
@@ -282,22 +282,6 @@ impl Node {
         }
     }
 
-    /// Works out the membership anew after a control entry.
-    fn derive(&mut self, now: Now) {
-        let derived = rules::derive(&self.facts, self.room, &self.forks);
-        for (log, seq) in self.heads.set_cuts(derived.cuts.clone()) {
-            self.out.push_back(Output::Hide(log, seq));
-        }
-        let roster = Arc::new(derived.roster.clone());
-        self.derived = derived;
-        if roster == self.roster {
-            return;
-        }
-        let before = std::mem::replace(&mut self.roster, roster.clone());
-        self.out.push_back(Output::Roster(roster));
-        self.roster_changed(&before, now);
-    }
-
     fn is_member(&self) -> bool {
         self.roster.is_member(&self.me)
     }
@@ -306,6 +290,3 @@ impl Node {
         self.rng.random_range(0.0..1.0)
     }
 }
-
-/// The hash of nothing: where a log has no entry.
-const NO_HASH: EntryHash = EntryHash::from_bytes([0; 32]);

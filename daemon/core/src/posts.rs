@@ -9,7 +9,7 @@ use chat_proto::time::Timestamp;
 
 use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
 use crate::input::{AdmissionId, CommandId};
-use crate::log::entry::{Body, Control, MessageBody, Seq};
+use crate::log::entry::{Body, Control, LogId, MessageBody, Seq};
 
 /// Most drafts that wait for the disk; beyond, commands are refused.
 const DRAFTS_MAX: usize = 4096;
@@ -118,6 +118,12 @@ impl Drafts {
         (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
     }
 
+    /// How many wait.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
     /// Takes every origin that waits, when nothing more will be written.
     pub(crate) fn drain(&mut self) -> Vec<Origin> {
         self.bytes = 0;
@@ -133,6 +139,7 @@ impl Drafts {
 pub(crate) struct Waiting {
     pub(crate) id: MessageId,
     pub(crate) time: Timestamp,
+    pub(crate) log: LogId,
     pub(crate) seq: Seq,
     pub(crate) goal: Goal,
 }
@@ -152,6 +159,7 @@ const UNDELIVERED_MAX: usize = 1024;
 /// Who holds this peer's log up to where, and who waits for that.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receipts {
+    log: Option<LogId>,
     held: BTreeMap<PeerId, Seq>,
     waiting: BTreeMap<CommandId, Waiting>,
     undelivered: BTreeMap<MessageId, (Seq, BTreeSet<PeerId>)>,
@@ -166,13 +174,23 @@ impl Receipts {
         news
     }
 
-    /// A new log begins: nobody holds anything of it.
-    pub(crate) fn reset(&mut self) {
-        self.held.clear();
+    /// A log begins, or goes on after a start: who holds what of it is not known yet, and nothing more is learned about
+    /// an earlier one.
+    pub(crate) fn begin(&mut self, log: LogId) {
+        *self = Self { log: Some(log), ..Self::default() };
     }
 
-    pub(crate) fn holders(&self, seq: Seq) -> Vec<PeerId> {
+    pub(crate) fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
+        if self.log.as_ref() != Some(log) {
+            return Vec::new();
+        }
         self.held.iter().filter(|(_, held)| **held >= seq).map(|(peer, _)| *peer).collect()
+    }
+
+    /// How many posts wait for copies.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn waits(&self) -> usize {
+        self.waiting.len()
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -183,10 +201,11 @@ impl Receipts {
         self.waiting.insert(command, waiting);
     }
 
-    /// Whether a goal is reached at a place.
-    pub(crate) fn reached(&self, goal: &Goal, seq: Seq) -> bool {
-        let holds = |peer: &PeerId| self.held.get(peer).is_some_and(|held| *held >= seq);
-        match goal {
+    /// Whether what is waited for has come.
+    pub(crate) fn reached(&self, waiting: &Waiting) -> bool {
+        let known = self.log == Some(waiting.log);
+        let holds = |peer: &PeerId| known && self.held.get(peer).is_some_and(|held| *held >= waiting.seq);
+        match &waiting.goal {
             Goal::Copies(copies) => self.held.keys().filter(|peer| holds(peer)).count() >= *copies,
             Goal::Peers(peers) => peers.iter().all(holds),
         }
@@ -212,12 +231,8 @@ impl Receipts {
 
     /// Takes the waits whose goal is reached.
     pub(crate) fn take_reached(&mut self) -> Vec<(CommandId, Waiting)> {
-        let reached: Vec<CommandId> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| self.reached(&waiting.goal, waiting.seq))
-            .map(|(command, _)| *command)
-            .collect();
+        let reached: Vec<CommandId> =
+            self.waiting.iter().filter(|(_, waiting)| self.reached(waiting)).map(|(command, _)| *command).collect();
         reached.into_iter().filter_map(|command| Some((command, self.waiting.remove(&command)?))).collect()
     }
 

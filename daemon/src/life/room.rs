@@ -27,15 +27,13 @@ use crate::node::handle::NodeHandle;
 use crate::store::error::{ChangeError, OpenError, ReadError};
 use crate::store::rows::Room;
 use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
+use crate::tree::PlumTree;
 
-/// How long the room may take to hand over and to tell its neighbours that it stops; the core takes a second at most.
-const FAREWELL_MAX: Duration = Duration::from_millis(1500);
+/// How long the room may take to tell its neighbours that it stops.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
 
 /// How long the store may take to write what waits.
-const CLOSE_MAX: Duration = Duration::from_millis(1500);
-
-/// How long is waited for the log of a room that was joined. It comes in milliseconds, unless who let this peer in is gone.
-const LOG_MAX: Duration = Duration::from_secs(3);
+const CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// What does not change when the daemon moves from one room to another.
 #[derive(Clone, Debug)]
@@ -179,8 +177,11 @@ async fn node(base: &Base, store: &Store, beginning: Beginning, clock: Clock) ->
             Start::Restore(store.restore().await?.ok_or(RoomError::NoRoom)?)
         }
     };
-    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), clock.now());
-    node.map_err(|source| RoomError::Start { database: base.home.database(), source })
+    let now = clock.now();
+    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), now)
+        .map_err(|source| RoomError::Start { database: base.home.database(), source })?;
+    let tree = PlumTree::new(node.me(), node.room(), rand::random(), now);
+    Ok(node.with_tree(Box::new(tree), now))
 }
 
 /// A room at work.
@@ -203,16 +204,6 @@ impl RunningRoom {
     /// [`RoomError::NotWritten`] when it cannot be.
     pub(crate) async fn founded(&mut self) -> Result<(), RoomError> {
         (&mut self.first_batch).await.map_err(|_| RoomError::NotWritten)
-    }
-
-    /// Waits a little until the log that says that this peer is a member has arrived: it may write from then on.
-    pub(crate) async fn joined(&self, base: &Base) {
-        let gate = base.net.gate();
-        let mut changes = gate.changes();
-        let arrived = async { while !gate.roster().is_member(&base.me) && changes.changed().await.is_ok() {} };
-        if timeout(LOG_MAX, arrived).await.is_err() {
-            tracing::warn!("the room's log has not arrived yet");
-        }
     }
 
     /// Waits until the room ends by itself, which it only does when a part has failed. Cancel safe.

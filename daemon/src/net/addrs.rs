@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use chat_core::config::ADDRS_MAX;
-use iroh::{Endpoint, EndpointAddr, Watcher};
+use iroh::{Endpoint, Watcher};
 use n0_future::StreamExt;
 
 use super::NetEvent;
@@ -16,7 +16,7 @@ const OBSERVED_MAX: usize = 4;
 
 /// What the endpoint can be reached at now.
 pub(crate) fn current(endpoint: &Endpoint) -> Vec<SocketAddr> {
-    useful(&endpoint.watch_addr().get(), &[])
+    useful(endpoint.watch_addr().get().ip_addrs().copied(), &[])
 }
 
 /// Tells the addresses now and whenever they change.
@@ -30,7 +30,7 @@ pub(crate) async fn watch(shared: Arc<Shared>) {
         };
         let Some(addr) = change else { return };
         let observed: Vec<_> = shared.observed.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
-        let addrs = useful(&addr, &observed);
+        let addrs = useful(addr.ip_addrs().copied(), &observed);
         if told.as_ref() != Some(&addrs) {
             shared.addrs.store(Arc::new(addrs.clone()));
             told = Some(addrs.clone());
@@ -64,9 +64,8 @@ pub(crate) fn observe(shared: &Arc<Shared>, addr: SocketAddr) {
 
 /// Picks what others may reach, the most likely first: observed from outside, then IPv4, then IPv6; loopback only where
 /// there is nothing else.
-fn useful(addr: &EndpointAddr, observed: &[SocketAddr]) -> Vec<SocketAddr> {
-    let mut addrs: Vec<SocketAddr> =
-        addr.ip_addrs().map(|addr| canonical(*addr)).filter(|addr| can_be_reached(*addr)).collect();
+pub(crate) fn useful(addrs: impl Iterator<Item = SocketAddr>, observed: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut addrs: Vec<SocketAddr> = addrs.map(canonical).filter(|addr| can_be_reached(*addr)).collect();
     if addrs.iter().any(|addr| !addr.ip().is_loopback()) {
         addrs.retain(|addr| !addr.ip().is_loopback());
     }
@@ -88,14 +87,11 @@ fn can_be_reached(addr: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use iroh::{SecretKey, TransportAddr};
 
     fn useful_of(texts: &[&str], observed: &[&str]) -> Vec<String> {
         let parse = |text: &&str| text.parse::<SocketAddr>().expect("an address");
-        let id = SecretKey::from_bytes(&[1; 32]).public();
-        let addr = EndpointAddr::from_parts(id, texts.iter().map(parse).map(TransportAddr::Ip));
         let observed: Vec<_> = observed.iter().map(parse).collect();
-        useful(&addr, &observed).iter().map(ToString::to_string).collect()
+        useful(texts.iter().map(parse), &observed).iter().map(ToString::to_string).collect()
     }
 
     #[test]

@@ -37,8 +37,21 @@ const BACKLOG: u32 = 128;
 /// long, and the product of 100 Mbit/s and 300 ms fits.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
+/// Bytes of datagrams that wait in one direction (64 KiB): they carry heartbeats, and an old one is worth nothing.
+const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
+
 /// Streams that the other end may open at a time: the protocols use one.
 const STREAMS_MAX: u32 = 2;
+
+/// What the endpoint is made of.
+#[derive(Debug)]
+pub(crate) struct Opening<'a> {
+    pub(crate) settings: &'a NetSettings,
+    pub(crate) secret: &'a SecretKey,
+    pub(crate) hook: &'a Hook,
+    /// The one relay URL for ever: the local forwarder's.
+    pub(crate) relay: &'a iroh::RelayUrl,
+}
 
 /// The open sockets.
 #[derive(Debug)]
@@ -54,26 +67,21 @@ enum OpenError {
 }
 
 /// Opens what the settings ask for.
-pub(crate) async fn open(settings: &NetSettings, secret: &SecretKey, hook: &Hook) -> Result<Sockets, BindError> {
+pub(crate) async fn open(opening: &Opening<'_>) -> Result<Sockets, BindError> {
     let any = std::iter::repeat_n(0, ANY_PORT_TRIES);
-    match settings.listen.port {
-        Some(0) => first_free(settings, secret, hook, any).await,
-        Some(port) => this_one(settings, secret, hook, port).await,
+    match opening.settings.listen.port {
+        Some(0) => first_free(opening, any).await,
+        Some(port) => this_one(opening, port).await,
         None => {
             let usual = (PEER_PORT - PORTS_BELOW..=PEER_PORT).rev();
-            first_free(settings, secret, hook, usual.chain(any)).await
+            first_free(opening, usual.chain(any)).await
         }
     }
 }
 
-async fn first_free(
-    settings: &NetSettings,
-    secret: &SecretKey,
-    hook: &Hook,
-    candidates: impl Iterator<Item = u16>,
-) -> Result<Sockets, BindError> {
+async fn first_free(opening: &Opening<'_>, candidates: impl Iterator<Item = u16>) -> Result<Sockets, BindError> {
     for port in candidates {
-        match open_on(settings, secret, hook, port).await {
+        match open_on(opening, port).await {
             Ok(sockets) => return Ok(sockets),
             Err(OpenError::Failed(error)) => return Err(error),
             Err(OpenError::Taken(ip)) => debug!(port, %ip, "port is taken"),
@@ -82,10 +90,10 @@ async fn first_free(
     Err(BindError::NoFreePort)
 }
 
-async fn this_one(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port: u16) -> Result<Sockets, BindError> {
+async fn this_one(opening: &Opening<'_>, port: u16) -> Result<Sockets, BindError> {
     let deadline = Instant::now() + TAKEN_MAX;
     loop {
-        match open_on(settings, secret, hook, port).await {
+        match open_on(opening, port).await {
             Ok(sockets) => return Ok(sockets),
             Err(OpenError::Failed(error)) => return Err(error),
             Err(OpenError::Taken(ip)) if Instant::now() >= deadline => return Err(BindError::PortTaken { port, ip }),
@@ -94,7 +102,8 @@ async fn this_one(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port:
     }
 }
 
-async fn open_on(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port: u16) -> Result<Sockets, OpenError> {
+async fn open_on(opening: &Opening<'_>, port: u16) -> Result<Sockets, OpenError> {
+    let settings = opening.settings;
     let ips: Vec<IpAddr> = match settings.listen.ip {
         Some(ip) => vec![ip],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -115,7 +124,7 @@ async fn open_on(settings: &NetSettings, secret: &SecretKey, hook: &Hook, port: 
         }
     }
     let addrs: Vec<SocketAddr> = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let endpoint = bind(settings, secret, hook, &addrs).await?;
+    let endpoint = bind(opening, &addrs).await?;
     Ok(Sockets { endpoint, tcp, port })
 }
 
@@ -139,23 +148,19 @@ fn failed(addr: SocketAddr, source: io::Error) -> OpenError {
     OpenError::Failed(BindError::Listen { addr, source })
 }
 
-/// Binds the endpoint: no relay, no lookup service, no name server, no port mapping. What it sends goes to peers.
-async fn bind(
-    settings: &NetSettings,
-    secret: &SecretKey,
-    hook: &Hook,
-    addrs: &[SocketAddr],
-) -> Result<Endpoint, OpenError> {
+/// Binds the endpoint: no relay but the members' own, no lookup service, no name server, no port mapping. What it sends goes
+/// to peers.
+async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, OpenError> {
     let mut builder = Endpoint::builder(presets::Minimal)
-        .secret_key(secret.clone())
+        .secret_key(opening.secret.clone())
         .alpns(vec![ROOM_ALPN.to_vec(), ADMISSION_ALPN.to_vec()])
-        .relay_mode(RelayMode::Custom(RelayMap::empty()))
+        .relay_mode(RelayMode::Custom(RelayMap::from(opening.relay.clone())))
         .clear_address_lookup()
         .dns_resolver(DnsResolver::builder().disable_fallback().build())
         .portmapper_config(PortmapperConfig::Disabled)
         .net_report_config(NetReportConfig::minimal())
-        .transport_config(transport(settings))
-        .hooks(hook.clone())
+        .transport_config(transport(opening.settings))
+        .hooks(opening.hook.clone())
         .clear_ip_transports();
     for addr in addrs {
         builder = builder
@@ -183,6 +188,7 @@ fn transport(settings: &NetSettings) -> QuicTransportConfig {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .send_window(u64::from(STREAM_WINDOW_BYTES))
-        .datagram_receive_buffer_size(None)
+        .datagram_receive_buffer_size(Some(DATAGRAM_BYTES_MAX))
+        .datagram_send_buffer_size(DATAGRAM_BYTES_MAX)
         .build()
 }

@@ -59,6 +59,10 @@ impl Routes {
         self.lock().get(peer).ok_or(SendError::NotConnected)?.push(frame)
     }
 
+    pub(crate) fn push_datagram(&self, peer: &PeerId, frame: Bytes) -> Result<(), SendError> {
+        self.lock().get(peer).ok_or(SendError::NotConnected)?.push_datagram(frame)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Outbox>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -18,12 +18,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info_span};
 
+use crate::net::duties;
+use crate::net::ports::{HELLO_LINE, Service};
 use crate::net::shared::Shared;
 
 /// Version of the hello.
 const VERSION: u32 = 1;
-
-const HELLO_LINE: &[u8] = b"CHATD HELLO 1";
 
 /// Longest first line: the services on this port name themselves in less.
 const LINE_BYTES_MAX: usize = 128;
@@ -87,25 +87,32 @@ pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
         let task_shared = shared.clone();
         let task = async move {
             let served = tokio::select! {
-                served = dispatch(&task_shared, stream) => served,
+                served = dispatch(&task_shared, stream, guard) => served,
                 () = task_shared.token.cancelled() => Ok(()),
             };
             if let Err(error) = served {
                 debug!(%error, "hello failed");
             }
-            drop(guard);
         };
         shared.tracker.spawn(task.instrument(span));
     }
 }
 
-/// Reads the first line and serves whom it names.
-async fn dispatch(shared: &Shared, mut stream: TcpStream) -> io::Result<()> {
-    // A service whose client goes on talking takes the rest as well.
-    let (line, _rest) = timeout(LINE_MAX, read_line(&mut stream, LINE_BYTES_MAX)).await??;
-    match line.as_slice() {
-        HELLO_LINE => timeout(LINE_MAX, answer(shared, &mut stream)).await?,
-        _ => Ok(()),
+/// Reads the first line and serves whom it names. Services that last have their own bounds.
+async fn dispatch(shared: &Shared, mut stream: TcpStream, caller: Caller) -> io::Result<()> {
+    let (line, rest) = timeout(LINE_MAX, read_line(&mut stream, LINE_BYTES_MAX)).await??;
+    match Service::named(&line) {
+        Some(Service::Hello) => timeout(LINE_MAX, answer(shared, &mut stream)).await?,
+        Some(Service::Relay) => {
+            drop(caller);
+            duties::serve_relay(shared, stream, &rest).await
+        }
+        Some(Service::Watch) => {
+            drop(caller);
+            duties::serve_watch(shared, stream).await;
+            Ok(())
+        }
+        None => Ok(()),
     }
 }
 
@@ -124,7 +131,6 @@ pub(crate) async fn ask(addr: SocketAddr) -> Result<Hello, HelloError> {
     let mut stream = connect.ok().and_then(Result::ok).ok_or(HelloError::Unreachable)?;
     let talk = async {
         stream.write_all(HELLO_LINE).await?;
-        stream.write_all(b"\n").await?;
         read_line(&mut stream, ANSWER_BYTES_MAX).await
     };
     let (line, _) = timeout(LINE_MAX, talk).await.ok().and_then(Result::ok).ok_or(HelloError::NotChatd)?;

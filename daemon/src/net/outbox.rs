@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use chat_core::config::FRAME_BYTES_MAX;
+use iroh::endpoint::WeakConnectionHandle;
 use tokio::sync::mpsc;
 
 use super::{DownReason, SendError};
@@ -19,6 +20,8 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// The sending end of a queue.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
+    /// Carries datagrams past the queue. Weak: whoever holds a queue does not hold its connection open.
+    connection: Option<WeakConnectionHandle>,
     frames: mpsc::Sender<Bytes>,
     bytes: Arc<AtomicUsize>,
     stop: Stop,
@@ -32,10 +35,10 @@ pub(crate) struct Queue {
 }
 
 /// An empty queue whose connection ends when it overflows.
-pub(crate) fn outbox(stop: Stop) -> (Outbox, Queue) {
+pub(crate) fn outbox(connection: Option<WeakConnectionHandle>, stop: Stop) -> (Outbox, Queue) {
     let (sender, receiver) = mpsc::channel(OUTBOX_FRAMES_MAX);
     let bytes = Arc::<AtomicUsize>::default();
-    (Outbox { frames: sender, bytes: bytes.clone(), stop }, Queue { frames: receiver, bytes })
+    (Outbox { connection, frames: sender, bytes: bytes.clone(), stop }, Queue { frames: receiver, bytes })
 }
 
 impl Outbox {
@@ -65,6 +68,21 @@ impl Outbox {
     }
 }
 
+impl Outbox {
+    /// Sends a frame past the queue, where it may be lost; one that does not fit into a packet is queued.
+    ///
+    /// # Errors
+    /// As [`Outbox::push`].
+    pub(crate) fn push_datagram(&self, frame: Bytes) -> Result<(), SendError> {
+        if self.stop.requested().is_some() {
+            return Err(SendError::NotConnected);
+        }
+        let connection = self.connection.as_ref().and_then(WeakConnectionHandle::upgrade);
+        let sent = connection.is_some_and(|connection| connection.send_datagram(frame.clone()).is_ok());
+        if sent { Ok(()) } else { self.push(frame) }
+    }
+}
+
 impl Queue {
     /// Waits for frames and moves all that wait into `frames`; `false` when the queue is closed and empty. Cancel safe.
     pub(crate) async fn take(&mut self, frames: &mut Vec<Bytes>) -> bool {
@@ -89,7 +107,7 @@ mod tests {
     #[test]
     fn too_many_frames_end_the_connection() {
         let stop = Stop::default();
-        let (outbox, _queue) = outbox(stop.clone());
+        let (outbox, _queue) = outbox(None, stop.clone());
         for _ in 0..OUTBOX_FRAMES_MAX {
             assert_eq!(outbox.push(Bytes::from_static(b"x")), Ok(()));
         }
@@ -102,7 +120,7 @@ mod tests {
     #[tokio::test]
     async fn too_many_bytes_end_the_connection_and_written_ones_make_room() {
         let stop = Stop::default();
-        let (outbox, mut queue) = outbox(stop.clone());
+        let (outbox, mut queue) = outbox(None, stop.clone());
         let frame = Bytes::from(vec![0; FRAME_BYTES_MAX]);
         for _ in 0..OUTBOX_BYTES_MAX / FRAME_BYTES_MAX {
             assert_eq!(outbox.push(frame.clone()), Ok(()));
@@ -118,7 +136,7 @@ mod tests {
     #[test]
     fn a_frame_beyond_the_bound_is_refused_alone() {
         let stop = Stop::default();
-        let (outbox, _queue) = outbox(stop.clone());
+        let (outbox, _queue) = outbox(None, stop.clone());
         let long = Bytes::from(vec![0; FRAME_BYTES_MAX + 1]);
         assert_eq!(outbox.push(long), Err(SendError::TooLong(FRAME_BYTES_MAX + 1)));
         assert_eq!(stop.requested(), None);

@@ -69,7 +69,7 @@ impl Link {
             return;
         }
         let mut sampler = PathSampler::default();
-        let (outbox, queue) = outbox(turn.stop.clone());
+        let (outbox, queue) = outbox(Some(connection.weak_handle()), turn.stop.clone());
         let info = sampler.sample(&connection);
         debug!(direct = info.direct, rtt = ?info.rtt, inbound = info.inbound, "connected");
         shared.events.send_event(Event::Up { peer, info, outbox }).await;
@@ -100,6 +100,7 @@ async fn carry(
     let reason = tokio::select! {
         reason = read(connection, recv, peer, &shared.events, &shared.inbound) => reason,
         reason = &mut write => reason,
+        reason = read_datagrams(connection, peer, &shared.events) => reason,
         reason = measure(connection, peer, &shared.events, sampler) => reason,
         reason = turn.stop.wait() => reason,
         () = shared.token.cancelled() => DownReason::Closed(CloseReason::Stopping),
@@ -138,6 +139,17 @@ async fn read(
             }
         }
     }
+}
+
+/// Reads frames that came past the stream. QUIC bounds how many bytes of them wait and drops the oldest.
+async fn read_datagrams(connection: &Connection, peer: PeerId, events: &Events) -> DownReason {
+    while let Ok(frame) = connection.read_datagram().await {
+        if !events.send(NetEvent::Frame(peer, frame)).await {
+            return DownReason::Closed(CloseReason::Stopping);
+        }
+    }
+    // The connection has ended; the reader of the stream tells why, after what arrived before.
+    pending().await
 }
 
 /// Why the other end closes: its stream ends a little before its connection.

@@ -111,6 +111,9 @@ pub enum BindError {
     /// The endpoint could not be built.
     #[error("the network endpoint cannot start")]
     Endpoint(#[source] Box<iroh::endpoint::BindError>),
+    /// No loopback port for the way to the relay.
+    #[error("no free port on the loopback interface: check that it is up")]
+    Forwarder(#[source] io::Error),
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::net::admission::Admissions;
 use crate::net::book::Book;
+use crate::net::duties::Duties;
 use crate::net::events::{Events, Routes};
 use crate::net::gate::Gate;
 use crate::net::links::Links;
+use crate::net::mdns::Nearby;
 
 /// Everything that more than one task needs.
 #[derive(Debug)]
@@ -34,8 +36,12 @@ pub(crate) struct Shared {
     pub(crate) admissions: Admissions,
     /// Where peers were seen.
     pub(crate) book: Book,
+    /// Who was seen on the local network.
+    pub(crate) nearby: Nearby,
     /// Connections that were dropped because their queue was full.
     pub(crate) queue_drops: AtomicU64,
+    /// What the rendezvous role asked for.
+    pub(crate) duties: Duties,
     /// Addresses this peer can give to others.
     pub(crate) addrs: ArcSwap<Vec<SocketAddr>>,
     /// Addresses at which others see this peer.
@@ -51,14 +57,15 @@ impl Shared {
     /// Where to dial a peer: where it says it is, and where it was seen. With a relay, every peer's relay is this node's
     /// own forwarder: one URL for ever.
     pub(crate) fn endpoint_addr(&self, id: EndpointId, addrs: &[SocketAddr]) -> EndpointAddr {
-        let seen = self.book.addrs(&peer_id(id));
+        let peer = peer_id(id);
+        let seen = self.book.addrs(&peer).into_iter().chain(self.nearby.addrs(&peer));
         let relay = self.relay_url().map(TransportAddr::Relay);
         EndpointAddr::from_parts(id, addrs.iter().copied().chain(seen).map(TransportAddr::Ip).chain(relay))
     }
 
-    /// URL of the local forwarder to the relay of the room; there is none yet.
+    /// URL of the local forwarder to the relay of the room.
     fn relay_url(&self) -> Option<RelayUrl> {
-        None
+        Some(self.duties.relay_url().clone())
     }
 }
 

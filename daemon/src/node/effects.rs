@@ -77,15 +77,13 @@ impl Effects {
         match output {
             Output::Persist(batch) => self.persist(batch),
             Output::Observed(addr) => self.net.add_observed(addr),
-            Output::Watch(..) | Output::Unwatch(_) | Output::Probe(..) | Output::Relay(_) | Output::Holder(_) => {
-                tracing::trace!("the network does not watch yet")
-            }
-            Output::Send(peer, frame) | Output::Datagram(peer, frame) => match self.net.send(peer, frame) {
-                Ok(()) | Err(SendError::NotConnected) => {}
-                Err(error @ (SendError::Full | SendError::TooLong(_))) => {
-                    tracing::warn!(remote = %peer.short(), %error, "frame not sent");
-                }
-            },
+            Output::Watch(peer, addrs) => self.net.watch(peer, addrs),
+            Output::Unwatch(peer) => self.net.unwatch(&peer),
+            Output::Probe(peer, addrs) => self.net.probe(peer, addrs),
+            Output::Relay(switch) => self.net.switch_relay(switch),
+            Output::Holder(holder) => self.net.set_holder(holder),
+            Output::Send(peer, frame) => sent(peer, self.net.send(peer, frame)),
+            Output::Datagram(peer, frame) => sent(peer, self.net.send_datagram(peer, frame)),
             Output::Dial(peer, addrs) => self.net.dial(peer, addrs),
             Output::Disconnect(peer, reason) => self.net.disconnect(peer, reason),
             Output::Load { id, log, from, to, bytes_max } => self.store.load(id, log, from, to, bytes_max),
@@ -147,5 +145,14 @@ impl Effects {
         let id = self.next_id();
         self.publishing_keys = Some(id);
         Some((id, Command::PublishKeys(keys.identity, keys.fallback)))
+    }
+}
+
+fn sent(peer: PeerId, sent: Result<(), SendError>) {
+    match sent {
+        Ok(()) | Err(SendError::NotConnected) => {}
+        Err(error @ (SendError::Full | SendError::TooLong(_))) => {
+            tracing::warn!(remote = %peer.short(), %error, "frame not sent");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chat_proto::id::EntryHash;
 
-use crate::config::ENTRY_DEPS_MAX;
+use crate::config::{ENTRY_DEPS_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX};
 use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
 use crate::wire::Head;
 
@@ -25,7 +25,7 @@ pub(crate) enum Fit {
     Ready,
     /// Held already, or another entry is held at its place.
     Old,
-    /// Past the cut of its log: refused.
+    /// Too far past the cut of its log: refused.
     Cut,
     /// It builds on another entry than the one held before it: the log may be forked.
     Mismatch,
@@ -41,6 +41,9 @@ pub(crate) struct Heads {
     applied: BTreeMap<LogId, LogHead>,
     durable: BTreeMap<LogId, LogHead>,
     cuts: BTreeMap<LogId, Seq>,
+    /// Logs whose authors were no members when they began, with the times of their first entries.
+    refused: BTreeMap<LogId, Hlc>,
+    frozen: BTreeSet<LogId>,
     tips: BTreeSet<LogId>,
     clock: Hlc,
 }
@@ -79,11 +82,52 @@ impl Heads {
         self.cuts.get(log).copied()
     }
 
-    /// Replaces the cuts; returns those that are new or moved.
-    pub(crate) fn set_cuts(&mut self, cuts: BTreeMap<LogId, Seq>) -> Vec<(LogId, Seq)> {
-        let changed = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(l, s)| (*l, *s)).collect();
+    /// The last place of a log that is taken. Behind a cut some entries still are, though they do not count: among them
+    /// may be the removal of the one who made the cut, and whose removal counts follows from both. Of a forked log there
+    /// is more than one continuation, so none is taken, and of one that counts for nothing, nothing is.
+    pub(crate) fn limit(&self, log: &LogId) -> Seq {
+        match self.cut(log) {
+            None => Seq::MAX,
+            Some(cut) if cut == Seq::ZERO || self.frozen.contains(log) => cut,
+            Some(cut) => Seq(cut.0.saturating_add(PAST_CUT_MAX)),
+        }
+    }
+
+    /// Replaces the cuts, those in `frozen` by forks; returns what changed, with [`Seq::MAX`] where there is none now.
+    pub(crate) fn set_cuts(&mut self, cuts: BTreeMap<LogId, Seq>, frozen: BTreeSet<LogId>) -> Vec<(LogId, Seq)> {
+        let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
+        let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
+        let changed: Vec<(LogId, Seq)> = moved.chain(lifted).collect();
+        if !changed.is_empty() {
+            // What an entry behind a cut was built on is built on by nobody who counts.
+            self.tips = self.applied.keys().copied().collect();
+        }
+        self.refused.retain(|log, _| cuts.contains_key(log));
         self.cuts = cuts;
+        self.frozen = frozen;
         changed
+    }
+
+    /// A log whose author was no member when it began: nothing waits for it any more.
+    pub(crate) fn refuse(&mut self, log: LogId, first: Hlc) {
+        if self.refused.len() >= REFUSED_LOGS_MAX
+            && let Some((oldest, _)) = self.refused.pop_first()
+        {
+            self.cuts.remove(&oldest);
+        }
+        self.refused.insert(log, first);
+        self.cuts.insert(log, Seq::ZERO);
+    }
+
+    /// Whether an entry counts.
+    pub(crate) fn counts(&self, log: &LogId, seq: Seq) -> bool {
+        self.cut(log).is_none_or(|cut| seq <= cut)
+    }
+
+    /// When every log that is held or was refused began.
+    pub(crate) fn firsts(&self) -> BTreeMap<LogId, Hlc> {
+        let held = self.applied.iter().map(|(log, head)| (*log, head.first));
+        held.chain(self.refused.iter().map(|(log, first)| (*log, *first))).collect()
     }
 
     /// Whether nothing at all is held.
@@ -101,7 +145,7 @@ impl Heads {
         let header = entry.header();
         let log = header.log;
         let held = self.seq(&log);
-        if self.cut(&log).is_some_and(|cut| header.seq > cut) {
+        if header.seq > self.limit(&log) {
             return Fit::Cut;
         }
         if header.seq <= held {
@@ -130,9 +174,11 @@ impl Heads {
     /// Applies an entry that is [`Fit::Ready`].
     pub(crate) fn apply(&mut self, entry: &Entry) {
         let header = entry.header();
-        for dep in &header.deps {
-            if self.seq(&dep.log) <= dep.seq {
-                self.tips.remove(&dep.log);
+        if self.counts(&header.log, header.seq) {
+            for dep in &header.deps {
+                if self.seq(&dep.log) <= dep.seq {
+                    self.tips.remove(&dep.log);
+                }
             }
         }
         self.tips.insert(header.log);
@@ -151,22 +197,19 @@ impl Heads {
     /// What an entry of `me` written now builds on: the newest entries nobody built on yet, `first` before all others,
     /// at most [`ENTRY_DEPS_MAX`]; what is left over is taken by the next entry.
     pub(crate) fn deps(&self, me: &LogId, first: Option<LogId>) -> Vec<Dep> {
-        let dep = |log: &LogId| Some(Dep { log: *log, seq: self.applied.get(log)?.seq });
-        let within_cut = |dep: &Dep| self.cut(&dep.log).is_none_or(|cut| dep.seq <= cut);
+        let dep = |log: &LogId| {
+            let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
+            (seq > Seq::ZERO).then_some(Dep { log: *log, seq })
+        };
         let tips = self.tips.iter().filter(|log| *log != me && Some(**log) != first);
-        first
-            .iter()
-            .filter(|log| *log != me)
-            .chain(tips)
-            .filter_map(dep)
-            .filter(within_cut)
-            .take(ENTRY_DEPS_MAX)
-            .collect()
+        first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX).collect()
     }
 
-    /// The version vector: what is on disk.
+    /// The version vector: what is on disk, of logs that count for something.
     pub(crate) fn vector(&self) -> Vec<Head> {
-        self.durable.iter().map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
+        let counts = |log: &LogId| self.cut(log) != Some(Seq::ZERO);
+        let held = self.durable.iter().filter(|(log, _)| counts(log));
+        held.map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
     }
 }
 

@@ -10,7 +10,7 @@ use chat_proto::time::Timestamp;
 
 use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
 use crate::input::{AdmissionId, CommandId, Now, Verdict};
-use crate::log::entry::{AdmitBy, Control, SignatureBytes};
+use crate::log::entry::{AdmitBy, Control, Dep, SignatureBytes};
 use crate::node::Node;
 use crate::output::{CommandError, Output, Reply};
 use crate::posts::Origin;
@@ -28,7 +28,7 @@ pub(super) struct Knocks {
     waiting: BTreeMap<KnockId, Waiting>,
     admitting: BTreeMap<AdmissionId, (PeerId, Option<SocketAddr>)>,
     /// Admitted by an entry that is not on disk yet.
-    unwritten: Vec<AdmissionId>,
+    unwritten: Vec<(AdmissionId, Dep)>,
     next: u64,
 }
 
@@ -208,13 +208,13 @@ impl Node {
     }
 
     /// Somebody was admitted by whomever: if it waits at this door, it is told once the entry is on disk.
-    pub(super) fn admitted_elsewhere(&mut self, peer: PeerId) {
+    pub(super) fn admitted_elsewhere(&mut self, peer: PeerId, entry: Dep) {
         for id in self.waiting_ids(|waiting| waiting.peer == peer) {
             let Some(waiting) = self.knocks.waiting.remove(&id) else { continue };
             if let Door::Here(admission, observed) = waiting.door {
                 self.knocks.admitting.insert(admission, (peer, observed));
                 self.knock_is_over(&waiting);
-                self.knocks.unwritten.push(admission);
+                self.knocks.unwritten.push((admission, entry));
             }
             self.tell_knock(id, &waiting, KnockState::Admitted);
         }
@@ -222,8 +222,34 @@ impl Node {
 
     /// Answers those whose admission came from elsewhere, now that it is on disk.
     pub(super) fn answer_delayed_admissions(&mut self) {
-        for id in std::mem::take(&mut self.knocks.unwritten) {
+        let (written, unwritten) = std::mem::take(&mut self.knocks.unwritten)
+            .into_iter()
+            .partition(|(_, entry)| self.heads.durable_seq(&entry.log) >= entry.seq);
+        self.knocks.unwritten = unwritten;
+        let written: Vec<(AdmissionId, Dep)> = written;
+        for (id, _) in written {
             self.answer_admitted(id);
+        }
+    }
+
+    /// A member is not connected any more: who waits at its door is not known.
+    pub(super) fn forget_knocks_at(&mut self, member: &PeerId) {
+        for id in self.waiting_ids(|waiting| waiting.door == Door::At(*member)) {
+            if let Some(waiting) = self.knocks.waiting.remove(&id) {
+                self.tell_knock(id, &waiting, KnockState::Gone);
+            }
+        }
+    }
+
+    /// This peer stops: whoever waits at its door is sent elsewhere.
+    pub(super) fn close_door(&mut self) {
+        for id in self.waiting_ids(|waiting| matches!(waiting.door, Door::Here(..))) {
+            let Some(waiting) = self.knocks.waiting.remove(&id) else { continue };
+            if let Door::Here(admission, _) = waiting.door {
+                self.deny(admission, DenyReason::NotReady);
+            }
+            self.knock_is_over(&waiting);
+            self.tell_knock(id, &waiting, KnockState::Gone);
         }
     }
 

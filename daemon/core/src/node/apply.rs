@@ -6,7 +6,7 @@ use chat_proto::id::PeerId;
 
 use crate::config::FUTURE_MAX;
 use crate::input::Now;
-use crate::log::entry::{Dep, Entry, Header, SignedEntry};
+use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::node::timers::Timer;
@@ -25,22 +25,30 @@ impl Node {
                 break;
             }
             let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
-                return self.break_with(from, CloseReason::Protocol);
+                return self.break_with(from, CloseReason::Protocol, now);
             };
             let place = Dep { log: header.log, seq: header.seq };
             self.links.knows(&from, place.log, place.seq);
-            if self.sync.is_suspect(&place.log) {
-                self.sync.keep_for_comparison(&place, &signed);
+            self.forks.keep(&from, &place, &signed);
+            if self.disk.is_writing(&place.log) {
+                // What this very log holds next is being written here: it went on elsewhere, and that shows later.
+                continue;
             }
             if header.seq <= self.heads.seq(&place.log) || self.pending.contains(&place) {
                 continue;
             }
             match Entry::verify(signed, &self.room) {
-                Ok(entry) if entry.body().is_some() => self.consider(Arc::new(entry), Some(from), now),
+                Ok(entry) if entry.body().is_some() => {
+                    if entry.log() == self.log {
+                        // Signed by this peer's key and not by this database: an older copy of it came back.
+                        self.renew_incarnation();
+                    }
+                    self.consider(Arc::new(entry), Some(from), now);
+                }
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "entry refused");
-                    return self.break_with(from, CloseReason::Protocol);
+                    return self.break_with(from, CloseReason::Protocol, now);
                 }
             }
         }
@@ -56,13 +64,16 @@ impl Node {
                 continue;
             }
             match self.heads.fit(&entry) {
-                Fit::Ready if self.may_write(&entry) => {
+                Fit::Ready if self.may_write(&entry, now) => {
                     self.apply(&entry, from, now);
                     queue.extend(self.pending.release(&place));
                 }
-                Fit::Ready => tracing::debug!(author = %place.log.author.short(), "entry of a stranger refused"),
+                Fit::Ready => {
+                    tracing::debug!(author = %place.log.author.short(), "log of a stranger refused");
+                    self.refuse_log(place.log, entry.header().time);
+                }
                 Fit::Missing(missing) => self.wait_for(entry, missing, from, now),
-                Fit::Mismatch => self.suspect(place, from),
+                Fit::Mismatch => self.suspect(place, from, now),
                 Fit::Clock => tracing::warn!(author = %place.log.author.short(), "entry runs back in time, refused"),
                 Fit::Old | Fit::Cut => {}
             }
@@ -101,21 +112,27 @@ impl Node {
         true
     }
 
-    /// Whether the author was ever admitted, as far as the entries say that this one builds on.
-    fn may_write(&self, entry: &Entry) -> bool {
+    /// Whether the author was a member when its log began, as far as the entries say that this one builds on.
+    fn may_write(&mut self, entry: &Entry, now: Now) -> bool {
         if entry.is_genesis() {
             return self.heads.is_empty();
         }
-        self.roster.people.contains_key(&entry.author())
+        let begins = |node: &Self| node.derived.cut(&entry.log(), entry.header().time) != Some(Seq::ZERO);
+        if entry.seq() > Seq(1) || begins(self) {
+            return true;
+        }
+        self.refresh(now);
+        begins(self)
     }
 
     fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
         self.heads.apply(entry);
         self.disk.push(entry.clone());
-        if entry.control().is_some() {
-            self.apply_control(entry, now);
-        }
+        // Whoever is removed by it shall still hear of it.
         self.spread(entry, from, now);
+        if entry.control().is_some() {
+            self.apply_control(entry);
+        }
     }
 
     /// Passes an entry on to every connected peer that does not hold it and is not reached by its author.
@@ -148,10 +165,5 @@ impl Node {
             self.links.knows(&peer, place.log, place.seq);
             self.out.push_back(crate::output::Output::Send(peer, frame.clone()));
         }
-    }
-
-    /// Ends the connection to a peer that broke the protocol.
-    pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason) {
-        self.out.push_back(crate::output::Output::Disconnect(peer, reason));
     }
 }

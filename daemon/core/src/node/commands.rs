@@ -55,6 +55,7 @@ impl Node {
                 self.must_be_member()?;
                 return self.write(id, Control::Leave);
             }
+            Command::Stop if self.is_stopping() => Reply::Done,
             Command::Stop => {
                 self.stop(id, now);
                 return Ok(());
@@ -188,7 +189,7 @@ impl Node {
     fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
         let mut holders: Vec<PeerId> = self.links.holders(log, seq).collect();
         if *log == self.log {
-            holders.extend(self.receipts.holders(seq));
+            holders.extend(self.receipts.holders(log, seq));
         } else if log.author != self.me {
             holders.push(log.author);
         }
@@ -203,9 +204,8 @@ impl Node {
         for (command, waiting) in self.receipts.drain() {
             self.reply_posted(command, &waiting);
         }
-        for origin in self.drafts.drain() {
-            self.refuse(&origin, &CommandError::Stopping);
-        }
+        self.refuse_drafts(&CommandError::Stopping);
+        self.close_door();
         self.out.push_back(Output::StoreSeen(self.links.seen()));
         self.release_role(id, now);
     }

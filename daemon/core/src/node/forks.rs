@@ -1,69 +1,204 @@
 //! Forks: two entries of one author at one place. They are kept as proof, and the log ends before them, everywhere.
+//!
+//! A fork shows as an entry that builds on another one than is held before it, or as two heads of one log that differ.
+//! Then the places up to that one are fetched from the peer that holds the other side and compared with the disk, from
+//! the newest back to the first difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chat_proto::id::PeerId;
-
-use crate::input::Now;
-use crate::log::entry::{Entry, Incarnation, LogId, Seq, SignedEntry};
-use crate::node::{NO_HASH, Node};
-use crate::output::Output;
-use crate::wire::Frame;
 use rand::RngExt;
 
-impl Node {
-    /// Compares what is held of a suspicious log with what another peer sent of it.
-    pub(super) fn compare(&mut self, log: LogId, held: Vec<SignedEntry>, now: Now) {
-        let Some(others) = self.sync.suspects.remove(&log) else { return };
-        for ours in held {
-            let Ok(entry) = Entry::from_trusted(ours.clone()) else { continue };
-            let Some(theirs) =
-                others.get(&entry.seq()).and_then(|signed| Entry::verify(signed.clone(), &self.room).ok())
-            else {
-                continue;
-            };
-            if theirs.hash() == entry.hash() {
-                continue;
-            }
-            let parents_agree =
-                theirs.header().backlink.unwrap_or(NO_HASH) == entry.header().backlink.unwrap_or(NO_HASH);
-            if parents_agree {
-                return self.on_fork(ours, theirs.signed().clone(), now);
-            }
-            return self.look_further_back(log, entry.seq());
+use crate::input::Now;
+use crate::log::entry::{Dep, Entry, Incarnation, LogId, Seq, SignedEntry};
+use crate::node::Node;
+use crate::node::sync::LoadFor;
+use crate::node::timers::Timer;
+use crate::output::Output;
+use crate::wire::Frame;
+
+/// How many places are compared at a time.
+const COMPARE_SPAN: u64 = 64;
+
+/// Most logs that are compared at a time.
+const SUSPECTS_MAX: usize = 16;
+
+/// How long a peer may take to send what is compared.
+const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Most proofs that are kept of authors that are not known yet, as happens while a newcomer catches up.
+const EARLY_MAX: usize = 64;
+
+/// Two entries at one place, without their bodies: header and signature prove it.
+type Proof = (SignedEntry, SignedEntry);
+
+/// Forked logs, and those that may be.
+#[derive(Debug, Default)]
+pub(super) struct Forks {
+    proven: BTreeMap<LogId, (Seq, Proof)>,
+    early: BTreeMap<LogId, Proof>,
+    suspects: BTreeMap<LogId, Suspect>,
+}
+
+/// A log that is compared with what a peer holds of it.
+#[derive(Debug)]
+struct Suspect {
+    peer: PeerId,
+    /// The last place at which a difference can lie.
+    to: Seq,
+    /// What the peer sent, without bodies.
+    kept: BTreeMap<Seq, SignedEntry>,
+}
+
+impl Forks {
+    /// Takes a proof from the disk.
+    pub(super) fn restore(&mut self, one: SignedEntry, other: SignedEntry) {
+        if let (Ok(a), Ok(b)) = (Entry::from_trusted(one.clone()), Entry::from_trusted(other.clone()))
+            && let Some(cut) = proves(&a, &b)
+        {
+            self.proven.insert(a.log(), (cut, (one, other)));
         }
     }
 
-    /// The first difference lies before what was compared.
-    fn look_further_back(&mut self, log: LogId, before: Seq) {
-        let to = Seq(before.0.saturating_sub(1));
-        let holder = self.links.connected().find(|(_, c)| c.known.get(&log).is_some_and(|seq| *seq >= to));
-        if let Some(peer) = holder.map(|(peer, _)| *peer).filter(|_| to > Seq::ZERO) {
-            self.sync.suspects.insert(log, std::collections::BTreeMap::new());
-            self.compare_range(peer, log, to);
+    /// The last place before each fork.
+    pub(super) fn cuts(&self) -> BTreeMap<LogId, Seq> {
+        self.proven.iter().map(|(log, (cut, _))| (*log, *cut)).collect()
+    }
+
+    pub(super) fn logs(&self) -> BTreeSet<LogId> {
+        self.proven.keys().copied().collect()
+    }
+
+    /// What the peer that is compared with sent of a log.
+    pub(super) fn keep(&mut self, from: &PeerId, place: &Dep, signed: &SignedEntry) {
+        if let Some(suspect) = self.suspects.get_mut(&place.log).filter(|suspect| suspect.peer == *from)
+            && place.seq <= suspect.to
+            && place.seq.0 + COMPARE_SPAN > suspect.to.0
+        {
+            suspect.kept.insert(place.seq, SignedEntry { body: None, ..signed.clone() });
+        }
+    }
+
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn suspects(&self) -> usize {
+        self.suspects.len()
+    }
+}
+
+/// The last place before the fork that two entries prove.
+fn proves(a: &Entry, b: &Entry) -> Option<Seq> {
+    (a.log() == b.log() && a.seq() == b.seq() && a.hash() != b.hash()).then(|| Seq(a.seq().0.saturating_sub(1)))
+}
+
+impl Node {
+    /// A log may be forked at a place or before it, as a peer's entries show.
+    pub(super) fn suspect(&mut self, place: Dep, from: Option<PeerId>, now: Now) {
+        let Some(peer) = from else { return };
+        let to = place.seq.min(self.heads.durable_seq(&place.log));
+        let known = self.forks.suspects.contains_key(&place.log) || self.forks.proven.contains_key(&place.log);
+        if to == Seq::ZERO || known || self.forks.suspects.len() >= SUSPECTS_MAX {
+            return;
+        }
+        self.compare_at(peer, place.log, to, now);
+    }
+
+    fn compare_at(&mut self, peer: PeerId, log: LogId, to: Seq, now: Now) {
+        self.forks.suspects.insert(log, Suspect { peer, to, kept: BTreeMap::new() });
+        self.timers.set(Timer::Compare(log), now.mono + COMPARE_TIMEOUT);
+        let from = Seq(to.0.saturating_sub(COMPARE_SPAN - 1).max(1));
+        self.send(&peer, &Frame::Want { log, from, to });
+    }
+
+    /// The peer did not send what is to be compared. What was suspicious will show again.
+    pub(super) fn forget_suspect(&mut self, log: &LogId) {
+        self.forks.suspects.remove(log);
+        self.timers.cancel(Timer::Compare(*log));
+    }
+
+    /// Reads the places of a suspicious log for which the other side has come.
+    pub(super) fn compare_what_came(&mut self, from: PeerId, log: LogId) {
+        let Some(suspect) = self.forks.suspects.get(&log).filter(|suspect| suspect.peer == from) else { return };
+        if let (Some((first, _)), Some((last, _))) = (suspect.kept.first_key_value(), suspect.kept.last_key_value()) {
+            self.load(LoadFor::Compare(log), log, *first, *last);
+        }
+    }
+
+    /// Compares what is held of a suspicious log with what another peer sent of it.
+    pub(super) fn compare(&mut self, log: LogId, held: Vec<SignedEntry>, now: Now) {
+        let Some(suspect) = self.forks.suspects.remove(&log) else { return };
+        self.timers.cancel(Timer::Compare(log));
+        let mut last_alike = Seq::ZERO;
+        for ours in held {
+            let Ok(entry) = Entry::from_trusted(ours) else { continue };
+            let theirs = suspect.kept.get(&entry.seq()).cloned();
+            let Some(theirs) = theirs.and_then(|signed| Entry::verify(signed, &self.room).ok()) else { continue };
+            if theirs.hash() == entry.hash() {
+                last_alike = entry.seq();
+                continue;
+            }
+            if theirs.header().backlink == entry.header().backlink {
+                return self.on_fork(entry.signed().clone(), theirs.signed().clone());
+            }
+            // The first difference lies before everything that was compared.
+            return self.compare_at(suspect.peer, log, Seq(entry.seq().0 - 1), now);
+        }
+        if Seq::ZERO < last_alike && last_alike < suspect.to {
+            // The answer was cut short: the difference lies behind it.
+            let to = Seq(last_alike.0.saturating_add(COMPARE_SPAN)).min(suspect.to);
+            self.forks.suspects.insert(log, Suspect { to, kept: BTreeMap::new(), ..suspect });
+            self.timers.set(Timer::Compare(log), now.mono + COMPARE_TIMEOUT);
+            self.send(&suspect.peer, &Frame::Want { log, from: last_alike.next(), to });
         }
     }
 
     /// A proof came, from here or from a peer: when it holds, the log is cut before the fork and others are told.
-    pub(super) fn on_fork(&mut self, one: SignedEntry, other: SignedEntry, now: Now) {
+    pub(super) fn on_fork(&mut self, one: SignedEntry, other: SignedEntry) {
+        let [one, other] = [one, other].map(|signed| SignedEntry { body: None, ..signed });
         let (Ok(a), Ok(b)) = (Entry::verify(one.clone(), &self.room), Entry::verify(other.clone(), &self.room)) else {
             return;
         };
-        let proves = a.log() == b.log() && a.seq() == b.seq() && a.hash() != b.hash();
-        let cut = Seq(a.seq().0 - 1);
-        let news = self.forks.get(&a.log()).is_none_or(|held| cut < *held);
-        if !proves || !news || !self.roster.people.contains_key(&a.author()) {
+        let (log, Some(cut)) = (a.log(), proves(&a, &b)) else { return };
+        if self.forks.proven.get(&log).is_some_and(|(held, _)| *held <= cut) {
             return;
         }
-        tracing::warn!(author = %a.author().short(), seq = a.seq().0, "log was forked, it ends before the fork");
-        self.forks.insert(a.log(), cut);
+        if !self.roster.people.contains_key(&log.author) {
+            if self.forks.early.len() < EARLY_MAX {
+                self.forks.early.insert(log, (one, other));
+            }
+            return;
+        }
+        tracing::warn!(author = %log.author.short(), seq = a.seq().0, "log was forked, it ends before the fork");
+        self.forget_suspect(&log);
+        self.forks.proven.insert(log, (cut, (one.clone(), other.clone())));
         self.out.push_back(Output::StoreFork(Box::new(one.clone()), Box::new(other.clone())));
         let frame = Frame::Fork(Box::new(one), Box::new(other));
         for peer in self.links.connected_ids() {
             self.send(&peer, &frame);
         }
-        self.derive(now);
-        self.reconsider_pending(now);
-        if a.log() == self.log {
-            self.renew_incarnation(now);
+        self.cuts_changed();
+        if log == self.log {
+            self.renew_incarnation();
+        }
+    }
+
+    /// Proofs that came before their authors were known are looked at again.
+    pub(super) fn early_proofs(&mut self) {
+        for (one, other) in std::mem::take(&mut self.forks.early).into_values() {
+            self.on_fork(one, other);
+        }
+    }
+
+    /// A new neighbour learns of all forks: it may hold another side of one and know of none.
+    pub(super) fn send_forks(&mut self, to: &PeerId) {
+        let frames: Vec<Frame> = self
+            .forks
+            .proven
+            .values()
+            .map(|(_, (one, other))| Frame::Fork(Box::new(one.clone()), Box::new(other.clone())))
+            .collect();
+        for frame in frames {
+            self.send(to, &frame);
         }
     }
 
@@ -75,19 +210,14 @@ impl Node {
     }
 
     /// This database's log went on elsewhere, or is cut: from now on this peer writes under a new number.
-    pub(super) fn renew_incarnation(&mut self, _now: Now) {
+    pub(super) fn renew_incarnation(&mut self) {
         let incarnation = Incarnation(self.rng.random());
         tracing::warn!("this peer's log goes on elsewhere or is cut: a new incarnation begins");
-        self.log = LogId { author: self.me, incarnation };
-        self.receipts.reset();
-        self.out.push_back(Output::StoreIncarnation(incarnation));
-    }
-
-    /// Sends a frame; one that does not fit is a fault of this peer and only logged.
-    pub(super) fn send(&mut self, peer: &PeerId, frame: &Frame) {
-        match frame.encode() {
-            Ok(raw) => self.out.push_back(Output::Send(*peer, raw)),
-            Err(error) => tracing::error!(%error, "frame not sent"),
+        for (command, waiting) in self.receipts.drain() {
+            self.reply_posted(command, &waiting);
         }
+        self.log = LogId { author: self.me, incarnation };
+        self.receipts.begin(self.log);
+        self.out.push_back(Output::StoreIncarnation(incarnation));
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
+use crate::addrs::Standing;
 use crate::admission::AddrRecord;
 use crate::input::Now;
 use crate::log::entry::{Header, LogId, Seq, SignedEntry};
@@ -28,7 +29,7 @@ impl Node {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(%error, remote = %peer.short(), "bad frame");
-                return self.break_with(peer, CloseReason::Protocol);
+                return self.break_with(peer, CloseReason::Protocol, now);
             }
         };
         match frame {
@@ -43,7 +44,7 @@ impl Node {
             Frame::Knock { peer: stranger, name, words, state } => {
                 self.on_knock_news(peer, stranger, name, words, state, now);
             }
-            Frame::Fork(one, other) => self.on_fork(*one, *other, now),
+            Frame::Fork(one, other) => self.on_fork(*one, *other),
             Frame::Ping(number) => self.send(&peer, &Frame::Pong(number)),
             Frame::Bye => {
                 self.tell_role(RoleInput::Bye(peer), now);
@@ -52,6 +53,17 @@ impl Node {
             Frame::Tree(raw) => self.on_tree_message(peer, raw, now),
             Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw), now),
             Frame::Pong(_) => {}
+        }
+    }
+
+    /// Sends a frame to a peer that is connected; one that does not fit is a fault of this peer and only logged.
+    pub(super) fn send(&mut self, peer: &PeerId, frame: &Frame) {
+        if !self.links.is_connected(peer) {
+            return;
+        }
+        match frame.encode() {
+            Ok(raw) => self.out.push_back(Output::Send(*peer, raw)),
+            Err(error) => tracing::error!(%error, "frame not sent"),
         }
     }
 
@@ -82,14 +94,15 @@ impl Node {
         let log = first.map(|(header, _)| header.log);
         self.on_entries(peer, entries, now);
         if let Some(log) = log {
-            self.compare_what_came(log);
+            self.compare_what_came(peer, log);
             self.chunk_came(peer, log, now);
         }
     }
 
     fn on_held(&mut self, from: PeerId, holder: PeerId, log: LogId, seq: Seq) {
-        if log == self.log && seq <= self.heads.seq(&log) {
-            if self.receipts.held(holder, seq) {
+        if log == self.log {
+            let known = holder != self.me && self.roster.is_member(&holder) && seq <= self.heads.seq(&log);
+            if known && self.receipts.held(holder, seq) {
                 self.receipts_changed();
             }
         } else if holder == from && self.links.is_connected(&log.author) {
@@ -103,7 +116,7 @@ impl Node {
             self.reply_posted(command, &waiting);
         }
         for (message, seq, recipients) in self.receipts.take_delivered() {
-            let copies = u32::try_from(self.receipts.holders(seq).len()).unwrap_or(u32::MAX);
+            let copies = u32::try_from(self.receipts.holders(&self.log, seq).len()).unwrap_or(u32::MAX);
             let delivered = recipients.iter().map(|peer| self.roster.peer_ref(peer)).collect();
             self.out.push_back(Output::Publish(chat_proto::event::Event::Delivery { message, copies, delivered }));
         }
@@ -117,7 +130,9 @@ impl Node {
     fn on_addr_records(&mut self, from: PeerId, records: Vec<AddrRecord>, now: Now) {
         let mut news = Vec::new();
         for record in records {
-            if record.peer != self.me && self.addrs.add(record.clone()) {
+            let member = self.roster.is_member(&record.peer) || !self.is_member();
+            let standing = if member { Standing::Member } else { Standing::Stranger };
+            if record.peer != self.me && self.addrs.add(record.clone(), standing) {
                 news.push(record);
             }
         }

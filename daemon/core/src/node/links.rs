@@ -6,9 +6,10 @@ use std::time::Duration;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
+use crate::addrs::Standing;
 use crate::admission::AddrRecord;
 use crate::input::{Now, PathInfo};
-use crate::links::noticeably_different;
+use crate::links::{Ended, noticeably_different};
 use crate::node::Node;
 use crate::node::timers::{LINKS_DEBOUNCE, Timer};
 use crate::output::{CloseReason, Output};
@@ -21,14 +22,20 @@ const RECORDS_PER_FRAME: usize = 512;
 /// How long after a lost connection it is dialled again for the first time.
 const REDIAL_AT_ONCE: Duration = Duration::from_millis(100);
 
+/// How long a connection lasts that proves that the peer can be reached and takes this one; after a shorter one, the next
+/// dial waits as after a failure.
+const STEADY_AFTER: Duration = Duration::from_secs(5);
+
 impl Node {
     pub(super) fn on_up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
-        if self.roster.people.get(&peer).is_some_and(|person| !person.active) {
-            return self.break_with(peer, CloseReason::NotMember);
+        if self.links.down(&peer).is_some_and(|ended| ended.open) {
+            self.link_ended(peer, now);
         }
-        self.links.up(peer, path);
-        self.addrs.reset(&peer);
         self.timers.cancel(Timer::Redial(peer));
+        self.links.up(peer, path, now);
+        if !self.may_connect(&peer) {
+            return self.break_with(peer, CloseReason::NotMember, now);
+        }
         if path.inbound && path.direct {
             self.inbound = Some(true);
         }
@@ -36,6 +43,7 @@ impl Node {
         self.send_vector(&peer, false);
         self.send_addr_records(&peer);
         self.send_knocks(&peer);
+        self.send_forks(&peer);
         self.tree_up(&peer);
         self.tell_role(RoleInput::Up(peer, path), now);
         self.links_changed(now);
@@ -56,17 +64,47 @@ impl Node {
     }
 
     pub(super) fn on_down(&mut self, peer: PeerId, now: Now) {
-        if !self.links.down(&peer) {
+        let Some(Ended { since, open }) = self.links.down(&peer) else { return };
+        if open {
+            self.link_ended(peer, now);
+        }
+        if !self.wants_link(&peer) || self.timers.is_set(&Timer::Redial(peer)) {
             return;
         }
+        if open && now.mono.saturating_sub(since) >= STEADY_AFTER {
+            self.addrs.reset(&peer);
+            self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
+        } else {
+            self.redial_later(peer, now);
+        }
+    }
+
+    fn redial_later(&mut self, peer: PeerId, now: Now) {
+        let jitter = self.jitter();
+        let wait = self.addrs.backoff(peer, &self.settings, jitter);
+        self.timers.set(Timer::Redial(peer), now.mono + wait);
+    }
+
+    /// Ends the connection to a peer: nothing more is taken from it or sent to it. The shell says `Down` when it is over.
+    pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason, now: Now) {
+        if !self.links.close(&peer) {
+            return;
+        }
+        self.out.push_back(Output::Disconnect(peer, reason));
+        if reason == CloseReason::Protocol {
+            self.addrs.distrust(&peer);
+        }
+        self.link_ended(peer, now);
+    }
+
+    /// A peer is not connected any more: what depended on it goes.
+    fn link_ended(&mut self, peer: PeerId, now: Now) {
         self.observed.remove(&peer);
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
+        self.forget_knocks_at(&peer);
         self.tree_down(peer, now);
         self.tell_role(RoleInput::Down(peer), now);
-        if self.wants_link(&peer) {
-            self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
-        }
         self.links_changed(now);
     }
 
@@ -77,17 +115,15 @@ impl Node {
         if self.links.is_connected(&peer) || !self.wants_link(&peer) {
             return;
         }
-        let jitter = self.jitter();
-        let wait = self.addrs.backoff(peer, &self.settings, jitter);
-        self.timers.set(Timer::Redial(peer), now.mono + wait);
+        self.redial_later(peer, now);
     }
 
     /// A neighbour leaves in an orderly way: it is not dialled again at once.
     pub(super) fn on_bye(&mut self, peer: PeerId, now: Now) {
-        self.on_down(peer, now);
-        let jitter = self.jitter();
-        let wait = self.addrs.backoff(peer, &self.settings, jitter);
-        self.timers.set(Timer::Redial(peer), now.mono + wait);
+        if self.links.close(&peer) {
+            self.link_ended(peer, now);
+            self.redial_later(peer, now);
+        }
     }
 
     pub(super) fn on_addrs(&mut self, addrs: Vec<SocketAddr>, now: Now) {
@@ -97,7 +133,7 @@ impl Node {
         let after = held.map_or(0, |time| time.as_ms() + 1);
         let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
         let record = AddrRecord::sign(addrs, time, &self.key);
-        if self.addrs.add(record.clone()) {
+        if self.addrs.add(record.clone(), Standing::Member) {
             self.out.push_back(Output::StoreAddrs(vec![record.clone()]));
             let frame = Frame::Addrs(vec![record]);
             for peer in self.links.connected_ids() {
@@ -143,7 +179,6 @@ impl Node {
         for peer in changed {
             self.publish_peer(&peer, now);
             if self.links.is_online(&peer) {
-                self.addrs.reset(&peer);
                 self.consider_dialling(peer, now);
             }
         }
@@ -157,7 +192,9 @@ impl Node {
 
     /// Whether a connection to a peer is wanted.
     pub(super) fn wants_link(&self, peer: &PeerId) -> bool {
-        let member = self.roster.is_member(peer) || !self.is_member();
+        let me = self.me;
+        let alone = !self.roster.members().any(|person| person.peer.id != me);
+        let member = self.roster.is_member(peer) || alone || !self.is_member();
         let needed = !self.is_tree() || self.tree_needs(peer) || self.role_needs(peer);
         *peer != self.me && member && needed && !self.is_stopping()
     }
@@ -177,7 +214,8 @@ impl Node {
     }
 
     pub(super) fn dial(&mut self, peer: PeerId) {
-        if self.wants_link(&peer) && !self.links.is_connected(&peer) {
+        // While a connection is being closed, the shell would not dial; when it is over, this is set again.
+        if self.wants_link(&peer) && !self.links.is_connected(&peer) && !self.links.is_closing(&peer) {
             self.out.push_back(Output::Dial(peer, self.addrs.addrs(&peer)));
         }
     }

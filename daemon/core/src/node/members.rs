@@ -6,47 +6,109 @@ use chat_proto::event::{Event, MembershipAction, MembershipChange};
 use chat_proto::id::PeerId;
 
 use crate::input::Now;
-use crate::log::entry::{Control, Entry};
+use crate::log::entry::{Control, Dep, Entry, Hlc, LogId};
 use crate::membership::roster::Roster;
+use crate::membership::rules;
 use crate::node::Node;
-use crate::output::{CloseReason, Output};
+use crate::output::{CloseReason, CommandError, Output};
+
+/// Control entries that were applied and from which the membership was not derived yet: a whole frame of them is derived
+/// at once.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    entries: Vec<Arc<Entry>>,
+    stale: bool,
+    cuts_moved: bool,
+}
 
 impl Node {
-    /// Takes a control entry into the membership and tells about it.
-    pub(super) fn apply_control(&mut self, entry: &Arc<Entry>, now: Now) {
-        if !self.facts.add(entry, &self.room) {
-            return;
-        }
-        let before = self.roster.clone();
-        let cuts_before = self.derived.cuts.clone();
-        self.derive(now);
-        self.tell(entry, &before);
-        if self.derived.cuts != cuts_before {
-            self.reconsider_pending(now);
-        }
-        if let Some(Control::Admit { peer, .. }) = entry.control() {
-            self.admitted_elsewhere(*peer);
+    /// Takes a control entry into the membership; [`Node::catch_up`] works out what follows.
+    pub(super) fn apply_control(&mut self, entry: &Arc<Entry>) {
+        if self.facts.add(entry, &self.room) {
+            self.news.entries.push(entry.clone());
+            self.news.stale = true;
         }
     }
 
-    /// Gates and connections follow the membership.
-    pub(super) fn roster_changed(&mut self, before: &Roster, now: Now) {
-        let gone: Vec<PeerId> = self
-            .links
-            .connected()
-            .map(|(peer, _)| *peer)
-            .filter(|peer| self.roster.people.get(peer).is_some_and(|person| !person.active))
-            .collect();
-        for peer in gone {
-            self.break_with(peer, CloseReason::NotMember);
+    /// The proof of a fork, or something else than an entry, changes where logs end.
+    pub(super) fn cuts_changed(&mut self) {
+        self.news.stale = true;
+    }
+
+    /// Nothing waits any more for a log whose author was no member when it began.
+    pub(super) fn refuse_log(&mut self, log: LogId, first: Hlc) {
+        self.heads.refuse(log, first);
+        self.news.cuts_moved = true;
+    }
+
+    /// Works out everything that follows from the control entries applied so far.
+    pub(super) fn catch_up(&mut self, now: Now) {
+        while self.news.stale || self.news.cuts_moved {
+            self.refresh(now);
+            if std::mem::take(&mut self.news.cuts_moved) {
+                self.sync.forget_failures();
+                self.reconsider_pending(now);
+            }
         }
+    }
+
+    /// Derives the membership anew where entries have come since, and tells about them.
+    pub(super) fn refresh(&mut self, now: Now) {
+        if !std::mem::take(&mut self.news.stale) {
+            return;
+        }
+        let entries = std::mem::take(&mut self.news.entries);
+        let before = self.roster.clone();
+        self.derive(now);
+        for entry in entries {
+            self.tell(&entry, &before);
+            if let Some(Control::Admit { peer, .. }) = entry.control() {
+                self.admitted_elsewhere(*peer, Dep { log: entry.log(), seq: entry.seq() });
+            }
+        }
+    }
+
+    pub(super) fn derive(&mut self, now: Now) {
+        let derived = rules::derive(&self.facts, self.room, self.forks.cuts(), &self.heads.firsts());
+        let moved = self.heads.set_cuts(derived.cuts.clone(), self.forks.logs());
+        self.news.cuts_moved |= !moved.is_empty();
+        for (log, seq) in moved {
+            self.out.push_back(Output::Hide(log, seq));
+        }
+        let roster = Arc::new(derived.roster.clone());
+        self.derived = derived;
+        if roster != self.roster {
+            let before = std::mem::replace(&mut self.roster, roster.clone());
+            self.out.push_back(Output::Roster(roster));
+            self.roster_changed(&before, now);
+        }
+        if !self.is_member() {
+            self.refuse_drafts(&CommandError::NotMember);
+        } else if self.own_log_is_cut() {
+            self.renew_incarnation();
+        }
+    }
+
+    /// Whether somebody may be connected: members, and of those that the log does not know (yet) whom the shell trusts to
+    /// have let this peer in. A founder that lost its disk knows nobody but itself at first.
+    pub(super) fn may_connect(&self, peer: &PeerId) -> bool {
+        self.roster.people.get(peer).is_none_or(|person| person.active)
+    }
+
+    /// Gates and connections follow the membership.
+    fn roster_changed(&mut self, before: &Roster, now: Now) {
+        for peer in self.links.connected_ids() {
+            let lost = before.is_member(&peer) && !self.roster.is_member(&peer);
+            if lost || !self.may_connect(&peer) {
+                self.break_with(peer, CloseReason::NotMember, now);
+            }
+        }
+        self.early_proofs();
         let new: Vec<PeerId> =
             self.roster.members().map(|person| person.peer.id).filter(|peer| !before.is_member(peer)).collect();
         for peer in new {
+            self.addrs.reset(&peer);
             self.consider_dialling(peer, now);
-        }
-        if self.is_member() && self.own_log_is_cut() {
-            self.renew_incarnation(now);
         }
         self.choose_mode(now);
         self.role_members(now);

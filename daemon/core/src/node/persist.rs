@@ -8,7 +8,8 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{MessageId, PeerId};
 
 use crate::input::{BatchId, CommandId, Now, PersistError};
-use crate::log::entry::{Entry, LogId, MessageBody, Seq};
+use crate::log::entry::{Dep, Entry, LogId, MessageBody, Seq};
+use crate::log::heads::Heads;
 use crate::node::timers::Timer;
 use crate::node::{Life, Node};
 use crate::output::{Batch, BatchEntry, CommandError, Output, Reply};
@@ -28,6 +29,8 @@ pub(super) struct Disk {
     received: Vec<Arc<Entry>>,
     received_bytes: usize,
     flight: Option<Flight>,
+    /// The room's first entry, which could not be written: without it there is no room.
+    genesis: Option<(Arc<Entry>, Vec<Origin>)>,
     next: u64,
     stalled: Option<PersistError>,
 }
@@ -44,6 +47,16 @@ impl Disk {
         self.received_bytes < UNWRITTEN_BYTES_MAX
     }
 
+    /// Whether an own entry of this log is on its way to the disk.
+    pub(super) fn is_writing(&self, log: &LogId) -> bool {
+        self.writes_own() && self.flight.iter().any(|flight| flight.own.iter().any(|(entry, _)| entry.log() == *log))
+    }
+
+    /// Whether an own entry is on its way to the disk.
+    pub(super) fn writes_own(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.own.is_some())
+    }
+
     pub(super) fn push(&mut self, entry: Arc<Entry>) {
         self.received_bytes += entry.signed().len_bytes();
         self.received.push(entry);
@@ -55,6 +68,9 @@ impl Node {
     pub(super) fn flush(&mut self, now: Now) {
         if self.disk.flight.is_some() || self.timers.is_set(&Timer::Retry) {
             return;
+        }
+        if let Some(genesis) = self.disk.genesis.take() {
+            return self.submit(Some(genesis));
         }
         if let Some(entry) = self.seal(now) {
             return self.write_own(entry.0, entry.1);
@@ -96,7 +112,7 @@ impl Node {
         let received = std::mem::take(&mut self.disk.received);
         self.disk.received_bytes = 0;
         let flight = Flight { id, received, own };
-        self.out.push_back(Output::Persist(flight.batch()));
+        self.out.push_back(Output::Persist(flight.batch(&self.heads)));
         self.disk.flight = Some(flight);
     }
 
@@ -118,6 +134,7 @@ impl Node {
         }
         self.answer_delayed_admissions();
         self.hint_pulled();
+        self.finish_stop();
     }
 
     /// Tells an author that this peer holds its log up to a place: directly, or through everybody who is connected.
@@ -137,16 +154,16 @@ impl Node {
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<Origin>, now: Now) {
         self.heads.apply(entry);
         self.heads.persisted(entry);
-        if entry.control().is_some() && !entry.is_genesis() {
-            self.apply_control(entry, now);
-        }
         self.spread(entry, None, now);
+        if entry.control().is_some() {
+            self.apply_control(entry);
+            self.refresh(now);
+        }
         for (index, origin) in origins.into_iter().enumerate() {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin, now);
         }
-        let place = crate::log::entry::Dep { log: entry.log(), seq: entry.seq() };
-        self.release(&place, now);
+        self.release(&Dep { log: entry.log(), seq: entry.seq() }, now);
     }
 
     fn origin_is_stored(&mut self, entry: &Entry, id: MessageId, origin: Origin, now: Now) {
@@ -161,7 +178,7 @@ impl Node {
 
     fn post_is_stored(&mut self, entry: &Entry, id: MessageId, command: CommandId, wait: PostWait, now: Now) {
         let seq = entry.seq();
-        let recipients = recipients(entry, id.index);
+        let recipients = recipients(entry, id.index, &self.me);
         if let Some(recipients) = &recipients {
             self.receipts.expect_delivery(id, seq, recipients.clone());
         }
@@ -170,8 +187,9 @@ impl Node {
             Wait::Replicated => Goal::Copies(wait.copies as usize),
             Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.links.online().clone())),
         };
-        let waiting = Waiting { id, time: entry.header().time.wall(), seq, goal };
-        if self.receipts.reached(&waiting.goal, seq) {
+        let waiting = Waiting { id, time: entry.header().time.wall(), log: entry.log(), seq, goal };
+        let in_vain = self.is_stopping() || entry.log() != self.log;
+        if in_vain || self.receipts.reached(&waiting) {
             return self.reply_posted(command, &waiting);
         }
         self.timers.set(Timer::Wait(command), now.mono + wait.timeout);
@@ -181,8 +199,8 @@ impl Node {
     /// Answers a post: its goal is reached, its time ran out, or this peer stops.
     pub(super) fn reply_posted(&mut self, command: CommandId, waiting: &Waiting) {
         self.timers.cancel(Timer::Wait(command));
-        let complete = self.receipts.reached(&waiting.goal, waiting.seq);
-        let held_by = self.receipts.holders(waiting.seq);
+        let complete = self.receipts.reached(waiting);
+        let held_by = self.receipts.holders(&waiting.log, waiting.seq);
         let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete };
         self.out.push_back(Output::Reply(command, Ok(reply)));
     }
@@ -194,17 +212,24 @@ impl Node {
             PersistError::DiskFull => CommandError::DiskFull,
             PersistError::Failed => CommandError::StoreFailed,
         };
-        let own_genesis = flight.own.as_ref().is_some_and(|(entry, _)| entry.is_genesis());
-        for origin in flight.own.into_iter().filter(|_| !own_genesis).flat_map(|(_, origins)| origins) {
-            self.refuse(&origin, &refusal);
+        match flight.own {
+            Some((entry, origins)) if entry.is_genesis() => self.disk.genesis = Some((entry, origins)),
+            Some((_, origins)) => origins.iter().for_each(|origin| self.refuse(origin, &refusal)),
+            None => {}
         }
-        for origin in self.drafts.drain() {
-            self.refuse(&origin, &refusal);
-        }
+        self.refuse_drafts(&refusal);
         let newer = std::mem::replace(&mut self.disk.received, flight.received);
         self.disk.received.extend(newer);
         self.disk.received_bytes = self.disk.received.iter().map(|entry| entry.signed().len_bytes()).sum();
         self.timers.set(Timer::Retry, now.mono + RETRY_AFTER);
+        self.finish_stop();
+    }
+
+    /// Answers whoever waits for drafts: none of them will be written.
+    pub(super) fn refuse_drafts(&mut self, error: &CommandError) {
+        for origin in self.drafts.drain() {
+            self.refuse(&origin, error);
+        }
     }
 
     /// Answers whoever waits for a draft that will not be written.
@@ -220,7 +245,7 @@ impl Node {
 
     /// Whether nothing more can be written under the current incarnation.
     pub(super) fn own_log_is_cut(&self) -> bool {
-        self.heads.cut(&self.log).is_some_and(|cut| self.heads.seq(&self.log) >= cut)
+        self.heads.cut(&self.log).is_some()
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -229,14 +254,15 @@ impl Node {
 }
 
 impl Flight {
-    fn batch(&self) -> Batch {
-        let received =
-            self.received.iter().map(|entry| BatchEntry { entry: entry.clone(), origins: Vec::new(), visible: true });
-        let own = self.own.iter().map(|(entry, origins)| BatchEntry {
+    fn batch(&self, heads: &Heads) -> Batch {
+        let item = |entry: &Arc<Entry>, origins: Vec<CommandId>| BatchEntry {
             entry: entry.clone(),
-            origins: origins.iter().filter_map(post_command).collect(),
-            visible: true,
-        });
+            origins,
+            visible: heads.counts(&entry.log(), entry.seq()),
+        };
+        let received = self.received.iter().map(|entry| item(entry, Vec::new()));
+        let own =
+            self.own.iter().map(|(entry, origins)| item(entry, origins.iter().filter_map(post_command).collect()));
         Batch { id: self.id, entries: received.chain(own).collect() }
     }
 }
@@ -248,10 +274,10 @@ fn post_command(origin: &Origin) -> Option<CommandId> {
     }
 }
 
-/// The recipients of a direct message; none for a message to the room.
-fn recipients(entry: &Entry, index: u16) -> Option<BTreeSet<PeerId>> {
+/// The recipients of a direct message other than its author; none for a message to the room.
+fn recipients(entry: &Entry, index: u16, me: &PeerId) -> Option<BTreeSet<PeerId>> {
     match entry.messages().get(usize::from(index))? {
         MessageBody::Text(_) => None,
-        MessageBody::Sealed(boxes) => Some(boxes.iter().map(|sealed| sealed.to).collect()),
+        MessageBody::Sealed(boxes) => Some(boxes.iter().map(|sealed| sealed.to).filter(|to| to != me).collect()),
     }
 }

@@ -19,12 +19,23 @@ use rand::RngExt;
 /// Longest time that handing the role over may hold up a stop.
 const RELEASE_MAX: Duration = Duration::from_millis(1_200);
 
+/// How far this peer is with leaving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handover {
+    /// The role is being handed over.
+    UnderWay,
+    /// It is in other hands.
+    Done,
+    /// Time is up.
+    Overdue,
+}
+
 /// This peer's part in the role and what follows from it.
 #[derive(Debug, Default)]
 pub(super) struct Role {
     rendezvous: Option<Rendezvous>,
     keep: BTreeSet<PeerId>,
-    stop: Option<CommandId>,
+    stop: Option<(CommandId, Handover)>,
 }
 
 impl Node {
@@ -77,7 +88,7 @@ impl Node {
             RoleOutput::Released => self.released(),
             RoleOutput::Fault(peer, fault) => {
                 tracing::warn!(%fault, remote = %peer.short(), "bad frame of the role");
-                self.break_with(peer, CloseReason::Protocol);
+                self.break_with(peer, CloseReason::Protocol, now);
             }
         }
     }
@@ -110,15 +121,38 @@ impl Node {
 
     /// Hands the role over before this peer stops; the command is answered when that is done.
     pub(super) fn release_role(&mut self, command: CommandId, now: Now) {
-        self.role.stop = Some(command);
+        self.role.stop = Some((command, Handover::UnderWay));
         self.timers.set(Timer::Release, now.mono + RELEASE_MAX);
         self.tell_role(RoleInput::Leave, now);
     }
 
-    /// The role is in other hands, or time is up: this peer takes leave.
-    pub(super) fn released(&mut self) {
-        self.timers.cancel(Timer::Release);
-        if let Some(command) = self.role.stop.take() {
+    /// The role is in other hands.
+    fn released(&mut self) {
+        if let Some((_, handover)) = &mut self.role.stop {
+            *handover = Handover::Done;
+        }
+        self.finish_stop();
+    }
+
+    /// Handing the role over, or the disk, takes too long.
+    pub(super) fn release_overdue(&mut self) {
+        if let Some((_, handover)) = &mut self.role.stop {
+            *handover = Handover::Overdue;
+        }
+        self.finish_stop();
+    }
+
+    /// Takes leave, when the role is handed over and everybody whose message is being written has an answer.
+    pub(super) fn finish_stop(&mut self) {
+        let Some((command, handover)) = self.role.stop else { return };
+        let ready = match handover {
+            Handover::UnderWay => false,
+            Handover::Done => !self.disk.writes_own(),
+            Handover::Overdue => true,
+        };
+        if ready {
+            self.role.stop = None;
+            self.timers.cancel(Timer::Release);
             self.say_goodbye();
             self.out.push_back(Output::Reply(command, Ok(Reply::Done)));
         }

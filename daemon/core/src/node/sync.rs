@@ -31,17 +31,23 @@ const WANTS_PER_PEER_MAX: usize = 16;
 /// Most chunks served at a time, to all peers together; beyond, requests are dropped and asked again.
 const SERVING_MAX: usize = 256;
 
+/// Most of them to one peer: a peer asks for [`WANTS_PER_PEER_MAX`] ranges, and some to compare.
+const SERVING_PER_PEER_MAX: usize = 2 * WANTS_PER_PEER_MAX;
+
 /// Most heads in one vector frame: 80 bytes each stay below the frame bound.
 const HEADS_PER_FRAME: usize = 8 * 1024;
 
-/// How many places before a suspicious one are compared at a time when a fork is looked for.
-const COMPARE_SPAN: u64 = 64;
+/// How long a range is left alone that nobody could give, or that was refused; doubled with each failure.
+const FAILED_FOR: Duration = Duration::from_secs(5);
 
-/// Most entries kept for comparison per suspicious log.
-const COMPARE_MAX: usize = 256;
+/// How often that time is doubled at most: up to about ten minutes.
+const FAILED_DOUBLINGS: u32 = 7;
 
-/// Most logs under suspicion at a time.
-const SUSPECTS_MAX: usize = 16;
+/// Most failed ranges that are remembered; beyond, they are asked for more often than they should be.
+const FAILED_MAX: usize = 1024;
+
+/// Most bytes of entries from the future that are kept (16 MiB).
+const FUTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What is asked for, served and compared.
 #[derive(Debug, Default)]
@@ -50,15 +56,26 @@ pub(super) struct Sync {
     loads: BTreeMap<LoadId, LoadFor>,
     next_load: u64,
     future: VecDeque<Arc<Entry>>,
-    pub(super) suspects: BTreeMap<LogId, BTreeMap<Seq, SignedEntry>>,
+    failed: BTreeMap<LogId, Failed>,
 }
 
 /// A range that was asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Want {
     peer: PeerId,
     from: Seq,
     to: Seq,
+    /// Who was asked before and did not help.
+    tried: Vec<PeerId>,
+}
+
+/// A range that nobody could give, or that was refused.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// How far the log was held: when it grows by other means, the failure is forgotten.
+    reach: Seq,
+    times: u32,
+    until: Duration,
 }
 
 /// Why entries are read from disk.
@@ -71,23 +88,44 @@ pub(super) enum LoadFor {
 }
 
 impl Sync {
-    pub(super) fn is_suspect(&self, log: &LogId) -> bool {
-        self.suspects.contains_key(log)
-    }
-
-    pub(super) fn keep_for_comparison(&mut self, place: &Dep, signed: &SignedEntry) {
-        if let Some(kept) = self.suspects.get_mut(&place.log).filter(|kept| kept.len() < COMPARE_MAX) {
-            kept.insert(place.seq, signed.clone());
-        }
-    }
-
     pub(super) fn hold_back(&mut self, entry: Arc<Entry>, max: usize) -> bool {
         let held = self.future.iter().any(|held| held.hash() == entry.hash());
-        if held || self.future.len() >= max {
+        let bytes: usize = self.future.iter().map(|held| held.signed().len_bytes()).sum();
+        if held || self.future.len() >= max || bytes > FUTURE_BYTES_MAX {
             return false;
         }
         self.future.push_back(entry);
         true
+    }
+
+    /// What is not done yet, by name.
+    #[cfg(any(test, feature = "sim"))]
+    pub(super) fn sizes(&self) -> [(&'static str, usize); 3] {
+        [("wants", self.wants.len()), ("loads", self.loads.len()), ("entries from the future", self.future.len())]
+    }
+
+    /// What could not be had may be had now.
+    pub(super) fn forget_failures(&mut self) {
+        self.failed.clear();
+    }
+
+    fn has_failed(&self, log: &LogId, reach: Seq, now: Now) -> bool {
+        self.failed.get(log).is_some_and(|failed| failed.reach == reach && now.mono < failed.until)
+    }
+
+    /// Remembers that a range cannot be had; says until when it is left alone.
+    fn fail(&mut self, log: LogId, reach: Seq, now: Now) -> Duration {
+        if self.failed.len() >= FAILED_MAX && !self.failed.contains_key(&log) {
+            self.failed.pop_first();
+        }
+        let times = self.failed.get(&log).filter(|failed| failed.reach == reach).map_or(0, |failed| failed.times);
+        let until = now.mono + FAILED_FOR * (1 << times.min(FAILED_DOUBLINGS));
+        self.failed.insert(log, Failed { reach, times: times.saturating_add(1), until });
+        until
+    }
+
+    fn serving(&self, peer: &PeerId) -> usize {
+        self.loads.values().filter(|load| matches!(load, LoadFor::Serve(to) if to == peer)).count()
     }
 
     fn wants_of(&self, peer: &PeerId) -> usize {
@@ -136,19 +174,15 @@ impl Node {
         self.receipts_changed();
     }
 
-    /// What a peer's vector says about one log: how far it holds ours, whether ours went on elsewhere, a fork.
+    /// What a peer's vector says about one log: how far it holds ours, or that it holds another side of a fork.
     fn check_head(&mut self, peer: &PeerId, head: &Head, now: Now) {
         let own = self.heads.head(&head.log).copied();
         let same_place = own.is_some_and(|own| own.seq == head.seq);
         let differs = same_place && own.is_some_and(|own| own.hash != head.hash);
-        if head.log == self.log {
-            if head.seq > self.heads.seq(&self.log) || differs {
-                self.renew_incarnation(now);
-            } else {
-                self.receipts.held(*peer, head.seq);
-            }
-        } else if differs {
-            self.suspect(Dep { log: head.log, seq: head.seq }, Some(*peer));
+        if differs {
+            self.suspect(Dep { log: head.log, seq: head.seq }, Some(*peer), now);
+        } else if head.log == self.log && head.seq <= self.heads.seq(&self.log) && self.roster.is_member(peer) {
+            self.receipts.held(*peer, head.seq);
         }
     }
 
@@ -160,59 +194,74 @@ impl Node {
             .known
             .iter()
             .filter(|(log, seq)| **seq > self.heads.seq(log) && !self.sync.wants.contains_key(log))
-            .map(|(log, seq)| (*log, self.heads.cut(log).map_or(*seq, |cut| cut.min(*seq))))
-            .filter(|(log, to)| *to > self.pending.reach(log, self.heads.seq(log)))
+            .map(|(log, seq)| (*log, self.heads.limit(log).min(*seq)))
+            .filter(|(log, to)| {
+                let reach = self.reach(log);
+                *to > reach && !self.sync.has_failed(log, reach, now)
+            })
             .take(free)
             .collect();
         for (log, to) in missing {
-            self.want(peer, log, to, now);
+            self.want(peer, log, to, Vec::new(), now);
         }
     }
 
-    fn want(&mut self, peer: PeerId, log: LogId, to: Seq, now: Now) {
-        let from = self.pending.reach(&log, self.heads.seq(&log)).next();
-        self.sync.wants.insert(log, Want { peer, from, to });
+    /// How far a log is held, with what waits.
+    fn reach(&self, log: &LogId) -> Seq {
+        self.pending.reach(log, self.heads.seq(log))
+    }
+
+    fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>, now: Now) {
+        let from = self.reach(&log).next();
+        self.sync.wants.insert(log, Want { peer, from, to, tried });
         self.timers.set(Timer::Want(log), now.mono + WANT_TIMEOUT);
         self.send(&peer, &Frame::Want { log, from, to });
     }
 
-    /// Entries came from a peer: ranges that are whole are done, others go on with the next chunk.
+    /// Entries came from a peer: ranges that are whole are done.
     pub(super) fn after_entries(&mut self, peer: &PeerId, now: Now) {
         let asked: Vec<(LogId, Seq)> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, want)| (*log, want.to)).collect();
         for (log, to) in asked {
-            let reach = self.pending.reach(&log, self.heads.seq(&log));
-            if reach >= to {
-                self.want_is_over(&log);
+            if self.reach(&log) >= to.min(self.heads.limit(&log)) {
+                self.take_want(&log);
             }
         }
         self.fetch_from(*peer, now);
     }
 
-    /// The answer to a `Want` came: the next chunk of its log is asked for. When it brought nothing new, the range is
-    /// left until its time runs out, so that two peers who disagree do not exchange it without end.
+    /// The answer to a `Want` came: the next chunk of its log is asked for, or where it brought nothing new, another
+    /// peer.
     pub(super) fn chunk_came(&mut self, peer: PeerId, log: LogId, now: Now) {
-        let Some(want) = self.sync.wants.get(&log).copied().filter(|want| want.peer == peer) else { return };
-        let reach = self.pending.reach(&log, self.heads.seq(&log));
-        if reach < want.to && reach >= want.from {
-            self.want(peer, log, want.to, now);
+        let Some(want) = self.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
+        let (from, to) = (want.from, want.to);
+        if self.reach(&log) < from {
+            self.ask_another(log, now);
+        } else {
+            self.want(peer, log, to, Vec::new(), now);
         }
     }
 
-    fn want_is_over(&mut self, log: &LogId) {
-        self.sync.wants.remove(log);
+    fn take_want(&mut self, log: &LogId) -> Option<Want> {
         self.timers.cancel(Timer::Want(*log));
+        self.sync.wants.remove(log)
     }
 
-    /// A range has not come: whoever holds it is asked, others first.
-    pub(super) fn want_timed_out(&mut self, log: LogId, now: Now) {
-        let Some(want) = self.sync.wants.remove(&log) else { return };
-        let held = self.heads.seq(&log);
-        let holds = |c: &crate::links::Connected| c.known.get(&log).copied().filter(|seq| *seq > held);
-        let other = self.links.connected().find(|(peer, c)| **peer != want.peer && holds(c).is_some());
-        let next = other.map(|(peer, _)| *peer).or_else(|| self.links.is_connected(&want.peer).then_some(want.peer));
-        if let Some(peer) = next {
-            self.fetch_from(peer, now);
+    /// A range has not come, or is of no use: the next one who holds it is asked; where nobody is left, it rests for a
+    /// while.
+    pub(super) fn ask_another(&mut self, log: LogId, now: Now) {
+        let Some(Want { peer, to, mut tried, .. }) = self.take_want(&log) else { return };
+        tried.push(peer);
+        let reach = self.reach(&log);
+        let holds = |c: &crate::links::Connected| c.known.get(&log).is_some_and(|seq| *seq > reach);
+        let other = self.links.connected().find(|(peer, c)| !tried.contains(peer) && holds(c)).map(|(peer, _)| *peer);
+        match other {
+            Some(other) => self.want(other, log, to, tried, now),
+            None => {
+                let until = self.sync.fail(log, reach, now);
+                self.timers.set_earlier(Timer::Fetch(peer), until);
+                self.fetch_from(peer, now);
+            }
         }
     }
 
@@ -221,20 +270,28 @@ impl Node {
         let lost: Vec<LogId> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();
         for log in lost {
-            self.timers.cancel(Timer::Want(log));
-            self.want_timed_out(log, now);
+            let Some(Want { to, tried, .. }) = self.take_want(&log) else { continue };
+            let reach = self.reach(&log);
+            let holds = |c: &crate::links::Connected| c.known.get(&log).is_some_and(|seq| *seq > reach);
+            let other = self.links.connected().find(|(other, c)| !tried.contains(other) && holds(c));
+            if let Some(other) = other.map(|(peer, _)| *peer) {
+                self.want(other, log, to, tried, now);
+            }
         }
     }
 
     pub(super) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
-        let to = to.min(self.heads.durable_seq(&log));
-        if from > to || from == Seq::ZERO || self.sync.loads.len() >= SERVING_MAX {
+        // The first entry is given even of a log that counts for nothing: it shows why.
+        let limit = self.heads.limit(&log).max(Seq(1));
+        let to = to.min(self.heads.durable_seq(&log)).min(limit);
+        let busy = self.sync.loads.len() >= SERVING_MAX || self.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
+        if from > to || from == Seq::ZERO || busy {
             return;
         }
         self.load(LoadFor::Serve(peer), log, from, to);
     }
 
-    fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
+    pub(super) fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
         self.sync.next_load += 1;
         let id = LoadId(self.sync.next_load);
         self.sync.loads.insert(id, purpose);
@@ -253,32 +310,6 @@ impl Node {
     pub(super) fn future_has_come(&mut self, now: Now) {
         for entry in std::mem::take(&mut self.sync.future) {
             self.consider(entry, None, now);
-        }
-    }
-
-    /// A log may be forked: the places before and at the suspicious one are fetched and compared with what is held.
-    pub(super) fn suspect(&mut self, place: Dep, from: Option<PeerId>) {
-        let Some(peer) = from else { return };
-        let held = self.heads.durable_seq(&place.log);
-        let to = place.seq.min(held);
-        let known = self.sync.suspects.contains_key(&place.log);
-        if to == Seq::ZERO || known || self.sync.suspects.len() >= SUSPECTS_MAX || self.forks.contains_key(&place.log) {
-            return;
-        }
-        self.sync.suspects.insert(place.log, BTreeMap::new());
-        self.compare_range(peer, place.log, to);
-    }
-
-    pub(super) fn compare_range(&mut self, peer: PeerId, log: LogId, to: Seq) {
-        let from = Seq(to.0.saturating_sub(COMPARE_SPAN - 1).max(1));
-        self.send(&peer, &Frame::Want { log, from, to });
-    }
-
-    /// Reads the places of a suspicious log for which another peer's entries have come.
-    pub(super) fn compare_what_came(&mut self, log: LogId) {
-        let Some(kept) = self.sync.suspects.get(&log) else { return };
-        if let (Some((first, _)), Some((last, _))) = (kept.first_key_value(), kept.last_key_value()) {
-            self.load(LoadFor::Compare(log), log, *first, *last);
         }
     }
 }

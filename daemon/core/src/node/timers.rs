@@ -36,6 +36,8 @@ pub(super) enum Timer {
     Fetch(PeerId),
     /// A range that was asked for has not come.
     Want(LogId),
+    /// What is to be compared of a suspicious log has not come.
+    Compare(LogId),
     /// The role was not handed over in time: go all the same.
     Release,
     /// The role wants a tick.
@@ -66,9 +68,10 @@ impl Node {
                 Timer::Future => self.future_has_come(now),
                 Timer::Redial(peer) => self.dial(peer),
                 Timer::Fetch(peer) => self.fetch_from(peer, now),
-                Timer::Want(log) => self.want_timed_out(log, now),
+                Timer::Want(log) => self.ask_another(log, now),
+                Timer::Compare(log) => self.forget_suspect(&log),
                 Timer::Role => self.tell_role(RoleInput::Tick, now),
-                Timer::Release => self.released(),
+                Timer::Release => self.release_overdue(),
                 Timer::Tree => self.tree(TreeInput::Tick, now),
                 Timer::Rejoin => self.rejoin(now),
                 Timer::Alive => self.beacon(now),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_proto::id::PeerId;
 
+use crate::addrs::Standing;
 use crate::admission::AddrRecord;
 use crate::input::Now;
 use crate::log::entry::{Dep, Entry, LogId};
@@ -145,7 +146,7 @@ impl Node {
         let spread = 0.9 + 0.2 * self.jitter();
         self.timers.set(Timer::Alive, now.mono + ALIVE_EVERY.mul_f64(spread));
         let record = AddrRecord::sign(self.own_addrs.clone(), now.wall, &self.key);
-        self.addrs.add(record.clone());
+        self.addrs.add(record.clone(), Standing::Member);
         self.broadcast_payload(&Payload::Alive(record), now);
     }
 
@@ -232,7 +233,7 @@ impl Node {
             return;
         }
         let moved = self.addrs.get(&peer).is_none_or(|held| held.addrs != record.addrs);
-        if self.addrs.add(record.clone()) {
+        if self.addrs.add(record.clone(), Standing::Member) {
             if moved {
                 self.out.push_back(Output::StoreAddrs(vec![record]));
             }
@@ -273,7 +274,7 @@ impl Node {
         }
         for peer in self.links.connected_ids() {
             if !self.tree_needs(&peer) && !self.role_needs(&peer) {
-                self.out.push_back(Output::Disconnect(peer, CloseReason::Surplus));
+                self.break_with(peer, CloseReason::Surplus, now);
             }
         }
     }

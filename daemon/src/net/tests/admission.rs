@@ -3,7 +3,8 @@
 use std::sync::Mutex;
 
 use chat_core::admission::{
-    ADMISSION_ALPN, AddrRecord, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, commitment, ticket_holds,
+    ADMISSION_ALPN, AddrRecord, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment,
+    ticket_holds,
 };
 use chat_core::input::AdmissionId;
 use chat_proto::id::{InviteId, PeerId};
@@ -203,7 +204,7 @@ async fn somebody_in_between_cannot_change_its_number() {
     write_message(&mut send, &knock).await.expect("writes");
     let challenge: AdmissionAnswer = read_message(&mut recv).await.expect("reads");
     assert!(matches!(challenge, AdmissionAnswer::Challenge { room: ROOM, .. }));
-    write_message(&mut send, &chat_core::admission::Reveal { nonce: [2; 32] }).await.expect("writes");
+    write_message(&mut send, &Reveal { nonce: [2; 32] }).await.expect("writes");
     let closed = timeout(DEADLINE, connection.closed()).await.expect("in time");
     assert!(CloseCode::Protocol.was_given(&closed), "{closed:?}");
     // Nobody was told of it: the next event is another stranger's.
@@ -219,7 +220,7 @@ async fn somebody_in_between_cannot_change_its_number() {
 
 #[tokio::test]
 async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
-    let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
+    let [a, mut b] = members(2).await.try_into().ok().expect("two");
     let endpoint = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&[99; 32]));
     let endpoint = endpoint.bind().await.expect("binds");
     let mut strangers = Vec::new();
@@ -231,9 +232,10 @@ async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
             let (mut send, mut recv) = connection.open_bi().await.ok()?;
             write_message(&mut send, &knock).await.ok()?;
             read_message::<AdmissionAnswer>(&mut recv).await.ok()?;
+            write_message(&mut send, &Reveal { nonce: [1; 32] }).await.ok()?;
             Some((send, recv))
         };
-        // Each one that is heard keeps its place and says nothing more.
+        // Each one that is heard keeps its place: it waits for an answer.
         match timeout(DEADLINE, talk).await.expect("in time") {
             Some(streams) => strangers.push((connection, streams)),
             None => break timeout(DEADLINE, connection.closed()).await.expect("it was closed"),
@@ -242,6 +244,7 @@ async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
     };
     assert!(CloseCode::Busy.was_given(&busy), "{busy:?}");
     assert!(strangers.len() > 100, "many may wait: {}", strangers.len());
-    connect(&mut b, &mut a).await;
+    b.dial(&a);
+    b.up(a.id()).await;
     endpoint.close().await;
 }

@@ -38,6 +38,18 @@ async fn members_exchange_frames_in_order() {
 }
 
 #[tokio::test]
+async fn datagrams_arrive_and_large_ones_are_queued() {
+    let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
+    connect(&mut a, &mut b).await;
+    assert_eq!(a.net.send_datagram(b.id(), Bytes::from_static(b"beat")), Ok(()));
+    assert_eq!(b.frame(a.id()).await, "beat");
+    let large = Bytes::from(vec![7; 100_000]);
+    assert_eq!(a.net.send_datagram(b.id(), large.clone()), Ok(()));
+    assert_eq!(b.frame(a.id()).await, large, "what does not fit goes through the queue");
+    assert_eq!(a.net.send_datagram(id_of(&secret(5)), large), Err(SendError::NotConnected));
+}
+
+#[tokio::test]
 async fn the_path_is_measured_again_and_again() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;

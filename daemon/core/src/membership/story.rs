@@ -1,0 +1,191 @@
+//! The story of a room: its control entries told in the shared order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chat_proto::id::{InviteId, PeerId};
+use chat_proto::time::Timestamp;
+
+use crate::log::entry::{AdmitBy, Control, Hlc, LogId};
+use crate::membership::facts::{Fact, Place};
+
+/// Curve25519 identity and fallback key.
+type PublishedKeys = ([u8; 32], [u8; 32]);
+
+/// An invite as the entries say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct InviteState {
+    pub(crate) by: PeerId,
+    pub(crate) created: Hlc,
+    pub(crate) expires: Timestamp,
+    pub(crate) uses: u32,
+    pub(crate) used: u32,
+    pub(crate) revoked: bool,
+}
+
+/// Somebody while the story is told.
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    pub(crate) name: String,
+    /// Where the name was bound: the earliest keeps it.
+    pub(crate) named: Place,
+    pub(crate) active: bool,
+    pub(crate) admin: bool,
+    pub(crate) keys: Option<PublishedKeys>,
+    pub(crate) removed: Option<Hlc>,
+    pub(crate) admitted_in: LogId,
+}
+
+/// A time in which somebody was a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) from: Hlc,
+    pub(crate) to: Option<Hlc>,
+}
+
+impl Span {
+    pub(crate) fn contains(&self, time: Hlc) -> bool {
+        self.from <= time && self.to.is_none_or(|to| time <= to)
+    }
+}
+
+/// What has happened so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    pub(crate) room_name: String,
+    pub(crate) open: bool,
+    pub(crate) people: BTreeMap<PeerId, State>,
+    pub(crate) spans: BTreeMap<PeerId, Vec<Span>>,
+    pub(crate) invites: BTreeMap<InviteId, InviteState>,
+    seniority: BTreeMap<PeerId, usize>,
+    admitted_by: BTreeSet<(InviteId, PeerId)>,
+}
+
+/// Whether a removal takes effect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It does.
+    Holds,
+    /// Not, or not decided yet.
+    None,
+}
+
+impl Story {
+    /// Tells one more entry.
+    pub(crate) fn tell(&mut self, place: &Place, fact: &Fact, removal: Effect) {
+        let author = fact.author;
+        match &fact.control {
+            Control::Genesis { room_name, open, name, .. } => {
+                self.room_name.clone_from(room_name);
+                self.open = *open;
+                self.admit(author, name, place);
+                self.set_admin(&author, true);
+            }
+            Control::Invite { key, expires, uses } if self.is_active(&author) => {
+                let (expires, uses) = (*expires, *uses);
+                let invite = InviteState { by: author, created: place.time, expires, uses, used: 0, revoked: false };
+                self.invites.entry(*key).or_insert(invite);
+            }
+            Control::Revoke { key } if self.is_active(&author) => {
+                let admin = self.is_admin(&author);
+                if let Some(invite) = self.invites.get_mut(key).filter(|invite| admin || invite.by == author) {
+                    invite.revoked = true;
+                }
+            }
+            Control::Admit { peer, name, by } if self.is_active(&author) && self.may_admit(peer, by, place) => {
+                self.admit(*peer, name, place);
+            }
+            Control::Remove { peer, .. } if removal == Effect::Holds => {
+                self.end(peer, place.time);
+                if let Some(state) = self.people.get_mut(peer) {
+                    state.removed = Some(place.time);
+                }
+            }
+            Control::Rename { name } => {
+                if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
+                    state.name.clone_from(name);
+                    state.named = *place;
+                }
+            }
+            Control::Role { peer, admin } if self.is_admin(&author) => self.set_admin(peer, *admin),
+            Control::Leave => self.end(&author, place.time),
+            Control::Keys { identity, fallback } => {
+                if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
+                    state.keys = Some((*identity, *fallback));
+                }
+            }
+            Control::Invite { .. }
+            | Control::Revoke { .. }
+            | Control::Admit { .. }
+            | Control::Remove { .. }
+            | Control::Role { .. } => {}
+        }
+    }
+
+    pub(crate) fn is_active(&self, peer: &PeerId) -> bool {
+        self.people.get(peer).is_some_and(|state| state.active)
+    }
+
+    pub(crate) fn is_admin(&self, peer: &PeerId) -> bool {
+        self.people.get(peer).is_some_and(|state| state.active && state.admin)
+    }
+
+    /// How many were admitted before.
+    pub(crate) fn seniority(&self, peer: &PeerId) -> usize {
+        self.seniority.get(peer).copied().unwrap_or(usize::MAX)
+    }
+
+    fn set_admin(&mut self, peer: &PeerId, admin: bool) {
+        if let Some(state) = self.people.get_mut(peer).filter(|state| state.active) {
+            state.admin = admin;
+        }
+    }
+
+    /// Whether an admission counts; one by ticket uses the ticket up, once for each newcomer.
+    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, place: &Place) -> bool {
+        let AdmitBy::Invite { key, .. } = by else { return true };
+        let Some(invite) = self.invites.get_mut(key) else { return false };
+        let removed_since = self.people.get(peer).and_then(|state| state.removed).is_some_and(|at| at > invite.created);
+        if invite.revoked || place.time.wall() > invite.expires || removed_since {
+            return false;
+        }
+        if self.admitted_by.contains(&(*key, *peer)) {
+            return true;
+        }
+        if invite.used >= invite.uses {
+            return false;
+        }
+        invite.used += 1;
+        self.admitted_by.insert((*key, *peer));
+        true
+    }
+
+    fn admit(&mut self, peer: PeerId, name: &str, place: &Place) {
+        if self.is_active(&peer) {
+            return;
+        }
+        let next = self.seniority.len();
+        self.seniority.entry(peer).or_insert(next);
+        self.spans.entry(peer).or_default().push(Span { from: place.time, to: None });
+        let state = State {
+            name: name.to_owned(),
+            named: *place,
+            active: true,
+            admin: false,
+            keys: None,
+            removed: None,
+            admitted_in: place.log,
+        };
+        self.people.insert(peer, state);
+    }
+
+    fn end(&mut self, peer: &PeerId, at: Hlc) {
+        let Some(state) = self.people.get_mut(peer) else { return };
+        if state.active
+            && let Some(span) = self.spans.get_mut(peer).and_then(|spans| spans.last_mut())
+        {
+            span.to = Some(at);
+        }
+        state.active = false;
+        state.admin = false;
+    }
+}

@@ -1,0 +1,43 @@
+//! What simulations look at from outside.
+
+use chat_proto::id::InviteId;
+
+use crate::log::entry::{LogId, Seq};
+use crate::membership::rules::InviteState;
+use crate::node::Node;
+
+/// A look into a node.
+pub(crate) struct Inspect<'a>(&'a Node);
+
+impl Node {
+    pub(crate) fn inspect(&self) -> Inspect<'_> {
+        Inspect(self)
+    }
+}
+
+impl Inspect<'_> {
+    /// The last place of a log that counts, where it is cut.
+    pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
+        self.0.heads.cut(log)
+    }
+
+    pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {
+        self.0.derived.invites.iter().map(|(id, invite)| (*id, invite.clone())).collect()
+    }
+
+    /// What is not done yet, by name: nothing, once a room has settled.
+    pub(crate) fn work_left(&self) -> Vec<(&'static str, usize)> {
+        let node = self.0;
+        let sync = node.sync.sizes();
+        let mut left = vec![
+            ("entries that wait", node.pending.len()),
+            ("drafts", node.drafts.len()),
+            ("waits", node.receipts.waits()),
+            ("outputs", node.out.len()),
+        ];
+        left.extend(sync);
+        left.push(("suspects", node.forks.suspects()));
+        left.retain(|(_, count)| *count > 0);
+        left
+    }
+}

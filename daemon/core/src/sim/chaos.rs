@@ -1,0 +1,194 @@
+//! What people do, and what goes wrong.
+
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+use rand::RngExt;
+
+use crate::input::{Command, Verdict};
+use crate::log::entry::{MessageBody, SealedBox};
+use crate::sim::Fault;
+use crate::sim::machine::{Host, State};
+use crate::sim::power::Swap;
+use crate::sim::world::{What, World};
+
+impl World {
+    fn running(&self) -> Vec<Host> {
+        self.hosts().filter(|host| self.at(*host).state == State::Running).collect()
+    }
+
+    fn off(&self) -> Vec<Host> {
+        self.hosts().filter(|host| self.at(*host).state == State::Off && self.at(*host).disk.held.is_some()).collect()
+    }
+
+    fn somebody(&mut self) -> Option<PeerId> {
+        let ids: Vec<PeerId> = self.machines.iter().map(|machine| machine.id).collect();
+        self.pick(&ids)
+    }
+
+    /// One thing happens, and the next is due.
+    pub(super) fn act(&mut self) {
+        if !self.troubled {
+            return;
+        }
+        let pause = self.pause();
+        self.schedule(pause, What::Act);
+        let running = self.running();
+        let Some(host) = self.pick(&running) else { return self.restart_one() };
+        match self.rng.random_range(0..100) {
+            0..52 => self.post(host),
+            52..72 => self.command_of_membership(host),
+            72..78 => self.newcomer(),
+            78..84 => self.restart_one(),
+            _ => self.trouble(host),
+        }
+    }
+
+    fn post(&mut self, host: Host) {
+        let length = if self.chance(0.02) { 9_000 } else { self.rng.random_range(1..60) };
+        let text: String = (0..length).map(|_| char::from(self.rng.random_range(b'a'..=b'z'))).collect();
+        let body = if self.chance(0.1) { self.sealed(text) } else { MessageBody::Text(text) };
+        let wait = [Wait::Stored, Wait::Replicated, Wait::Delivered][self.rng.random_range(0..3)];
+        let copies = self.rng.random_range(1..4);
+        let timeout = self.between_ms(0, 5_000);
+        self.command(host, Command::Post { body, wait, copies, timeout });
+    }
+
+    fn sealed(&mut self, text: String) -> MessageBody {
+        let count = self.rng.random_range(1..4);
+        let boxes = (0..count)
+            .filter_map(|_| self.somebody())
+            .map(|to| SealedBox { to, kind: 1, ciphertext: text.clone().into_bytes() })
+            .collect();
+        MessageBody::Sealed(boxes)
+    }
+
+    fn command_of_membership(&mut self, host: Host) {
+        let Some(other) = self.somebody() else { return };
+        let yes = if self.chance(0.7) { Verdict::Yes } else { Verdict::No };
+        let wall = self.at(host).now(self.now).wall.as_ms();
+        let command = match self.rng.random_range(0..100) {
+            0..25 => {
+                let names = ["bob", "BOB", "b\u{43E}b", "ann", "zoe", "joe"];
+                Command::Rename(names[self.rng.random_range(0..names.len())].into())
+            }
+            25..45 => {
+                let lasts = self.between_ms(1_000, 60_000);
+                let expires = Timestamp::from_ms(wall + u64::try_from(lasts.as_millis()).expect("short"));
+                Command::Invite { expires, uses: self.rng.random_range(1..3) }
+            }
+            45..60 => Command::Knocks,
+            60..65 => match self.invite_of(host) {
+                Some(invite) => Command::Revoke(invite),
+                None => Command::Invites,
+            },
+            65..72 => Command::PublishKeys(self.rng.random(), self.rng.random()),
+            72..78 => Command::Peers,
+            78..82 => Command::Status,
+            82..84 => Command::Rendezvous,
+            84..92 => Command::SetAdmin(other, yes),
+            92..97 if self.plan.has(Fault::Removal) => Command::Remove(other),
+            97..98 if self.plan.has(Fault::Leaving) => Command::Leave,
+            _ => Command::Invites,
+        };
+        self.command(host, command);
+    }
+
+    fn invite_of(&mut self, host: Host) -> Option<chat_proto::id::InviteId> {
+        let invites = self.at(host).node.as_ref()?.inspect().invites();
+        let ids: Vec<_> = invites.into_iter().map(|(id, _)| id).collect();
+        self.pick(&ids)
+    }
+
+    fn newcomer(&mut self) {
+        let outside: Vec<Host> =
+            self.hosts().filter(|host| matches!(self.at(*host).state, State::Outside | State::Off)).collect();
+        if let Some(asker) = self.pick(&outside) {
+            self.ask(asker);
+        }
+    }
+
+    fn restart_one(&mut self) {
+        let off = self.off();
+        let Some(host) = self.pick(&off) else { return };
+        let swap = match self.rng.random_range(0..10) {
+            0 if self.plan.has(Fault::LostDisk) => Swap::Empty,
+            1 if self.plan.has(Fault::OldDisk) => Swap::Copy,
+            2 if self.plan.has(Fault::OldDiskUnnoticed) => Swap::SilentCopy,
+            _ => Swap::Same,
+        };
+        self.swap_disk(host, swap);
+        self.start(host);
+    }
+
+    fn trouble(&mut self, host: Host) {
+        let faults: Vec<Fault> = self.plan.faults.iter().copied().collect();
+        let Some(fault) = self.pick(&faults) else { return };
+        match fault {
+            Fault::Crash => {
+                self.crash(host);
+                let after = self.between_ms(50, 20_000);
+                self.schedule(after, What::Start(host));
+            }
+            Fault::Stop => self.stop(host),
+            Fault::Suspend => self.suspend(host),
+            Fault::BrokenDisk => self.break_disk(host),
+            Fault::LostConnection => {
+                let all = self.net.of(host);
+                if let Some(conn) = self.pick(&all) {
+                    self.break_soon(conn);
+                }
+            }
+            Fault::Partition => self.partition(),
+            Fault::OneWay => self.one_way(host),
+            Fault::Clock => {
+                let jump = self.rng.random_range(-400_000..400_000);
+                self.machine(host).skew_ms = jump;
+            }
+            Fault::Shielded => {
+                if !self.net.shielded.remove(&host) {
+                    self.net.shielded.insert(host);
+                }
+            }
+            Fault::OldDisk | Fault::OldDiskUnnoticed => {
+                let machine = self.machine(host);
+                // From the time when nobody else was there, nobody could be found again.
+                if machine.roster.members().count() > 1 {
+                    machine.backup.clone_from(&machine.disk.held);
+                }
+            }
+            Fault::LostDisk | Fault::SlowDisk | Fault::SlowReader | Fault::Removal | Fault::Leaving => {}
+        }
+    }
+
+    /// The machines fall into two groups that do not reach each other for a while.
+    fn partition(&mut self) {
+        let side: Vec<bool> = self.machines.iter().map(|_| self.rng.random()).collect();
+        let mut cut = Vec::new();
+        for (a, on_a) in side.iter().enumerate() {
+            for (b, on_b) in side.iter().enumerate() {
+                if on_a != on_b {
+                    cut.push((Host(a), Host(b)));
+                }
+            }
+        }
+        self.cut_off(cut);
+    }
+
+    /// Nothing gets out of a machine, or nothing gets in.
+    fn one_way(&mut self, host: Host) {
+        let out: bool = self.rng.random();
+        let others: Vec<Host> = self.hosts().filter(|other| *other != host).collect();
+        let cut = others.into_iter().map(|other| if out { (host, other) } else { (other, host) }).collect();
+        self.cut_off(cut);
+    }
+
+    fn cut_off(&mut self, cut: Vec<(Host, Host)>) {
+        let fresh: Vec<(Host, Host)> = cut.into_iter().filter(|link| self.net.blocked.insert(*link)).collect();
+        let span = self.between_ms(200, 25_000).min(Duration::from_secs(25));
+        self.schedule(span, What::Heal(fresh));
+        self.watch_idle();
+    }
+}

@@ -1,0 +1,226 @@
+//! What must hold, step by step: a reference that knows everything and is told what every machine does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+use chat_proto::id::{EntryHash, MessageId, PeerId};
+
+use crate::input::{Command, CommandId};
+use crate::log::entry::{Hlc, LogId, Seq};
+use crate::output::{BatchEntry, CommandError, Reply};
+use crate::sim::disk::Held;
+use crate::sim::machine::{Host, Machine};
+use crate::wire::Frame;
+
+/// Where a node cuts a log.
+pub(super) type CutOf<'a> = &'a dyn Fn(&LogId) -> Option<Seq>;
+
+/// A command that was not answered yet.
+#[derive(Debug)]
+struct Asked {
+    host: Host,
+    life: u32,
+    at: Duration,
+    what: Kind,
+    /// What could be read on the machine when it was given.
+    view: BTreeMap<LogId, Seq>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Post(Wait, u32),
+    Other(&'static str),
+}
+
+/// A message whose sender was told that it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Acked {
+    pub(super) id: MessageId,
+    pub(super) log: LogId,
+    pub(super) seq: Seq,
+    /// The author's machine, unless its disk was changed since.
+    pub(super) author: Option<Host>,
+    /// Machines that were named as holders, the author's included, and whose disks were not changed since.
+    pub(super) holders: BTreeSet<Host>,
+}
+
+/// The reference.
+#[derive(Debug, Default)]
+pub(super) struct Checker {
+    pub(super) acked: Vec<Acked>,
+    /// Logs that were forked because an old disk came back unnoticed.
+    pub(super) forked: BTreeSet<LogId>,
+    next: u64,
+    open: BTreeMap<CommandId, Asked>,
+    entries: BTreeMap<(LogId, Seq), (EntryHash, Hlc)>,
+    places: BTreeMap<EntryHash, (LogId, Seq)>,
+    views: BTreeMap<EntryHash, BTreeMap<LogId, Seq>>,
+    ever_held: BTreeMap<EntryHash, BTreeSet<Host>>,
+    may_fork: BTreeSet<PeerId>,
+}
+
+impl Checker {
+    pub(super) fn ask(
+        &mut self,
+        host: Host,
+        life: u32,
+        at: Duration,
+        command: &Command,
+        view: BTreeMap<LogId, Seq>,
+    ) -> CommandId {
+        self.next += 1;
+        let id = CommandId(self.next);
+        self.open.insert(id, Asked { host, life, at, what: kind(command), view });
+        id
+    }
+
+    /// A machine sends a frame: nothing of the room goes to somebody who is not a member.
+    pub(super) fn sends(&self, from: &Machine, to: &PeerId, frame: &[u8]) {
+        let roster = &from.roster;
+        if !roster.is_member(&from.id) || from.admits(to) {
+            return;
+        }
+        let telling = matches!(
+            Frame::decode(frame),
+            Ok(Frame::Entries(_) | Frame::Chunk(_) | Frame::Vector { .. } | Frame::Addrs(_))
+        );
+        assert!(!telling, "{} tells {} about the room, which is no member", from.name, to.short());
+    }
+
+    /// A machine writes an entry to its disk, where all this is held by now; `cut` says where its node cuts logs.
+    pub(super) fn stores(
+        &mut self,
+        host: Host,
+        held: &Held,
+        item: &BatchEntry,
+        cut: Option<CutOf<'_>>,
+    ) {
+        let entry = &item.entry;
+        let (header, hash) = (entry.header(), entry.hash());
+        let place = (header.log, header.seq);
+        let known = self.entries.entry(place).or_insert((hash, header.time)).0;
+        if known != hash {
+            assert!(self.may_fork.contains(&header.log.author), "{place:?} was forked: {known:?} and {hash:?}");
+            self.forked.insert(header.log);
+        }
+        self.places.insert(hash, place);
+        self.ever_held.entry(hash).or_default().insert(host);
+        let mut view: BTreeMap<LogId, Seq> = BTreeMap::new();
+        for asked in item.origins.iter().filter_map(|origin| self.open.get(origin)) {
+            for (log, seq) in &asked.view {
+                let seen = view.entry(*log).or_default();
+                *seen = (*seen).max(*seq);
+            }
+        }
+        if !view.is_empty() {
+            self.views.insert(hash, view);
+        }
+        let Some(cut) = cut else { return };
+        let there = |log: &LogId, seq: Seq| held.seq(log) >= seq || cut(log).is_some_and(|cut| cut < seq);
+        for dep in &header.deps {
+            assert!(there(&dep.log, dep.seq), "{place:?} is written at {host:?} before {dep:?}, on which it builds");
+        }
+        if !item.visible || entry.messages().is_empty() {
+            return;
+        }
+        for (log, seq) in self.views.get(&hash).into_iter().flatten() {
+            if *log == header.log || self.forked.contains(log) {
+                continue;
+            }
+            assert!(
+                there(log, *seq),
+                "{place:?} is shown at {host:?} before {log:?} {seq:?}, which its author had read"
+            );
+            let earlier = self.entries.get(&(*log, *seq)).is_none_or(|(_, time)| *time < header.time);
+            assert!(earlier, "{place:?} is dated before {log:?} {seq:?}, which its author had read");
+        }
+    }
+
+    pub(super) fn reply(
+        &mut self,
+        host: Host,
+        command: CommandId,
+        reply: &Result<Reply, CommandError>,
+        held: Option<&Held>,
+        ids: &[PeerId],
+    ) {
+        let asked = self.open.remove(&command);
+        let asked = asked.unwrap_or_else(|| panic!("{host:?} answers {command:?} twice: {reply:?}"));
+        assert_eq!(asked.host, host, "another machine's command is answered");
+        let (Kind::Post(wait, copies), Ok(Reply::Posted { id, held_by, complete, .. })) = (asked.what, reply) else {
+            return;
+        };
+        let place = self.places.get(&id.entry).copied();
+        let (log, seq) = place.unwrap_or_else(|| panic!("{id} was acknowledged and is on no disk"));
+        assert!(held.is_some_and(|held| held.holds(&log, seq)), "{id} was acknowledged before it was flushed");
+        let ever = self.ever_held.get(&id.entry).cloned().unwrap_or_default();
+        let mut holders = BTreeSet::from([host]);
+        for peer in held_by {
+            let holder = ids.iter().position(|id| id == peer).map(Host);
+            let holder = holder.unwrap_or_else(|| panic!("{peer:?} is said to hold {id} and is nobody"));
+            assert!(ever.contains(&holder), "{holder:?} is said to hold {id} and never did");
+            assert_ne!(holder, host, "the author counts as a copy of its own message");
+            holders.insert(holder);
+        }
+        let enough = match wait {
+            Wait::Stored => true,
+            Wait::Replicated => held_by.len() >= copies as usize,
+            Wait::Delivered => *complete,
+        };
+        assert!(enough || !complete, "{id} is said to be complete with {} of {copies} copies", held_by.len());
+        self.acked.push(Acked { id: *id, log, seq, author: Some(host), holders });
+    }
+
+    /// A machine's process is gone: nobody waits for its answers any more.
+    pub(super) fn crashed(&mut self, host: Host, life: u32) {
+        self.open.retain(|_, asked| asked.host != host || asked.life != life);
+    }
+
+    /// A process was stopped and everything it wrote is on disk: everybody has an answer.
+    pub(super) fn exits(&self, host: Host, life: u32) {
+        let left = self.open.values().find(|asked| asked.host == host && asked.life == life);
+        assert!(left.is_none(), "{host:?} stopped without an answer to {left:?}");
+    }
+
+    /// Commands that nobody answered.
+    pub(super) fn unanswered(&self) -> Option<String> {
+        self.open
+            .values()
+            .next()
+            .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
+    }
+
+    /// An old disk came back and nobody noticed: this machine's log may fork.
+    pub(super) fn may_fork(&mut self, author: PeerId) {
+        self.may_fork.insert(author);
+    }
+
+    /// A machine has another disk.
+    pub(super) fn disk_changed(&mut self, host: Host, held: Option<&Held>) {
+        for acked in &mut self.acked {
+            let holds = held.is_some_and(|held| held.has(&acked.log, acked.seq, &acked.id.entry));
+            if !holds {
+                acked.holders.remove(&host);
+                acked.author = acked.author.filter(|author| *author != host);
+            }
+        }
+    }
+}
+
+fn kind(command: &Command) -> Kind {
+    Kind::Other(match command {
+        Command::Post { wait, copies, .. } => return Kind::Post(*wait, *copies),
+        Command::Holders(..) => "holders",
+        Command::Invite { .. } => "invite",
+        Command::Revoke(_) => "revoke",
+        Command::AnswerKnock(..) => "answer to a knock",
+        Command::Remove(_) => "remove",
+        Command::SetAdmin(..) => "role",
+        Command::Rename(_) => "rename",
+        Command::PublishKeys(..) => "keys",
+        Command::Leave => "leave",
+        Command::Stop => "stop",
+        Command::Peers | Command::Status | Command::Invites | Command::Knocks | Command::Rendezvous => "question",
+    })
+}

@@ -1,0 +1,272 @@
+//! A machine's disk: what is flushed survives, what waits is lost with the power, in whole batches and in order.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
+use chat_proto::time::Timestamp;
+
+use crate::admission::AddrRecord;
+use crate::input::{BatchId, PersistError};
+use crate::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::output::{Batch, BatchEntry};
+use crate::restore::{Restored, StoredHead};
+
+/// A place in the shared order of messages.
+pub(super) type Position = (Hlc, LogId, Seq, u16);
+
+/// Something to write.
+#[derive(Clone, Debug)]
+pub(super) enum Op {
+    Batch(Batch),
+    Hide(LogId, Seq),
+    Addrs(Vec<AddrRecord>),
+    Fork(Box<SignedEntry>, Box<SignedEntry>),
+    Seen(Vec<(PeerId, Timestamp)>),
+    Incarnation(Incarnation),
+}
+
+/// Whether the disk takes entries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Health {
+    #[default]
+    Fine,
+    Broken(PersistError),
+}
+
+/// What is on the disk.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    pub(super) room: RoomId,
+    pub(super) incarnation: Incarnation,
+    pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
+    controls: Vec<SignedEntry>,
+    limits: BTreeMap<LogId, Seq>,
+    messages: BTreeMap<Position, (MessageId, bool)>,
+    /// Every message event, in order.
+    pub(super) shown: Vec<MessageId>,
+    shown_once: BTreeSet<MessageId>,
+    addrs: BTreeMap<PeerId, AddrRecord>,
+    forks: BTreeMap<LogId, (SignedEntry, SignedEntry)>,
+    seen: BTreeMap<PeerId, Timestamp>,
+}
+
+/// A disk.
+#[derive(Debug, Default)]
+pub(super) struct Disk {
+    pub(super) held: Option<Held>,
+    pub(super) ops: VecDeque<Op>,
+    pub(super) health: Health,
+    pub(super) busy: bool,
+}
+
+/// Told before each entry is written, with what is held by then.
+pub(super) type Witness<'a> = &'a mut dyn FnMut(&Held, &BatchEntry);
+
+/// What came of a write.
+#[derive(Debug)]
+pub(super) enum Wrote {
+    Batch(BatchId),
+    Failed(BatchId, PersistError),
+    Other,
+}
+
+impl Held {
+    pub(super) fn new(room: RoomId, incarnation: Incarnation, addrs: Vec<AddrRecord>) -> Self {
+        Self {
+            room,
+            incarnation,
+            logs: BTreeMap::new(),
+            controls: Vec::new(),
+            limits: BTreeMap::new(),
+            messages: BTreeMap::new(),
+            shown: Vec::new(),
+            shown_once: BTreeSet::new(),
+            addrs: addrs.into_iter().map(|record| (record.peer, record)).collect(),
+            forks: BTreeMap::new(),
+            seen: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn seq(&self, log: &LogId) -> Seq {
+        self.logs.get(log).map_or(Seq::ZERO, |entries| Seq(entries.len() as u64))
+    }
+
+    /// How far each log is held, as far as its messages are shown.
+    pub(super) fn view(&self) -> BTreeMap<LogId, Seq> {
+        self.logs
+            .keys()
+            .map(|log| (*log, self.seq(log).min(self.limits.get(log).copied().unwrap_or(Seq::MAX))))
+            .collect()
+    }
+
+    /// The messages that are shown, in the shared order.
+    pub(super) fn visible(&self) -> Vec<(Position, MessageId)> {
+        self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
+    }
+
+    pub(super) fn holds(&self, log: &LogId, seq: Seq) -> bool {
+        seq <= self.seq(log)
+    }
+
+    /// Whether this very entry is held.
+    pub(super) fn has(&self, log: &LogId, seq: Seq, hash: &EntryHash) -> bool {
+        self.logs
+            .get(log)
+            .is_some_and(|entries| entries.iter().any(|entry| entry.seq() == seq && entry.hash() == *hash))
+    }
+
+    pub(super) fn addrs(&self) -> Vec<AddrRecord> {
+        self.addrs.values().cloned().collect()
+    }
+
+    pub(super) fn restored(&self) -> Restored {
+        let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
+            let (first, last) = (entries.first()?, entries.last()?);
+            Some(StoredHead {
+                log: *log,
+                seq: last.seq(),
+                hash: last.hash(),
+                time: last.header().time,
+                first: first.header().time,
+            })
+        };
+        Restored {
+            room: self.room,
+            incarnation: self.incarnation,
+            heads: self.logs.iter().filter_map(head).collect(),
+            controls: self.controls.clone(),
+            addrs: self.addrs(),
+            forks: self.forks.values().cloned().collect(),
+            seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
+        }
+    }
+
+    /// Entries of a log, about so many bytes.
+    pub(super) fn load(&self, log: &LogId, from: Seq, to: Seq, bytes_max: usize) -> Vec<SignedEntry> {
+        let mut bytes = 0;
+        let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
+        all.iter()
+            .filter(|entry| (from..=to).contains(&entry.seq()))
+            .take_while(|entry| {
+                let first = bytes == 0;
+                bytes += entry.signed().len_bytes();
+                first || bytes <= bytes_max
+            })
+            .map(|entry| entry.signed().clone())
+            .collect()
+    }
+
+    fn insert(&mut self, item: &BatchEntry) {
+        let entry = &item.entry;
+        let log = entry.log();
+        let held = self.seq(&log);
+        assert_eq!(entry.seq(), held.next(), "entry {:?} of {log:?} leaves a hole or comes twice", entry.seq());
+        if let Some(before) = self.logs.get(&log).and_then(|entries| entries.last()) {
+            assert_eq!(entry.header().backlink, Some(before.hash()), "the chain on disk is broken");
+            assert!(entry.header().time > before.header().time, "time in a log on disk runs back");
+        }
+        if entry.control().is_some() {
+            self.controls.push(entry.signed().clone());
+        }
+        for index in 0..entry.messages().len() {
+            let index = u16::try_from(index).expect("an entry's messages are few");
+            let id = MessageId { entry: entry.hash(), index };
+            self.messages.insert((entry.header().time, log, entry.seq(), index), (id, item.visible));
+            if item.visible {
+                self.show(id);
+            }
+        }
+        self.logs.entry(log).or_default().push(entry.clone());
+    }
+
+    fn show(&mut self, id: MessageId) {
+        if self.shown_once.insert(id) {
+            self.shown.push(id);
+        }
+    }
+
+    fn limit(&mut self, log: LogId, limit: Seq) {
+        self.limits.insert(log, limit);
+        let mut again = Vec::new();
+        for ((_, of, seq, _), (id, visible)) in &mut self.messages {
+            if *of == log {
+                let counts = *seq <= limit;
+                if counts && !*visible {
+                    again.push(*id);
+                }
+                *visible = counts;
+            }
+        }
+        for id in again {
+            self.show(id);
+        }
+    }
+
+    pub(super) fn keep_addrs(&mut self, records: &[AddrRecord]) {
+        for record in records {
+            let newer = self.addrs.get(&record.peer).is_none_or(|held| held.time < record.time);
+            if newer {
+                self.addrs.insert(record.peer, record.clone());
+            }
+        }
+    }
+
+    fn apply(&mut self, op: &Op, witness: Witness<'_>) {
+        match op {
+            Op::Batch(batch) => {
+                for item in &batch.entries {
+                    witness(self, item);
+                    self.insert(item);
+                }
+            }
+            Op::Hide(log, seq) => self.limit(*log, *seq),
+            Op::Addrs(records) => self.keep_addrs(records),
+            Op::Fork(one, other) => {
+                let entry = Entry::from_trusted((**one).clone()).expect("a proof was verified");
+                let seq = |held: &SignedEntry| Entry::from_trusted(held.clone()).expect("a proof was verified").seq();
+                if self.forks.get(&entry.log()).is_none_or(|(held, _)| entry.seq() < seq(held)) {
+                    self.forks.insert(entry.log(), ((**one).clone(), (**other).clone()));
+                }
+            }
+            Op::Seen(seen) => self.seen.extend(seen.iter().copied()),
+            Op::Incarnation(incarnation) => self.incarnation = *incarnation,
+        }
+    }
+}
+
+impl Disk {
+    /// Carries out the oldest write.
+    pub(super) fn write(&mut self, witness: Witness<'_>) -> Wrote {
+        let Some(op) = self.ops.pop_front() else { return Wrote::Other };
+        match (&op, self.health) {
+            (Op::Batch(batch), Health::Broken(error)) => Wrote::Failed(batch.id, error),
+            (Op::Batch(batch), Health::Fine) => {
+                let first = batch.entries.first();
+                if let Some(genesis) = first.filter(|item| item.entry.is_genesis() && self.held.is_none()) {
+                    let room = RoomId::from_bytes(*genesis.entry.hash().as_bytes());
+                    self.held = Some(Held::new(room, genesis.entry.log().incarnation, Vec::new()));
+                }
+                if let Some(held) = &mut self.held {
+                    held.apply(&op, witness);
+                }
+                Wrote::Batch(batch.id)
+            }
+            (Op::Hide(..) | Op::Addrs(_) | Op::Fork(..) | Op::Seen(_) | Op::Incarnation(_), _) => {
+                if let Some(held) = &mut self.held {
+                    held.apply(&op, witness);
+                }
+                Wrote::Other
+            }
+        }
+    }
+
+    /// The power goes: some of what waits made it to the platter, though nobody was told.
+    pub(super) fn lose_power(&mut self, survive: usize, witness: Witness<'_>) {
+        for _ in 0..survive.min(self.ops.len()) {
+            self.write(witness);
+        }
+        self.ops.clear();
+        self.busy = false;
+    }
+}

@@ -1,0 +1,138 @@
+//! A machine: its key, clock and disk, and the node that runs on it, if one does.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+use chat_proto::ticket::Ticket;
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+
+use crate::input::{AdmissionId, Now};
+use crate::membership::roster::Roster;
+use crate::node::Node;
+use crate::sim::disk::{Disk, Held};
+use crate::sim::world::Event;
+
+/// Wall-clock time at which every run begins, in milliseconds.
+const BEGINNING_MS: i64 = 1_790_000_000_000;
+
+/// Names a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Host(pub(super) usize);
+
+/// What a machine does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Not in the room.
+    Outside,
+    /// Asks to be let in.
+    Asking(AdmissionId, Host),
+    /// A node runs.
+    Running,
+    /// The node runs and gets no time.
+    Suspended,
+    /// Told to stop; finishes what is on its way.
+    Stopping,
+    /// Off, the disk as it is.
+    Off,
+}
+
+/// A machine.
+pub(super) struct Machine {
+    pub(super) key: SigningKey,
+    pub(super) id: PeerId,
+    pub(super) name: String,
+    pub(super) addr: SocketAddr,
+    pub(super) disk: Disk,
+    pub(super) backup: Option<Held>,
+    pub(super) node: Option<Box<Node>>,
+    pub(super) state: State,
+    /// Grows with each start and crash: what was meant for an earlier life is dropped.
+    pub(super) life: u32,
+    /// For when the next wake-up is set.
+    pub(super) woken: Option<Duration>,
+    pub(super) roster: Arc<Roster>,
+    pub(super) doors: Vec<PeerId>,
+    pub(super) ticket: Option<Ticket>,
+    /// What happened while it was suspended.
+    pub(super) deferred: Vec<Event>,
+    pub(super) skew_ms: i64,
+    started: Duration,
+    slept: Duration,
+}
+
+impl Machine {
+    pub(super) fn new(n: usize, key: SigningKey) -> Self {
+        let id = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let port = 10_000 + u16::try_from(n).expect("a run has few machines");
+        Self {
+            key,
+            id,
+            name: format!("m{n}"),
+            addr: SocketAddr::from(([192, 0, 2, 1], port)),
+            disk: Disk::default(),
+            backup: None,
+            node: None,
+            state: State::Outside,
+            life: 0,
+            woken: None,
+            roster: Arc::default(),
+            doors: Vec::new(),
+            ticket: None,
+            deferred: Vec::new(),
+            skew_ms: 0,
+            started: Duration::ZERO,
+            slept: Duration::ZERO,
+        }
+    }
+
+    /// The time as this machine tells it.
+    pub(super) fn now(&self, at: Duration) -> Now {
+        let ms = i64::try_from(at.as_millis()).expect("runs are short");
+        let wall = u64::try_from(BEGINNING_MS + ms + self.skew_ms).expect("clocks are set after 1970");
+        let mono = at.saturating_sub(self.started).saturating_sub(self.slept);
+        Now { mono, wall: Timestamp::from_ms(wall) }
+    }
+
+    /// When a time on this machine's monotonic clock is.
+    pub(super) fn when(&self, mono: Duration) -> Duration {
+        self.started + self.slept + mono
+    }
+
+    /// A process begins.
+    pub(super) fn begin(&mut self, at: Duration) {
+        self.life += 1;
+        self.started = at;
+        self.slept = Duration::ZERO;
+        self.woken = None;
+        self.deferred.clear();
+    }
+
+    /// The monotonic clock stood still for so long.
+    pub(super) fn sleep(&mut self, span: Duration) {
+        self.slept += span;
+    }
+
+    /// The process is gone.
+    pub(super) fn end(&mut self) {
+        self.life += 1;
+        self.node = None;
+        self.deferred.clear();
+        self.woken = None;
+    }
+
+    /// Whether a node is there, working or not.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Running | State::Suspended | State::Stopping)
+    }
+
+    /// Whether this machine lets a peer speak the room protocol.
+    pub(super) fn admits(&self, peer: &PeerId) -> bool {
+        match self.roster.people.get(peer) {
+            Some(person) => person.active,
+            None => self.doors.contains(peer),
+        }
+    }
+}

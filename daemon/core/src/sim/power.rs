@@ -1,0 +1,205 @@
+//! Machines that start, stop, crash, sleep, and lose or swap their disks.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::config::Settings;
+use crate::input::{Command, Input, PersistError};
+use crate::log::entry::Incarnation;
+use crate::node::Node;
+use crate::restore::Start;
+use crate::sim::Fault;
+use crate::sim::disk::{Health, Op, Wrote};
+use crate::sim::machine::{Host, Machine, State};
+use crate::sim::world::{What, World};
+
+/// What happens to a disk while its machine is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Swap {
+    /// It stays as it is.
+    Same,
+    /// It is replaced by an empty one; the room to return to stands elsewhere.
+    Empty,
+    /// An older copy takes its place, and the daemon notices.
+    Copy,
+    /// An older copy takes its place, and nobody notices.
+    SilentCopy,
+}
+
+impl World {
+    fn boot(&mut self, host: Host, start: Start) {
+        let seed = self.rng.random();
+        let now = self.now;
+        let machine = self.machine(host);
+        machine.begin(now);
+        let time = machine.now(now);
+        let node = Node::new(Settings::default(), machine.key.clone(), start, seed, time);
+        machine.node = Some(Box::new(node.expect("what a disk holds can be restored")));
+        machine.state = State::Running;
+        let addr = machine.addr;
+        self.input(host, Input::Addrs(vec![addr]));
+    }
+
+    /// A machine founds the room.
+    pub(super) fn found(&mut self, host: Host) {
+        let start = Start::Found {
+            room_name: "lab".into(),
+            open: self.plan.open,
+            name: self.at(host).name.clone(),
+            incarnation: Incarnation(self.rng.random()),
+            addrs: vec![self.at(host).addr],
+        };
+        self.boot(host, start);
+    }
+
+    /// Switches a machine on that has been in the room before.
+    pub(super) fn start(&mut self, host: Host) {
+        let machine = self.machine(host);
+        let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == State::Off) else { return };
+        let restored = held.restored();
+        self.boot(host, Start::Restore(restored));
+    }
+
+    pub(super) fn queue_write(&mut self, host: Host, op: Op) {
+        let delay = self.flush_time();
+        let disk = &mut self.machine(host).disk;
+        disk.ops.push_back(op);
+        if !disk.busy {
+            disk.busy = true;
+            self.schedule_for(host, delay, What::Written);
+        }
+    }
+
+    fn flush_time(&mut self) -> Duration {
+        let slow = self.troubled && self.plan.has(Fault::SlowDisk) && self.chance(0.03);
+        if slow { self.between_ms(300, 3_000) } else { self.between_ms(0, 4) }
+    }
+
+    pub(super) fn written(&mut self, host: Host) {
+        let delay = self.flush_time();
+        let Self { machines, checker, hash, .. } = self;
+        let Machine { disk, node, .. } = machines.get_mut(host.0).expect("a machine");
+        let cut = |log: &_| node.as_ref().and_then(|node| node.inspect().cut(log));
+        let wrote = disk.write(&mut |held, item| {
+            hash.update(item.entry.hash().as_bytes());
+            checker.stores(host, held, item, Some(&cut));
+        });
+        disk.busy = !disk.ops.is_empty();
+        if disk.busy {
+            self.schedule_for(host, delay, What::Written);
+        }
+        match wrote {
+            Wrote::Batch(id) => self.input(host, Input::Persisted(id)),
+            Wrote::Failed(id, error) => self.input(host, Input::PersistFailed(id, error)),
+            Wrote::Other => {}
+        }
+    }
+
+    pub(super) fn repair(&mut self, host: Host) {
+        self.machine(host).disk.health = Health::Fine;
+    }
+
+    pub(super) fn break_disk(&mut self, host: Host) {
+        let error = if self.chance(0.7) { PersistError::DiskFull } else { PersistError::Failed };
+        self.machine(host).disk.health = Health::Broken(error);
+        let after = self.between_ms(100, 8_000);
+        self.schedule(after, What::Repair(host));
+    }
+
+    /// The power goes.
+    pub(super) fn crash(&mut self, host: Host) {
+        self.checker.crashed(host, self.at(host).life);
+        let Self { machines, checker, rng, .. } = self;
+        let machine = machines.get_mut(host.0).expect("a machine");
+        machine.end();
+        machine.state = State::Off;
+        let survive = match machine.disk.health {
+            Health::Fine => rng.random_range(0..=machine.disk.ops.len()),
+            Health::Broken(_) => 0,
+        };
+        machine.disk.lose_power(survive, &mut |held, item| checker.stores(host, held, item, None));
+        self.vanish(host);
+    }
+
+    /// Tells a node to go offline in an orderly way.
+    pub(super) fn stop(&mut self, host: Host) {
+        if self.at(host).state != State::Running {
+            return;
+        }
+        self.machine(host).state = State::Stopping;
+        self.command(host, Command::Stop);
+        self.schedule_for(host, Duration::from_secs(4), What::Exit);
+    }
+
+    /// A process that was told to stop ends.
+    pub(super) fn exit(&mut self, host: Host) {
+        let machine = self.at(host);
+        let working = machine.disk.health == Health::Fine && machine.disk.ops.is_empty();
+        if working {
+            self.checker.exits(host, machine.life);
+        }
+        self.checker.crashed(host, self.at(host).life);
+        let Self { machines, checker, .. } = self;
+        let machine = machines.get_mut(host.0).expect("a machine");
+        machine.end();
+        machine.state = State::Off;
+        let waiting = machine.disk.ops.len();
+        machine.disk.lose_power(waiting, &mut |held, item| checker.stores(host, held, item, None));
+        self.part(host);
+    }
+
+    pub(super) fn suspend(&mut self, host: Host) {
+        self.machine(host).state = State::Suspended;
+        let span = self.between_ms(50, 20_000);
+        self.schedule(span, What::Resume(host));
+        if self.chance(0.5) {
+            self.machine(host).sleep(span);
+        }
+        for id in self.net.of(host) {
+            let after = self.between_ms(2_000, 12_000);
+            self.schedule(after, What::Idle(id));
+        }
+    }
+
+    pub(super) fn resume(&mut self, host: Host) {
+        let machine = self.machine(host);
+        if machine.state != State::Suspended {
+            return;
+        }
+        machine.state = State::Running;
+        let deferred = std::mem::take(&mut machine.deferred);
+        for event in deferred {
+            self.push(self.now, event);
+        }
+        self.machine(host).woken = None;
+        self.input(host, Input::Tick);
+    }
+
+    /// Does something to the disk of a machine that is off.
+    pub(super) fn swap_disk(&mut self, host: Host, swap: Swap) {
+        let fresh = Incarnation(self.rng.random());
+        let Self { machines, checker, .. } = self;
+        let machine = machines.get_mut(host.0).expect("a machine");
+        let Some(held) = machine.disk.held.take() else { return };
+        if swap == Swap::Empty {
+            // Who was known before is trusted to tell what the room has become.
+            machine.doors = held.addrs().iter().map(|record| record.peer).filter(|peer| *peer != machine.id).collect();
+            machine.roster = std::sync::Arc::default();
+        }
+        machine.disk.held = Some(match (swap, machine.backup.clone()) {
+            (Swap::Same, _) => held,
+            (Swap::Empty, _) => super::disk::Held::new(held.room, fresh, held.addrs()),
+            (Swap::Copy, Some(mut backup)) => {
+                backup.incarnation = fresh;
+                backup
+            }
+            (Swap::SilentCopy, Some(backup)) => {
+                checker.may_fork(machine.id);
+                backup
+            }
+            (Swap::Copy | Swap::SilentCopy, None) => held,
+        });
+        checker.disk_changed(host, machine.disk.held.as_ref());
+    }
+}

@@ -1,0 +1,199 @@
+//! The end of a run: everything works again, and soon everybody must hold the same.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::sim::disk::Health;
+use crate::sim::machine::{Host, State};
+use crate::sim::world::World;
+
+/// How long after the last fault everybody must hold the same: the longest pause between two dials, and some rounds of
+/// anti-entropy.
+const SETTLE_MAX: Duration = Duration::from_secs(120);
+
+/// How long a settled room is watched.
+const IDLE: Duration = Duration::from_secs(90);
+
+/// How far all clocks are put ahead at the end, so that nothing lies in the future any more.
+const AHEAD_MS: i64 = 3_600_000;
+
+impl World {
+    /// Ends all trouble, waits until the room has settled, and checks what must hold then; says how long it took.
+    pub(super) fn settle(&mut self) -> Duration {
+        self.end_trouble();
+        let began = self.now;
+        let mut last = String::new();
+        while self.now - began < SETTLE_MAX {
+            self.run_until(self.now + Duration::from_secs(1));
+            match self.is_settled() {
+                Ok(()) => {
+                    let took = self.now - began;
+                    self.stay_settled();
+                    self.check_acked();
+                    return took;
+                }
+                Err(why) => last = why,
+            }
+        }
+        panic!("the room has not settled: {last}");
+    }
+
+    fn end_trouble(&mut self) {
+        self.troubled = false;
+        self.plan.queue_bytes_max = 8 * 1024 * 1024;
+        self.net.shielded.clear();
+        let blocked: Vec<(Host, Host)> = self.net.blocked.iter().copied().collect();
+        self.heal(&blocked);
+        for host in self.hosts() {
+            self.resume(host);
+            let skew = (host.0 as i64 - 3) * 20_000;
+            let machine = self.machine(host);
+            machine.skew_ms = AHEAD_MS + skew;
+            machine.disk.health = Health::Fine;
+            if let State::Asking(id, _) = machine.state {
+                self.give_up(id, host);
+            }
+            if self.at(host).state == State::Off {
+                self.start(host);
+            }
+        }
+        // Machines that were told to stop come back, too.
+        self.run_until(self.now + Duration::from_secs(5));
+        for host in self.hosts() {
+            self.start(host);
+        }
+    }
+
+    /// Machines that take each other for members, directly or through others.
+    fn groups(&self) -> Vec<Vec<Host>> {
+        let mut left: BTreeSet<Host> =
+            self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
+        left.retain(|host| self.at(*host).state == State::Running);
+        let mut groups = Vec::new();
+        while let Some(first) = left.pop_first() {
+            let mut group = vec![first];
+            let mut next = 0;
+            while let Some(host) = group.get(next).copied() {
+                next += 1;
+                let near: Vec<Host> = left.iter().copied().filter(|other| self.agree(host, *other)).collect();
+                for other in near {
+                    left.remove(&other);
+                    group.push(other);
+                }
+            }
+            groups.push(group);
+        }
+        groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
+        groups
+    }
+
+    fn agree(&self, a: Host, b: Host) -> bool {
+        let (a, b) = (self.at(a), self.at(b));
+        a.roster.is_member(&b.id) && b.roster.is_member(&a.id)
+    }
+
+    fn is_settled(&self) -> Result<(), String> {
+        if let Some(why) = self.checker.unanswered() {
+            return Err(why);
+        }
+        let groups = self.groups();
+        for group in &groups {
+            self.same(group)?;
+        }
+        let Some(main) = groups.first() else { return Ok(()) };
+        let Some(reference) = main.first().map(|host| self.at(*host)) else { return Ok(()) };
+        for host in self.hosts().filter(|host| !main.contains(host)) {
+            let machine = self.at(host);
+            let parted = main
+                .iter()
+                .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
+            let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
+            if !outside && !parted {
+                let sees = main.iter().map(|other| machine.roster.is_member(&self.at(*other).id)).collect::<Vec<_>>();
+                return Err(format!(
+                    "{host:?} is a member of {main:?} and not with them: it sees {sees:?} of {}",
+                    machine.roster.people.len()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether all of a group hold and show the same.
+    fn same(&self, group: &[Host]) -> Result<(), String> {
+        let Some((first, others)) = group.split_first() else { return Ok(()) };
+        let reference = self.at(*first);
+        let visible = |host: Host| self.at(host).disk.held.as_ref().map(super::disk::Held::visible).unwrap_or_default();
+        let expected = visible(*first);
+        for other in others {
+            let machine = self.at(*other);
+            if machine.roster != reference.roster {
+                return Err(format!(
+                    "{first:?} and {other:?} have different rosters: {:?} and {:?}",
+                    reference.roster, machine.roster
+                ));
+            }
+            let invites = |host: Host| self.at(host).node.as_ref().map(|node| node.inspect().invites());
+            if invites(*first) != invites(*other) {
+                return Err(format!("{first:?} and {other:?} have different invites"));
+            }
+            let found = visible(*other);
+            if found != expected {
+                let at =
+                    found.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
+                return Err(format!(
+                    "{first:?} shows {} messages and {other:?} {}, different from {at} on: {:?} and {:?}",
+                    expected.len(),
+                    found.len(),
+                    expected.get(at),
+                    found.get(at)
+                ));
+            }
+        }
+        for host in group {
+            let held = self.at(*host).disk.held.as_ref();
+            let shown: BTreeSet<_> = held.map(|held| held.shown.iter().copied().collect()).unwrap_or_default();
+            for (_, id) in visible(*host) {
+                assert!(shown.contains(&id), "{id} is in the history of {host:?} and was never told");
+            }
+        }
+        Ok(())
+    }
+
+    /// A settled room stays as it is and is quiet.
+    fn stay_settled(&mut self) {
+        self.run_until(self.now + Duration::from_secs(40));
+        let before = self.sent.clone();
+        self.run_until(self.now + IDLE);
+        if let Err(why) = self.is_settled() {
+            panic!("the room did not stay settled: {why}");
+        }
+        for kind in ["entries", "chunk", "want", "fork", "addrs", "knock", "garbage"] {
+            let count = |sent: &std::collections::BTreeMap<&str, u64>| sent.get(kind).copied().unwrap_or_default();
+            let frames = count(&self.sent) - count(&before);
+            assert_eq!(frames, 0, "a settled room exchanges {kind}");
+        }
+        for host in self.hosts() {
+            let machine = self.at(host);
+            let Some(node) = &machine.node else { continue };
+            let left = node.inspect().work_left();
+            assert!(left.is_empty() || !machine.roster.is_member(&machine.id), "{host:?} still has {left:?}");
+        }
+    }
+
+    /// What was acknowledged is there, unless its log was cut before it.
+    fn check_acked(&self) {
+        for group in self.groups() {
+            let Some(machine) = group.first().map(|host| self.at(*host)) else { continue };
+            let (Some(node), Some(held)) = (&machine.node, &machine.disk.held) else { continue };
+            let visible: BTreeSet<_> = held.visible().into_iter().map(|(_, id)| id).collect();
+            for acked in &self.checker.acked {
+                let cut = node.inspect().cut(&acked.log).is_some_and(|cut| cut < acked.seq);
+                let expected = acked.holders.iter().any(|holder| group.contains(holder));
+                if expected && !cut {
+                    assert!(visible.contains(&acked.id), "{acked:?} was acknowledged and is lost at {group:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! What travels: dials, connections, frames, watches.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_proto::id::PeerId;
+
+use crate::input::{Input, PathInfo};
+use crate::rendezvous::io::ProbeOutcome;
+use crate::sim::machine::{Host, State};
+use crate::sim::network::{ConnId, End, Phase};
+use crate::sim::world::{Event, Input2, What, World};
+use crate::wire::Frame;
+
+/// How long a dial to somebody who does not answer takes.
+const DIAL_TIMEOUT_MS: u64 = 5_000;
+
+/// How long nothing may come through before a connection ends.
+const IDLE_MS: (u64, u64) = (2_000, 12_000);
+
+impl World {
+    fn latency(&mut self, a: Host, b: Host) -> Duration {
+        let base = 1 + (a.0 * 7 + b.0 * 7) as u64 % 40;
+        let spike = if self.troubled && self.chance(0.005) { 2_000 } else { 0 };
+        self.between_ms(base, base + base / 2 + spike)
+    }
+
+    fn reaches(&self, from: Host, to: Host) -> bool {
+        !self.net.is_blocked(from, to) && !self.net.is_blocked(to, from)
+    }
+
+    pub(super) fn dial(&mut self, host: Host, peer: PeerId, addrs: &[SocketAddr]) {
+        let Some(to) = self.host_of(&peer) else {
+            return self.schedule_for(host, Duration::from_millis(50), What::DialFailed(peer));
+        };
+        assert_ne!(host, to, "a node dials itself");
+        let standing = self.net.between(host, to).is_some_and(|(_, conn)| conn.phase(conn.end_of(host)) != Phase::Down);
+        if standing || !self.net.dialling.insert((host, to)) {
+            return;
+        }
+        if addrs.is_empty() {
+            self.net.dialling.remove(&(host, to));
+            return self.schedule_for(host, Duration::from_millis(50), What::DialFailed(peer));
+        }
+        let delay = self.latency(host, to) * 2;
+        self.schedule_for(host, delay, What::Dialled(to, 0));
+    }
+
+    pub(super) fn dialled(&mut self, host: Host, to: Host, tries: u8) {
+        let peer = self.at(to).id;
+        let answers = self.reaches(host, to) && !self.net.shielded.contains(&to);
+        if !answers || matches!(self.at(to).state, State::Suspended) {
+            self.net.dialling.remove(&(host, to));
+            let wait = self.between_ms(100, DIAL_TIMEOUT_MS);
+            return self.schedule_for(host, wait, What::DialFailed(peer));
+        }
+        let listens = self.at(to).node.is_some();
+        let admitted = self.at(host).admits(&peer) && self.at(to).admits(&self.at(host).id);
+        if listens && !admitted && tries == 0 {
+            // The gate waits a little for the news that somebody is a member.
+            return self.schedule_for(host, Duration::from_secs(1), What::Dialled(to, 1));
+        }
+        self.net.dialling.remove(&(host, to));
+        if !listens || !admitted {
+            return self.schedule_for(host, Duration::from_millis(5), What::DialFailed(peer));
+        }
+        if let Some((old, conn)) = self.net.between(host, to) {
+            let both = conn.phase(End::Dialler) != Phase::Down && conn.phase(End::Acceptor) != Phase::Down;
+            if both && self.chance(0.7) {
+                return;
+            }
+            self.break_now(old);
+        }
+        self.connect(host, to);
+    }
+
+    fn connect(&mut self, dialler: Host, acceptor: Host) {
+        let after = self.latency(dialler, acceptor);
+        let id = self.net.open(dialler, acceptor, [self.now, self.now + after]);
+        self.schedule_for(dialler, Duration::ZERO, What::Up(id));
+        self.schedule_for(acceptor, after, What::Up(id));
+    }
+
+    pub(super) fn up(&mut self, id: ConnId, host: Host) {
+        let Some(conn) = self.net.conns.get_mut(&id) else { return };
+        let end = conn.end_of(host);
+        if conn.phase(end) != Phase::Rising {
+            return;
+        }
+        conn.set_phase(end, Phase::Up);
+        let other = conn.host(end.other());
+        let (peer, addr) = (self.at(other).id, self.at(other).addr);
+        let rtt = self.latency(host, other) * 2;
+        let inbound = end == End::Acceptor;
+        let path = PathInfo { direct: true, rtt, loss: 0.0, remote: Some(addr), inbound };
+        self.input(host, Input::Up(peer, path));
+    }
+
+    pub(super) fn send(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
+        let Some(to) = self.host_of(peer) else { return };
+        self.checker.sends(self.at(host), peer, &frame);
+        let name = kind(&frame);
+        *self.sent.entry(name).or_default() += 1;
+        let latency = self.latency(host, to);
+        let (now, bound) = (self.now, self.plan.queue_bytes_max);
+        let Some((id, conn)) = self.net.between(host, to) else { return };
+        let end = conn.end_of(host);
+        if !conn.takes(end) {
+            return;
+        }
+        let lane = conn.lane(end.other());
+        lane.bytes += frame.len();
+        let full = lane.bytes > bound;
+        lane.last = lane.last.max(now + latency);
+        let first = !lane.moving;
+        let at = lane.last;
+        lane.moving = true;
+        self.hash.update(&to.0.to_le_bytes());
+        self.hash.update(&frame);
+        lane.frames.push_back((at, frame));
+        if full {
+            return self.break_soon(id);
+        }
+        if first {
+            self.move_lane(id, end.other());
+        }
+    }
+
+    fn move_lane(&mut self, id: ConnId, to: End) {
+        let now = self.now;
+        let Some(conn) = self.net.conns.get_mut(&id) else { return };
+        let host = conn.host(to);
+        let lane = conn.lane(to);
+        lane.moving = !lane.frames.is_empty();
+        if let Some((at, _)) = lane.frames.front() {
+            let at = (*at).max(now);
+            let life = self.at(host).life;
+            self.push(at, Event { to: Some((host, life)), what: What::Arrive(id) });
+        }
+    }
+
+    pub(super) fn arrive(&mut self, id: ConnId, host: Host) {
+        let Some(conn) = self.net.conns.get_mut(&id) else { return };
+        let end = conn.end_of(host);
+        if conn.phase(end) != Phase::Up {
+            return;
+        }
+        let from = conn.host(end.other());
+        if self.net.blocked.contains(&(from, host)) {
+            conn.lane(end).moving = false;
+            return;
+        }
+        let lane = conn.lane(end);
+        let Some((_, frame)) = lane.frames.pop_front() else {
+            lane.moving = false;
+            return;
+        };
+        lane.bytes -= frame.len();
+        let peer = self.at(from).id;
+        self.move_lane(id, end);
+        self.input(host, Input::Frame(peer, frame));
+    }
+
+    /// Ends a connection so that what was sent from this side still arrives.
+    pub(super) fn disconnect(&mut self, host: Host, peer: &PeerId) {
+        let Some(to) = self.host_of(peer) else { return };
+        let flush = self.between_ms(0, 500);
+        let Some((id, conn)) = self.net.between(host, to) else { return };
+        let end = conn.end_of(host);
+        if !conn.takes(end) {
+            return;
+        }
+        conn.close(end);
+        let arrived = conn.lane(end.other()).last;
+        let after = arrived.saturating_sub(self.now) + Duration::from_millis(1);
+        self.schedule_for(host, flush, What::Down(id));
+        self.schedule_for(to, after, What::Down(id));
+    }
+
+    pub(super) fn down(&mut self, id: ConnId, host: Host) {
+        let Some(conn) = self.net.conns.get_mut(&id) else { return };
+        let end = conn.end_of(host);
+        let phase = conn.phase(end);
+        conn.set_phase(end, Phase::Down);
+        let other = conn.host(end.other());
+        self.net.forget_if_over(id);
+        if phase == Phase::Up {
+            let peer = self.at(other).id;
+            self.input(host, Input::Down(peer));
+        }
+    }
+
+    /// Both ends learn at once.
+    fn break_now(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conns.get(&id) else { return };
+        for host in conn.ends {
+            self.down(id, host);
+        }
+    }
+
+    pub(super) fn break_soon(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conns.get(&id) else { return };
+        for host in conn.ends {
+            let after = self.between_ms(1, 300);
+            self.schedule_for(host, after, What::Down(id));
+        }
+    }
+
+    pub(super) fn unwatch(&mut self, host: Host, peer: &PeerId) {
+        if let Some(to) = self.host_of(peer) {
+            self.net.watches.remove(&(host, to));
+        }
+    }
+
+    /// The kernel of a machine whose process ended tells those who watch it.
+    fn end_watches(&mut self, host: Host) {
+        let peer = self.at(host).id;
+        let mut watchers: Vec<Host> =
+            self.net.watches.iter().filter(|(_, to)| *to == host).map(|(from, _)| *from).collect();
+        watchers.retain(|watcher| self.reaches(*watcher, host));
+        self.net.watches.retain(|(from, to)| *from != host && *to != host);
+        for watcher in watchers {
+            let after = self.between_ms(1, 60);
+            self.schedule_for(watcher, after, What::Role(Input2::Closed(peer)));
+        }
+    }
+
+    /// A machine is gone without a word: others notice sooner or later.
+    pub(super) fn vanish(&mut self, host: Host) {
+        self.end_watches(host);
+        self.net.dialling.retain(|(from, _)| *from != host);
+        for id in self.net.of(host) {
+            let Some(conn) = self.net.conns.get_mut(&id) else { continue };
+            let end = conn.end_of(host);
+            conn.set_phase(end, Phase::Down);
+            let other = conn.host(end.other());
+            self.net.forget_if_over(id);
+            let after = self.between_ms(IDLE_MS.0, IDLE_MS.1);
+            self.schedule_for(other, after, What::Down(id));
+        }
+    }
+
+    /// A machine's process ends through its exit: others see it in a moment.
+    pub(super) fn part(&mut self, host: Host) {
+        self.end_watches(host);
+        self.net.dialling.retain(|(from, _)| *from != host);
+        for id in self.net.of(host) {
+            let Some(conn) = self.net.conns.get_mut(&id) else { continue };
+            let end = conn.end_of(host);
+            conn.set_phase(end, Phase::Down);
+            let other = conn.host(end.other());
+            let last = conn.lane(end.other()).last;
+            self.net.forget_if_over(id);
+            let after = last.saturating_sub(self.now) + Duration::from_millis(1);
+            self.schedule_for(other, after, What::Down(id));
+        }
+    }
+
+    /// Something was cut off: connections that stay so long enough end.
+    pub(super) fn watch_idle(&mut self) {
+        let ids: Vec<ConnId> = self.net.conns.keys().copied().collect();
+        for id in ids {
+            let Some(conn) = self.net.conns.get(&id) else { continue };
+            let [a, b] = conn.ends;
+            if !self.reaches(a, b) {
+                let after = self.between_ms(IDLE_MS.0, IDLE_MS.1);
+                self.schedule(after, What::Idle(id));
+            }
+        }
+    }
+
+    pub(super) fn idle(&mut self, id: ConnId) {
+        let Some(conn) = self.net.conns.get(&id) else { return };
+        let [a, b] = conn.ends;
+        let asleep = self.at(a).state == State::Suspended || self.at(b).state == State::Suspended;
+        if !self.reaches(a, b) || asleep {
+            self.break_soon(id);
+        }
+    }
+
+    pub(super) fn heal(&mut self, links: &[(Host, Host)]) {
+        for link in links {
+            self.net.blocked.remove(link);
+        }
+        let ids: Vec<ConnId> = self.net.conns.keys().copied().collect();
+        for id in ids {
+            for end in [End::Dialler, End::Acceptor] {
+                let idle = self.net.conns.get_mut(&id).is_some_and(|conn| !conn.lane(end).moving);
+                if idle {
+                    self.move_lane(id, end);
+                }
+            }
+        }
+    }
+
+    pub(super) fn watch(&mut self, host: Host, peer: PeerId) {
+        let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && self.at(*to).node.is_some());
+        let input = if to.is_some() { Input2::Opened(peer) } else { Input2::Failed(peer) };
+        self.net.watches.extend(to.map(|to| (host, to)));
+        let after = self.between_ms(2, 80);
+        self.schedule_for(host, after, What::Role(input));
+    }
+
+    pub(super) fn probe(&mut self, host: Host, peer: PeerId, addrs: Vec<SocketAddr>) {
+        let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && !self.net.shielded.contains(to));
+        let up = to.is_some_and(|to| self.at(to).state == State::Running);
+        let rtt = self.between_ms(2, 80);
+        let (after, outcome) = match addrs.first() {
+            Some(addr) if up => (rtt, ProbeOutcome::Answered { addr: *addr, rtt }),
+            Some(_) | None => (Duration::from_secs(3), ProbeOutcome::Unanswered(addrs)),
+        };
+        self.schedule_for(host, after, What::Role(Input2::Probed(peer, outcome)));
+    }
+}
+
+fn kind(raw: &[u8]) -> &'static str {
+    match Frame::decode(raw) {
+        Ok(Frame::Hello { .. }) => "hello",
+        Ok(Frame::Entries(_)) => "entries",
+        Ok(Frame::Chunk(_)) => "chunk",
+        Ok(Frame::Vector { .. }) => "vector",
+        Ok(Frame::Want { .. }) => "want",
+        Ok(Frame::Held { .. }) => "held",
+        Ok(Frame::Links(_)) => "links",
+        Ok(Frame::Addrs(_)) => "addrs",
+        Ok(Frame::Knock { .. }) => "knock",
+        Ok(Frame::Fork(..)) => "fork",
+        Ok(Frame::Tree(_)) => "tree",
+        Ok(Frame::Role(_)) => "role",
+        Ok(Frame::Ping(_) | Frame::Pong(_)) => "ping",
+        Ok(Frame::Bye) => "bye",
+        Err(_) => "garbage",
+    }
+}

@@ -1,0 +1,112 @@
+//! Watches: plain TCP connections that say nothing, and end when the process at the other end does.
+//!
+//! QUIC says nothing when a process is killed; the kernel closes its TCP connections at once, so whoever watches knows
+//! within a round trip. A process that hangs, or a machine that loses its power or its cable, closes nothing: heartbeats
+//! are for those.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::net::ports::WATCH_LINE;
+
+/// How long one address may take to connect.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// Byte with which the watched side says that the watch stands.
+const STANDS: u8 = b'+';
+
+/// What became of a watch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WatchNews {
+    /// It stands.
+    Opened,
+    /// No address answered.
+    Failed,
+    /// The other end closed it.
+    Closed,
+}
+
+/// The watches of this peer over others; at most one for each, and the role asks for few.
+#[derive(Debug, Default)]
+pub(crate) struct Watches {
+    open: Mutex<HashMap<PeerId, CancellationToken>>,
+}
+
+impl Watches {
+    /// Makes room for a watch: an earlier one over the same peer ends without a word.
+    pub(crate) fn begin(&self, peer: PeerId) -> CancellationToken {
+        let token = CancellationToken::new();
+        let earlier = self.lock().insert(peer, token.clone());
+        if let Some(earlier) = earlier {
+            earlier.cancel();
+        }
+        token
+    }
+
+    /// Ends a watch without a word.
+    pub(crate) fn end(&self, peer: &PeerId) {
+        if let Some(token) = self.lock().remove(peer) {
+            token.cancel();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<PeerId, CancellationToken>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Watches a peer at one of these addresses and tells what becomes of it.
+pub(crate) async fn watch<F>(watches: Arc<Watches>, peer: PeerId, addrs: Vec<SocketAddr>, tell: impl Fn(WatchNews) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let token = watches.begin(peer);
+    let watching = async {
+        let Some(mut stream) = open(&addrs).await else { return tell(WatchNews::Failed).await };
+        tell(WatchNews::Opened).await;
+        let mut byte = [0; 1];
+        let ended = stream.read(&mut byte).await;
+        debug!(remote = %peer.short(), ?ended, "watch closed");
+        tell(WatchNews::Closed).await;
+    };
+    tokio::select! {
+        () = watching => {}
+        () = token.cancelled() => {}
+    }
+}
+
+async fn open(addrs: &[SocketAddr]) -> Option<TcpStream> {
+    for addr in addrs {
+        let opening = async {
+            let mut stream = TcpStream::connect(addr).await.ok()?;
+            stream.write_all(WATCH_LINE).await.ok()?;
+            let mut byte = [0; 1];
+            stream.read_exact(&mut byte).await.ok()?;
+            (byte[0] == STANDS).then_some(stream)
+        };
+        if let Ok(Some(stream)) = timeout(CONNECT_MAX, opening).await {
+            return Some(stream);
+        }
+    }
+    None
+}
+
+/// The watched side: says that the watch stands, and holds it until the other end goes or this process ends.
+pub(crate) async fn be_watched(mut stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    if stream.write_all(&[STANDS]).await.is_err() {
+        return;
+    }
+    // Whatever the watcher says ends the watch: it has nothing to say.
+    let mut byte = [0; 1];
+    let _ = stream.read(&mut byte).await;
+}

@@ -53,13 +53,32 @@ pub(crate) async fn enter(
         notes.push(format!("the database was damaged and was put to {aside}; messages come again from other members"));
     }
     let beginning = beginning(plan, base, &opened.store, ears, notes).await?;
-    let founds = matches!(beginning, Beginning::Found { .. });
+    let how = How::from(&beginning);
     let mut room = Prepared::new(base, opened, beginning).await?.launch(base, net_events);
-    if founds {
-        room.founded().await?;
+    match how {
+        How::Founds => room.founded().await?,
+        How::Joins => room.joined(base).await,
+        How::Returns => {}
     }
     take_name(plan, base, &room, notes).await;
     Ok(room)
+}
+
+/// How the room is entered, once what it takes has been used up.
+enum How {
+    Founds,
+    Joins,
+    Returns,
+}
+
+impl From<&Beginning> for How {
+    fn from(beginning: &Beginning) -> Self {
+        match beginning {
+            Beginning::Found { .. } => Self::Founds,
+            Beginning::Admitted(_) => Self::Joins,
+            Beginning::Return => Self::Returns,
+        }
+    }
 }
 
 async fn beginning(
@@ -112,7 +131,7 @@ async fn ask(
 async fn take_name(plan: &Plan, base: &Base, room: &RunningRoom, notes: &mut Vec<String>) {
     let roster = room.node.roster();
     let Some(known) = roster.people.get(&base.me) else {
-        // The log that says so has not arrived; this peer was let in under the name it asked for.
+        notes.push("the history of the room has not arrived: it comes as soon as a member can be reached".into());
         return;
     };
     if !known.active {

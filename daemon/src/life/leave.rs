@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chat_core::input::Command;
 use chat_core::log::entry::LogId;
-use chat_core::output::Reply;
+use chat_core::output::{CommandError, Reply};
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use tokio::time::{Instant, sleep};
@@ -26,30 +26,50 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// rest fail, the database still says where it belongs.
 const ROOM_FILES: [&str; 4] = ["room.json", "room.db-wal", "room.db-shm", "room.db"];
 
-/// Waits until somebody else holds this peer's newest entry, or nobody is there to.
-pub(crate) async fn spread(node: &NodeHandle, store: &Store, me: PeerId) {
+/// Leaves the room and waits a little until somebody else knows.
+///
+/// # Errors
+/// When the room refuses; this peer is still in it then.
+pub(crate) async fn leave(node: &NodeHandle, store: &Store, me: PeerId) -> Result<(), CommandError> {
+    let company = others_online(node).await?;
+    node.command(Command::Leave).await?;
+    if !(company && is_spread(node, store, me).await) {
+        tracing::warn!("this peer left while no other member could be told");
+    }
+    Ok(())
+}
+
+/// Waits until somebody else holds this peer's newest entry. Who holds it closes its connections to a peer that left, so
+/// those that are gone have heard, too.
+async fn is_spread(node: &NodeHandle, store: &Store, me: PeerId) -> bool {
     let log = LogId { author: me, incarnation: store.incarnation() };
     let heads = match store.restore().await {
         Ok(restored) => restored.map(|restored| restored.heads).unwrap_or_default(),
-        Err(error) => return tracing::warn!(%error, "whether others know that this peer left is not known"),
+        Err(error) => {
+            tracing::warn!(%error, "the newest entry cannot be found");
+            return false;
+        }
     };
     let Some(head) = heads.into_iter().find(|head| head.log == log) else {
-        return;
+        return false;
     };
     let deadline = Instant::now() + SPREAD_MAX;
     while Instant::now() < deadline {
-        match node.command(Command::Holders(log, head.seq)).await {
-            Ok(Reply::Holders(holders)) if holders.iter().any(|holder| *holder != me) => return,
-            Ok(_) if nobody_is_there(node).await => break,
-            Ok(_) => sleep(LOOK_EVERY).await,
-            Err(_) => break,
+        let held = match node.command(Command::Holders(log, head.seq)).await {
+            Ok(Reply::Holders(holders)) => holders.iter().any(|holder| *holder != me),
+            Ok(_) | Err(_) => return false,
+        };
+        if held || !others_online(node).await.unwrap_or(false) {
+            return true;
         }
+        sleep(LOOK_EVERY).await;
     }
-    tracing::warn!("this peer left while no other member could be told");
+    false
 }
 
-async fn nobody_is_there(node: &NodeHandle) -> bool {
-    !matches!(node.command(Command::Status).await, Ok(Reply::Status(status)) if status.online > 1)
+async fn others_online(node: &NodeHandle) -> Result<bool, CommandError> {
+    let reply = node.command(Command::Status).await?;
+    Ok(matches!(reply, Reply::Status(status) if status.online > 1))
 }
 
 /// Files of a room that were set aside.

@@ -6,23 +6,27 @@ use chat_proto::NAME_CHARS_MAX;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_name;
 
+/// What stands before the key of a peer without a name.
+const NAMELESS: &str = "peer-";
+
 /// The login name without what names cannot hold, else one after the peer's key.
 pub(crate) fn default_name(me: &PeerId, variable: impl Fn(&str) -> Option<OsString>) -> String {
     let login = ["USER", "LOGNAME"].into_iter().find_map(|name| {
         let login: String = variable(name)?.to_str()?.chars().filter(|c| fits(*c)).take(NAME_CHARS_MAX).collect();
         check_name("name", &login).is_ok().then_some(login)
     });
-    login.unwrap_or_else(|| format!("peer-{}", me.tag()))
+    login.unwrap_or_else(|| format!("{NAMELESS}{}", me.tag()))
 }
 
 fn fits(c: char) -> bool {
     check_name("name", c.encode_utf8(&mut [0; 4])).is_ok()
 }
 
-/// A room after its founder.
+/// A room after its founder, where that gives a name that says something.
 pub(crate) fn default_room(founder: &str) -> String {
     let room = format!("{founder}s-room");
-    if check_name("room", &room).is_ok() { room } else { "room".to_owned() }
+    let nameless = founder.starts_with(NAMELESS);
+    if !nameless && check_name("room", &room).is_ok() { room } else { "room".to_owned() }
 }
 
 #[cfg(test)]
@@ -47,6 +51,7 @@ mod tests {
     fn rooms_are_called_after_their_founders() {
         assert_eq!(default_room("ann"), "anns-room");
         assert_eq!(default_room(&"x".repeat(32)), "room");
+        assert_eq!(default_room(&name(None)), "room");
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::http::state::{MoveError, NetworkFigures, Process, Room, RoomSlot};
-use crate::life::leave::spread;
+use crate::life::leave::leave;
 use crate::life::room::RoomError;
 use crate::life::shutdown::{Stop, StopReason};
 use crate::net::target::JoinTarget;
@@ -81,8 +81,7 @@ impl DaemonProcess {
 
     async fn leave_room(&self) -> Result<(), CommandError> {
         let room = self.room.get().ok_or(CommandError::NotMember)?;
-        room.node.command(Command::Leave).await?;
-        spread(&room.node, &room.store, self.me).await;
+        leave(&room.node, &room.store, self.me).await?;
         self.stop.request(StopReason::Left);
         Ok(())
     }
@@ -102,7 +101,12 @@ impl Process for DaemonProcess {
     }
 
     fn network(&self) -> NetworkFigures {
-        NetworkFigures { port: self.net.port(), addrs: self.net.addrs(), connections: 0, queue_drops: 0 }
+        NetworkFigures {
+            port: self.net.port(),
+            addrs: self.net.addrs(),
+            connections: self.net.connections() as u64,
+            queue_drops: self.net.queue_drops(),
+        }
     }
 
     fn shutdown(&self) {

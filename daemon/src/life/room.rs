@@ -29,11 +29,14 @@ use crate::store::rows::Room;
 use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
 use crate::tree::PlumTree;
 
-/// How long the room may take to tell its neighbours that it stops.
-const FAREWELL_MAX: Duration = Duration::from_millis(500);
+/// How long the room may take to hand over and to tell its neighbours that it stops; the core takes a second at most.
+const FAREWELL_MAX: Duration = Duration::from_millis(1500);
 
 /// How long the store may take to write what waits.
-const CLOSE_MAX: Duration = Duration::from_secs(2);
+const CLOSE_MAX: Duration = Duration::from_millis(1500);
+
+/// How long is waited for the log of a room that was joined. It comes in milliseconds, unless who let this peer in is gone.
+const LOG_MAX: Duration = Duration::from_secs(3);
 
 /// What does not change when the daemon moves from one room to another.
 #[derive(Clone, Debug)]
@@ -204,6 +207,16 @@ impl RunningRoom {
     /// [`RoomError::NotWritten`] when it cannot be.
     pub(crate) async fn founded(&mut self) -> Result<(), RoomError> {
         (&mut self.first_batch).await.map_err(|_| RoomError::NotWritten)
+    }
+
+    /// Waits a little until the log that says that this peer is a member has arrived: it may write from then on.
+    pub(crate) async fn joined(&self, base: &Base) {
+        let gate = base.net.gate();
+        let mut changes = gate.changes();
+        let arrived = async { while !gate.roster().is_member(&base.me) && changes.changed().await.is_ok() {} };
+        if timeout(LOG_MAX, arrived).await.is_err() {
+            tracing::warn!("the room's log has not arrived yet");
+        }
     }
 
     /// Waits until the room ends by itself, which it only does when a part has failed. Cancel safe.

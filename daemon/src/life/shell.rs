@@ -175,6 +175,12 @@ impl Shell {
             };
             room = next;
             self.let_in(&room);
+            if result.is_ok() {
+                tokio::select! {
+                    () = room.joined(&self.base) => {}
+                    () = stop.requested() => {}
+                }
+            }
             // Who asked may have hung up; the daemon is where it is.
             let _ = done.send(result);
         }
@@ -184,18 +190,24 @@ impl Shell {
     async fn close(self, room: Option<RunningRoom>, stop: &Stop) {
         self.api.begin_to_close();
         let room_closed = async {
-            if let Some(room) = room {
-                room.stop().await;
+            match room {
+                Some(room) => room.stop().await,
+                None => None,
             }
         };
         // Together, since calls under way wait for the room.
-        tokio::join!(room_closed, self.api.closed());
+        let (net_events, ()) = tokio::join!(room_closed, self.api.closed());
         self.slot.set(None);
         if stop.reason() == Some(StopReason::Left)
             && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)
         {
             tracing::error!(%error, "the room that was left is still in the home");
         }
-        self.base.net.shutdown(NET_CLOSE_MAX).await;
+        let read_on = async {
+            if let Some(mut net_events) = net_events {
+                while net_events.recv().await.is_some() {}
+            }
+        };
+        tokio::join!(self.base.net.shutdown(NET_CLOSE_MAX), read_on);
     }
 }

@@ -13,8 +13,9 @@ pub(crate) use rotating::{Rotating, Streams, older};
 /// Largest log file, in bytes (10 MiB); a second one of that size is kept.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
-/// What others write into the log: warnings. Below it, targets that warn about what is not wrong.
-const OTHERS: &str = "warn,iroh::socket::remote_map=error";
+/// What others write into the log: warnings. Behind it, targets that complain about what is not wrong: probes of the hello
+/// protocol, and a relay that ends with its endpoint.
+const OTHERS: &str = "warn,iroh::socket::remote_map=error,iroh::socket::transports::relay=off";
 
 /// Logs to standard error, for a daemon in the foreground.
 pub(crate) fn log_to_stderr(filter: &str) {

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::Serialize;
 
 use crate::life::args::OutputArgs;
@@ -15,7 +16,7 @@ use crate::life::report::{print, print_json};
 use crate::life::shutdown::SHUTDOWN_MAX;
 
 /// How long the process may take to be gone: its own deadline, and time for a busy machine.
-const GONE_MAX: Duration = SHUTDOWN_MAX.saturating_add(Duration::from_secs(5));
+const GONE_MAX: Duration = SHUTDOWN_MAX.saturating_add(Duration::from_secs(3));
 
 /// Why the daemon is still there.
 #[derive(Debug, thiserror::Error)]
@@ -60,10 +61,18 @@ pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), Failure> {
 }
 
 fn stop(home: &Home, holder: Option<Holder>) -> Result<Stopped, Failure> {
+    let process = holder.and_then(process).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     ask(home, holder)?;
     let pid = holder.map(|holder| holder.pid);
     match (lock::wait_until_free(home, GONE_MAX).map_err(refused)?, pid) {
-        (Holding::Free, pid) => Ok(Stopped { was_running: true, pid }),
+        (Holding::Free, pid) => {
+            // Its files are closed a moment before it is gone.
+            if let Some(process) = process {
+                let at_most = Timespec { tv_sec: 1, tv_nsec: 0 };
+                let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&at_most));
+            }
+            Ok(Stopped { was_running: true, pid })
+        }
         (Holding::Held(_), Some(pid)) => Err(Failure::refused(&StopError::Hangs { pid })),
         (Holding::Held(_), None) => Err(unknown(home)),
     }
@@ -82,10 +91,14 @@ fn ask(home: &Home, holder: Option<Holder>) -> Result<(), Failure> {
     if failure.kind == Kind::NotAllowed {
         return Err(failure);
     }
-    let pid = holder.and_then(|holder| Pid::from_raw(i32::try_from(holder.pid).ok()?)).ok_or_else(|| unknown(home))?;
+    let pid = holder.and_then(process).ok_or_else(|| unknown(home))?;
     // A process that has just ended is what was wanted.
     let _ = kill_process(pid, Signal::TERM);
     Ok(())
+}
+
+fn process(holder: Holder) -> Option<Pid> {
+    Pid::from_raw(i32::try_from(holder.pid).ok()?)
 }
 
 fn unknown(home: &Home) -> Failure {

@@ -110,6 +110,9 @@ impl Writer {
             }
             Err(error) => {
                 warn!(%error, "the text index could not be filled");
+                if search::is_damage(&error) {
+                    self.empty_index().unwrap_or_else(|error| warn!(%error, "the text index cannot be emptied"));
+                }
                 for (_, reply) in std::mem::take(&mut self.chores.searches) {
                     let _ = reply.send(Err(ReadError::Index(persist_error(&error))));
                 }
@@ -118,14 +121,16 @@ impl Writer {
         }
     }
 
-    /// Empties a text index that is damaged.
+    /// Empties a text index that somebody found damaged.
     pub(super) fn reset_index(&mut self, reply: SearchReply) {
+        let _ = reply.send(self.empty_index().map_err(ReadError::Database));
+    }
+
+    fn empty_index(&mut self) -> rusqlite::Result<()> {
         warn!("the text index is damaged and is made anew");
-        let reset = search::reset(&mut self.connection);
-        if reset.is_ok() {
-            self.shared.set_searchable(0);
-        }
-        let _ = reply.send(reset.map_err(ReadError::Database));
+        search::reset(&mut self.connection)?;
+        self.shared.set_searchable(0);
+        Ok(())
     }
 
     /// Drops some of what is too old; says whether there may be more.

@@ -30,6 +30,7 @@ pub(super) fn history(connection: &Connection, filter: &HistoryFilter) -> Result
 
 struct Query {
     direction: Direction,
+    index: &'static str,
     conditions: Vec<&'static str>,
     values: Vec<Value>,
 }
@@ -44,7 +45,14 @@ impl Query {
     /// None where nothing can match.
     fn new(connection: &Connection, filter: &HistoryFilter) -> Result<Option<Self>, ReadError> {
         let direction = if filter.after.is_some() { Direction::Forwards } else { Direction::Backwards };
-        let mut query = Self { direction, conditions: vec!["m.visible = 1"], values: Vec::new() };
+        // Said outright: without statistics SQLite may read by one index and sort the whole result.
+        let index = match filter {
+            HistoryFilter { words: Some(_), .. } => "",
+            HistoryFilter { with: Some(_), .. } => "INDEXED BY messages_direct",
+            HistoryFilter { from: Some(_), .. } => "INDEXED BY messages_author",
+            HistoryFilter { .. } => "INDEXED BY messages_order",
+        };
+        let mut query = Self { direction, index, conditions: vec!["m.visible = 1"], values: Vec::new() };
         if let Some(from) = &filter.from {
             let Some(author) = find_peer(connection, from)? else { return Ok(None) };
             query.add("m.author = ?", [Value::Integer(author)]);
@@ -96,7 +104,8 @@ impl Query {
         };
         let order = ["m.hlc", "p.key", "l.incarnation", "n.seq", "m.id"].map(|column| format!("{column} {direction}"));
         format!(
-            "SELECT {COLUMNS} FROM messages m {JOINS} WHERE {} ORDER BY {} LIMIT {}",
+            "SELECT {COLUMNS} FROM messages m {} {JOINS} WHERE {} ORDER BY {} LIMIT {}",
+            self.index,
             self.conditions.join(" AND "),
             order.join(", "),
             limit + 1
@@ -118,4 +127,51 @@ fn edge(position: Position) -> [Value; 6] {
         Value::Integer(counted(position.seq.0)),
         Value::Integer(position.index.into()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::ids::peer_row;
+    use crate::store::schema::MIGRATIONS;
+    use chat_proto::id::PeerId;
+
+    /// How SQLite goes about a query: the index it reads messages by, and whether it sorts the whole result.
+    fn plan(filter: &HistoryFilter) -> (String, bool) {
+        let mut db = Connection::open_in_memory().expect("opens");
+        MIGRATIONS.to_latest(&mut db).expect("migrates");
+        peer_row(&db, &PeerId::from_bytes([1; 32])).expect("inserts");
+        let query = Query::new(&db, filter).expect("builds").expect("may match");
+        let sql = format!("EXPLAIN QUERY PLAN {}", query.sql(100));
+        let mut statement = db.prepare(&sql).expect("prepares");
+        let steps = statement.query_map(params_from_iter(query.values), |row| row.get(3)).expect("explains");
+        let steps = steps.collect::<rusqlite::Result<Vec<String>>>().expect("explains");
+        (steps[0].clone(), steps.iter().any(|step| step == "USE TEMP B-TREE FOR ORDER BY"))
+    }
+
+    #[test]
+    fn a_search_reads_what_it_finds_and_sorts_that() {
+        let (first, sorts) = plan(&HistoryFilter { limit: 9, words: Some("x".into()), ..HistoryFilter::default() });
+        assert_eq!(first, "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)");
+        assert!(sorts);
+    }
+
+    #[test]
+    fn a_page_costs_no_more_than_its_rows() {
+        let peer = Some(PeerId::from_bytes([1; 32]));
+        let all = HistoryFilter { limit: 100, ..HistoryFilter::default() };
+        let edge = Some(Edge::Time(Timestamp::from_ms(5)));
+        for (filter, index) in [
+            (all.clone(), "messages_order"),
+            (HistoryFilter { before: edge, ..all.clone() }, "messages_order (hlc<?)"),
+            (HistoryFilter { after: edge, ..all.clone() }, "messages_order (hlc>?)"),
+            (HistoryFilter { from: peer, ..all.clone() }, "messages_author (author=?)"),
+            (HistoryFilter { from: peer, after: edge, ..all.clone() }, "messages_author (author=? AND hlc>?)"),
+            (HistoryFilter { with: peer, ..all.clone() }, "messages_direct"),
+        ] {
+            let (first, sorts) = plan(&filter);
+            assert!(first.contains(index), "{filter:?}: {first}");
+            assert!(!sorts, "{filter:?}");
+        }
+    }
 }

@@ -3,14 +3,18 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
 
 use chat_core::admission::AddrRecord;
+use chat_core::log::entry::{Entry, Seq};
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
+use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 
 use crate::store::Absent;
 use crate::store::error::OpenError;
+use crate::store::rows::HistoryFilter;
 use crate::store::tests::cast::{Author, Desk, Home, room};
 
 fn record(n: u8) -> AddrRecord {
@@ -187,4 +191,40 @@ async fn a_copy_writes_under_other_numbers_and_the_original_does_not() {
     let moved = Home::new(me.id());
     fs::rename(home.path(), moved.path()).expect("moves within the file system");
     assert_eq!(moved.open().store.incarnation(), incarnation);
+}
+
+#[tokio::test]
+async fn a_database_of_version_1_keeps_loading() {
+    let (me, bob) = (Author::new(1), Author::new(2));
+    let home = Home::new(me.id());
+    Connection::open(home.path())
+        .and_then(|db| db.execute_batch(include_str!("../../../fixtures/room-v1.sql")))
+        .expect("the fixture is whole");
+    let mut desk = home.open();
+    assert_eq!(desk.set_aside, None);
+    assert_eq!(desk.store.room(), Some(room()));
+    assert_eq!(desk.texts().await, ["hello, old world", "heard", "a word in private"]);
+    let identity = HEXLOWER.encode(&desk.store.dm_keys().identity);
+    assert_eq!(identity, "0d4b79e072ec3cec6d5cc9de6cf961a5fcb6b56c5e0e32780d37bc455a6aaa09");
+
+    let restored = desk.store.restore().await.expect("reads").expect("in a room");
+    let mut heads: Vec<_> = restored.heads.iter().map(|head| (head.log, head.seq)).collect();
+    heads.sort();
+    let mut wanted = [(me.log, Seq(3)), (bob.log, Seq(3))];
+    wanted.sort();
+    assert_eq!(heads, wanted);
+    assert_eq!((restored.controls.len(), restored.forks.len()), (3, 1));
+    assert_eq!(restored.addrs.iter().map(|record| record.peer).collect::<Vec<_>>(), [bob.id()]);
+    assert_eq!(restored.seen, [(bob.id(), Timestamp::from_ms(6))]);
+    assert_eq!(desk.store.find_key("first").await.expect("reads").expect("known").request, [5; 32]);
+    assert_eq!(desk.store.events_after(0, 9).await.expect("reads").events.len(), 4);
+    let filter = HistoryFilter { limit: 9, words: Some("private".into()), ..HistoryFilter::default() };
+    assert_eq!(desk.store.history(filter).await.expect("reads").messages.len(), 1);
+
+    // The next message of a session that stood when the database was put away.
+    let raw = HEXLOWER.decode(include_str!("../../../fixtures/entry-sealed-v1.hex").trim().as_bytes());
+    let signed = postcard::from_bytes(&raw.expect("hexadecimal")).expect("an entry");
+    let late = Arc::new(Entry::from_trusted(signed).expect("an entry"));
+    desk.persist(&[&late]).await;
+    assert_eq!(desk.texts().await.last().map(String::as_str), Some("sealed long ago"));
 }

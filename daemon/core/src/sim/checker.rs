@@ -89,13 +89,7 @@ impl Checker {
     }
 
     /// A machine writes an entry to its disk, where all this is held by now; `cut` says where its node cuts logs.
-    pub(super) fn stores(
-        &mut self,
-        host: Host,
-        held: &Held,
-        item: &BatchEntry,
-        cut: Option<CutOf<'_>>,
-    ) {
+    pub(super) fn stores(&mut self, host: Host, held: &Held, item: &BatchEntry, cut: Option<CutOf<'_>>) {
         let entry = &item.entry;
         let (header, hash) = (entry.header(), entry.hash());
         let place = (header.log, header.seq);

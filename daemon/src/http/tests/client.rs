@@ -229,12 +229,16 @@ impl Stream {
 
     /// The next block that is an event.
     pub(crate) async fn event(&mut self) -> Block {
-        loop {
-            let block = self.block().await;
-            if block.data.is_some() {
-                return block;
+        // Signs of life do not prolong the wait.
+        let next = async {
+            loop {
+                let block = self.block().await;
+                if block.data.is_some() {
+                    return block;
+                }
             }
-        }
+        };
+        soon(next).await
     }
 
     /// Texts of the next messages.

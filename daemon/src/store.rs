@@ -369,6 +369,11 @@ impl Store {
         self.shared.messages()
     }
 
+    /// How many transactions were flushed since the store was opened.
+    pub fn commits_count(&self) -> u64 {
+        self.shared.commits()
+    }
+
     /// What was posted under a key.
     ///
     /// # Errors

@@ -31,6 +31,11 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     }
     if let Ok(room) = api.room() {
         page.gauge("chatd_messages", "Messages in the history that this peer can read.", room.store.messages_count());
+        page.counter(
+            "chatd_store_commits_total",
+            "Transactions flushed to disk since the database was opened.",
+            room.store.commits_count(),
+        );
         page.counter("chatd_events_total", "Events written since the database was made.", room.store.cursor_now());
         // A room that does not answer is no reason to hide the rest.
         if let Ok(status) = node_status(&room).await {

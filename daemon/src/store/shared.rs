@@ -22,6 +22,7 @@ pub(super) struct Shared {
     newest_message: AtomicI64,
     searchable: AtomicI64,
     failures_heard: AtomicU64,
+    commits: AtomicU64,
 }
 
 impl Shared {
@@ -35,6 +36,7 @@ impl Shared {
             newest_message: AtomicI64::new(messages::newest(connection)?),
             searchable: AtomicI64::new(searchable(connection)?),
             failures_heard: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
         })
     }
 
@@ -60,6 +62,15 @@ impl Shared {
 
     pub(super) fn set_newest_event(&self, event: u64) {
         self.newest_event.store(event, Ordering::Release);
+    }
+
+    /// Transactions since the store was opened.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_commit(&self) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn messages(&self) -> u64 {

@@ -106,6 +106,7 @@ impl Writer {
     }
 
     fn finish(&mut self, jobs: impl Iterator<Item = (Job, Done)>) {
+        self.shared.count_commit();
         for (job, done) in jobs {
             self.finish_one(job.task, done);
         }

@@ -42,6 +42,8 @@ async fn metrics_are_prometheus_text_with_and_without_a_room() {
     for line in ["chatd_messages 1", "chatd_event_streams 1", "chatd_members 2", "chatd_members_online 1"] {
         assert!(full.text().lines().any(|found| found == line), "{line}: {}", full.text());
     }
+    let commits = full.text().lines().find_map(|line| line.strip_prefix("chatd_store_commits_total "));
+    assert!(commits.and_then(|commits| commits.parse::<u64>().ok()).is_some_and(|commits| commits >= 2), "{commits:?}");
     for line in full.text().lines() {
         let value = line.rsplit(' ').next().unwrap_or_default();
         assert!(line.starts_with('#') || value.parse::<f64>().is_ok(), "{line}");

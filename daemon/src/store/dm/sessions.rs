@@ -91,12 +91,11 @@ pub(super) fn save(
     Ok(())
 }
 
-/// Nothing is written with the sessions of a peer any more; what it sealed with them can still be opened.
-pub(super) fn retire(connection: &Connection, peer: i64) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("UPDATE dm_sessions SET sendable = 0 WHERE peer = ? AND sendable = 1")?
-        .execute([peer])?;
-    Ok(())
+/// Nothing is written with the sessions of a peer any more; what it sealed with them can still be opened. Says whether
+/// there were any.
+pub(super) fn retire(connection: &Connection, peer: i64) -> rusqlite::Result<bool> {
+    let sql = "UPDATE dm_sessions SET sendable = 0 WHERE peer = ? AND sendable = 1";
+    Ok(connection.prepare_cached(sql)?.execute([peer])? > 0)
 }
 
 /// Nothing is written with any session any more: this database may be older than what was sent from it.

@@ -3,7 +3,7 @@
 use chat_core::log::entry::SealedBox;
 use chat_proto::id::PeerId;
 use rusqlite::Connection;
-use tracing::warn;
+use tracing::{debug, warn};
 use vodozemac::olm::{DecryptionError, OlmMessage, PreKeyMessage, SessionConfig, SessionCreationError};
 
 use super::plaintext::{BindingError, Plaintext};
@@ -67,9 +67,13 @@ impl Opener {
             Err(error) => {
                 self.failures += 1;
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                warn!(author = %author.short(), %error, cause, "a direct message cannot be opened");
                 // The next message to this author opens a new session, with which it can answer.
-                sessions::retire(scene.connection, self.author)?;
+                if sessions::retire(scene.connection, self.author)? {
+                    warn!(author = %author.short(), %error, cause, "a direct message cannot be opened");
+                } else {
+                    // After a lost database everything old comes again: that is not worth a line each.
+                    debug!(author = %author.short(), %error, cause, "a direct message cannot be opened");
+                }
                 Ok(None)
             }
         }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use chat_core::log::entry::{Body, Entry, MessageBody, SealedBox};
+use chat_core::log::entry::{Body, Control, Entry, MessageBody, SealedBox};
 use chat_proto::id::{PeerId, RoomId};
 use proptest::prelude::*;
 
 use super::{Peer, introduce};
-use crate::store::rows::{Room, UNREADABLE_TEXT};
+use crate::store::rows::{DmKeys, Room, UNREADABLE_TEXT};
 use crate::store::tests::cast::Home;
 
 const SECRET: &str = "meet at the old lighthouse";
@@ -50,6 +50,27 @@ async fn an_identity_that_was_not_published_opens_no_session() {
     bob.take(&keys).await;
     let entry = eve.seal(&[bob.address()], "now it is published").await;
     assert_eq!(bob.read(&entry).await.as_deref(), Some("now it is published"));
+}
+
+#[tokio::test]
+async fn who_claims_anothers_identity_key_gains_nothing() {
+    let (mut ann, mut bob, mut eve) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+    let keys = introduce(&mut [&mut ann, &mut bob]).await;
+    for keys in &keys {
+        eve.take(keys).await;
+    }
+    let DmKeys { identity, fallback } = ann.desk.store.dm_keys();
+    let claim = eve.author.write(Body::Control(Control::Keys { identity, fallback }));
+    bob.take(&claim).await;
+    let entry = ann.seal(&[bob.address()], SECRET).await;
+    let copied = eve.author.write(sealed(boxes(&entry)));
+    assert_eq!(bob.read(&copied).await.as_deref(), Some(UNREADABLE_TEXT));
+    assert_eq!(bob.read(&entry).await.as_deref(), Some(SECRET));
+    // What is sealed for Eve with the claimed keys is closed to Eve, and Ann does not look at it.
+    let entry = bob.seal(&[(eve.id(), ann.desk.store.dm_keys())], SECRET).await;
+    eve.take(&claim).await;
+    assert_eq!(eve.take(&entry).await[0].text, UNREADABLE_TEXT);
+    assert_eq!(ann.take(&entry).await, []);
 }
 
 #[tokio::test]

@@ -271,6 +271,32 @@ fn a_stream_that_is_cut_anywhere_and_resumed_is_whole() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_is_cut_again_and_again_under_a_flood_is_whole() {
+    let (running, mut stage) = Running::with_room().await;
+    let mut cursor = here(&stage).to_string();
+    let expected: Vec<String> = (0..1500).map(|n| n.to_string()).collect();
+    let flood = tokio::spawn({
+        let texts = expected.clone();
+        async move {
+            for burst in texts.chunks(7) {
+                stage.bob_says(&burst.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            }
+            stage
+        }
+    });
+    let mut seen = Vec::new();
+    for count in [1, 30, 2, 0, 17, 100, 5].into_iter().cycle() {
+        let left = expected.len() - seen.len();
+        if left == 0 {
+            break;
+        }
+        read_some(&running.tcp, seen.len().is_multiple_of(2), count.min(left), &mut cursor, &mut seen).await;
+    }
+    assert_eq!(seen, expected);
+    soon(flood).await.expect("no panic");
+}
+
 #[tokio::test]
 async fn many_readers_of_one_flood_all_get_it_in_order() {
     let (running, mut stage) = Running::with_room().await;

@@ -164,7 +164,7 @@ impl Net {
         let secret = SecretKey::from_bytes(&identity);
         let me = peer_id(secret.public());
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
-        let duties = Duties::new(&tracker, &token).await.map_err(BindError::Forwarder)?;
+        let duties = Duties::new().await.map_err(BindError::Forwarder)?;
         let opening =
             Opening { settings: &settings, secret: &secret, hook: &Hook(gate.clone()), relay: duties.relay_url() };
         let sockets = endpoint::open(&opening).await?;
@@ -348,6 +348,7 @@ impl Net {
         if timeout(half, self.shared.endpoint.close()).await.is_err() {
             debug!("the endpoint did not close in time");
         }
+        self.shared.duties.end();
         self.shared.closed.cancel();
     }
 }

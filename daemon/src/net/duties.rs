@@ -36,6 +36,8 @@ const PROBE_MAX: Duration = Duration::from_millis(2_500);
 pub(crate) struct Duties {
     watches: Arc<Watches>,
     forwarder: Forwarder,
+    /// Ends the forwarder, which outlives all other tasks: the endpoint takes leave of its relay when it closes.
+    forwarding: CancellationToken,
     holder: Mutex<Option<(PeerId, Vec<SocketAddr>)>>,
     relay: channel::Sender<Switch>,
     relay_addr: channel::Sender<Option<SocketAddr>>,
@@ -48,10 +50,12 @@ impl Duties {
     ///
     /// # Errors
     /// When no loopback port can be had for the forwarder.
-    pub(crate) async fn new(tracker: &TaskTracker, token: &CancellationToken) -> io::Result<Self> {
+    pub(crate) async fn new() -> io::Result<Self> {
+        let forwarding = CancellationToken::new();
         Ok(Self {
             watches: Arc::default(),
-            forwarder: Forwarder::start(tracker, token.clone()).await?,
+            forwarder: Forwarder::start(&TaskTracker::new(), forwarding.clone()).await?,
+            forwarding,
             holder: Mutex::default(),
             relay: channel::Sender::new(Switch::Off),
             relay_addr: channel::Sender::new(None),
@@ -74,6 +78,11 @@ impl Duties {
     pub(crate) fn set_holder(&self, me: &PeerId, holder: Option<(PeerId, Vec<SocketAddr>)>) {
         *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder;
         self.retarget(me);
+    }
+
+    /// Ends the forwarder, once the endpoint is closed.
+    pub(crate) fn end(&self) {
+        self.forwarding.cancel();
     }
 
     fn retarget(&self, me: &PeerId) {

@@ -9,7 +9,7 @@ use chat_core::wire::ROOM_ALPN;
 use chat_proto::PEER_PORT;
 use iroh::dns::DnsResolver;
 use iroh::endpoint::{BindOpts, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets};
-use iroh::{Endpoint, RelayMap, RelayMode, SecretKey};
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
@@ -151,10 +151,13 @@ fn failed(addr: SocketAddr, source: io::Error) -> OpenError {
 /// Binds the endpoint: no relay but the members' own, no lookup service, no name server, no port mapping. What it sends goes
 /// to peers.
 async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, OpenError> {
+    // No QUIC address discovery: nobody answers it behind the forwarder, and its probes would hold the endpoint for a second
+    // when it closes.
+    let relay = RelayConfig::new(opening.relay.clone(), None);
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(opening.secret.clone())
         .alpns(vec![ROOM_ALPN.to_vec(), ADMISSION_ALPN.to_vec()])
-        .relay_mode(RelayMode::Custom(RelayMap::from(opening.relay.clone())))
+        .relay_mode(RelayMode::Custom(RelayMap::from(relay)))
         .clear_address_lookup()
         .dns_resolver(DnsResolver::builder().disable_fallback().build())
         .portmapper_config(PortmapperConfig::Disabled)

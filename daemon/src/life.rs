@@ -67,11 +67,12 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
 fn carry_out(ChatdArgs { home, command }: ChatdArgs) -> Result<(), Failure> {
     let find =
         || Home::locate(home.as_deref(), |name| std::env::var_os(name)).map_err(|error| Failure::refused(&error));
+    let follow = || find().map(lock::follow);
     match command {
         Verb::Start(args) => commands::start::run(*args, find()?),
-        Verb::Stop(args) => commands::stop::run(args, &find()?),
-        Verb::Status(args) => commands::status::run(args, &find()?),
-        Verb::Env(args) => commands::env::run(args, &find()?),
+        Verb::Stop(args) => commands::stop::run(args, &follow()?),
+        Verb::Status(args) => commands::status::run(args, &follow()?),
+        Verb::Env(args) => commands::env::run(args, &follow()?),
         Verb::Logs(args) => commands::logs::run(args, &find()?),
         Verb::Service { action } => commands::service::run(action, &find()?),
         Verb::Completions { shell } => commands::completions::run(shell),

@@ -17,7 +17,7 @@ use crate::http::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::http::state::{Api, ApiOptions, Process, RoomSlot};
 use crate::life::home::{Home, HomeError};
-use crate::life::private_file;
+use crate::life::private_file::{self, Lasting};
 use crate::net::settings::Listen;
 use crate::node::driver::Clock;
 
@@ -88,7 +88,7 @@ impl OpenApi {
         let path = home.api_file();
         serde_json::to_vec(&file)
             .map_err(io::Error::from)
-            .and_then(|text| private_file::write(&path, &text))
+            .and_then(|text| private_file::write(&path, &text, Lasting::WhileRunning))
             .map_err(|source| ApiError::Write { path: path.clone(), source })?;
         Ok(RunningApi { path, shutdown, task })
     }
@@ -128,7 +128,8 @@ fn tcp_listen(listen: Listen) -> TcpListen {
     }
 }
 
-/// The home's token: the same at every start, so that scripts that read it before go on.
+/// The home's token: the same at every start, so that scripts that read it before go on; a new one should a loss of power
+/// have taken it.
 fn token(home: &Home) -> io::Result<Token> {
     let path = home.token();
     let kept = fs::read_to_string(&path).ok();
@@ -138,7 +139,7 @@ fn token(home: &Home) -> io::Result<Token> {
         None => Token::generate(),
     };
     // Written even when it is the same: its permissions are made right.
-    private_file::write(&path, token.as_str().as_bytes())?;
+    private_file::write(&path, token.as_str().as_bytes(), Lasting::WhileRunning)?;
     Ok(token)
 }
 

@@ -92,6 +92,11 @@ impl Home {
         Ok(Self { root, run, given: Given::Default })
     }
 
+    /// The same home with another run directory.
+    pub(crate) fn with_run(self, run: PathBuf) -> Self {
+        Self { run, ..self }
+    }
+
     /// Makes the directories, private to this user, and checks those that are there.
     ///
     /// # Errors

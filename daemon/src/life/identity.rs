@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::SigningKey;
 
-use crate::life::private_file;
+use crate::life::private_file::{self, Lasting};
 
 /// More than any identity file has; what is longer is not one.
 const FILE_BYTES_MAX: u64 = 1024;
@@ -81,7 +81,7 @@ fn load(path: &Path, file: File) -> Result<SigningKey, IdentityError> {
 fn create(path: &Path) -> Result<SigningKey, IdentityError> {
     let seed: [u8; 32] = rand::random();
     let text = format!("{}\n", HEXLOWER.encode(&seed));
-    private_file::write(path, text.as_bytes())
+    private_file::write(path, text.as_bytes(), Lasting::Forever)
         .map_err(|source| IdentityError::Write { path: path.to_owned(), source })?;
     Ok(SigningKey::from_bytes(&seed))
 }
@@ -105,7 +105,8 @@ mod tests {
     fn a_key_of_the_first_version_keeps_loading() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
-        private_file::write(&path, include_bytes!("../../fixtures/identity-v1.key")).expect("written");
+        private_file::write(&path, include_bytes!("../../fixtures/identity-v1.key"), Lasting::Forever)
+            .expect("written");
         assert_eq!(load_or_create(&path).expect("loaded").to_bytes(), [7; 32]);
     }
 
@@ -126,7 +127,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         for content in [&b""[..], b"12", &[0xFF; 32], &[b'0'; 63], &[b'0'; 66], &[b'a'; 5000]] {
-            private_file::write(&path, content).expect("written");
+            private_file::write(&path, content, Lasting::Forever).expect("written");
             let error = load_or_create(&path).expect_err("no key");
             assert!(matches!(error, IdentityError::Corrupt { .. }), "{error}");
             assert_eq!(fs::read(&path).expect("kept"), content);

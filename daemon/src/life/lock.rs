@@ -20,17 +20,20 @@ const FILE_BYTES_MAX: u64 = 1024;
 pub(crate) struct HomeLock {
     /// Two daemons never share a home, whatever their run directories are.
     root: File,
+    run: PathBuf,
     /// Nor a run directory, which homes share when only `XDG_DATA_HOME` differs.
-    _run: File,
+    _run_lock: File,
 }
 
 /// Who holds a lock, as the lock file says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Holder {
     /// Its process id.
     pub(crate) pid: u32,
     /// What it does.
     pub(crate) stage: Stage,
+    /// Its run directory: that of the default home is another one where `XDG_RUNTIME_DIR` is not the same.
+    pub(crate) run: PathBuf,
 }
 
 /// What the holder of a lock does.
@@ -77,11 +80,11 @@ impl HomeLock {
             Attempt::Locked(file) => file,
             Attempt::Held(mut file) => return Err(LockError::Held(read_holder(&mut file))),
         };
-        let run = match try_lock(&home.run_lock())? {
+        let run_lock = match try_lock(&home.run_lock())? {
             Attempt::Locked(file) => file,
             Attempt::Held(_) => return Err(LockError::RunHeld { run: home.run().to_owned() }),
         };
-        let mut lock = Self { root, _run: run };
+        let mut lock = Self { root, run: home.run().to_owned(), _run_lock: run_lock };
         lock.set_stage(Stage::Starting).map_err(|source| LockError::File { path: home.lock(), source })?;
         Ok(lock)
     }
@@ -93,7 +96,7 @@ impl HomeLock {
 
     /// Writes down what this process does, for those that find the lock held.
     pub(crate) fn set_stage(&mut self, stage: Stage) -> io::Result<()> {
-        let holder = Holder { pid: std::process::id(), stage };
+        let holder = Holder { pid: std::process::id(), stage, run: self.run.clone() };
         let mut text = serde_json::to_vec(&holder)?;
         text.push(b'\n');
         self.root.set_len(0)?;
@@ -121,8 +124,16 @@ pub(crate) fn holder(home: &Home) -> Result<Holding, LockError> {
     }
 }
 
+/// The home with the run directory of the daemon that has it, if one does: where that is to be asked.
+pub(crate) fn follow(home: Home) -> Home {
+    match holder(&home) {
+        Ok(Holding::Held(Some(holder))) => home.with_run(holder.run),
+        Ok(Holding::Held(None) | Holding::Free) | Err(_) => home,
+    }
+}
+
 /// Whether somebody has a home.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
     /// Nobody.
     Free,
@@ -200,14 +211,26 @@ mod tests {
         let home = home(directory.path());
         assert_eq!(holder(&home).expect("readable"), Holding::Free);
         let mut lock = HomeLock::try_take(&home).expect("free");
-        let me = |stage| Some(Holder { pid: std::process::id(), stage });
+        let me = |stage| Some(Holder { pid: std::process::id(), stage, run: home.run().to_owned() });
         let error = HomeLock::try_take(&home).expect_err("held");
-        assert!(matches!(error, LockError::Held(holder) if holder == me(Stage::Starting)), "{error}");
+        assert!(matches!(&error, LockError::Held(holder) if *holder == me(Stage::Starting)), "{error}");
         lock.set_stage(Stage::Running).expect("written");
         assert_eq!(holder(&home).expect("readable"), Holding::Held(me(Stage::Running)));
         drop(lock);
         assert_eq!(holder(&home).expect("readable"), Holding::Free);
         HomeLock::try_take(&home).expect("free again");
+    }
+
+    #[test]
+    fn a_daemon_is_found_though_its_run_directory_is_another() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = home(directory.path());
+        let elsewhere = home.clone().with_run(directory.path().join("elsewhere"));
+        elsewhere.prepare().expect("made");
+        let lock = HomeLock::try_take(&elsewhere).expect("free");
+        assert_eq!(follow(home.clone()), elsewhere);
+        drop(lock);
+        assert_eq!(follow(home.clone()), home);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Moves a running daemon from one room into another that has let it in.
 
 use chat_core::input::Now;
+use chat_core::rendezvous::io::Switch;
 
 use crate::life::leave::set_aside;
 use crate::life::room::{Base, Beginning, Prepared, RoomError, RunningRoom, open_store};
@@ -17,6 +18,9 @@ pub(crate) async fn relocate(
     let Some(net_events) = room.stop().await else {
         return (None, Err(RoomError::Broken));
     };
+    // What the room before wanted of the network ends with it.
+    base.net.switch_relay(Switch::Off);
+    base.net.set_holder(None);
     let Now { wall, .. } = Clock::start().now();
     let begun = match set_aside(base.home.root(), wall) {
         Err(source) => Err((RoomError::SetAside(source), None)),

@@ -33,7 +33,7 @@ use crate::tree::PlumTree;
 const FAREWELL_MAX: Duration = Duration::from_millis(1500);
 
 /// How long the store may take to write what waits.
-const CLOSE_MAX: Duration = Duration::from_millis(1500);
+const CLOSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long is waited for the log of a room that was joined. It comes in milliseconds, unless who let this peer in is gone.
 const LOG_MAX: Duration = Duration::from_secs(3);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use crate::http::state::{Room, RoomSlot};
 use crate::life::api::{OpenApi, RunningApi};
@@ -27,8 +28,12 @@ use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, shared_roster};
 use crate::store::Opened;
 
-/// How long connections may take to send what is queued and to close.
-const NET_CLOSE_MAX: Duration = Duration::from_secs(1);
+/// How long connections may take to send what is queued and to close. With the room's farewell before it, it stays below
+/// [`SHUTDOWN_MAX`](crate::life::shutdown::SHUTDOWN_MAX).
+const NET_CLOSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long calls of the API that are under way may take to be answered; as long as the room may take to stop.
+const API_CLOSE_MAX: Duration = Duration::from_secs(2);
 
 /// The daemon was told to end before it was ready.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +58,11 @@ struct Inside {
 /// # Errors
 /// Why it did not become ready; the voice has told so then, and everything is closed.
 pub(crate) async fn live(plan: &Plan, lock: &mut HomeLock, voice: Voice, stop: &Stop) -> Result<(), Failure> {
-    let (shell, inside) = match open(plan, stop).await {
+    let opened = tokio::select! {
+        opened = open(plan, stop) => opened,
+        failure = interrupted(&voice, stop) => Err(failure),
+    };
+    let (shell, inside) = match opened {
         Ok(opened) => opened,
         Err(failure) => return fail(failure, voice),
     };
@@ -61,11 +70,7 @@ pub(crate) async fn live(plan: &Plan, lock: &mut HomeLock, voice: Voice, stop: &
     let mut notes = Vec::new();
     let entered = tokio::select! {
         entered = enter(plan, &shell.base, opened, net_events, (&voice, lock), &mut notes) => entered.map_err(Failure::from),
-        () = stop.requested() => Err(Failure::refused(&Interrupted)),
-        () = voice.parent_gone() => {
-            stop.request(StopReason::ParentGone);
-            Err(Failure::refused(&Interrupted))
-        }
+        failure = interrupted(&voice, stop) => Err(failure),
     };
     let room = match entered {
         Ok(room) => room,
@@ -82,6 +87,15 @@ pub(crate) async fn live(plan: &Plan, lock: &mut HomeLock, voice: Voice, stop: &
     let room = shell.work(room, &mut moves, stop).await;
     shell.close(room, stop).await;
     Ok(())
+}
+
+/// Waits until nobody wants the daemon to become ready any more.
+async fn interrupted(voice: &Voice, stop: &Stop) -> Failure {
+    tokio::select! {
+        () = stop.requested() => {}
+        () = voice.parent_gone() => stop.request(StopReason::ParentGone),
+    }
+    Failure::refused(&Interrupted)
 }
 
 fn fail(failure: Failure, voice: Voice) -> Result<(), Failure> {
@@ -196,7 +210,10 @@ impl Shell {
             }
         };
         // Together, since calls under way wait for the room.
-        let (net_events, ()) = tokio::join!(room_closed, self.api.closed());
+        let (net_events, api_closed) = tokio::join!(room_closed, timeout(API_CLOSE_MAX, self.api.closed()));
+        if api_closed.is_err() {
+            tracing::warn!("calls of the local API are left unanswered");
+        }
         self.slot.set(None);
         if stop.reason() == Some(StopReason::Left)
             && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)

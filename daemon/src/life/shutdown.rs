@@ -146,10 +146,14 @@ impl Milestones {
     /// # Errors
     /// What it failed with, or that it did not end in an orderly way.
     pub(crate) fn wait(self) -> Result<(), Failure> {
+        self.wait_at_most(SHUTDOWN_MAX)
+    }
+
+    fn wait_at_most(self, longest: Duration) -> Result<(), Failure> {
         let mut last = loop {
             match self.0.recv() {
                 Ok(Milestone::Ended(result)) => return result,
-                Ok(Milestone::Stopping) => break self.0.recv_timeout(SHUTDOWN_MAX),
+                Ok(Milestone::Stopping) => break self.0.recv_timeout(longest),
                 Ok(Milestone::Interrupted) => {}
                 Err(_) => return Err(Failure::refused(&EndError::Panicked)),
             }
@@ -159,7 +163,7 @@ impl Milestones {
                 Ok(Milestone::Ended(result)) => return result,
                 Ok(Milestone::Interrupted) => return Err(Failure::refused(&EndError::Interrupted)),
                 // It is sent once.
-                Ok(Milestone::Stopping) => last = self.0.recv_timeout(SHUTDOWN_MAX),
+                Ok(Milestone::Stopping) => last = self.0.recv_timeout(longest),
                 Err(RecvTimeoutError::Timeout) => return Err(Failure::refused(&EndError::Overdue)),
                 Err(RecvTimeoutError::Disconnected) => return Err(Failure::refused(&EndError::Panicked)),
             }
@@ -188,6 +192,23 @@ mod tests {
         stop.signalled();
         let failure = milestones.wait().expect_err("cut short");
         assert!(failure.message.contains("interrupted"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_daemon_that_hangs_at_its_end_is_cut_off() {
+        let (stop, milestones) = Stop::new();
+        stop.request(StopReason::Asked);
+        let failure = milestones.wait_at_most(Duration::ZERO).expect_err("cut off");
+        assert!(failure.message.contains("did not end within 5 s"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_panic_anywhere_begins_the_end() {
+        let (stop, _milestones) = Stop::new();
+        stop.on_panic();
+        std::thread::spawn(|| panic!("on purpose")).join().expect_err("panics");
+        drop(panic::take_hook());
+        assert_eq!(stop.reason(), Some(StopReason::Panic));
     }
 
     #[test]

@@ -58,11 +58,12 @@ pub(crate) async fn take(home: &Home) -> Result<Taken, TakeoverError> {
             Err(LockError::Held(holder)) => holder,
             Err(error) => return Err(error.into()),
         };
-        if let Some(started) = running(home).await {
+        let run = holder.as_ref().map_or(home.run(), |holder| &holder.run);
+        if let Some(started) = running(&home.clone().with_run(run.to_owned())).await {
             return Ok(Taken::Theirs(Box::new(started)));
         }
         let stop = home.command("chatd stop");
-        if let Some(Holder { pid, stage: Stage::Joining }) = holder {
+        if let Some(Holder { pid, stage: Stage::Joining, .. }) = holder {
             return Err(TakeoverError::Joining { pid, stop });
         }
         if begun.elapsed() > ANSWER_WITHIN {

@@ -1,6 +1,8 @@
 //! The commands that need no daemon.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::Stdio;
 
 use crate::run::{TestHome, run};
 
@@ -35,6 +37,30 @@ fn the_last_lines_of_the_log_are_shown_and_made_safe() {
     home.write("chatd.log", "1\n2\nescape \x1b[2J\n");
     assert_eq!(home.chatd(&["logs", "-n", "2"]).ok(), "2\nescape \u{FFFD}[2J\n");
     assert_eq!(home.chatd(&["logs"]).ok().lines().count(), 3);
+}
+
+#[test]
+fn the_log_is_followed_into_its_next_file() {
+    let home = TestHome::new();
+    home.write("chatd.log", "1\n2\n");
+    let mut command = home.command(&["logs", "-f", "-n", "1"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("chatd was built");
+    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
+    let mut next = || lines.next().expect("a line").expect("text");
+    assert_eq!(next(), "2");
+    let log = home.path().join("chatd.log");
+    let append = |text: &str| {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(&log).expect("opened");
+        file.write_all(text.as_bytes()).expect("written");
+    };
+    append("3\n");
+    assert_eq!(next(), "3");
+    append("4\n");
+    fs::rename(&log, home.path().join("chatd.log.1")).expect("rotated");
+    append("5\n");
+    assert_eq!((next(), next()), ("4".into(), "5".into()));
+    child.kill().expect("it follows for ever");
+    child.wait().expect("ended");
 }
 
 #[test]

@@ -118,6 +118,26 @@ fn what_a_killed_daemon_left_behind_does_not_matter() {
 }
 
 #[test]
+fn the_default_home_is_found_from_every_session() {
+    let home = TestHome::new();
+    let at_default = |args: &[&str], runtime: Option<&str>| {
+        let mut command = home.command(args);
+        command.env_remove("CHATD_HOME").env("XDG_DATA_HOME", home.path());
+        if let Some(runtime) = runtime {
+            command.env("XDG_RUNTIME_DIR", home.path().join(runtime));
+        }
+        run(command)
+    };
+    at_default(&["start"], Some("session")).ok();
+    assert!(home.path().join("session/chatd/chatd.sock").exists() && home.path().join("chatd/room.db").exists());
+    // As over ssh, or from cron.
+    assert!(at_default(&["start"], None).ok().contains("runs already"));
+    at_default(&["status"], None).ok();
+    at_default(&["env"], Some("other")).ok();
+    assert_eq!(at_default(&["stop"], None).ok(), "chatd has stopped\n");
+}
+
+#[test]
 fn a_foreground_daemon_logs_to_standard_error_and_ends_with_ctrl_c() {
     let home = TestHome::new();
     let mut command = home.command(&["start", "--foreground", "--json"]);

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::life::args::ServiceAction;
 use crate::life::failure::Failure;
 use crate::life::home::Home;
-use crate::life::private_file;
+use crate::life::private_file::{self, Lasting};
 use crate::life::report::print;
 
 /// Name of the unit.
@@ -76,7 +76,7 @@ fn install(path: &Path, program: &Path, home: &Home) -> Result<String, ServiceEr
     if let Some(directory) = path.parent() {
         fs::create_dir_all(directory).map_err(fail)?;
     }
-    private_file::write(path, unit.as_bytes()).map_err(fail)?;
+    private_file::write(path, unit.as_bytes(), Lasting::Forever).map_err(fail)?;
     let done = match before {
         Some(before) if before == unit => "is as it was",
         Some(_) => "was replaced",

@@ -48,7 +48,7 @@ struct Stopped {
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), Failure> {
     let stopped = match lock::holder(home).map_err(refused)? {
         Holding::Free => Stopped { was_running: false, pid: None },
-        Holding::Held(holder) => stop(home, holder)?,
+        Holding::Held(holder) => stop(home, holder.as_ref())?,
     };
     if args.json {
         print_json(&stopped)?;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), Failure> {
     Ok(())
 }
 
-fn stop(home: &Home, holder: Option<Holder>) -> Result<Stopped, Failure> {
+fn stop(home: &Home, holder: Option<&Holder>) -> Result<Stopped, Failure> {
     let process = holder.and_then(process).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
     ask(home, holder)?;
     let pid = holder.map(|holder| holder.pid);
@@ -79,7 +79,7 @@ fn stop(home: &Home, holder: Option<Holder>) -> Result<Stopped, Failure> {
 }
 
 /// Over the API or, where that does not answer (yet, or any more), by a signal to the process that holds the lock.
-fn ask(home: &Home, holder: Option<Holder>) -> Result<(), Failure> {
+fn ask(home: &Home, holder: Option<&Holder>) -> Result<(), Failure> {
     let asked = Client::of(home).and_then(|client| match runtime() {
         Ok(runtime) => runtime.block_on(client.shutdown()),
         Err(_) => Err(ClientError::NoDaemon { home: home.clone() }),
@@ -97,7 +97,7 @@ fn ask(home: &Home, holder: Option<Holder>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn process(holder: Holder) -> Option<Pid> {
+fn process(holder: &Holder) -> Option<Pid> {
     Pid::from_raw(i32::try_from(holder.pid).ok()?)
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chat_proto::API_PORT;
@@ -86,11 +86,13 @@ impl OpenApi {
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, api, shutdown.clone()));
         let path = home.api_file();
+        let socket = PathBuf::from(&file.socket);
+        let short = socket.parent().filter(|directory| *directory != home.run()).map(Path::to_owned);
         serde_json::to_vec(&file)
             .map_err(io::Error::from)
             .and_then(|text| private_file::write(&path, &text, Lasting::WhileRunning))
             .map_err(|source| ApiError::Write { path: path.clone(), source })?;
-        Ok(RunningApi { path, shutdown, task })
+        Ok(RunningApi { path, short, shutdown, task })
     }
 }
 
@@ -98,6 +100,8 @@ impl OpenApi {
 #[derive(Debug)]
 pub(crate) struct RunningApi {
     path: PathBuf,
+    /// The directory that was made because the home's path is too long for a socket.
+    short: Option<PathBuf>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -115,6 +119,9 @@ impl RunningApi {
     pub(crate) async fn closed(self) {
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the local API broke down");
+        }
+        if let Some(Err(error)) = self.short.map(fs::remove_dir) {
+            tracing::warn!(%error, "the directory of the socket stays behind");
         }
     }
 }

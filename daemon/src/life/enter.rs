@@ -1,5 +1,6 @@
 //! How a daemon comes to its room: back to the one it was in, into one that lets it in, or by founding one.
 
+use chat_core::admission::DenyReason;
 use chat_core::input::Command;
 
 use crate::life::failure::{Failure, Kind};
@@ -31,7 +32,11 @@ pub(crate) enum EnterError {
 
 impl From<EnterError> for Failure {
     fn from(error: EnterError) -> Self {
-        let denied = matches!(error, EnterError::Join(JoinError::Denied(_)));
+        // A bad ticket is no more than that: a good one opens.
+        let denied = matches!(
+            error,
+            EnterError::Join(JoinError::Denied(DenyReason::Refused | DenyReason::Removed | DenyReason::TimedOut))
+        );
         Self::new(if denied { Kind::NotAllowed } else { Kind::Refused }, &error)
     }
 }

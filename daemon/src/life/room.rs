@@ -11,7 +11,7 @@ use chat_core::input::Command;
 use chat_core::membership::roster::Roster;
 use chat_core::node::{Node, StartError};
 use chat_core::output::CommandError;
-use chat_core::restore::Start;
+use chat_core::restore::{Restored, Start};
 use chat_proto::id::PeerId;
 use ed25519_dalek::SigningKey;
 use tokio::sync::oneshot;
@@ -168,7 +168,11 @@ async fn node(base: &Base, store: &Store, beginning: Beginning, clock: Clock) ->
             let (incarnation, addrs) = (store.incarnation(), base.net.addrs());
             Start::Found { room_name, open, name, incarnation, addrs }
         }
-        Beginning::Return => Start::Restore(store.restore().await?.ok_or(RoomError::NoRoom)?),
+        Beginning::Return => {
+            let restored = store.restore().await?.ok_or(RoomError::NoRoom)?;
+            trust_known(base, &restored);
+            Start::Restore(restored)
+        }
         Beginning::Admitted(joined) => {
             let Joined { admitted, door } = *joined;
             let room = Room { id: admitted.room, name: admitted.room_name, open: admitted.open };
@@ -185,6 +189,14 @@ async fn node(base: &Base, store: &Store, beginning: Beginning, clock: Clock) ->
         .map_err(|source| RoomError::Start { database: base.home.database(), source })?;
     let tree = PlumTree::new(node.me(), node.room(), rand::random(), now);
     Ok(node.with_tree(Box::new(tree), now))
+}
+
+/// Lets the members whose addresses are known be doors, newest first: where the log was lost with its database, nothing
+/// else says who may bring it again. What the log says counts as soon as it is there.
+fn trust_known(base: &Base, restored: &Restored) {
+    let mut records: Vec<_> = restored.addrs.iter().filter(|record| record.peer != base.me).collect();
+    records.sort_by_key(|record| record.time);
+    records.iter().for_each(|record| base.net.gate().open_door(record.peer));
 }
 
 /// A room at work.

@@ -169,6 +169,5 @@ fn a_socket_path_that_is_too_long_is_no_obstacle() {
     let socket = std::path::PathBuf::from(api["socket"].as_str().expect("a path"));
     assert_eq!(mode(socket.parent().expect("in a directory")), 0o700);
     home.chatd(&["stop", "--home", far]).ok();
-    assert!(!socket.exists());
-    fs::remove_dir(socket.parent().expect("in a directory")).expect("empty");
+    assert!(!socket.parent().expect("in a directory").exists(), "the directory was made for the socket alone");
 }

@@ -1,5 +1,6 @@
 //! Carries out a send: checks it, seals a direct message, hands it to the room.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::input::Command;
@@ -11,6 +12,7 @@ use chat_proto::api::messages::{Message, SendRequest, SentMessage, Wait};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_text;
+use tokio::time::{Instant, sleep};
 
 use crate::http::extract::in_range;
 use crate::http::messages::state;
@@ -28,6 +30,12 @@ const TIMEOUT_DEFAULT_MS: u64 = 10_000;
 
 /// Fewest and most copies that can be waited for.
 pub(crate) const COPIES: (u32, u32) = (1, 10_000);
+
+/// How long the keys of a new member are waited for: they come in milliseconds, or not before it is online again.
+const KEYS_MAX: Duration = Duration::from_secs(1);
+
+/// Pause between two looks for them.
+const KEYS_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Something to say, checked as far as that goes without the room.
 #[derive(Clone, Debug)]
@@ -63,8 +71,7 @@ impl Send {
         room: &Room,
         idempotency: Option<Idempotency>,
     ) -> Result<SentMessage, Refusal> {
-        let roster = room.node.roster();
-        let recipients = recipients(&roster, me, &self.to)?;
+        let (roster, recipients) = self.recipients(me, room).await?;
         let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
         let body = if self.to.is_empty() {
             MessageBody::Text(self.text.clone())
@@ -78,6 +85,22 @@ impl Send {
         held_by.retain(|peer| *peer != me);
         let message = Message { id, time, from: roster.peer_ref(&me), to, text: self.text.clone() };
         Ok(SentMessage { message, state: state(room, &held_by, complete) })
+    }
+
+    /// Who shall be able to read. Keys that are on their way are waited for a little: a member is seen a moment before its
+    /// first entries, which hold them, have arrived.
+    async fn recipients(&self, me: PeerId, room: &Room) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), Refusal> {
+        let deadline = Instant::now() + self.timeout.min(KEYS_MAX);
+        loop {
+            let roster = room.node.roster();
+            match recipients(&roster, me, &self.to) {
+                Ok(found) => return Ok((roster, found)),
+                Err(refusal) if refusal.problem().code == ErrorCode::NoKeys && Instant::now() < deadline => {
+                    sleep(KEYS_LOOK_EVERY).await;
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! Calls the API of a daemon, on its Unix socket or over TCP, and reads the answers.
 
+use std::fmt;
 use std::future::Future;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -9,9 +11,15 @@ use chat_proto::api::messages::{Message, MessagePage, SendRequest, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerView};
 use chat_proto::api::status::Status;
 use chat_proto::error::Problem;
-use reqwest::{Client, Method, RequestBuilder};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
 use crate::events::Events;
@@ -22,20 +30,52 @@ const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// Messages a page, the most that the API gives.
 const PAGE: usize = 1000;
 
-/// The API of one daemon.
+/// The API of one daemon. Every call has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Api {
-    client: Client,
-    base: String,
+    place: Place,
     token: Option<String>,
 }
 
-/// The connection failed, so that there is no answer.
+/// Where the API is.
+#[derive(Clone, Debug)]
+enum Place {
+    /// On a Unix socket.
+    Unix(PathBuf),
+    /// At `HOST:PORT`.
+    Tcp(String),
+}
+
+/// There is no answer.
 #[derive(Debug, thiserror::Error)]
-#[error("{call} was not answered")]
+#[error("{call} was not answered: {why}")]
 pub struct CallError {
     call: String,
-    source: reqwest::Error,
+    why: Unanswered,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("nobody listens: {0}")]
+    Connect(#[from] io::Error),
+    #[error("the connection broke: {0:?}")]
+    Broken(#[from] hyper::Error),
+    #[error("it took longer than {ANSWER_MAX:?}")]
+    TooSlow,
+}
+
+/// A call.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// `GET`, `POST` and so on.
+    pub method: &'a str,
+    /// Path and query.
+    pub path: &'a str,
+    /// Headers beside those that every call has.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body, which is JSON.
+    pub body: Option<&'a [u8]>,
 }
 
 /// An answer.
@@ -54,52 +94,59 @@ pub struct Reply {
 impl Api {
     /// On a Unix socket.
     pub fn unix(socket: &Path) -> Self {
-        Self::new(Client::builder().unix_socket(socket), "http://localhost", None)
+        Self { place: Place::Unix(socket.to_owned()), token: None }
     }
 
     /// On TCP, with a token or without.
+    ///
+    /// # Panics
+    /// When that is not the URL of an API.
+    #[track_caller]
     pub fn tcp(url: &str, token: Option<&str>) -> Self {
-        Self::new(Client::builder(), url, token)
+        let authority = url.strip_prefix("http://").expect("the API speaks plain HTTP on loopback");
+        Self { place: Place::Tcp(authority.trim_end_matches('/').to_owned()), token: token.map(str::to_owned) }
     }
 
-    fn new(builder: reqwest::ClientBuilder, base: &str, token: Option<&str>) -> Self {
-        // A proxy of the environment has no business between a test and its daemon.
-        let client = builder.no_proxy().build().expect("a client without TLS");
-        Self { client, base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned) }
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.client.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    /// Makes a call that is built by hand.
+    /// Makes a call.
     ///
     /// # Errors
     /// When there is no answer.
-    pub fn call(
-        &self,
-        method: Method,
-        path: &str,
-        build: impl FnOnce(RequestBuilder) -> RequestBuilder,
-    ) -> Result<Reply, CallError> {
-        let call = format!("{method} {path}");
-        let request = build(self.request(method, path)).timeout(ANSWER_MAX);
+    pub fn call(&self, call: Call<'_>) -> Result<Reply, CallError> {
         let exchange = async {
-            let response = request.send().await?;
+            let response = self.open(call).await?;
             let status = response.status().as_u16();
             let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
             let media_type = media_type.unwrap_or_default().to_owned();
-            let body = response.bytes().await?.to_vec();
-            Ok((status, media_type, body))
+            let body = response.into_body().collect().await?.to_bytes().to_vec();
+            Ok(Reply { call: call.to_string(), status, media_type, body })
         };
-        match block_on(exchange) {
-            Ok((status, media_type, body)) => Ok(Reply { call, status, media_type, body }),
-            Err(source) => Err(CallError { call, source }),
+        let bounded = async { tokio::time::timeout(ANSWER_MAX, exchange).await.unwrap_or(Err(Unanswered::TooSlow)) };
+        block_on(bounded).map_err(|why| CallError { call: call.to_string(), why })
+    }
+
+    /// Makes a call and gives the answer with its body still to be read.
+    async fn open(&self, call: Call<'_>) -> Result<Response<Incoming>, Unanswered> {
+        match &self.place {
+            Place::Unix(socket) => exchange(UnixStream::connect(socket).await?, self.request("localhost", call)).await,
+            Place::Tcp(authority) => {
+                exchange(TcpStream::connect(authority).await?, self.request(authority, call)).await
+            }
         }
+    }
+
+    fn request(&self, host: &str, call: Call<'_>) -> Request<Full<Bytes>> {
+        let mut request = Request::builder().method(call.method).uri(call.path).header("Host", host);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        if call.body.is_some() {
+            request = request.header("Content-Type", "application/json");
+        }
+        for (name, value) in call.headers {
+            request = request.header(*name, *value);
+        }
+        let body = call.body.unwrap_or_default().to_vec();
+        request.body(Full::new(body.into())).expect("a test writes proper headers")
     }
 
     /// `GET`.
@@ -108,7 +155,7 @@ impl Api {
     /// When there is no answer.
     #[track_caller]
     pub fn get(&self, path: &str) -> Reply {
-        self.call(Method::GET, path, |request| request).unwrap_or_else(|error| panic!("{}", told(&error)))
+        answered(self.call(Call::get(path)))
     }
 
     /// `POST` of JSON.
@@ -117,7 +164,7 @@ impl Api {
     /// When there is no answer.
     #[track_caller]
     pub fn post(&self, path: &str, body: &impl Serialize) -> Reply {
-        self.call(Method::POST, path, |request| request.json(body)).unwrap_or_else(|error| panic!("{}", told(&error)))
+        answered(self.call(Call { method: "POST", path, headers: &[], body: Some(&json(body)) }))
     }
 
     /// Posts a message under a key.
@@ -125,7 +172,8 @@ impl Api {
     /// # Errors
     /// When there is no answer: the daemon may have it or not.
     pub fn post_message(&self, message: &SendRequest, key: &str) -> Result<Reply, CallError> {
-        self.call(Method::POST, "/v1/messages", |request| request.header("Idempotency-Key", key).json(message))
+        let headers = [("Idempotency-Key", key)];
+        self.call(Call { method: "POST", path: "/v1/messages", headers: &headers, body: Some(&json(message)) })
     }
 
     /// Says something to the room.
@@ -211,13 +259,14 @@ impl Api {
     /// When it cannot be opened.
     #[track_caller]
     pub fn events_at(&self, path: &str, last: Option<&str>) -> Events {
-        let mut request = self.request(Method::GET, path).header("Accept", "text/event-stream");
-        if let Some(last) = last {
-            request = request.header("Last-Event-ID", last);
-        }
-        let response = block_on(request.send()).unwrap_or_else(|error| panic!("no event stream: {error:?}"));
+        let resume = last.map(|last| ("Last-Event-ID", last));
+        let headers: Vec<(&str, &str)> = std::iter::once(("Accept", "text/event-stream")).chain(resume).collect();
+        let response = match block_on(self.open(Call { headers: &headers, ..Call::get(path) })) {
+            Ok(response) => response,
+            Err(why) => panic!("no event stream: {why}"),
+        };
         assert_eq!(response.status().as_u16(), 200, "{path} is refused");
-        Events::read(response)
+        Events::read(response.into_body())
     }
 }
 
@@ -250,13 +299,55 @@ impl Reply {
     }
 }
 
-fn told(error: &CallError) -> String {
-    format!("{error}: {:?}", error.source)
+impl<'a> Call<'a> {
+    /// A plain `GET`.
+    pub const fn get(path: &'a str) -> Self {
+        Self { method: "GET", path, headers: &[], body: None }
+    }
+}
+
+impl fmt::Display for Call<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+#[track_caller]
+fn answered(reply: Result<Reply, CallError>) -> Reply {
+    match reply {
+        Ok(reply) => reply,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn json(body: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(body).expect("request types have string keys and finite numbers")
+}
+
+async fn exchange<S>(stream: S, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Unanswered>
+where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    // Ends with the response that is read, or is dropped, or with the daemon.
+    tokio::spawn(connection);
+    Ok(sender.send_request(request).await?)
 }
 
 /// Runs something asynchronous on the harness's own runtime.
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     runtime().block_on(future)
+}
+
+/// Waits for something, unless Ctrl-C or the deadline comes first.
+pub fn unless_interrupted<T>(deadline: Duration, future: impl Future<Output = T>) -> Option<T> {
+    block_on(async {
+        tokio::select! {
+            done = future => Some(done),
+            _ = tokio::signal::ctrl_c() => None,
+            () = tokio::time::sleep(deadline) => None,
+        }
+    })
 }
 
 pub(crate) fn runtime() -> &'static Runtime {

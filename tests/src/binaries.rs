@@ -1,6 +1,7 @@
 //! Builds the real `chatd` and `chat` once a run, and says where they are.
 
 use std::env;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -54,7 +55,10 @@ fn build() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above its member");
     let mut cargo = Command::new(env!("CARGO"));
     // The whole workspace, so that features are those of 'cargo test --workspace' and nothing is built twice.
-    cargo.current_dir(workspace).args(["build", "--quiet", "--workspace", "--bins", "--profile", profile]);
+    cargo.current_dir(workspace).args(["build", "--workspace", "--bins", "--profile", profile]);
+    if !io::stderr().is_terminal() {
+        cargo.arg("--quiet");
+    }
     for (name, _) in env::vars_os() {
         if OF_CARGO.iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             cargo.env_remove(name);

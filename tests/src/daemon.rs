@@ -171,7 +171,16 @@ impl Daemon {
     /// When it stays.
     #[track_caller]
     pub fn kill(&mut self) {
-        self.handle.signal(Signal::KILL);
+        self.end(Signal::KILL);
+    }
+
+    /// Ends it with a signal, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it stays.
+    #[track_caller]
+    pub fn end(&mut self, signal: Signal) {
+        self.handle.signal(signal);
         self.gone();
     }
 

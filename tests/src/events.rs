@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use chat_proto::api::messages::Message;
 use chat_proto::event::{Event, EventEnvelope};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use tokio::task::AbortHandle;
 
 use crate::api::runtime;
@@ -47,11 +49,12 @@ pub struct Events {
 }
 
 impl Events {
-    pub(crate) fn read(mut response: reqwest::Response) -> Self {
+    pub(crate) fn read(mut body: Incoming) -> Self {
         let (sender, events) = mpsc::channel();
         let reading = runtime().spawn(async move {
             let mut parser = Parser::default();
-            while let Ok(Some(bytes)) = response.chunk().await {
+            while let Some(Ok(frame)) = body.frame().await {
+                let Ok(bytes) = frame.into_data() else { continue };
                 for event in parser.read(&bytes) {
                     if sender.send(event).is_err() {
                         return;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chat_proto::PEER_PORT;
 use chat_proto::api::status::ApiFile;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -24,7 +24,7 @@ pub struct Home {
     path: PathBuf,
     ip: Ipv4Addr,
     mounted: bool,
-    _directory: TempDir,
+    _directory: Option<TempDir>,
 }
 
 impl Home {
@@ -33,8 +33,26 @@ impl Home {
     /// # Panics
     /// When the temporary directory cannot be made.
     pub fn new() -> Self {
+        Self::named("home")
+    }
+
+    /// A home with a path so long that no socket fits below it.
+    ///
+    /// # Panics
+    /// When the temporary directory cannot be made.
+    pub fn deep() -> Self {
+        Self::named(&"deep".repeat(40))
+    }
+
+    fn named(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
-        Self { path: directory.path().join("home"), ip: next_ip(), mounted: false, _directory: directory }
+        let path = directory.path().join(name);
+        Self { path, ip: next_ip(), mounted: false, _directory: Some(directory) }
+    }
+
+    /// A home in a directory that somebody else removes.
+    pub fn below(directory: &Path, name: &str) -> Self {
+        Self { path: directory.join(name), ip: next_ip(), mounted: false, _directory: None }
     }
 
     /// A home on a file system of its own that holds so many bytes and no more.
@@ -49,6 +67,15 @@ impl Home {
             .expect("mounting a small file system takes root");
         home.mounted = true;
         home
+    }
+
+    /// Makes a small file system hold so many bytes.
+    ///
+    /// # Panics
+    /// When it cannot be mounted again.
+    pub fn enlarge(&self, bytes: u64) {
+        let options = format!("size={bytes}");
+        mount_remount(&self.path, MountFlags::empty(), options).expect("it was mounted by this process");
     }
 
     /// The home directory.
@@ -158,6 +185,14 @@ impl Home {
         let ours = executable.to_string_lossy().starts_with(&*binaries().chatd.to_string_lossy());
         (ours && !handle.has_ended()).then_some(handle)
     }
+
+    /// Kills the daemon that runs here, if one does.
+    pub fn end(&self) {
+        if let Some(holder) = self.holder() {
+            holder.signal(Signal::KILL);
+            holder.wait(Duration::from_secs(10));
+        }
+    }
 }
 
 impl Default for Home {
@@ -171,10 +206,7 @@ impl Drop for Home {
         if std::thread::panicking() {
             eprintln!("--- end of {}/chatd.log\n{}\n---", self.path.display(), self.log_tail());
         }
-        if let Some(holder) = self.holder() {
-            holder.signal(Signal::KILL);
-            holder.wait(Duration::from_secs(10));
-        }
+        self.end();
         if self.mounted {
             // What still has a file open there is not to keep it.
             let _ = unmount(&self.path, UnmountFlags::DETACH);

@@ -12,8 +12,10 @@
 pub mod api;
 pub mod binaries;
 pub mod cluster;
+pub mod crash;
 pub mod daemon;
 pub mod events;
 pub mod eventually;
 pub mod home;
 pub mod process;
+pub mod transcript;

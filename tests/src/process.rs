@@ -11,10 +11,16 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+pub use rustix::process::Signal;
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+use serde::de::DeserializeOwned;
 
 /// How long a command may take: far more than any does.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
+
+/// How long the rest of what an ended process wrote may need through the pipe. Waited for in full only when something
+/// that it left behind holds the pipe open.
+const PIPE_MAX: Duration = Duration::from_secs(5);
 
 /// A command to run.
 pub struct Command {
@@ -94,7 +100,7 @@ impl Command {
         // What it left in the background may hold the pipes: what it wrote itself is there already.
         let text = |output: Receiver<Vec<u8>>| {
             let mut bytes = Vec::new();
-            while let Ok(part) = output.recv_timeout(Duration::from_secs(5)) {
+            while let Ok(part) = output.recv_timeout(PIPE_MAX) {
                 bytes.extend(part);
             }
             String::from_utf8_lossy(&bytes).into_owned()
@@ -162,6 +168,20 @@ impl Finished {
         self.stdout
     }
 
+    /// What it printed, a JSON object a line, when it succeeded.
+    ///
+    /// # Panics
+    /// When it did not, or a line is something else.
+    #[track_caller]
+    pub fn json<T: DeserializeOwned>(self) -> Vec<T> {
+        let line = self.line.clone();
+        let read = |text: &str| match serde_json::from_str(text) {
+            Ok(value) => value,
+            Err(error) => panic!("'{line}' printed {text}: {error}"),
+        };
+        self.ok().lines().map(read).collect()
+    }
+
     /// What it said, when it failed with this code: to people, never a panic.
     ///
     /// # Panics
@@ -171,6 +191,24 @@ impl Finished {
         assert_eq!(self.code(), code, "{self}");
         assert!(!self.stderr.contains("panicked"), "{self}");
         self.stderr
+    }
+
+    /// What it said, when it failed with this code and nothing but one line, with perhaps one more of what to do next.
+    ///
+    /// # Panics
+    /// When it ended otherwise, or said more.
+    #[track_caller]
+    pub fn refuses(self, code: i32) -> String {
+        let told = self.to_string();
+        let said = self.fails(code);
+        let lines: Vec<&str> = said.lines().collect();
+        let fits = match lines.as_slice() {
+            [_] => true,
+            [_, hint] => hint.starts_with("hint: "),
+            _ => false,
+        };
+        assert!(fits, "an error is one line and perhaps a hint, not {told}");
+        said
     }
 }
 
@@ -240,9 +278,9 @@ impl Running {
         }
     }
 
-    /// The lines on standard error up to now.
+    /// The lines on standard error that were not taken yet, of a process that has ended.
     pub fn said(&self) -> Vec<String> {
-        self.stderr.try_iter().collect()
+        std::iter::from_fn(|| self.stderr.recv_timeout(PIPE_MAX).ok()).collect()
     }
 
     /// Waits for a line on standard error that passes `wanted`, and gives it.
@@ -357,7 +395,8 @@ fn collect(mut pipe: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
     receiver
 }
 
-fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
+/// The lines that a pipe brings, read on a thread of its own.
+pub fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {

@@ -1,0 +1,24 @@
+//! `cargo run -p chat-tests --bin crash -- --messages 10000`: kill -9 in the middle of a conversation, at any size.
+
+use std::io::{self, Write};
+
+use chat_tests::crash::{Plan, run};
+use clap::Parser;
+
+/// Kills daemons in the middle of a conversation of three and checks that every log holds every acknowledged message,
+/// once, in the same order.
+#[derive(Debug, Parser)]
+struct Args {
+    /// Messages in all
+    #[arg(long, default_value_t = 10_000)]
+    messages: usize,
+    /// How often a daemon is killed meanwhile
+    #[arg(long, default_value_t = 6)]
+    kills: usize,
+}
+
+fn main() -> io::Result<()> {
+    let Args { messages, kills } = Args::parse();
+    let report = run(Plan { messages, kills });
+    writeln!(io::stdout(), "{report}")
+}

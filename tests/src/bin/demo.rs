@@ -1,0 +1,298 @@
+//! `cargo demo`: three real daemons start, meet, talk, part and catch up; every step is checked.
+
+use std::panic;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chat_proto::api::messages::Message;
+use chat_proto::api::peers::PeerView;
+use chat_tests::api::unless_interrupted;
+use chat_tests::binaries::binaries;
+use chat_tests::eventually::{SOON, eventually};
+use chat_tests::home::Home;
+use chat_tests::process::{Command, Finished, Running, Signal};
+use chat_tests::transcript::Transcript;
+use tempfile::TempDir;
+
+/// How long the whole story may take. It takes some seconds; a machine that builds something else meanwhile is slower.
+const STORY_MAX: Duration = Duration::from_secs(180);
+
+/// Who takes part.
+const NAMES: [&str; 3] = ["alice", "bob", "carol"];
+
+/// The stage: a home for each, below one temporary directory.
+struct Stage {
+    transcript: Transcript,
+    homes: Vec<(&'static str, Home)>,
+    directory: TempDir,
+    /// Held while a command runs; true once nothing more may be started.
+    over: Mutex<bool>,
+}
+
+fn main() -> ExitCode {
+    binaries();
+    let directory = tempfile::Builder::new().prefix("chat-demo-").tempdir().expect("a temporary directory");
+    let homes = NAMES.map(|name| (name, Home::below(directory.path(), name))).into();
+    let stage = Arc::new(Stage { transcript: Transcript::new(), homes, directory, over: Mutex::new(false) });
+    let begun = Instant::now();
+    let result = perform(&stage);
+    let took = begun.elapsed().as_secs_f64();
+    let left = stage.clear();
+    let transcript = &stage.transcript;
+    let why = match (result, left) {
+        (Ok(()), None) => {
+            let checks = transcript.checks();
+            transcript.note(&format!("\nDone: {checks} checks held in {took:.1} s; no process and no file is left."));
+            return ExitCode::SUCCESS;
+        }
+        (Ok(()), Some(left)) => left,
+        (Err(why), _) => why,
+    };
+    transcript.fails(&why);
+    ExitCode::FAILURE
+}
+
+/// Tells the story on a thread of its own, so that a check that fails, an interrupt and a deadline all end here.
+fn perform(stage: &Arc<Stage>) -> Result<(), String> {
+    let told = Arc::new(Mutex::new("it panicked".to_owned()));
+    let teller = told.clone();
+    panic::set_hook(Box::new(move |info| {
+        let why = info.payload_as_str().unwrap_or("it panicked").to_owned();
+        *teller.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }));
+    let (done, end) = tokio::sync::oneshot::channel();
+    let actors = stage.clone();
+    let story = thread::spawn(move || {
+        let result = panic::catch_unwind(panic::AssertUnwindSafe(|| actors.tell()));
+        // Nobody listens any more after an interrupt.
+        let _ = done.send(result.is_ok());
+    });
+    match unless_interrupted(STORY_MAX, end) {
+        Some(Ok(true)) => {
+            // It has said that it is done.
+            let _ = story.join();
+            Ok(())
+        }
+        Some(Ok(false) | Err(_)) => Err(told.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+        None => {
+            // Waits for the command that runs, which an interrupt ends as well.
+            *stage.over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+            Err("interrupted, or too slow".into())
+        }
+    }
+}
+
+impl Stage {
+    fn tell(&self) {
+        self.introduce();
+        self.meet();
+        self.talk();
+        self.whisper();
+        self.part();
+        self.come_back();
+        self.compare();
+        self.end();
+    }
+
+    fn introduce(&self) {
+        let say = &self.transcript;
+        say.note("Three peers on this machine, each with a home, an address and a terminal of its own:");
+        for (name, home) in &self.homes {
+            say.note(&format!(
+                "   {name:<6} export CHATD_HOME={} CHATD_LISTEN={} CHATD_API=127.0.0.1:0 CHATD_MDNS=off",
+                home.path().display(),
+                home.address()
+            ));
+        }
+    }
+
+    fn meet(&self) {
+        let say = &self.transcript;
+        say.step("Alice opens a room");
+        self.chatd("alice", &["start", "--name", "alice", "--room", "lab", "--open"]);
+
+        say.step("Bob comes in with a ticket");
+        let ticket = self.chat("alice", &["invite"]);
+        self.chatd("bob", &["start", "--name", "bob", "--join", ticket.trim()]);
+
+        say.step("Carol knows an address, and the room is open");
+        let address = self.home("alice").ip().to_string();
+        self.chatd("carol", &["start", "--name", "carol", "--join", &address]);
+
+        say.step("Everybody sees everybody");
+        for name in NAMES {
+            self.sees(name, &NAMES);
+        }
+        self.chat("carol", &["peers"]);
+        say.holds("all three see all three online");
+    }
+
+    fn talk(&self) {
+        let say = &self.transcript;
+        say.step("A word to all, and a live view of it");
+        let mut tail = self.start("carol", &["tail", "-n", "0"]);
+        self.chat("alice", &["send", "good morning, everybody"]);
+        let sent = self.home("bob").shell("uname -sm | chat send");
+        self.show("bob", "uname -sm | chat send", sent).ok();
+        for wanted in ["alice: good morning, everybody", "bob: "] {
+            let line = tail.line(SOON, |line| line.contains(wanted));
+            say.command("carol", "… the tail shows:");
+            say.output(&line);
+        }
+        say.holds("carol's tail showed both as they came");
+    }
+
+    fn whisper(&self) {
+        let say = &self.transcript;
+        say.step("A word to Bob alone");
+        let secret = "the password of the lab is heliotrope";
+        self.chat("alice", &["send", "--wait", "delivered", "@bob", secret]);
+        let shown = self.chat("bob", &["tail", "-n", "1", "--no-follow"]);
+        assert!(shown.contains(secret), "bob does not read it: {shown}");
+        let shown = self.chat("carol", &["log"]);
+        assert!(!shown.contains("heliotrope"), "carol reads it: {shown}");
+        say.holds("bob reads it, carol does not");
+        assert_eq!(self.home("carol").files_with("heliotrope"), [""; 0], "it stands in carol's files");
+        say.holds("no file of carol's daemon holds it in clear");
+    }
+
+    fn part(&self) {
+        let say = &self.transcript;
+        say.step("Bob's daemon stops, the room goes on");
+        self.chatd("bob", &["stop"]);
+        self.sees("alice", &["alice", "carol"]);
+        self.chat("alice", &["send", "bob has left us"]);
+        self.chat("carol", &["send", "we tell him later"]);
+        self.chat("alice", &["send", "--copies", "1", "@bob", "for your eyes, when you are back"]);
+        self.chat("alice", &["peers"]);
+        say.holds("alice sees that bob is away");
+
+        say.step("Now Alice, who founded the room and wrote to Bob, is gone, too: killed without warning");
+        let alice = self.home("alice").holder().expect("alice runs");
+        say.command("alice", &format!("kill -9 {}", alice.pid()));
+        alice.signal(Signal::KILL);
+        assert!(alice.wait(SOON), "alice does not end");
+        self.sees("carol", &["carol"]);
+        say.holds("carol is alone, and holds what was said");
+    }
+
+    fn come_back(&self) {
+        let say = &self.transcript;
+        say.step("Bob comes back: nothing is said to his daemon about the room");
+        self.chatd("bob", &["start"]);
+        self.reads("bob", "for your eyes, when you are back");
+        let shown = self.chat("bob", &["log"]);
+        for text in ["good morning", "bob has left us", "we tell him later", "for your eyes"] {
+            assert!(shown.contains(text), "bob misses '{text}': {shown}");
+        }
+        say.holds("bob has what he missed, from carol: alice is still away");
+        assert_eq!(self.home("carol").files_with("for your eyes"), [""; 0], "it stands in carol's files");
+        say.holds("the direct message came through carol, who cannot read it");
+
+        say.step("Alice comes back");
+        self.chatd("alice", &["start"]);
+        self.chat("bob", &["send", "there you are"]);
+        for name in NAMES {
+            self.sees(name, &NAMES);
+            self.reads(name, "there you are");
+        }
+        say.holds("all three are together again");
+    }
+
+    fn compare(&self) {
+        let say = &self.transcript;
+        say.step("The same history everywhere");
+        let mut histories = Vec::new();
+        for name in NAMES {
+            self.chat(name, &["log"]);
+            let messages: Vec<Message> = self.home(name).chat(&["log", "--all", "--json"]).run().json();
+            let open: Vec<Message> = messages.into_iter().filter(|message| message.to.is_empty()).collect();
+            histories.push(open);
+        }
+        assert_eq!(histories[0].len(), 5, "five messages were said to all");
+        assert!(histories.iter().all(|open| *open == histories[0]), "the histories differ");
+        say.holds("what was said to all is the same for all three, in the same order, each message once");
+    }
+
+    fn end(&self) {
+        self.transcript.step("Good night");
+        for name in NAMES {
+            self.chatd(name, &["stop"]);
+        }
+    }
+
+    fn home(&self, name: &str) -> &Home {
+        &self.homes.iter().find(|(known, _)| *known == name).expect("one of the three").1
+    }
+
+    /// Runs `chat` at somebody's prompt; gives what it printed.
+    fn chat(&self, who: &str, args: &[&str]) -> String {
+        self.show(who, &typed("chat", args), self.home(who).chat(args)).ok()
+    }
+
+    /// Runs `chatd` at somebody's prompt.
+    fn chatd(&self, who: &str, args: &[&str]) -> String {
+        self.show(who, &typed("chatd", args), self.home(who).chatd(args)).ok()
+    }
+
+    fn show(&self, who: &str, line: &str, command: Command) -> Finished {
+        let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(!*over, "the story is over");
+        self.transcript.command(who, line);
+        let finished = command.run();
+        self.transcript.output(&finished.stdout);
+        self.transcript.talk(&finished.stderr);
+        finished
+    }
+
+    /// Starts `chat` at somebody's prompt and lets it go on.
+    fn start(&self, who: &str, args: &[&str]) -> Running {
+        self.transcript.command(who, &format!("{} &", typed("chat", args)));
+        self.home(who).chat(args).spawn()
+    }
+
+    /// Waits until somebody sees exactly these online.
+    fn sees(&self, who: &str, online: &[&str]) {
+        eventually(SOON, &format!("{who} sees {online:?} online"), || {
+            let peers: Vec<PeerView> = self.home(who).chat(&["peers", "--json"]).run().json();
+            let mut seen: Vec<&str> =
+                peers.iter().filter(|view| view.online).map(|view| view.peer.name.as_str()).collect();
+            seen.sort_unstable();
+            if seen == online { Ok(()) } else { Err(format!("{seen:?}")) }
+        });
+    }
+
+    /// Waits until somebody can read a text.
+    fn reads(&self, who: &str, text: &str) {
+        eventually(SOON, &format!("{who} reads '{text}'"), || {
+            let log = self.home(who).chat(&["log"]).run().ok();
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        });
+    }
+
+    /// Ends what still runs and removes every file; says what would not go.
+    fn clear(&self) -> Option<String> {
+        let running = self.homes.iter().filter(|(_, home)| home.holder().is_some());
+        let left: Vec<&str> = running.map(|(name, _)| *name).collect();
+        self.homes.iter().for_each(|(_, home)| home.end());
+        let path = self.directory.path();
+        let removed = std::fs::remove_dir_all(path);
+        match (removed, left.as_slice()) {
+            (Err(error), _) => Some(format!("cannot remove {}: {error}", path.display())),
+            (Ok(()), []) => None,
+            (Ok(()), left) => Some(format!("the daemons of {left:?} had to be killed")),
+        }
+    }
+}
+
+/// A command as a person types it.
+fn typed(program: &str, args: &[&str]) -> String {
+    let quoted = |arg: &&str| match arg.chars().all(|c| c.is_alphanumeric() || "@-_.:,=".contains(c)) {
+        true => (*arg).to_owned(),
+        false => format!("'{arg}'"),
+    };
+    let words: Vec<String> = args.iter().map(quoted).collect();
+    format!("{program} {}", words.join(" "))
+}

@@ -1,0 +1,92 @@
+//! A daemon that starts again finds its room by itself, and gets what it missed from whoever holds it.
+
+use chat_tests::cluster::{Room, all_miss, all_online, same_history};
+use chat_tests::daemon::Start;
+use chat_tests::eventually::SOON;
+
+#[test]
+fn who_was_away_gets_what_it_missed() {
+    let mut room = Room::of(&["alice", "bob", "carol"]);
+    room["alice"].api().send("before");
+    room.same_history(1);
+    room["carol"].stop();
+    all_miss(&[&room["alice"], &room["bob"]], "carol");
+    for number in 0..50 {
+        room["alice"].api().send(&format!("meanwhile {number}"));
+    }
+    room["bob"].api().send("and bob, too");
+    room["carol"].start_again();
+    let history = room.same_history(52);
+    assert_eq!(history[0].text, "before");
+    room.all_online();
+    // Both ways: what it says from now on arrives as well.
+    room["carol"].api().send("back again");
+    room.same_history(53);
+}
+
+#[test]
+fn one_address_of_all_it_knew_is_enough() {
+    let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
+    room["carol"].stop();
+    for moving in ["alice", "bob"] {
+        room[moving].stop();
+        room[moving].move_away();
+        room[moving].start_again();
+    }
+    room.all_online();
+    room["alice"].api().send("we have moved");
+    // Only dave is where carol knew it.
+    room["carol"].start_again();
+    room.all_online();
+    room.same_history(1);
+    // And it has learned the new addresses: dave is not needed any more.
+    room["dave"].kill();
+    room["carol"].stop();
+    room["carol"].start_again();
+    room.all_online();
+}
+
+#[test]
+fn the_peer_it_joined_through_may_be_gone_for_good() {
+    let alice = Start::found("alice").start();
+    let bob = Start::join("bob", &alice.ticket()).start();
+    let mut carol = Start::join("carol", &alice.ticket()).start();
+    all_online(&[&alice, &bob, &carol]);
+    carol.stop();
+    drop(alice);
+    bob.api().send("alice's machine is broken");
+    carol.start_again();
+    all_online(&[&bob, &carol]);
+    same_history(&[&bob, &carol], 1, SOON);
+}
+
+#[test]
+fn a_room_where_everybody_was_down_is_whole_again() {
+    let mut room = Room::of(&["alice", "bob", "carol"]);
+    for name in ["alice", "bob", "carol"] {
+        room[name].api().send(name);
+    }
+    let before = room.same_history(3);
+    for peer in &mut room.peers {
+        peer.kill();
+    }
+    for peer in &mut room.peers {
+        peer.start_again();
+    }
+    room.all_online();
+    assert_eq!(room.same_history(3), before, "the same messages in the same order");
+}
+
+#[test]
+fn who_comes_back_alone_serves_what_it_has() {
+    let mut room = Room::of(&["alice", "bob"]);
+    room["bob"].api().send("written while alice was there");
+    room.same_history(1);
+    room["alice"].stop();
+    room["bob"].api().send("written alone");
+    room["bob"].kill();
+    room["alice"].start_again();
+    assert_eq!(room["alice"].api().texts(), ["written while alice was there"]);
+    room["bob"].start_again();
+    room.same_history(2);
+}

@@ -1,0 +1,193 @@
+//! Getting in: with a ticket, by address into an open room, by knocking; and staying out.
+
+use std::time::Duration;
+
+use chat_proto::api::members::Knock;
+use chat_tests::cluster::{Room, all_online};
+use chat_tests::daemon::{Daemon, Start};
+use chat_tests::eventually::{SOON, eventually, eventually_true};
+use chat_tests::home::Home;
+use chat_tests::process::Running;
+
+/// The room's id as this peer has it.
+#[track_caller]
+fn room(peer: &Daemon) -> String {
+    peer.api().status().room.id.to_string()
+}
+
+/// The words that a waiting 'chatd start' or 'chat join' says: three, with hyphens between them.
+#[track_caller]
+fn words_of(waiting: &Running) -> String {
+    let find = |line: &str| {
+        let words = line.split_whitespace().map(|word| word.trim_matches(|c: char| !c.is_alphanumeric()));
+        words.filter(|word| word.matches('-').count() == 2).map(str::to_owned).next_back()
+    };
+    let line = waiting.says(SOON, |line| find(line).is_some());
+    find(&line).expect("it was found")
+}
+
+/// The one knock that waits there.
+#[track_caller]
+fn the_knock(peer: &Daemon) -> Knock {
+    eventually(SOON, "a knock", || {
+        let mut knocks: Vec<Knock> = peer.chat(&["knocks", "--json"]).json();
+        if knocks.len() == 1 { Ok(knocks.remove(0)) } else { Err(format!("{knocks:?}")) }
+    })
+}
+
+/// A knock at `at` by a new daemon, which waits.
+#[track_caller]
+fn knock(home: &Home, name: &str, at: &Daemon) -> Running {
+    home.chatd(&["start", "--name", name, "--join", &at.home().address()]).spawn()
+}
+
+#[test]
+fn a_ticket_lets_in() {
+    let alice = Start::found("alice").args(&["--room", "lab"]).start();
+    let home = Home::new();
+    let said = home.chatd(&["start", "--name", "bob", "--join", &alice.ticket()]).run().ok();
+    assert!(said.contains("bob") && said.contains("is in lab"), "{said}");
+    let bob = Daemon::adopt("bob", home);
+    all_online(&[&alice, &bob]);
+    assert_eq!(room(&bob), room(&alice));
+}
+
+#[test]
+fn a_ticket_works_while_its_writer_is_away() {
+    let mut peers = Room::of(&["alice", "bob"]);
+    let ticket = peers["alice"].ticket();
+    peers["alice"].kill();
+    let carol = Start::join("carol", &ticket).start();
+    all_online(&[&peers["bob"], &carol]);
+}
+
+#[test]
+fn a_running_daemon_moves_with_a_ticket() {
+    let alice = Start::found("alice").start();
+    let bob = Start::found("bob").start();
+    assert_ne!(room(&bob), room(&alice));
+    bob.chat(&["join", &alice.ticket()]).ok();
+    all_online(&[&alice, &bob]);
+    assert_eq!(room(&bob), room(&alice));
+    let again = bob.home().chat(&["join", "-"]).input(alice.ticket()).run().refuses(1);
+    assert!(again.contains("room"), "{again}");
+}
+
+#[test]
+fn an_open_room_lets_in_whoever_has_the_address() {
+    let alice = Start::found("alice").args(&["--open"]).start();
+    let bob = Start::join("bob", &alice.home().address()).start();
+    // The usual port need not be said.
+    let carol = Start::join("carol", &alice.home().ip().to_string()).start();
+    let dave = Start::found("dave").start();
+    dave.chat(&["join", &alice.home().address()]).ok();
+    all_online(&[&alice, &bob, &carol, &dave]);
+}
+
+#[test]
+fn a_knock_is_admitted_and_both_sides_see_the_same_words() {
+    let alice = Start::found("alice").start();
+    let home = Home::new();
+    let mut waiting = knock(&home, "bob", &alice);
+    let words = words_of(&waiting);
+    let knock = the_knock(&alice);
+    assert_eq!((knock.name.as_str(), knock.words.as_str()), ("bob", words.as_str()));
+    assert!(alice.chat(&["knocks"]).ok().contains(&words));
+    alice.chat(&["admit", &knock.id.to_string()]).ok();
+    assert!(waiting.wait(SOON).success());
+    let bob = Daemon::adopt("bob", home);
+    all_online(&[&alice, &bob]);
+    assert_eq!(alice.chat(&["knocks", "--json"]).ok(), "");
+}
+
+#[test]
+fn a_knock_by_a_running_daemon_says_its_words_too() {
+    let alice = Start::found("alice").start();
+    let bob = Start::found("bob").start();
+    let mut joining = bob.chat_on(&["join", &alice.home().address()]);
+    let words = words_of(&joining);
+    let knock = the_knock(&alice);
+    assert_eq!(knock.words, words);
+    alice.chat(&["admit", &knock.id.to_string()]).ok();
+    assert!(joining.wait(SOON).success());
+    all_online(&[&alice, &bob]);
+}
+
+#[test]
+fn a_knock_is_denied_and_may_be_made_again() {
+    let alice = Start::found("alice").start();
+    let home = Home::new();
+    let mut waiting = knock(&home, "mallory", &alice);
+    let id = the_knock(&alice).id.to_string();
+    alice.chat(&["deny", &id]).ok();
+    assert_eq!(waiting.wait(SOON).code(), Some(4));
+    let said = waiting.said().join("\n");
+    assert!(said.contains("not let in") || said.contains("refused") || said.contains("denied"), "{said}");
+    assert_eq!(alice.api().status().members, 1);
+    alice.chat(&["admit", &id]).refuses(1);
+
+    let mut again = knock(&home, "mallory", &alice);
+    alice.chat(&["admit", &the_knock(&alice).id.to_string()]).ok();
+    assert!(again.wait(SOON).success());
+    all_online(&[&alice, &Daemon::adopt("mallory", home)]);
+}
+
+#[test]
+fn somebody_who_gives_up_no_longer_knocks() {
+    let alice = Start::found("alice").start();
+    let home = Home::new();
+    let waiting = knock(&home, "bob", &alice);
+    the_knock(&alice);
+    drop(waiting);
+    // What it had started in the background is told to end as well.
+    home.chatd(&["stop"]).run().ok();
+    eventually_true(SOON, "the knock is gone", || alice.chat(&["knocks", "--json"]).ok().is_empty());
+}
+
+#[test]
+fn tickets_that_let_nobody_in_say_why() {
+    let alice = Start::found("alice").start();
+    let tried = |ticket: &str| Home::new().chatd(&["start", "--name", "bob", "--join", ticket]).run();
+    let refused = |ticket: &str| tried(ticket).refuses(1);
+
+    let mut mistyped = alice.ticket();
+    mistyped.replace_range(20..21, if &mistyped[20..21] == "a" { "b" } else { "a" });
+    // Nobody has to be asked about these: the command line is wrong.
+    for wrong in [&mistyped, &alice.ticket()[..140]] {
+        let said = tried(wrong).refuses(2);
+        assert!(said.contains("incomplete or mistyped"), "{said}");
+    }
+    let bob = Start::found("bob").start();
+    let said = bob.chat(&["join", &mistyped]).refuses(1);
+    assert!(said.contains("incomplete or mistyped"), "{said}");
+
+    let revoked = alice.ticket();
+    let invites: Vec<chat_proto::api::invites::Invite> = alice.chat(&["invites", "--json"]).json();
+    alice.chat(&["revoke", &invites[0].id.to_string()]).ok();
+    let said = refused(&revoked);
+    assert!(said.contains("revoked"), "{said}");
+
+    let single = alice.chat(&["invite", "--uses", "1"]).ok();
+    let bob = Start::join("bob", single.trim()).start();
+    all_online(&[&alice, &bob]);
+    let said = refused(single.trim());
+    assert!(said.contains("used up"), "{said}");
+
+    let short = alice.chat(&["invite", "--expires", "1s"]).ok();
+    eventually_true(Duration::from_secs(10), "the ticket expires", || {
+        alice.chat(&["invites"]).ok().contains("expired")
+    });
+    let said = refused(short.trim());
+    assert!(said.contains("expired"), "{said}");
+    assert_eq!(alice.api().status().members, 2, "none of them let anybody in");
+}
+
+#[test]
+fn an_address_where_nobody_is_says_so() {
+    let home = Home::new();
+    let said = home.chatd(&["start", "--name", "bob", "--join", &Home::new().address()]).run().refuses(1);
+    assert!(said.contains("reach"), "{said}");
+    // The same home can found a room after that.
+    home.chatd(&["start", "--name", "bob"]).run().ok();
+    assert_eq!(Daemon::adopt("bob", home).api().status().members, 1);
+}

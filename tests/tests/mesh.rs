@@ -1,0 +1,95 @@
+//! Messages travel the mesh: members that cannot reach each other get them through those that reach both.
+
+use chat_tests::cluster::{Room, all_miss, all_online, same_history};
+use chat_tests::daemon::Start;
+use chat_tests::eventually::{SOON, eventually_true};
+use chat_tests::process::Command;
+
+#[test]
+fn a_chain_is_a_room() {
+    // Alice listens on IPv4 and carol on IPv6, so that neither reaches the other; bob listens on both.
+    let bob = Start::found("bob").args(&["--open", "--listen", "0"]).start();
+    let port = bob.api().status().reachability.port;
+    let alice = Start::join("alice", &format!("127.0.0.1:{port}")).start();
+    let carol = Start::join("carol", &format!("[::1]:{port}")).args(&["--listen", "[::1]:0"]).start();
+    all_online(&[&alice, &bob, &carol]);
+    for number in 0..20 {
+        alice.api().send(&format!("alice {number}"));
+        carol.api().send(&format!("carol {number}"));
+    }
+    same_history(&[&alice, &bob, &carol], 40, SOON);
+    alice.api().send_to(&["carol"], "through bob: siskin-77");
+    eventually_true(SOON, "carol reads it", || carol.api().texts().iter().any(|text| text.contains("siskin-77")));
+    assert_eq!(bob.home().files_with("siskin-77"), [""; 0]);
+}
+
+#[test]
+fn a_peer_that_stood_still_catches_up() {
+    let room = Room::of(&["alice", "bob", "carol"]);
+    room["carol"].suspend();
+    for number in 0..200 {
+        room["alice"].api().send(&format!("alice {number}"));
+        room["bob"].api().send(&format!("bob {number}"));
+    }
+    same_history(&[&room["alice"], &room["bob"]], 400, SOON);
+    room["carol"].resume();
+    room.same_history(400);
+    room.all_online();
+}
+
+#[test]
+fn the_conversation_goes_on_without_its_founder() {
+    let mut room = Room::of(&["alice", "bob", "carol"]);
+    room["alice"].kill();
+    room["bob"].api().send("where is alice?");
+    room["carol"].api().send("gone");
+    room.same_history(2);
+    all_miss(&[&room["bob"], &room["carol"]], "alice");
+    // Also in letting others in.
+    let ticket = room["carol"].ticket();
+    room.peers.push(Start::join("dave", &ticket).start());
+    room.all_online();
+    room.same_history(2);
+}
+
+#[test]
+fn halves_of_a_split_room_go_on_and_merge() {
+    // Each half lives while the other one is down: no message of one is known to the other before they meet.
+    let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
+    room["alice"].api().send("together");
+    room.same_history(1);
+    for name in ["carol", "dave"] {
+        room[name].kill();
+    }
+    for number in 0..30 {
+        room["alice"].api().send(&format!("alice {number}"));
+        room["bob"].api().send(&format!("bob {number}"));
+    }
+    room.same_history(61);
+    for name in ["alice", "bob"] {
+        room[name].kill();
+    }
+    for name in ["carol", "dave"] {
+        room[name].start_again();
+    }
+    for number in 0..30 {
+        room["carol"].api().send(&format!("carol {number}"));
+        room["dave"].api().send(&format!("dave {number}"));
+    }
+    room.same_history(61);
+    for name in ["alice", "bob"] {
+        room[name].start_again();
+    }
+    room.same_history(121);
+    room.all_online();
+}
+
+#[test]
+fn pipes_and_scripts_post_quickly() {
+    let room = Room::of(&["alice", "bob"]);
+    let lines: String = (0..300).map(|number| format!("line {number}\n")).collect();
+    let piped: Command = room["alice"].home().chat(&[]).input(lines);
+    piped.run().ok();
+    let history = room.same_history(300);
+    assert!(history.iter().enumerate().all(|(number, message)| message.text == format!("line {number}")));
+}

@@ -1,0 +1,177 @@
+//! Reading: tail, log, peers, status, for people and as JSON.
+
+use chat_proto::api::messages::Message;
+use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
+use chat_proto::api::status::Status;
+use chat_proto::event::{Event, EventEnvelope};
+use chat_tests::cluster::{Room, all_miss};
+use chat_tests::daemon::Start;
+use chat_tests::eventually::{SOON, eventually_true};
+
+#[test]
+fn a_tail_shows_the_last_messages_and_then_what_comes() {
+    let room = Room::of(&["alice", "bob"]);
+    for number in 0..15 {
+        room["alice"].api().send(&format!("number {number}"));
+    }
+    room.same_history(15);
+    let mut tail = room["bob"].chat_on(&["tail", "-n", "3"]);
+    for number in 12..15 {
+        let line = tail.line(SOON, |_| true);
+        assert!(line.ends_with(&format!("alice: number {number}")), "{line}");
+    }
+    room["alice"].api().send("live");
+    tail.line(SOON, |line| line.ends_with("alice: live"));
+    room["alice"].chat(&["send", "@bob", "quietly"]).ok();
+    tail.line(SOON, |line| line.ends_with("alice → you: quietly"));
+}
+
+#[test]
+fn a_tail_lives_through_a_restart_of_its_daemon() {
+    let mut room = Room::of(&["alice", "bob"]);
+    let mut tail = room["bob"].chat_on(&["tail", "-n", "0"]);
+    room["alice"].api().send("one");
+    tail.line(SOON, |line| line.ends_with("alice: one"));
+    room["bob"].kill();
+    room["alice"].api().send("two");
+    room["bob"].start_again();
+    room["alice"].api().send("three");
+    let texts: Vec<String> = (0..2)
+        .map(|_| tail.line(SOON, |line| line.contains("alice: ")))
+        .map(|line| line.rsplit("alice: ").next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(texts, ["two", "three"], "each once, in order");
+}
+
+#[test]
+fn a_tail_can_look_back_and_end() {
+    let room = Room::of(&["alice", "bob"]);
+    for (number, (who, text)) in [("alice", "a1"), ("bob", "b1"), ("alice", "a2")].into_iter().enumerate() {
+        room[who].api().send(text);
+        room.same_history(number + 1);
+    }
+    let bob = &room["bob"];
+    let shown = bob.chat(&["tail", "--no-follow"]).ok();
+    assert_eq!(shown.lines().count(), 3, "{shown}");
+    let shown = bob.chat(&["tail", "--no-follow", "--from", "alice"]).ok();
+    assert!(shown.contains("a1") && shown.contains("a2") && !shown.contains("b1"), "{shown}");
+    let events: Vec<EventEnvelope> = bob.chat(&["tail", "--no-follow", "--json", "--since", "all"]).json();
+    let texts = |events: &[EventEnvelope]| -> Vec<String> {
+        let text = |event: &EventEnvelope| match &event.event {
+            Event::Message { message } => Some(message.text.clone()),
+            Event::Peer { .. }
+            | Event::Membership { .. }
+            | Event::Rendezvous { .. }
+            | Event::Delivery { .. }
+            | Event::Knock { .. }
+            | Event::Gap { .. } => None,
+        };
+        events.iter().filter_map(text).collect()
+    };
+    assert_eq!(texts(&events), ["a1", "b1", "a2"]);
+    assert!(events.iter().any(|event| matches!(event.event, Event::Membership { .. })), "{events:?}");
+    // From the first message's cursor on.
+    let first = events.iter().position(|event| matches!(event.event, Event::Message { .. })).expect("a message");
+    let since = events[first].cursor.to_string();
+    let later: Vec<EventEnvelope> = bob.chat(&["tail", "--no-follow", "--json", "--since", &since]).json();
+    assert_eq!(texts(&later), ["b1", "a2"]);
+}
+
+#[test]
+fn the_log_is_the_same_everywhere_and_can_be_searched() {
+    let room = Room::of(&["alice", "bob", "carol"]);
+    for number in 0..30 {
+        for name in ["alice", "bob", "carol"] {
+            room[name].api().send(&format!("{name} says {number}"));
+        }
+    }
+    room.same_history(90);
+    let logs: Vec<String> = room.peers.iter().map(|peer| peer.chat(&["log", "--all", "--json"]).ok()).collect();
+    assert_eq!(logs[0].lines().count(), 90);
+    assert!(logs.iter().all(|log| *log == logs[0]), "byte for byte the same");
+
+    let alice = &room["alice"];
+    let found: Vec<Message> = alice.chat(&["log", "--json", "-q", "bob says 17"]).json();
+    assert!(found.iter().any(|message| message.text == "bob says 17"), "{found:?}");
+    assert!(found.iter().all(|message| message.text.contains("17")), "{found:?}");
+    let from: Vec<Message> = alice.chat(&["log", "--json", "--from", "@carol", "-n", "5"]).json();
+    assert_eq!(from.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), {
+        ["carol says 25", "carol says 26", "carol says 27", "carol says 28", "carol says 29"]
+    });
+    // Between two messages.
+    let all: Vec<Message> = alice.chat(&["log", "--all", "--json"]).json();
+    let (after, before) = (all[9].id.to_string(), all[20].id.to_string());
+    let between: Vec<Message> = alice.chat(&["log", "--json", "--after", &after, "--before", &before]).json();
+    assert_eq!(between, all[10..20]);
+    let lines = alice.chat(&["log", "-n", "2"]).ok();
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+}
+
+#[test]
+fn direct_messages_can_be_looked_up_by_partner() {
+    let room = Room::of(&["alice", "bob", "carol"]);
+    room["alice"].api().send("to all");
+    room["alice"].api().send_to(&["bob"], "to bob");
+    room["alice"].api().send_to(&["carol"], "to carol");
+    let with: Vec<Message> = room["alice"].chat(&["log", "--json", "--with", "bob"]).json();
+    assert_eq!(with.iter().map(|message| message.text.as_str()).collect::<Vec<_>>(), ["to bob"]);
+}
+
+#[test]
+fn peers_lists_everybody_with_the_state_of_the_connection() {
+    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let view = |room: &Room, name: &str| -> PeerView {
+        let peers: Vec<PeerView> = room["alice"].chat(&["peers", "--json"]).json();
+        assert_eq!(peers.len(), 3);
+        peers.into_iter().find(|view| view.peer.name == name).expect("a member")
+    };
+    let me = view(&room, "alice");
+    assert!(me.me && me.online && me.member == MemberRole::Admin, "{me:?}");
+    eventually_true(SOON, "bob is measured", || view(&room, "bob").rtt_ms.is_some());
+    let bob = view(&room, "bob");
+    assert!(!bob.me && bob.online && bob.path == PathView::Direct, "{bob:?}");
+    assert!(bob.rtt_ms.is_some_and(|rtt| rtt > 0.0 && rtt < 1000.0), "{bob:?}");
+
+    room["carol"].kill();
+    all_miss(&[&room["alice"], &room["bob"]], "carol");
+    let carol = view(&room, "carol");
+    assert!(carol.path == PathView::None && carol.last_seen.is_some() && carol.rtt_ms.is_none(), "{carol:?}");
+    let table = room["alice"].chat(&["peers"]).ok();
+    assert!(table.starts_with("NAME"), "{table}");
+    let row = |name: &str| table.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned();
+    assert!(row("alice (you)").contains("admin"), "{table}");
+    assert!(row("bob").contains("direct"), "{table}");
+    assert!(row("carol").contains(" no ") && row("carol").contains("ago"), "{table}");
+}
+
+#[test]
+fn status_says_how_things_stand() {
+    let room = Room::of(&["alice", "bob"]);
+    room["alice"].api().send("one");
+    room.same_history(1);
+    let status: Status = room["bob"].chat(&["status", "--json"]).json().remove(0);
+    assert_eq!((status.peer.name.as_str(), status.members, status.members_online), ("bob", 2, 2));
+    assert_eq!((status.messages, status.pid), (1, room["bob"].pid()));
+    assert_eq!(status.reachability.port, chat_proto::PEER_PORT);
+    assert!(!status.room.open && status.home == room["bob"].home().path().to_string_lossy());
+    assert!(matches!(status.role, RoleView::Holder | RoleView::Standby | RoleView::Member));
+    let text = room["bob"].chat(&["status"]).ok();
+    assert!(text.contains("2 members, 2 online") && text.contains("by invitation"), "{text}");
+    let of_daemon: Status = room["bob"].chatd(&["status", "--json"]).json().remove(0);
+    assert_eq!(of_daemon.peer, status.peer);
+    assert!(room["bob"].chatd(&["status"]).ok().contains("2, 2 online"));
+}
+
+#[test]
+fn what_others_write_does_not_drive_the_terminal() {
+    let alice = Start::found("alice").start();
+    alice.api().send("\u{1b}[31mred\u{1b}[0m \u{7} \u{202e}backwards");
+    for args in [&["log"][..], &["tail", "--no-follow"]] {
+        let shown = alice.chat(args).ok();
+        assert!(shown.contains("red") && !shown.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{shown:?}");
+    }
+    let json = alice.chat(&["log", "--json"]).ok();
+    assert!(!json.contains(['\u{1b}', '\u{7}', '\u{202e}']), "{json:?}");
+    let messages: Vec<Message> = alice.chat(&["log", "--json"]).json();
+    assert_eq!(messages[0].text, "\u{1b}[31mred\u{1b}[0m \u{7} \u{202e}backwards", "scripts get what was written");
+}

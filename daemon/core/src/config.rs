@@ -50,6 +50,10 @@ pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 /// keep.
 pub const PAST_CUT_MAX: u64 = 256;
 
+/// Of how many logs that count for nothing the first entry is kept. They are logs of strangers and of removed members;
+/// whoever depends on one that is not kept may have to wait until somebody who keeps it comes back.
+pub const VOID_LOGS_MAX: usize = 1024;
+
 /// Most refused logs that are remembered, so that nothing waits for them; the rest are asked for again.
 pub const REFUSED_LOGS_MAX: usize = 4096;
 

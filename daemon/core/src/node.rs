@@ -290,3 +290,6 @@ impl Node {
         self.rng.random_range(0.0..1.0)
     }
 }
+
+#[cfg(test)]
+mod tests;

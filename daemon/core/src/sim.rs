@@ -100,6 +100,8 @@ pub struct Plan {
     pub faults: BTreeSet<Fault>,
     /// Whether every knock is admitted.
     pub open: bool,
+    /// Longest pause between two things that people do.
+    pub pause_ms_max: u64,
     /// How many bytes may be on their way on one connection before it is dropped.
     pub queue_bytes_max: usize,
     /// How many of the last things that happened a failure tells.
@@ -114,9 +116,10 @@ impl Plan {
         let faults: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| rng.random_bool(share)).collect();
         let short = faults.contains(&Fault::SlowReader);
         Self {
-            machines: rng.random_range(2..8),
+            machines: rng.random_range(2..10),
             busy: Duration::from_secs(rng.random_range(5..45)),
             open: rng.random(),
+            pause_ms_max: [30, 100, 300, 800][rng.random_range(0..4)],
             queue_bytes_max: if short { 20_000 } else { 8 * 1024 * 1024 },
             faults,
             trail: 0,

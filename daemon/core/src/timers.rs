@@ -41,6 +41,12 @@ impl<K: Ord + Copy> Timers<K> {
         self.by_name.contains_key(name)
     }
 
+    /// How many deadlines stand.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.by_name.len()
+    }
+
     /// The next deadline.
     pub(crate) fn next(&self) -> Option<Duration> {
         self.by_time.first().map(|(at, _)| *at)

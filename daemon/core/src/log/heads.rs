@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chat_proto::id::EntryHash;
+use chat_proto::id::{EntryHash, PeerId};
 
-use crate::config::{ENTRY_DEPS_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX};
+use crate::config::{ENTRY_DEPS_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX, VOID_LOGS_MAX};
 use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
 use crate::wire::Head;
 
@@ -44,6 +44,8 @@ pub(crate) struct Heads {
     /// Logs whose authors were no members when they began, with the times of their first entries.
     refused: BTreeMap<LogId, Hlc>,
     frozen: BTreeSet<LogId>,
+    /// Whose removal may turn out to count for nothing because of what they wrote.
+    admins: BTreeSet<PeerId>,
     tips: BTreeSet<LogId>,
     clock: Hlc,
 }
@@ -83,18 +85,25 @@ impl Heads {
     }
 
     /// The last place of a log that is taken. Behind a cut some entries still are, though they do not count: among them
-    /// may be the removal of the one who made the cut, and whose removal counts follows from both. Of a forked log there
-    /// is more than one continuation, so none is taken, and of one that counts for nothing, nothing is.
+    /// may be the removal of the one who made the cut, and whose removal counts follows from both. Of a log that counts
+    /// for nothing the first entry is taken: it shows why, to whoever waits for what builds on that log. Of a forked log
+    /// there is more than one continuation, so none is taken.
     pub(crate) fn limit(&self, log: &LogId) -> Seq {
         match self.cut(log) {
             None => Seq::MAX,
-            Some(cut) if cut == Seq::ZERO || self.frozen.contains(log) => cut,
+            Some(cut) if self.frozen.contains(log) || self.refused.contains_key(log) => cut,
+            Some(Seq::ZERO) if !self.admins.contains(&log.author) => Seq(1),
             Some(cut) => Seq(cut.0.saturating_add(PAST_CUT_MAX)),
         }
     }
 
     /// Replaces the cuts, those in `frozen` by forks; returns what changed, with [`Seq::MAX`] where there is none now.
-    pub(crate) fn set_cuts(&mut self, cuts: BTreeMap<LogId, Seq>, frozen: BTreeSet<LogId>) -> Vec<(LogId, Seq)> {
+    pub(crate) fn set_cuts(
+        &mut self,
+        cuts: BTreeMap<LogId, Seq>,
+        frozen: BTreeSet<LogId>,
+        admins: BTreeSet<PeerId>,
+    ) -> Vec<(LogId, Seq)> {
         let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
         let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
         let changed: Vec<(LogId, Seq)> = moved.chain(lifted).collect();
@@ -105,10 +114,22 @@ impl Heads {
         self.refused.retain(|log, _| cuts.contains_key(log));
         self.cuts = cuts;
         self.frozen = frozen;
+        self.admins = admins;
         changed
     }
 
-    /// A log whose author was no member when it began: nothing waits for it any more.
+    /// Whether the first entry of one more log that counts for nothing is kept.
+    pub(crate) fn has_room_for_void(&self) -> bool {
+        self.cuts.iter().filter(|(log, cut)| **cut == Seq::ZERO && self.applied.contains_key(log)).count()
+            < VOID_LOGS_MAX
+    }
+
+    /// A log counts for nothing, as its author was no member when it began.
+    pub(crate) fn void(&mut self, log: LogId) {
+        self.cuts.insert(log, Seq::ZERO);
+    }
+
+    /// The same, and its first entry is not kept: nothing waits for the log any more.
     pub(crate) fn refuse(&mut self, log: LogId, first: Hlc) {
         if self.refused.len() >= REFUSED_LOGS_MAX
             && let Some((oldest, _)) = self.refused.pop_first()
@@ -166,9 +187,10 @@ impl Heads {
         missing.map_or(Fit::Ready, |dep| Fit::Missing(*dep))
     }
 
-    /// Whether an entry that is built on is held, or can never come because its log is cut before it.
+    /// Whether an entry that is built on is held, or is never taken. One behind a cut that is taken is waited for, though
+    /// it does not count: it may be the only one that builds on others that do.
     fn satisfied(&self, dep: &Dep) -> bool {
-        self.seq(&dep.log) >= dep.seq || self.cut(&dep.log).is_some_and(|cut| cut < dep.seq)
+        self.seq(&dep.log) >= dep.seq || self.limit(&dep.log) < dep.seq
     }
 
     /// Applies an entry that is [`Fit::Ready`].
@@ -207,7 +229,7 @@ impl Heads {
 
     /// The version vector: what is on disk, of logs that count for something.
     pub(crate) fn vector(&self) -> Vec<Head> {
-        let counts = |log: &LogId| self.cut(log) != Some(Seq::ZERO);
+        let counts = |log: &LogId| self.cut(log) != Some(Seq::ZERO) || self.limit(log) > Seq(1);
         let held = self.durable.iter().filter(|(log, _)| counts(log));
         held.map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
     }

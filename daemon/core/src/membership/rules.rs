@@ -33,6 +33,8 @@ pub(crate) struct Derived {
     pub(crate) removed: BTreeMap<PeerId, Hlc>,
     /// The log that holds each member's admission.
     pub(crate) admitted_in: BTreeMap<PeerId, LogId>,
+    /// Everybody who could ever remove others.
+    pub(crate) admins: BTreeSet<PeerId>,
     verdicts: Verdicts,
     spans: BTreeMap<PeerId, Vec<Span>>,
 }
@@ -60,8 +62,9 @@ pub(crate) fn derive(facts: &Facts, room: RoomId, forks: BTreeMap<LogId, Seq>, l
         Roster { room: Some(room), room_name: story.room_name, open: story.open, people: shown(&story.people) };
     let removed = story.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
     let admitted_in = story.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
-    let (invites, spans) = (story.invites, story.spans);
-    let mut derived = Derived { roster, invites, cuts: BTreeMap::new(), removed, admitted_in, verdicts, spans };
+    let (invites, admins, spans) = (story.invites, story.admins, story.spans);
+    let cuts = BTreeMap::new();
+    let mut derived = Derived { roster, invites, cuts, removed, admitted_in, admins, verdicts, spans };
     derived.cuts = logs.iter().filter_map(|(log, first)| Some((*log, derived.cut(log, *first)?))).collect();
     derived
 }

@@ -56,6 +56,8 @@ pub(crate) struct Story {
     pub(crate) people: BTreeMap<PeerId, State>,
     pub(crate) spans: BTreeMap<PeerId, Vec<Span>>,
     pub(crate) invites: BTreeMap<InviteId, InviteState>,
+    /// Everybody who could ever remove others.
+    pub(crate) admins: BTreeSet<PeerId>,
     seniority: BTreeMap<PeerId, usize>,
     admitted_by: BTreeSet<(InviteId, PeerId)>,
 }
@@ -137,6 +139,7 @@ impl Story {
     fn set_admin(&mut self, peer: &PeerId, admin: bool) {
         if let Some(state) = self.people.get_mut(peer).filter(|state| state.active) {
             state.admin = admin;
+            self.admins.insert(*peer);
         }
     }
 

@@ -7,6 +7,7 @@ use chat_proto::api::members::Knock;
 use chat_proto::event::{Event, KnockState};
 use chat_proto::id::{InviteId, KnockId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
+use ed25519_dalek::VerifyingKey;
 
 use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
 use crate::input::{AdmissionId, CommandId, Now, Verdict};
@@ -62,6 +63,9 @@ impl Node {
     ) {
         if !self.is_member() || self.is_stopping() || self.knocks.admitting.len() >= ADMISSIONS_MAX {
             return self.deny(id, DenyReason::NotReady);
+        }
+        if is_weak(&peer) {
+            return self.deny(id, DenyReason::Refused);
         }
         let outcome = match request {
             AdmissionRequest::Ticket { room, name, key, signature } => {
@@ -390,4 +394,9 @@ impl Node {
         };
         self.knocks.waiting.iter().map(knock).collect()
     }
+}
+
+/// Whether signatures of a key prove nothing.
+fn is_weak(peer: &PeerId) -> bool {
+    VerifyingKey::from_bytes(peer.as_bytes()).is_ok_and(|key| key.is_weak())
 }

@@ -70,7 +70,7 @@ impl Node {
                 }
                 Fit::Ready => {
                     tracing::debug!(author = %place.log.author.short(), "log of a stranger refused");
-                    self.refuse_log(place.log, entry.header().time);
+                    self.void_log(&entry);
                 }
                 Fit::Missing(missing) => self.wait_for(entry, missing, from, now),
                 Fit::Mismatch => self.suspect(place, from, now),

@@ -179,6 +179,9 @@ impl Node {
         for peer in changed {
             self.publish_peer(&peer, now);
             if self.links.is_online(&peer) {
+                if !self.links.is_connected(&peer) {
+                    self.acknowledge_all(&peer);
+                }
                 self.consider_dialling(peer, now);
             }
         }

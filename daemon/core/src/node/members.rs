@@ -6,7 +6,7 @@ use chat_proto::event::{Event, MembershipAction, MembershipChange};
 use chat_proto::id::PeerId;
 
 use crate::input::Now;
-use crate::log::entry::{Control, Dep, Entry, Hlc, LogId};
+use crate::log::entry::{Control, Dep, Entry, Seq};
 use crate::membership::roster::Roster;
 use crate::membership::rules;
 use crate::node::Node;
@@ -35,9 +35,17 @@ impl Node {
         self.news.stale = true;
     }
 
-    /// Nothing waits any more for a log whose author was no member when it began.
-    pub(super) fn refuse_log(&mut self, log: LogId, first: Hlc) {
-        self.heads.refuse(log, first);
+    /// The first entry came of a log whose author was no member then: nothing waits any more for the rest of it.
+    pub(super) fn void_log(&mut self, entry: &Arc<Entry>) {
+        if self.heads.has_room_for_void() {
+            self.heads.void(entry.log());
+            self.out.push_back(Output::Hide(entry.log(), Seq::ZERO));
+            self.heads.apply(entry);
+            self.disk.push(entry.clone());
+            self.apply_control(entry);
+        } else {
+            self.heads.refuse(entry.log(), entry.header().time);
+        }
         self.news.cuts_moved = true;
     }
 
@@ -70,7 +78,7 @@ impl Node {
 
     pub(super) fn derive(&mut self, now: Now) {
         let derived = rules::derive(&self.facts, self.room, self.forks.cuts(), &self.heads.firsts());
-        let moved = self.heads.set_cuts(derived.cuts.clone(), self.forks.logs());
+        let moved = self.heads.set_cuts(derived.cuts.clone(), self.forks.logs(), derived.admins.clone());
         self.news.cuts_moved |= !moved.is_empty();
         for (log, seq) in moved {
             self.out.push_back(Output::Hide(log, seq));

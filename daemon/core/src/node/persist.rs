@@ -151,6 +151,17 @@ impl Node {
         }
     }
 
+    /// An author that was not reached before is: it learns what is held of its logs.
+    pub(super) fn acknowledge_all(&mut self, author: &PeerId) {
+        let logs: Vec<LogId> = self.heads.logs().filter(|log| log.author == *author).copied().collect();
+        for log in logs {
+            let seq = self.heads.durable_seq(&log);
+            if seq > Seq::ZERO {
+                self.acknowledge(log, seq);
+            }
+        }
+    }
+
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<Origin>, now: Now) {
         self.heads.apply(entry);
         self.heads.persisted(entry);

@@ -281,9 +281,7 @@ impl Node {
     }
 
     pub(super) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
-        // The first entry is given even of a log that counts for nothing: it shows why.
-        let limit = self.heads.limit(&log).max(Seq(1));
-        let to = to.min(self.heads.durable_seq(&log)).min(limit);
+        let to = to.min(self.heads.durable_seq(&log)).min(self.heads.limit(&log));
         let busy = self.sync.loads.len() >= SERVING_MAX || self.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
         if from > to || from == Seq::ZERO || busy {
             return;

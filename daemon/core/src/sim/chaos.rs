@@ -86,11 +86,11 @@ impl World {
             },
             65..72 => Command::PublishKeys(self.rng.random(), self.rng.random()),
             72..78 => Command::Peers,
-            78..82 => Command::Status,
-            82..84 => Command::Rendezvous,
-            84..92 => Command::SetAdmin(other, yes),
-            92..97 if self.plan.has(Fault::Removal) => Command::Remove(other),
-            97..98 if self.plan.has(Fault::Leaving) => Command::Leave,
+            78..80 => Command::Status,
+            80..81 => Command::Rendezvous,
+            81..89 => Command::SetAdmin(other, yes),
+            89..97 if self.plan.has(Fault::Removal) => Command::Remove(other),
+            97..99 if self.plan.has(Fault::Leaving) => Command::Leave,
             _ => Command::Invites,
         };
         self.command(host, command);

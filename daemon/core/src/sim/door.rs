@@ -152,6 +152,6 @@ impl World {
     /// Time until the next thing happens.
     pub(super) fn pause(&mut self) -> Duration {
         let burst = self.chance(0.3);
-        if burst { self.between_ms(0, 20) } else { self.between_ms(10, 600) }
+        if burst { self.between_ms(0, 20) } else { self.between_ms(5, self.plan.pause_ms_max) }
     }
 }

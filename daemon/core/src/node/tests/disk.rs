@@ -1,0 +1,110 @@
+//! What happens when the disk is slow, full or gone.
+
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+
+use crate::input::{Command, PersistError};
+use crate::node::tests::kit::{Disk, Kit, post};
+use crate::output::{CommandError, Reply};
+
+#[test]
+fn a_room_whose_first_entry_could_not_be_written_is_written_later() {
+    let mut kit = Kit::with_disk(Disk::Fails(PersistError::DiskFull));
+    assert!(kit.peers[0].logs.is_empty());
+    kit.peers[0].disk = Disk::Writes;
+    kit.pass(Duration::from_secs(2));
+    kit.say(0, "hello");
+    let log = kit.peers[0].node.log;
+    assert!(kit.peers[0].logs[&log][0].is_genesis());
+    kit.join(1);
+    kit.assert_alike();
+}
+
+#[test]
+fn a_full_disk_refuses_posts_and_loses_nothing_that_others_say() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Fails(PersistError::DiskFull);
+    assert_eq!(kit.command(1, post("no room", Wait::Stored, 1)), Some(Err(CommandError::DiskFull)));
+    kit.say(0, "one");
+    kit.say(0, "two");
+    let id = kit.begin(1, post("queued until the next try", Wait::Stored, 1));
+    kit.pass(Duration::from_secs(2));
+    assert_eq!(kit.peers[1].replies.get(&id), Some(&Err(CommandError::DiskFull)));
+    kit.peers[1].disk = Disk::Writes;
+    kit.pass(Duration::from_secs(2));
+    kit.say(1, "three");
+    kit.assert_alike();
+    assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
+}
+
+#[test]
+fn another_failure_is_not_called_a_full_disk() {
+    let mut kit = Kit::new();
+    kit.peers[0].disk = Disk::Fails(PersistError::Failed);
+    assert_eq!(kit.command(0, post("no", Wait::Stored, 1)), Some(Err(CommandError::StoreFailed)));
+}
+
+#[test]
+fn what_is_cut_off_before_it_is_written_is_never_shown() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 2);
+    kit.disconnect(0, 1);
+    kit.peers[1].disk = Disk::Waits;
+    kit.say(2, "being written when the cut comes");
+    kit.say(2, "waits behind it");
+    let removed = kit.peers[2].id;
+    assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
+    kit.connect(0, 1);
+    assert_eq!(kit.peers[1].waiting.len(), 1, "one batch is being written, the rest waits behind it");
+    kit.let_write(1);
+    assert!(kit.peers[1].history().is_empty());
+    assert!(kit.peers[1].shown.len() <= 1, "only what the disk had been given already: {:?}", kit.peers[1].shown);
+    assert!(kit.peers[0].history().is_empty());
+}
+
+#[test]
+fn a_crash_loses_what_nobody_was_told() {
+    let mut kit = Kit::room(2);
+    kit.say(0, "stored");
+    kit.peers[0].disk = Disk::Waits;
+    let id = kit.begin(0, post("lost", Wait::Stored, 1));
+    assert_eq!(kit.peers[0].replies.get(&id), None);
+    kit.peers[0].disk = Disk::Writes;
+    kit.restart(0);
+    kit.connect(0, 1);
+    kit.say(0, "after the crash");
+    kit.say(1, "an answer");
+    kit.assert_alike();
+    assert_eq!(kit.peers[1].history(), ["stored", "after the crash", "an answer"]);
+}
+
+#[test]
+fn an_old_disk_that_comes_back_begins_a_new_log() {
+    let mut kit = Kit::room(2);
+    kit.say(0, "one");
+    let (logs, log) = (kit.peers[0].logs.clone(), kit.peers[0].node.log);
+    kit.say(0, "two");
+    kit.peers[0].logs = logs;
+    kit.restart(0);
+    kit.connect(0, 1);
+    kit.say(0, "three");
+    assert_ne!(kit.peers[0].node.log, log);
+    kit.assert_alike();
+    assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
+}
+
+#[test]
+fn a_lost_disk_is_filled_again() {
+    let mut kit = Kit::room(3);
+    kit.say(0, "one");
+    kit.say(1, "two");
+    kit.peers[0].logs.clear();
+    kit.peers[0].incarnation = crate::log::entry::Incarnation(77);
+    kit.restart(0);
+    kit.connect(0, 1);
+    kit.connect(0, 2);
+    kit.say(0, "three");
+    kit.assert_alike();
+    assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
+}

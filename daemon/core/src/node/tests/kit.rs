@@ -1,0 +1,457 @@
+//! A few nodes side by side: disks that write at once unless told otherwise, links that carry frames at once, and a
+//! clock that stands still unless it is moved.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_proto::api::messages::Wait;
+use chat_proto::event::Event;
+use chat_proto::id::PeerId;
+use chat_proto::ticket::Ticket;
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+
+use crate::admission::{AdmissionAnswer, AdmissionRequest, ticket_request};
+use crate::config::Settings;
+use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PathInfo, PersistError};
+use crate::log::entry::{Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
+use crate::node::Node;
+use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
+use crate::restore::{Restored, Start, StoredHead};
+use crate::wire::Frame;
+
+/// Wall-clock time at which every test begins.
+pub(super) const BEGINNING: Timestamp = Timestamp::from_ms(1_790_000_000_000);
+
+/// What a disk does with what it is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disk {
+    /// Writes at once.
+    Writes,
+    /// Keeps everybody waiting.
+    Waits,
+    /// Refuses.
+    Fails(PersistError),
+}
+
+/// A node and what surrounds it.
+pub(super) struct Peer {
+    pub(super) key: SigningKey,
+    pub(super) id: PeerId,
+    pub(super) node: Node,
+    pub(super) disk: Disk,
+    pub(super) waiting: VecDeque<Batch>,
+    pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
+    pub(super) hidden: BTreeMap<LogId, Seq>,
+    pub(super) shown: Vec<MessageBody>,
+    pub(super) replies: BTreeMap<CommandId, Result<Reply, CommandError>>,
+    pub(super) answers: Vec<(AdmissionId, AdmissionAnswer)>,
+    pub(super) events: Vec<Event>,
+    pub(super) dials: Vec<PeerId>,
+    pub(super) closed: Vec<(PeerId, CloseReason)>,
+    pub(super) forks: Vec<(SignedEntry, SignedEntry)>,
+    pub(super) sent: Vec<(PeerId, Frame)>,
+    pub(super) incarnation: Incarnation,
+}
+
+/// The nodes.
+pub(super) struct Kit {
+    pub(super) peers: Vec<Peer>,
+    pub(super) now: Now,
+    links: BTreeSet<(usize, usize)>,
+    next: u64,
+}
+
+pub(super) fn key(n: usize) -> SigningKey {
+    SigningKey::from_bytes(&[u8::try_from(n).expect("few peers") + 1; 32])
+}
+
+pub(super) fn path() -> PathInfo {
+    PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false }
+}
+
+pub(super) fn text(text: &str) -> MessageBody {
+    MessageBody::Text(text.into())
+}
+
+impl Peer {
+    pub(super) fn new(n: usize, start: Start, incarnation: Incarnation, now: Now) -> Self {
+        let key = key(n);
+        let seed = [u8::try_from(n).expect("few peers"); 32];
+        let node = Node::new(Settings::default(), key.clone(), start, seed, now).expect("starts");
+        Self {
+            id: node.me(),
+            key,
+            node,
+            disk: Disk::Writes,
+            waiting: VecDeque::new(),
+            logs: BTreeMap::new(),
+            hidden: BTreeMap::new(),
+            shown: Vec::new(),
+            replies: BTreeMap::new(),
+            answers: Vec::new(),
+            events: Vec::new(),
+            dials: Vec::new(),
+            closed: Vec::new(),
+            forks: Vec::new(),
+            sent: Vec::new(),
+            incarnation,
+        }
+    }
+
+    /// What a node that starts anew on this disk begins with.
+    pub(super) fn restored(&self) -> Restored {
+        let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
+            let (first, last) = (entries.first()?, entries.last()?);
+            let (time, first) = (last.header().time, first.header().time);
+            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), time, first })
+        };
+        let mut controls: Vec<&Arc<Entry>> = self.logs.values().flatten().filter(|e| e.control().is_some()).collect();
+        controls.sort_by_key(|entry| entry.header().time);
+        Restored {
+            room: self.node.room(),
+            incarnation: self.incarnation,
+            heads: self.logs.iter().filter_map(head).collect(),
+            controls: controls.into_iter().map(|entry| entry.signed().clone()).collect(),
+            addrs: self.node.addrs.records().cloned().collect(),
+            forks: self.forks.clone(),
+            seen: Vec::new(),
+        }
+    }
+
+    /// All entries on disk, causes first.
+    pub(super) fn entries(&self) -> Vec<SignedEntry> {
+        let mut all: Vec<&Arc<Entry>> = self.logs.values().flatten().collect();
+        all.sort_by_key(|entry| (entry.header().time, entry.log(), entry.seq()));
+        all.into_iter().map(|entry| entry.signed().clone()).collect()
+    }
+
+    /// The texts that are shown, in the shared order.
+    pub(super) fn history(&self) -> Vec<String> {
+        let mut all: Vec<&Arc<Entry>> = self.logs.values().flatten().collect();
+        all.sort_by_key(|entry| (entry.header().time, entry.log(), entry.seq()));
+        let counts = |entry: &&Arc<Entry>| self.hidden.get(&entry.log()).is_none_or(|limit| entry.seq() <= *limit);
+        let texts = all.into_iter().filter(counts).flat_map(|entry| entry.messages().to_vec());
+        texts.map(|body| if let MessageBody::Text(text) = body { text } else { "sealed".into() }).collect()
+    }
+
+    /// The frames that were sent, and forgets them.
+    pub(super) fn take_sent(&mut self) -> Vec<(PeerId, Frame)> {
+        std::mem::take(&mut self.sent)
+    }
+
+    fn write(&mut self, batch: &Batch) {
+        for item in &batch.entries {
+            let log = self.logs.entry(item.entry.log()).or_default();
+            assert_eq!(item.entry.seq().0, log.len() as u64 + 1, "a log on disk has no holes");
+            log.push(item.entry.clone());
+            if item.visible {
+                self.shown.extend(item.entry.messages().to_vec());
+            } else {
+                let limit = self.hidden.get(&item.entry.log());
+                assert!(limit.is_some_and(|limit| item.entry.seq() > *limit), "hidden without a cut");
+            }
+        }
+    }
+}
+
+impl Kit {
+    /// A room with one member.
+    pub(super) fn new() -> Self {
+        Self::founded(Disk::Writes, false)
+    }
+
+    /// The same with an open door.
+    pub(super) fn open_room() -> Self {
+        Self::founded(Disk::Writes, true)
+    }
+
+    /// The same on a disk that may not work.
+    pub(super) fn with_disk(disk: Disk) -> Self {
+        Self::founded(disk, false)
+    }
+
+    fn founded(disk: Disk, open: bool) -> Self {
+        let now = Now { mono: Duration::from_secs(100), wall: BEGINNING };
+        let incarnation = Incarnation(1000);
+        let addrs = vec![addr(0)];
+        let start = Start::Found { room_name: "lab".into(), open, name: "p0".into(), incarnation, addrs };
+        let mut kit = Self { peers: vec![Peer::new(0, start, incarnation, now)], now, links: BTreeSet::new(), next: 0 };
+        kit.peers[0].disk = disk;
+        kit.input(0, Input::Addrs(vec![addr(0)]));
+        kit
+    }
+
+    /// A room with so many members, all connected.
+    pub(super) fn room(members: usize) -> Self {
+        let mut kit = Self::new();
+        for n in 1..members {
+            kit.join(n);
+        }
+        kit.connect_all();
+        kit
+    }
+
+    /// One more member comes in through the first one, by ticket, and connects to it.
+    pub(super) fn join(&mut self, n: usize) {
+        let ticket = self.invite(0);
+        assert!(self.show_ticket(n, 0, &ticket), "the ticket lets in");
+        self.enter(n);
+        self.connect(0, n);
+    }
+
+    pub(super) fn invite(&mut self, by: usize) -> Ticket {
+        let expires = Timestamp::from_ms(self.now.wall.as_ms() + 600_000);
+        match self.command(by, Command::Invite { expires, uses: 1 }) {
+            Some(Ok(Reply::Invited(_, ticket))) => ticket,
+            other => panic!("no ticket: {other:?}"),
+        }
+    }
+
+    /// Somebody shows a ticket at a door; says whether it was let in.
+    pub(super) fn show_ticket(&mut self, n: usize, door: usize, ticket: &Ticket) -> bool {
+        let id = PeerId::from_bytes(key(n).verifying_key().to_bytes());
+        let answer = self.ask(n, door, ticket_request(ticket, &id, &format!("p{n}")));
+        matches!(answer, Some(AdmissionAnswer::Admitted(_)))
+    }
+
+    /// Somebody asks to be let in; gives the newest answer.
+    pub(super) fn ask(&mut self, n: usize, door: usize, request: AdmissionRequest) -> Option<AdmissionAnswer> {
+        self.next += 1;
+        let id = AdmissionId(self.next);
+        let peer = PeerId::from_bytes(key(n).verifying_key().to_bytes());
+        self.input(door, Input::Admission { id, peer, observed: None, request, words: "babad".into() });
+        self.answer_to(door, id)
+    }
+
+    pub(super) fn answer_to(&self, door: usize, id: AdmissionId) -> Option<AdmissionAnswer> {
+        self.peers[door].answers.iter().rev().find(|(of, _)| *of == id).map(|(_, answer)| answer.clone())
+    }
+
+    pub(super) fn last_request(&self) -> AdmissionId {
+        AdmissionId(self.next)
+    }
+
+    /// A node begins for somebody who was let in; peers are numbered without gaps.
+    pub(super) fn enter(&mut self, n: usize) {
+        assert_eq!(n, self.peers.len(), "the next number");
+        let incarnation = Incarnation(1000 + n as u64);
+        let room = self.peers[0].node.room();
+        let addrs = self.peers[0].node.addrs.records().cloned().collect();
+        let (heads, controls, forks, seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let start = Start::Restore(Restored { room, incarnation, heads, controls, addrs, forks, seen });
+        self.peers.push(Peer::new(n, start, incarnation, self.now));
+        self.input(n, Input::Addrs(vec![addr(n)]));
+    }
+
+    /// The process of a node ends and another begins on what is on disk.
+    pub(super) fn restart(&mut self, n: usize) {
+        self.disconnect_all(n);
+        let peer = &mut self.peers[n];
+        let start = Start::Restore(peer.restored());
+        peer.waiting.clear();
+        peer.node = Node::new(Settings::default(), peer.key.clone(), start, [99; 32], self.now).expect("restarts");
+        self.input(n, Input::Addrs(vec![addr(n)]));
+    }
+
+    pub(super) fn connect(&mut self, a: usize, b: usize) {
+        self.links.insert((a.min(b), a.max(b)));
+        let (id_a, id_b) = (self.peers[a].id, self.peers[b].id);
+        self.give(a, Input::Up(id_b, path()));
+        self.give(b, Input::Up(id_a, path()));
+        self.pump();
+    }
+
+    pub(super) fn connect_all(&mut self) {
+        for a in 0..self.peers.len() {
+            for b in 0..a {
+                if !self.links.contains(&(b, a)) {
+                    self.connect(b, a);
+                }
+            }
+        }
+    }
+
+    pub(super) fn disconnect(&mut self, a: usize, b: usize) {
+        if self.links.remove(&(a.min(b), a.max(b))) {
+            let (id_a, id_b) = (self.peers[a].id, self.peers[b].id);
+            self.give(a, Input::Down(id_b));
+            self.give(b, Input::Down(id_a));
+            self.pump();
+        }
+    }
+
+    pub(super) fn disconnect_all(&mut self, n: usize) {
+        for other in 0..self.peers.len() {
+            self.disconnect(n, other);
+        }
+    }
+
+    pub(super) fn is_linked(&self, a: usize, b: usize) -> bool {
+        self.links.contains(&(a.min(b), a.max(b)))
+    }
+
+    /// Gives a command and lets everything follow from it; gives its answer, if there is one by then.
+    pub(super) fn command(&mut self, n: usize, command: Command) -> Option<Result<Reply, CommandError>> {
+        let id = self.begin(n, command);
+        self.peers[n].replies.get(&id).cloned()
+    }
+
+    /// The same; gives its number.
+    pub(super) fn begin(&mut self, n: usize, command: Command) -> CommandId {
+        self.next += 1;
+        let id = CommandId(self.next);
+        self.input(n, Input::Command(id, command));
+        id
+    }
+
+    pub(super) fn say(&mut self, n: usize, what: &str) {
+        let reply = self.command(n, post(what, Wait::Stored, 1));
+        assert!(matches!(reply, Some(Ok(Reply::Posted { .. }))), "{what} is stored: {reply:?}");
+    }
+
+    /// An input, and everything that follows.
+    pub(super) fn input(&mut self, n: usize, input: Input) {
+        self.give(n, input);
+        self.pump();
+    }
+
+    /// A frame from somebody, whoever it is.
+    pub(super) fn frame(&mut self, to: usize, from: usize, frame: &Frame) {
+        let from = self.peers[from].id;
+        self.input(to, Input::Frame(from, frame.encode().expect("fits")));
+    }
+
+    /// Moves the clock, and ticks whoever wants to be woken by then.
+    pub(super) fn pass(&mut self, span: Duration) {
+        let end = self.now.mono + span;
+        loop {
+            let next = (0..self.peers.len()).filter_map(|n| Some((self.peers[n].node.poll_timeout()?, n))).min();
+            let Some((at, n)) = next.filter(|(at, _)| *at <= end) else { break };
+            self.move_to(at.max(self.now.mono));
+            self.input(n, Input::Tick);
+        }
+        self.move_to(end);
+    }
+
+    fn move_to(&mut self, mono: Duration) {
+        let passed = u64::try_from((mono - self.now.mono).as_millis()).expect("short");
+        self.now = Now { mono, wall: Timestamp::from_ms(self.now.wall.as_ms() + passed) };
+    }
+
+    fn give(&mut self, n: usize, input: Input) {
+        let now = self.now;
+        self.peers[n].node.handle(input, now);
+    }
+
+    /// Lets everything follow until nothing does.
+    pub(super) fn pump(&mut self) {
+        for _ in 0..100_000 {
+            let next = (0..self.peers.len()).find_map(|n| Some((n, self.peers[n].node.poll_output()?)));
+            match next {
+                Some((n, output)) => self.carry_out(n, output),
+                None => return,
+            }
+        }
+        panic!("the nodes do not come to rest");
+    }
+
+    fn carry_out(&mut self, n: usize, output: Output) {
+        match output {
+            Output::Persist(batch) => self.persist(n, batch),
+            Output::Send(to, raw) => self.send(n, to, raw),
+            Output::Load { id, log, from, to, bytes_max } => {
+                let entries = self.peers[n].logs.get(&log).map(Vec::as_slice).unwrap_or_default();
+                let mut bytes = 0;
+                let wanted = entries.iter().filter(|entry| (from..=to).contains(&entry.seq()));
+                let fits = wanted.take_while(|entry| {
+                    let first = bytes == 0;
+                    bytes += entry.signed().len_bytes();
+                    first || bytes <= bytes_max
+                });
+                let entries = fits.map(|entry| entry.signed().clone()).collect();
+                self.give(n, Input::Loaded(id, entries));
+            }
+            Output::Disconnect(peer, reason) => {
+                self.peers[n].closed.push((peer, reason));
+                if let Some(other) = self.peers.iter().position(|other| other.id == peer) {
+                    self.disconnect(n, other);
+                }
+            }
+            Output::Reply(id, reply) => {
+                let twice = self.peers[n].replies.insert(id, reply);
+                assert!(twice.is_none(), "{id:?} is answered twice");
+            }
+            Output::Admission(id, answer) => self.peers[n].answers.push((id, answer)),
+            Output::Publish(event) => self.peers[n].events.push(event),
+            Output::Hide(log, seq) => {
+                self.peers[n].hidden.insert(log, seq);
+            }
+            Output::Dial(peer, _) => self.peers[n].dials.push(peer),
+            Output::StoreFork(one, other) => self.peers[n].forks.push((*one, *other)),
+            Output::StoreIncarnation(incarnation) => self.peers[n].incarnation = incarnation,
+            Output::Roster(_)
+            | Output::StoreAddrs(_)
+            | Output::StoreSeen(_)
+            | Output::Datagram(..)
+            | Output::Watch(..)
+            | Output::Unwatch(_)
+            | Output::Probe(..)
+            | Output::Relay(_)
+            | Output::Observed(_)
+            | Output::Holder(_) => {}
+        }
+    }
+
+    fn send(&mut self, from: usize, to: PeerId, raw: Bytes) {
+        let frame = Frame::decode(&raw).expect("nodes send frames");
+        self.peers[from].sent.push((to, frame));
+        let sender = self.peers[from].id;
+        let to = self.peers.iter().position(|peer| peer.id == to);
+        if let Some(to) = to.filter(|to| self.is_linked(from, *to)) {
+            self.give(to, Input::Frame(sender, raw));
+        }
+    }
+
+    fn persist(&mut self, n: usize, batch: Batch) {
+        match self.peers[n].disk {
+            Disk::Writes => self.written(n, &batch),
+            Disk::Waits => self.peers[n].waiting.push_back(batch),
+            Disk::Fails(error) => self.give(n, Input::PersistFailed(batch.id, error)),
+        }
+    }
+
+    fn written(&mut self, n: usize, batch: &Batch) {
+        self.peers[n].write(batch);
+        let id: BatchId = batch.id;
+        self.give(n, Input::Persisted(id));
+    }
+
+    /// The disk catches up and works from now on.
+    pub(super) fn let_write(&mut self, n: usize) {
+        self.peers[n].disk = Disk::Writes;
+        while let Some(batch) = self.peers[n].waiting.pop_front() {
+            self.written(n, &batch);
+        }
+        self.pump();
+    }
+
+    /// All nodes show the same.
+    pub(super) fn assert_alike(&self) {
+        for peer in &self.peers[1..] {
+            assert_eq!(peer.history(), self.peers[0].history(), "{}", peer.id.short());
+            assert_eq!(peer.node.roster(), self.peers[0].node.roster(), "{}", peer.id.short());
+        }
+    }
+}
+
+pub(super) fn addr(n: usize) -> SocketAddr {
+    SocketAddr::from(([192, 0, 2, 1], 1000 + u16::try_from(n).expect("few peers")))
+}
+
+pub(super) fn post(what: &str, wait: Wait, copies: u32) -> Command {
+    Command::Post { body: text(what), wait, copies, timeout: Duration::from_secs(5) }
+}

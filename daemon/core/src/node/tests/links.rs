@@ -1,0 +1,146 @@
+//! Connections that come, go and are ended.
+
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+
+use crate::input::{Command, Input};
+use crate::log::entry::Control;
+use crate::node::tests::kit::{Disk, Kit, path, post};
+use crate::output::{CloseReason, Output, Reply};
+use crate::wire::Frame;
+
+#[test]
+fn whoever_is_removed_hears_of_it_before_the_connection_ends() {
+    let mut kit = Kit::room(3);
+    let removed = kit.peers[2].id;
+    assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
+    assert!(kit.peers[0].closed.contains(&(removed, CloseReason::NotMember)));
+    assert!(kit.peers[1].closed.contains(&(removed, CloseReason::NotMember)));
+    let heard =
+        |entry: &std::sync::Arc<crate::log::entry::Entry>| matches!(entry.control(), Some(Control::Remove { .. }));
+    assert!(kit.peers[2].logs.values().flatten().any(heard));
+    assert!(!kit.peers[2].node.roster().is_member(&removed));
+}
+
+#[test]
+fn a_connection_that_is_being_closed_is_out_of_use() {
+    let mut kit = Kit::room(2);
+    let other = kit.peers[1].id;
+    kit.peers[0].node.handle(Input::Frame(other, bytes::Bytes::from_static(b"\xff\xff")), kit.now);
+    let mut outputs = Vec::new();
+    while let Some(output) = kit.peers[0].node.poll_output() {
+        outputs.push(output);
+    }
+    assert!(matches!(outputs.first(), Some(Output::Disconnect(peer, CloseReason::Protocol)) if *peer == other));
+    let now = kit.now;
+    let node = &mut kit.peers[0].node;
+    node.handle(Input::Frame(other, Frame::Ping(7).encode().expect("fits")), now);
+    node.handle(Input::Command(crate::input::CommandId(9999), post("hello", Wait::Stored, 1)), now);
+    while let Some(output) = node.poll_output() {
+        assert!(!matches!(output, Output::Send(..) | Output::Dial(..)), "{output:?}");
+    }
+    // The shell would not dial while the old connection stands, so nothing is dialled before it is down.
+    node.handle(Input::Tick, crate::input::Now { mono: now.mono + Duration::from_secs(60), ..now });
+    while let Some(output) = node.poll_output() {
+        assert!(!matches!(output, Output::Dial(..)), "{output:?}");
+    }
+}
+
+#[test]
+fn a_lost_connection_is_dialled_again_and_a_short_one_later() {
+    let mut kit = Kit::room(2);
+    let other = kit.peers[1].id;
+    kit.pass(Duration::from_secs(10));
+    kit.disconnect(0, 1);
+    kit.peers[0].dials.clear();
+    kit.pass(Duration::from_millis(150));
+    assert_eq!(kit.peers[0].dials, [other]);
+    for _ in 0..6 {
+        kit.input(0, Input::Up(other, path()));
+        kit.input(0, Input::Down(other));
+    }
+    kit.peers[0].dials.clear();
+    kit.pass(Duration::from_secs(5));
+    assert!(kit.peers[0].dials.is_empty(), "somebody who hangs up at once is not dialled ten times a second");
+    kit.pass(Duration::from_secs(60));
+    assert!(!kit.peers[0].dials.is_empty());
+}
+
+#[test]
+fn up_after_up_replaces_the_connection() {
+    let mut kit = Kit::room(2);
+    let other = kit.peers[1].id;
+    kit.peers[0].take_sent();
+    kit.input(0, Input::Up(other, path()));
+    let sent = kit.peers[0].take_sent();
+    assert!(sent.iter().any(|(_, frame)| matches!(frame, Frame::Hello { .. })));
+    assert!(sent.iter().any(|(_, frame)| matches!(frame, Frame::Vector { .. })));
+}
+
+#[test]
+fn a_peer_that_says_goodbye_is_not_dialled_at_once() {
+    let mut kit = Kit::room(2);
+    kit.pass(Duration::from_secs(10));
+    kit.frame(0, 1, &Frame::Bye);
+    kit.peers[0].dials.clear();
+    kit.disconnect(0, 1);
+    kit.pass(Duration::from_millis(200));
+    assert!(kit.peers[0].dials.is_empty());
+    kit.pass(Duration::from_secs(2));
+    assert!(!kit.peers[0].dials.is_empty());
+}
+
+#[test]
+fn messages_travel_through_others() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 2);
+    kit.say(0, "from one end");
+    kit.say(2, "from the other");
+    let id = kit.begin(0, post("and back", Wait::Replicated, 2));
+    // The far end may not know yet that the author can be reached through others; then it tells when it does.
+    kit.pass(Duration::from_millis(200));
+    let reply = kit.peers[0].replies.get(&id);
+    assert!(matches!(reply, Some(Ok(Reply::Posted { complete: true, .. }))), "{reply:?}");
+    kit.assert_alike();
+}
+
+#[test]
+fn what_was_missed_comes_with_the_connection() {
+    let mut kit = Kit::room(3);
+    kit.disconnect_all(2);
+    for n in 0..200 {
+        kit.say(n % 2, &format!("m{n}"));
+    }
+    kit.say(2, "alone");
+    kit.connect(1, 2);
+    kit.assert_alike();
+    assert_eq!(kit.peers[0].history().len(), 201);
+}
+
+#[test]
+fn what_got_lost_on_the_way_comes_with_anti_entropy() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Waits;
+    kit.pass(Duration::from_secs(6));
+    // The entry is handed to the connection and lost with it; the other end is connected again before that shows.
+    let now = kit.now;
+    kit.peers[0].node.handle(Input::Command(crate::input::CommandId(9999), post("lost", Wait::Stored, 1)), now);
+    while let Some(output) = kit.peers[0].node.poll_output() {
+        if let Output::Persist(batch) = output {
+            kit.peers[0].disk = Disk::Waits;
+            kit.peers[0].waiting.push_back(batch);
+        }
+    }
+    kit.peers[0].disk = Disk::Writes;
+    let batch = kit.peers[0].waiting.pop_front().expect("an entry is written");
+    for item in &batch.entries {
+        kit.peers[0].logs.entry(item.entry.log()).or_default().push(item.entry.clone());
+    }
+    kit.peers[0].node.handle(Input::Persisted(batch.id), now);
+    while kit.peers[0].node.poll_output().is_some() {}
+    kit.let_write(1);
+    assert!(kit.peers[1].history().is_empty());
+    kit.pass(Duration::from_secs(40));
+    assert_eq!(kit.peers[1].history(), ["lost"]);
+}

@@ -1,0 +1,167 @@
+//! What whoever posts is told, and when.
+
+use std::time::Duration;
+
+use chat_proto::api::messages::Wait;
+use chat_proto::id::PeerId;
+
+use crate::input::Command;
+use crate::log::entry::{MessageBody, SealedBox, Seq};
+use crate::node::tests::forger::Forger;
+use crate::node::tests::kit::{Disk, Kit, post, text};
+use crate::output::{CommandError, Reply};
+use crate::wire::Frame;
+
+fn is_complete(reply: Option<&Result<Reply, CommandError>>) -> Option<bool> {
+    match reply {
+        Some(Ok(Reply::Posted { complete, .. })) => Some(*complete),
+        Some(_) | None => None,
+    }
+}
+
+#[test]
+fn replicated_means_on_the_disks_of_others() {
+    let mut kit = Kit::room(3);
+    kit.peers[1].disk = Disk::Waits;
+    let id = kit.begin(0, post("hello", Wait::Replicated, 2));
+    assert_eq!(kit.peers[0].replies.get(&id), None, "one of two holds it");
+    kit.let_write(1);
+    let Some(Ok(Reply::Posted { held_by, complete, .. })) = kit.peers[0].replies.get(&id) else { panic!("no answer") };
+    assert!(*complete);
+    assert_eq!(held_by.len(), 2);
+}
+
+#[test]
+fn a_wait_runs_out_and_the_message_travels_on() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Waits;
+    let id = kit.begin(0, post("hello", Wait::Delivered, 1));
+    kit.pass(Duration::from_secs(4));
+    assert_eq!(kit.peers[0].replies.get(&id), None);
+    kit.pass(Duration::from_secs(2));
+    assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
+    kit.let_write(1);
+    kit.assert_alike();
+}
+
+#[test]
+fn alone_nothing_is_replicated() {
+    let mut kit = Kit::new();
+    let id = kit.begin(0, post("hello", Wait::Replicated, 1));
+    kit.pass(Duration::from_secs(6));
+    assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
+}
+
+#[test]
+fn a_direct_message_waits_for_its_recipients_and_not_for_its_author() {
+    let mut kit = Kit::room(3);
+    let sealed = |to: PeerId| SealedBox { to, kind: 1, ciphertext: vec![7] };
+    let body = MessageBody::Sealed(vec![sealed(kit.peers[0].id), sealed(kit.peers[1].id)]);
+    kit.peers[2].disk = Disk::Waits;
+    let command = Command::Post { body, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
+    let reply = kit.command(0, command);
+    assert_eq!(is_complete(reply.as_ref()), Some(true));
+}
+
+#[test]
+fn only_members_count_as_holders() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Waits;
+    let id = kit.begin(0, post("hello", Wait::Replicated, 1));
+    let (log, me) = (kit.peers[0].node.log, kit.peers[0].id);
+    for holder in [me, PeerId::from_bytes([77; 32])] {
+        kit.frame(0, 1, &Frame::Held { holder, log, seq: Seq(100) });
+        let seq = kit.peers[0].node.heads.seq(&log);
+        kit.frame(0, 1, &Frame::Held { holder, log, seq });
+    }
+    assert_eq!(kit.peers[0].replies.get(&id), None);
+    assert!(kit.peers[0].node.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
+}
+
+#[test]
+fn messages_that_come_while_the_disk_is_busy_share_an_entry() {
+    let mut kit = Kit::new();
+    kit.peers[0].disk = Disk::Waits;
+    for n in 0..5 {
+        kit.begin(0, post(&format!("m{n}"), Wait::Stored, 1));
+    }
+    kit.let_write(0);
+    let log = kit.peers[0].node.log;
+    let sizes: Vec<usize> = kit.peers[0].logs[&log].iter().map(|entry| entry.messages().len()).collect();
+    assert_eq!(sizes, [0, 1, 4]);
+    assert_eq!(kit.peers[0].shown.len(), 5);
+    assert_eq!(kit.peers[0].replies.len(), 5);
+}
+
+#[test]
+fn a_stop_answers_everybody() {
+    let mut kit = Kit::room(2);
+    kit.disconnect(0, 1);
+    let waits = kit.begin(0, post("waits for copies", Wait::Replicated, 1));
+    kit.peers[0].disk = Disk::Waits;
+    let written = kit.begin(0, post("is being written", Wait::Delivered, 1));
+    let draft = kit.begin(0, post("is a draft", Wait::Stored, 1));
+    let stop = kit.begin(0, Command::Stop);
+    assert_eq!(is_complete(kit.peers[0].replies.get(&waits)), Some(false));
+    assert_eq!(kit.peers[0].replies.get(&draft), Some(&Err(CommandError::Stopping)));
+    assert_eq!(kit.peers[0].replies.get(&written), None);
+    assert_eq!(kit.peers[0].replies.get(&stop), None, "a message is still being written");
+    kit.let_write(0);
+    assert!(is_complete(kit.peers[0].replies.get(&written)).is_some());
+    kit.pass(Duration::from_secs(2));
+    assert_eq!(kit.peers[0].replies.get(&stop), Some(&Ok(Reply::Done)));
+    assert_eq!(kit.command(0, post("too late", Wait::Stored, 1)), Some(Err(CommandError::Stopping)));
+    assert_eq!(kit.command(0, Command::Stop), Some(Ok(Reply::Done)));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_disk_for_ever() {
+    let mut kit = Kit::new();
+    kit.peers[0].disk = Disk::Waits;
+    kit.begin(0, post("is being written", Wait::Stored, 1));
+    let stop = kit.begin(0, Command::Stop);
+    kit.pass(Duration::from_secs(2));
+    assert_eq!(kit.peers[0].replies.get(&stop), Some(&Ok(Reply::Done)));
+}
+
+#[test]
+fn whoever_is_removed_gets_an_answer() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Waits;
+    let written = kit.begin(1, post("is being written", Wait::Stored, 1));
+    let draft = kit.begin(1, post("is a draft", Wait::Stored, 1));
+    let removed = kit.peers[1].id;
+    assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
+    assert_eq!(kit.peers[1].replies.get(&draft), Some(&Err(CommandError::NotMember)));
+    kit.let_write(1);
+    assert!(is_complete(kit.peers[1].replies.get(&written)).is_some());
+    assert_eq!(kit.command(1, post("out", Wait::Stored, 1)), Some(Err(CommandError::NotMember)));
+    assert!(!kit.is_linked(0, 1));
+    assert!(kit.peers[0].history().is_empty());
+}
+
+#[test]
+fn a_wait_ends_when_the_log_it_waits_for_does() {
+    let mut kit = Kit::room(2);
+    kit.peers[1].disk = Disk::Waits;
+    let id = kit.begin(0, post("hello", Wait::Replicated, 1));
+    let before = kit.peers[0].node.log;
+    let elsewhere = Forger::behind(&kit, 0).say("from a copy of the disk");
+    kit.frame(0, 1, &Frame::Entries(vec![elsewhere]));
+    assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
+    assert_ne!(kit.peers[0].node.log, before, "a new log begins");
+    kit.let_write(1);
+    kit.say(0, "and here");
+    kit.assert_alike();
+    assert_eq!(kit.peers[1].history(), ["hello", "from a copy of the disk", "and here"]);
+}
+
+#[test]
+fn texts_have_bounds() {
+    let mut kit = Kit::new();
+    let long = "x".repeat(chat_proto::TEXT_BYTES_MAX + 1);
+    for body in [text(&long), text(" "), MessageBody::Sealed(Vec::new())] {
+        let command = Command::Post { body, wait: Wait::Stored, copies: 1, timeout: Duration::ZERO };
+        assert!(matches!(kit.command(0, command), Some(Err(CommandError::Text(_) | CommandError::TooLong))));
+    }
+}

@@ -110,3 +110,63 @@ fn state(connection: &Connection, mode: &str) -> rusqlite::Result<Log> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
     connection.prepare_cached(&sql)?.query_row([], |row| Ok(Log { pages: row.get(1)?, moved: row.get(2)? }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database() -> (tempfile::TempDir, Connection) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("test.db");
+        std::fs::write(&path, "").expect("writes");
+        let writer = connect(&path).expect("connects");
+        writer.execute_batch("CREATE TABLE blobs (blob)").expect("creates");
+        (dir, writer)
+    }
+
+    fn write(writer: &Connection, bytes: i64) {
+        writer.execute("INSERT INTO blobs VALUES (zeroblob(?))", [bytes]).expect("inserts");
+    }
+
+    #[test]
+    fn a_log_that_has_grown_is_moved_beside_the_writer() {
+        let (dir, writer) = database();
+        let mut checkpointer = Checkpointer::start(&dir.path().join("test.db"));
+        write(&writer, 1024 * 1024);
+        checkpointer.after_commit(&writer).expect("looks");
+        assert_eq!(state(&writer, "NOOP").expect("looks").moved, 0, "too little to do anything");
+        write(&writer, 10 * 1024 * 1024);
+        checkpointer.after_commit(&writer).expect("wakes");
+        checkpointer.stop();
+        let log = state(&writer, "NOOP").expect("looks");
+        assert_eq!(log.moved, log.pages);
+        write(&writer, 1);
+        assert!(state(&writer, "NOOP").expect("looks").pages < 10, "the log begins anew");
+    }
+
+    #[test]
+    fn without_a_thread_the_writer_moves_it_all() {
+        let (_dir, writer) = database();
+        let checkpointer = Checkpointer { wake: None, thread: None };
+        for _ in 0..3 {
+            write(&writer, 10 * 1024 * 1024);
+            checkpointer.after_commit(&writer).expect("moves");
+            let log = state(&writer, "NOOP").expect("looks");
+            assert_eq!(log.moved, log.pages);
+            assert!(log.pages < 2 * BESIDE_PAGES, "the log begins anew each time");
+        }
+        finish(&writer).expect("finishes");
+        assert_eq!(state(&writer, "NOOP").expect("looks").pages, 0);
+    }
+
+    #[test]
+    fn a_quiet_moment_moves_what_there_is() {
+        let (dir, writer) = database();
+        let mut checkpointer = Checkpointer::start(&dir.path().join("test.db"));
+        write(&writer, 1);
+        checkpointer.when_idle(&writer).expect("wakes");
+        checkpointer.stop();
+        let log = state(&writer, "NOOP").expect("looks");
+        assert!(log.pages > 0 && log.moved == log.pages);
+    }
+}

@@ -228,3 +228,16 @@ async fn a_database_of_version_1_keeps_loading() {
     desk.persist(&[&late]).await;
     assert_eq!(desk.texts().await.last().map(String::as_str), Some("sealed long ago"));
 }
+
+#[test]
+fn commits_are_flushed() {
+    let home = Home::new(PeerId::from_bytes([1; 32]));
+    fs::write(home.path(), "").expect("writes");
+    let connection = super::connect(&home.path()).expect("connects");
+    let setting = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("is set");
+    assert_eq!(setting("synchronous"), 2, "FULL: flushed with every commit");
+    assert_eq!(setting("foreign_keys"), 1);
+    assert_eq!(setting("wal_autocheckpoint"), 0);
+    let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("is set");
+    assert_eq!(mode, "wal");
+}

@@ -13,6 +13,7 @@
 mod addrs;
 pub mod admission;
 pub mod config;
+mod connectivity;
 pub mod input;
 mod links;
 pub mod log;

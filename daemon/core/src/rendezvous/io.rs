@@ -95,6 +95,13 @@ pub enum RoleOutput {
         /// The term that ended.
         term: Term,
     },
+    /// The holder that was declared gone lives after all, and nobody has followed: turn the relay forwarder back to it.
+    Back {
+        /// Who holds the role.
+        holder: PeerId,
+        /// Its term, which goes on.
+        term: Term,
+    },
     /// Somebody holds the role: publish the event, turn the relay forwarder to it.
     Changed(Change),
     /// The role is handed over, or was not held: this peer may go.

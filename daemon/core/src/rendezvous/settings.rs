@@ -41,8 +41,8 @@ pub struct RoleSettings {
     /// Shortest time between taking the role and a planned handover: at most so often does the role move without
     /// need; 10 min.
     pub tenure_min: Duration,
-    /// How far a score must move to count in the order, in ten-thousandths: what keeps the list still under jitter;
-    /// 200.
+    /// How much better somebody must be to pass another in the ranking, in ten-thousandths: what keeps the list still
+    /// under jitter; 200.
     pub rank_band: u16,
     /// How long a peer that stepped down goes on relaying, so that others move before it ends; 15 s.
     pub relay_linger: Duration,

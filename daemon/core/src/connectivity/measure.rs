@@ -1,0 +1,222 @@
+//! What this peer measured of each other member: reached directly or not, round-trip time, loss, dial-back.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+
+use crate::input::PathInfo;
+
+/// Most members that measurements are kept of; connected ones stay, of the others the oldest go. Members beyond are
+/// measured again when the sample comes round to them.
+pub(crate) const MEASURES_MAX: usize = 1_024;
+
+/// A ping without an answer for this long counts as lost.
+const PING_LOST_AFTER: Duration = Duration::from_secs(3);
+
+/// Most pings to one peer that are on their way; with one ping in 2 s and a loss after 3 s, two are.
+const PINGS_PENDING_MAX: usize = 8;
+
+/// How long a measurement of a member that is not connected says something.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
+/// So many ping outcomes make a share of loss: fewer say nothing.
+const LOSS_PINGS_MIN: u32 = 8;
+
+/// Round-trip time, smoothed as in RFC 6298: mean with gain 1/8, deviation with gain 1/4; in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Rtt {
+    mean_us: i64,
+    dev_us: i64,
+}
+
+impl Rtt {
+    pub(crate) fn first(sample: Duration) -> Self {
+        let us = micros(sample);
+        Self { mean_us: us, dev_us: us / 2 }
+    }
+
+    pub(crate) fn add(&mut self, sample: Duration) {
+        let error = micros(sample) - self.mean_us;
+        self.mean_us += error / 8;
+        self.dev_us += (error.abs() - self.dev_us) / 4;
+    }
+
+    pub(crate) fn mean(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.mean_us).unwrap_or(0))
+    }
+
+    /// By when an answer is to be expected.
+    pub(crate) fn patience(&self) -> Duration {
+        Duration::from_micros(u64::try_from(self.mean_us + 4 * self.dev_us).unwrap_or(0))
+    }
+}
+
+fn micros(span: Duration) -> i64 {
+    i64::try_from(span.as_micros().min(60_000_000)).unwrap_or(60_000_000)
+}
+
+/// What is known of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Measure {
+    /// Whether it is reached without a relay.
+    pub(crate) direct: bool,
+    /// Whether it is connected now.
+    pub(crate) connected: bool,
+    /// Round-trip time, once measured.
+    pub(crate) rtt: Option<Rtt>,
+    /// Whether it answered at its addresses without being in touch with the socket that asked, when we are outside its
+    /// network.
+    pub(crate) called: Option<bool>,
+    /// When it was last measured.
+    pub(crate) at: Duration,
+    path_loss: f32,
+    /// The last 32 pings, newest in the lowest bit; 1 is lost.
+    lost: u32,
+    pings: u32,
+    pending: VecDeque<(u64, Duration)>,
+}
+
+impl Measure {
+    fn new(now: Duration) -> Self {
+        Self {
+            direct: false,
+            connected: false,
+            rtt: None,
+            called: None,
+            at: now,
+            path_loss: 0.0,
+            lost: 0,
+            pings: 0,
+            pending: VecDeque::new(),
+        }
+    }
+
+    /// Share of what was sent to it that was lost, 0 to 1: what pings say or the connection, whichever is worse, since
+    /// each misses some of it.
+    pub(crate) fn loss(&self) -> f32 {
+        let path = if self.path_loss.is_finite() { self.path_loss.clamp(0.0, 1.0) } else { 0.0 };
+        if self.pings < LOSS_PINGS_MIN {
+            return path;
+        }
+        let lost = u16::try_from(self.lost.count_ones()).unwrap_or(32);
+        let pings = u16::try_from(self.pings).unwrap_or(32);
+        path.max(f32::from(lost) / f32::from(pings))
+    }
+
+    fn sample(&mut self, rtt: Duration) {
+        match &mut self.rtt {
+            Some(known) => known.add(rtt),
+            None => self.rtt = Some(Rtt::first(rtt)),
+        }
+    }
+
+    fn outcome(&mut self, lost: bool) {
+        self.lost = self.lost << 1 | u32::from(lost);
+        self.pings = (self.pings + 1).min(32);
+    }
+}
+
+/// What this peer measured of all members.
+#[derive(Debug, Default)]
+pub(crate) struct Measures {
+    of: BTreeMap<PeerId, Measure>,
+}
+
+impl Measures {
+    /// A connection stands, or its path was measured.
+    pub(crate) fn path(&mut self, peer: PeerId, path: &PathInfo, now: Duration) {
+        let measure = self.entry(peer, now);
+        if measure.connected && measure.direct != path.direct {
+            measure.rtt = None;
+        }
+        measure.connected = true;
+        measure.direct = path.direct;
+        measure.path_loss = path.loss;
+        measure.at = now;
+        if !path.rtt.is_zero() {
+            measure.sample(path.rtt);
+        }
+    }
+
+    /// The connection ended. What was measured stays for a while; pings on their way say nothing about the path.
+    pub(crate) fn down(&mut self, peer: &PeerId) {
+        if let Some(measure) = self.of.get_mut(peer) {
+            measure.connected = false;
+            measure.pending.clear();
+        }
+    }
+
+    /// A ping leaves.
+    pub(crate) fn ping(&mut self, peer: &PeerId, nonce: u64, now: Duration) {
+        let Some(measure) = self.of.get_mut(peer) else { return };
+        while measure.pending.front().is_some_and(|(_, sent)| *sent + PING_LOST_AFTER <= now) {
+            measure.pending.pop_front();
+            measure.outcome(true);
+        }
+        if measure.pending.len() >= PINGS_PENDING_MAX {
+            measure.pending.pop_front();
+        }
+        measure.pending.push_back((nonce, now));
+    }
+
+    /// A pong arrived; returns whether it answers a ping that was on its way.
+    pub(crate) fn pong(&mut self, peer: &PeerId, nonce: u64, now: Duration) -> bool {
+        let Some(measure) = self.of.get_mut(peer) else { return false };
+        let Some(place) = measure.pending.iter().position(|(sent, _)| *sent == nonce) else { return false };
+        if let Some((_, sent)) = measure.pending.remove(place) {
+            measure.sample(now.saturating_sub(sent));
+            measure.outcome(false);
+            measure.at = now;
+        }
+        true
+    }
+
+    /// This peer itself was asleep or starved: what is on its way says nothing about others.
+    pub(crate) fn forgive(&mut self) {
+        for measure in self.of.values_mut() {
+            measure.pending.clear();
+        }
+    }
+
+    /// A probe was answered, or not. `outside`: whether this peer is outside the other's network, where known.
+    pub(crate) fn probed(&mut self, peer: PeerId, rtt: Option<Duration>, outside: Option<bool>, now: Duration) {
+        let measure = self.entry(peer, now);
+        measure.at = now;
+        if outside == Some(true) {
+            measure.called = Some(rtt.is_some());
+        }
+        if !measure.connected {
+            measure.direct = rtt.is_some();
+            measure.rtt = rtt.map(Rtt::first);
+        }
+    }
+
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Measure> {
+        self.of.get(peer)
+    }
+
+    /// Everything that still says something.
+    pub(crate) fn current(&self, now: Duration) -> impl Iterator<Item = (&PeerId, &Measure)> {
+        self.of.iter().filter(move |(_, measure)| measure.connected || measure.at + KEPT_FOR > now)
+    }
+
+    /// Forgets who is no member.
+    pub(crate) fn retain(&mut self, is_member: impl Fn(&PeerId) -> bool) {
+        self.of.retain(|peer, _| is_member(peer));
+    }
+
+    fn entry(&mut self, peer: PeerId, now: Duration) -> &mut Measure {
+        if self.of.len() >= MEASURES_MAX && !self.of.contains_key(&peer) {
+            let idle = self.of.iter().filter(|(_, measure)| !measure.connected);
+            let oldest = idle.min_by_key(|(peer, measure)| (measure.at, **peer)).map(|(peer, _)| *peer);
+            if let Some(gone) = oldest.or_else(|| self.of.keys().next().copied()) {
+                self.of.remove(&gone);
+            }
+        }
+        self.of.entry(peer).or_insert_with(|| Measure::new(now))
+    }
+}
+
+#[cfg(test)]
+mod tests;

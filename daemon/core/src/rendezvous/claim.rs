@@ -1,0 +1,127 @@
+//! Claims: who says "I hold the role from this term on", and which of two claims counts.
+
+use std::cmp::{Ordering, Reverse};
+
+use chat_proto::api::rendezvous::ChangeReason;
+use chat_proto::id::{PeerId, RoomId, Term};
+use chat_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::signed::{Signed, Statement};
+
+/// A claim. It is made by whom it names and by nobody else: its author is the claimant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Claim {
+    pub(crate) room: RoomId,
+    pub(crate) term: Term,
+    pub(crate) claimant: PeerId,
+    /// Who held the role before, as the claimant knew it.
+    pub(crate) from: Option<PeerId>,
+    pub(crate) reason: ChangeReason,
+    /// How many members the claimant was in touch with, itself included.
+    pub(crate) component: u32,
+    /// Its place in the ranking, from 1; [`UNRANKED`] where it had none.
+    pub(crate) rank: u16,
+    /// How long nobody held the role, as the claimant saw it, in milliseconds.
+    pub(crate) gap_ms: u32,
+    /// The claimant's clock.
+    pub(crate) at: Timestamp,
+}
+
+/// The rank of a claimant that stands in no ranking: behind all that do.
+pub(crate) const UNRANKED: u16 = u16::MAX;
+
+impl Statement for Claim {
+    const CONTEXT: &'static [u8] = b"chatd role claim v1\0";
+
+    fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    fn author(&self) -> &PeerId {
+        &self.claimant
+    }
+
+    fn fits(&self) -> bool {
+        true
+    }
+}
+
+/// Which of two claims counts: the higher term; of equal terms the larger component, then the better rank, then the
+/// greater key. The bytes come last, so that somebody who signs two claims for one term still leaves everybody with the
+/// same one.
+pub(crate) fn compare(a: &Signed<Claim>, b: &Signed<Claim>) -> Ordering {
+    let place = |claim: &Claim| (claim.term, claim.component, Reverse(claim.rank), claim.claimant);
+    place(a.value()).cmp(&place(b.value())).then_with(|| tail(a.value()).cmp(&tail(b.value())))
+}
+
+fn tail(claim: &Claim) -> (Option<PeerId>, u8, u32, Timestamp) {
+    (claim.from, claim.reason as u8, claim.gap_ms, claim.at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ed25519_dalek::SigningKey;
+    use proptest::prelude::*;
+
+    fn arb_claim() -> impl Strategy<Value = Signed<Claim>> {
+        (0u64..3, 1u8..4, 1u32..4, 1u16..4, 0u32..2).prop_map(|(term, key, component, rank, gap_ms)| {
+            let key = SigningKey::from_bytes(&[key; 32]);
+            let claim = Claim {
+                room: RoomId::from_bytes([9; 32]),
+                term: Term(term),
+                claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
+                from: None,
+                reason: ChangeReason::Died,
+                component,
+                rank,
+                gap_ms,
+                at: Timestamp::from_ms(1),
+            };
+            Signed::sign(claim, &key)
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn one_of_any_claims_wins_in_whatever_order_they_come(claims in proptest::collection::vec(arb_claim(), 1..8)) {
+            let winner = |list: &[Signed<Claim>]| list.iter().cloned().max_by(compare).expect("not empty");
+            let mut reversed = claims.clone();
+            reversed.reverse();
+            prop_assert_eq!(winner(&claims), winner(&reversed));
+            for (a, b) in claims.iter().zip(&reversed) {
+                prop_assert_eq!(compare(a, b), compare(b, a).reverse());
+                prop_assert_eq!(compare(a, b) == Ordering::Equal, a == b);
+            }
+            let best = winner(&claims);
+            let term = claims.iter().map(|claim| claim.value().term).max();
+            prop_assert_eq!(Some(best.value().term), term);
+        }
+    }
+
+    #[test]
+    fn equal_terms_go_by_component_then_rank_then_key() {
+        let signed = |key: u8, component: u32, rank: u16| {
+            let key = SigningKey::from_bytes(&[key; 32]);
+            let claim = Claim {
+                room: RoomId::from_bytes([9; 32]),
+                term: Term(7),
+                claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
+                from: None,
+                reason: ChangeReason::Silent,
+                component,
+                rank,
+                gap_ms: 0,
+                at: Timestamp::from_ms(1),
+            };
+            Signed::sign(claim, &key)
+        };
+        assert_eq!(compare(&signed(1, 3, 9), &signed(2, 2, 1)), Ordering::Greater);
+        assert_eq!(compare(&signed(1, 3, 2), &signed(2, 3, 1)), Ordering::Less);
+        assert_eq!(compare(&signed(1, 3, 2), &signed(2, 3, UNRANKED)), Ordering::Greater);
+        let (a, b) = (signed(1, 3, 2), signed(2, 3, 2));
+        assert_eq!(compare(&a, &b), a.value().claimant.cmp(&b.value().claimant));
+    }
+}

@@ -1,0 +1,155 @@
+//! Frames of the role: what [`Frame::Role`](crate::wire::Frame::Role) carries.
+//!
+//! One byte of version, then postcard. Frames of another version are passed over without a fault, so that a room can be
+//! upgraded peer by peer.
+
+use chat_proto::id::Term;
+use serde::{Deserialize, Serialize};
+
+use super::io::RoleFault;
+use super::settings::{HISTORY_MAX, ROLE_FRAME_BYTES_MAX};
+use super::signed::SignedBytes;
+
+/// Version of the frames.
+const VERSION: u8 = 1;
+
+/// What members say to each other about the role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RoleFrame {
+    /// What the sender knows: to a new neighbour, and to one that knows less.
+    State {
+        /// The claim that counts; none while nobody holds the role.
+        claim: Option<SignedBytes>,
+        /// The newest succession of that claim's term.
+        succession: Option<SignedBytes>,
+    },
+    /// Somebody claims the role; passed on once.
+    Claim(SignedBytes),
+    /// The holder publishes its succession; the first of a term is passed on at once, later ones to who asks.
+    Succession(SignedBytes),
+    /// The holder lives. From the holder to each peer on its list.
+    Beat {
+        /// The holder's term.
+        term: Term,
+        /// Counts the beats of a term.
+        seq: u64,
+        /// How long ago the holder heard the receiver: a holder that sends and hears nothing is none.
+        heard_ms: u32,
+    },
+    /// Answers some of the beats.
+    BeatAck {
+        /// Of which term.
+        term: Term,
+    },
+    /// Measures, and compares what both know.
+    Ping {
+        /// Returned in the answer.
+        nonce: u64,
+        /// What the sender knows.
+        gossip: Gossip,
+    },
+    /// Answers a ping.
+    Pong {
+        /// From the ping.
+        nonce: u64,
+        /// What the sender knows.
+        gossip: Gossip,
+    },
+    /// The sender suspects the holder of this term: how about you?
+    Suspect {
+        /// The term.
+        term: Term,
+        /// Returned in the answer.
+        nonce: u64,
+        /// Why.
+        cause: Cause,
+    },
+    /// Answers a suspicion.
+    Verdict {
+        /// From the suspicion.
+        nonce: u64,
+        /// The term the answering peer knows.
+        term: Term,
+        /// How long ago it heard that term's holder itself, if ever.
+        heard_ms: Option<u32>,
+    },
+    /// From the holder to one member: take the role over. Passed on once where they are not connected.
+    Offer(SignedBytes),
+    /// What a member measured, on its way to the holder.
+    Report {
+        /// How often it was passed on.
+        hops: u8,
+        /// The report.
+        report: SignedBytes,
+    },
+    /// Send me your history.
+    HistoryWant,
+    /// Past claims.
+    History(Vec<SignedBytes>),
+}
+
+/// What neighbours compare with every ping: who is behind is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Gossip {
+    /// The term the sender knows; 0 for none.
+    pub(crate) term: Term,
+    /// The newest succession of that term.
+    pub(crate) serial: u64,
+    /// How old the newest sign of that term's holder is, heard or passed on.
+    pub(crate) age_ms: u32,
+    /// Short hash of that claim: two claims of one term must meet.
+    pub(crate) claim: u32,
+    /// Short hash over the keys of the history.
+    pub(crate) digest: u32,
+}
+
+/// Why a holder is suspected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Cause {
+    /// Its kernel closed the TCP watch.
+    Died,
+    /// Heartbeats are missing, or the connection ended without a word.
+    Silent,
+}
+
+impl RoleFrame {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let body = postcard::to_stdvec(self).expect("frames of the role have no type that cannot be encoded");
+        [&[VERSION], body.as_slice()].concat()
+    }
+
+    /// Reads a frame; `None` when it is of another version.
+    pub(crate) fn decode(raw: &[u8]) -> Result<Option<Self>, RoleFault> {
+        if raw.len() > ROLE_FRAME_BYTES_MAX {
+            return Err(RoleFault::TooLong);
+        }
+        match raw.split_first() {
+            Some((&VERSION, body)) => match postcard::take_from_bytes(body) {
+                Ok((Self::History(claims), [])) if claims.len() > HISTORY_MAX => Err(RoleFault::Malformed),
+                Ok((frame, [])) => Ok(Some(frame)),
+                Ok(_) | Err(_) => Err(RoleFault::Malformed),
+            },
+            Some(_) => Ok(None),
+            None => Err(RoleFault::Malformed),
+        }
+    }
+
+    /// Whether it carries signatures, which cost the receiver most.
+    pub(crate) const fn is_signed(&self) -> bool {
+        match self {
+            Self::State { .. }
+            | Self::Claim(_)
+            | Self::Succession(_)
+            | Self::Offer(_)
+            | Self::Report { .. }
+            | Self::History(_) => true,
+            Self::Beat { .. }
+            | Self::BeatAck { .. }
+            | Self::Ping { .. }
+            | Self::Pong { .. }
+            | Self::Suspect { .. }
+            | Self::Verdict { .. }
+            | Self::HistoryWant => false,
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The history of the role: the last claims that counted, own ones as they were seen here, others as they were signed.
+//!
+//! Two halves of a split room each have their own; when they meet, both are kept. Neighbours compare a short hash with
+//! every ping and fetch what differs, so in the end everybody has the same claims.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chat_proto::id::{PeerId, Term};
+
+use super::claim::Claim;
+use super::io::Change;
+use super::settings::HISTORY_MAX;
+use super::signed::{Signed, SignedBytes};
+
+/// A claim is named by its term and claimant; when a term is used up, the higher ones stay.
+type Key = (Term, PeerId);
+
+#[derive(Debug)]
+struct Record {
+    signed: SignedBytes,
+    change: Change,
+}
+
+/// The claims that counted, at most [`HISTORY_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    records: BTreeMap<Key, Record>,
+    digest: u32,
+}
+
+impl History {
+    /// A claim began to count here. Returns whether it was new.
+    pub(crate) fn seen(&mut self, claim: &Signed<Claim>, change: Change) -> bool {
+        self.insert(claim, change)
+    }
+
+    /// A claim that counted elsewhere.
+    pub(crate) fn learned(&mut self, claim: &Signed<Claim>) -> bool {
+        let value = claim.value();
+        let change = Change {
+            term: value.term,
+            from: value.from,
+            to: value.claimant,
+            at: value.at,
+            reason: value.reason,
+            gap: Duration::from_millis(u64::from(value.gap_ms)),
+        };
+        self.insert(claim, change)
+    }
+
+    fn insert(&mut self, claim: &Signed<Claim>, change: Change) -> bool {
+        let key = (claim.value().term, claim.value().claimant);
+        if self.records.contains_key(&key) {
+            return false;
+        }
+        self.records.insert(key, Record { signed: claim.raw().clone(), change });
+        while self.records.len() > HISTORY_MAX {
+            self.records.pop_first();
+        }
+        self.digest = self.hash();
+        self.records.contains_key(&key)
+    }
+
+    /// Whether this claim is known.
+    pub(crate) fn contains(&self, term: Term, claimant: &PeerId) -> bool {
+        self.records.contains_key(&(term, *claimant))
+    }
+
+    /// A short hash of what is here; equal for equal claims.
+    pub(crate) const fn digest(&self) -> u32 {
+        self.digest
+    }
+
+    fn hash(&self) -> u32 {
+        let mut hasher = blake3::Hasher::new();
+        for (term, peer) in self.records.keys() {
+            hasher.update(&term.0.to_be_bytes());
+            hasher.update(peer.as_bytes());
+        }
+        let hash = hasher.finalize();
+        u32::from_be_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]])
+    }
+
+    /// Everything, as it travels.
+    pub(crate) fn signed(&self) -> Vec<SignedBytes> {
+        self.records.values().map(|record| record.signed.clone()).collect()
+    }
+
+    /// The changes, newest term first.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.records.values().rev().map(|record| &record.change)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat_proto::api::rendezvous::ChangeReason;
+    use chat_proto::id::RoomId;
+    use chat_proto::time::Timestamp;
+    use ed25519_dalek::SigningKey;
+
+    fn claim(term: u64, by: u8) -> Signed<Claim> {
+        let key = SigningKey::from_bytes(&[by; 32]);
+        let claim = Claim {
+            room: RoomId::from_bytes([9; 32]),
+            term: Term(term),
+            claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
+            from: None,
+            reason: ChangeReason::Died,
+            component: 1,
+            rank: 1,
+            gap_ms: 70,
+            at: Timestamp::from_ms(term),
+        };
+        Signed::sign(claim, &key)
+    }
+
+    #[test]
+    fn both_halves_are_kept_whatever_comes_first() {
+        let (mut left, mut right) = (History::default(), History::default());
+        let (a, b) = (claim(2, 1), claim(2, 2));
+        assert!(left.learned(&a) && left.learned(&b) && right.learned(&b));
+        assert_ne!(left.digest(), right.digest());
+        assert!(right.learned(&a) && !right.learned(&a));
+        assert_eq!(left.digest(), right.digest());
+        assert_eq!(left.changes().count(), 2);
+    }
+
+    #[test]
+    fn the_last_hundred_stay_and_what_was_seen_here_is_not_overwritten() {
+        let mut history = History::default();
+        for term in 1..=150 {
+            history.learned(&claim(term, 1));
+        }
+        let terms: Vec<u64> = history.changes().map(|change| change.term.0).collect();
+        assert_eq!((terms.len(), terms[0], terms[99]), (HISTORY_MAX, 150, 51));
+        assert!(!history.learned(&claim(3, 1)), "older than all that are kept");
+        let late = claim(151, 1);
+        let mut own = history.changes().next().expect("not empty").clone();
+        own.term = Term(151);
+        own.gap = Duration::from_millis(5);
+        assert!(history.seen(&late, own));
+        assert!(!history.learned(&late));
+        assert_eq!(history.changes().next().map(|change| change.gap), Some(Duration::from_millis(5)));
+    }
+}

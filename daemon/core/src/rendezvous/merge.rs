@@ -1,0 +1,122 @@
+//! What a peer does with a claim that beats the one it knows.
+//!
+//! The higher term wins, always and everywhere. But a peer that was cut off alone for a second claims the next term, and
+//! would take the role from everybody on its return. So when the other side is a small minority, at most half of this
+//! one, the living holder of the larger side answers with a term that is higher still, and its followers wait a moment
+//! for that answer before they turn away. A holder that slept never does: it steps down at sight.
+
+use std::time::Duration;
+
+/// How long followers wait for their holder's answer.
+pub(crate) const HOLD_BACK: Duration = Duration::from_millis(400);
+
+/// Who receives the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It knows of no holder, or has declared it gone.
+    Nobody,
+    /// It holds the role.
+    Holder(Wakefulness),
+    /// It follows another.
+    Follower(Freshness),
+}
+
+/// Whether a holder can be sure that it still is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wakefulness {
+    /// Its timers were on time.
+    Awake,
+    /// It was suspended or starved a moment ago, or answered too often.
+    Slept,
+}
+
+/// Whether a follower has signs of life of its holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    /// A recent one.
+    Fresh,
+    /// None of late.
+    Stale,
+}
+
+/// Where the claim comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// This peer's holder passed it on, or planned it: it agrees.
+    Endorsed,
+    /// Anybody else.
+    Elsewhere,
+}
+
+/// What to do with the claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reception {
+    /// Follow it; a holder steps down.
+    Adopt,
+    /// Claim the term after it.
+    Counter,
+    /// Wait [`HOLD_BACK`] for this peer's own holder.
+    Hold,
+}
+
+/// Decides. `theirs` and `ours` are how many members each side is in touch with.
+pub(crate) const fn receive(standing: Standing, origin: Origin, theirs: u32, ours: u32) -> Reception {
+    let minority = theirs.saturating_mul(2) <= ours;
+    match (standing, origin) {
+        (Standing::Holder(Wakefulness::Awake), Origin::Elsewhere) if minority => Reception::Counter,
+        (Standing::Follower(Freshness::Fresh), Origin::Elsewhere) if minority => Reception::Hold,
+        (Standing::Nobody | Standing::Holder(_) | Standing::Follower(_), Origin::Endorsed | Origin::Elsewhere) => {
+            Reception::Adopt
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Freshness::{Fresh, Stale};
+    use Origin::{Elsewhere, Endorsed};
+    use Reception::{Adopt, Counter, Hold};
+    use Standing::{Follower, Holder, Nobody};
+    use Wakefulness::{Awake, Slept};
+
+    #[test]
+    fn what_becomes_of_a_higher_claim() {
+        for (standing, origin, theirs, ours, expected) in [
+            // A peer alone comes back to four: its holder insists, the others wait for that.
+            (Holder(Awake), Elsewhere, 1, 4, Counter),
+            (Follower(Fresh), Elsewhere, 1, 4, Hold),
+            // Halves of like size: the higher term wins at once.
+            (Holder(Awake), Elsewhere, 2, 3, Adopt),
+            (Follower(Fresh), Elsewhere, 2, 3, Adopt),
+            (Holder(Awake), Elsewhere, 1, 1, Adopt),
+            // The claim of the larger half.
+            (Holder(Awake), Elsewhere, 4, 1, Adopt),
+            (Follower(Fresh), Elsewhere, 4, 1, Adopt),
+            // Who slept, or lost its holder, does not insist.
+            (Holder(Slept), Elsewhere, 1, 4, Adopt),
+            (Follower(Stale), Elsewhere, 1, 4, Adopt),
+            (Nobody, Elsewhere, 1, 4, Adopt),
+            // A planned handover.
+            (Holder(Awake), Endorsed, 1, 4, Adopt),
+            (Follower(Fresh), Endorsed, 1, 4, Adopt),
+            // Absurd figures.
+            (Holder(Awake), Elsewhere, u32::MAX, u32::MAX, Counter),
+            (Holder(Awake), Elsewhere, u32::MAX, 5, Adopt),
+            (Holder(Awake), Elsewhere, 0, 0, Counter),
+        ] {
+            assert_eq!(receive(standing, origin, theirs, ours), expected, "{standing:?} {origin:?} {theirs} {ours}");
+        }
+    }
+
+    #[test]
+    fn two_holders_never_both_insist() {
+        for theirs in 1..200 {
+            for ours in 1..200 {
+                let a = receive(Holder(Awake), Elsewhere, theirs, ours);
+                let b = receive(Holder(Awake), Elsewhere, ours, theirs);
+                assert!(!(a == Counter && b == Counter), "{theirs} {ours}");
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! What an idle room costs each member, in frames and bytes, whatever its size; and that large rooms fail over.
+
+use std::collections::BTreeSet;
+
+use rand::RngExt;
+
+use super::net::{Id, Us, Way};
+use super::world::World;
+use super::{for_seeds, say};
+use crate::rendezvous::settings::RoleSettings;
+
+const SECOND: Us = 1_000_000;
+
+/// A room of bounded degree: a ring, and chords so that everybody has about eight neighbours.
+fn sparse(many: usize, seed: u64) -> World {
+    let mut world = World::with(0, Way::LAN, seed, RoleSettings::default(), None);
+    let mut mesh: BTreeSet<(Id, Id)> = (0..many).map(|id| (id.min((id + 1) % many), id.max((id + 1) % many))).collect();
+    while mesh.len() < many * 4 {
+        let (a, b) = (world.rng.random_range(0..many), world.rng.random_range(0..many));
+        if a != b {
+            mesh.insert((a.min(b), a.max(b)));
+        }
+    }
+    let seed = world.rng.random();
+    World::with(many, Way::LAN, seed, RoleSettings::default(), Some(mesh))
+}
+
+fn room(many: usize, seed: u64) -> World {
+    let mut world = if many <= 32 { World::new(many, Way::LAN, seed) } else { sparse(many, seed) };
+    world.run_for(30 * SECOND);
+    world.must_settle(30 * SECOND);
+    world
+}
+
+#[test]
+fn an_idle_room_costs_each_member_little() {
+    for (many, frames_max, bytes_max) in [(3, 300, 10_000), (30, 600, 40_000), (120, 800, 100_000)] {
+        let mut world = room(many, 1);
+        // Until everybody's reachability has been tried, the ranking still finds its order.
+        world.run_for(if many <= 30 { 240 * SECOND } else { 0 });
+        let before: Vec<(u64, u64)> = world.peers.iter().map(|peer| (peer.frames_sent, peer.bytes_sent)).collect();
+        let minutes = 2;
+        world.must_stay(minutes * 60 * SECOND);
+        let holder = world.holder().expect("settled");
+        let sent = |id: Id| {
+            let peer = &world.peers[id];
+            ((peer.frames_sent - before[id].0) / minutes, (peer.bytes_sent - before[id].1) / minutes)
+        };
+        let others: Vec<(u64, u64)> = (0..many).filter(|id| *id != holder).map(sent).collect();
+        let most = others.iter().copied().max().unwrap_or_default();
+        let mean = others.iter().map(|(frames, _)| frames).sum::<u64>() / others.len() as u64;
+        say(&format!(
+            "room of {many}: a member sends {mean} frames a minute, at most {} with {} bytes; the holder {:?}",
+            most.0,
+            most.1,
+            sent(holder)
+        ));
+        assert!(most.0 <= frames_max && most.1 <= bytes_max, "room of {many}: {most:?}");
+        let (frames, _) = sent(holder);
+        assert!(frames <= 5 * 300 + frames_max, "the holder beats five, however many there are: {frames}");
+    }
+}
+
+#[test]
+fn signs_of_life_cross_a_large_room_in_time() {
+    let mut world = room(150, 3);
+    let mut oldest = 0;
+    for _ in 0..120 {
+        world.run_for(SECOND);
+        let now = world.time_of(0).mono;
+        for id in 0..world.peers.len() {
+            let gossip = world.peers[id].role.gossip(now);
+            oldest = oldest.max(gossip.age_ms);
+        }
+    }
+    say(&format!("room of 150: the oldest sign of the holder is {oldest} ms old"));
+    assert!(oldest < 7_000, "far below the ten seconds after which it is suspected: {oldest} ms");
+}
+
+#[test]
+fn large_rooms_fail_over_like_small_ones_and_survive_the_loss_of_the_whole_list() {
+    for_seeds(2, |seed| {
+        let mut world = room(100, seed);
+        let holder = world.holder().expect("settled");
+        let first = super::failover::first_in_line(&world, holder);
+        world.kill(holder);
+        let start = world.now;
+        assert!(world.run_until(start + 5 * SECOND, World::settled), "{}", world.beliefs());
+        say(&format!("room of 100: the holder is replaced after {} ms", (world.now - start) / 1_000));
+        assert!(world.now - start < 300_000 && world.holder() == Some(first));
+        world.run_for(30 * SECOND);
+
+        let list: Vec<Id> = world.peers[first].role.ledger.line().list.iter().map(|peer| world.index[peer]).collect();
+        assert_eq!(list.len(), 5);
+        for id in list.iter().chain([&first]) {
+            world.kill(*id);
+        }
+        let start = world.now;
+        let settled = world.run_until(start + 60 * SECOND, World::settled);
+        assert!(settled, "holder and list die together: {}", world.beliefs());
+        say(&format!("room of 100: holder and whole list are replaced after {} ms", (world.now - start) / 1_000));
+        assert!(world.now - start < 30 * SECOND);
+        world.run_for(20 * SECOND);
+        world.must_stay(60 * SECOND);
+        world.must_be_sound();
+    });
+}

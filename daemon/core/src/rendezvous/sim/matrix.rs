@@ -1,0 +1,134 @@
+//! The best connected peer gets the role: matrices of delays and missing paths, against an oracle that sees everything.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::net::{Id, Us, Way};
+use super::world::World;
+use super::{for_seeds, say};
+use crate::connectivity::rank::Figures;
+use crate::connectivity::report::{ReportRow, RttCode, share};
+
+const SECOND: Us = 1_000_000;
+const MINUTE: Us = 60 * SECOND;
+
+/// A room in which some pairs have no direct path, some no path at all, and every peer its own distance from the middle.
+fn room(many: usize, seed: u64, jitter: Us) -> World {
+    let mut world = World::new(many, Way::LAN, seed);
+    let distance: Vec<Us> = (0..many).map(|_| 10u64.pow(world.rng.random_range(2..5)) * 2).collect();
+    let lonely: Vec<f64> = (0..many).map(|_| world.rng.random_range(0.0..0.5)).collect();
+    for a in 0..many {
+        for b in a + 1..many {
+            let delay = distance[a] + distance[b];
+            world.net.set(a, b, Way { delay, jitter: jitter.min(delay), loss: 0.0 });
+            if world.rng.random_bool(lonely[a].max(lonely[b])) {
+                world.net.relayed.insert((a, b));
+                if world.rng.random_bool(0.2) {
+                    world.net.cut(a, b);
+                }
+            }
+        }
+    }
+    world
+}
+
+/// Scores from what is true, not from what was measured.
+fn oracle(world: &World, online: Duration) -> BTreeMap<Id, u16> {
+    let many = world.peers.len();
+    let rows = |of: Id| -> Vec<ReportRow> {
+        let others = (0..many).filter(|id| *id != of);
+        others
+            .map(|id| {
+                let direct = world.net.direct(id, of) && world.net.both_ways(id, of);
+                ReportRow {
+                    peer: world.peers[of].id,
+                    direct,
+                    rtt: Some(RttCode::from_duration(Duration::from_micros(world.net.rtt(id, of)))),
+                    loss: share(0.0),
+                    called: Some(direct),
+                }
+            })
+            .collect()
+    };
+    let score = |of: Id| Figures::collect(&rows(of).iter().collect::<Vec<_>>(), online).score();
+    (0..many).map(|id| (id, score(id))).collect()
+}
+
+#[test]
+fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
+    for_seeds(8, |seed| {
+        let mut world = room(6, seed, 2_000);
+        world.run_for(45 * MINUTE);
+        world.must_settle(10 * SECOND);
+        let truth = oracle(&world, Duration::from_secs(45 * 60));
+        let holder = world.holder().expect("settled");
+        let best = truth.values().copied().max().unwrap_or(0);
+        let slack = world.settings.better_by + 2 * world.settings.rank_band;
+        assert!(truth[&holder] + slack >= best, "{holder} holds with {truth:?}: {}", world.beliefs());
+        let terms = world.peers[holder].role.term().0;
+        assert!(terms <= 6, "few changes in 45 minutes: {}", world.last_changes());
+        let before = world.changes();
+        world.run_for(15 * MINUTE);
+        assert_eq!(world.changes(), before, "the best one keeps it: {}", world.last_changes());
+        // The list goes by the same measure.
+        let line = world.peers[holder].role.ledger.line().list;
+        let scores: Vec<u16> = line.iter().map(|peer| truth[&world.index[peer]]).collect();
+        let band = world.settings.rank_band * 2;
+        assert!(scores.windows(2).all(|pair| pair[1] <= pair[0] + band), "{scores:?}");
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn jitter_does_not_make_the_role_wander() {
+    for_seeds(3, |seed| {
+        let mut world = room(5, seed, 40_000);
+        world.run_for(45 * MINUTE);
+        world.must_settle(10 * SECOND);
+        let before = world.changes();
+        world.run_for(90 * MINUTE);
+        let moved = (world.changes() - before) / world.peers.len();
+        say(&format!("90 minutes of jitter: the role moved {moved} times"));
+        assert!(moved <= 1, "{}", world.last_changes());
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
+    let mut world = World::new(5, Way::LAN, 5);
+    world.run_for(30 * SECOND);
+    let holder = world.holder().expect("settled");
+    // From now on only one other peer reaches the holder directly, and slowly.
+    for other in (0..5).filter(|id| *id != holder) {
+        world.net.relayed.insert((holder.min(other), holder.max(other)));
+        world.net.set(holder, other, Way { delay: 150_000, jitter: 0, loss: 0.0 });
+        let path = crate::input::PathInfo {
+            direct: false,
+            rtt: Duration::from_millis(300),
+            loss: 0.0,
+            remote: None,
+            inbound: false,
+        };
+        let peer = world.peers[holder].id;
+        world.give(other, crate::rendezvous::io::RoleInput::Path(peer, path));
+    }
+    let start = world.now;
+    let moved = world.run_until(start + 60 * MINUTE, |world: &World| world.holder().is_some_and(|id| id != holder));
+    assert!(moved, "{}", world.beliefs());
+    let tenure = world.settings.tenure_min.as_micros();
+    assert!(u128::from(world.now) >= tenure, "not before its time");
+    let new = world.holder().expect("settled");
+    let (_, change) = world.peers[new].changes.last().expect("it saw the change");
+    assert_eq!(change.reason, chat_proto::api::rendezvous::ChangeReason::BetterConnected);
+    assert_eq!(change.gap, Duration::ZERO);
+    let mut without = 0;
+    for _ in 0..200 {
+        world.run_for(SECOND / 100);
+        without += usize::from(world.holders().is_empty());
+    }
+    assert_eq!(without, 0, "make before break");
+    world.must_stay(30 * MINUTE);
+}

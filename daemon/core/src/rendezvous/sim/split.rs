@@ -1,0 +1,152 @@
+//! Splits and merges: both halves go on, one holder remains, and both histories.
+
+use chat_proto::api::rendezvous::ChangeReason;
+use chat_proto::id::Term;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::for_seeds;
+use super::net::{Id, Us, Way};
+use super::world::World;
+
+const SECOND: Us = 1_000_000;
+
+fn founded(many: usize, seed: u64) -> World {
+    let mut world = World::new(many, Way::LAN, seed);
+    world.run_for(20 * SECOND);
+    world.must_settle(SECOND);
+    world
+}
+
+fn split(world: &mut World, left: &[Id], right: &[Id]) {
+    for a in left {
+        for b in right {
+            world.net.cut(*a, *b);
+        }
+    }
+}
+
+/// Peers in two groups, the first of `size`, at random.
+fn groups(world: &mut World, size: usize) -> (Vec<Id>, Vec<Id>) {
+    let mut all: Vec<Id> = (0..world.peers.len()).collect();
+    all.shuffle(&mut world.rng);
+    let right = all.split_off(size);
+    (all, right)
+}
+
+fn terms_in_history(world: &World, id: Id) -> Vec<(Term, chat_proto::id::PeerId)> {
+    world.peers[id].role.history.changes().map(|change| (change.term, change.to)).collect()
+}
+
+#[test]
+fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
+    for_seeds(40, |seed| {
+        let many = [4, 5, 7][(seed % 3) as usize];
+        let mut world = founded(many, seed);
+        let size = world.rng.random_range(1..many);
+        let (left, right) = groups(&mut world, size);
+        split(&mut world, &left, &right);
+        // Who is not on the list waits longer: in a room of seven, one is not.
+        let patience = if many > 6 { 20 } else { 5 } * SECOND;
+        let apart = world.run_until(world.now + patience, |world: &World| {
+            world.agreed(&left).is_some() && world.agreed(&right).is_some()
+        });
+        assert!(apart, "each half has its own holder in time: {}", world.beliefs());
+        world.must_stay(60 * SECOND - patience);
+        // While apart, the role moves once more on one side.
+        let more = world.rng.random_bool(0.5) && left.len() > 1;
+        if more {
+            let holder = world.agreed(&left).expect("held");
+            world.stop(holder);
+            world.run_for(5 * SECOND);
+        }
+        world.net.heal();
+        world.must_settle(5 * SECOND);
+        world.must_stay(120 * SECOND);
+        let holder = world.holder().expect("one remains");
+        let expected = terms_in_history(&world, holder);
+        assert!(expected.len() >= if more { 3 } else { 2 }, "both histories: {expected:?}");
+        for id in world.running().collect::<Vec<_>>() {
+            assert_eq!(terms_in_history(&world, id), expected, "peer {id} kept another history");
+        }
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
+    for_seeds(40, |seed| {
+        let mut world = founded(5, seed);
+        let holder = world.holder().expect("settled");
+        let alone = (holder + 1 + (seed as usize % 4)) % 5;
+        for other in (0..5).filter(|id| *id != alone) {
+            world.net.cut(alone, other);
+        }
+        // Sometimes so short that the connections survive, sometimes until they are given up.
+        let apart = world.rng.random_range(2 * SECOND..60 * SECOND);
+        world.run_for(apart);
+        assert_eq!(world.believed(alone).map(|(id, _)| id), Some(alone), "alone, it holds the role itself");
+        world.net.heal();
+        world.must_settle(5 * SECOND);
+        assert_eq!(world.holder(), Some(holder), "four do not follow one: {}", world.beliefs());
+        let moved =
+            |world: &World, id: Id| world.peers[id].changes.iter().any(|(_, change)| world.index[&change.to] == alone);
+        let misled: Vec<Id> = (0..5).filter(|id| *id != alone && moved(&world, *id)).collect();
+        assert!(misled.is_empty(), "{misled:?} followed it for a moment: {}", world.last_changes());
+        world.must_stay(60 * SECOND);
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
+    for_seeds(40, |seed| {
+        let mut world = founded(5, seed);
+        let holder = world.holder().expect("settled");
+        for other in (0..5).filter(|id| *id != holder) {
+            world.net.cut(holder, other);
+        }
+        let apart = world.rng.random_range(3 * SECOND..60 * SECOND);
+        world.run_for(apart);
+        let rest: Vec<Id> = (0..5).filter(|id| *id != holder).collect();
+        let new = world.agreed(&rest).expect("the rest goes on");
+        assert_eq!(world.believed(holder).map(|(id, _)| id), Some(holder), "alone it goes on as well");
+        world.net.heal();
+        world.must_settle(5 * SECOND);
+        assert_eq!(world.holder(), Some(new), "{}", world.beliefs());
+        let (_, change) = world.peers[holder].changes.last().expect("it saw the merge");
+        assert_eq!(change.reason, ChangeReason::Silent, "to the others it had fallen silent");
+        world.must_stay(60 * SECOND);
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn two_that_are_cut_apart_both_hold_and_one_remains() {
+    for_seeds(40, |seed| {
+        let mut world = founded(2, seed);
+        world.net.cut(0, 1);
+        let apart = world.rng.random_range(2 * SECOND..60 * SECOND);
+        world.run_for(apart);
+        assert_eq!(world.holders().len(), 2);
+        world.net.heal();
+        world.must_settle(5 * SECOND);
+        world.must_stay(60 * SECOND);
+        world.must_be_sound();
+    });
+}
+
+#[test]
+fn rooms_that_began_apart_become_one() {
+    for_seeds(20, |seed| {
+        let mut world = World::new(6, Way::LAN, seed);
+        let (left, right) = groups(&mut world, 3);
+        split(&mut world, &left, &right);
+        world.run_for(30 * SECOND);
+        assert!(world.settled(), "{}", world.beliefs());
+        world.net.heal();
+        world.must_settle(5 * SECOND);
+        world.must_stay(60 * SECOND);
+        world.must_be_sound();
+    });
+}

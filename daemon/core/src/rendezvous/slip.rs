@@ -1,0 +1,90 @@
+//! Noticing that this peer itself slept: its timers came late, or the wall clock ran on without it.
+//!
+//! Who was suspended or starved of its processor has missed what others said. It must not take that for their silence,
+//! and if it held the role, somebody else may hold it by now.
+
+use std::time::Duration;
+
+use crate::input::Now;
+
+/// How much further than the monotonic clock the wall clock may move at once: a machine that is put to sleep may stop
+/// the former. A clock that is set by hand looks the same; to be careful then costs one question.
+const WALL_JUMP: Duration = Duration::from_millis(500);
+
+/// For how long timeouts are stretched after a slip.
+const STRETCHED_FOR: Duration = Duration::from_secs(10);
+
+/// Watches this peer's own timers.
+#[derive(Debug)]
+pub(crate) struct SlipGuard {
+    last: Now,
+    due: Option<Duration>,
+    stretched_until: Duration,
+}
+
+impl SlipGuard {
+    pub(crate) const fn new(now: Now) -> Self {
+        Self { last: now, due: None, stretched_until: Duration::ZERO }
+    }
+
+    /// An input came at `now`. Returns how late it is when that is more than `tolerance`.
+    pub(crate) fn observe(&mut self, now: Now, tolerance: Duration) -> Option<Duration> {
+        let late = self.due.map_or(Duration::ZERO, |due| now.mono.saturating_sub(due));
+        let mono = now.mono.saturating_sub(self.last.mono);
+        let wall = Duration::from_millis(now.wall.as_ms().saturating_sub(self.last.wall.as_ms()));
+        let jumped = wall.saturating_sub(mono);
+        self.last = now;
+        let late = late.max(if jumped > WALL_JUMP { jumped } else { Duration::ZERO });
+        if late <= tolerance {
+            return None;
+        }
+        self.stretched_until = now.mono + STRETCHED_FOR;
+        Some(late)
+    }
+
+    /// When this peer wants to be woken next.
+    pub(crate) const fn expect(&mut self, due: Option<Duration>) {
+        self.due = due;
+    }
+
+    /// When the last input came.
+    pub(crate) const fn last(&self) -> Duration {
+        self.last.mono
+    }
+
+    /// What timeouts are multiplied with.
+    pub(crate) fn stretch(&self, now: Duration) -> u32 {
+        if now < self.stretched_until { 2 } else { 1 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use chat_proto::time::Timestamp;
+
+    fn now(mono_ms: u64, wall_ms: u64) -> Now {
+        Now { mono: Duration::from_millis(mono_ms), wall: Timestamp::from_ms(1_000_000 + wall_ms) }
+    }
+
+    #[test]
+    fn late_timers_and_lost_wall_time_are_slips_and_clocks_set_back_are_not() {
+        let tolerance = Duration::from_millis(100);
+        for (due, to, expected) in [
+            (50, now(60, 60), None),
+            (50, now(150, 150), None),
+            (50, now(151, 151), Some(101)),
+            (50, now(3_050, 3_050), Some(3_000)),
+            (50, now(40, 530), None),
+            (50, now(40, 60_040), Some(60_000)),
+        ] {
+            let mut guard = SlipGuard::new(now(0, 0));
+            guard.expect(Some(Duration::from_millis(due)));
+            let late = guard.observe(to, tolerance);
+            assert_eq!(late, expected.map(Duration::from_millis), "due {due}, came {to:?}");
+            assert_eq!(guard.stretch(to.mono), if expected.is_some() { 2 } else { 1 });
+        }
+        let mut guard = SlipGuard::new(now(0, 90_000));
+        assert_eq!(guard.observe(now(10, 0), tolerance), None);
+    }
+}

@@ -1,0 +1,176 @@
+//! The succession: who follows, agreed in advance and signed by the holder.
+
+use std::collections::BTreeSet;
+
+use chat_proto::id::{PeerId, RoomId, Term};
+use chat_proto::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::settings::{LIST_MAX, ROWS_MAX};
+use super::signed::Statement;
+use crate::connectivity::rank::RankRow;
+use crate::connectivity::report::Report;
+
+/// What the holder publishes whenever it changes and every 30 s.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Succession {
+    pub(crate) room: RoomId,
+    pub(crate) term: Term,
+    pub(crate) holder: PeerId,
+    /// Grows with each publication of a term.
+    pub(crate) serial: u64,
+    pub(crate) at: Timestamp,
+    /// How many members follow the holder, itself included.
+    pub(crate) component: u32,
+    /// Who watches the holder and follows it, in order; never the holder itself; at most [`LIST_MAX`].
+    pub(crate) list: Vec<PeerId>,
+    /// The ranking, best first, the holder included; at most [`ROWS_MAX`].
+    pub(crate) rows: Vec<RankRow>,
+}
+
+impl Statement for Succession {
+    const CONTEXT: &'static [u8] = b"chatd role succession v1\0";
+
+    fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    fn author(&self) -> &PeerId {
+        &self.holder
+    }
+
+    fn fits(&self) -> bool {
+        let mut listed = BTreeSet::from([&self.holder]);
+        let mut ranked = BTreeSet::new();
+        self.list.len() <= LIST_MAX
+            && self.rows.len() <= ROWS_MAX
+            && self.list.iter().all(|peer| listed.insert(peer))
+            && self.rows.iter().all(|row| ranked.insert(&row.peer))
+    }
+}
+
+impl Statement for Report {
+    const CONTEXT: &'static [u8] = b"chatd role report v1\0";
+
+    fn room(&self) -> &RoomId {
+        &self.room
+    }
+
+    fn author(&self) -> &PeerId {
+        &self.reporter
+    }
+
+    fn fits(&self) -> bool {
+        Self::fits(self)
+    }
+}
+
+impl Succession {
+    /// A peer's place in the ranking, from 1.
+    pub(crate) fn rank(&self, peer: &PeerId) -> Option<u16> {
+        let place = self.rows.iter().position(|row| row.peer == *peer)?;
+        u16::try_from(place + 1).ok()
+    }
+}
+
+/// The list that a ranking gives: the first [`LIST_MAX`] that can follow, without the holder.
+pub(crate) fn list(rows: &[RankRow], holder: &PeerId, eligible: &BTreeSet<PeerId>) -> Vec<PeerId> {
+    let candidates = rows.iter().map(|row| row.peer).filter(|peer| peer != holder && eligible.contains(peer));
+    candidates.take(LIST_MAX).collect()
+}
+
+/// In what order a vacant role is claimed, as one peer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The list, without whoever is gone.
+    pub(crate) list: Vec<PeerId>,
+    /// The rest of the ranking.
+    pub(crate) rest: Vec<PeerId>,
+}
+
+/// A peer's place in line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// On the list, with so many before it.
+    Listed(usize),
+    /// Ranked behind the list, with so many between.
+    Ranked(usize),
+    /// Not ranked at all.
+    Any,
+}
+
+impl Line {
+    /// The line behind `gone`.
+    pub(crate) fn behind(succession: Option<&Succession>, gone: Option<&PeerId>) -> Self {
+        let Some(succession) = succession else { return Self { list: Vec::new(), rest: Vec::new() } };
+        let stays = |peer: &PeerId| Some(peer) != gone;
+        let list: Vec<PeerId> = succession.list.iter().copied().filter(|peer| stays(peer)).collect();
+        let ranked = succession.rows.iter().map(|row| row.peer);
+        let rest = ranked.filter(|peer| stays(peer) && !list.contains(peer)).collect();
+        Self { list, rest }
+    }
+
+    pub(crate) fn place(&self, peer: &PeerId) -> Place {
+        let at = |list: &[PeerId]| list.iter().position(|listed| listed == peer);
+        match (at(&self.list), at(&self.rest)) {
+            (Some(place), _) => Place::Listed(place),
+            (None, Some(place)) => Place::Ranked(place),
+            (None, None) => Place::Any,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectivity::rank::Figures;
+
+    fn peer(n: u8) -> PeerId {
+        PeerId::from_bytes([n; 32])
+    }
+
+    fn succession(holder: u8, list: &[u8], rows: &[u8]) -> Succession {
+        let row = |n: &u8| RankRow { peer: peer(*n), figures: Figures::default() };
+        Succession {
+            room: RoomId::from_bytes([9; 32]),
+            term: Term(1),
+            holder: peer(holder),
+            serial: 1,
+            at: Timestamp::from_ms(0),
+            component: 1,
+            list: list.iter().map(|n| peer(*n)).collect(),
+            rows: rows.iter().map(row).collect(),
+        }
+    }
+
+    #[test]
+    fn lists_out_of_bounds_are_refused() {
+        assert!(succession(1, &[2, 3], &[1, 2, 3]).fits());
+        assert!(!succession(1, &[1, 2], &[]).fits(), "the holder does not follow itself");
+        assert!(!succession(1, &[2, 2], &[]).fits());
+        assert!(!succession(1, &[2, 3, 4, 5, 6, 7], &[]).fits());
+        assert!(!succession(1, &[], &[2, 2]).fits());
+        let many: Vec<u8> = (1..=33).collect();
+        assert!(!succession(1, &[], &many).fits());
+    }
+
+    #[test]
+    fn the_list_is_the_head_of_the_ranking_that_can_follow() {
+        let rows = succession(1, &[], &[1, 2, 3, 4, 5, 6, 7, 8]).rows;
+        let all: BTreeSet<PeerId> = (1..=8).map(peer).collect();
+        assert_eq!(list(&rows, &peer(1), &all), [2, 3, 4, 5, 6].map(peer));
+        let few = BTreeSet::from([peer(7), peer(3)]);
+        assert_eq!(list(&rows, &peer(2), &few), [3, 7].map(peer));
+    }
+
+    #[test]
+    fn the_line_forms_behind_the_one_who_is_gone() {
+        let succession = succession(1, &[2, 3], &[1, 2, 3, 4, 5]);
+        let line = Line::behind(Some(&succession), Some(&peer(1)));
+        let places = [2, 3, 4, 5, 6].map(|n| line.place(&peer(n)));
+        assert_eq!(places, [Place::Listed(0), Place::Listed(1), Place::Ranked(0), Place::Ranked(1), Place::Any]);
+        let shorter = Line::behind(Some(&succession), Some(&peer(2)));
+        assert_eq!(shorter.place(&peer(3)), Place::Listed(0));
+        assert_eq!(Line::behind(None, None).place(&peer(1)), Place::Any);
+    }
+}

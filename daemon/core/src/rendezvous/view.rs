@@ -1,0 +1,99 @@
+//! The role as people see it: who holds it, the ranking in figures and words, the history.
+
+use chat_proto::api::peers::RoleView;
+use chat_proto::api::rendezvous::{HolderChange, RankedPeer, Rendezvous as View};
+use chat_proto::id::{PeerId, Term};
+
+use super::Rendezvous;
+use super::part::Part;
+use super::succession::Place;
+use crate::connectivity::explain::why;
+use crate::connectivity::rank::{RankRow, SCORE_MAX};
+use crate::membership::roster::Roster;
+
+impl Rendezvous {
+    /// Who holds the role, and its term; nobody while the role moves.
+    pub fn holder(&self) -> Option<(PeerId, Term)> {
+        let known = self.ledger.holder().map(|holder| (holder, self.ledger.term()));
+        match &self.part {
+            Part::Following(following) if following.vacancy.is_some() => None,
+            Part::Following(_) | Part::Holding(_) => known,
+            Part::Seeking { .. } | Part::Gone => None,
+        }
+    }
+
+    /// The newest term this peer knows; 0 before the first.
+    pub fn term(&self) -> Term {
+        self.ledger.term()
+    }
+
+    /// This peer's part.
+    pub fn role(&self) -> RoleView {
+        self.role_of(&self.me)
+    }
+
+    /// Any peer's part.
+    pub fn role_of(&self, peer: &PeerId) -> RoleView {
+        let holds = self.holder().is_some_and(|(holder, _)| holder == *peer);
+        match self.ledger.line().place(peer) {
+            _ if holds => RoleView::Holder,
+            Place::Listed(_) => RoleView::Standby,
+            Place::Ranked(_) | Place::Any => RoleView::Member,
+        }
+    }
+
+    /// A peer's place in the published ranking, from 1.
+    pub fn rank_of(&self, peer: &PeerId) -> Option<u32> {
+        self.ledger.rank(peer).map(u32::from)
+    }
+
+    /// Whether members outside its own network reached this peer without being called first; unknown until one tried.
+    pub fn inbound(&self) -> Option<bool> {
+        self.ledger.rows().iter().find(|row| row.peer == self.me).and_then(|row| row.figures.inbound)
+    }
+
+    /// The role as this peer knows it, for `GET /v1/rendezvous`.
+    pub fn view(&self, roster: &Roster) -> View {
+        let holder = self.holder();
+        View {
+            term: self.ledger.term(),
+            holder: holder.map(|(peer, _)| roster.peer_ref(&peer)),
+            since: self.ledger.since(),
+            role: self.role(),
+            ranking: self.ranking(roster),
+            succession: u32::try_from(self.ledger.line().list.len()).unwrap_or(0),
+            history: self.changes(roster),
+        }
+    }
+
+    fn ranking(&self, roster: &Roster) -> Vec<RankedPeer> {
+        let rows = self.ledger.rows();
+        let behind = rows.iter().skip(1).map(Some).chain([None]);
+        (1..).zip(rows.iter().zip(behind)).map(|(rank, (row, next))| ranked(rank, row, next, roster)).collect()
+    }
+
+    fn changes(&self, roster: &Roster) -> Vec<HolderChange> {
+        let mut changes: Vec<HolderChange> = self.history.changes().map(|change| change.to_api(roster)).collect();
+        // Newest first as this peer saw them; the terms of two halves of a split room interleave.
+        changes.sort_by_key(|change| std::cmp::Reverse((change.at, change.term)));
+        changes
+    }
+}
+
+fn ranked(rank: u32, row: &RankRow, next: Option<&RankRow>, roster: &Roster) -> RankedPeer {
+    let figures = &row.figures;
+    let reports = u32::from(figures.reports);
+    let name = next.map(|next| roster.peer_ref(&next.peer).name);
+    RankedPeer {
+        peer: roster.peer_ref(&row.peer),
+        rank,
+        score: f64::from(figures.score()) / f64::from(SCORE_MAX),
+        reach: f64::from(figures.reached.min(figures.reports)) / f64::from(reports.max(1)),
+        inbound: figures.inbound,
+        rtt_ms: figures.rtt.map(|code| (code.as_ms() * 100.0).round() / 100.0),
+        loss: f64::from(figures.loss) / 255.0,
+        steady: f64::from(figures.steady) / 255.0,
+        reports,
+        why: why(row, next.zip(name.as_deref())),
+    }
+}

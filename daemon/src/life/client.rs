@@ -66,6 +66,7 @@ impl From<ClientError> for Failure {
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     home: Home,
+    answer_max: Duration,
     /// What it said.
     pub(crate) api: ApiFile,
 }
@@ -84,7 +85,12 @@ impl Client {
             Err(error) => return Err(broken(home, error)),
         };
         let api = serde_json::from_slice(&content).map_err(|error| broken(home, error))?;
-        Ok(Self { home: home.clone(), api })
+        Ok(Self { home: home.clone(), answer_max: ANSWER_MAX, api })
+    }
+
+    /// The same with more patience.
+    pub(crate) fn patient(self, answer_max: Duration) -> Self {
+        Self { answer_max, ..self }
     }
 
     /// How the daemon and its room stand.
@@ -110,7 +116,7 @@ impl Client {
     }
 
     async fn call(&self, method: Method, path: &str) -> Result<Bytes, ClientError> {
-        match tokio::time::timeout(ANSWER_MAX, self.exchange(method, path)).await {
+        match tokio::time::timeout(self.answer_max, self.exchange(method, path)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::TimedOut { home: self.home.clone() }),
         }

@@ -35,6 +35,9 @@ const NET_CLOSE_MAX: Duration = Duration::from_secs(2);
 /// How long calls of the API that are under way may take to be answered; as long as the room may take to stop.
 const API_CLOSE_MAX: Duration = Duration::from_secs(2);
 
+/// How long the first answer of the API may take on a machine that is busy.
+const READY_MAX: Duration = Duration::from_secs(20);
+
 /// The daemon was told to end before it was ready.
 #[derive(Debug, thiserror::Error)]
 #[error("the start was interrupted")]
@@ -151,7 +154,7 @@ impl Shell {
             tracing::warn!(%error, "who looks at the lock does not see that the daemon is ready");
         }
         let asked = async {
-            let client = Client::of(&plan.home)?;
+            let client = Client::of(&plan.home)?.patient(READY_MAX);
             let status = client.status().await?;
             Ok::<_, crate::life::client::ClientError>((client, status))
         };

@@ -1,3 +1,5 @@
+//! Calls of daemons that answer well, badly or not at all.
+
 use std::path::Path;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -1,3 +1,5 @@
+//! Lines, fixtures, and files that are none.
+
 use super::*;
 
 fn read_text(content: &[u8]) -> Result<Layer, ConfigError> {

@@ -1,3 +1,5 @@
+//! Finding, making and checking homes.
+
 use super::*;
 
 fn locate(flag: Option<&str>, variables: &[(&str, &str)]) -> Result<Home, HomeError> {

@@ -1,3 +1,5 @@
+//! What is printed, word for word.
+
 use std::path::Path;
 
 use chat_proto::id::{PeerId, RoomId};

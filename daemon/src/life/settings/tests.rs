@@ -1,3 +1,5 @@
+//! Precedence, every key, and errors word for word.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -84,6 +84,9 @@ impl Node {
                 }
             }
             RoleOutput::Vacant { .. } => self.out.push_back(Output::Holder(None)),
+            RoleOutput::Back { holder, .. } => {
+                self.out.push_back(Output::Holder(Some((holder, self.addrs.addrs(&holder)))));
+            }
             RoleOutput::Changed(change) => self.role_moved(&change),
             RoleOutput::Released => self.released(),
             RoleOutput::Fault(peer, fault) => {

@@ -107,7 +107,7 @@ async fn handshake(
 /// Reads the greeting and carries the connection, unless another one to that peer goes first.
 async fn welcome(shared: &Arc<Shared>, connection: &Connection) {
     let peer = peer_id(connection.remote_id());
-    let Ok((mut send, mut recv)) = connection.accept_bi().await else { return };
+    let Ok((send, mut recv)) = connection.accept_bi().await else { return };
     let mut raw = [0; Greeting::BYTES];
     if recv.read_exact(&mut raw).await.is_err() {
         return connection.close(CloseCode::Protocol.var_int(), b"");
@@ -121,10 +121,8 @@ async fn welcome(shared: &Arc<Shared>, connection: &Connection) {
     }
     let refused = match decision {
         Accepted::Keep(turn) => {
-            // A few bytes on a new stream: they go into the send buffer at once. If the connection is gone, the link
-            // finds out.
-            let _ = send.write_all(&shared.links.welcome().encode()).await;
-            return Link { peer, connection: connection.clone(), send, recv, turn }.spawn(shared);
+            let welcome = Some(shared.links.welcome());
+            return Link { peer, connection: connection.clone(), send, recv, turn, welcome }.spawn(shared);
         }
         Accepted::Duplicate | Accepted::AfterDial(_) => CloseCode::Duplicate,
         Accepted::NotMember => CloseCode::NotMember,

@@ -83,7 +83,7 @@ async fn run(shared: &Arc<Shared>, peer: PeerId, addrs: &[SocketAddr], dialling:
     match result {
         Ok((connection, send, recv, welcome)) => {
             match shared.links.dialled(&shared.gate, peer, dialling.seq, welcome) {
-                Dialled::Keep(turn) => Link { peer, connection, send, recv, turn }.spawn(shared),
+                Dialled::Keep(turn) => Link { peer, connection, send, recv, turn, welcome: None }.spawn(shared),
                 Dialled::Duplicate => connection.close(CloseCode::Duplicate.var_int(), b""),
                 Dialled::Failed => {
                     connection.close(CloseCode::NotMember.var_int(), b"");

@@ -11,8 +11,12 @@ use tokio::sync::mpsc;
 use super::{DownReason, SendError};
 use crate::net::stop::Stop;
 
-/// Most frames that wait for one peer. A peer that is this far behind gets more from anti-entropy than from the queue.
-pub(crate) const OUTBOX_FRAMES_MAX: usize = 1024;
+/// Most frames that wait for one peer: what a busy room says while this machine's processors are busy elsewhere for some
+/// tenths of a second. A peer that is further behind gets more from anti-entropy than from the queue.
+pub(crate) const OUTBOX_FRAMES_MAX: usize = 16 * 1024;
+
+/// Most frames that are written at once.
+const WRITE_FRAMES_MAX: usize = 1024;
 
 /// Most bytes that wait for one peer (8 MiB): what all peers together can make this node hold stays bounded.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -84,9 +88,9 @@ impl Outbox {
 }
 
 impl Queue {
-    /// Waits for frames and moves all that wait into `frames`; `false` when the queue is closed and empty. Cancel safe.
+    /// Waits for frames and moves what waits into `frames`; `false` when the queue is closed and empty. Cancel safe.
     pub(crate) async fn take(&mut self, frames: &mut Vec<Bytes>) -> bool {
-        self.frames.recv_many(frames, OUTBOX_FRAMES_MAX).await > 0
+        self.frames.recv_many(frames, WRITE_FRAMES_MAX).await > 0
     }
 
     /// Makes room for as many bytes as were written.

@@ -19,6 +19,7 @@ use tracing::{Instrument, debug, info_span};
 use super::{DownReason, NetEvent};
 use crate::net::events::{Event, Events};
 use crate::net::framing::{FrameReader, ReadFrameError, join_frames};
+use crate::net::greeting::Welcome;
 use crate::net::links::Turn;
 use crate::net::outbox::{Queue, outbox};
 use crate::net::path::{PathSampler, SAMPLE_EVERY};
@@ -27,13 +28,16 @@ use crate::net::shared::Shared;
 /// Most bytes of frames that were read and not yet handled, of all peers together (64 MiB): beyond, reading pauses.
 pub(crate) const INBOUND_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// How long the other end may take to receive the welcome.
+const WELCOME_MAX: Duration = Duration::from_secs(5);
+
 /// How long an ending connection may take to send what is queued.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
 
 /// How long the closing of a stream may precede that of its connection.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// A connection that was welcomed by both ends.
+/// A connection that this end decided to keep.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) peer: PeerId,
@@ -41,6 +45,8 @@ pub(crate) struct Link {
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
     pub(crate) turn: Turn,
+    /// What is still to be said before it may be used; nothing where the other end said it.
+    pub(crate) welcome: Option<Welcome>,
 }
 
 impl Link {
@@ -50,39 +56,75 @@ impl Link {
         shared.tracker.spawn(self.run(shared.clone()).instrument(span));
     }
 
-    async fn run(self, shared: Arc<Shared>) {
-        let Self { peer, connection, send, recv, turn } = self;
+    async fn run(mut self, shared: Arc<Shared>) {
+        let mut end = End { shared: &shared, peer: self.peer, turn: &self.turn, told: false };
+        let early = match &self.welcome {
+            Some(welcome) => say(&mut self.send, *welcome).await,
+            None => None,
+        };
         // The one before says `Down` first.
-        if let Some(before) = &turn.before {
+        if let Some(before) = &self.turn.before {
             before.cancelled().await;
         }
-        let early =
-            turn.stop.requested().or_else(|| connection.close_reason().as_ref().map(DownReason::from_connection));
-        if let Some(reason) = early {
+        let closed = || self.connection.close_reason().as_ref().map(DownReason::from_connection);
+        if let Some(reason) = early.or_else(|| self.turn.stop.requested()).or_else(closed) {
             debug!(?reason, "connection ended before it was used");
-            connection.close(reason.code().var_int(), b"");
-            shared.links.ended(&peer, turn.id);
+            self.connection.close(reason.code().var_int(), b"");
+            end.tell();
             if reason != DownReason::Replaced {
-                shared.events.send(NetEvent::DialFailed(peer)).await;
+                shared.events.send(NetEvent::DialFailed(self.peer)).await;
             }
-            turn.done.cancel();
             return;
         }
+        let (peer, connection) = (self.peer, &self.connection);
         let mut sampler = PathSampler::default();
-        let (outbox, queue) = outbox(Some(connection.weak_handle()), turn.stop.clone());
-        let info = sampler.sample(&connection);
+        let (outbox, queue) = outbox(Some(connection.weak_handle()), self.turn.stop.clone());
+        let info = sampler.sample(connection);
         debug!(direct = info.direct, rtt = ?info.rtt, inbound = info.inbound, "connected");
         shared.events.send_event(Event::Up { peer, info, outbox }).await;
-        let reason = carry(&shared, peer, &connection, (send, recv), queue, &turn, sampler).await;
+        let reason = carry(&shared, peer, connection, (self.send, self.recv), queue, &self.turn, sampler).await;
         debug!(?reason, "connection ended");
         if reason == DownReason::QueueFull {
             shared.queue_drops.fetch_add(1, Ordering::Relaxed);
         }
         connection.close(reason.code().var_int(), b"");
         // A dial that is asked for on hearing `Down` must find nothing standing.
-        shared.links.ended(&peer, turn.id);
+        end.tell();
         shared.events.send(NetEvent::Down(peer, reason)).await;
-        turn.done.cancel();
+    }
+}
+
+/// Ends a connection's turn, whatever becomes of its task: the next one waits for it.
+struct End<'a> {
+    shared: &'a Shared,
+    peer: PeerId,
+    turn: &'a Turn,
+    told: bool,
+}
+
+impl End<'_> {
+    /// The connection no longer stands.
+    fn tell(&mut self) {
+        if !self.told {
+            self.told = true;
+            self.shared.links.ended(&self.peer, self.turn.id);
+        }
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.tell();
+        self.turn.done.cancel();
+    }
+}
+
+/// Says that the connection is kept, or why that failed.
+async fn say(send: &mut SendStream, welcome: Welcome) -> Option<DownReason> {
+    match timeout(WELCOME_MAX, send.write_all(&welcome.encode())).await {
+        Ok(Ok(())) => None,
+        Ok(Err(_)) => Some(DownReason::Lost),
+        Err(_) => Some(DownReason::Protocol),
     }
 }
 

@@ -8,7 +8,7 @@ use chat_core::output::CloseReason;
 use chat_core::wire::ROOM_ALPN;
 use chat_proto::id::PeerId;
 use iroh::Endpoint;
-use iroh::endpoint::{Connection, SendStream, presets};
+use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, VarInt, presets};
 use tokio::time::timeout;
 
 use super::peers::*;
@@ -269,16 +269,22 @@ struct Raw {
     endpoint: Endpoint,
     connection: Connection,
     send: SendStream,
+    _recv: RecvStream,
 }
 
 async fn raw(of: &Peer, secret: [u8; 32], greeting: &[u8]) -> Raw {
+    raw_with(of, secret, greeting, QuicTransportConfig::default()).await
+}
+
+async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicTransportConfig) -> Raw {
     let endpoint = Endpoint::builder(presets::Minimal).secret_key(iroh::SecretKey::from_bytes(&secret));
+    let endpoint = endpoint.transport_config(transport);
     let endpoint = endpoint.bind().await.expect("binds");
     let addr = of.net.shared.endpoint_addr(endpoint_id(&of.id()).expect("a key"), &[of.addr()]);
     let connection = endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
-    let (mut send, _) = connection.open_bi().await.expect("opens");
+    let (mut send, recv) = connection.open_bi().await.expect("opens");
     send.write_all(greeting).await.expect("writes");
-    Raw { endpoint, connection, send }
+    Raw { endpoint, connection, send, _recv: recv }
 }
 
 fn greeting() -> [u8; Greeting::BYTES] {
@@ -298,6 +304,20 @@ async fn a_frame_that_is_too_long_ends_the_connection() {
     assert_eq!(a.down(bad).await, DownReason::Protocol);
     timeout(DEADLINE, raw.connection.closed()).await.expect("it was closed");
     raw.endpoint.close().await;
+}
+
+#[tokio::test]
+async fn a_member_that_takes_no_welcome_does_not_block_its_next_connection() {
+    let [mut a, b] = members(2).await.try_into().ok().expect("two");
+    let bad = b.id();
+    b.stop().await;
+    let narrow = QuicTransportConfig::builder().stream_receive_window(VarInt::from_u32(0)).build();
+    let stuck = raw_with(&a, secret(1), &greeting(), narrow).await;
+    assert!(matches!(a.next().await, NetEvent::DialFailed(peer) if peer == bad), "it never came up");
+    timeout(DEADLINE, stuck.connection.closed()).await.expect("it was closed");
+    let mut b = start(secret(1), settings(), roster(&[a.id(), bad], false)).await;
+    connect(&mut b, &mut a).await;
+    stuck.endpoint.close().await;
 }
 
 #[tokio::test]

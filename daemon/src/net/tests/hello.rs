@@ -1,6 +1,6 @@
 //! The hello on TCP: what it says, and what garbage and silence cost.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::peers::*;
 use crate::net::hello::{HelloError, ask};
+use crate::net::settings::{Listen, NetSettings};
 
 async fn say(to: SocketAddr, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).await.expect("connects");
@@ -71,4 +72,16 @@ async fn others_are_told_from_chatd() {
     assert!(matches!(answer, Err(HelloError::NotChatd)));
     drop(nobody);
     assert!(matches!(ask(addr).await, Err(HelloError::Unreachable)));
+}
+
+#[tokio::test]
+async fn all_addresses_share_one_port() {
+    let everywhere = NetSettings { listen: Listen { ip: None, port: Some(0) }, ..settings() };
+    let peer = start(secret(0), everywhere, roster(&[], false)).await;
+    let port = peer.net.port();
+    assert!(ask(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await.is_ok());
+    if TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).await.is_ok() {
+        assert!(ask(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await.is_ok());
+    }
+    assert!(peer.net.addrs().iter().all(|addr| addr.port() == port));
 }

@@ -287,6 +287,13 @@ async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicT
     Raw { endpoint, connection, send, _recv: recv }
 }
 
+async fn dial_raw(raw: &Raw, of: &Peer) -> (Connection, SendStream, RecvStream) {
+    let addr = of.net.shared.endpoint_addr(endpoint_id(&of.id()).expect("a key"), &[of.addr()]);
+    let connection = raw.endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
+    let (send, recv) = connection.open_bi().await.expect("opens");
+    (connection, send, recv)
+}
+
 fn greeting() -> [u8; Greeting::BYTES] {
     Greeting { process: Process(1), dial: DialSeq(1), accepted: None }.encode()
 }
@@ -321,6 +328,27 @@ async fn a_member_that_takes_no_welcome_does_not_block_its_next_connection() {
 }
 
 #[tokio::test]
+async fn down_comes_before_the_next_up_even_when_the_end_takes_time() {
+    let [mut a, b] = members(2).await.try_into().ok().expect("two");
+    let slow = b.id();
+    b.stop().await;
+    // It takes no more than the welcome, so what is queued cannot be sent before the connection ends.
+    let window = VarInt::from_u32(u32::try_from(Welcome::BYTES).expect("small"));
+    let narrow = QuicTransportConfig::builder().stream_receive_window(window).build();
+    let raw = raw_with(&a, secret(1), &greeting(), narrow).await;
+    a.up(slow).await;
+    assert_eq!(a.send(slow, "waits"), Ok(()));
+    a.net.disconnect(slow, CloseReason::Surplus);
+    let (connection, mut send, mut recv) = dial_raw(&raw, &a).await;
+    send.write_all(&Greeting { process: Process(1), dial: DialSeq(2), accepted: None }.encode()).await.expect("writes");
+    recv.read_exact(&mut [0; Welcome::BYTES]).await.expect("it is welcome");
+    assert_eq!(a.down(slow).await, DownReason::Closed(CloseReason::Surplus));
+    a.up(slow).await;
+    connection.close(VarInt::from_u32(0), b"");
+    raw.endpoint.close().await;
+}
+
+#[tokio::test]
 async fn a_member_that_dials_without_end_has_one_connection() {
     let [mut a, b] = members(2).await.try_into().ok().expect("two");
     let bad = b.id();
@@ -329,9 +357,7 @@ async fn a_member_that_dials_without_end_has_one_connection() {
     a.up(bad).await;
     let mut connections = Vec::new();
     for n in 2..20 {
-        let addr = a.net.shared.endpoint_addr(endpoint_id(&a.id()).expect("a key"), &[a.addr()]);
-        let connection = raw.endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
-        let (mut send, mut recv) = connection.open_bi().await.expect("opens");
+        let (connection, mut send, mut recv) = dial_raw(&raw, &a).await;
         let greeting = Greeting { process: Process(1), dial: DialSeq(n), accepted: None };
         send.write_all(&greeting.encode()).await.expect("writes");
         recv.read_exact(&mut [0; Welcome::BYTES]).await.expect("each new dial says that the one before is lost");

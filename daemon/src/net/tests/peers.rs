@@ -94,12 +94,15 @@ impl Peer {
 
     /// The next event that is neither `Path` nor `Addrs`.
     pub(super) async fn next(&mut self) -> NetEvent {
-        loop {
-            let event = timeout(DEADLINE, self.events.recv()).await.expect("an event comes").expect("the net is open");
-            if !matches!(event, NetEvent::Path(..) | NetEvent::Addrs(_)) {
-                return event;
+        let next = async {
+            loop {
+                let event = self.events.recv().await.expect("the net is open");
+                if !matches!(event, NetEvent::Path(..) | NetEvent::Addrs(_)) {
+                    return event;
+                }
             }
-        }
+        };
+        timeout(DEADLINE, next).await.expect("an event comes")
     }
 
     pub(super) async fn up(&mut self, other: PeerId) -> PathInfo {

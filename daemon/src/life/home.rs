@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use crate::life::private_file;
 
-/// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) holds 108 with the closing zero.
-pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// Longest path of a Unix socket, in bytes: `sun_path` holds 104 with the closing zero on macOS, 108 on Linux.
+pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// The directories of one daemon, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process};
+#[cfg(target_os = "linux")]
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    fd::OwnedFd,
+    process::{PidfdFlags, pidfd_open},
+};
 use serde::Serialize;
 
 use crate::life::args::OutputArgs;
@@ -61,15 +66,14 @@ pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), Failure> {
 }
 
 fn stop(home: &Home, holder: Option<&Holder>) -> Result<Stopped, Failure> {
-    let process = holder.and_then(process).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let process = holder.and_then(process).and_then(Watched::open);
     ask(home, holder)?;
     let pid = holder.map(|holder| holder.pid);
     match (lock::wait_until_free(home, GONE_MAX).map_err(refused)?, pid) {
         (Holding::Free, pid) => {
             // Its files are closed a moment before it is gone.
             if let Some(process) = process {
-                let at_most = Timespec { tv_sec: 1, tv_nsec: 0 };
-                let _ = poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&at_most));
+                process.wait();
             }
             Ok(Stopped { was_running: true, pid })
         }
@@ -99,6 +103,36 @@ fn ask(home: &Home, holder: Option<&Holder>) -> Result<(), Failure> {
 
 fn process(holder: &Holder) -> Option<Pid> {
     Pid::from_raw(i32::try_from(holder.pid).ok()?)
+}
+
+/// A process whose end can be waited for.
+#[cfg(target_os = "linux")]
+struct Watched(OwnedFd);
+
+#[cfg(target_os = "linux")]
+impl Watched {
+    fn open(pid: Pid) -> Option<Self> {
+        pidfd_open(pid, PidfdFlags::empty()).ok().map(Self)
+    }
+
+    fn wait(self) {
+        let at_most = Timespec { tv_sec: 1, tv_nsec: 0 };
+        // It has let go of its locks, so that it will end is certain.
+        let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&at_most));
+    }
+}
+
+/// Elsewhere the end of its locks is all that can be waited for.
+#[cfg(not(target_os = "linux"))]
+struct Watched;
+
+#[cfg(not(target_os = "linux"))]
+impl Watched {
+    fn open(_pid: Pid) -> Option<Self> {
+        None
+    }
+
+    fn wait(self) {}
 }
 
 fn unknown(home: &Home) -> Failure {

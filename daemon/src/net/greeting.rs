@@ -3,7 +3,8 @@
 //! Both may dial at the same moment, and one may have restarted or lost a connection that the other still believes in.
 //! The dialler therefore opens its stream with a [`Greeting`]: the number of its process, the number of this dial, and
 //! up to which dial it accepted the other's connections; the other end answers with a [`Welcome`] once it has decided
-//! to keep the connection. [`prefer`] decides alike on both sides, so exactly one connection remains.
+//! to keep the connection. [`prefer_accepted`] and [`prefer_dialled`] decide alike on both sides, so exactly one
+//! connection remains.
 
 use chat_proto::id::PeerId;
 

@@ -10,7 +10,7 @@ use tokio::runtime::{Builder, Runtime};
 use crate::life::failure::Failure;
 use crate::life::join::{self, Company, HomeRoom};
 use crate::life::lock::HomeLock;
-use crate::life::plan::Plan;
+use crate::life::plan::{Described, Plan};
 use crate::life::report::Started;
 use crate::life::shell;
 use crate::life::shutdown::{Stop, StopReason};
@@ -109,6 +109,15 @@ fn found(plan: &Plan, mut started: Started, voice: Voice) -> Result<(), Failure>
             Ok(note) => started.notes.extend(note),
             Err(error) => return fail(Failure::refused(&error), voice),
         }
+    }
+    if plan.describes_room == Described::Yes {
+        started
+            .notes
+            .push(format!("the room '{}' exists already: --room and --open are for new ones", started.room.name));
+    }
+    if let Some(name) = plan.rename.as_ref().filter(|name| **name != started.peer.name) {
+        let rename = plan.home.command(&format!("chat name {name}"));
+        started.notes.push(format!("this peer goes by '{}': '{rename}' changes that", started.peer.name));
     }
     voice.ready(started, &plan.home);
     Ok(())

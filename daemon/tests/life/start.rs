@@ -55,6 +55,11 @@ fn what_is_asked_for_is_what_stands() {
     let api = home.api().expect("announced");
     assert_eq!((started["url"].as_str(), started["socket"].as_str()), (api.url.as_deref(), Some(&*api.socket)));
 
+    let running = home.start(&["--name", "carol", "--room", "other"]);
+    assert_eq!((&running["room"], &running["peer"]), (&started["room"], &started["peer"]));
+    let notes = running["notes"].to_string();
+    assert!(notes.contains("--room") && notes.contains("chat name carol"), "what was not done is told: {notes}");
+
     home.chatd(&["stop"]).ok();
     let again = home.start(&["--name", "carol", "--room", "other"]);
     assert_eq!((&again["room"], &again["peer"]["id"]), (&started["room"], &started["peer"]["id"]));

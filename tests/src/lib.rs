@@ -16,6 +16,7 @@ pub mod crash;
 pub mod daemon;
 pub mod events;
 pub mod eventually;
+pub mod failover;
 pub mod home;
 pub mod process;
 pub mod transcript;

@@ -29,7 +29,7 @@ fn a_tail_shows_the_last_messages_and_then_what_comes() {
 #[test]
 fn a_tail_lives_through_a_restart_of_its_daemon() {
     let mut room = Room::of(&["alice", "bob"]);
-    let mut tail = room["bob"].chat_on(&["tail", "-n", "0"]);
+    let mut tail = room["bob"].chat_on(&["tail", "-n", "5"]);
     room["alice"].api().send("one");
     tail.line(SOON, |line| line.ends_with("alice: one"));
     room["bob"].kill();

@@ -218,7 +218,12 @@ impl Rendezvous {
         let claim = self.sign_claim(self.ledger.term(), reason, from, gap, component, now);
         let change = Change { term: claim.value().term, from, to: self.me, at: now.wall, reason, gap };
         self.close_watch();
-        self.part = Part::Holding(Box::new(Holding::new(self.ledger.rows(), &self.settings, now)));
+        let mut holding = Holding::new(self.ledger.rows(), &self.settings, now);
+        if let Part::Following(following) = &mut self.part {
+            let absent = std::mem::take(&mut following.absent);
+            holding.absent = absent.into_iter().map(|peer| (peer, now.mono)).collect();
+        }
+        self.part = Part::Holding(Box::new(holding));
         self.hold_from(claim, change, now);
     }
 

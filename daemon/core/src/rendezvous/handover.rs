@@ -144,7 +144,10 @@ impl Rendezvous {
         }
         opened.verify()?;
         if heir == self.me {
-            self.take_over(purpose, now);
+            // An offer that waited while this peer slept has long been made to the next.
+            if !self.slip.just_woke(now.mono) {
+                self.take_over(purpose, now);
+            }
             return Ok(());
         }
         if let Part::Following(following) = &mut self.part {

@@ -102,6 +102,8 @@ impl Rendezvous {
         let members = &self.members;
         holding.reports.prune(report_age, now.mono, |peer| members.contains(peer));
         holding.barred.retain(|_, until| *until > now.mono);
+        let heard = |peer: &PeerId, since: Duration| self.links.get(peer).is_none_or(|link| link.heard > since);
+        holding.absent.retain(|peer, since| !heard(peer, *since));
         for peer in &holding.list {
             let since = holding.listed_at.get(peer).copied().unwrap_or(now.mono);
             let silent = self.links.get(peer).is_some_and(|link| link.heard.max(since) + SILENT_LISTED < now.mono);
@@ -112,7 +114,8 @@ impl Rendezvous {
         let before = if holding.rows.is_empty() { self.ledger.rows().to_vec() } else { holding.rows.clone() };
         let figures = rank::figures(&holding.reports, &before, &candidates);
         let mut eligible: BTreeSet<PeerId> = self.links.peers().copied().collect();
-        eligible.retain(|peer| members.contains(peer) && !holding.barred.contains_key(peer));
+        let absent = |peer: &PeerId| holding.barred.contains_key(peer) || holding.absent.contains_key(peer);
+        eligible.retain(|peer| members.contains(peer) && !absent(peer));
         let with_me = eligible.iter().copied().chain([self.me]).collect();
         let rows = rank::ranking(&before, figures, &with_me, self.settings.rank_band);
         let listed = list(&rows, &self.me, &eligible);

@@ -47,6 +47,8 @@ pub(crate) struct Following {
     pub(crate) listed: bool,
     pub(crate) suspicion: Option<Suspicion>,
     pub(crate) vacancy: Option<Vacancy>,
+    /// Who did not answer when the holder was last suspected.
+    pub(crate) absent: BTreeSet<PeerId>,
     /// A higher claim by a minority that waits for the holder's answer.
     pub(crate) held: Option<HeldClaim>,
     /// To whom the holder last offered the role through this peer: an offer is passed on once.
@@ -56,7 +58,7 @@ pub(crate) struct Following {
 impl Following {
     pub(crate) const fn new(holder: PeerId, term: Term, now: Duration) -> Self {
         let watch = Watch::new(holder, term, now);
-        Self { watch, listed: false, suspicion: None, vacancy: None, held: None, offer: None }
+        Self { watch, listed: false, suspicion: None, vacancy: None, absent: BTreeSet::new(), held: None, offer: None }
     }
 }
 
@@ -97,6 +99,9 @@ pub(crate) struct Holding {
     pub(crate) list: Vec<PeerId>,
     /// Since when each is on the list.
     pub(crate) listed_at: BTreeMap<PeerId, Duration>,
+    /// Who did not answer when this peer took the role, and since when: it follows nobody until it is heard again. Those
+    /// that were asked, and the holder before.
+    pub(crate) absent: BTreeMap<PeerId, Duration>,
     /// Who was taken off the list for its silence, and until when. As many as were listed lately.
     pub(crate) barred: BTreeMap<PeerId, Duration>,
     pub(crate) reports: Reports,
@@ -122,6 +127,7 @@ impl Holding {
             rows: rows.to_vec(),
             list: Vec::new(),
             listed_at: BTreeMap::new(),
+            absent: BTreeMap::new(),
             barred: BTreeMap::new(),
             reports: Reports::default(),
             better: None,

@@ -14,17 +14,21 @@ const WALL_JUMP: Duration = Duration::from_millis(500);
 /// For how long timeouts are stretched after a slip.
 const STRETCHED_FOR: Duration = Duration::from_secs(10);
 
+/// How long it takes to read what came while a peer slept.
+const JUST_WOKEN: Duration = Duration::from_millis(50);
+
 /// Watches this peer's own timers.
 #[derive(Debug)]
 pub(crate) struct SlipGuard {
     last: Now,
     due: Option<Duration>,
+    slipped_at: Option<Duration>,
     stretched_until: Duration,
 }
 
 impl SlipGuard {
     pub(crate) const fn new(now: Now) -> Self {
-        Self { last: now, due: None, stretched_until: Duration::ZERO }
+        Self { last: now, due: None, slipped_at: None, stretched_until: Duration::ZERO }
     }
 
     /// An input came at `now`. Returns how late it is when that is more than `tolerance`.
@@ -38,6 +42,7 @@ impl SlipGuard {
         if late <= tolerance {
             return None;
         }
+        self.slipped_at = Some(now.mono);
         self.stretched_until = now.mono + STRETCHED_FOR;
         Some(late)
     }
@@ -50,6 +55,11 @@ impl SlipGuard {
     /// When the last input came.
     pub(crate) const fn last(&self) -> Duration {
         self.last.mono
+    }
+
+    /// Whether this peer has only just woken: what it reads now may be old.
+    pub(crate) fn just_woke(&self, now: Duration) -> bool {
+        self.slipped_at.is_some_and(|at| now < at + JUST_WOKEN)
     }
 
     /// What timeouts are multiplied with.

@@ -109,6 +109,11 @@ impl Suspicion {
         self.asked.contains(peer).then(|| self.answered.contains_key(peer))
     }
 
+    /// Who was asked and did not answer.
+    pub(crate) fn unanswered(&self) -> impl Iterator<Item = &PeerId> {
+        self.asked.iter().filter(|peer| !self.answered.contains_key(peer))
+    }
+
     /// Of so many others believed online, how many are in touch, as far as answers tell.
     pub(crate) fn in_touch(&self, others: usize) -> usize {
         if self.asked.is_empty() { 0 } else { (others * self.answered.len()).div_ceil(self.asked.len()) }

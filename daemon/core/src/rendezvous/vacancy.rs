@@ -26,6 +26,15 @@ impl Rendezvous {
         let Part::Following(following) = &mut self.part else { return };
         let holder = following.watch.holder;
         let suspicion = following.suspicion.take();
+        following.absent = suspicion.iter().flat_map(|suspicion| suspicion.unanswered().copied()).collect();
+        match reason {
+            ChangeReason::Died | ChangeReason::Silent => following.absent.insert(holder),
+            ChangeReason::Founded
+            | ChangeReason::HandedOver
+            | ChangeReason::BetterConnected
+            | ChangeReason::Merged
+            | ChangeReason::Removed => false,
+        };
         let others = self.online.keys().chain(self.links.peers()).filter(|peer| **peer != holder);
         let others = others.collect::<std::collections::BTreeSet<_>>().len();
         let in_touch = match reason {

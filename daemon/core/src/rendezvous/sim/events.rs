@@ -18,13 +18,47 @@ const AGAIN: Us = 250_000;
 
 /// Something that happens.
 pub(super) enum Event {
-    Wake { id: Id, run: u64 },
-    Input { to: Id, run: u64, input: RoleInput },
-    Frame { from: Id, to: Id, conn: u64, frame: Bytes },
-    Connect { a: Id, b: Id, runs: (u64, u64) },
-    WatchTried { by: Id, of: Id, run: u64, of_run: u64 },
-    WatchClosed { by: Id, of: Id, tries: u32 },
-    Gone { id: Id, run: u64 },
+    Wake {
+        id: Id,
+        run: u64,
+    },
+    Input {
+        to: Id,
+        run: u64,
+        input: RoleInput,
+    },
+    Frame {
+        from: Id,
+        to: Id,
+        conn: u64,
+        frame: Bytes,
+    },
+    Connect {
+        a: Id,
+        b: Id,
+        runs: (u64, u64),
+    },
+    WatchTried {
+        by: Id,
+        of: Id,
+        run: u64,
+        of_run: u64,
+    },
+    WatchClosed {
+        by: Id,
+        of: Id,
+        tries: u32,
+    },
+    Gone {
+        id: Id,
+        run: u64,
+    },
+    /// The last frame of a connection, behind all others.
+    Bye {
+        from: Id,
+        to: Id,
+        conn: u64,
+    },
     Presence,
     Sweep,
 }
@@ -87,6 +121,13 @@ impl World {
             Event::Gone { id, run } => {
                 if self.peers[id].run == run {
                     self.gone(id);
+                }
+            }
+            Event::Bye { from, to, conn } => {
+                if self.connected(from, to).is_some_and(|now| now.number == conn) {
+                    let peer = self.peers[from].id;
+                    self.give(to, RoleInput::Bye(peer));
+                    self.disconnect(from, to);
                 }
             }
             Event::Presence => self.presence(),
@@ -255,12 +296,13 @@ impl World {
 
     fn gone(&mut self, id: Id) {
         self.peers[id].leaving = true;
-        let me = self.peers[id].id;
         let known: Vec<(Id, Id)> = self.conns.keys().copied().filter(|(a, b)| *a == id || *b == id).collect();
         for (a, b) in known {
-            let other = if a == id { b } else { a };
-            self.give(other, RoleInput::Bye(me));
-            self.disconnect(a, b);
+            let to = if a == id { b } else { a };
+            let at = self.net.stream(id, to, self.now, &mut self.rng);
+            if let Some(conn) = self.connected(a, b) {
+                self.schedule(at, Event::Bye { from: id, to, conn: conn.number });
+            }
         }
         self.kill(id);
     }

@@ -1,1 +1,289 @@
-//! To be written.
+//! Stories: text files of `given … when … then …` that run in the simulated world.
+//!
+//! A line is a step; what follows `#` is a remark. `then` steps fail the story with its file and line. Peers get one
+//! letter each by `given H holds, A B C in line`: the holder, those behind it in order, then the others.
+//!
+//! | step | says |
+//! |---|---|
+//! | `given 5 peers on a lan` (`on a rough network`, `40 ms apart`) | how many, and what is between them |
+//! | `given H holds, A B in line, C D besides` | the room is at rest; names its peers |
+//! | `given no tcp watch` | nobody accepts one: a firewall, say |
+//! | `given 3 more peers to come` | members that have not started yet, named by `when Z starts` |
+//! | `when A B are killed` (`is powered off`, `suspended`, `resumed`, `stopped`, `restarted`, `cut off`, `started`) | at once |
+//! | `when A is deaf to B` | what B sends to A is lost, not the other way |
+//! | `when A B are split from C D` / `when all is healed` / `when 5 s pass` | |
+//! | `then A holds within 100 ms` | everybody that can be reached from A agrees on A |
+//! | `then A and C hold within 5 s` | each in its own part of a split room |
+//! | `then nothing changes for 60 s` | nobody sees a change of the role |
+//! | `then the reason is died` / `then the gap is below 300 ms` / `then 1 term has passed` | of the newest change |
+//! | `then the history names H A` | the claimants of the last terms, oldest first, the same at all peers |
+//! | `then A relays`, `then H relays no more` | |
+
+use std::collections::BTreeMap;
+
+use super::net::{Id, Us, Way};
+use super::peer::Life;
+use super::world::World;
+
+const MS: Us = 1_000;
+
+/// A story under way.
+struct Teller {
+    world: World,
+    names: BTreeMap<String, Id>,
+    /// Members that have not started: not named yet.
+    to_come: Vec<Id>,
+    term: u64,
+}
+
+/// Runs a story.
+fn tell(text: &str) -> Result<(), String> {
+    let mut teller: Option<Teller> = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let step = line.split('#').next().unwrap_or_default().trim().trim_end_matches('.');
+        let words: Vec<&str> = step.split([' ', ',']).filter(|word| !word.is_empty() && *word != "and").collect();
+        let outcome = match (words.as_slice(), &mut teller) {
+            ([], _) => Ok(()),
+            (["given", many, "peers", way @ ..], None) => begin(many, way).map(|begun| teller = Some(begun)),
+            (["given", rest @ ..], Some(teller)) => teller.given(rest),
+            (["when", rest @ ..], Some(teller)) => teller.when(rest),
+            (["then", rest @ ..], Some(teller)) => teller.then(rest),
+            (_, _) => Err("no such step".to_owned()),
+        };
+        outcome.map_err(|reason| format!("line {number}, {step}: {reason}"))?;
+    }
+    let teller = teller.ok_or("a story begins with peers")?;
+    teller.world.must_be_sound();
+    Ok(())
+}
+
+fn begin(many: &str, way: &[&str]) -> Result<Teller, String> {
+    let many = number(many)?;
+    let way = match way {
+        ["on", "a", "lan"] => Way::LAN,
+        ["on", "a", "rough", "network"] => Way::ROUGH,
+        [ms, "ms", "apart"] => Way { delay: number(ms)? * MS / 2, jitter: MS, loss: 0.0 },
+        _ => return Err("no such network".to_owned()),
+    };
+    let many = usize::try_from(many).map_err(|_| "too many")?;
+    Ok(Teller { world: World::new(many, way, 1), names: BTreeMap::new(), to_come: Vec::new(), term: 0 })
+}
+
+fn number(word: &str) -> Result<u64, String> {
+    word.parse().map_err(|_| format!("{word} is not a number"))
+}
+
+fn span(amount: &str, unit: &str) -> Result<Us, String> {
+    let unit = match unit {
+        "ms" => MS,
+        "s" => 1_000 * MS,
+        "min" => 60_000 * MS,
+        _ => return Err(format!("{unit} is not a unit of time")),
+    };
+    Ok(number(amount)? * unit)
+}
+
+fn is_name(word: &str) -> bool {
+    word.len() == 1 && word.chars().all(|letter| letter.is_ascii_uppercase())
+}
+
+/// The names at the beginning of some words, and the rest.
+fn names<'a, 'w>(words: &'a [&'w str]) -> (&'a [&'w str], &'a [&'w str]) {
+    words.split_at(words.iter().take_while(|word| is_name(word)).count())
+}
+
+impl Teller {
+    fn id(&self, name: &str) -> Result<Id, String> {
+        self.names.get(name).copied().ok_or_else(|| format!("nobody is called {name}"))
+    }
+
+    fn ids(&self, names: &[&str]) -> Result<Vec<Id>, String> {
+        names.iter().map(|name| self.id(name)).collect()
+    }
+
+    fn given(&mut self, words: &[&str]) -> Result<(), String> {
+        match words {
+            [many, "more", "peers", "to", "come"] => {
+                for id in self.world.peers.len() - usize::try_from(number(many)?).unwrap_or(0)..self.world.peers.len() {
+                    self.world.power_off(id);
+                    self.to_come.push(id);
+                }
+                Ok(())
+            }
+            ["no", "tcp", "watch"] => {
+                self.world.no_watch = (0..self.world.peers.len()).collect();
+                Ok(())
+            }
+            [holder, "holds", rest @ ..] => {
+                self.world.run_for(30_000 * MS);
+                let id = self.world.holder().ok_or_else(|| format!("nobody does: {}", self.world.beliefs()))?;
+                let (line, rest) = names(rest);
+                let besides = match rest {
+                    ["in", "line"] | [] => &[],
+                    ["in", "line", besides @ .., "besides"] => besides,
+                    _ => return Err("who is in line?".to_owned()),
+                };
+                let listed = self.world.peers[id].role.ledger.line().list;
+                let listed: Vec<Id> = listed.iter().map(|peer| self.world.index[peer]).collect();
+                let others: Vec<Id> =
+                    self.world.running().filter(|other| *other != id && !listed.contains(other)).collect();
+                if (listed.len(), others.len()) != (line.len(), besides.len()) {
+                    return Err(format!("{} are in line and {} besides", listed.len(), others.len()));
+                }
+                let all = [*holder].into_iter().chain(line.iter().copied()).chain(besides.iter().copied());
+                self.names = all.map(str::to_owned).zip([id].into_iter().chain(listed).chain(others)).collect();
+                self.term = self.world.peers[id].role.term().0;
+                Ok(())
+            }
+            _ => Err("nothing like that is given".to_owned()),
+        }
+    }
+
+    fn when(&mut self, words: &[&str]) -> Result<(), String> {
+        let (who, what) = names(words);
+        if let (["is", "started"], [name]) = (what, who) {
+            let id = self.to_come.pop().ok_or("nobody is to come")?;
+            self.names.insert((*name).to_owned(), id);
+            self.world.restart(id);
+            return Ok(());
+        }
+        let ids = self.ids(who)?;
+        let world = &mut self.world;
+        match what {
+            ["all", "is", "healed"] => world.net.heal(),
+            [amount, unit, "pass"] => world.run_for(span(amount, unit)?),
+            ["is" | "are", "deaf", "to", from] => {
+                let from = self.names.get(*from).copied().ok_or("to whom?")?;
+                ids.iter().for_each(|id| world.net.cut_one_way(from, *id));
+            }
+            ["is" | "are", "split", "from", others @ ..] => {
+                let others: Result<Vec<Id>, String> = others
+                    .iter()
+                    .map(|name| self.names.get(*name).copied().ok_or_else(|| (*name).to_owned()))
+                    .collect();
+                for other in others? {
+                    ids.iter().for_each(|id| world.net.cut(*id, other));
+                }
+            }
+            ["is" | "are", fate @ ..] => {
+                for id in ids {
+                    befall(world, id, fate)?;
+                }
+            }
+            _ => return Err("nothing like that happens".to_owned()),
+        }
+        Ok(())
+    }
+
+    fn then(&mut self, words: &[&str]) -> Result<(), String> {
+        let (who, what) = names(words);
+        let ids = self.ids(who)?;
+        match what {
+            ["holds" | "hold", "within", amount, unit] => {
+                let end = self.world.now + span(amount, unit)?;
+                let held = self.world.run_until(end, |world| ids.iter().all(|id| holds(world, *id)));
+                if held { Ok(()) } else { Err(self.world.beliefs()) }
+            }
+            ["nothing", "changes", "for", amount, unit] => {
+                let before = self.world.changes();
+                self.world.run_for(span(amount, unit)?);
+                if self.world.changes() == before { Ok(()) } else { Err(self.world.last_changes()) }
+            }
+            ["the", "reason", "is", reason] => {
+                let text = format!("{:?}", self.newest()?.reason).to_lowercase();
+                if text == *reason { Ok(()) } else { Err(format!("it is {text}")) }
+            }
+            ["the", "gap", "is", "below", amount, unit] => {
+                let gap = self.newest()?.gap;
+                let fits = gap.as_micros() < u128::from(span(amount, unit)?);
+                if fits { Ok(()) } else { Err(format!("it is {gap:?}")) }
+            }
+            [many, "term" | "terms", "has" | "have", "passed"] => {
+                let passed = self.newest()?.term.0 - self.term;
+                if passed == number(many)? { Ok(()) } else { Err(format!("{passed} have")) }
+            }
+            ["the", "history", "names", names @ ..] => self.history_names(names),
+            ["relays" | "relay", rest @ ..] => {
+                let on = crate::rendezvous::io::Switch::On;
+                let expected = *rest != ["no", "more"];
+                let fits = ids.iter().all(|id| (self.world.peers[*id].relay == on) == expected);
+                if fits { Ok(()) } else { Err("that is not so".to_owned()) }
+            }
+            _ => Err("nothing like that can be checked".to_owned()),
+        }
+    }
+
+    fn newest(&self) -> Result<&crate::rendezvous::io::Change, String> {
+        let all = self.world.running().filter_map(|id| self.world.peers[id].changes.last());
+        all.max_by_key(|(at, change)| (change.term, std::cmp::Reverse(*at)))
+            .map(|(_, change)| change)
+            .ok_or_else(|| "there was no change".to_owned())
+    }
+
+    fn history_names(&self, names: &[&str]) -> Result<(), String> {
+        let expected = self.ids(names)?;
+        for id in self.world.running() {
+            let changes = self.world.peers[id].role.history.changes();
+            let mut known: Vec<Id> = changes.map(|change| self.world.index[&change.to]).take(expected.len()).collect();
+            known.reverse();
+            if known != expected {
+                let name = |id: &Id| self.names.iter().find(|(_, named)| *named == id).map(|(name, _)| name.clone());
+                return Err(format!("a peer has {:?}", known.iter().map(name).collect::<Vec<_>>()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a peer holds the role, and everybody it can reach knows.
+fn holds(world: &World, id: Id) -> bool {
+    let components = world.components();
+    components.iter().find(|group| group.contains(&id)).is_some_and(|group| world.agreed(group) == Some(id))
+}
+
+fn befall(world: &mut World, id: Id, fate: &[&str]) -> Result<(), String> {
+    match fate {
+        ["killed"] => world.kill(id),
+        ["powered", "off"] => world.power_off(id),
+        ["suspended"] => world.suspend(id),
+        ["resumed"] => world.resume(id),
+        ["stopped"] => world.stop(id),
+        ["restarted"] => {
+            if world.peers[id].life == Life::Running {
+                world.kill(id);
+            }
+            world.restart(id);
+        }
+        ["cut", "off"] => {
+            (0..world.peers.len()).filter(|other| *other != id).for_each(|other| world.net.cut(id, other))
+        }
+        _ => return Err("no such fate".to_owned()),
+    }
+    Ok(())
+}
+
+#[test]
+fn the_stories_hold() {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rendezvous/stories");
+    let mut files: Vec<_> = std::fs::read_dir(dir).expect("the stories are there").flatten().collect();
+    files.sort_by_key(std::fs::DirEntry::path);
+    let mut failed = Vec::new();
+    for file in &files {
+        let text = std::fs::read_to_string(file.path()).expect("a story is text");
+        if let Err(reason) = tell(&text) {
+            failed.push(format!("{}: {reason}", file.path().display()));
+        }
+    }
+    assert!(files.len() > 15, "only {} stories", files.len());
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
+}
+
+#[test]
+fn a_story_that_does_not_hold_fails_at_its_line() {
+    let text = "given 3 peers on a lan\ngiven H holds, A B in line\nwhen A is killed\nthen B holds within 2 s";
+    let reason = tell(text).expect_err("the holder lives");
+    assert!(reason.starts_with("line 4, then B holds within 2 s"), "{reason}");
+    for text in ["when 5 s pass", "given 3 peers on the moon", "given 2 peers on a lan\nthen H sings"] {
+        assert!(tell(text).is_err(), "{text}");
+    }
+}

@@ -300,7 +300,10 @@ impl Rendezvous {
     fn seek(&mut self, now: Now) {
         let Part::Seeking { claim_at } = self.part else { return };
         if self.may_claim() && now.mono >= self.seek_due(claim_at) {
-            let component = u32::try_from(self.links.len() + 1).unwrap_or(u32::MAX);
+            // Who does not know what became of the others counts itself for nobody, so that its claim gives way to any
+            // that was made in touch with the room.
+            let component = if self.members.len() == 1 { 1 } else { self.links.len() };
+            let component = u32::try_from(component).unwrap_or(u32::MAX);
             self.claim(ChangeReason::Founded, None, Duration::ZERO, component, now);
         }
     }

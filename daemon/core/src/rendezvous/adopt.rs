@@ -38,9 +38,6 @@ impl Rendezvous {
             self.tell(source, now.mono);
             return Ok(());
         }
-        if !self.claims.take(now.mono) {
-            return Ok(());
-        }
         let claim = opened.verify()?;
         if !self.terms.allows(claim.value().term) {
             self.terms.refused(claim.value().term, now.mono);
@@ -49,6 +46,10 @@ impl Rendezvous {
         if self.ledger.claim().is_some_and(|known| compare(&claim, known) == Ordering::Less) {
             self.history.learned(&claim);
             self.tell(source, now.mono);
+            return Ok(());
+        }
+        // Only claims that count use up what a room may change: a flood of losing ones holds up nobody.
+        if !self.claims.take(now.mono) {
             return Ok(());
         }
         let succession = succession.and_then(|raw| self.succession_of(&claim, raw));

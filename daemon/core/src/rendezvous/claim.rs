@@ -18,7 +18,8 @@ pub(crate) struct Claim {
     /// Who held the role before, as the claimant knew it.
     pub(crate) from: Option<PeerId>,
     pub(crate) reason: ChangeReason,
-    /// How many members the claimant was in touch with, itself included.
+    /// How many members the claimant was in touch with, itself included; one less where it had just started and could not
+    /// know what became of the room.
     pub(crate) component: u32,
     /// Its place in the ranking, from 1; [`UNRANKED`] where it had none.
     pub(crate) rank: u16,

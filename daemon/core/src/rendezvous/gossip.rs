@@ -135,7 +135,10 @@ impl Rendezvous {
     }
 
     /// A neighbour asked for the history.
-    pub(super) fn history_wanted(&mut self, peer: PeerId) {
+    pub(super) fn history_wanted(&mut self, peer: PeerId, now: Duration) {
+        if !self.links.get_mut(&peer).is_some_and(|link| link.give_history(now)) {
+            return;
+        }
         let claims = self.history.signed();
         self.send(vec![peer], &RoleFrame::History(claims), Delivery::Stream);
     }

@@ -21,7 +21,7 @@ const SIGNED_PER_MINUTE: u32 = 2_000;
 /// Shortest time between telling a neighbour twice what it does not know: time for the first to arrive.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Shortest time between asking a neighbour twice for its history.
+/// Shortest time between asking a neighbour twice for its history; it gives it twice as often.
 const HISTORY_EVERY: Duration = Duration::from_secs(10);
 
 /// The same while its history is still the one it had when it was asked: it holds something this peer cannot take.
@@ -38,6 +38,7 @@ pub(crate) struct Link {
     pinged: Option<Duration>,
     told: Option<Duration>,
     history: Option<(u32, Duration)>,
+    history_sent: Option<Duration>,
     frames: Bucket,
     signed: Bucket,
 }
@@ -53,6 +54,15 @@ impl Link {
         let due = self.told.is_none_or(|told| told + TELL_EVERY <= now);
         if due {
             self.told = Some(now);
+        }
+        due
+    }
+
+    /// Whether it may have the history, which is long; counts as sent.
+    pub(crate) fn give_history(&mut self, now: Duration) -> bool {
+        let due = self.history_sent.is_none_or(|sent| sent + HISTORY_EVERY / 2 <= now);
+        if due {
+            self.history_sent = Some(now);
         }
         due
     }
@@ -89,6 +99,7 @@ impl Links {
             pinged: None,
             told: None,
             history: None,
+            history_sent: None,
             frames: Bucket::full(FRAMES_BURST, FRAMES_PER_MINUTE, now),
             signed: Bucket::full(SIGNED_BURST, SIGNED_PER_MINUTE, now),
         };

@@ -45,7 +45,7 @@ impl Rendezvous {
             RoleFrame::Verdict { nonce, term, heard_ms } => self.verdict(peer, nonce, term, heard_ms, now.mono),
             RoleFrame::Offer(offer) => self.offered(peer, offer, now)?,
             RoleFrame::Report { hops, report } => self.reported(peer, hops, report, now)?,
-            RoleFrame::HistoryWant => self.history_wanted(peer),
+            RoleFrame::HistoryWant => self.history_wanted(peer, now.mono),
             RoleFrame::History(claims) => self.history_came(peer, claims, now)?,
         }
         Ok(())

@@ -178,6 +178,27 @@ fn a_flood_costs_little_and_leaves_nothing() {
 }
 
 #[test]
+fn a_flood_of_claims_that_lose_holds_up_nobody() {
+    let mut role = follower();
+    for n in 0..60 {
+        let losing = Claim { component: 0, at: Timestamp::from_ms(n), ..claim_of(id(2), 3) };
+        send(&mut role, 2, &RoleFrame::Claim(Signed::sign(losing, &key_of(2)).raw().clone()), 20);
+    }
+    send(&mut role, 3, &RoleFrame::Claim(claim(&key_of(3), 4)), 21);
+    assert_eq!(role.holder(), Some((id(3), Term(4))));
+}
+
+#[test]
+fn a_long_history_is_not_sent_for_the_asking() {
+    let mut role = follower();
+    for n in 0..50 {
+        send(&mut role, 2, &RoleFrame::HistoryWant, 20 + n);
+    }
+    let sent = drained(&mut role).iter().filter(|output| matches!(output, RoleOutput::Send { .. })).count();
+    assert!(sent <= 2, "{sent} answers");
+}
+
+#[test]
 fn reports_and_histories_of_strangers_are_not_kept() {
     let mut role = Rendezvous::new(ROOM, key_of(0), RoleSettings::default(), 1, now(0));
     let active = BTreeSet::from([id(0)]);

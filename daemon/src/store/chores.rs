@@ -135,6 +135,7 @@ impl Writer {
 
     /// Drops some of what is too old; says whether there may be more.
     fn prune(&mut self) -> bool {
+        self.rotate_keys();
         let pruned = transact(&self.connection, |connection| {
             dm::prune_outbox(connection, now())?;
             Ok(keys::prune(connection, now())? | events::prune(connection, now())?)
@@ -147,6 +148,19 @@ impl Writer {
             self.chores.pruned = Some(Instant::now());
         }
         more
+    }
+
+    /// Makes another fallback key where the one that is published has become old; it is published with the next roster.
+    fn rotate_keys(&mut self) {
+        let rotated = transact(&self.connection, |connection| {
+            let due = dm::rotation_due(connection, now())?;
+            due.then(|| dm::rotate_keys(connection, self.hand.secret())).transpose()
+        });
+        match rotated {
+            Ok(Some(keys)) => self.shared.set_dm_keys(keys),
+            Ok(None) => {}
+            Err(error) => warn!(%error, "the keys for direct messages could not be changed"),
+        }
     }
 
     /// Writes the file beside the database, once there is a room to return to.

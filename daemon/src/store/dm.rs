@@ -21,7 +21,7 @@ mod seal;
 mod sessions;
 mod unseal;
 
-pub(super) use account::{ensure as ensure_account, keys, rotate as rotate_keys};
+pub(super) use account::{ensure as ensure_account, keys, rotate as rotate_keys, rotation_due};
 pub(super) use seal::{SealRequest, prune_outbox, seal, take_own};
 pub(super) use sessions::retire_all as retire_sessions;
 pub(super) use unseal::Opener;

@@ -80,6 +80,10 @@ impl Hand {
         Self { facts, secret, heads: Heads::default(), failures: 0, failure: PersistError::Failed }
     }
 
+    pub(super) fn secret(&self) -> &Secret {
+        &self.secret
+    }
+
     pub(super) fn facts(&self) -> &Facts {
         &self.facts
     }

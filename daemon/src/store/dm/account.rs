@@ -1,5 +1,8 @@
 //! The Olm account of a database: its identity key and its fallback keys.
 
+use std::time::Duration;
+
+use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use vodozemac::olm::Account;
 
@@ -7,6 +10,11 @@ use super::lost_state;
 use super::pickle::Pickled;
 use crate::store::Secret;
 use crate::store::rows::DmKeys;
+use crate::store::values::{counted, now};
+
+/// How long a fallback key is published. The one before it opens what is under way for as long again: a direct message that
+/// reaches its recipient's room only after that, as the first of its session, cannot be read any more.
+const PUBLISHED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Makes the account of a new database, or another one where it cannot be read any more.
 pub(in crate::store) fn ensure(connection: &Connection, secret: &Secret) -> rusqlite::Result<()> {
@@ -38,6 +46,12 @@ pub(in crate::store) fn rotate(connection: &Connection, secret: &Secret) -> rusq
     }
 }
 
+/// Whether the fallback key has been published for long enough, or was made in the future, as a clock had it.
+pub(in crate::store) fn rotation_due(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+    let made: i64 = connection.query_row("SELECT made FROM dm_account", [], |row| row.get(0))?;
+    Ok(!(counted(now.before(PUBLISHED).as_ms())..=counted(now.as_ms())).contains(&made))
+}
+
 /// The account; none where it is absent or cannot be read.
 pub(super) fn load(connection: &Connection, secret: &Secret) -> rusqlite::Result<Option<Account>> {
     let pickled = connection
@@ -54,9 +68,9 @@ fn save(connection: &Connection, secret: &Secret, account: &Account) -> rusqlite
     let fallback = account.fallback_key().into_values().next().map_or([0; 32], |key| key.to_bytes());
     let keys = DmKeys { identity: account.curve25519_key().to_bytes(), fallback };
     let Pickled { salt, pickle } = Pickled::account(account, secret);
-    let sql = "INSERT INTO dm_account (id, salt, pickle, identity, fallback) VALUES (1, ?, ?, ?, ?)
-        ON CONFLICT (id) DO UPDATE SET salt = excluded.salt, pickle = excluded.pickle,
-        identity = excluded.identity, fallback = excluded.fallback";
-    connection.execute(sql, params![salt, pickle, keys.identity, keys.fallback])?;
+    let sql = "INSERT INTO dm_account (id, salt, pickle, identity, fallback, made) VALUES (1, ?1, ?2, ?3, ?4, ?5)
+        ON CONFLICT (id) DO UPDATE SET salt = ?1, pickle = ?2, identity = ?3, fallback = ?4,
+        made = iif(fallback = ?4, made, ?5)";
+    connection.execute(sql, params![salt, pickle, keys.identity, keys.fallback, counted(now().as_ms())])?;
     Ok(keys)
 }

@@ -1,6 +1,7 @@
 //! Lost and restored databases, changed keys: what is lost stays lost, and the next message is read again.
 
 use std::fs;
+use std::time::Duration;
 
 use super::{Peer, introduce, kinds};
 use crate::store::rows::UNREADABLE_TEXT;
@@ -123,6 +124,27 @@ async fn a_changed_fallback_key_leaves_time_for_what_is_under_way() {
     assert_eq!(cid.read(&fresh).await.as_deref(), Some("again, please"));
     let entry = ann.seal(&[bob.address()], "the session stands").await;
     assert_eq!(bob.read(&entry).await.as_deref(), Some("the session stands"));
+}
+
+#[tokio::test]
+async fn an_old_fallback_key_is_changed_by_itself() {
+    let mut bob = Peer::new(2).await;
+    let first = bob.desk.store.dm_keys();
+    bob.restart().await;
+    bob.desk.flush().await;
+    assert_eq!(bob.desk.store.dm_keys(), first, "it is new");
+    for strange in ["0", "9000000000000000000"] {
+        let before = bob.desk.store.dm_keys();
+        bob.desk.pragma(&format!("UPDATE dm_account SET made = {strange}")).await;
+        bob.restart().await;
+        let changed = async {
+            while bob.desk.store.dm_keys() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), changed).await.expect("changed with the first chores");
+        assert_eq!(bob.desk.store.dm_keys().identity, first.identity);
+    }
 }
 
 #[tokio::test]

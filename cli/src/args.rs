@@ -8,8 +8,8 @@ use clap::{Parser, Subcommand};
 use crate::commands::{
     admit::AdmitArgs, completions::CompletionsArgs, deny::DenyArgs, invite::InviteArgs, invites::InvitesArgs,
     join::JoinArgs, knocks::KnocksArgs, log::LogArgs, man::ManArgs, name::NameArgs, peers::PeersArgs,
-    remove::RemoveArgs, revoke::RevokeArgs, rooms::RoomsArgs, send::SendArgs, status::StatusArgs, tail::TailArgs,
-    why::WhyArgs,
+    remove::RemoveArgs, revoke::RevokeArgs, role::RoleArgs, rooms::RoomsArgs, send::SendArgs, status::StatusArgs,
+    tail::TailArgs, why::WhyArgs,
 };
 
 /// What stands below the help.
@@ -75,6 +75,8 @@ pub(crate) enum Verb {
     Deny(DenyArgs),
     /// Remove a member from the room
     Remove(RemoveArgs),
+    /// Make a member an admin, who may remove others, or no longer one
+    Role(RoleArgs),
     /// Go by another name
     Name(NameArgs),
     /// List rooms on the local network

@@ -14,6 +14,7 @@ pub(crate) mod name;
 pub(crate) mod peers;
 pub(crate) mod remove;
 pub(crate) mod revoke;
+pub(crate) mod role;
 pub(crate) mod rooms;
 pub(crate) mod send;
 pub(crate) mod status;
@@ -47,6 +48,7 @@ pub(crate) async fn run(verb: Option<Verb>, client: &mut Client, ui: &mut Ui) ->
         Verb::Admit(args) => admit::run(args, client).await,
         Verb::Deny(args) => deny::run(args, client).await,
         Verb::Remove(args) => remove::run(args, client).await,
+        Verb::Role(args) => role::run(args, client).await,
         Verb::Name(args) => name::run(args, client).await,
         Verb::Rooms(args) => rooms::run(args, client, ui).await,
         Verb::Leave => leave::run(client).await,

@@ -29,7 +29,11 @@ pub(crate) fn answer(call: &str) -> (u16, String) {
         "GET /v1/knocks" => (200, json(&KnockList { knocks: vec![knock()] })),
         "GET /v1/rooms" => (200, json(&RoomList { rooms: vec![nearby()] })),
         "POST /v1/join" => (200, json(&Joined { room: room() })),
-        "PUT /v1/name" | "POST /v1/leave" | "POST /v1/knocks/3" | "POST /v1/members/bob/remove" => (204, String::new()),
+        "PUT /v1/name"
+        | "POST /v1/leave"
+        | "POST /v1/knocks/3"
+        | "POST /v1/members/bob/remove"
+        | "PUT /v1/members/bob/role" => (204, String::new()),
         call if call == format!("DELETE /v1/invites/{}", invite(0x12).id) => (204, String::new()),
         _ => problem(&Problem::new(ErrorCode::NotFound, "no such call")),
     }

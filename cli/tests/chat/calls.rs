@@ -40,6 +40,8 @@ fn refusals_have_their_reason_hint_and_exit_code() {
     fake.fault("POST /v1/members/bob/remove", Fault::Refuse(problem));
     let err = "chat: only an admin removes others\nhint: ask one\n".to_owned();
     assert_eq!(run(&fake, &["remove", "bob"]), Ended { code: Some(4), out: String::new(), err });
+    assert_eq!(run(&fake, &["role", "bob", "admin"]).err, "bob is an admin now\n");
+    assert_eq!(run(&fake, &["role", "@bob", "king"]).code, Some(2));
     assert_eq!(run(&fake, &["remove", "no/body"]).code, Some(1));
     assert!(fake.state().requests.iter().any(|request| request.path == "/v1/members/no%2Fbody/remove"));
 }

@@ -248,6 +248,13 @@ pub(crate) const CALLS: &[Call] = &[
     },
     Call {
         verb: Verb::Put,
+        parameters: &[segment("The member: name, tag or key")],
+        takes: Takes::Body("RoleRequest"),
+        codes: &[ErrorCode::UnknownMember],
+        ..get("/v1/members/{id}/role", &[nothing(204, "Said.")], "Makes a member an admin, or no longer one.")
+    },
+    Call {
+        verb: Verb::Put,
         takes: Takes::Body("NameRequest"),
         ..get("/v1/name", &[nothing(204, "Renamed.")], "Takes another name.")
     },

@@ -7,7 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chat_core::input::{Command, Verdict};
 use chat_core::output::Reply;
-use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoomList};
+use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoleRequest, RoomList};
+use chat_proto::api::peers::MemberRole;
 use chat_proto::id::KnockId;
 use chat_proto::text::check_name;
 
@@ -42,6 +43,22 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, Segment(who): Segment) -
     let room = api.room()?;
     let peer = room.node.roster().resolve(&who)?;
     room.node.command(Command::Remove(peer)).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Says what a member, named as people name it, may do.
+pub(crate) async fn set_role(
+    State(api): State<Arc<Api>>,
+    Segment(who): Segment,
+    Body(request): Body<RoleRequest>,
+) -> Result<StatusCode, Refusal> {
+    let admin = match request.role {
+        MemberRole::Admin => Verdict::Yes,
+        MemberRole::Member => Verdict::No,
+    };
+    let room = api.room()?;
+    let peer = room.node.roster().resolve(&who)?;
+    room.node.command(Command::SetAdmin(peer, admin)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

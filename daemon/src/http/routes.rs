@@ -38,6 +38,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/knocks", get(members::knocks)),
         ("/v1/knocks/{id}", post(members::answer_knock)),
         ("/v1/members/{id}/remove", post(members::remove)),
+        ("/v1/members/{id}/role", put(members::set_role)),
         ("/v1/name", put(members::rename)),
         ("/v1/join", post(members::join)),
         ("/v1/leave", post(members::leave)),

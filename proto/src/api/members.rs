@@ -1,9 +1,11 @@
-//! Getting in and out: `POST /v1/join`, `/v1/knocks`, `/v1/members/{id}/remove`, `PUT /v1/name`, `/v1/leave`, `/v1/rooms`.
+//! Getting in and out: `POST /v1/join`, `/v1/knocks`, `/v1/members/{id}/remove`,
+//! `PUT /v1/members/{id}/role`, `PUT /v1/name`, `/v1/leave`, `/v1/rooms`.
 
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::api::peers::MemberRole;
 use crate::api::status::RoomRef;
 use crate::id::{KnockId, PeerId, PeerTag};
 use crate::time::Timestamp;
@@ -64,6 +66,14 @@ pub struct KnockAnswer {
 pub struct NameRequest {
     /// The new name: 1 to 32 letters, digits, `-`, `_`, `.`.
     pub name: String,
+}
+
+/// Body of `PUT /v1/members/{id}/role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoleRequest {
+    /// What the member may do from now on.
+    pub role: MemberRole,
 }
 
 /// Answer of `GET /v1/rooms`: rooms seen on the local network.

@@ -35,7 +35,7 @@ pub struct Person {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
     /// Nobody of that name.
-    #[error("no member is called '{0}', see 'chat peers'")]
+    #[error("no member is called '{0}'")]
     Unknown(String),
     /// The one that is meant has left or was removed.
     #[error("'{0}' is no longer a member")]

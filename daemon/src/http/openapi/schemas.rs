@@ -268,6 +268,7 @@ fn members(add: &mut Add<'_>) {
     add("KnockList", object("The knocks.", vec![("knocks", list(of("Knock")), "Oldest first.")]));
     add("KnockAnswer", object("Yes or no.", vec![("admit", flag(), "Whether to let it in.")]));
     let name = || json!({"type": "string", "minLength": 1, "maxLength": NAME_CHARS_MAX});
+    add("RoleRequest", object("A role.", vec![("role", word(&["admin", "member"]), "What the member may do.")]));
     add("NameRequest", object("Another name.", vec![("name", name(), "Letters, digits, `-`, `_`, `.`.")]));
     add(
         "JoinRequest",

@@ -176,6 +176,7 @@ async fn calls_that_answer_without_a_body_do_so() {
     for (ask, status) in [
         (Ask::new("PUT", "/v1/name").json(&json!({"name": "anna"})), 204),
         (Ask::new("POST", "/v1/members/bob/remove"), 204),
+        (Ask::new("PUT", "/v1/members/bob/role").json(&json!({"role": "admin"})), 204),
         (Ask::new("POST", "/v1/leave"), 204),
         (Ask::new("POST", "/v1/shutdown"), 202),
     ] {

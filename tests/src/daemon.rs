@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use rustix::process::Signal;
 use crate::api::Api;
 use crate::eventually::SOON;
 use crate::home::Home;
+use crate::netns::Space;
 use crate::process::{Finished, Handle, Running};
 
 /// Bytes of what a daemon said that are printed when it does not start.
@@ -48,6 +49,13 @@ impl Start {
     #[must_use]
     pub fn home(mut self, home: Home) -> Self {
         self.home = home;
+        self
+    }
+
+    /// The same on a machine of its own.
+    #[must_use]
+    pub fn inside(mut self, space: &Arc<Space>) -> Self {
+        self.home = self.home.inside(space);
         self
     }
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::binaries::binaries;
+use crate::netns::Space;
 use crate::process::{Command, Handle};
 
 /// Lines of the daemon's log that are printed when a test fails.
@@ -23,6 +25,7 @@ const LOG_LINES: usize = 40;
 pub struct Home {
     path: PathBuf,
     ip: Ipv4Addr,
+    space: Option<Arc<Space>>,
     mounted: bool,
     _directory: Option<TempDir>,
 }
@@ -47,12 +50,20 @@ impl Home {
     fn named(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
         let path = directory.path().join(name);
-        Self { path, ip: next_ip(), mounted: false, _directory: Some(directory) }
+        Self { path, ip: next_ip(), space: None, mounted: false, _directory: Some(directory) }
     }
 
     /// A home in a directory that somebody else removes.
     pub fn below(directory: &Path, name: &str) -> Self {
-        Self { path: directory.join(name), ip: next_ip(), mounted: false, _directory: None }
+        Self { path: directory.join(name), ip: next_ip(), space: None, mounted: false, _directory: None }
+    }
+
+    /// The same on a machine of its own: its daemon listens there at the usual port, on every address.
+    #[must_use]
+    pub fn inside(mut self, space: &Arc<Space>) -> Self {
+        self.ip = space.addr();
+        self.space = Some(space.clone());
+        self
     }
 
     /// A home on a file system of its own that holds so many bytes and no more.
@@ -83,7 +94,7 @@ impl Home {
         &self.path
     }
 
-    /// The loopback address that the daemon of this home has for itself.
+    /// The address that the daemon of this home has for itself: of loopback, or of its machine.
     pub fn ip(&self) -> Ipv4Addr {
         self.ip
     }
@@ -123,7 +134,11 @@ impl Home {
 
     /// `chatd` in this home, with its own address, an API on a free port, and no packet to the network.
     pub fn chatd(&self, args: &[&str]) -> Command {
-        self.at_home(Command::new(&binaries().chatd, args))
+        let chatd = &binaries().chatd;
+        match &self.space {
+            None => self.at_home(Command::new(chatd, args)).env("CHATD_LISTEN", self.address()),
+            Some(space) => self.at_home(space.command(chatd, args)),
+        }
     }
 
     /// `chat` in this home.
@@ -144,7 +159,6 @@ impl Home {
             .env("PATH", std::env::join_paths(paths).expect("no colon in the directory of the binaries"))
             .env("HOME", &self.path)
             .env("CHATD_HOME", &self.path)
-            .env("CHATD_LISTEN", self.address())
             .env("CHATD_API", "127.0.0.1:0")
             .env("CHATD_MDNS", "off")
     }

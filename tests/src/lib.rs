@@ -7,7 +7,8 @@
 //!
 //! Everything here panics when a daemon does not do what the documentation says: a test has nothing better to do.
 //! Networks are loopback addresses of `127.0.0.0/8`, one for each daemon ([`home::Home::ip`]), so that tests run side by
-//! side and a daemon keeps its address when it starts again. That takes Linux.
+//! side and a daemon keeps its address when it starts again; or namespaces with a network of their own ([`netns`]). That
+//! takes Linux.
 
 pub mod api;
 pub mod binaries;
@@ -18,5 +19,6 @@ pub mod events;
 pub mod eventually;
 pub mod failover;
 pub mod home;
+pub mod netns;
 pub mod process;
 pub mod transcript;

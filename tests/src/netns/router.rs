@@ -1,0 +1,109 @@
+//! Home routers: they translate addresses, and drop what nobody inside has asked for.
+
+use std::cell::Cell;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::Space;
+
+/// The device towards the internet.
+pub(super) const WAN: &str = "wan";
+
+/// Network of every home, as most homes have it: the addresses say nothing about where they are.
+const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
+
+/// Which outside port a packet gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Nat {
+    /// The one it had inside, where that is free: holes can be punched.
+    Keeping,
+    /// Any, another one for every destination: nobody can tell which ("symmetric").
+    Random,
+}
+
+impl Nat {
+    fn rules(self) -> String {
+        let how = match self {
+            Self::Keeping => "",
+            Self::Random => "random,fully-random",
+        };
+        format!(
+            "
+table ip home {{
+    chain out {{ type nat hook postrouting priority srcnat; oifname {WAN} masquerade {how}; }}
+    chain blocked {{ type filter hook forward priority -5; policy accept; }}
+    chain passing {{
+        type filter hook forward priority 0; policy drop;
+        ct state established,related accept
+        iifname lan accept
+    }}
+    chain arriving {{
+        type filter hook input priority 0; policy accept;
+        iifname {WAN} ct state established,related accept
+        iifname {WAN} drop
+    }}
+}}
+"
+        )
+    }
+}
+
+/// A router and the network behind it.
+#[derive(Debug)]
+pub struct Router {
+    space: Arc<Space>,
+    machines: Cell<u8>,
+}
+
+impl Router {
+    #[track_caller]
+    pub(super) fn new(space: Space, nat: Nat) -> Self {
+        space.ip(&format!("link add lan type bridge\nlink set lan up\naddr add {LAN}/24 dev lan\n"));
+        space.forward();
+        space.nft(&nat.rules());
+        Self { space: Arc::new(space), machines: Cell::new(0) }
+    }
+
+    /// Its address on the internet.
+    pub fn addr(&self) -> Ipv4Addr {
+        self.space.ip
+    }
+
+    /// Another machine behind it.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[track_caller]
+    pub fn machine(&self) -> Arc<Space> {
+        let number = self.machines.get() + 1;
+        self.machines.set(number);
+        let [a, b, c, _] = LAN.octets();
+        let machine = Space::new(Ipv4Addr::new(a, b, c, 9 + number));
+        machine.plug("eth0", &self.space, "lan", &format!("port{number}"));
+        machine.ip(&format!("addr add {}/24 dev eth0\nroute add default via {LAN}\n", machine.ip));
+        Arc::new(machine)
+    }
+
+    /// Drops UDP between the inside and an address outside, or all of the outside. Flows that stand are cut, too.
+    ///
+    /// # Panics
+    /// When the rule is refused.
+    #[track_caller]
+    pub fn block_udp(&self, other: Option<IpAddr>) {
+        let (to, from) = match other {
+            Some(ip) => (format!("ip daddr {ip}"), format!("ip saddr {ip}")),
+            None => (format!("oifname {WAN}"), format!("iifname {WAN}")),
+        };
+        let rule = |side: &str| format!("add rule ip home blocked {side} ip protocol udp drop\n");
+        self.space.nft(&(rule(&to) + &rule(&from)));
+    }
+
+    /// Takes back every [`Router::block_udp`].
+    ///
+    /// # Panics
+    /// When the rules are refused.
+    #[track_caller]
+    pub fn unblock_udp(&self) {
+        self.space.nft("flush chain ip home blocked");
+    }
+}

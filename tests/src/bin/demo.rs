@@ -132,7 +132,7 @@ impl Stage {
     fn talk(&self) {
         let say = &self.transcript;
         say.step("A word to all, and a live view of it");
-        let mut tail = self.start("carol", &["tail", "-n", "0"]);
+        let mut tail = self.start("carol", &["tail"]);
         self.chat("alice", &["send", "good morning, everybody"]);
         let sent = self.home("bob").shell("uname -sm | chat send");
         self.show("bob", "uname -sm | chat send", sent).ok();
@@ -141,7 +141,7 @@ impl Stage {
             say.command("carol", "… the tail shows:");
             say.output(&line);
         }
-        say.holds("carol's tail showed both as they came");
+        say.holds("carol's tail showed both");
     }
 
     fn whisper(&self) {

@@ -94,8 +94,7 @@ pub fn all_online(peers: &[&Daemon]) {
 /// When that does not come about.
 #[track_caller]
 pub fn all_miss(peers: &[&Daemon], name: &str) {
-    // A connection that also has a path over the relay is given up after more than 30 s without a sign of life.
-    eventually(SOON * 4, "everybody sees that somebody is gone", || {
+    eventually(SOON, "everybody sees that somebody is gone", || {
         for peer in peers {
             let seen = peer.api().peers();
             if seen.iter().any(|view| view.peer.name == name && view.online) {

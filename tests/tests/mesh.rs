@@ -1,5 +1,7 @@
 //! Messages travel the mesh: members that cannot reach each other get them through those that reach both.
 
+use std::time::Duration;
+
 use chat_tests::cluster::{Room, all_miss, all_online, same_history};
 use chat_tests::daemon::Start;
 use chat_tests::eventually::{SOON, eventually_true};
@@ -35,6 +37,26 @@ fn a_peer_that_stood_still_catches_up() {
     room["carol"].resume();
     room.same_history(400);
     room.all_online();
+}
+
+#[test]
+fn who_falls_silent_is_missed_long_before_its_connection_ends() {
+    // A connection with a path over the relay lasts half a minute without a packet.
+    const MISSED_MAX: Duration = Duration::from_secs(12);
+    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let sees = |room: &Room, who: &str, whom: &str, online: bool| {
+        room[who].api().peers().iter().any(|view| view.peer.name == whom && view.online == online)
+    };
+    room["carol"].suspend();
+    let both = |room: &Room| sees(room, "alice", "carol", false) && sees(room, "bob", "carol", false);
+    eventually_true(MISSED_MAX, "a peer that stands still is offline", || both(&room));
+    room["alice"].api().send("without carol");
+    same_history(&[&room["alice"], &room["bob"]], 1, SOON);
+    room["carol"].resume();
+    room.all_online();
+    room.same_history(1);
+    room["carol"].kill();
+    eventually_true(MISSED_MAX, "a peer that was killed is offline", || both(&room));
 }
 
 #[test]

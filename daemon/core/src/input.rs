@@ -68,6 +68,9 @@ pub enum Input {
     WatchClosed(PeerId),
     /// A probe has ended.
     Probed(PeerId, ProbeOutcome),
+    /// Nothing is read from the network for now, because the disk does not keep up: the silence of others says nothing
+    /// about them. Said before each tick as long as that lasts, and once when it is over.
+    Deaf,
     /// The time of [`Node::poll_timeout`](crate::config) has come.
     Tick,
 }

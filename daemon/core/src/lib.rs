@@ -21,6 +21,7 @@ pub mod membership;
 pub mod node;
 pub mod output;
 mod posts;
+mod pulse;
 pub mod rendezvous;
 pub mod restore;
 #[cfg(any(test, feature = "sim"))]

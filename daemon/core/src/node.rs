@@ -21,6 +21,7 @@ mod inspect;
 mod links;
 mod members;
 mod persist;
+mod pulse;
 mod role;
 mod sync;
 mod timers;
@@ -57,6 +58,7 @@ use crate::node::timers::Timer;
 use crate::node::tree::Spread;
 use crate::output::Output;
 use crate::posts::{Drafts, Origin, Receipts};
+use crate::pulse::Pulse;
 use crate::rendezvous::io::RoleInput;
 use crate::restore::{Restored, Start, StoredHead};
 use crate::timers::Timers;
@@ -80,6 +82,7 @@ pub struct Node {
     receipts: Receipts,
     disk: Disk,
     links: Links,
+    pulse: Pulse,
     addrs: AddrBook,
     own_addrs: Vec<SocketAddr>,
     observed: BTreeMap<PeerId, SocketAddr>,
@@ -145,6 +148,7 @@ impl Node {
             receipts: Receipts::default(),
             disk: Disk::default(),
             links: Links::default(),
+            pulse: Pulse::default(),
             addrs: AddrBook::default(),
             own_addrs: Vec::new(),
             observed: BTreeMap::new(),
@@ -216,6 +220,7 @@ impl Node {
             Input::WatchFailed(peer) => self.tell_role(RoleInput::WatchFailed(peer), now),
             Input::WatchClosed(peer) => self.tell_role(RoleInput::WatchClosed(peer), now),
             Input::Probed(peer, outcome) => self.tell_role(RoleInput::Probed(peer, outcome), now),
+            Input::Deaf => self.on_deaf(now),
             Input::Tick => self.on_tick(now),
         }
         self.catch_up(now);

@@ -116,6 +116,8 @@ pub enum CloseReason {
     Surplus,
     /// This peer stops.
     Stopping,
+    /// The peer answers no more.
+    Silent,
 }
 
 /// Answer to a command that succeeded.

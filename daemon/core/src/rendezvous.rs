@@ -220,6 +220,7 @@ impl Rendezvous {
             RoleInput::WatchFailed(peer) => self.watch_failed(&peer, now.mono),
             RoleInput::WatchClosed(peer) => self.watch_closed(&peer, now.mono),
             RoleInput::Probed(peer, outcome) => self.probed(peer, &outcome, now.mono),
+            RoleInput::Deaf => self.deaf(now.mono),
             RoleInput::Leave => self.leave(now),
             RoleInput::Tick => {}
         }
@@ -255,6 +256,19 @@ impl Rendezvous {
             Part::Holding(_) if late >= self.settings.beat * 2 => self.doubt(now.mono),
             Part::Holding(_) | Part::Gone => {}
         }
+    }
+
+    /// This peer hears nothing for now, for its own reasons.
+    fn deaf(&mut self, now: Duration) {
+        self.measures.forgive();
+        if matches!(self.part, Part::Following(_)) {
+            self.forgive(now);
+        }
+    }
+
+    /// What timeouts for others are multiplied with: more than 1 while this peer itself comes late.
+    pub(crate) fn stretch(&self, now: Now) -> u32 {
+        self.slip.stretch(now.mono)
     }
 
     fn membership(&mut self, active: BTreeSet<PeerId>, former: BTreeSet<PeerId>, now: Now) {

@@ -25,6 +25,8 @@ pub(crate) enum CloseCode {
     Busy = 6,
     /// The other end reads too slowly.
     TooSlow = 7,
+    /// The other end says nothing.
+    Silent = 8,
 }
 
 impl CloseCode {
@@ -46,6 +48,7 @@ impl DownReason {
             Self::Closed(CloseReason::Protocol) | Self::Protocol => CloseCode::Protocol,
             Self::Closed(CloseReason::Surplus) => CloseCode::Surplus,
             Self::Closed(CloseReason::Stopping) => CloseCode::Stopping,
+            Self::Closed(CloseReason::Silent) => CloseCode::Silent,
             Self::QueueFull => CloseCode::TooSlow,
             Self::Replaced => CloseCode::Duplicate,
             Self::ClosedByPeer | Self::RefusedByPeer | Self::TimedOut | Self::Lost => CloseCode::Done,
@@ -56,7 +59,7 @@ impl DownReason {
     pub(crate) fn flushes(self) -> bool {
         match self {
             Self::Closed(CloseReason::NotMember | CloseReason::Surplus | CloseReason::Stopping) => true,
-            Self::Closed(CloseReason::Protocol)
+            Self::Closed(CloseReason::Protocol | CloseReason::Silent)
             | Self::ClosedByPeer
             | Self::RefusedByPeer
             | Self::TimedOut

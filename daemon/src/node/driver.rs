@@ -113,9 +113,12 @@ impl Driver {
                     Some(report) => self.report(report),
                     None => return DriverEnd::Store,
                 },
-                written = self.effects.unblock(), if blocked => if written.is_err() {
-                    return DriverEnd::Store;
-                },
+                written = self.effects.unblock(), if blocked => {
+                    if written.is_err() {
+                        return DriverEnd::Store;
+                    }
+                    self.input(Input::Deaf);
+                }
                 event = self.parts.net_events.recv(), if !blocked => match event {
                     Some(event) => self.turn(event).await,
                     None => return DriverEnd::Net,
@@ -124,7 +127,12 @@ impl Driver {
                     Some(request) => self.request(request),
                     None => return DriverEnd::Stopped,
                 },
-                () = sleep_until(wake) => self.input(Input::Tick),
+                () = sleep_until(wake) => {
+                    if blocked {
+                        self.input(Input::Deaf);
+                    }
+                    self.input(Input::Tick);
+                }
             }
         }
     }

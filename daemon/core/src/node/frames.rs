@@ -25,6 +25,7 @@ impl Node {
         if !self.links.is_connected(&peer) {
             return;
         }
+        self.pulse.heard(&peer, now.mono);
         let frame = match Frame::decode(raw) {
             Ok(frame) => frame,
             Err(error) => {
@@ -45,7 +46,7 @@ impl Node {
                 self.on_knock_news(peer, stranger, name, words, state, now);
             }
             Frame::Fork(one, other) => self.on_fork(*one, *other),
-            Frame::Ping(number) => self.send(&peer, &Frame::Pong(number)),
+            Frame::Ping(number) => self.answer_ping(&peer, number),
             Frame::Bye => {
                 self.tell_role(RoleInput::Bye(peer), now);
                 self.on_bye(peer, now);

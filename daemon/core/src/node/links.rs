@@ -33,6 +33,7 @@ impl Node {
         }
         self.timers.cancel(Timer::Redial(peer));
         self.links.up(peer, path, now);
+        self.watch_pulse(peer, path.rtt, now);
         if !self.may_connect(&peer) {
             return self.break_with(peer, CloseReason::NotMember, now);
         }
@@ -54,6 +55,7 @@ impl Node {
         let news = noticeably_different(&connected.path, &path);
         let changed_kind = connected.path.direct != path.direct;
         connected.path = path;
+        self.pulse.path(&peer, path.rtt);
         self.tell_role(RoleInput::Path(peer, path), now);
         if news {
             self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
@@ -99,6 +101,7 @@ impl Node {
 
     /// A peer is not connected any more: what depended on it goes.
     fn link_ended(&mut self, peer: PeerId, now: Now) {
+        self.pulse.down(&peer);
         self.observed.remove(&peer);
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
@@ -83,11 +84,14 @@ impl Node {
                     self.consider_dialling(peer, now);
                 }
             }
-            RoleOutput::Vacant { .. } => self.out.push_back(Output::Holder(None)),
+            RoleOutput::Vacant { holder, .. } => {
+                self.doubt_pulse(&holder, now);
+                self.out.push_back(Output::Holder(None));
+            }
             RoleOutput::Back { holder, .. } => {
                 self.out.push_back(Output::Holder(Some((holder, self.addrs.addrs(&holder)))));
             }
-            RoleOutput::Changed(change) => self.role_moved(&change),
+            RoleOutput::Changed(change) => self.role_moved(&change, now),
             RoleOutput::Released => self.released(),
             RoleOutput::Fault(peer, fault) => {
                 tracing::warn!(%fault, remote = %peer.short(), "bad frame of the role");
@@ -106,7 +110,11 @@ impl Node {
         }
     }
 
-    fn role_moved(&mut self, change: &Change) {
+    fn role_moved(&mut self, change: &Change, now: Now) {
+        if let Some(before) = change.from.filter(|_| matches!(change.reason, ChangeReason::Died | ChangeReason::Silent))
+        {
+            self.doubt_pulse(&before, now);
+        }
         let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
         tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
         self.out.push_back(Output::Holder(Some((change.to, self.addrs.addrs(&change.to)))));

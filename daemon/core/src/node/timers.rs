@@ -40,6 +40,8 @@ pub(super) enum Timer {
     Compare(LogId),
     /// The role was not handed over in time: go all the same.
     Release,
+    /// Look who has said nothing for a while.
+    Pulse,
     /// The role wants a tick.
     Role,
     /// The tree wants a tick.
@@ -70,6 +72,7 @@ impl Node {
                 Timer::Fetch(peer) => self.fetch_from(peer, now),
                 Timer::Want(log) => self.ask_another(log, now),
                 Timer::Compare(log) => self.forget_suspect(&log),
+                Timer::Pulse => self.feel_pulse(now),
                 Timer::Role => self.tell_role(RoleInput::Tick, now),
                 Timer::Release => self.release_overdue(),
                 Timer::Tree => self.tree(TreeInput::Tick, now),

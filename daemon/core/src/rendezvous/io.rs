@@ -44,6 +44,8 @@ pub enum RoleInput {
     WatchClosed(PeerId),
     /// A probe has ended.
     Probed(PeerId, ProbeOutcome),
+    /// Nothing is read from the network for now: the silence of others says nothing about them.
+    Deaf,
     /// This peer is about to stop or leave: hand over. Answered by [`RoleOutput::Released`] within a second.
     Leave,
     /// The time of [`Rendezvous::poll_timeout`](super::Rendezvous::poll_timeout) has come.

@@ -23,6 +23,7 @@ pub(super) fn input(input: &Input) -> String {
         | Input::WatchFailed(_)
         | Input::WatchClosed(_)
         | Input::Probed(..)
+        | Input::Deaf
         | Input::Tick => format!("{input:?}"),
     }
 }

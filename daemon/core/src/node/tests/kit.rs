@@ -284,6 +284,11 @@ impl Kit {
         }
     }
 
+    /// Nothing comes through between two any more, and nobody is told.
+    pub(super) fn cut(&mut self, a: usize, b: usize) {
+        self.links.remove(&(a.min(b), a.max(b)));
+    }
+
     pub(super) fn disconnect_all(&mut self, n: usize) {
         for other in 0..self.peers.len() {
             self.disconnect(n, other);

@@ -144,3 +144,49 @@ fn what_got_lost_on_the_way_comes_with_anti_entropy() {
     kit.pass(Duration::from_secs(40));
     assert_eq!(kit.peers[1].history(), ["lost"]);
 }
+
+#[test]
+fn a_peer_that_falls_silent_is_offline_soon_and_online_when_it_is_back() {
+    let mut kit = Kit::room(3);
+    kit.pass(Duration::from_secs(10));
+    let silent = kit.peers[2].id;
+    let online = |kit: &Kit, n: usize| kit.peers[n].node.links.is_online(&silent);
+    kit.cut(0, 2);
+    kit.cut(1, 2);
+    kit.pass(Duration::from_secs(1));
+    assert!(online(&kit, 0) && online(&kit, 1), "a pause is no absence");
+    kit.say(0, "meanwhile");
+    assert_eq!(kit.peers[1].history().last().map(String::as_str), Some("meanwhile"));
+    kit.pass(Duration::from_secs(4));
+    for n in [0, 1] {
+        assert!(!online(&kit, n), "{n} still takes it for online");
+        assert!(kit.peers[n].closed.contains(&(silent, CloseReason::Silent)));
+        assert!(kit.peers[n].closed.iter().all(|(peer, _)| *peer == silent), "the others talk");
+        kit.input(n, Input::Down(silent));
+    }
+    for n in [0, 1] {
+        let id = kit.peers[n].id;
+        kit.input(2, Input::Down(id));
+        kit.connect(n, 2);
+        assert!(online(&kit, n));
+    }
+    kit.pass(Duration::from_secs(60));
+    assert!(online(&kit, 0) && online(&kit, 1));
+    assert_eq!(kit.peers[0].closed.len(), 1, "whoever answers stays connected: {:?}", kit.peers[0].closed);
+    kit.assert_alike();
+}
+
+#[test]
+fn who_cannot_read_gives_nobody_up() {
+    let mut kit = Kit::room(2);
+    kit.pass(Duration::from_secs(10));
+    kit.cut(0, 1);
+    for _ in 0..100 {
+        kit.input(0, Input::Deaf);
+        kit.pass(Duration::from_millis(200));
+    }
+    assert!(kit.peers[0].closed.is_empty());
+    assert!(kit.peers[1].closed.iter().any(|(_, reason)| *reason == CloseReason::Silent), "it could read");
+    kit.pass(Duration::from_secs(5));
+    assert!(kit.peers[0].closed.iter().any(|(_, reason)| *reason == CloseReason::Silent));
+}

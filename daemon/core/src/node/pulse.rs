@@ -1,0 +1,72 @@
+//! Presence by signs of life: quiet neighbours are pinged, silent ones are disconnected and so offline.
+
+use std::time::Duration;
+
+use chat_proto::id::PeerId;
+
+use crate::input::Now;
+use crate::node::Node;
+use crate::node::timers::Timer;
+use crate::output::{CloseReason, Output};
+use crate::pulse::Finding;
+use crate::rendezvous::io::RoleInput;
+use crate::wire::Frame;
+
+impl Node {
+    /// A connection stands: from now on something must be heard over it.
+    pub(super) fn watch_pulse(&mut self, peer: PeerId, rtt: Duration, now: Now) {
+        let jitter = self.jitter();
+        self.pulse.up(peer, rtt, jitter, now.mono);
+        self.set_pulse();
+    }
+
+    /// The role was taken from a peer because it seems gone: it has to show that it is not.
+    pub(super) fn doubt_pulse(&mut self, peer: &PeerId, now: Now) {
+        self.pulse.suspect(peer, now.mono);
+        self.set_pulse();
+    }
+
+    /// Asks who was quiet, and gives up who is silent.
+    pub(super) fn feel_pulse(&mut self, now: Now) {
+        let stretch = self.rendezvous().map_or(1, |role| role.stretch(now));
+        for finding in self.pulse.tick(stretch, now.mono) {
+            match finding {
+                Finding::Ask(peer, times) => self.send_either(&peer, times, &Frame::Ping(times)),
+                Finding::Gone(peer) => {
+                    tracing::info!(remote = %peer.short(), "a peer is silent, its connection is given up");
+                    self.break_with(peer, CloseReason::Silent, now);
+                }
+            }
+        }
+        self.set_pulse();
+    }
+
+    pub(super) fn answer_ping(&mut self, peer: &PeerId, number: u64) {
+        self.send_either(peer, number, &Frame::Pong(number));
+    }
+
+    /// By turns as a datagram, which waits behind nothing, and in the stream, where what is lost is repeated.
+    fn send_either(&mut self, peer: &PeerId, number: u64, frame: &Frame) {
+        if !number.is_multiple_of(2) {
+            return self.send(peer, frame);
+        }
+        if let Ok(raw) = frame.encode()
+            && self.links.is_connected(peer)
+        {
+            self.out.push_back(Output::Datagram(*peer, raw));
+        }
+    }
+
+    /// Nothing is read from the network: nobody is blamed for it.
+    pub(super) fn on_deaf(&mut self, now: Now) {
+        self.pulse.forgive(now.mono);
+        self.tell_role(RoleInput::Deaf, now);
+    }
+
+    fn set_pulse(&mut self) {
+        match self.pulse.next() {
+            Some(at) => self.timers.set(Timer::Pulse, at),
+            None => self.timers.cancel(Timer::Pulse),
+        }
+    }
+}

@@ -238,7 +238,7 @@ impl Rendezvous {
     fn next_wake(&self) -> Option<Duration> {
         let part = match &self.part {
             Part::Seeking { claim_at } => self.may_claim().then(|| self.seek_due(*claim_at)),
-            Part::Following(following) => Some(self.follow_due(following)),
+            Part::Following(following) => self.follow_due(following),
             Part::Holding(holding) => Some(Self::hold_due(holding)),
             Part::Gone => return None,
         };

@@ -52,14 +52,18 @@ impl<K: Ord + Copy> Timers<K> {
         self.by_time.first().map(|(at, _)| *at)
     }
 
-    /// Takes one deadline that has come.
-    pub(crate) fn pop_due(&mut self, now: Duration) -> Option<K> {
-        let (at, name) = *self.by_time.first()?;
-        if at > now {
-            return None;
+    /// The deadlines that have come, the earliest first.
+    pub(crate) fn due(&self, now: Duration) -> Vec<K> {
+        self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| *name).collect()
+    }
+
+    /// Takes a deadline if it still stands and has come.
+    pub(crate) fn take_due(&mut self, name: &K, now: Duration) -> bool {
+        let due = self.by_name.get(name).is_some_and(|at| *at <= now);
+        if due {
+            self.cancel(*name);
         }
-        self.cancel(name);
-        Some(name)
+        due
     }
 }
 
@@ -78,10 +82,12 @@ mod tests {
         timers.set('c', ms(25));
         timers.cancel('c');
         assert_eq!(timers.next(), Some(ms(10)));
-        assert_eq!(timers.pop_due(ms(5)), None);
-        assert_eq!(timers.pop_due(ms(50)), Some('a'));
-        assert_eq!(timers.pop_due(ms(50)), Some('b'));
-        assert_eq!(timers.pop_due(ms(50)), None);
-        assert!(!timers.is_set(&'a'));
+        assert_eq!(timers.due(ms(5)), []);
+        assert_eq!(timers.due(ms(20)), ['a', 'b']);
+        timers.set('b', ms(60));
+        assert!(timers.take_due(&'a', ms(50)));
+        assert!(!timers.is_set(&'a') && !timers.take_due(&'a', ms(50)), "taken once");
+        assert!(!timers.take_due(&'b', ms(50)), "moved meanwhile");
+        assert_eq!(timers.due(ms(60)), ['b']);
     }
 }

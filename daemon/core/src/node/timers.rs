@@ -57,32 +57,39 @@ pub(super) enum Timer {
 }
 
 impl Node {
+    /// Does what is due, each thing once: what is due again at once waits for the next tick, so that no tick lasts for ever.
     pub(super) fn on_tick(&mut self, now: Now) {
-        while let Some(timer) = self.timers.pop_due(now.mono) {
-            match timer {
-                Timer::AntiEntropy => self.exchange_vectors(now),
-                Timer::Links => self.tell_links(),
-                Timer::Seen => {
-                    self.timers.set(Timer::Seen, now.mono + SEEN_EVERY);
-                    self.out.push_back(Output::StoreSeen(self.links.seen()));
-                }
-                Timer::Retry => {}
-                Timer::Future => self.future_has_come(now),
-                Timer::Redial(peer) => self.dial(peer),
-                Timer::Fetch(peer) => self.fetch_from(peer, now),
-                Timer::Want(log) => self.ask_another(log, now),
-                Timer::Compare(log) => self.forget_suspect(&log),
-                Timer::Pulse => self.feel_pulse(now),
-                Timer::Role => self.tell_role(RoleInput::Tick, now),
-                Timer::Release => self.release_overdue(),
-                Timer::Tree => self.tree(TreeInput::Tick, now),
-                Timer::Rejoin => self.rejoin(now),
-                Timer::Alive => self.beacon(now),
-                Timer::Prune => self.prune(now),
-                Timer::Wait(command) => {
-                    if let Some(waiting) = self.receipts.take(command) {
-                        self.reply_posted(command, &waiting);
-                    }
+        for timer in self.timers.due(now.mono) {
+            if self.timers.take_due(&timer, now.mono) {
+                self.timer_due(timer, now);
+            }
+        }
+    }
+
+    fn timer_due(&mut self, timer: Timer, now: Now) {
+        match timer {
+            Timer::AntiEntropy => self.exchange_vectors(now),
+            Timer::Links => self.tell_links(),
+            Timer::Seen => {
+                self.timers.set(Timer::Seen, now.mono + SEEN_EVERY);
+                self.out.push_back(Output::StoreSeen(self.links.seen()));
+            }
+            Timer::Retry => {}
+            Timer::Future => self.future_has_come(now),
+            Timer::Redial(peer) => self.dial(peer),
+            Timer::Fetch(peer) => self.fetch_from(peer, now),
+            Timer::Want(log) => self.ask_another(log, now),
+            Timer::Compare(log) => self.forget_suspect(&log),
+            Timer::Pulse => self.feel_pulse(now),
+            Timer::Role => self.tell_role(RoleInput::Tick, now),
+            Timer::Release => self.release_overdue(),
+            Timer::Tree => self.tree(TreeInput::Tick, now),
+            Timer::Rejoin => self.rejoin(now),
+            Timer::Alive => self.beacon(now),
+            Timer::Prune => self.prune(now),
+            Timer::Wait(command) => {
+                if let Some(waiting) = self.receipts.take(command) {
+                    self.reply_posted(command, &waiting);
                 }
             }
         }

@@ -16,22 +16,23 @@ use super::watch::{Beat, Closeness, Tcp};
 use crate::input::Now;
 
 impl Rendezvous {
-    /// When a follower has something to do.
-    pub(super) fn follow_due(&self, following: &Following) -> Duration {
+    /// When a follower has something to do. A vacancy asks nothing of somebody who may not claim: a newcomer that does not
+    /// know yet that it was let in, or a member that was removed.
+    pub(super) fn follow_due(&self, following: &Following) -> Option<Duration> {
         let held = following.held.as_ref().map(|held| held.until);
         let tcp = match following.watch.tcp {
             Tcp::Failed { retry_at, .. } if following.listed && following.vacancy.is_none() => Some(retry_at),
             Tcp::Failed { .. } | Tcp::Off | Tcp::Opening | Tcp::Open => None,
         };
         let next = match (&following.vacancy, &following.suspicion) {
-            (Some(vacancy), _) => vacancy.claim_at,
-            (None, Some(suspicion)) => suspicion.due(),
+            (Some(vacancy), _) => self.may_claim().then_some(vacancy.claim_at),
+            (None, Some(suspicion)) => Some(suspicion.due()),
             (None, None) => {
                 let stretch = self.slip.stretch(self.slip.last());
-                following.watch.alarm_at(self.closeness(following), &self.settings, stretch)
+                Some(following.watch.alarm_at(self.closeness(following), &self.settings, stretch))
             }
         };
-        [held, tcp].into_iter().flatten().fold(next, Duration::min)
+        [held, tcp, next].into_iter().flatten().min()
     }
 
     /// What is due for a follower.

@@ -59,6 +59,8 @@ pub(super) struct Machine {
     /// What happened while it was suspended.
     pub(super) deferred: Vec<Event>,
     pub(super) skew_ms: i64,
+    /// After how many ticks in a row the node wanted another at once.
+    pub(super) restless: u32,
     started: Duration,
     slept: Duration,
 }
@@ -83,6 +85,7 @@ impl Machine {
             ticket: None,
             deferred: Vec::new(),
             skew_ms: 0,
+            restless: 0,
             started: Duration::ZERO,
             slept: Duration::ZERO,
         }

@@ -22,6 +22,9 @@ use crate::sim::network::{ConnId, Network};
 /// Most events in one run: one that goes on for ever is a fault.
 const EVENTS_MAX: u64 = 5_000_000;
 
+/// Most ticks in a row after each of which a node wants another at once: one that does so for ever takes a whole processor.
+const RESTLESS_MAX: u32 = 20;
+
 /// Something that will happen, perhaps to one life of one machine.
 #[derive(Clone, Debug)]
 pub(super) struct Event {
@@ -321,9 +324,14 @@ impl World {
         let machine = self.machine(host);
         machine.woken = None;
         let time = machine.now(now);
-        let due = machine.node.as_ref().and_then(|node| node.poll_timeout()).is_some_and(|at| at <= time.mono);
-        if due {
+        let is_due = |machine: &Machine| {
+            machine.node.as_ref().and_then(|node| node.poll_timeout()).is_some_and(|at| at <= time.mono)
+        };
+        if is_due(machine) {
             self.input(host, Input::Tick);
+            let machine = self.machine(host);
+            machine.restless = if is_due(machine) { machine.restless + 1 } else { 0 };
+            assert!(machine.restless < RESTLESS_MAX, "{host:?} wants to be woken without end");
         } else {
             self.set_wake(host);
         }

@@ -7,7 +7,7 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
 use crate::input::{Now, PathInfo};
-use crate::log::entry::{LogId, Seq};
+use crate::log::entry::{Dep, LogId, Seq};
 use crate::wire::{Head, Link};
 
 /// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.
@@ -103,6 +103,12 @@ impl Links {
     pub(crate) fn knows(&mut self, peer: &PeerId, log: LogId, seq: Seq) {
         let Some(connected) = self.connected.get_mut(peer) else { return };
         raise(&mut connected.known, log, seq);
+    }
+
+    /// A connected peer that holds an entry, or was sent it.
+    pub(crate) fn who_knows(&self, place: &Dep) -> Option<PeerId> {
+        let knows = |connected: &Connected| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
+        self.connected.iter().find(|(_, connected)| knows(connected)).map(|(peer, _)| *peer)
     }
 
     /// Remembers what a peer says it holds on disk.

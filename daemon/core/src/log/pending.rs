@@ -62,6 +62,11 @@ impl Pending {
         reach
     }
 
+    /// What is missing, and what waits for it.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = (&Dep, &Dep)> {
+        self.waiting.iter().flat_map(|(missing, places)| places.iter().map(move |place| (missing, place)))
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

@@ -88,9 +88,15 @@ impl Node {
     }
 
     fn wait_for(&mut self, entry: Arc<Entry>, missing: Dep, from: Option<PeerId>, now: Now) {
-        if let Some(from) = from {
-            self.links.knows(&from, missing.log, missing.seq);
-            self.timers.set_earlier(Timer::Fetch(from), now.mono + super::sync::FETCH_GRACE);
+        // Whoever holds an entry holds what it builds on.
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        if let Some(holder) = from.or_else(|| self.links.who_knows(&place)) {
+            self.links.knows(&holder, missing.log, missing.seq);
+            self.timers.set_earlier(Timer::Fetch(holder), now.mono + super::sync::FETCH_GRACE);
+        }
+        if !self.heads.counts(&entry.log(), entry.seq()) {
+            // Nobody may ever send what it waits for: whoever holds it sends it again.
+            return;
         }
         if !self.pending.wait(entry, missing) {
             tracing::debug!(waiting = self.pending.len(), "entry dropped: too many wait for their causes");

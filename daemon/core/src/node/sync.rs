@@ -170,8 +170,22 @@ impl Node {
         if reply {
             self.send_vector(&peer, false);
         }
-        self.fetch_from(peer, now);
+        self.fetch_causes(peer, now);
         self.receipts_changed();
+    }
+
+    /// Asks a peer for what it holds, and for what entries wait for that it holds: whoever holds an entry holds what it
+    /// builds on, also where that stands in a log that counts for nothing and that nobody speaks of.
+    pub(super) fn fetch_causes(&mut self, peer: PeerId, now: Now) {
+        if let Some(connected) = self.links.get(&peer) {
+            let holds = |place: &Dep| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
+            let causes: Vec<Dep> =
+                self.pending.missing().filter(|(_, place)| holds(place)).map(|(missing, _)| *missing).collect();
+            for missing in causes {
+                self.links.knows(&peer, missing.log, missing.seq);
+            }
+        }
+        self.fetch_from(peer, now);
     }
 
     /// What a peer's vector says about one log: how far it holds ours, or that it holds another side of a fork.

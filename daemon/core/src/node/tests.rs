@@ -1,6 +1,7 @@
 //! Tests of the node, alone and with a few others, one input at a time.
 
 mod admission;
+mod causes;
 mod disk;
 mod entries;
 mod forger;

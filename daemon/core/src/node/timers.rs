@@ -77,7 +77,7 @@ impl Node {
             Timer::Retry => {}
             Timer::Future => self.future_has_come(now),
             Timer::Redial(peer) => self.dial(peer),
-            Timer::Fetch(peer) => self.fetch_from(peer, now),
+            Timer::Fetch(peer) => self.fetch_causes(peer, now),
             Timer::Want(log) => self.ask_another(log, now),
             Timer::Compare(log) => self.forget_suspect(&log),
             Timer::Pulse => self.feel_pulse(now),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::sim::Fault;
 use crate::sim::disk::Health;
 use crate::sim::machine::{Host, State};
 use crate::sim::world::World;
@@ -113,6 +114,10 @@ impl World {
             let parted = main
                 .iter()
                 .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
+            // Whoever comes back from an old copy of the disk may know none of those who are there now.
+            let old_disks = self.plan.has(Fault::OldDisk) || self.plan.has(Fault::OldDiskUnnoticed);
+            let knows = |other: &Host| machine.roster.people.contains_key(&self.at(*other).id);
+            let parted = parted || (old_disks && !main.iter().any(knows));
             let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
             if !outside && !parted {
                 let sees = main.iter().map(|other| machine.roster.is_member(&self.at(*other).id)).collect::<Vec<_>>();

@@ -1,0 +1,134 @@
+//! Causes that stand where they are hard to come by: behind cuts, in logs that count for nothing. Each was found by a
+//! simulation.
+
+use std::time::Duration;
+
+use crate::input::{Command, Verdict};
+use crate::log::entry::{Dep, LogId, Seq, SignedEntry};
+use crate::node::tests::forger::Forger;
+use crate::node::tests::kit::Kit;
+use crate::output::Reply;
+use crate::wire::Frame;
+
+fn done(kit: &mut Kit, n: usize, command: Command) {
+    assert_eq!(kit.command(n, command), Some(Ok(Reply::Done)));
+}
+
+fn last(kit: &Kit, n: usize) -> Dep {
+    let log = kit.peers[n].node.log;
+    Dep { log, seq: kit.peers[n].node.heads.seq(&log) }
+}
+
+fn entries(kit: &Kit, at: usize, log: &LogId) -> Vec<SignedEntry> {
+    kit.peers[at].logs[log].iter().map(|entry| entry.signed().clone()).collect()
+}
+
+/// What covered a cause may be cut off; the cause is one all the same.
+#[test]
+fn what_an_author_had_seen_before_a_cut_stays_a_cause() {
+    let mut kit = Kit::room(4);
+    let (admin, removed) = (kit.peers[3].id, kit.peers[2].id);
+    done(&mut kit, 0, Command::SetAdmin(admin, Verdict::Yes));
+    kit.disconnect_all(3);
+    kit.say(1, "question");
+    kit.say(2, "builds on the question, and is cut off");
+    let question = last(&kit, 1);
+    done(&mut kit, 3, Command::Remove(removed));
+    kit.connect(3, 0);
+    assert_eq!(kit.peers[0].history(), ["question"]);
+    kit.say(0, "answer");
+    let log = kit.peers[0].node.log;
+    let answer = kit.peers[0].logs[&log].last().expect("answered").header().deps.clone();
+    assert!(answer.contains(&question), "{answer:?}");
+}
+
+/// An entry behind a cut does not count, and what it builds on does.
+#[test]
+fn what_stands_behind_a_cut_carries_its_causes() {
+    let mut kit = Kit::room(4);
+    let removed = kit.peers[2].id;
+    kit.say(2, "before the cut");
+    let mut behind = Forger::behind(&kit, 2);
+    done(&mut kit, 0, Command::Remove(removed));
+    kit.disconnect_all(0);
+    kit.say(3, "question");
+    let question = last(&kit, 3);
+    behind.header.deps = vec![question];
+    behind.header.time = kit.peers[3].node.heads.clock().tick(kit.now.wall);
+    let link = behind.say("behind the cut");
+    let mut answering = Forger::behind(&kit, 1);
+    answering.header.deps = vec![Dep { log: behind.header.log, seq: Seq(2) }];
+    answering.header.time = behind.header.time;
+    let answer = answering.say("answer");
+    kit.connect(0, 1);
+    kit.disconnect(1, 3);
+    kit.frame(0, 1, &Frame::Entries(vec![answer]));
+    assert!(!kit.peers[0].history().contains(&"answer".to_owned()));
+    kit.frame(0, 1, &Frame::Entries(vec![link]));
+    assert!(
+        !kit.peers[0].history().contains(&"answer".to_owned())
+            || kit.peers[0].history().contains(&"question".to_owned())
+    );
+    let told = entries(&kit, 3, &question.log);
+    kit.frame(0, 1, &Frame::Entries(told));
+    assert_eq!(kit.peers[0].history(), ["before the cut", "question", "answer"]);
+}
+
+/// A peer that holds only what builds on logs that count for nothing can still tell a newcomer why.
+#[test]
+fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
+    let mut kit = Kit::room(3);
+    let removed = kit.peers[2].id;
+    done(&mut kit, 0, Command::Remove(removed));
+    let mut unknown = Forger::new(&kit, 2, 501);
+    let more: Vec<SignedEntry> = (0..3).map(|n| unknown.say(&format!("after the removal {n}"))).collect();
+    let mut stranger = Forger::new(&kit, 9, 1);
+    let strange = stranger.say("never let in");
+    let mut fooled = Forger::behind(&kit, 1);
+    fooled.header.deps =
+        vec![Dep { log: unknown.header.log, seq: Seq(2) }, Dep { log: stranger.header.log, seq: Seq(1) }];
+    let builds = fooled.say("builds on both");
+    kit.frame(0, 1, &Frame::Entries(more));
+    kit.frame(0, 1, &Frame::Entries(vec![strange]));
+    kit.frame(0, 1, &Frame::Entries(vec![builds]));
+    assert_eq!(kit.peers[0].history(), ["builds on both"]);
+    kit.restart(0);
+    kit.disconnect_all(1);
+    kit.join(3);
+    kit.pass(Duration::from_secs(60));
+    assert_eq!(kit.peers[3].history(), ["builds on both"]);
+    assert_eq!(kit.peers[3].node.pending.len(), 0);
+}
+
+/// The rest of a removed member's log may be held by nobody who may speak.
+#[test]
+fn nothing_behind_a_cut_is_waited_for_without_end() {
+    let mut kit = Kit::room(3);
+    kit.say(2, "before");
+    let mut forger = Forger::behind(&kit, 2);
+    let removed = kit.peers[2].id;
+    forger.say("lost");
+    let late = forger.say("late");
+    kit.frame(0, 2, &Frame::Entries(vec![late]));
+    assert_eq!(kit.peers[0].node.pending.len(), 1);
+    done(&mut kit, 0, Command::Remove(removed));
+    assert_eq!(kit.peers[0].node.pending.len(), 0);
+}
+
+/// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.
+#[test]
+fn a_founder_with_a_new_disk_talks_to_those_it_does_not_know_yet() {
+    let mut kit = Kit::room(3);
+    kit.say(0, "old times");
+    kit.peers[0].logs.clear();
+    kit.peers[0].incarnation = crate::log::entry::Incarnation(4711);
+    kit.restart(0);
+    kit.peers[0].dials.clear();
+    kit.pass(Duration::from_secs(1));
+    assert_eq!(kit.peers[0].dials.len(), 2, "it calls those whose addresses it has");
+    kit.connect(0, 1);
+    kit.say(0, "new times");
+    assert!(kit.is_linked(0, 1));
+    kit.connect(0, 2);
+    kit.assert_alike();
+}

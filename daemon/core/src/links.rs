@@ -46,6 +46,9 @@ pub(crate) struct Links {
     connected: BTreeMap<PeerId, Connected>,
     /// Connections that this peer ended and that the shell has not called down yet, with their beginnings.
     closing: BTreeMap<PeerId, Duration>,
+    /// Who does not reach whom any more by itself, author first, since this was asked last. At most two for each link that
+    /// was reported.
+    parted: Vec<(PeerId, PeerId)>,
     last_seen: BTreeMap<PeerId, Timestamp>,
     online: BTreeSet<PeerId>,
     heard: BTreeMap<PeerId, Duration>,
@@ -65,14 +68,33 @@ impl Links {
     pub(crate) fn close(&mut self, peer: &PeerId) -> bool {
         let Some(connected) = self.connected.remove(peer) else { return false };
         self.closing.insert(*peer, connected.since);
+        self.part(*peer, connected.links.into_keys().collect());
         true
     }
 
     /// A connection is over.
     pub(crate) fn down(&mut self, peer: &PeerId) -> Option<Ended> {
         let closed = self.closing.remove(peer).map(|since| Ended { since, open: false });
-        let lost = self.connected.remove(peer).map(|connected| Ended { since: connected.since, open: true });
+        let lost = self.connected.remove(peer).map(|connected| {
+            self.part(*peer, connected.links.into_keys().collect());
+            Ended { since: connected.since, open: true }
+        });
         lost.or(closed)
+    }
+
+    /// A peer's links to others are gone, or it does not speak of them any more.
+    fn part(&mut self, peer: PeerId, others: Vec<PeerId>) {
+        for other in others {
+            let pairs = [(peer, other), (other, peer)];
+            let apart = pairs.into_iter().filter(|(author, to)| self.is_connected(to) && !self.reaches(author, to));
+            self.parted.extend(apart.collect::<Vec<_>>());
+        }
+    }
+
+    /// Authors, each with a connected peer that it reached by itself until now: what such an author wrote last may have
+    /// got to others and not to that peer.
+    pub(crate) fn take_parted(&mut self) -> Vec<(PeerId, PeerId)> {
+        std::mem::take(&mut self.parted)
     }
 
     pub(crate) fn is_closing(&self, peer: &PeerId) -> bool {
@@ -137,9 +159,11 @@ impl Links {
     }
 
     pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<Link>) {
-        if let Some(connected) = self.connected.get_mut(peer) {
-            connected.links = links.into_iter().take(LINKS_REPORTED_MAX).map(|link| (link.peer, link)).collect();
-        }
+        let Some(connected) = self.connected.get_mut(peer) else { return };
+        let links = links.into_iter().take(LINKS_REPORTED_MAX).map(|link| (link.peer, link)).collect();
+        let mut before = std::mem::replace(&mut connected.links, links);
+        before.retain(|other, _| !connected.links.contains_key(other));
+        self.part(*peer, before.into_keys().collect());
     }
 
     /// Works out anew who of `members` is online; returns who changed.

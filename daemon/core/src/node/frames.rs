@@ -125,6 +125,7 @@ impl Node {
 
     fn on_links(&mut self, peer: PeerId, links: Vec<Link>, now: Now) {
         self.links.set_links(&peer, links);
+        self.tell_parted();
         self.presence_changed(now);
     }
 

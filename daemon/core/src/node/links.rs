@@ -14,7 +14,7 @@ use crate::node::Node;
 use crate::node::timers::{LINKS_DEBOUNCE, Timer};
 use crate::output::{CloseReason, Output};
 use crate::rendezvous::io::RoleInput;
-use crate::wire::Frame;
+use crate::wire::{Frame, Head};
 
 /// Most address records in one frame.
 const RECORDS_PER_FRAME: usize = 512;
@@ -102,6 +102,7 @@ impl Node {
     /// A peer is not connected any more: what depended on it goes.
     fn link_ended(&mut self, peer: PeerId, now: Now) {
         self.pulse.down(&peer);
+        self.tell_parted();
         self.observed.remove(&peer);
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
@@ -163,10 +164,30 @@ impl Node {
         self.presence_changed(now);
     }
 
+    /// Tells neighbours about this peer's links.
     pub(super) fn tell_links(&mut self) {
         let frame = Frame::Links(self.links.report());
         for peer in self.links.connected_ids() {
             self.send(&peer, &frame);
+        }
+    }
+
+    /// Nobody sends a peer what its author reaches it with. When the two are parted, the peer is told at once what is held
+    /// of that author here: it may have told only some before it was gone.
+    pub(super) fn tell_parted(&mut self) {
+        let parted = self.links.take_parted();
+        if parted.is_empty() || self.is_tree() {
+            return;
+        }
+        let vector = self.heads.vector();
+        for (author, to) in parted {
+            let Some(connected) = self.links.get(&to) else { continue };
+            let lacks = |head: &&Head| connected.known.get(&head.log).is_none_or(|seq| *seq < head.seq);
+            let heads: Vec<Head> =
+                vector.iter().filter(|head| head.log.author == author).filter(lacks).copied().collect();
+            if !heads.is_empty() {
+                self.send(&to, &Frame::Vector { heads, reply: false });
+            }
         }
     }
 

@@ -190,3 +190,15 @@ fn who_cannot_read_gives_nobody_up() {
     kit.pass(Duration::from_secs(5));
     assert!(kit.peers[0].closed.iter().any(|(_, reason)| *reason == CloseReason::Silent));
 }
+
+#[test]
+fn what_an_author_told_only_some_before_it_died_reaches_all_soon() {
+    let mut kit = Kit::room(3);
+    kit.pass(Duration::from_secs(20));
+    kit.disconnect(1, 2);
+    kit.say(2, "last words");
+    assert!(kit.peers[1].history().is_empty(), "the author was believed to tell everybody itself");
+    kit.disconnect_all(2);
+    kit.pass(Duration::from_millis(200));
+    assert_eq!(kit.peers[1].history(), ["last words"]);
+}

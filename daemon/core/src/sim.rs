@@ -20,6 +20,7 @@ mod chaos;
 mod checker;
 mod disk;
 mod door;
+mod flood;
 mod machine;
 mod network;
 mod power;
@@ -100,6 +101,8 @@ pub struct Plan {
     pub faults: BTreeSet<Fault>,
     /// Whether every knock is admitted.
     pub open: bool,
+    /// From how many members on a room is large: entries spread through a tree then.
+    pub mesh_members_max: usize,
     /// Longest pause between two things that people do.
     pub pause_ms_max: u64,
     /// How many bytes may be on their way on one connection before it is dropped.
@@ -119,6 +122,7 @@ impl Plan {
             machines: rng.random_range(2..10),
             busy: Duration::from_secs(rng.random_range(5..45)),
             open: rng.random(),
+            mesh_members_max: if rng.random_bool(0.25) { 4 } else { 32 },
             pause_ms_max: [30, 100, 300, 800][rng.random_range(0..4)],
             queue_bytes_max: if short { 20_000 } else { 8 * 1024 * 1024 },
             faults,

@@ -11,6 +11,7 @@ use crate::node::Node;
 use crate::restore::Start;
 use crate::sim::Fault;
 use crate::sim::disk::{Health, Op, Wrote};
+use crate::sim::flood::Flood;
 use crate::sim::machine::{Host, Machine, State};
 use crate::sim::world::{What, World};
 
@@ -31,11 +32,13 @@ impl World {
     fn boot(&mut self, host: Host, start: Start) {
         let seed = self.rng.random();
         let now = self.now;
+        let settings = Settings { mesh_members_max: self.plan.mesh_members_max, ..Settings::default() };
         let machine = self.machine(host);
         machine.begin(now);
         let time = machine.now(now);
-        let node = Node::new(Settings::default(), machine.key.clone(), start, seed, time);
-        machine.node = Some(Box::new(node.expect("what a disk holds can be restored")));
+        let node = Node::new(settings, machine.key.clone(), start, seed, time);
+        let node = node.expect("what a disk holds can be restored").with_tree(Box::new(Flood::default()), time);
+        machine.node = Some(Box::new(node));
         machine.state = State::Running;
         let addr = machine.addr;
         self.input(host, Input::Addrs(vec![addr]));

@@ -1,0 +1,89 @@
+//! A simple tree for large rooms: whatever is new goes to all neighbours. It stands in for the real one, which the daemon
+//! brings along, and is as pure as that.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use chat_proto::id::PeerId;
+
+use crate::input::Now;
+use crate::spread::{Tree, TreeInput, TreeOutput};
+
+/// Most neighbours that are sought; who asks to be one is never refused.
+const NEIGHBOURS_SOUGHT: usize = 3;
+
+const JOIN: u8 = 0;
+const WELCOME: u8 = 1;
+const DATA: u8 = 2;
+
+/// The tree of one machine.
+#[derive(Debug, Default)]
+pub(super) struct Flood {
+    neighbours: BTreeSet<PeerId>,
+    seen: BTreeSet<[u8; 32]>,
+    out: VecDeque<TreeOutput>,
+}
+
+impl Flood {
+    fn welcome(&mut self, peer: PeerId) {
+        if self.neighbours.insert(peer) {
+            self.out.push_back(TreeOutput::Up(peer));
+        }
+    }
+
+    fn pass_on(&mut self, data: &[u8], from: Option<PeerId>) {
+        let message = [&[DATA], data].concat();
+        for peer in self.neighbours.iter().filter(|peer| Some(**peer) != from) {
+            self.out.push_back(TreeOutput::Send(*peer, message.clone()));
+        }
+    }
+
+    fn take(&mut self, from: PeerId, raw: &[u8]) {
+        match raw.split_first() {
+            Some((&JOIN, [])) => {
+                self.welcome(from);
+                self.out.push_back(TreeOutput::Send(from, vec![WELCOME]));
+            }
+            Some((&WELCOME, [])) => self.welcome(from),
+            Some((&DATA, data)) => {
+                if self.seen.insert(*blake3::hash(data).as_bytes()) {
+                    self.pass_on(data, Some(from));
+                    self.out.push_back(TreeOutput::Received(from, Bytes::copy_from_slice(data)));
+                }
+            }
+            Some(_) | None => {}
+        }
+    }
+}
+
+impl Tree for Flood {
+    fn handle(&mut self, input: TreeInput, _now: Now) {
+        match input {
+            TreeInput::Join(peers) => {
+                for peer in peers.into_iter().take(NEIGHBOURS_SOUGHT) {
+                    self.out.push_back(TreeOutput::Send(peer, vec![JOIN]));
+                }
+            }
+            TreeInput::Broadcast(data) => {
+                self.seen.insert(*blake3::hash(&data).as_bytes());
+                self.pass_on(&data, None);
+            }
+            TreeInput::Message(from, raw) => self.take(from, &raw),
+            TreeInput::Down(peer) => {
+                if self.neighbours.remove(&peer) {
+                    self.out.push_back(TreeOutput::Down(peer));
+                }
+            }
+            TreeInput::Tick => {}
+        }
+    }
+
+    fn poll_output(&mut self) -> Option<TreeOutput> {
+        self.out.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Duration> {
+        None
+    }
+}

@@ -44,6 +44,13 @@ impl Facts {
         true
     }
 
+    /// The same facts and one more.
+    #[cfg(test)]
+    pub(crate) fn with(mut self, (place, fact): (Place, Fact)) -> Self {
+        self.in_order.insert(place, fact);
+        self
+    }
+
     /// Every fact, in the shared order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &Fact)> {
         self.in_order.iter()

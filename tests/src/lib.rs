@@ -19,6 +19,7 @@ pub mod events;
 pub mod eventually;
 pub mod failover;
 pub mod home;
+pub mod load;
 pub mod netns;
 pub mod process;
 pub mod transcript;

@@ -1,0 +1,114 @@
+//! `cargo bench -p chat-tests`: what a daemon's promises cost, as ratios against a bare server and against a room of one
+//! in the same run.
+
+#[path = "room/bare.rs"]
+mod bare;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use chat_tests::cluster::Room;
+use chat_tests::load::{Posted, Readers, post};
+
+use bare::Bare;
+
+/// Rounds of each comparison; the median is told. The two sides take turns, so that a noisy minute meets both.
+const ROUNDS: usize = 5;
+
+/// Messages a round.
+const MESSAGES: usize = 8_000;
+
+/// Bytes of a message's text.
+const TEXT_BYTES: usize = 200;
+
+/// Connections that post at once.
+const CONNECTIONS: usize = 16;
+
+/// Readers of the event stream.
+const READERS: usize = 100;
+
+fn main() -> io::Result<()> {
+    bare::serve_if_asked();
+    let mut out = io::stdout();
+    let bare = Bare::start();
+    let alone = Room::of(&["alice"]);
+    let socket = alone.peers[0].home().socket();
+    writeln!(out, "memory of an idle daemon / of a bare server: {}", memory(alone.peers[0].pid(), bare.pid())?)?;
+    let sides: [(&str, &Path); 2] = [("chatd", &socket), ("bare", bare.socket())];
+
+    let rates = turns(sides, |socket| post(socket, CONNECTIONS, MESSAGES / CONNECTIONS, TEXT_BYTES).rate());
+    tell(&mut out, &format!("durable posts/s, {CONNECTIONS} connections"), "bare axum", rates)?;
+    let latency = |posted: Posted| posted.median().as_secs_f64() * 1e6;
+    let latencies = turns(sides, |socket| latency(post(socket, 1, 1000, TEXT_BYTES)));
+    tell(&mut out, "µs a durable post, 1 connection", "bare axum", latencies)?;
+    let fanned = turns(sides, |socket| fan_out(socket) as f64);
+    tell(&mut out, &format!("events/s to {READERS} readers together, posted live"), "axum's Sse", fanned)?;
+
+    for others in [2, 7] {
+        let names: Vec<String> = (0..=others).map(|number| format!("peer-{number}")).collect();
+        let room = Room::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let sockets = [room.peers[0].home().socket(), socket.clone()];
+        let peers: Vec<_> = room.peers.iter().map(|peer| peer.home().socket()).collect();
+        let sides = [("room", sockets[0].as_path()), ("alone", sockets[1].as_path())];
+        let spread = turns(sides, |side| spread(side, if side == sockets[0] { &peers } else { &sockets[1..] }));
+        tell(&mut out, &format!("messages/s until all {} show them", others + 1), "room of one", spread)?;
+    }
+    Ok(())
+}
+
+/// Messages a second, times readers, until every reader has seen every one.
+fn fan_out(socket: &Path) -> u64 {
+    let readers = Readers::open(socket, READERS);
+    let begun = Instant::now();
+    let messages = MESSAGES / 4;
+    post(socket, CONNECTIONS, messages / CONNECTIONS, TEXT_BYTES);
+    readers.wait_for(messages * READERS);
+    per_second(messages * READERS, begun.elapsed()) as u64
+}
+
+/// Messages a second that one peer posts, until the event stream of every peer has shown every one.
+fn spread<S: AsRef<Path>>(socket: &Path, peers: &[S]) -> f64 {
+    let readers: Vec<Readers> = peers.iter().map(|peer| Readers::open(peer.as_ref(), 1)).collect();
+    let begun = Instant::now();
+    post(socket, CONNECTIONS, MESSAGES / CONNECTIONS, TEXT_BYTES);
+    readers.iter().for_each(|reader| reader.wait_for(MESSAGES));
+    per_second(MESSAGES, begun.elapsed())
+}
+
+fn per_second(count: usize, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64()
+}
+
+/// Measures both sides in turns; gives the medians.
+fn turns(sides: [(&str, &Path); 2], measure: impl Fn(&Path) -> f64) -> [f64; 2] {
+    let mut measured = [const { Vec::new() }; 2];
+    for _ in 0..ROUNDS {
+        for (side, measured) in sides.iter().zip(&mut measured) {
+            measured.push(measure(side.1));
+        }
+    }
+    measured.map(|mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    })
+}
+
+fn tell(out: &mut impl Write, what: &str, against: &str, [ours, theirs]: [f64; 2]) -> io::Result<()> {
+    writeln!(out, "{what}: {ours:.0}; {against}: {theirs:.0}; ratio {:.2}", ours / theirs)
+}
+
+/// Resident memory of both, and their ratio.
+fn memory(ours: u32, theirs: u32) -> io::Result<String> {
+    let [ours, theirs] = [resident_kib(ours)?, resident_kib(theirs)?];
+    Ok(format!("{:.1} MiB / {:.1} MiB; ratio {:.2}", ours / 1024.0, theirs / 1024.0, ours / theirs))
+}
+
+/// `VmRSS` of a process, in KiB (proc(5)).
+fn resident_kib(pid: u32) -> io::Result<f64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse().ok());
+    kib.ok_or_else(|| io::Error::other("no VmRSS"))
+}

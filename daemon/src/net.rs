@@ -14,7 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chat_core::admission::{AdmissionAnswer, AdmissionRequest};
 use chat_core::input::{AdmissionId, PathInfo};
-use chat_core::output::CloseReason;
+use chat_core::output::{CloseReason, Relays};
 use chat_core::rendezvous::io::{ProbeOutcome, Switch};
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
@@ -282,9 +282,9 @@ impl Net {
         self.shared.duties.switch_relay(switch);
     }
 
-    /// Who holds the rendezvous role, and where: relayed packets go there from now on.
-    pub fn set_holder(&self, holder: Option<(PeerId, Vec<SocketAddr>)>) {
-        self.shared.duties.set_holder(&self.shared.me, holder);
+    /// Whose relay is used: relayed packets go there from now on.
+    pub fn set_relays(&self, relays: Relays) {
+        self.shared.duties.set_relays(&self.shared.me, relays);
     }
 
     /// Connects to a member on the room protocol. Never blocks; ends in `Up` or `DialFailed`, unless the peer is

@@ -21,6 +21,15 @@ use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
 use crate::rendezvous::io::Switch;
 
+/// Whose relay is used: of the first in this order whose relay runs and can be reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Relays {
+    /// Members, this peer perhaps among them, and where they are; few.
+    pub order: Vec<(PeerId, Vec<SocketAddr>)>,
+    /// One of them that is believed gone: connections to it are cut unless it answers.
+    pub doubted: Option<PeerId>,
+}
+
 /// Something to do, in the order given.
 #[derive(Debug)]
 pub enum Output {
@@ -44,9 +53,8 @@ pub enum Output {
     Relay(Switch),
     /// A member sees this peer at this address: a way in for others, where a NAT stands between.
     Observed(SocketAddr),
-    /// Who holds the rendezvous role, and where: the relay forwarder connects there. Nobody: it holds new connections
-    /// and cuts the ones to the last holder.
-    Holder(Option<(PeerId, Vec<SocketAddr>)>),
+    /// Whose relay is used: the relay forwarder connects there.
+    Relays(Relays),
     /// Connect to a member on the room protocol.
     Dial(PeerId, Vec<SocketAddr>),
     /// Close the connection to a peer.

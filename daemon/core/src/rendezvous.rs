@@ -52,6 +52,7 @@ mod merge;
 mod observe;
 mod part;
 mod receive;
+mod relays;
 pub mod settings;
 mod signed;
 mod slip;
@@ -71,7 +72,6 @@ use links::Links;
 use part::Part;
 use settings::RoleSettings;
 use slip::SlipGuard;
-use succession::Place;
 use term::TermBound;
 use watch::Tcp;
 
@@ -197,6 +197,7 @@ impl Rendezvous {
                     self.measures.path(peer, &path, now.mono);
                     self.tell(peer, now.mono);
                     self.rank_soon(now.mono);
+                    self.sample_soon(now.mono);
                 }
             }
             RoleInput::Path(peer, path) => {
@@ -369,15 +370,6 @@ impl Rendezvous {
         if self.relay != to {
             self.relay = to;
             self.out.push_back(RoleOutput::Relay(to));
-        }
-    }
-
-    /// The holder and the first of the list relay, the latter so that it is there when needed.
-    fn wants_relay(&self) -> bool {
-        match &self.part {
-            Part::Holding(_) => true,
-            Part::Following(_) => self.ledger.line().place(&self.me) == Place::Listed(0),
-            Part::Seeking { .. } | Part::Gone => false,
         }
     }
 

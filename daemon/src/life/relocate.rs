@@ -1,6 +1,7 @@
 //! Moves a running daemon from one room into another that has let it in.
 
 use chat_core::input::Now;
+use chat_core::output::Relays;
 use chat_core::rendezvous::io::Switch;
 
 use crate::life::leave::set_aside;
@@ -20,7 +21,7 @@ pub(crate) async fn relocate(
     };
     // What the room before wanted of the network ends with it.
     base.net.switch_relay(Switch::Off);
-    base.net.set_holder(None);
+    base.net.set_relays(Relays::default());
     let Now { wall, .. } = Clock::start().now();
     let begun = match set_aside(base.home.root(), wall) {
         Err(source) => Err((RoomError::SetAside(source), None)),

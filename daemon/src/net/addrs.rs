@@ -14,6 +14,9 @@ use crate::net::shared::Shared;
 /// Most addresses at which others see this peer: one for each of its networks is usual.
 const OBSERVED_MAX: usize = 4;
 
+/// Most of these with the same IP address: a second one comes with a router's restart.
+const PORTS_MAX: usize = 2;
+
 /// What the endpoint can be reached at now.
 pub(crate) fn current(endpoint: &Endpoint) -> Vec<SocketAddr> {
     useful(endpoint.watch_addr().get().ip_addrs().copied(), &[])
@@ -47,7 +50,10 @@ pub(crate) fn observe(shared: &Arc<Shared>, addr: SocketAddr) {
     }
     let dropped = {
         let mut observed = shared.observed.lock().unwrap_or_else(PoisonError::into_inner);
-        if observed.contains(&addr) {
+        // A router that gives every destination another port: further ones are of no use to anybody else either, and
+        // each would be told to the whole room.
+        let ports = observed.iter().filter(|known| known.ip() == addr.ip()).count();
+        if observed.contains(&addr) || ports >= PORTS_MAX {
             return;
         }
         observed.push_back(addr);

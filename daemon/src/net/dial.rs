@@ -93,6 +93,9 @@ async fn run(shared: &Arc<Shared>, peer: PeerId, addrs: &[SocketAddr], dialling:
         }
         Err(error) => {
             debug!(%error, ?addrs, "dial failed");
+            if shared.links.standing_count() == 0 {
+                shared.duties.nobody_there();
+            }
             if shared.links.dial_failed(&peer) {
                 shared.events.send(NetEvent::DialFailed(peer)).await;
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chat_core::output::Relays;
 use chat_core::rendezvous::io::{ProbeOutcome, Switch};
 use chat_proto::id::PeerId;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
@@ -16,8 +17,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use super::NetEvent;
-use crate::net::forwarder::{Forwarder, Target};
+use crate::net::forwarder::{At, Forwarder, Place, Target};
 use crate::net::hello;
+use crate::net::ports::RELAY_RUNS;
 use crate::net::relay::Relay;
 use crate::net::shared::Shared;
 use crate::net::watch::{self, Watches};
@@ -27,6 +29,10 @@ const RELAYED_MAX: usize = 512;
 
 /// Most watches over this peer: those on the succession list, and room for lists that change.
 const WATCHERS_MAX: usize = 64;
+
+/// How often the relay's clients are looked at besides when the roster changes: one that was let in just before it was
+/// removed is found then.
+const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
 /// How long a probe may take.
 const PROBE_MAX: Duration = Duration::from_millis(2_500);
@@ -38,7 +44,7 @@ pub(crate) struct Duties {
     forwarder: Forwarder,
     /// Ends the forwarder, which outlives all other tasks: the endpoint takes leave of its relay when it closes.
     forwarding: CancellationToken,
-    holder: Mutex<Option<(PeerId, Vec<SocketAddr>)>>,
+    relays: Mutex<Relays>,
     relay: channel::Sender<Switch>,
     relay_addr: channel::Sender<Option<SocketAddr>>,
     relayed: Arc<Semaphore>,
@@ -56,7 +62,7 @@ impl Duties {
             watches: Arc::default(),
             forwarder: Forwarder::start(&TaskTracker::new(), forwarding.clone()).await?,
             forwarding,
-            holder: Mutex::default(),
+            relays: Mutex::default(),
             relay: channel::Sender::new(Switch::Off),
             relay_addr: channel::Sender::new(None),
             relayed: Arc::new(Semaphore::new(RELAYED_MAX)),
@@ -74,10 +80,15 @@ impl Duties {
         self.relay.send_replace(switch);
     }
 
-    /// Who holds the role, and where its TCP port is.
-    pub(crate) fn set_holder(&self, me: &PeerId, holder: Option<(PeerId, Vec<SocketAddr>)>) {
-        *self.holder.lock().unwrap_or_else(PoisonError::into_inner) = holder;
+    /// Whose relay is used, and where their TCP ports are.
+    pub(crate) fn set_relays(&self, me: &PeerId, relays: Relays) {
+        *self.relays.lock().unwrap_or_else(PoisonError::into_inner) = relays;
         self.retarget(me);
+    }
+
+    /// This peer reaches nobody by the relay in use.
+    pub(crate) fn nobody_there(&self) {
+        self.forwarder.nobody_there();
     }
 
     /// Ends the forwarder, once the endpoint is closed.
@@ -86,20 +97,22 @@ impl Duties {
     }
 
     fn retarget(&self, me: &PeerId) {
-        let holder = self.holder.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let own = *self.relay_addr.borrow();
-        self.forwarder.turn_to(match holder {
-            None => Target::Unknown,
-            Some((peer, _)) if peer == *me => own.map_or(Target::Unknown, Target::Own),
-            Some((_, addrs)) => Target::Member(addrs),
-        });
+        let place = |(peer, addrs): (PeerId, Vec<SocketAddr>)| {
+            let at = if peer == *me { At::Here(own?) } else { At::Member(addrs) };
+            Some(Place { peer, at })
+        };
+        self.forwarder.turn_to(Target::new(relays.order.into_iter().filter_map(place).collect(), relays.doubted));
     }
 }
 
 /// Starts and ends the relay as it is switched, until the daemon stops.
 pub(crate) async fn run_relay(shared: Arc<Shared>) {
     let mut switches = shared.duties.relay.subscribe();
+    let mut roster = shared.gate.changes();
     let mut running: Option<Relay> = None;
+    let mut sweep = tokio::time::interval(SWEEP_EVERY);
     loop {
         let switch = *switches.borrow_and_update();
         match (switch, running.take()) {
@@ -119,9 +132,16 @@ pub(crate) async fn run_relay(shared: Arc<Shared>) {
         }
         shared.duties.relay_addr.send_replace(running.as_ref().map(Relay::addr));
         shared.duties.retarget(&shared.me);
-        tokio::select! {
-            changed = switches.changed() => if changed.is_err() { return },
-            () = shared.token.cancelled() => return,
+        loop {
+            tokio::select! {
+                changed = switches.changed() => if changed.is_err() { return } else { break },
+                changed = roster.changed() => if changed.is_err() { return },
+                _ = sweep.tick(), if running.is_some() => {}
+                () = shared.token.cancelled() => return,
+            }
+            if let Some(relay) = &running {
+                relay.sweep();
+            }
         }
     }
 }
@@ -190,6 +210,9 @@ pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[
     client.set_nodelay(true)?;
     let mut relay = TcpStream::connect(at).await?;
     relay.set_nodelay(true)?;
+    let mut runs = vec![RELAY_RUNS];
+    runs.extend_from_slice(shared.me.as_bytes());
+    client.write_all(&runs).await?;
     relay.write_all(said).await?;
     copy_bidirectional(&mut client, &mut relay).await?;
     Ok(())

@@ -184,7 +184,8 @@ fn transport(settings: &NetSettings) -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .max_idle_timeout(idle)
         .keep_alive_interval(settings.keep_alive)
-        .default_path_max_idle_timeout(settings.idle_timeout)
+        // A path that dies must be given up before the connection is, so that another one carries it on.
+        .default_path_max_idle_timeout(settings.idle_timeout / 2)
         .default_path_keep_alive_interval(settings.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))

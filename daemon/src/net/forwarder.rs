@@ -1,43 +1,93 @@
-//! The forwarder between this peer's endpoint and the relay of whoever holds the rendezvous role.
+//! The forwarder between this peer's endpoint and the relay of the room.
 //!
-//! The endpoint is given one relay URL for ever, that of the forwarder on loopback. The forwarder connects it to the
-//! holder, cuts the stream when the role moves, and holds new connections while nobody is known: so the relay client
-//! never waits out a back-off, and relayed pairs go on as soon as the successor is known.
+//! The endpoint is given one relay URL for ever, that of the forwarder on loopback. The forwarder connects it to the first
+//! in an order of members whose relay runs and can be reached, cuts the stream when another one comes before, and holds new
+//! connections while there is none: so the relay client never waits out a back-off, and relayed pairs go on as soon as the
+//! next relay is reached.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use chat_proto::id::PeerId;
 use iroh::RelayUrl;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use n0_future::{FuturesUnordered, StreamExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::net::ports::RELAY_LINE;
+use crate::net::ports::{RELAY_LINE, RELAY_RUNS};
 
 /// Most connections of the endpoint to its relay: it uses one, and while one is being replaced two.
 const CONNECTIONS_MAX: usize = 8;
 
-/// How long one address of the holder may take.
+/// How long one address may take to connect and to say that a relay runs.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How long after a failed connection the next is tried, unless the role moves before.
+/// How much longer than the first relay that answers those before it in the order are waited for.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// How long a holder that is believed gone may take to show that it is not.
+const DOUBT_MAX: Duration = Duration::from_millis(400);
+
+/// How long after a failed connection the next is tried, unless the order changes before.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// Where the relay is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// Nobody is known: connections are held.
-    #[default]
-    Unknown,
+/// How often a better relay than the one in use is looked for.
+const REVIEW_EVERY: Duration = Duration::from_secs(15);
+
+/// How long a relay is used at least before it counts as one where nobody is: longer than a dial.
+const USED_MIN: Duration = Duration::from_secs(6);
+
+/// A relay that may be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// Whose it is.
+    pub(crate) peer: PeerId,
+    /// Where it is.
+    pub(crate) at: At,
+}
+
+/// Where a relay is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum At {
     /// In this process, at this loopback address.
-    Own(SocketAddr),
+    Here(SocketAddr),
     /// At another member, at one of these addresses of its TCP port.
     Member(Vec<SocketAddr>),
+}
+
+/// Which relay is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// The order in which they are tried; connections are held while it is empty.
+    pub(crate) order: Vec<Place>,
+    /// One that is used only while it answers.
+    pub(crate) doubted: Option<PeerId>,
+    /// Where nobody was to be reached: tried after all others.
+    useless: Vec<PeerId>,
+}
+
+impl Target {
+    pub(crate) const fn new(order: Vec<Place>, doubted: Option<PeerId>) -> Self {
+        Self { order, doubted, useless: Vec::new() }
+    }
+
+    /// The places as they are to be tried.
+    fn places(&self) -> Vec<&Place> {
+        let mut places: Vec<&Place> = self.order.iter().collect();
+        places.sort_by_key(|place| self.useless.contains(&place.peer));
+        places
+    }
+
+    fn is_first(&self, peer: &PeerId) -> bool {
+        self.places().first().is_some_and(|place| place.peer == *peer)
+    }
 }
 
 /// The forwarder; its tasks end with the token they were started with.
@@ -45,6 +95,21 @@ pub(crate) enum Target {
 pub(crate) struct Forwarder {
     url: RelayUrl,
     target: watch::Sender<Target>,
+    used: Arc<Used>,
+}
+
+/// The relay in use, and since when.
+#[derive(Debug, Default)]
+struct Used(Mutex<Option<(PeerId, Instant)>>);
+
+impl Used {
+    fn set(&self, peer: PeerId) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((peer, Instant::now()));
+    }
+
+    fn get(&self) -> Option<(PeerId, Instant)> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Forwarder {
@@ -57,8 +122,9 @@ impl Forwarder {
         let url: RelayUrl =
             format!("http://{}", listener.local_addr()?).parse().map_err(|_| io::ErrorKind::InvalidInput)?;
         let (target, targets) = watch::channel(Target::default());
-        tracker.spawn(accept(listener, targets, tracker.clone(), token));
-        Ok(Self { url, target })
+        let used = Arc::new(Used::default());
+        tracker.spawn(accept(listener, targets, used.clone(), tracker.clone(), token));
+        Ok(Self { url, target, used })
     }
 
     /// The relay URL of every peer, as this endpoint sees it.
@@ -66,12 +132,31 @@ impl Forwarder {
         &self.url
     }
 
-    /// Turns to another relay; streams to the one before are cut.
+    /// Wants other relays, or the same in another order.
     pub(crate) fn turn_to(&self, target: Target) {
         self.target.send_if_modified(|current| {
-            let changed = *current != target;
-            *current = target;
+            let changed = current.order != target.order || current.doubted != target.doubted;
+            if changed {
+                *current = target;
+            }
             changed
+        });
+    }
+
+    /// Nobody can be reached at the relay in use: another one is tried, if there is one.
+    pub(crate) fn nobody_there(&self) {
+        let Some((peer, _)) = self.used.get().filter(|(_, since)| since.elapsed() >= USED_MIN) else { return };
+        self.target.send_if_modified(|target| {
+            let known = target.useless.contains(&peer) || target.order.iter().all(|place| place.peer != peer);
+            if known || target.order.len() < 2 {
+                return false;
+            }
+            target.useless.push(peer);
+            if target.useless.len() == target.order.len() {
+                // Once round: all are tried again, this one last.
+                target.useless = vec![peer];
+            }
+            true
         });
     }
 }
@@ -79,10 +164,11 @@ impl Forwarder {
 async fn accept(
     listener: TcpListener,
     targets: watch::Receiver<Target>,
+    used: Arc<Used>,
     tracker: TaskTracker,
     token: CancellationToken,
 ) {
-    let places = std::sync::Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -90,14 +176,14 @@ async fn accept(
         };
         let Ok((stream, _)) = accepted else {
             // Out of file handles, most likely: without a pause this would spin.
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
             continue;
         };
         let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (targets, token) = (targets.clone(), token.clone());
+        let (targets, token, used) = (targets.clone(), token.clone(), used.clone());
         tracker.spawn(async move {
             tokio::select! {
-                () = carry(stream, targets) => {}
+                () = carry(stream, targets, &used) => {}
                 () = token.cancelled() => {}
             }
             drop(place);
@@ -105,56 +191,138 @@ async fn accept(
     }
 }
 
-/// Carries one connection of the endpoint until either side ends it or the role moves.
-async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>) {
+/// Carries one connection of the endpoint until either side ends it or another relay is to be used.
+async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used: &Used) {
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
     loop {
         let target = targets.borrow_and_update().clone();
         let connected = tokio::select! {
-            connected = connect(&target) => connected,
+            connected = first(&target) => connected,
             changed = targets.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },
             () = gone(&client) => return,
         };
-        let Some(mut relay) = connected else { continue };
+        let Some((peer, mut relay)) = connected else { continue };
+        debug!(relay = %peer.short(), "connected to a relay");
+        used.set(peer);
         tokio::select! {
             ended = copy_bidirectional(&mut client, &mut relay) => {
                 if let Err(error) = ended {
                     debug!(%error, "connection to the relay ended");
                 }
             }
-            changed = targets.changed() => debug!(moved = changed.is_ok(), "the relay moves"),
+            () = another(peer, &mut targets) => debug!("another relay is to be used"),
         }
         return;
     }
 }
 
-/// Connects to the relay; waits before it says that this failed, and for ever while nobody is known.
-async fn connect(target: &Target) -> Option<TcpStream> {
-    match target {
-        Target::Unknown => std::future::pending().await,
-        Target::Own(addr) => {
-            if let Ok(Ok(stream)) = timeout(CONNECT_MAX, TcpStream::connect(addr)).await {
-                let _ = stream.set_nodelay(true);
-                return Some(stream);
+/// Ends when another relay is to be used than that of `peer`.
+async fn another(peer: PeerId, targets: &mut watch::Receiver<Target>) {
+    loop {
+        let target = targets.borrow_and_update().clone();
+        if target.doubted == Some(peer) {
+            let place = target.order.iter().find(|place| place.peer == peer);
+            let answers = async { connect(place?).await };
+            if !matches!(timeout(DOUBT_MAX, answers).await, Ok(Some(_))) {
+                return;
+            }
+        } else if !target.is_first(&peer) {
+            let best = tokio::select! {
+                best = first(&target) => best,
+                changed = targets.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+            };
+            if best.is_some_and(|(best, _)| best != peer) {
+                return;
             }
         }
-        Target::Member(addrs) => {
-            for addr in addrs {
-                if let Ok(Ok(mut stream)) = timeout(CONNECT_MAX, TcpStream::connect(addr)).await {
-                    let _ = stream.set_nodelay(true);
-                    if stream.write_all(RELAY_LINE).await.is_ok() {
-                        return Some(stream);
-                    }
-                }
-            }
+        tokio::select! {
+            changed = targets.changed() => if changed.is_err() { return },
+            () = sleep(REVIEW_EVERY), if !target.is_first(&peer) => {}
         }
     }
-    tokio::time::sleep(RETRY_AFTER).await;
+}
+
+/// Connects to all relays at once and takes the first of the order, or the best of those that answer in time. Waits before
+/// it says that there is none, and for ever while none is known.
+async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
+    let places = target.places();
+    if places.is_empty() {
+        std::future::pending::<()>().await;
+    }
+    let mut trying: Vec<bool> = vec![true; places.len()];
+    let connecting = places.iter().enumerate().map(|(index, place)| async move { (index, connect(place).await) });
+    let mut connecting: FuturesUnordered<_> = connecting.collect();
+    let mut best: Option<(usize, TcpStream)> = None;
+    let grace = sleep(CONNECT_MAX * 2);
+    tokio::pin!(grace);
+    loop {
+        let (index, connected) = tokio::select! {
+            next = connecting.next() => match next {
+                Some(next) => next,
+                None => break,
+            },
+            () = &mut grace => break,
+        };
+        trying[index] = false;
+        if let Some(stream) = connected
+            && best.as_ref().is_none_or(|(before, _)| index < *before)
+        {
+            if best.is_none() {
+                grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+            }
+            best = Some((index, stream));
+        }
+        if best.as_ref().is_some_and(|(index, _)| !trying[..*index].contains(&true)) {
+            break;
+        }
+    }
+    match best {
+        Some((index, stream)) => Some((places[index].peer, stream)),
+        None => {
+            sleep(RETRY_AFTER).await;
+            None
+        }
+    }
+}
+
+/// Connects to one relay, at the first of its addresses that answers.
+async fn connect(place: &Place) -> Option<TcpStream> {
+    let (addrs, whose) = match &place.at {
+        At::Here(addr) => (std::slice::from_ref(addr), None),
+        At::Member(addrs) => (addrs.as_slice(), Some(&place.peer)),
+    };
+    let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, open(*addr, whose)));
+    let mut opening: FuturesUnordered<_> = opening.collect();
+    while let Some(opened) = opening.next().await {
+        if let Ok(Ok(stream)) = opened {
+            return Some(stream);
+        }
+    }
     None
+}
+
+/// Connects to one address. At another machine the port says first whether a relay runs and whose: a member's address at
+/// home may lead to somebody else here, or back to this peer.
+async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    if let Some(peer) = whose {
+        stream.write_all(RELAY_LINE).await?;
+        let (mut runs, mut id) = ([0; 1], [0; 32]);
+        stream.read_exact(&mut runs).await?;
+        stream.read_exact(&mut id).await?;
+        if runs != [RELAY_RUNS] || id != *peer.as_bytes() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+    }
+    Ok(stream)
 }
 
 /// Ends when the client has closed a connection that is still held.
@@ -165,54 +333,9 @@ async fn gone(client: &TcpStream) {
             return;
         }
         // It has said something and waits for the relay; its end cannot be seen behind that.
-        tokio::time::sleep(RETRY_AFTER).await;
+        sleep(RETRY_AFTER).await;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use tokio::io::AsyncReadExt;
-
-    async fn listener() -> (TcpListener, SocketAddr) {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
-        let addr = listener.local_addr().expect("bound");
-        (listener, addr)
-    }
-
-    async fn client(forwarder: &Forwarder) -> TcpStream {
-        let port = forwarder.url().port().expect("a port");
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the forwarder listens");
-        stream.write_all(b"hello").await.expect("sends");
-        stream
-    }
-
-    async fn read(stream: &mut TcpStream, bytes: usize) -> Vec<u8> {
-        let mut raw = vec![0; bytes];
-        timeout(Duration::from_secs(10), stream.read_exact(&mut raw)).await.expect("in time").expect("bytes");
-        raw
-    }
-
-    #[tokio::test]
-    async fn a_connection_is_held_until_somebody_is_known_and_cut_when_the_role_moves() {
-        let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
-        let forwarder = Forwarder::start(&tracker, token.clone()).await.expect("starts");
-        let (first, first_addr) = listener().await;
-        let (second, second_addr) = listener().await;
-
-        let mut held = client(&forwarder).await;
-        forwarder.turn_to(Target::Member(vec![first_addr]));
-        let (mut relay, _) = first.accept().await.expect("the held connection comes");
-        assert_eq!(read(&mut relay, RELAY_LINE.len() + 5).await, [RELAY_LINE, b"hello"].concat());
-        relay.write_all(b"hi").await.expect("answers");
-        assert_eq!(read(&mut held, 2).await, b"hi");
-
-        forwarder.turn_to(Target::Own(second_addr));
-        let mut rest = Vec::new();
-        timeout(Duration::from_secs(10), held.read_to_end(&mut rest)).await.expect("cut at once").ok();
-        let _next = client(&forwarder).await;
-        let (mut relay, _) = second.accept().await.expect("the next goes to the second");
-        assert_eq!(read(&mut relay, 5).await, b"hello", "no first line on the way to the own relay");
-        token.cancel();
-    }
-}
+mod tests;

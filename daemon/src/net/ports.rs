@@ -6,6 +6,9 @@ pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
 /// Goes on to the embedded relay; see [`crate::net::relay`].
 pub(crate) const RELAY_LINE: &[u8] = b"CHATD RELAY 1\n";
 
+/// What is answered to it where a relay runs, before the id of the peer whose it is and all that the relay says.
+pub(crate) const RELAY_RUNS: u8 = b'+';
+
 /// Stays open and silent until this process ends; see [`crate::net::watch`].
 pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
 

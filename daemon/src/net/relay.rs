@@ -3,11 +3,14 @@
 //! It listens on loopback only; members reach it through the TCP port of this peer, whose first line names it. What it
 //! carries is end-to-end encrypted, and it serves members alone: its own handshake proves the key of each client.
 
+use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use iroh::EndpointId;
-use iroh_relay::server::{Access, AccessControl, ClientRequest, RelayConfig, Server, ServerConfig, SpawnError};
+use iroh_relay::server::{
+    Access, AccessControl, ClientRequest, ConnectionId, RelayConfig, Server, ServerConfig, SpawnError,
+};
 
 use crate::net::gate::Gate;
 use crate::net::shared::peer_id;
@@ -17,6 +20,7 @@ use crate::net::shared::peer_id;
 pub(crate) struct Relay {
     server: Server,
     addr: SocketAddr,
+    members: Arc<MembersOnly>,
 }
 
 /// Why no relay runs. It may be tried again.
@@ -34,17 +38,27 @@ impl Relay {
     /// Starts a relay for those whom the gate admits.
     pub(crate) async fn start(gate: Arc<Gate>) -> Result<Self, RelayError> {
         let mut relay = RelayConfig::new((Ipv4Addr::LOCALHOST, 0));
-        relay.access = Arc::new(MembersOnly { gate });
+        let members = Arc::new(MembersOnly { gate, clients: Mutex::default() });
+        relay.access = members.clone();
         let mut config = ServerConfig::default();
         config.relay = Some(relay);
         let server = Server::spawn(config).await.map_err(|error| RelayError::Spawn(Box::new(error)))?;
         let addr = server.http_addr().ok_or(RelayError::NoListener)?;
-        Ok(Self { server, addr })
+        Ok(Self { server, addr, members })
     }
 
     /// Where it listens on this machine.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// Ends the connections of those whom the gate no longer admits.
+    pub(crate) fn sweep(&self) {
+        let Some(service) = self.server.relay_service() else { return };
+        for (connection, id) in self.members.strangers() {
+            tracing::debug!(remote = %peer_id(id).short(), "no longer served by the relay");
+            service.clients().disconnect(id, Some(connection));
+        }
     }
 
     /// Ends it; its clients' connections close.
@@ -59,6 +73,16 @@ impl Relay {
 #[derive(Debug)]
 struct MembersOnly {
     gate: Arc<Gate>,
+    /// Who is connected; as many as the port lets through to the relay.
+    clients: Mutex<HashMap<ConnectionId, EndpointId>>,
+}
+
+impl MembersOnly {
+    /// Those who are connected and no longer admitted.
+    fn strangers(&self) -> Vec<(ConnectionId, EndpointId)> {
+        let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.iter().filter(|(_, id)| !self.gate.admits(&peer_id(**id))).map(|(at, id)| (*at, *id)).collect()
+    }
 }
 
 impl AccessControl for MembersOnly {
@@ -66,9 +90,15 @@ impl AccessControl for MembersOnly {
         let id: EndpointId = request.endpoint_id();
         let peer = peer_id(id);
         if self.gate.admits(&peer) {
+            let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.insert(request.connection_id(), id);
             return Access::Allow;
         }
         tracing::debug!(remote = %peer.short(), "stranger at the relay");
         Access::Deny { reason: Some("not a member of this room".into()) }
+    }
+    fn on_disconnect(&self, id: EndpointId, connection: ConnectionId) {
+        tracing::trace!(remote = %peer_id(id).short(), "left the relay");
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&connection);
     }
 }

@@ -4,3 +4,4 @@ mod admission;
 mod connections;
 mod hello;
 mod peers;
+mod relay;

@@ -81,7 +81,7 @@ impl Effects {
             Output::Unwatch(peer) => self.net.unwatch(&peer),
             Output::Probe(peer, addrs) => self.net.probe(peer, addrs),
             Output::Relay(switch) => self.net.switch_relay(switch),
-            Output::Holder(holder) => self.net.set_holder(holder),
+            Output::Relays(relays) => self.net.set_relays(relays),
             Output::Send(peer, frame) => sent(peer, self.net.send(peer, frame)),
             Output::Datagram(peer, frame) => sent(peer, self.net.send_datagram(peer, frame)),
             Output::Dial(peer, addrs) => self.net.dial(peer, addrs),

@@ -145,6 +145,7 @@ impl Node {
         for record in &news {
             self.consider_dialling(record.peer, now);
         }
+        self.relays_changed(now);
         let frame = Frame::Addrs(news);
         for peer in self.links.connected_ids() {
             if peer != from {

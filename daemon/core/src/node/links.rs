@@ -37,9 +37,6 @@ impl Node {
         if !self.may_connect(&peer) {
             return self.break_with(peer, CloseReason::NotMember, now);
         }
-        if path.inbound && path.direct {
-            self.inbound = Some(true);
-        }
         self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
         self.send_vector(&peer, false);
         self.send_addr_records(&peer);
@@ -54,6 +51,7 @@ impl Node {
         let Some(connected) = self.links.get_mut(&peer) else { return };
         let news = noticeably_different(&connected.path, &path);
         let changed_kind = connected.path.direct != path.direct;
+        let seen_elsewhere = path.remote.is_some() && connected.path.remote != path.remote;
         connected.path = path;
         self.pulse.path(&peer, path.rtt);
         self.tell_role(RoleInput::Path(peer, path), now);
@@ -62,6 +60,10 @@ impl Node {
         }
         if changed_kind {
             self.publish_peer(&peer, now);
+        }
+        if seen_elsewhere {
+            // It was relayed before, or its router gave it another address: what newcomers are told of it must follow.
+            self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
         }
     }
 

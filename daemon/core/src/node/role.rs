@@ -10,7 +10,7 @@ use chat_proto::id::PeerId;
 use crate::input::{CommandId, Now};
 use crate::node::Node;
 use crate::node::timers::Timer;
-use crate::output::{CloseReason, Output, Reply};
+use crate::output::{CloseReason, Output, Relays, Reply};
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::io::{Change, Delivery, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
@@ -19,6 +19,9 @@ use rand::RngExt;
 
 /// Longest time that handing the role over may hold up a stop.
 const RELEASE_MAX: Duration = Duration::from_millis(1_200);
+
+/// Most members whose relay is tried: the holder and its list, and where nobody is reached some of all members.
+const RELAYS_MAX: usize = 16;
 
 /// How far this peer is with leaving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,8 @@ enum Handover {
 pub(super) struct Role {
     rendezvous: Option<Rendezvous>,
     keep: BTreeSet<PeerId>,
+    /// Whose relay is used, as it was said last.
+    relays: Relays,
     stop: Option<(CommandId, Handover)>,
 }
 
@@ -69,6 +74,29 @@ impl Node {
             Some(at) => self.timers.set(Timer::Role, at),
             None => self.timers.cancel(Timer::Role),
         }
+        self.relays_changed(now);
+    }
+
+    /// Says whose relay is to be used, when that or where they are has changed.
+    pub(super) fn relays_changed(&mut self, now: Now) {
+        let Some(rendezvous) = &self.role.rendezvous else { return };
+        let mut order = rendezvous.relays(now.mono);
+        if self.links.connected_ids().is_empty() {
+            // In touch with nobody: anybody may run one.
+            let others = self.addrs.records().map(|record| record.peer);
+            let others = others.filter(|peer| self.roster.is_member(peer) && !order.contains(peer));
+            let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
+            let own = order.iter().position(|peer| *peer == self.me).unwrap_or(order.len());
+            order.splice(own..own, others);
+        }
+        order.truncate(RELAYS_MAX);
+        let doubted = rendezvous.doubted_relay();
+        let order = order.into_iter().map(|peer| (peer, self.addrs.addrs(&peer))).collect();
+        let relays = Relays { order, doubted };
+        if relays != self.role.relays {
+            self.role.relays = relays.clone();
+            self.out.push_back(Output::Relays(relays));
+        }
     }
 
     fn role_wants(&mut self, output: RoleOutput, now: Now) {
@@ -84,13 +112,9 @@ impl Node {
                     self.consider_dialling(peer, now);
                 }
             }
-            RoleOutput::Vacant { holder, .. } => {
-                self.doubt_pulse(&holder, now);
-                self.out.push_back(Output::Holder(None));
-            }
-            RoleOutput::Back { holder, .. } => {
-                self.out.push_back(Output::Holder(Some((holder, self.addrs.addrs(&holder)))));
-            }
+            RoleOutput::Vacant { holder, .. } => self.doubt_pulse(&holder, now),
+            // What follows from it for the relays is worked out after every input.
+            RoleOutput::Back { .. } => {}
             RoleOutput::Changed(change) => self.role_moved(&change, now),
             RoleOutput::Released => self.released(),
             RoleOutput::Fault(peer, fault) => {
@@ -117,7 +141,6 @@ impl Node {
         }
         let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
         tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
-        self.out.push_back(Output::Holder(Some((change.to, self.addrs.addrs(&change.to)))));
         self.out.push_back(Output::Publish(Event::Rendezvous { change: change.to_api(&self.roster) }));
     }
 

@@ -61,7 +61,7 @@ impl Node {
             members: count(self.roster.members().count()),
             online: count(self.links.online().len() + usize::from(self.is_member())),
             observed,
-            inbound: self.rendezvous().and_then(crate::rendezvous::Rendezvous::inbound).or(self.inbound),
+            inbound: self.rendezvous().and_then(crate::rendezvous::Rendezvous::inbound),
         }
     }
 

@@ -18,6 +18,9 @@ use crate::input::Now;
 /// How often a report is passed on at most: more than a room is wide, so that none runs in circles.
 const HOPS_MAX: u8 = 8;
 
+/// How much more often members that were not tried yet are probed.
+const FIRST_SAMPLES: u32 = 10;
+
 /// In large rooms each member reports so much less often that the holder gets about ten reports a second.
 const REPORT_PER_MEMBER: Duration = Duration::from_millis(100);
 
@@ -38,9 +41,26 @@ impl Rendezvous {
             self.report(now);
         }
         if now.mono >= self.sample_at && self.members.len() > 1 {
-            self.sample_at = now.mono + self.settings.sample.mul_f64(self.rng.random_range(0.8..1.2));
             self.sample(now.mono);
+            let untried =
+                self.elsewhere().any(|peer| self.measures.get(&peer).is_none_or(|known| known.called.is_none()));
+            let every = if untried { self.settings.sample / FIRST_SAMPLES } else { self.settings.sample };
+            self.sample_at = now.mono + every.mul_f64(self.rng.random_range(0.8..1.2));
         }
+    }
+
+    /// Somebody came: whether others can call it is worth knowing soon, before it is needed.
+    pub(super) fn sample_soon(&mut self, now: Duration) {
+        let soon = (self.settings.sample / FIRST_SAMPLES).mul_f64(self.rng.random_range(0.5..1.5));
+        self.sample_at = self.sample_at.min(now + soon);
+    }
+
+    /// Connected members in other networks.
+    fn elsewhere(&self) -> impl Iterator<Item = PeerId> {
+        let links = self.links.iter().filter(|(_, link)| {
+            link.path.direct && link.path.remote.is_some_and(|addr| outside(&self.addrs, addr.ip()) == Some(true))
+        });
+        links.map(|(peer, _)| *peer).filter(|peer| self.members.contains(peer))
     }
 
     pub(super) fn report_every(&self) -> Duration {
@@ -109,10 +129,7 @@ impl Rendezvous {
         let direct = |peer: &PeerId| self.links.get(peer).is_some_and(|link| link.path.direct);
         let indirect = self.online.keys().chain(self.links.peers()).copied();
         let indirect: BTreeSet<PeerId> = indirect.filter(|peer| self.members.contains(peer) && !direct(peer)).collect();
-        let elsewhere = self.links.iter().filter(|(_, link)| {
-            link.path.direct && link.path.remote.is_some_and(|addr| outside(&self.addrs, addr.ip()) == Some(true))
-        });
-        let elsewhere = elsewhere.map(|(peer, _)| *peer).filter(|peer| self.members.contains(peer)).collect();
+        let elsewhere = self.elsewhere().collect();
         let chosen = self.sampler.next(&indirect, &elsewhere);
         tracing::trace!(?chosen, ?now, "probe of the sample");
         self.out.extend(chosen.map(RoleOutput::Probe));

@@ -49,7 +49,7 @@ pub(super) fn output(output: &Output) -> String {
         | Output::Probe(..)
         | Output::Relay(_)
         | Output::Observed(_)
-        | Output::Holder(_)
+        | Output::Relays(_)
         | Output::Dial(..)
         | Output::Disconnect(..)
         | Output::Load { .. }

@@ -358,7 +358,7 @@ impl World {
             Output::Watch(peer, _) => self.watch(host, peer),
             Output::Probe(peer, addrs) => self.probe(host, peer, addrs),
             Output::Unwatch(peer) => self.unwatch(host, &peer),
-            Output::Publish(_) | Output::Relay(_) | Output::Observed(_) | Output::Holder(_) => {}
+            Output::Publish(_) | Output::Relay(_) | Output::Observed(_) | Output::Relays(_) => {}
         }
     }
 

@@ -410,7 +410,7 @@ impl Kit {
             | Output::Probe(..)
             | Output::Relay(_)
             | Output::Observed(_)
-            | Output::Holder(_) => {}
+            | Output::Relays(_) => {}
         }
     }
 

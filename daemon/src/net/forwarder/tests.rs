@@ -1,0 +1,163 @@
+//! The forwarder with relays that are plain listeners.
+
+use super::*;
+
+const ME: PeerId = PeerId::from_bytes([1; 32]);
+const HOLDER: PeerId = PeerId::from_bytes([2; 32]);
+const STANDBY: PeerId = PeerId::from_bytes([3; 32]);
+const SOON: Duration = Duration::from_secs(10);
+
+/// A relay of this peer, on its TCP port.
+struct Relay {
+    peer: PeerId,
+    listener: TcpListener,
+}
+
+impl Relay {
+    async fn of(peer: PeerId) -> Self {
+        Self { peer, listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback") }
+    }
+
+    fn place(&self) -> Place {
+        let addr = self.listener.local_addr().expect("bound");
+        Place { peer: self.peer, at: At::Member(vec![addr]) }
+    }
+
+    async fn accept(&self) -> TcpStream {
+        timeout(SOON, self.listener.accept()).await.expect("somebody comes").expect("accepts").0
+    }
+
+    /// The next connection, after its first line has been answered.
+    async fn serve(&self) -> TcpStream {
+        let mut stream = self.accept().await;
+        assert_eq!(read(&mut stream, RELAY_LINE.len()).await, RELAY_LINE);
+        stream.write_all(&[RELAY_RUNS]).await.expect("answers");
+        stream.write_all(self.peer.as_bytes()).await.expect("answers");
+        stream
+    }
+}
+
+async fn client(forwarder: &Forwarder) -> TcpStream {
+    let port = forwarder.url().port().expect("a port");
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the forwarder listens");
+    stream.write_all(b"hello").await.expect("sends");
+    stream
+}
+
+async fn read(stream: &mut TcpStream, bytes: usize) -> Vec<u8> {
+    let mut raw = vec![0; bytes];
+    timeout(SOON, stream.read_exact(&mut raw)).await.expect("in time").expect("bytes");
+    raw
+}
+
+async fn is_cut(stream: &mut TcpStream) {
+    let mut rest = Vec::new();
+    timeout(SOON, stream.read_to_end(&mut rest)).await.expect("cut in time").ok();
+}
+
+async fn forwarder() -> (Forwarder, CancellationToken) {
+    let token = CancellationToken::new();
+    (Forwarder::start(&TaskTracker::new(), token.clone()).await.expect("starts"), token)
+}
+
+fn order(relays: &[&Relay]) -> Target {
+    Target::new(relays.iter().map(|relay| relay.place()).collect(), None)
+}
+
+#[tokio::test]
+async fn a_connection_is_held_until_a_relay_is_known_and_cut_when_another_comes_first() {
+    let (forwarder, _guard) = forwarder().await;
+    let (first, second) = (Relay::of(HOLDER).await, Relay::of(ME).await);
+
+    let mut held = client(&forwarder).await;
+    forwarder.turn_to(order(&[&first]));
+    let mut relay = first.serve().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello", "what was said while it was held comes first");
+    relay.write_all(b"hi").await.expect("answers");
+    assert_eq!(read(&mut held, 2).await, b"hi");
+
+    let here = Place { peer: ME, at: At::Here(second.listener.local_addr().expect("bound")) };
+    forwarder.turn_to(Target::new(vec![here, first.place()], None));
+    is_cut(&mut held).await;
+    let _looked = second.accept().await;
+    let _next = client(&forwarder).await;
+    let mut relay = second.accept().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello", "no first line on the way to the own relay");
+}
+
+#[tokio::test]
+async fn the_next_of_the_order_is_used_where_the_first_does_not_relay() {
+    let (forwarder, _guard) = forwarder().await;
+    let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
+    forwarder.turn_to(order(&[&holder, &standby]));
+    let _client = client(&forwarder).await;
+    drop(holder.accept().await);
+    let mut relay = standby.serve().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+}
+
+#[tokio::test]
+async fn a_relay_of_somebody_else_at_the_same_address_is_none() {
+    let (forwarder, _guard) = forwarder().await;
+    let (other, standby) = (Relay::of(ME).await, Relay::of(STANDBY).await);
+    let mistaken = Place { peer: HOLDER, ..other.place() };
+    forwarder.turn_to(Target::new(vec![mistaken, standby.place()], None));
+    let _client = client(&forwarder).await;
+    let (_other, mut relay) = tokio::join!(other.serve(), standby.serve());
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+}
+
+#[tokio::test]
+async fn the_order_behind_the_relay_in_use_cuts_nothing() {
+    let (forwarder, _guard) = forwarder().await;
+    let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
+    forwarder.turn_to(order(&[&holder]));
+    let mut client = client(&forwarder).await;
+    let mut relay = holder.serve().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+    forwarder.turn_to(order(&[&holder, &standby]));
+    relay.write_all(b"still").await.expect("answers");
+    assert_eq!(read(&mut client, 5).await, b"still");
+}
+
+#[tokio::test]
+async fn a_doubted_relay_is_kept_while_it_answers() {
+    let (forwarder, _guard) = forwarder().await;
+    let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
+    forwarder.turn_to(order(&[&holder, &standby]));
+    let mut client = client(&forwarder).await;
+    let mut relay = holder.serve().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+    let doubted = || Target { doubted: Some(HOLDER), ..order(&[&holder, &standby]) };
+    forwarder.turn_to(doubted());
+    drop(holder.serve().await);
+    relay.write_all(b"alive").await.expect("answers");
+    assert_eq!(read(&mut client, 5).await, b"alive");
+
+    forwarder.turn_to(order(&[&holder, &standby]));
+    forwarder.turn_to(doubted());
+    // Accepted by its kernel, and never answered: a process that hangs.
+    let _silent = holder.accept().await;
+    is_cut(&mut client).await;
+}
+
+#[tokio::test]
+async fn where_nobody_is_reached_the_next_is_tried() {
+    let (forwarder, _guard) = forwarder().await;
+    let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
+    forwarder.turn_to(order(&[&holder, &standby]));
+    let mut stream = client(&forwarder).await;
+    // All are called at once; the first of the order was there.
+    let (mut relay, _called) = tokio::join!(holder.serve(), standby.accept());
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+    forwarder.nobody_there();
+    let since = Instant::now().checked_sub(USED_MIN).expect("the machine runs longer");
+    *forwarder.used.0.lock().expect("not poisoned") = Some((HOLDER, since));
+    forwarder.nobody_there();
+    let (_looked, ()) = tokio::join!(standby.serve(), is_cut(&mut stream));
+    let _next = client(&forwarder).await;
+    let mut relay = standby.serve().await;
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+    forwarder.nobody_there();
+    assert_eq!(forwarder.target.borrow().useless, [HOLDER], "a moment says nothing");
+}

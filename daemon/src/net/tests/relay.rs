@@ -1,0 +1,65 @@
+//! Who is served by the relay of a peer.
+
+use chat_core::rendezvous::io::Switch;
+use iroh::endpoint::presets;
+use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey, Watcher};
+use n0_future::StreamExt;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::peers::*;
+use crate::net::forwarder::{At, Forwarder, Place, Target};
+
+/// An endpoint that uses the relay of a peer, through a forwarder of its own.
+struct Guest {
+    endpoint: Endpoint,
+    _forwarder: Forwarder,
+}
+
+impl Guest {
+    async fn of(host: &Peer, key: [u8; 32]) -> Self {
+        let forwarder = Forwarder::start(&TaskTracker::new(), CancellationToken::new()).await.expect("starts");
+        forwarder.turn_to(Target::new(vec![Place { peer: host.id(), at: At::Member(vec![host.addr()]) }], None));
+        let map = RelayMap::from(RelayConfig::new(forwarder.url().clone(), None));
+        let builder = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&key));
+        let endpoint = builder.relay_mode(RelayMode::Custom(map)).bind().await.expect("binds");
+        Self { endpoint, _forwarder: forwarder }
+    }
+
+    async fn is_served(&self) {
+        timeout(DEADLINE, self.endpoint.online()).await.expect("the relay serves it");
+    }
+
+    async fn is_denied(&self) {
+        let mut changes = self.endpoint.home_relay_status().stream();
+        let denied = async {
+            while let Some(statuses) = changes.next().await {
+                if statuses.iter().any(|status| status.auth_denied_reason().is_some()) {
+                    return;
+                }
+            }
+        };
+        timeout(DEADLINE, denied).await.expect("the relay says no");
+    }
+}
+
+#[tokio::test]
+async fn members_are_relayed_until_they_are_removed_and_strangers_never() {
+    let ids = |members: &[u8]| members.iter().map(|n| id_of(&secret(*n))).collect::<Vec<_>>();
+    let host = start(secret(0), settings(), roster(&ids(&[0, 1, 2]), false)).await;
+    host.net.switch_relay(Switch::On);
+    let (one, other) = (Guest::of(&host, secret(1)).await, Guest::of(&host, secret(2)).await);
+    one.is_served().await;
+    other.is_served().await;
+    let stranger = Guest::of(&host, secret(3)).await;
+    stranger.is_denied().await;
+
+    host.net.gate().set_roster(roster(&ids(&[0, 2]), false));
+    one.is_denied().await;
+    other.is_served().await;
+    for guest in [one, other, stranger] {
+        guest.endpoint.close().await;
+    }
+    host.stop().await;
+}

@@ -20,6 +20,7 @@ pub mod eventually;
 pub mod failover;
 pub mod home;
 pub mod load;
+pub mod nat;
 pub mod netns;
 pub mod process;
 pub mod transcript;

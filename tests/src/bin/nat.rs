@@ -1,0 +1,68 @@
+//! `cargo run --release -p chat-tests --bin nat`: peers behind NATs in network namespaces: who reaches whom by which path,
+//! how soon they talk, and how soon again after the peer that relays for them is killed. It takes root.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use chat_proto::api::peers::PathView;
+use chat_tests::nat::{Scene, Site};
+use chat_tests::netns::Nat;
+
+/// Where the two who talk are.
+const CASES: [[Site; 2]; 7] = [
+    [Site::Public, Site::Home(Nat::Keeping)],
+    [Site::Public, Site::Home(Nat::Random)],
+    [Site::Home(Nat::Keeping), Site::Home(Nat::Keeping)],
+    [Site::Home(Nat::Keeping), Site::Home(Nat::Random)],
+    [Site::Home(Nat::Random), Site::Home(Nat::Random)],
+    [Site::Home(Nat::Keeping), Site::TcpOnly],
+    [Site::TcpOnly, Site::TcpOnly],
+];
+
+const HEAD: &str = "one                other              one→other  other→one  first message  longest message    lost  repeated  strays
+                                                                         after the start  while the relay's
+                                                                                          peer is killed";
+
+fn main() -> io::Result<ExitCode> {
+    let mut out = io::stdout().lock();
+    for (number, sites) in CASES.into_iter().enumerate() {
+        let Some(mut scene) = Scene::new(sites) else { return Ok(ExitCode::FAILURE) };
+        if sites.contains(&Site::TcpOnly) {
+            scene.reached_by(PathView::Relayed);
+        }
+        scene.ranked();
+        let [there, back] = scene.paths();
+        let flow = scene.kill_holder();
+        if number == 0 {
+            writeln!(out, "{HEAD}")?;
+        }
+        writeln!(
+            out,
+            "{:<18} {:<18} {:<10} {:<10} {:>11.3} s {:>14.3} s {:>8} {:>9} {:>7}",
+            sites[0],
+            sites[1],
+            name(there),
+            name(back),
+            scene.first_message.as_secs_f64(),
+            flow.longest().as_secs_f64(),
+            flow.lost(),
+            flow.repeated(),
+            scene.network.strays(),
+        )?;
+        out.flush()?;
+    }
+    writeln!(
+        out,
+        "\nEach is a room of four: a holder and a standby at public addresses, and two who talk, every 20 ms each. The holder,
+whose relay is used, is killed with SIGKILL. Strays are packets to anybody who is not on this internet."
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn name(path: PathView) -> &'static str {
+    match path {
+        PathView::Direct => "direct",
+        PathView::Relayed => "relayed",
+        PathView::None => "none",
+    }
+}

@@ -1,0 +1,288 @@
+//! Peers behind NATs: a room of four whose two talkers reach the others in different ways, and what becomes of their
+//! conversation when the peer that relays for them is killed.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chat_proto::api::messages::SendRequest;
+use chat_proto::api::peers::{PathView, PeerView};
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::event::Event;
+
+use crate::api::Api;
+use crate::cluster::all_online;
+use crate::daemon::{Daemon, Start};
+use crate::eventually::{SOON, eventually};
+use crate::netns::{Nat, Network, Router};
+
+/// Pause between two messages of one talker.
+const TALK_EVERY: Duration = Duration::from_millis(20);
+
+/// How long the talkers are listened to before and after the relay's peer is killed.
+const BEFORE: Duration = Duration::from_secs(1);
+const AFTER: Duration = Duration::from_secs(3);
+
+/// How long measuring may take until it is known who can be called from outside.
+const MEASURED_MAX: Duration = Duration::from_secs(60);
+
+/// Where a talker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Site {
+    /// At a public address.
+    Public,
+    /// Behind a router.
+    Home(Nat),
+    /// Behind a router that keeps ports and lets no UDP pass once the peer has joined.
+    TcpOnly,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Public => "public address",
+            Self::Home(Nat::Keeping) => "NAT, keeps ports",
+            Self::Home(Nat::Random) => "NAT, random ports",
+            Self::TcpOnly => "NAT, no UDP",
+        })
+    }
+}
+
+/// A room: `holder` and `standby` at public addresses, `one` and `other` where they were put.
+#[derive(Debug)]
+pub struct Scene {
+    /// Who founded the room.
+    pub holder: Daemon,
+    /// Who follows.
+    pub standby: Daemon,
+    /// The first talker.
+    pub one: Daemon,
+    /// The second.
+    pub other: Daemon,
+    /// Routers of the talkers, where they have one.
+    pub routers: [Option<Router>; 2],
+    /// From the start of the second talker's daemon until the first had its first message.
+    pub first_message: Duration,
+    /// The internet they are on.
+    pub network: Network,
+}
+
+impl Scene {
+    /// Starts them all; the talkers join by a ticket of the holder. `None` where there are no namespaces.
+    ///
+    /// # Panics
+    /// When somebody does not get in.
+    #[track_caller]
+    pub fn new(sites: [Site; 2]) -> Option<Self> {
+        let mut network = Network::new()?;
+        let holder = Start::found("holder").inside(&network.machine()).start();
+        let ticket = holder.ticket();
+        let standby = Start::join("standby", &ticket).inside(&network.machine()).start();
+        let mut place = |site: Site| match site {
+            Site::Public => (network.machine(), None),
+            Site::Home(nat) => in_home(network.home(nat)),
+            Site::TcpOnly => in_home(network.home(Nat::Keeping)),
+        };
+        let ((one, first), (other, second)) = (place(sites[0]), place(sites[1]));
+        let one = Start::join("one", &ticket).inside(&one).start();
+        let mut heard = one.api().events(None);
+        let begun = Instant::now();
+        let other = Start::join("other", &ticket).inside(&other).start();
+        other.api().send("first");
+        while heard.message(SOON).text != "first" {}
+        let first_message = begun.elapsed();
+        let scene = Self { holder, standby, one, other, routers: [first, second], first_message, network };
+        scene.all_online();
+        for (router, _) in scene.routers.iter().zip(sites).filter(|(_, site)| *site == Site::TcpOnly) {
+            router.as_ref().expect("it is at home").block_udp(None);
+        }
+        Some(scene)
+    }
+
+    /// Waits until all that run see each other online.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    pub fn all_online(&self) {
+        let all = [&self.holder, &self.standby, &self.one, &self.other];
+        all_online(&all.into_iter().filter(|peer| peer.runs()).collect::<Vec<_>>());
+    }
+
+    /// How the talkers reach each other.
+    ///
+    /// # Panics
+    /// When they do not know each other.
+    #[track_caller]
+    pub fn paths(&self) -> [PathView; 2] {
+        [path(&self.one, "other"), path(&self.other, "one")]
+    }
+
+    /// Waits until both talkers reach each other in this way.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    pub fn reached_by(&self, wanted: PathView) {
+        eventually(SOON, "both reach each other in the way they should", || match self.paths() {
+            paths if paths == [wanted; 2] => Ok(()),
+            paths => Err(format!("{paths:?}")),
+        });
+    }
+
+    /// Waits until everybody knows that those at public addresses come first.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    pub fn ranked(&self) {
+        eventually(MEASURED_MAX, "those who can be called come first", || {
+            for peer in [&self.holder, &self.standby, &self.one, &self.other] {
+                let view: Rendezvous = peer.api().get("/v1/rendezvous").json(200);
+                let ranking = view.ranking.iter().map(|row| (row.peer.name.as_str(), row.inbound));
+                let ranking: Vec<_> = ranking.collect();
+                let called = |name: &str| ranking.contains(&(name, Some(true)));
+                if ranking.len() < 4 || !called("holder") || !called("standby") {
+                    return Err(format!("{} has {ranking:?}", peer.name()));
+                }
+            }
+            Ok(())
+        });
+    }
+
+    /// Both talk to each other all the time, and after a second the holder is killed.
+    ///
+    /// # Panics
+    /// When what they said does not arrive in the end.
+    #[track_caller]
+    pub fn kill_holder(&mut self) -> Flow {
+        let holder = &mut self.holder;
+        Flow::between([&self.one, &self.other], || {
+            thread::sleep(BEFORE);
+            holder.kill();
+            thread::sleep(AFTER);
+        })
+    }
+
+    /// The address of a talker's router, as the other one sees it.
+    pub fn outside(&self, talker: usize) -> Option<IpAddr> {
+        self.routers.get(talker)?.as_ref().map(|router| router.addr().into())
+    }
+}
+
+fn in_home(router: Router) -> (std::sync::Arc<crate::netns::Space>, Option<Router>) {
+    (router.machine(), Some(router))
+}
+
+/// How one reaches another.
+#[track_caller]
+fn path(from: &Daemon, to: &str) -> PathView {
+    let views = from.api().peers();
+    let view: Option<&PeerView> = views.iter().find(|view| view.peer.name == to);
+    view.map_or(PathView::None, |view| view.path)
+}
+
+/// What two said to each other, and when it came.
+#[derive(Debug, Default)]
+pub struct Flow {
+    said: Mutex<HashMap<String, Instant>>,
+    heard: Mutex<HashMap<String, Vec<Instant>>>,
+}
+
+impl Flow {
+    /// Both talk while `during` runs; returns when all has arrived.
+    ///
+    /// # Panics
+    /// When something does not.
+    #[track_caller]
+    pub fn between(talkers: [&Daemon; 2], during: impl FnOnce()) -> Self {
+        let flow = Self::default();
+        let (quiet, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let sockets = talkers.map(|talker| (talker.name(), talker.home().socket()));
+        thread::scope(|scope| {
+            for (name, socket) in &sockets {
+                let (flow, quiet, done) = (&flow, &quiet, &done);
+                scope.spawn(move || flow.listen(socket, done));
+                scope.spawn(move || flow.talk(name, socket, quiet));
+            }
+            during();
+            quiet.store(true, Ordering::Relaxed);
+            let begun = Instant::now();
+            while flow.lost() > 0 && begun.elapsed() < SOON {
+                thread::sleep(TALK_EVERY);
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        flow
+    }
+
+    fn talk(&self, name: &str, socket: &Path, quiet: &AtomicBool) {
+        let api = Api::unix(socket);
+        for number in 0.. {
+            if quiet.load(Ordering::Relaxed) {
+                return;
+            }
+            let text = format!("{name} {number}");
+            self.said.lock().expect("nobody panicked").insert(text.clone(), Instant::now());
+            let request = SendRequest { text: text.clone(), ..SendRequest::default() };
+            let reply = api.post_message(&request, &text).expect("a talker runs");
+            assert_eq!(reply.status, 201, "{}", reply.text());
+            thread::sleep(TALK_EVERY);
+        }
+    }
+
+    fn listen(&self, socket: &Path, done: &AtomicBool) {
+        let api = Api::unix(socket);
+        let me = api.status().peer.id;
+        let mut events = api.events(None);
+        while !done.load(Ordering::Relaxed) {
+            let Ok(raw) = events.next(Duration::from_millis(100)) else { continue };
+            if let Event::Message { message } = raw.envelope().event
+                && message.from.id != me
+            {
+                self.heard.lock().expect("nobody panicked").entry(message.text).or_default().push(Instant::now());
+            }
+        }
+    }
+
+    /// How many were said.
+    ///
+    /// # Panics
+    /// When a talker did.
+    pub fn said(&self) -> usize {
+        self.said.lock().expect("nobody panicked").len()
+    }
+
+    /// How many have not arrived.
+    ///
+    /// # Panics
+    /// When a talker did.
+    pub fn lost(&self) -> usize {
+        let heard = self.heard.lock().expect("nobody panicked");
+        self.said.lock().expect("nobody panicked").keys().filter(|text| !heard.contains_key(*text)).count()
+    }
+
+    /// How many arrived more than once.
+    ///
+    /// # Panics
+    /// When a talker did.
+    pub fn repeated(&self) -> usize {
+        self.heard.lock().expect("nobody panicked").values().filter(|times| times.len() > 1).count()
+    }
+
+    /// The longest time that one was on its way.
+    ///
+    /// # Panics
+    /// When a talker did.
+    pub fn longest(&self) -> Duration {
+        let heard = self.heard.lock().expect("nobody panicked");
+        let said = self.said.lock().expect("nobody panicked");
+        let times = said.iter().filter_map(|(text, at)| Some(heard.get(text)?.first()?.duration_since(*at)));
+        times.max().unwrap_or_default()
+    }
+}

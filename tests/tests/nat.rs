@@ -1,0 +1,89 @@
+//! Peers behind different NATs find each other, directly where that can be and through a member's relay where not, and go
+//! on talking when the relay's peer is killed. No packet leaves the room's own network.
+
+use std::time::Duration;
+
+use chat_proto::api::peers::PathView;
+use chat_tests::daemon::Start;
+use chat_tests::eventually::{SOON, eventually, eventually_true};
+use chat_tests::nat::{Flow, Scene, Site};
+use chat_tests::netns::{Nat, Network};
+
+const KEEPING: Site = Site::Home(Nat::Keeping);
+const RANDOM: Site = Site::Home(Nat::Random);
+
+/// How long a message may take while the relay's peer is killed, on a busy machine; the aim is 2 s.
+const STALL_MAX: Duration = Duration::from_secs(10);
+
+#[test]
+fn holes_are_punched_where_routers_keep_ports() {
+    let Some(scene) = Scene::new([KEEPING, KEEPING]) else { return };
+    scene.reached_by(PathView::Direct);
+    let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
+    assert_eq!((flow.lost(), flow.repeated()), (0, 0));
+    let seen = scene.one.api().status().reachability.observed;
+    assert!(seen.iter().any(|addr| Some(addr.ip()) == scene.outside(0)), "others say where they see it: {seen:?}");
+    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+}
+
+#[test]
+fn who_cannot_be_reached_directly_is_relayed_and_goes_on_when_the_relay_dies() {
+    let Some(mut scene) = Scene::new([RANDOM, RANDOM]) else { return };
+    scene.reached_by(PathView::Relayed);
+    scene.ranked();
+    for peer in [&scene.one, &scene.other] {
+        assert_eq!(peer.api().status().reachability.inbound, Some(false), "nobody outside can call {}", peer.name());
+    }
+    let flow = scene.kill_holder();
+    assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
+    assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
+    eventually(SOON, "the one who can be called holds the role", || {
+        let holder = scene.one.api().status().rendezvous.map(|rendezvous| rendezvous.peer.name);
+        if holder.as_deref() == Some("standby") { Ok(()) } else { Err(format!("{holder:?}")) }
+    });
+    scene.reached_by(PathView::Relayed);
+    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+}
+
+#[test]
+fn one_side_alone_makes_no_difference_to_who_is_at_a_public_address() {
+    let Some(scene) = Scene::new([Site::Public, RANDOM]) else { return };
+    scene.reached_by(PathView::Direct);
+    let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
+    assert_eq!((flow.lost(), flow.repeated()), (0, 0));
+}
+
+#[test]
+fn a_room_whose_only_way_is_the_relay_talks_and_goes_on_when_it_dies() {
+    let Some(mut scene) = Scene::new([Site::TcpOnly, Site::TcpOnly]) else { return };
+    // Said while the way there dies.
+    let text = "for other alone";
+    scene.one.api().send_to(&["other"], text);
+    scene.reached_by(PathView::Relayed);
+    eventually_true(SOON, "the direct message has come", || scene.other.api().texts().contains(&text.to_owned()));
+    scene.all_online();
+    scene.ranked();
+    let flow = scene.kill_holder();
+    assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
+    assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
+    scene.all_online();
+    assert_eq!(scene.one.api().history().len(), scene.other.api().history().len());
+    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+}
+
+#[test]
+fn a_newcomer_behind_a_router_gets_in_by_a_ticket_of_which_one_lives() {
+    let Some(mut network) = Network::new() else { return };
+    let mut founder = Start::found("founder").inside(&network.machine()).start();
+    let first = founder.ticket();
+    let living = Start::join("living", &first).inside(&network.machine()).start();
+    chat_tests::cluster::all_online(&[&founder, &living]);
+    let ticket = founder.ticket();
+    founder.kill();
+    let home = network.home(Nat::Random);
+    let newcomer = Start::join("newcomer", &ticket).inside(&home.machine()).start();
+    living.api().send("welcome");
+    eventually_true(SOON, "the newcomer reads it", || newcomer.api().texts().contains(&"welcome".to_owned()));
+    newcomer.api().send("thanks");
+    eventually_true(SOON, "and is read", || living.api().texts().contains(&"thanks".to_owned()));
+}

@@ -1,11 +1,13 @@
-//! `cargo run -p chat-tests --bin failover -- --rounds 100`: takes the holder of the rendezvous role away while everybody
-//! talks, again and again.
+//! `cargo run --release -p chat-tests --bin failover -- --rounds 100`: takes the holder of the rendezvous role away while
+//! everybody talks, again and again.
 
+use std::fmt::Display;
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_tests::failover::{Plan, Way, run};
-use clap::Parser;
+use chat_tests::failover::{Heard, Plan, Way, busy, run};
+use clap::{Parser, ValueEnum};
 
 /// Takes the holder away and measures how soon another is known, and what a conversation notices of it.
 #[derive(Debug, Parser)]
@@ -17,16 +19,52 @@ struct Args {
     #[arg(long, default_value_t = 20)]
     rounds: usize,
     /// How it is taken away
-    #[arg(long, value_enum, default_value_t = Way::Kill)]
-    way: Way,
+    #[arg(long, value_enum, default_value_t = WayArg::Kill)]
+    way: WayArg,
+    /// With '--way busy': for how long, in seconds
+    #[arg(long, default_value_t = 300)]
+    seconds: u64,
 }
 
-fn main() -> io::Result<()> {
-    let Args { peers, rounds, way } = Args::parse();
-    let tell = |round: usize, known: Duration, stall: Duration| {
-        // Progress only: where nobody listens, the report still counts.
-        let _ = writeln!(io::stderr(), "round {round}: known to all after {known:.3?}, longest way {stall:.3?}");
+/// How the holder is taken away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WayArg {
+    /// SIGKILL
+    Kill,
+    /// SIGSTOP, and SIGCONT after the round
+    Suspend,
+    /// 'chatd stop'
+    Leave,
+    /// All its packets are dropped, and pass again after the round; takes root
+    Drop,
+    /// Not at all: busy loops keep every processor loaded, and the role must stay where it is
+    Busy,
+}
+
+fn main() -> io::Result<ExitCode> {
+    let Args { peers, rounds, way, seconds } = Args::parse();
+    let peers = usize::from(peers);
+    let way = match way {
+        WayArg::Kill => Way::Kill,
+        WayArg::Suspend => Way::Suspend,
+        WayArg::Leave => Way::Leave,
+        WayArg::Drop => Way::Drop,
+        WayArg::Busy => {
+            let report = busy::run(peers, Duration::from_secs(seconds));
+            let code = if report.changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+            return print(&report).map(|()| code);
+        }
     };
-    let report = run(Plan { peers: usize::from(peers), rounds, way }, tell);
+    let tell = |round: usize, heard: &Heard| {
+        // Progress only: where nobody listens, the report still counts.
+        let _ = writeln!(io::stderr(), "round {round}: {heard}");
+    };
+    match run(Plan { peers, rounds, way }, tell) {
+        Ok(report) => print(&report).map(|()| ExitCode::SUCCESS),
+        Err(error) => writeln!(io::stderr(), "error: {error}").map(|()| ExitCode::FAILURE),
+    }
+}
+
+fn print(report: &impl Display) -> io::Result<()> {
     writeln!(io::stdout(), "{report}")
 }

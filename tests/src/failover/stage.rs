@@ -1,0 +1,124 @@
+//! The room in which the holder is taken away and comes back.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::id::{PeerId, Term};
+
+use super::listening::{Heard, Listening};
+use super::{NoNetwork, Plan, Way};
+use crate::cluster::{Room, all_online};
+use crate::daemon::{Daemon, Start};
+use crate::eventually::eventually;
+use crate::netns::{Network, Space};
+
+/// For how long everybody talks before the holder goes.
+const BEFORE: Duration = Duration::from_millis(500);
+
+/// How long after the end of the holder the others are listened to, at most.
+const ROUND_MAX: Duration = Duration::from_secs(10);
+
+/// How much longer than until everybody knows the next holder.
+const AFTER: Duration = Duration::from_millis(1_000);
+
+/// How long everybody may need to agree on one holder before a round.
+const AGREED_MAX: Duration = Duration::from_secs(90);
+
+/// The peers, and what is around them.
+pub(super) struct Stage {
+    plan: Plan,
+    pub(super) room: Room,
+    spaces: Vec<Arc<Space>>,
+    away: Option<usize>,
+    _network: Option<Network>,
+}
+
+impl Stage {
+    pub(super) fn new(plan: Plan) -> Result<Self, NoNetwork> {
+        let names: Vec<String> = ('a'..='z').take(plan.peers).map(|letter| format!("peer-{letter}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if plan.way != Way::Drop {
+            let (room, spaces) = (Room::of(&names), Vec::new());
+            return Ok(Self { plan, room, spaces, away: None, _network: None });
+        }
+        let mut network = Network::new().ok_or(NoNetwork)?;
+        let spaces: Vec<Arc<Space>> = names.iter().map(|_| network.machine()).collect();
+        let founder = Start::found(names[0]).inside(&spaces[0]).start();
+        let ticket = founder.ticket();
+        let others = names.iter().zip(&spaces).skip(1);
+        let others = others.map(|(name, space)| Start::join(name, &ticket).inside(space).start());
+        let room = Room { peers: [founder].into_iter().chain(others).collect() };
+        Ok(Self { plan, room, spaces, away: None, _network: Some(network) })
+    }
+
+    /// One round: everybody talks, the holder goes, the others are listened to.
+    pub(super) fn play(&mut self, round: usize) -> Heard {
+        self.room.all_online();
+        let (holder, term) = agreed(&self.room);
+        let ids: Vec<PeerId> = self.room.peers.iter().map(|peer| peer.api().status().peer.id).collect();
+        let victim = ids.iter().position(|id| *id == holder).expect("the holder is a peer of the room");
+        let listening = Listening::new(&self.room, &ids);
+        let mut gone = Instant::now();
+        thread::scope(|scope| {
+            listening.begin(scope, round);
+            thread::sleep(BEFORE);
+            gone = Instant::now();
+            self.take_away(victim);
+            while gone.elapsed() < ROUND_MAX && !listening.all_know(holder, term) {
+                thread::sleep(Duration::from_millis(20));
+            }
+            thread::sleep(AFTER);
+            listening.end();
+            self.wake();
+        });
+        listening.sum_up(holder, term, gone)
+    }
+
+    fn take_away(&mut self, victim: usize) {
+        self.away = Some(victim);
+        let peer = &mut self.room.peers[victim];
+        match self.plan.way {
+            Way::Kill => peer.kill(),
+            Way::Suspend => peer.suspend(),
+            Way::Leave => peer.stop(),
+            Way::Drop => self.spaces[victim].silence(),
+        }
+    }
+
+    /// Wakes who was only held up.
+    fn wake(&self) {
+        let Some(away) = self.away else { return };
+        match self.plan.way {
+            Way::Suspend => self.room.peers[away].resume(),
+            Way::Drop => self.spaces[away].speak(),
+            Way::Kill | Way::Leave => {}
+        }
+    }
+
+    /// The one that was taken away comes back, and all see all.
+    pub(super) fn come_back(&mut self) {
+        let Some(away) = self.away.take() else { return };
+        match self.plan.way {
+            Way::Suspend | Way::Drop => {}
+            Way::Kill | Way::Leave => self.room.peers[away].start_again(),
+        }
+        let peers: Vec<&Daemon> = self.room.peers.iter().collect();
+        all_online(&peers);
+    }
+}
+
+/// Waits until everybody knows the same holder, and that somebody follows it.
+pub(super) fn agreed(room: &Room) -> (PeerId, Term) {
+    eventually(AGREED_MAX, "everybody knows the same holder", || {
+        let views: Vec<Rendezvous> = room.peers.iter().map(|peer| peer.api().get("/v1/rendezvous").json(200)).collect();
+        let held = |view: &Rendezvous| view.holder.as_ref().map(|holder| (holder.id, view.term));
+        let first = held(&views[0]).ok_or("nobody holds the role")?;
+        let standbys = views.iter().map(|view| view.succession).min().unwrap_or_default();
+        if !views.iter().all(|view| held(view) == Some(first)) {
+            return Err(format!("{:?}", views.iter().map(held).collect::<Vec<_>>()));
+        }
+        if standbys == 0 { Err("nobody is on the succession list".into()) } else { Ok(first) }
+    })
+}

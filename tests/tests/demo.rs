@@ -42,9 +42,13 @@ fn nothing_is_left(directory: &Path) {
 fn the_demo_tells_its_story() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let told = demo(directory.path()).run().ok();
-    for expected in
-        ["1. Alice opens a room", "chatd start --name bob --join chat1", "✓ bob reads it, carol does not", "Done: "]
-    {
+    for expected in [
+        "1. Alice opens a room",
+        "chatd start --name bob --join chat1",
+        "✓ bob reads it, carol does not",
+        "is the rendezvous now",
+        "Done: ",
+    ] {
         assert!(told.contains(expected), "{told}");
     }
     assert!(!told.contains('✗') && !told.contains('\x1b'), "{told}");

@@ -1,16 +1,20 @@
 //! `cargo demo`: three real daemons start, meet, talk, part and catch up; every step is checked.
 
+use std::collections::BTreeSet;
 use std::panic;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use chat_proto::api::messages::Message;
 use chat_proto::api::peers::PeerView;
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::id::MessageId;
 use chat_tests::api::unless_interrupted;
 use chat_tests::binaries::binaries;
-use chat_tests::eventually::{SOON, eventually};
+use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::home::Home;
 use chat_tests::process::{Command, Finished, Running, Signal};
 use chat_tests::transcript::Transcript;
@@ -18,6 +22,9 @@ use tempfile::TempDir;
 
 /// How long the whole story may take. It takes some seconds; a machine that builds something else meanwhile is slower.
 const STORY_MAX: Duration = Duration::from_secs(180);
+
+/// Pause between two messages of one peer that talks without a break.
+const CHATTER_EVERY: Duration = Duration::from_millis(30);
 
 /// Who takes part.
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
@@ -92,6 +99,7 @@ impl Stage {
         self.whisper();
         self.part();
         self.come_back();
+        self.lose_the_holder();
         self.compare();
         self.end();
     }
@@ -201,6 +209,72 @@ impl Stage {
         say.holds("all three are together again");
     }
 
+    fn lose_the_holder(&self) {
+        let say = &self.transcript;
+        let holds = |who: &str| {
+            let view: Vec<Rendezvous> = self.home(who).chat(&["why", "--json"]).run().json();
+            view.first().and_then(|view| view.holder.as_ref()).map(|holder| holder.name.clone())
+        };
+        say.step("One of the three is the room's rendezvous");
+        self.chat("bob", &["why"]);
+        let holder = eventually(SOON, "all know the same holder", || match NAMES.map(holds) {
+            [Some(one), Some(two), Some(three)] if one == two && two == three => Ok(one),
+            told => Err(format!("{told:?}")),
+        });
+        say.step(&format!("While all three talk, {holder}'s daemon is killed without warning"));
+        let others = NAMES.into_iter().filter(|name| *name != holder).collect::<Vec<_>>();
+        let said = Mutex::new(Vec::new());
+        let quiet = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let hush = Hush(&quiet);
+            for name in NAMES {
+                let (said, quiet) = (&said, &quiet);
+                scope.spawn(move || self.chatter(name, said, quiet));
+            }
+            let count = || said.lock().unwrap_or_else(PoisonError::into_inner).len();
+            eventually_true(SOON, "they talk", || count() >= 9);
+            let daemon = self.home(&holder).holder().expect("it runs");
+            say.command(&holder, &format!("kill -9 {}", daemon.pid()));
+            daemon.signal(Signal::KILL);
+            let next = eventually(SOON, "another one holds the role", || {
+                let told: Vec<Option<String>> = others.iter().map(|name| holds(name)).collect();
+                match told.as_slice() {
+                    [Some(one), Some(two)] if one == two && *one != holder => Ok(one.clone()),
+                    _ => Err(format!("{told:?}")),
+                }
+            });
+            let before = count();
+            eventually_true(SOON, "they still talk", || count() >= before + 9);
+            drop(hush);
+            say.holds(&format!("{next} is the rendezvous now, and the talk went on"));
+        });
+        self.chat(others[0], &["why"]);
+        self.chatd(&holder, &["start"]);
+        let said = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+        for name in NAMES {
+            eventually(SOON, &format!("{name} holds every word"), || {
+                let log = self.home(name).chat(&["log", "--all"]).run().ok();
+                said.iter().find(|text| !log.contains(text.as_str())).map_or(Ok(()), |text| Err(format!("no '{text}'")))
+            });
+        }
+        say.holds(&format!("none of the {} messages that were acknowledged is missing anywhere", said.len()));
+    }
+
+    /// Talks without a break until it is enough, and notes what was acknowledged.
+    fn chatter(&self, who: &str, said: &Mutex<Vec<String>>, quiet: &AtomicBool) {
+        for number in 1.. {
+            let over = self.over.try_lock().is_ok_and(|over| *over);
+            if over || quiet.load(Ordering::Relaxed) {
+                return;
+            }
+            let text = format!("{who} says {number}.");
+            if self.home(who).chat(&["send", &text]).run().status.success() {
+                said.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+            }
+            thread::sleep(CHATTER_EVERY);
+        }
+    }
+
     fn compare(&self) {
         let say = &self.transcript;
         say.step("The same history everywhere");
@@ -211,7 +285,8 @@ impl Stage {
             let open: Vec<Message> = messages.into_iter().filter(|message| message.to.is_empty()).collect();
             histories.push(open);
         }
-        assert_eq!(histories[0].len(), 5, "five messages were said to all");
+        let ids: BTreeSet<MessageId> = histories[0].iter().map(|message| message.id).collect();
+        assert!(ids.len() == histories[0].len() && ids.len() >= 23, "five messages and the chatter were said to all");
         assert!(histories.iter().all(|open| *open == histories[0]), "the histories differ");
         say.holds("what was said to all is the same for all three, in the same order, each message once");
     }
@@ -284,6 +359,15 @@ impl Stage {
             (Ok(()), []) => None,
             (Ok(()), left) => Some(format!("the daemons of {left:?} had to be killed")),
         }
+    }
+}
+
+/// Ends the chatter, also when a check fails.
+struct Hush<'a>(&'a AtomicBool);
+
+impl Drop for Hush<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

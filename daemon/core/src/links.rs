@@ -16,9 +16,6 @@ pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
 /// Most logs remembered of one peer: what one vector frame can carry.
 const KNOWN_LOGS_MAX: usize = 16 * 1024;
 
-/// How long somebody counts as online after it was heard of through the tree: two of three beacons may be lost.
-const HEARD_FOR: Duration = Duration::from_secs(190);
-
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
@@ -166,11 +163,17 @@ impl Links {
         self.part(*peer, before.into_keys().collect());
     }
 
-    /// Works out anew who of `members` is online; returns who changed.
-    pub(crate) fn refresh_online(&mut self, members: impl Iterator<Item = PeerId>, now: Now) -> Vec<PeerId> {
+    /// Works out anew who of `members` is online; who was heard of through the tree counts for so long. Returns who
+    /// changed.
+    pub(crate) fn refresh_online(
+        &mut self,
+        members: impl Iterator<Item = PeerId>,
+        heard_for: Duration,
+        now: Now,
+    ) -> Vec<PeerId> {
         let reported: BTreeSet<PeerId> =
             self.connected.values().flat_map(|connected| connected.links.keys().copied()).collect();
-        self.heard.retain(|_, at| now.mono.saturating_sub(*at) < HEARD_FOR);
+        self.heard.retain(|_, at| now.mono.saturating_sub(*at) < heard_for);
         let reached = |peer: &PeerId| {
             self.connected.contains_key(peer) || reported.contains(peer) || self.heard.contains_key(peer)
         };
@@ -186,6 +189,16 @@ impl Links {
     /// A member of a large room showed that it lives.
     pub(crate) fn heard(&mut self, peer: PeerId, now: Now) {
         self.heard.insert(peer, now.mono);
+    }
+
+    /// Whether somebody was heard of through the tree and not said to be gone since.
+    pub(crate) fn was_heard(&self, peer: &PeerId) -> bool {
+        self.heard.contains_key(peer)
+    }
+
+    /// Somebody who was heard of is gone.
+    pub(crate) fn not_heard(&mut self, peer: &PeerId) {
+        self.heard.remove(peer);
     }
 
     pub(crate) fn is_online(&self, peer: &PeerId) -> bool {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::admission::AddrRecord;
@@ -65,6 +66,8 @@ pub(crate) enum Payload {
     Have(Dep),
     /// The sender lives, and can be reached here.
     Alive(AddrRecord),
+    /// A member was lost by a neighbour, and not heard of since it showed at this time that it lives.
+    Gone(PeerId, Timestamp),
 }
 
 /// Up to how many bytes an entry travels whole.

@@ -109,6 +109,7 @@ impl Node {
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
         self.forget_knocks_at(&peer);
+        self.neighbour_lost(peer, now);
         self.tree_down(peer, now);
         self.tell_role(RoleInput::Down(peer), now);
         self.links_changed(now);
@@ -198,7 +199,7 @@ impl Node {
         let me = self.me;
         let members = self.roster.clone();
         let others = members.members().map(|person| person.peer.id).filter(|peer| *peer != me);
-        let changed = self.links.refresh_online(others, now);
+        let changed = self.links.refresh_online(others, self.heard_for(), now);
         if !changed.is_empty() {
             self.tell_role(RoleInput::Online(self.links.online().clone()), now);
         }

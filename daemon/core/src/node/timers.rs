@@ -52,6 +52,10 @@ pub(super) enum Timer {
     Alive,
     /// Close connections that the tree does not need.
     Prune,
+    /// Look for members that are not heard of.
+    Seek,
+    /// A lost neighbour has not come back.
+    Gone(PeerId),
     /// A post has waited long enough.
     Wait(CommandId),
 }
@@ -87,6 +91,8 @@ impl Node {
             Timer::Rejoin => self.rejoin(now),
             Timer::Alive => self.beacon(now),
             Timer::Prune => self.prune(now),
+            Timer::Seek => self.seek(now),
+            Timer::Gone(peer) => self.tell_gone(peer, now),
             Timer::Wait(command) => {
                 if let Some(waiting) = self.receipts.take(command) {
                     self.reply_posted(command, &waiting);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
 
 use crate::addrs::Standing;
 use crate::admission::AddrRecord;
@@ -17,8 +18,23 @@ use crate::output::{CloseReason, Output};
 use crate::spread::{Payload, Tree, TreeInput, TreeOutput, WHOLE_BYTES_MAX};
 use crate::wire::{Frame, Head};
 
-/// How often a member of a large room shows that it lives.
+/// How often a member of a large room shows that it lives, at most.
 const ALIVE_EVERY: Duration = Duration::from_secs(60);
+
+/// And how much time there is between two such signs of anybody, so that each member passes on sixty a minute, however
+/// many members there are.
+const ALIVE_PER_MEMBER: Duration = Duration::from_secs(1);
+
+/// Shortest time between two signs of life of one member: somebody may say again and again that it is gone.
+const ALIVE_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a lost neighbour has to be connected again, or heard of, before others are told; half of that again is added
+/// by chance, so that one tells and not all of its neighbours.
+const GONE_AFTER: Duration = Duration::from_secs(2);
+
+/// How often a member looks for those it does not hear of: when a large room was split, both halves have all the neighbours
+/// they want and would not notice each other again.
+const SEEK_EVERY: Duration = Duration::from_secs(30);
 
 /// How often connections that the tree does not need are closed.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
@@ -51,6 +67,8 @@ pub(super) struct Spread {
     queued: BTreeMap<PeerId, Vec<Bytes>>,
     /// Logs of which something came by another way than the tree.
     pulled: BTreeSet<LogId>,
+    /// When this member last showed that it lives.
+    alive_at: Option<Duration>,
 }
 
 impl Node {
@@ -94,9 +112,10 @@ impl Node {
                 let first_beacon = ALIVE_EVERY.mul_f64(self.jitter());
                 self.timers.set(Timer::Alive, now.mono + first_beacon);
                 self.timers.set(Timer::Prune, now.mono + PRUNE_EVERY);
+                self.timers.set(Timer::Seek, now.mono + SEEK_EVERY);
             }
             Mode::Mesh => {
-                for timer in [Timer::Rejoin, Timer::Alive, Timer::Prune] {
+                for timer in [Timer::Rejoin, Timer::Alive, Timer::Prune, Timer::Seek] {
                     self.timers.cancel(timer);
                 }
                 self.dial_everybody(now);
@@ -144,10 +163,77 @@ impl Node {
     /// Shows that this member lives, and where.
     pub(super) fn beacon(&mut self, now: Now) {
         let spread = 0.9 + 0.2 * self.jitter();
-        self.timers.set(Timer::Alive, now.mono + ALIVE_EVERY.mul_f64(spread));
+        self.timers.set(Timer::Alive, now.mono + self.alive_every().mul_f64(spread));
+        self.spread.alive_at = Some(now.mono);
         let record = AddrRecord::sign(self.own_addrs.clone(), now.wall, &self.key);
         self.addrs.add(record.clone(), Standing::Member);
         self.broadcast_payload(&Payload::Alive(record), now);
+    }
+
+    /// Time between two signs of life of one member.
+    fn alive_every(&self) -> Duration {
+        let members = u32::try_from(self.roster.members().count()).unwrap_or(u32::MAX);
+        ALIVE_EVERY.max(ALIVE_PER_MEMBER.saturating_mul(members))
+    }
+
+    /// For how long somebody counts as online after it was heard of through the tree: two of three signs may be lost.
+    pub(super) fn heard_for(&self) -> Duration {
+        self.alive_every() * 3 + ALIVE_AGAIN
+    }
+
+    /// A neighbour in the tree is lost: when it does not come back, the room is told.
+    pub(super) fn neighbour_lost(&mut self, peer: PeerId, now: Now) {
+        if self.is_tree() && self.spread.neighbours.contains(&peer) {
+            let after = GONE_AFTER.mul_f64(1.0 + 0.5 * self.jitter());
+            self.timers.set(Timer::Gone(peer), now.mono + after);
+        }
+    }
+
+    /// Tells the room that somebody is gone, unless it was heard of since.
+    pub(super) fn tell_gone(&mut self, peer: PeerId, now: Now) {
+        if self.is_tree() && self.links.was_heard(&peer) && !self.links.is_connected(&peer) {
+            let seen = self.addrs.get(&peer).map_or(Timestamp::from_ms(0), |record| record.time);
+            self.links.not_heard(&peer);
+            self.presence_changed(now);
+            self.broadcast_payload(&Payload::Gone(peer, seen), now);
+        }
+    }
+
+    /// Somebody is said to be gone since it showed at `seen` that it lives.
+    fn on_gone(&mut self, peer: PeerId, seen: Timestamp, now: Now) {
+        if peer == self.me {
+            let rested = self.spread.alive_at.is_none_or(|at| at + ALIVE_AGAIN <= now.mono);
+            return if rested {
+                self.beacon(now)
+            } else {
+                self.timers.set_earlier(Timer::Alive, now.mono + ALIVE_AGAIN)
+            };
+        }
+        if self.addrs.get(&peer).is_none_or(|record| record.time <= seen) {
+            self.links.not_heard(&peer);
+            self.presence_changed(now);
+        }
+    }
+
+    /// Joins the tree through a member that this one does not hear of: perhaps it is there, with others, and the tree is in
+    /// two parts.
+    pub(super) fn seek(&mut self, now: Now) {
+        if !self.is_tree() {
+            return;
+        }
+        let spread = 0.5 + self.jitter();
+        self.timers.set(Timer::Seek, now.mono + SEEK_EVERY.mul_f64(spread));
+        let missed = |peer: &PeerId| {
+            *peer != self.me
+                && self.addrs.get(peer).is_some()
+                && !self.links.is_connected(peer)
+                && !self.links.is_online(peer)
+        };
+        let mut missed: Vec<PeerId> = self.roster.members().map(|person| person.peer.id).filter(missed).collect();
+        if !missed.is_empty() {
+            let chosen = missed.swap_remove(self.pick(missed.len()));
+            self.tree(TreeInput::Join(vec![chosen]), now);
+        }
     }
 
     /// A message of the tree came.
@@ -223,6 +309,7 @@ impl Node {
                 self.fetch_from(from, now);
             }
             Ok(Payload::Alive(record)) => self.on_beacon(record, now),
+            Ok(Payload::Gone(peer, seen)) => self.on_gone(peer, seen, now),
             Err(error) => tracing::debug!(%error, "broadcast not understood"),
         }
     }

@@ -84,6 +84,13 @@ pub enum Frame {
     Pong(u64),
     /// The sender leaves in an orderly way.
     Bye,
+    /// A hash of the vector of what the sender holds on disk: who holds the same needs no vector.
+    Digest {
+        /// The hash.
+        digest: [u8; 32],
+        /// Whether the receiver shall answer with its own.
+        reply: bool,
+    },
 }
 
 /// How a knock stands, as members tell each other.

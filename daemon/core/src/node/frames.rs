@@ -38,6 +38,7 @@ impl Node {
             Frame::Entries(entries) => self.on_entries(peer, entries, now),
             Frame::Chunk(entries) => self.on_chunk(peer, entries, now),
             Frame::Vector { heads, reply } => self.on_vector(peer, heads, reply, now),
+            Frame::Digest { digest, reply } => self.on_digest(peer, digest, reply, now),
             Frame::Want { log, from, to } => self.on_want(peer, log, from, to),
             Frame::Held { holder, log, seq } => self.on_held(peer, holder, log, seq),
             Frame::Links(links) => self.on_links(peer, links, now),

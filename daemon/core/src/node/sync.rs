@@ -158,7 +158,23 @@ impl Node {
         }
         let at = (self.jitter() * connected.len() as f64) as usize;
         if let Some(peer) = connected.get(at.min(connected.len() - 1)) {
-            self.send_vector(peer, true);
+            let digest = digest(&self.heads.vector());
+            self.send(peer, &Frame::Digest { digest, reply: true });
+        }
+    }
+
+    /// A peer says what it holds in short. Where it is what is held here, that is all: a quiet room exchanges no vectors,
+    /// which grow with the number of members.
+    pub(super) fn on_digest(&mut self, peer: PeerId, theirs: [u8; 32], reply: bool, now: Now) {
+        let heads = self.heads.vector();
+        let own = digest(&heads);
+        if own == theirs {
+            if reply {
+                self.send(&peer, &Frame::Digest { digest: own, reply: false });
+            }
+            self.on_vector(peer, heads, false, now);
+        } else if reply {
+            self.send_vector(&peer, true);
         }
     }
 
@@ -324,4 +340,14 @@ impl Node {
             self.consider(entry, None, now);
         }
     }
+}
+
+/// The hash of a vector.
+fn digest(heads: &[Head]) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    for head in heads {
+        hasher.update(head.log.author.as_bytes()).update(&head.log.incarnation.0.to_le_bytes());
+        hasher.update(&head.seq.0.to_le_bytes()).update(head.hash.as_bytes());
+    }
+    *hasher.finalize().as_bytes()
 }

@@ -416,4 +416,4 @@ impl Rendezvous {
 }
 
 #[cfg(test)]
-mod sim;
+pub(crate) mod sim;

@@ -18,6 +18,7 @@ use crate::sim::world::{What, World};
 
 mod chaos;
 mod checker;
+mod crowd;
 mod disk;
 mod door;
 mod flood;
@@ -60,6 +61,8 @@ pub enum Fault {
     SlowReader,
     /// A machine cannot be called by others.
     Shielded,
+    /// Packets get lost and overtake each other: datagrams with them, streams are late.
+    Loss,
     /// A wall clock jumps.
     Clock,
     /// Members are removed.
@@ -70,7 +73,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Crash,
         Self::Stop,
         Self::Suspend,
@@ -84,11 +87,15 @@ impl Fault {
         Self::OneWay,
         Self::SlowReader,
         Self::Shielded,
+        Self::Loss,
         Self::Clock,
         Self::Removal,
         Self::Leaving,
     ];
 }
+
+/// How many bytes are on their way on one connection before it is dropped, unless a run says otherwise.
+const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What a run consists of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +114,8 @@ pub struct Plan {
     pub pause_ms_max: u64,
     /// How many bytes may be on their way on one connection before it is dropped.
     pub queue_bytes_max: usize,
+    /// Longest way between two machines, in milliseconds.
+    pub latency_ms_max: u64,
     /// How many of the last things that happened a failure tells.
     pub trail: usize,
 }
@@ -124,7 +133,8 @@ impl Plan {
             open: rng.random(),
             mesh_members_max: if rng.random_bool(0.25) { 4 } else { 32 },
             pause_ms_max: [30, 100, 300, 800][rng.random_range(0..4)],
-            queue_bytes_max: if short { 20_000 } else { 8 * 1024 * 1024 },
+            queue_bytes_max: if short { 20_000 } else { QUEUE_BYTES_MAX },
+            latency_ms_max: 40,
             faults,
             trail: 0,
         }
@@ -151,10 +161,15 @@ pub struct Report {
 /// # Panics
 /// When something that must hold does not; the message begins with the seed.
 pub fn run(seed: u64, plan: &Plan) -> Report {
-    let mut world = World::new(seed, plan.clone());
+    told(World::new(seed, plan.clone()), seed, play)
+}
+
+/// Plays something, and tells seed and plan if it fails.
+fn told<T>(mut world: World, seed: u64, play: impl FnOnce(&mut World) -> T) -> T {
+    let plan = world.plan.clone();
     let outcome = catch_unwind(AssertUnwindSafe(|| play(&mut world)));
     match outcome {
-        Ok(report) => report,
+        Ok(outcome) => outcome,
         Err(cause) => {
             let text = cause.downcast_ref::<String>().map(String::as_str);
             let text = text.or_else(|| cause.downcast_ref::<&str>().copied()).unwrap_or("panicked");
@@ -170,6 +185,13 @@ fn play(world: &mut World) -> Report {
     world.gather();
     world.schedule(Duration::ZERO, What::Act);
     world.run_until(world.plan.busy);
-    let settled_in = world.settle();
-    Report { hash: *world.hash.finalize().as_bytes(), acknowledged: world.checker.acked.len(), settled_in }
+    world.end()
+}
+
+impl World {
+    /// The room settles, and what must hold then is checked.
+    fn end(&mut self) -> Report {
+        let settled_in = self.settle();
+        Report { hash: *self.hash.finalize().as_bytes(), acknowledged: self.checker.acked.len(), settled_in }
+    }
 }

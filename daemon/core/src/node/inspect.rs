@@ -1,6 +1,6 @@
 //! What simulations look at from outside.
 
-use chat_proto::id::InviteId;
+use chat_proto::id::{InviteId, PeerId};
 
 use crate::log::entry::{LogId, Seq};
 use crate::membership::rules::InviteState;
@@ -19,6 +19,11 @@ impl Inspect<'_> {
     /// The last place of a log that counts, where it is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.0.heads.cut(log)
+    }
+
+    /// Who holds the role, as this node believes.
+    pub(crate) fn holder(&self) -> Option<PeerId> {
+        self.0.rendezvous().and_then(|role| role.holder()).map(|(holder, _)| holder)
     }
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {

@@ -15,7 +15,7 @@ use crate::sim::power::Swap;
 use crate::sim::world::{What, World};
 
 impl World {
-    fn running(&self) -> Vec<Host> {
+    pub(super) fn running(&self) -> Vec<Host> {
         self.hosts().filter(|host| self.at(*host).state == State::Running).collect()
     }
 
@@ -54,6 +54,12 @@ impl World {
         let copies = self.rng.random_range(1..4);
         let timeout = self.between_ms(0, 5_000);
         self.command(host, Command::Post { body, wait, copies, timeout });
+    }
+
+    /// Somebody says something to the room.
+    pub(super) fn say(&mut self, host: Host, text: &str) {
+        let (body, timeout) = (MessageBody::Text(text.into()), Duration::from_secs(5));
+        self.command(host, Command::Post { body, wait: Wait::Stored, copies: 1, timeout });
     }
 
     fn sealed(&mut self, text: String) -> MessageBody {
@@ -159,7 +165,7 @@ impl World {
                     machine.backup.clone_from(&machine.disk.held);
                 }
             }
-            Fault::LostDisk | Fault::SlowDisk | Fault::SlowReader | Fault::Removal | Fault::Leaving => {}
+            Fault::LostDisk | Fault::SlowDisk | Fault::SlowReader | Fault::Loss | Fault::Removal | Fault::Leaving => {}
         }
     }
 
@@ -186,8 +192,13 @@ impl World {
     }
 
     fn cut_off(&mut self, cut: Vec<(Host, Host)>) {
+        let span = self.between_ms(200, 25_000);
+        self.cut_for(cut, span);
+    }
+
+    /// Nothing gets from the first to the second of each pair for so long.
+    pub(super) fn cut_for(&mut self, cut: Vec<(Host, Host)>, span: Duration) {
         let fresh: Vec<(Host, Host)> = cut.into_iter().filter(|link| self.net.blocked.insert(*link)).collect();
-        let span = self.between_ms(200, 25_000).min(Duration::from_secs(25));
         self.schedule(span, What::Heal(fresh));
         self.watch_idle();
     }

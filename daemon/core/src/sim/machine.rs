@@ -59,6 +59,8 @@ pub(super) struct Machine {
     /// What happened while it was suspended.
     pub(super) deferred: Vec<Event>,
     pub(super) skew_ms: i64,
+    /// Frames and bytes that it sent, datagrams included.
+    pub(super) sent: (u64, u64),
     /// After how many ticks in a row the node wanted another at once.
     pub(super) restless: u32,
     started: Duration,
@@ -85,6 +87,7 @@ impl Machine {
             ticket: None,
             deferred: Vec::new(),
             skew_ms: 0,
+            sent: (0, 0),
             restless: 0,
             started: Duration::ZERO,
             slept: Duration::ZERO,

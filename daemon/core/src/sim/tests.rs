@@ -1,31 +1,32 @@
-//! Runs of whole rooms.
+//! Runs of whole rooms. `SEED=n` runs one seed of a test, `CHAT_SEEDS=n` so many of them, `TRAIL=n` tells the last things
+//! that happened before a failure.
 
 use super::*;
+use crate::rendezvous::sim::for_seeds;
 
-/// How many seeds are tried; `CHAT_SEEDS=n` tries more, `SEED=n` one alone.
-fn seeds() -> Vec<u64> {
-    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
-    match number("SEED") {
-        Some(seed) => vec![seed],
-        None => (0..number("CHAT_SEEDS").unwrap_or(8)).collect(),
-    }
-}
+mod idle;
+mod large;
 
-/// How much of what happened a failure tells: `TRAIL=n`.
+/// How much of what happened a failure tells.
 fn trail() -> usize {
     std::env::var("TRAIL").ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// Sizes and numbers beyond what an everyday run has time for are tried when a budget of seeds is given.
+fn budget() -> bool {
+    std::env::var_os("CHAT_SEEDS").is_some()
+}
+
 #[test]
 fn rooms_keep_their_promises_whatever_goes_wrong() {
-    for seed in seeds() {
+    for_seeds(16, |seed| {
         run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
-    }
+    });
 }
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in seeds().into_iter().take(3) {
+    for seed in 0..3 {
         assert_eq!(run(seed, &Plan::of(seed)), run(seed, &Plan::of(seed)), "SEED={seed}");
     }
 }

@@ -8,6 +8,7 @@ use chat_proto::id::PeerId;
 
 use crate::input::{Input, PathInfo};
 use crate::rendezvous::io::ProbeOutcome;
+use crate::sim::Fault;
 use crate::sim::machine::{Host, State};
 use crate::sim::network::{ConnId, End, Phase};
 use crate::sim::world::{Event, Input2, What, World};
@@ -19,11 +20,23 @@ const DIAL_TIMEOUT_MS: u64 = 5_000;
 /// How long nothing may come through before a connection ends.
 const IDLE_MS: (u64, u64) = (2_000, 12_000);
 
+/// Share of packets that are lost where packets are lost.
+const LOSS: f64 = 0.05;
+
+/// By how much datagrams are late there.
+const JITTER_MS: u64 = 200;
+
 impl World {
     fn latency(&mut self, a: Host, b: Host) -> Duration {
-        let base = 1 + (a.0 * 7 + b.0 * 7) as u64 % 40;
-        let spike = if self.troubled && self.chance(0.005) { 2_000 } else { 0 };
-        self.between_ms(base, base + base / 2 + spike)
+        let base = 1 + (a.0 * 7 + b.0 * 7) as u64 % self.plan.latency_ms_max;
+        let spike = if self.plan.faults.is_empty() || !self.troubled || !self.chance(0.005) { 0 } else { 2_000 };
+        let again = if self.loses() { 250 } else { 0 };
+        self.between_ms(base, base + base / 2 + spike + again)
+    }
+
+    /// Whether a packet is lost.
+    fn loses(&mut self) -> bool {
+        self.troubled && self.plan.has(Fault::Loss) && self.chance(LOSS)
     }
 
     fn reaches(&self, from: Host, to: Host) -> bool {
@@ -99,9 +112,7 @@ impl World {
 
     pub(super) fn send(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
         let Some(to) = self.host_of(peer) else { return };
-        self.checker.sends(self.at(host), peer, &frame);
-        let name = kind(&frame);
-        *self.sent.entry(name).or_default() += 1;
+        self.count(host, peer, &frame);
         let latency = self.latency(host, to);
         let (now, bound) = (self.now, self.plan.queue_bytes_max);
         let Some((id, conn)) = self.net.between(host, to) else { return };
@@ -124,6 +135,38 @@ impl World {
         }
         if first {
             self.move_lane(id, end.other());
+        }
+    }
+
+    fn count(&mut self, host: Host, peer: &PeerId, frame: &Bytes) {
+        self.checker.sends(self.at(host), peer, frame);
+        *self.sent.entry(kind(frame)).or_default() += 1;
+        let (frames, bytes) = &mut self.machine(host).sent;
+        *frames += 1;
+        *bytes += frame.len() as u64;
+    }
+
+    pub(super) fn send_datagram(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
+        let Some(to) = self.host_of(peer) else { return };
+        self.count(host, peer, &frame);
+        let rough = self.troubled && self.plan.has(Fault::Loss);
+        let late = if rough { self.between_ms(0, JITTER_MS) } else { Duration::ZERO };
+        let latency = self.latency(host, to) + late;
+        let lost = self.loses() || self.net.is_blocked(host, to);
+        let Some((id, conn)) = self.net.between(host, to) else { return };
+        if conn.takes(conn.end_of(host)) && !lost {
+            self.hash.update(&frame);
+            self.schedule_for(to, latency, What::Datagram(id, frame));
+        }
+    }
+
+    pub(super) fn datagram_arrives(&mut self, id: ConnId, host: Host, frame: Bytes) {
+        let Some(conn) = self.net.conns.get(&id) else { return };
+        let end = conn.end_of(host);
+        let from = conn.host(end.other());
+        if conn.phase(end) == Phase::Up && !self.net.is_blocked(from, host) {
+            let peer = self.at(from).id;
+            self.input(host, Input::Frame(peer, frame));
         }
     }
 
@@ -221,7 +264,7 @@ impl World {
         watchers.retain(|watcher| self.reaches(*watcher, host));
         self.net.watches.retain(|(from, to)| *from != host && *to != host);
         for watcher in watchers {
-            let after = self.between_ms(1, 60);
+            let after = self.between_ms(1, self.plan.latency_ms_max * 3 / 2);
             self.schedule_for(watcher, after, What::Role(Input2::Closed(peer)));
         }
     }
@@ -320,6 +363,7 @@ fn kind(raw: &[u8]) -> &'static str {
         Ok(Frame::Entries(_)) => "entries",
         Ok(Frame::Chunk(_)) => "chunk",
         Ok(Frame::Vector { .. }) => "vector",
+        Ok(Frame::Digest { .. }) => "digest",
         Ok(Frame::Want { .. }) => "want",
         Ok(Frame::Held { .. }) => "held",
         Ok(Frame::Links(_)) => "links",

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use bytes::Bytes;
 use chat_proto::id::PeerId;
 use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
@@ -47,6 +48,8 @@ pub(super) enum What {
     Down(ConnId),
     /// The next frame of a connection arrives.
     Arrive(ConnId),
+    /// A datagram arrives.
+    Datagram(ConnId, Bytes),
     /// A dial reached the other machine, or not; how often its gate was asked.
     Dialled(Host, u8),
     /// A dial failed.
@@ -92,6 +95,7 @@ pub(super) struct World {
     pub(super) rng: ChaCha8Rng,
     pub(super) now: Duration,
     pub(super) machines: Vec<Machine>,
+    index: BTreeMap<PeerId, Host>,
     pub(super) net: Network,
     pub(super) checker: Checker,
     pub(super) hash: blake3::Hasher,
@@ -108,12 +112,15 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let machines = (0..plan.machines).map(|n| Machine::new(n, SigningKey::from_bytes(&rng.random()))).collect();
+        let machine = |n| Machine::new(n, SigningKey::from_bytes(&rng.random()));
+        let machines: Vec<Machine> = (0..plan.machines).map(machine).collect();
+        let index = machines.iter().enumerate().map(|(n, machine)| (machine.id, Host(n))).collect();
         Self {
             plan,
             rng,
             now: Duration::ZERO,
             machines,
+            index,
             net: Network::default(),
             checker: Checker::default(),
             hash: blake3::Hasher::new(),
@@ -139,7 +146,7 @@ impl World {
     }
 
     pub(super) fn host_of(&self, peer: &PeerId) -> Option<Host> {
-        self.machines.iter().position(|machine| machine.id == *peer).map(Host)
+        self.index.get(peer).copied()
     }
 
     pub(super) fn chance(&mut self, share: f64) -> bool {
@@ -234,6 +241,7 @@ impl World {
             | What::Up(_)
             | What::Down(_)
             | What::Arrive(_)
+            | What::Datagram(..)
             | What::Dialled(..)
             | What::DialFailed(_)
             | What::Request(..)
@@ -254,6 +262,7 @@ impl World {
             What::Up(conn) => self.up(conn, host),
             What::Down(conn) => self.down(conn, host),
             What::Arrive(conn) => self.arrive(conn, host),
+            What::Datagram(conn, frame) => self.datagram_arrives(conn, host, frame),
             What::Dialled(to, tries) => self.dialled(host, to, tries),
             What::DialFailed(peer) => self.input(host, Input::DialFailed(peer)),
             What::Request(id, asker, request) => self.request(host, id, asker, *request),
@@ -349,7 +358,8 @@ impl World {
                 let delay = self.between_ms(0, 5);
                 self.schedule_for(host, delay, What::Loaded { id, log, from, to, bytes_max });
             }
-            Output::Send(peer, frame) | Output::Datagram(peer, frame) => self.send(host, &peer, frame),
+            Output::Send(peer, frame) => self.send(host, &peer, frame),
+            Output::Datagram(peer, frame) => self.send_datagram(host, &peer, frame),
             Output::Dial(peer, addrs) => self.dial(host, peer, &addrs),
             Output::Disconnect(peer, _) => self.disconnect(host, &peer),
             Output::Reply(command, reply) => self.replied(host, command, reply),

@@ -40,7 +40,7 @@ fn terms_in_history(world: &World, id: Id) -> Vec<(Term, chat_proto::id::PeerId)
 
 #[test]
 fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
-    for_seeds(40, |seed| {
+    for_seeds(10, |seed| {
         let many = [4, 5, 7][(seed % 3) as usize];
         let mut world = founded(many, seed);
         let size = world.rng.random_range(1..many);
@@ -75,7 +75,7 @@ fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
 
 #[test]
 fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
-    for_seeds(40, |seed| {
+    for_seeds(10, |seed| {
         let mut world = founded(5, seed);
         let holder = world.holder().expect("settled");
         let alone = (holder + 1 + (seed as usize % 4)) % 5;
@@ -100,7 +100,7 @@ fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
 
 #[test]
 fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
-    for_seeds(40, |seed| {
+    for_seeds(10, |seed| {
         let mut world = founded(5, seed);
         let holder = world.holder().expect("settled");
         for other in (0..5).filter(|id| *id != holder) {
@@ -123,7 +123,7 @@ fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
 
 #[test]
 fn two_that_are_cut_apart_both_hold_and_one_remains() {
-    for_seeds(40, |seed| {
+    for_seeds(10, |seed| {
         let mut world = founded(2, seed);
         world.net.cut(0, 1);
         let apart = world.rng.random_range(2 * SECOND..60 * SECOND);
@@ -138,7 +138,7 @@ fn two_that_are_cut_apart_both_hold_and_one_remains() {
 
 #[test]
 fn rooms_that_began_apart_become_one() {
-    for_seeds(20, |seed| {
+    for_seeds(5, |seed| {
         let mut world = World::new(6, Way::LAN, seed);
         let (left, right) = groups(&mut world, 3);
         split(&mut world, &left, &right);

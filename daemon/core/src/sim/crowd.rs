@@ -1,0 +1,91 @@
+//! Rooms of many that stand ready: everybody was let in before the run begins, and holds the log so far.
+
+use std::time::Duration;
+
+use chat_proto::time::Timestamp;
+use rand::RngExt;
+
+use crate::admission::{AddrRecord, ticket_request};
+use crate::input::{AdmissionId, Command, Input};
+use crate::log::entry::Incarnation;
+use crate::sim::machine::{Host, State};
+use crate::sim::world::{What, World};
+use crate::sim::{Plan, QUEUE_BYTES_MAX};
+
+/// Over how long the members of such a room start.
+const STARTING_MS: u64 = 3_000;
+
+impl Plan {
+    /// A plan for a room of so many in which nothing goes wrong, on a network as of one building.
+    pub fn calm(machines: usize) -> Self {
+        Self {
+            machines,
+            busy: Duration::from_secs(30),
+            faults: std::collections::BTreeSet::new(),
+            open: false,
+            mesh_members_max: 32,
+            pause_ms_max: 100,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            latency_ms_max: 1,
+            trail: 0,
+        }
+    }
+}
+
+impl World {
+    /// A room of all machines, running and connected.
+    pub(super) fn crowd(seed: u64, plan: Plan) -> Self {
+        let mut world = Self::new(seed, plan);
+        world.found(Host(0));
+        world.run_until(Duration::from_secs(1));
+        world.admit_all();
+        let records: Vec<AddrRecord> = world
+            .machines
+            .iter()
+            .map(|machine| {
+                let time = Timestamp::from_ms(machine.now(Duration::ZERO).wall.as_ms());
+                AddrRecord::sign(vec![machine.addr], time, &machine.key)
+            })
+            .collect();
+        let founded = world.at(Host(0)).disk.held.clone().expect("the founder's disk holds the room");
+        for host in world.hosts().skip(1) {
+            let incarnation = Incarnation(world.rng.random());
+            let mut held = founded.clone();
+            held.incarnation = incarnation;
+            held.keep_addrs(&records);
+            let machine = world.machine(host);
+            (machine.disk.held, machine.state) = (Some(held), State::Off);
+            let after = world.between_ms(0, STARTING_MS);
+            world.schedule(after, What::Start(host));
+        }
+        world.run_until(world.now + Duration::from_millis(STARTING_MS) + Duration::from_secs(30));
+        world
+    }
+
+    /// The founder lets everybody in, one after the other.
+    fn admit_all(&mut self) {
+        let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
+        let expires = Timestamp::from_ms(self.at(Host(0)).now(self.now).wall.as_ms() + 3_600_000);
+        self.command(Host(0), Command::Invite { expires, uses });
+        self.run_until(self.now + Duration::from_secs(1));
+        let Some(ticket) = self.machines.iter().find_map(|machine| machine.ticket.clone()) else { return };
+        for host in self.hosts().skip(1) {
+            let machine = self.machine(host);
+            machine.ticket = None;
+            let (peer, name, observed) = (machine.id, machine.name.clone(), Some(machine.addr));
+            let request = ticket_request(&ticket, &peer, &name);
+            let id = AdmissionId(host.0 as u64);
+            self.input(Host(0), Input::Admission { id, peer, observed, request, words: "babad".into() });
+            self.run_until(self.now + Duration::from_millis(10));
+        }
+        self.run_until(self.now + Duration::from_secs(1));
+    }
+
+    /// Everybody says something.
+    pub(super) fn say_all(&mut self, pause: Duration) {
+        for host in self.hosts() {
+            self.say(host, "hello");
+            self.run_until(self.now + pause);
+        }
+    }
+}

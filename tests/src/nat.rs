@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ use crate::api::Api;
 use crate::cluster::all_online;
 use crate::daemon::{Daemon, Start};
 use crate::eventually::{SOON, eventually};
-use crate::netns::{Nat, Network, Router};
+use crate::netns::{Nat, Network, Router, Space};
 
 /// Pause between two messages of one talker.
 const TALK_EVERY: Duration = Duration::from_millis(20);
@@ -53,11 +53,22 @@ impl fmt::Display for Site {
     }
 }
 
+/// How the holder goes away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum End {
+    /// Its process is killed; its kernel closes its connections.
+    Killed,
+    /// The cable is pulled: nobody is told.
+    Silent,
+}
+
 /// A room: `holder` and `standby` at public addresses, `one` and `other` where they were put.
 #[derive(Debug)]
 pub struct Scene {
     /// Who founded the room.
     pub holder: Daemon,
+    /// Its machine.
+    pub machine: Arc<Space>,
     /// Who follows.
     pub standby: Daemon,
     /// The first talker.
@@ -80,7 +91,8 @@ impl Scene {
     #[track_caller]
     pub fn new(sites: [Site; 2]) -> Option<Self> {
         let mut network = Network::new()?;
-        let holder = Start::found("holder").inside(&network.machine()).start();
+        let machine = network.machine();
+        let holder = Start::found("holder").inside(&machine).start();
         let ticket = holder.ticket();
         let standby = Start::join("standby", &ticket).inside(&network.machine()).start();
         let mut place = |site: Site| match site {
@@ -96,7 +108,7 @@ impl Scene {
         other.api().send("first");
         while heard.message(SOON).text != "first" {}
         let first_message = begun.elapsed();
-        let scene = Self { holder, standby, one, other, routers: [first, second], first_message, network };
+        let scene = Self { holder, machine, standby, one, other, routers: [first, second], first_message, network };
         scene.all_online();
         for (router, _) in scene.routers.iter().zip(sites).filter(|(_, site)| *site == Site::TcpOnly) {
             router.as_ref().expect("it is at home").block_udp(None);
@@ -155,16 +167,19 @@ impl Scene {
         });
     }
 
-    /// Both talk to each other all the time, and after a second the holder is killed.
+    /// Both talk to each other all the time, and after a second the holder is taken away.
     ///
     /// # Panics
     /// When what they said does not arrive in the end.
     #[track_caller]
-    pub fn kill_holder(&mut self) -> Flow {
-        let holder = &mut self.holder;
+    pub fn lose_holder(&mut self, end: End) -> Flow {
+        let (holder, machine) = (&mut self.holder, &self.machine);
         Flow::between([&self.one, &self.other], || {
             thread::sleep(BEFORE);
-            holder.kill();
+            match end {
+                End::Killed => holder.kill(),
+                End::Silent => machine.silence(),
+            }
             thread::sleep(AFTER);
         })
     }
@@ -175,7 +190,7 @@ impl Scene {
     }
 }
 
-fn in_home(router: Router) -> (std::sync::Arc<crate::netns::Space>, Option<Router>) {
+fn in_home(router: Router) -> (Arc<Space>, Option<Router>) {
     (router.machine(), Some(router))
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat_proto::api::peers::PathView;
 use chat_tests::daemon::Start;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::nat::{Flow, Scene, Site};
+use chat_tests::nat::{End, Flow, Scene, Site};
 use chat_tests::netns::{Nat, Network};
 
 const KEEPING: Site = Site::Home(Nat::Keeping);
@@ -34,7 +34,7 @@ fn who_cannot_be_reached_directly_is_relayed_and_goes_on_when_the_relay_dies() {
     for peer in [&scene.one, &scene.other] {
         assert_eq!(peer.api().status().reachability.inbound, Some(false), "nobody outside can call {}", peer.name());
     }
-    let flow = scene.kill_holder();
+    let flow = scene.lose_holder(End::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     eventually(SOON, "the one who can be called holds the role", || {
@@ -63,7 +63,7 @@ fn a_room_whose_only_way_is_the_relay_talks_and_goes_on_when_it_dies() {
     eventually_true(SOON, "the direct message has come", || scene.other.api().texts().contains(&text.to_owned()));
     scene.all_online();
     scene.ranked();
-    let flow = scene.kill_holder();
+    let flow = scene.lose_holder(End::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     scene.all_online();

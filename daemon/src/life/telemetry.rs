@@ -14,9 +14,10 @@ pub(crate) use rotating::{Rotating, Streams, older};
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
 /// What others write into the log: warnings. Behind it, targets that complain about what is not wrong: probes of the hello
-/// protocol, a relay that ends with its endpoint or whose client goes, a local network without multicast.
+/// protocol, a relay that ends with its endpoint or whose client goes, the last path of a connection that dies, a local network without
+/// multicast.
 const OTHERS: &str = "warn,iroh::socket::remote_map=error,iroh::socket::transports::relay=off,\
-    iroh_relay::server::client=error,swarm_discovery=error";
+    iroh_relay::server::client=error,noq_proto::connection=error,swarm_discovery=error";
 
 /// Logs to standard error, for a daemon in the foreground.
 pub(crate) fn log_to_stderr(filter: &str) {

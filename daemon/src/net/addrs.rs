@@ -50,10 +50,7 @@ pub(crate) fn observe(shared: &Arc<Shared>, addr: SocketAddr) {
     }
     let dropped = {
         let mut observed = shared.observed.lock().unwrap_or_else(PoisonError::into_inner);
-        // A router that gives every destination another port: further ones are of no use to anybody else either, and
-        // each would be told to the whole room.
-        let ports = observed.iter().filter(|known| known.ip() == addr.ip()).count();
-        if observed.contains(&addr) || ports >= PORTS_MAX {
+        if !is_news(observed.iter(), addr) {
             return;
         }
         observed.push_back(addr);
@@ -66,6 +63,13 @@ pub(crate) fn observe(shared: &Arc<Shared>, addr: SocketAddr) {
         }
         task.endpoint.add_external_addr(addr).await;
     });
+}
+
+/// Whether an address is worth telling. A router that gives every destination another port makes many: a third one of the
+/// same IP address is of no use to anybody else either, and each would be told to the whole room.
+fn is_news<'a>(observed: impl Iterator<Item = &'a SocketAddr>, addr: SocketAddr) -> bool {
+    let of_this_ip: Vec<_> = observed.filter(|known| known.ip() == addr.ip()).collect();
+    of_this_ip.len() < PORTS_MAX && !of_this_ip.contains(&&addr)
 }
 
 /// Picks what others may reach, the most likely first: observed from outside, then IPv4, then IPv6; loopback only where
@@ -115,6 +119,16 @@ mod tests {
             &["203.0.113.9:7"],
         );
         assert_eq!(addrs, ["203.0.113.9:7", "192.168.0.2:1", "[2001:db8::1]:1"]);
+    }
+
+    #[test]
+    fn random_ports_are_told_twice_and_no_more() {
+        let addr = |port| SocketAddr::from(([203, 0, 113, 9], port));
+        assert!(is_news([].iter(), addr(1)));
+        assert!(!is_news([addr(1)].iter(), addr(1)), "known");
+        assert!(is_news([addr(1)].iter(), addr(2)), "the router was restarted");
+        assert!(!is_news([addr(1), addr(2)].iter(), addr(3)));
+        assert!(is_news([addr(1), addr(2)].iter(), SocketAddr::from(([203, 0, 113, 10], 3))), "another network");
     }
 
     #[test]

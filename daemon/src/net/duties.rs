@@ -19,7 +19,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use super::NetEvent;
 use crate::net::forwarder::{At, Forwarder, Place, Target};
 use crate::net::hello;
-use crate::net::ports::RELAY_RUNS;
+use crate::net::ports;
 use crate::net::relay::Relay;
 use crate::net::shared::Shared;
 use crate::net::watch::{self, Watches};
@@ -207,12 +207,9 @@ pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[
         debug!("no relay runs here");
         return Ok(());
     };
-    client.set_nodelay(true)?;
     let mut relay = TcpStream::connect(at).await?;
     relay.set_nodelay(true)?;
-    let mut runs = vec![RELAY_RUNS];
-    runs.extend_from_slice(shared.me.as_bytes());
-    client.write_all(&runs).await?;
+    ports::serve(&mut client, &shared.me).await?;
     relay.write_all(said).await?;
     copy_bidirectional(&mut client, &mut relay).await?;
     Ok(())
@@ -221,6 +218,6 @@ pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[
 /// Somebody on the TCP port watches this peer.
 pub(crate) async fn serve_watch(shared: &Shared, watcher: TcpStream) {
     if let Ok(_place) = shared.duties.watchers.clone().try_acquire_owned() {
-        watch::be_watched(watcher).await;
+        watch::be_watched(watcher, &shared.me).await;
     }
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use chat_proto::id::PeerId;
 use iroh::RelayUrl;
 use n0_future::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::net::ports::{RELAY_LINE, RELAY_RUNS};
+use crate::net::ports::{self, RELAY_LINE};
 
 /// Most connections of the endpoint to its relay: it uses one, and while one is being replaced two.
 const CONNECTIONS_MAX: usize = 8;
@@ -308,21 +308,15 @@ async fn connect(place: &Place) -> Option<TcpStream> {
     None
 }
 
-/// Connects to one address. At another machine the port says first whether a relay runs and whose: a member's address at
-/// home may lead to somebody else here, or back to this peer.
 async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(addr).await?;
-    stream.set_nodelay(true)?;
-    if let Some(peer) = whose {
-        stream.write_all(RELAY_LINE).await?;
-        let (mut runs, mut id) = ([0; 1], [0; 32]);
-        stream.read_exact(&mut runs).await?;
-        stream.read_exact(&mut id).await?;
-        if runs != [RELAY_RUNS] || id != *peer.as_bytes() {
-            return Err(io::ErrorKind::InvalidData.into());
+    match whose {
+        Some(peer) => ports::ask_for(RELAY_LINE, peer, addr).await,
+        None => {
+            let stream = TcpStream::connect(addr).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
         }
     }
-    Ok(stream)
 }
 
 /// Ends when the client has closed a connection that is still held.

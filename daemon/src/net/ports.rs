@@ -1,16 +1,24 @@
 //! What speaks on the TCP port of a peer: each service is named by the first line.
 
+use std::io;
+use std::net::SocketAddr;
+
+use chat_proto::id::PeerId;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 /// Asks who listens here; see [`crate::net::hello`].
 pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
 
-/// Goes on to the embedded relay; see [`crate::net::relay`].
+/// Goes on to the embedded relay, where one runs; see [`crate::net::relay`].
 pub(crate) const RELAY_LINE: &[u8] = b"CHATD RELAY 1\n";
-
-/// What is answered to it where a relay runs, before the id of the peer whose it is and all that the relay says.
-pub(crate) const RELAY_RUNS: u8 = b'+';
 
 /// Stays open and silent until this process ends; see [`crate::net::watch`].
 pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
+
+/// What relay and watch are answered with first, before the id of the peer that serves. A member's address at home may lead
+/// to somebody else here, or back to the one who asks.
+const SERVED: u8 = b'+';
 
 /// A service on the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +37,34 @@ impl Service {
         let services = [(HELLO_LINE, Self::Hello), (RELAY_LINE, Self::Relay), (WATCH_LINE, Self::Watch)];
         services.iter().find(|(known, _)| known.strip_suffix(b"\n") == Some(line)).map(|(_, service)| *service)
     }
+}
+
+/// Asks a peer at one of its addresses for a relay or a watch.
+///
+/// # Errors
+/// When nobody answers there, the service is not to be had, or somebody else would give it.
+pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(addr).await?;
+    stream.set_nodelay(true)?;
+    stream.write_all(line).await?;
+    let mut answer = [0; 33];
+    stream.read_exact(&mut answer).await?;
+    if answer[0] == SERVED && answer[1..] == peer.as_bytes()[..] {
+        Ok(stream)
+    } else {
+        Err(io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// Says that the service is given, and by whom.
+///
+/// # Errors
+/// When the one who asked has gone.
+pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut answer = [SERVED; 33];
+    answer[1..].copy_from_slice(me.as_bytes());
+    stream.write_all(&answer).await
 }
 
 #[cfg(test)]

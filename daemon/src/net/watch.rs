@@ -10,19 +10,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use n0_future::{FuturesUnordered, StreamExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::net::ports::WATCH_LINE;
+use crate::net::ports::{self, WATCH_LINE};
 
 /// How long one address may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// Byte with which the watched side says that the watch stands.
-const STANDS: u8 = b'+';
 
 /// What became of a watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +69,7 @@ where
 {
     let token = watches.begin(peer);
     let watching = async {
-        let Some(mut stream) = open(&addrs).await else { return tell(WatchNews::Failed).await };
+        let Some(mut stream) = open(&peer, &addrs).await else { return tell(WatchNews::Failed).await };
         tell(WatchNews::Opened).await;
         let mut byte = [0; 1];
         let ended = stream.read(&mut byte).await;
@@ -84,16 +82,12 @@ where
     }
 }
 
-async fn open(addrs: &[SocketAddr]) -> Option<TcpStream> {
-    for addr in addrs {
-        let opening = async {
-            let mut stream = TcpStream::connect(addr).await.ok()?;
-            stream.write_all(WATCH_LINE).await.ok()?;
-            let mut byte = [0; 1];
-            stream.read_exact(&mut byte).await.ok()?;
-            (byte[0] == STANDS).then_some(stream)
-        };
-        if let Ok(Some(stream)) = timeout(CONNECT_MAX, opening).await {
+/// Calls all its addresses at once: one that swallows packets must not hold up the one that answers.
+async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
+    let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, ports::ask_for(WATCH_LINE, peer, *addr)));
+    let mut opening: FuturesUnordered<_> = opening.collect();
+    while let Some(opened) = opening.next().await {
+        if let Ok(Ok(stream)) = opened {
             return Some(stream);
         }
     }
@@ -101,9 +95,8 @@ async fn open(addrs: &[SocketAddr]) -> Option<TcpStream> {
 }
 
 /// The watched side: says that the watch stands, and holds it until the other end goes or this process ends.
-pub(crate) async fn be_watched(mut stream: TcpStream) {
-    let _ = stream.set_nodelay(true);
-    if stream.write_all(&[STANDS]).await.is_err() {
+pub(crate) async fn be_watched(mut stream: TcpStream, me: &PeerId) {
+    if ports::serve(&mut stream, me).await.is_err() {
         return;
     }
     // Whatever the watcher says ends the watch: it has nothing to say.

@@ -1,12 +1,14 @@
 //! `cargo run --release -p chat-tests --bin nat`: peers behind NATs in network namespaces: who reaches whom by which path,
-//! how soon they talk, and how soon again after the peer that relays for them is killed. It takes root.
+//! how soon they talk, and how long a message takes while the peer that relays for
+//! them is killed, or its cable is pulled (`--end silent`). It takes root.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat_proto::api::peers::PathView;
-use chat_tests::nat::{Scene, Site};
+use chat_tests::nat::{End, Scene, Site};
 use chat_tests::netns::Nat;
+use clap::Parser;
 
 /// Where the two who talk are.
 const CASES: [[Site; 2]; 7] = [
@@ -21,9 +23,18 @@ const CASES: [[Site; 2]; 7] = [
 
 const HEAD: &str = "one                other              one→other  other→one  first message  longest message    lost  repeated  strays
                                                                          after the start  while the relay's
-                                                                                          peer is killed";
+                                                                                          peer goes away";
+
+/// Peers behind NATs: who reaches whom by which path, and how they go on when the relay's peer goes away.
+#[derive(Debug, Parser)]
+struct Args {
+    /// How the holder, whose relay is used, goes away
+    #[arg(long, value_enum, default_value_t = End::Killed)]
+    end: End,
+}
 
 fn main() -> io::Result<ExitCode> {
+    let Args { end } = Args::parse();
     let mut out = io::stdout().lock();
     for (number, sites) in CASES.into_iter().enumerate() {
         let Some(mut scene) = Scene::new(sites) else { return Ok(ExitCode::FAILURE) };
@@ -32,7 +43,7 @@ fn main() -> io::Result<ExitCode> {
         }
         scene.ranked();
         let [there, back] = scene.paths();
-        let flow = scene.kill_holder();
+        let flow = scene.lose_holder(end);
         if number == 0 {
             writeln!(out, "{HEAD}")?;
         }
@@ -54,7 +65,11 @@ fn main() -> io::Result<ExitCode> {
     writeln!(
         out,
         "\nEach is a room of four: a holder and a standby at public addresses, and two who talk, every 20 ms each. The holder,
-whose relay is used, is killed with SIGKILL. Strays are packets to anybody who is not on this internet."
+whose relay is used, goes away: {}. Strays are packets to anybody who is not on this internet.",
+        match end {
+            End::Killed => "it is killed with SIGKILL",
+            End::Silent => "its cable is pulled",
+        }
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -76,3 +76,6 @@ impl Rendezvous {
         self.members.len() > 1 && (alone || self.links.len() == 0) && self.component(now) <= 1
     }
 }
+
+#[cfg(test)]
+mod tests;

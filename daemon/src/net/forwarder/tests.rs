@@ -1,5 +1,7 @@
 //! The forwarder with relays that are plain listeners.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use super::*;
 
 const ME: PeerId = PeerId::from_bytes([1; 32]);
@@ -31,8 +33,7 @@ impl Relay {
     async fn serve(&self) -> TcpStream {
         let mut stream = self.accept().await;
         assert_eq!(read(&mut stream, RELAY_LINE.len()).await, RELAY_LINE);
-        stream.write_all(&[RELAY_RUNS]).await.expect("answers");
-        stream.write_all(self.peer.as_bytes()).await.expect("answers");
+        ports::serve(&mut stream, &self.peer).await.expect("answers");
         stream
     }
 }

@@ -124,6 +124,14 @@ impl Links {
         raise(&mut connected.known, log, seq);
     }
 
+    /// A peer does not hold more of a log than it said.
+    pub(crate) fn holds_no_more(&mut self, peer: &PeerId, log: LogId) {
+        if let Some(connected) = self.connected.get_mut(peer) {
+            let held = connected.held.get(&log).copied().unwrap_or_default();
+            connected.known.insert(log, held);
+        }
+    }
+
     /// A connected peer that holds an entry, or was sent it.
     pub(crate) fn who_knows(&self, place: &Dep) -> Option<PeerId> {
         let knows = |connected: &Connected| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);

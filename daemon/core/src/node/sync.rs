@@ -288,6 +288,10 @@ impl Node {
         match other {
             Some(other) => self.want(other, log, to, tried, now),
             None => {
+                // They do not hold what they seemed to; where an entry still waits for it, they are asked again.
+                for peer in &tried {
+                    self.links.holds_no_more(peer, log);
+                }
                 let until = self.sync.fail(log, reach, now);
                 self.timers.set_earlier(Timer::Fetch(peer), until);
                 self.fetch_from(peer, now);

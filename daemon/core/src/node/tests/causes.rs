@@ -109,10 +109,15 @@ fn nothing_behind_a_cut_is_waited_for_without_end() {
     let removed = kit.peers[2].id;
     forger.say("lost");
     let late = forger.say("late");
-    kit.frame(0, 2, &Frame::Entries(vec![late]));
+    kit.frame(0, 1, &Frame::Entries(vec![late]));
     assert_eq!(kit.peers[0].node.pending.len(), 1);
     done(&mut kit, 0, Command::Remove(removed));
     assert_eq!(kit.peers[0].node.pending.len(), 0);
+    kit.pass(Duration::from_secs(30));
+    kit.peers[0].take_sent();
+    kit.pass(Duration::from_secs(600));
+    let wants = kit.peers[0].take_sent().into_iter().filter(|(_, frame)| matches!(frame, Frame::Want { .. })).count();
+    assert_eq!(wants, 0, "nor asked for");
 }
 
 /// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.

@@ -1,6 +1,6 @@
 //! What simulations look at from outside.
 
-use chat_proto::id::{InviteId, PeerId};
+use chat_proto::id::{InviteId, PeerId, Term};
 
 use crate::log::entry::{LogId, Seq};
 use crate::membership::rules::InviteState;
@@ -24,6 +24,11 @@ impl Inspect<'_> {
     /// Who holds the role, as this node believes.
     pub(crate) fn holder(&self) -> Option<PeerId> {
         self.0.rendezvous().and_then(|role| role.holder()).map(|(holder, _)| holder)
+    }
+
+    /// The newest term that this node knows.
+    pub(crate) fn term(&self) -> Option<Term> {
+        self.0.rendezvous().map(|role| role.term())
     }
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {

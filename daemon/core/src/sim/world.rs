@@ -20,8 +20,8 @@ use crate::sim::disk::Op;
 use crate::sim::machine::{Host, Machine, State};
 use crate::sim::network::{ConnId, Network};
 
-/// Most events in one run: one that goes on for ever is a fault.
-const EVENTS_MAX: u64 = 5_000_000;
+/// Most events in one run for each machine: one that goes on for ever is a fault.
+const EVENTS_MAX: u64 = 2_000_000;
 
 /// Most ticks in a row after each of which a node wants another at once: one that does so for ever takes a whole processor.
 const RESTLESS_MAX: u32 = 20;
@@ -203,7 +203,7 @@ impl World {
             let event = entry.remove();
             self.now = at;
             self.events += 1;
-            assert!(self.events < EVENTS_MAX, "the run does not come to an end");
+            assert!(self.events < EVENTS_MAX * self.machines.len() as u64, "the run does not come to an end");
             self.happen(event);
         }
         self.now = until;

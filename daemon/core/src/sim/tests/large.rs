@@ -10,7 +10,7 @@ use crate::sim::world::{What, World};
 use crate::sim::{Fault, Plan, told};
 
 /// Longest time until a room agrees on a holder after something happened.
-const AGREE_MAX: Duration = Duration::from_secs(15);
+const AGREE_MAX: Duration = Duration::from_secs(120);
 
 fn sizes(everyday: &'static [usize], deep: &'static [usize]) -> &'static [usize] {
     if budget() { deep } else { everyday }
@@ -33,8 +33,23 @@ impl World {
 
     /// A room in which all agree on a holder.
     fn with_holder(&mut self) -> Host {
-        self.wait_for(AGREE_MAX, "all agree on a holder", |world| world.agreed_holder(&world.running()).is_some());
+        let agreed = |world: &Self| world.agreed_holder(&world.running()).is_some();
+        let start = self.now;
+        while !agreed(self) {
+            assert!(self.now - start < AGREE_MAX, "not all agree on a holder: {}", self.beliefs());
+            self.run_until(self.now + Duration::from_millis(100));
+        }
         self.agreed_holder(&self.running()).expect("just seen")
+    }
+
+    /// Whom how many take for the holder.
+    fn beliefs(&self) -> String {
+        let mut count = std::collections::BTreeMap::<_, usize>::new();
+        for host in self.running() {
+            let term = self.at(host).node.as_ref().map(|node| node.inspect().term());
+            *count.entry((term, self.holder_at(host))).or_default() += 1;
+        }
+        format!("{count:?}")
     }
 
     /// Whether somebody other than `before` takes itself for the holder.

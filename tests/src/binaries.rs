@@ -74,59 +74,62 @@ fn build() -> Option<PathBuf> {
     status.success().then_some(directory)
 }
 
-/// Whether a binary is newer than everything it was built from: what cargo noted beside it, and the manifests.
+/// Whether a binary is newer than every source and manifest it may have been built from. What cargo notes beside a binary
+/// is not there where only tests were asked for.
 fn is_fresh(binary: &Path, workspace: &Path) -> io::Result<bool> {
     let built = fs::metadata(binary)?.modified()?;
-    let noted = fs::read_to_string(binary.with_extension("d"))?;
-    let sources = sources(&noted);
-    let crates = ["", "proto", "daemon/core", "daemon", "cli", "tests"];
-    let manifests = crates.iter().map(|member| workspace.join(member).join("Cargo.toml"));
-    for path in sources.iter().cloned().chain(manifests).chain([workspace.join("Cargo.lock")]) {
-        if fs::metadata(path)?.modified()? >= built {
+    let sources = ["proto/src", "daemon/core/src", "daemon/src", "cli/src"];
+    let manifests =
+        ["", "proto", "daemon/core", "daemon", "cli", "tests"].map(|member| Path::new(member).join("Cargo.toml"));
+    let mut rest: Vec<PathBuf> = sources.into_iter().map(PathBuf::from).chain(manifests).collect();
+    rest.push("Cargo.lock".into());
+    while let Some(path) = rest.pop() {
+        let found = fs::metadata(workspace.join(&path))?;
+        if found.is_dir() {
+            for entry in fs::read_dir(workspace.join(&path))? {
+                rest.push(path.join(entry?.file_name()));
+            }
+        } else if found.modified()? >= built {
             return Ok(false);
         }
     }
-    Ok(!sources.is_empty())
-}
-
-/// What stands behind the colon of a rule as `make` has them; a space in a path has a backslash before it.
-fn sources(rule: &str) -> Vec<PathBuf> {
-    let line = rule.lines().next().unwrap_or_default();
-    let listed = line.split_once(": ").map(|(_, listed)| listed).unwrap_or_default();
-    let mut paths = vec![String::new()];
-    let mut characters = listed.chars();
-    while let Some(character) = characters.next() {
-        let path = paths.last_mut().expect("there is always one");
-        match character {
-            '\\' => path.extend(characters.next()),
-            ' ' => paths.push(String::new()),
-            other => path.push(other),
-        }
-    }
-    paths.into_iter().filter(|path| !path.is_empty()).map(PathBuf::from).collect()
+    Ok(true)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn a_binary_is_fresh_until_a_source_changes() {
         let directory = tempfile::tempdir().expect("a temporary directory");
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace is above its member");
-        let (binary, source) = (directory.path().join("chatd"), directory.path().join("a source.rs"));
-        fs::write(&source, "").expect("written");
-        let rule = format!("chatd: {}\n", source.display().to_string().replace(' ', "\\ "));
-        fs::write(binary.with_extension("d"), rule).expect("written");
-        assert!(is_fresh(&binary, workspace).is_err(), "there is none");
-        fs::write(&binary, "").expect("written");
-        let time = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).expect("it is there");
-        let later = time(&source) + std::time::Duration::from_secs(1);
-        fs::File::options().write(true).open(&binary).and_then(|file| file.set_modified(later)).expect("set");
-        assert!(is_fresh(&binary, workspace).expect("reads"));
-        fs::File::options().write(true).open(&source).and_then(|file| file.set_modified(later)).expect("set");
-        assert!(!is_fresh(&binary, workspace).expect("reads"), "as new as the binary");
-        fs::write(binary.with_extension("d"), "chatd:\n").expect("written");
-        assert!(!is_fresh(&binary, workspace).expect("reads"), "nothing is known of it");
+        let write = |path: &str| {
+            let path = directory.path().join(path);
+            fs::create_dir_all(path.parent().expect("it is below the directory")).expect("made");
+            fs::write(&path, "").expect("written");
+            path
+        };
+        let binary = write("target/debug/chatd");
+        let is_fresh = || is_fresh(&binary, directory.path());
+        assert!(is_fresh().is_err(), "no sources");
+        for source in ["proto/src/lib.rs", "daemon/core/src/node/apply.rs", "daemon/src/main.rs", "cli/src/main.rs"] {
+            write(source);
+        }
+        for manifest in ["", "proto/", "daemon/core/", "daemon/", "cli/", "tests/"] {
+            write(&format!("{manifest}Cargo.toml"));
+        }
+        let deep = write("daemon/core/src/node/a/b.rs");
+        let lock = write("Cargo.lock");
+        let later = |path: &Path, seconds| {
+            let time = fs::metadata(&lock).and_then(|found| found.modified()).expect("it is there");
+            let file = fs::File::options().write(true).open(path).expect("opens");
+            file.set_modified(time + Duration::from_secs(seconds)).expect("set");
+        };
+        later(&binary, 5);
+        assert!(is_fresh().expect("reads"));
+        later(&deep, 9);
+        assert!(!is_fresh().expect("reads"), "a source is newer");
     }
 }

@@ -10,25 +10,47 @@ use chat_proto::id::PeerId;
 use crate::input::Now;
 use crate::spread::{Tree, TreeInput, TreeOutput};
 
-/// Most neighbours that are sought; who asks to be one is never refused.
+/// Most neighbours that are sought at a time.
 const NEIGHBOURS_SOUGHT: usize = 3;
+
+/// Most neighbours; for one more, another is given up, as in the real one.
+const NEIGHBOURS_MAX: usize = 6;
 
 const JOIN: u8 = 0;
 const WELCOME: u8 = 1;
 const DATA: u8 = 2;
+const LEAVE: u8 = 3;
 
 /// The tree of one machine.
 #[derive(Debug, Default)]
 pub(super) struct Flood {
     neighbours: BTreeSet<PeerId>,
     seen: BTreeSet<[u8; 32]>,
+    welcomed: usize,
     out: VecDeque<TreeOutput>,
 }
 
 impl Flood {
     fn welcome(&mut self, peer: PeerId) {
-        if self.neighbours.insert(peer) {
-            self.out.push_back(TreeOutput::Up(peer));
+        if !self.neighbours.insert(peer) {
+            return;
+        }
+        self.out.push_back(TreeOutput::Up(peer));
+        if self.neighbours.len() > NEIGHBOURS_MAX {
+            // Any of them, and always the same of the same.
+            self.welcomed += 1;
+            let others = self.neighbours.iter().filter(|other| **other != peer);
+            let given_up = others.copied().nth(self.welcomed % NEIGHBOURS_MAX);
+            if let Some(other) = given_up {
+                self.out.push_back(TreeOutput::Send(other, vec![LEAVE]));
+                self.part(other);
+            }
+        }
+    }
+
+    fn part(&mut self, peer: PeerId) {
+        if self.neighbours.remove(&peer) {
+            self.out.push_back(TreeOutput::Down(peer));
         }
     }
 
@@ -46,6 +68,7 @@ impl Flood {
                 self.out.push_back(TreeOutput::Send(from, vec![WELCOME]));
             }
             Some((&WELCOME, [])) => self.welcome(from),
+            Some((&LEAVE, [])) => self.part(from),
             Some((&DATA, data)) => {
                 if self.seen.insert(*blake3::hash(data).as_bytes()) {
                     self.pass_on(data, Some(from));
@@ -70,11 +93,7 @@ impl Tree for Flood {
                 self.pass_on(&data, None);
             }
             TreeInput::Message(from, raw) => self.take(from, &raw),
-            TreeInput::Down(peer) => {
-                if self.neighbours.remove(&peer) {
-                    self.out.push_back(TreeOutput::Down(peer));
-                }
-            }
+            TreeInput::Down(peer) => self.part(peer),
             TreeInput::Tick => {}
         }
     }

@@ -1,5 +1,5 @@
 //! Runs of whole rooms. `SEED=n` runs one seed of a test, `CHAT_SEEDS=n` so many of them, `TRAIL=n` tells the last things
-//! that happened before a failure.
+//! that happened before a failure. `CHAT_MEMBERS=n` tries rooms of that size alone where a test tries several.
 
 use super::*;
 use crate::rendezvous::sim::for_seeds;
@@ -15,6 +15,16 @@ fn trail() -> usize {
 /// Sizes and numbers beyond what an everyday run has time for are tried when a budget of seeds is given.
 fn budget() -> bool {
     std::env::var_os("CHAT_SEEDS").is_some()
+}
+
+/// The sizes of rooms that are tried: one that was asked for, or as many as there is time for.
+fn sizes(everyday: &[usize], deep: &[usize]) -> Vec<usize> {
+    let asked = std::env::var("CHAT_MEMBERS").ok().and_then(|text| text.parse().ok());
+    match asked {
+        Some(members) => vec![members],
+        None if budget() => deep.to_vec(),
+        None => everyday.to_vec(),
+    }
 }
 
 #[test]

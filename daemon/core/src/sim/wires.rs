@@ -104,6 +104,13 @@ impl World {
         conn.set_phase(end, Phase::Up);
         let other = conn.host(end.other());
         let (peer, addr) = (self.at(other).id, self.at(other).addr);
+        if !self.at(host).admits(&peer) {
+            // The shell asks its gate again before it hands a connection over: membership may have changed meanwhile.
+            if let Some(conn) = self.net.conns.get_mut(&id) {
+                conn.set_phase(end, Phase::Down);
+            }
+            return self.break_soon(id);
+        }
         let rtt = self.latency(host, other) * 2;
         let inbound = end == End::Acceptor;
         let path = PathInfo { direct: true, rtt, loss: 0.0, remote: Some(addr), inbound };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::rendezvous::sim::say;
-use crate::sim::tests::budget;
+use crate::sim::tests::sizes;
 use crate::sim::world::World;
 use crate::sim::{Plan, told};
 
@@ -39,10 +39,10 @@ fn cost(members: usize) -> Cost {
 /// Prints the table with `--nocapture`; with `CHAT_SEEDS` set, rooms of 300 and of 1,000 as well.
 #[test]
 fn a_quiet_room_costs_each_member_the_same_whatever_its_size() {
-    let sizes: &[usize] = if budget() { &[3, 10, 30, 100, 300, 1_000] } else { &[3, 30, 40] };
+    let sizes = sizes(&[3, 30, 40], &[3, 10, 30, 100, 300, 1_000]);
     say("members | frames a minute: mean, most | bytes a minute: mean, most | of which (mean)");
     for members in sizes {
-        let Cost { mean, most, kinds } = cost(*members);
+        let Cost { mean, most, kinds } = cost(members);
         say(&format!("{members:7} | {:6} {:6} | {:8} {:8} | {kinds}", mean.0, most.0, mean.1, most.1));
         assert!(!kinds.contains("vector"), "vectors grow with the room, a quiet one needs none: {kinds}");
         // In a mesh of 32 each connection is pinged now and then; beyond, there are fewer connections.

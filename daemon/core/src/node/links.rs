@@ -43,6 +43,7 @@ impl Node {
         self.send_knocks(&peer);
         self.send_forks(&peer);
         self.tree_up(&peer);
+        self.seen_by(&peer, path.inbound, now);
         self.tell_role(RoleInput::Up(peer, path), now);
         self.links_changed(now);
     }

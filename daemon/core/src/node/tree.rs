@@ -28,6 +28,9 @@ const ALIVE_PER_MEMBER: Duration = Duration::from_secs(1);
 /// Shortest time between two signs of life of one member: somebody may say again and again that it is gone.
 const ALIVE_AGAIN: Duration = Duration::from_secs(10);
 
+/// How long after a call the called one shows that it lives: the caller is its neighbour in the tree by then.
+const CALLED: Duration = Duration::from_secs(1);
+
 /// How long a lost neighbour has to be connected again, or heard of, before others are told; half of that again is added
 /// by chance, so that one tells and not all of its neighbours.
 const GONE_AFTER: Duration = Duration::from_secs(2);
@@ -179,6 +182,20 @@ impl Node {
     /// For how long somebody counts as online after it was heard of through the tree: two of three signs may be lost.
     pub(super) fn heard_for(&self) -> Duration {
         self.alive_every() * 3 + ALIVE_AGAIN
+    }
+
+    /// A connection stands, in a large room: whoever is at its other end is there, also when it has ended. Somebody who
+    /// calls may have missed this peer's last sign of life, and others with it: it gives another one soon, or all of them
+    /// would call.
+    pub(super) fn seen_by(&mut self, peer: &PeerId, inbound: bool, now: Now) {
+        if !self.is_tree() {
+            return;
+        }
+        self.links.heard(*peer, now);
+        if inbound {
+            let earliest = self.spread.alive_at.map_or(now.mono, |at| at + ALIVE_AGAIN);
+            self.timers.set_earlier(Timer::Alive, earliest.max(now.mono + CALLED));
+        }
     }
 
     /// A neighbour in the tree is lost: when it does not come back, the room is told.

@@ -110,6 +110,10 @@ impl Scene {
         let first_message = begun.elapsed();
         let scene = Self { holder, machine, standby, one, other, routers: [first, second], first_message, network };
         scene.all_online();
+        // The relay is that of the holder, of whom somebody who was just let in has not heard yet.
+        if sites.contains(&Site::TcpOnly) {
+            scene.ranked();
+        }
         for (router, _) in scene.routers.iter().zip(sites).filter(|(_, site)| *site == Site::TcpOnly) {
             router.as_ref().expect("it is at home").block_udp(None);
         }

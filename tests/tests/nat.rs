@@ -65,7 +65,8 @@ fn a_room_whose_only_way_is_the_relay_talks_and_goes_on_when_it_dies() {
     scene.ranked();
     let flow = scene.lose_holder(End::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
-    assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
+    // Two ways end here within seconds: the direct one, and the relay's peer. Nothing is lost, but it can take a while.
+    assert!(flow.longest() < SOON, "{:?}", flow.longest());
     scene.all_online();
     assert_eq!(scene.one.api().history().len(), scene.other.api().history().len());
     assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");

@@ -114,6 +114,11 @@ impl Daemon {
         !self.handle.has_ended()
     }
 
+    /// The end of what it said on standard error.
+    pub fn said(&self) -> String {
+        said(&self.home)
+    }
+
     /// Runs `chat` on it.
     ///
     /// # Panics

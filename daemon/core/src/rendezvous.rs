@@ -249,6 +249,7 @@ impl Rendezvous {
 
     /// This peer slept for `late`: what it did not hear says nothing about others.
     fn slipped(&mut self, late: Duration, now: Now) {
+        tracing::info!(?late, "this peer's timers come late");
         self.measures.forgive();
         let settle = self.settings.settle;
         match &mut self.part {

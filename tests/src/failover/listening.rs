@@ -35,6 +35,8 @@ pub struct Heard {
     pub repeated: usize,
     /// Terms that began.
     pub terms: Vec<String>,
+    /// Where it took long: the end of the log of whoever was late.
+    pub log: Option<String>,
 }
 
 impl Heard {
@@ -58,7 +60,8 @@ impl fmt::Display for Heard {
         if let Some((way, text, to)) = &self.slowest {
             write!(f, ", longest way {} ms ('{text}' to {to})", ms(way))?;
         }
-        self.terms.iter().try_for_each(|term| write!(f, "; {term}"))
+        self.terms.iter().try_for_each(|term| write!(f, "; {term}"))?;
+        self.log.iter().try_for_each(|log| write!(f, "\n{log}"))
     }
 }
 

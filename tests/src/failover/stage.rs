@@ -20,6 +20,12 @@ const BEFORE: Duration = Duration::from_millis(500);
 /// How long after the end of the holder the others are listened to, at most.
 const ROUND_MAX: Duration = Duration::from_secs(10);
 
+/// A failover that takes longer is looked into.
+const KNOWN_LONG: Duration = Duration::from_millis(1_200);
+
+/// A message that takes longer is looked into.
+const STALL_LONG: Duration = Duration::from_millis(300);
+
 /// How much longer than until everybody knows the next holder.
 const AFTER: Duration = Duration::from_millis(1_000);
 
@@ -73,7 +79,16 @@ impl Stage {
             listening.end();
             self.wake();
         });
-        listening.sum_up(holder, term, gone)
+        let mut heard = listening.sum_up(holder, term, gone);
+        let last = heard.known_by.iter().max_by_key(|(_, known)| *known).map(|(name, _)| name.clone());
+        if heard.known > KNOWN_LONG || heard.stall() > STALL_LONG {
+            let suspects = last.into_iter().chain(heard.slowest.iter().map(|(_, text, _)| text.clone()));
+            let suspects: Vec<String> = suspects.collect();
+            let late = |peer: &&Daemon| suspects.iter().any(|suspect| suspect.starts_with(peer.name()));
+            let log = |peer: &Daemon| format!("--- {}\n{}\n", peer.name(), peer.said());
+            heard.log = Some(self.room.peers.iter().filter(late).map(log).collect());
+        }
+        heard
     }
 
     fn take_away(&mut self, victim: usize) {

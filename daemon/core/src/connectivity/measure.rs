@@ -17,6 +17,13 @@ const PING_LOST_AFTER: Duration = Duration::from_secs(3);
 /// Most pings to one peer that are on their way; with one ping in 2 s and a loss after 3 s, two are.
 const PINGS_PENDING_MAX: usize = 8;
 
+/// By how much a round trip must exceed what was to be expected to say more about the peer than about the path: it slept, or
+/// its processor was busy elsewhere.
+const OUTLIER_ABOVE: Duration = Duration::from_millis(100);
+
+/// Round trips that stay so long for this long are the path's after all.
+const OUTLIERS_FOR: Duration = Duration::from_secs(6);
+
 /// How long a measurement of a member that is not connected says something.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
@@ -70,6 +77,8 @@ pub(crate) struct Measure {
     pub(crate) called: Option<bool>,
     /// When it was last measured.
     pub(crate) at: Duration,
+    /// Since when round trips are far longer than expected.
+    slow_since: Option<Duration>,
     path_loss: f32,
     /// The last 32 pings, newest in the lowest bit; 1 is lost.
     lost: u32,
@@ -85,6 +94,7 @@ impl Measure {
             rtt: None,
             called: None,
             at: now,
+            slow_since: None,
             path_loss: 0.0,
             lost: 0,
             pings: 0,
@@ -104,10 +114,17 @@ impl Measure {
         path.max(f32::from(lost) / f32::from(pings))
     }
 
-    fn sample(&mut self, rtt: Duration) {
-        match &mut self.rtt {
-            Some(known) => known.add(rtt),
-            None => self.rtt = Some(Rtt::first(rtt)),
+    fn sample(&mut self, rtt: Duration, now: Duration) {
+        let Some(known) = &mut self.rtt else {
+            self.rtt = Some(Rtt::first(rtt));
+            return;
+        };
+        if rtt <= known.patience() * 2 + OUTLIER_ABOVE {
+            self.slow_since = None;
+            known.add(rtt);
+        } else if now.saturating_sub(*self.slow_since.get_or_insert(now)) >= OUTLIERS_FOR {
+            self.slow_since = None;
+            self.rtt = Some(Rtt::first(rtt));
         }
     }
 
@@ -135,7 +152,7 @@ impl Measures {
         measure.path_loss = path.loss;
         measure.at = now;
         if !path.rtt.is_zero() {
-            measure.sample(path.rtt);
+            measure.sample(path.rtt, now);
         }
     }
 
@@ -165,7 +182,7 @@ impl Measures {
         let Some(measure) = self.of.get_mut(peer) else { return false };
         let Some(place) = measure.pending.iter().position(|(sent, _)| *sent == nonce) else { return false };
         if let Some((_, sent)) = measure.pending.remove(place) {
-            measure.sample(now.saturating_sub(sent));
+            measure.sample(now.saturating_sub(sent), now);
             measure.outcome(false);
             measure.at = now;
         }

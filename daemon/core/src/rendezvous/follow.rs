@@ -83,6 +83,8 @@ impl Rendezvous {
         };
         let ceiling = self.settings.probe_max.max(least);
         let span = (slowest + Duration::from_millis(10)).clamp(least, ceiling) * stretch;
+        let (margin, silent) = (following.watch.margin(), now.saturating_sub(lost_at));
+        tracing::info!(holder = %holder.short(), ?cause, ?silent, ?margin, stretch, ?span, "the holder is suspected");
         let question = RoleFrame::Suspect { term: self.ledger.term(), nonce, cause };
         let suspicion = Suspicion::new(cause, lost_at, nonce, asked.clone(), tolerance, (now, now + span));
         if let Part::Following(following) = &mut self.part {

@@ -11,8 +11,8 @@ use crate::input::Now;
 /// the former. A clock that is set by hand looks the same; to be careful then costs one question.
 const WALL_JUMP: Duration = Duration::from_millis(500);
 
-/// For how long timeouts are stretched after a slip.
-const STRETCHED_FOR: Duration = Duration::from_secs(10);
+/// For how long timeouts are stretched after a slip: a peer that is starved slips again before.
+const STRETCHED_FOR: Duration = Duration::from_secs(2);
 
 /// How long it takes to read what came while a peer slept.
 const JUST_WOKEN: Duration = Duration::from_millis(50);
@@ -84,6 +84,8 @@ mod tests {
             (50, now(60, 60), None),
             (50, now(150, 150), None),
             (50, now(151, 151), Some(101)),
+            (50, now(449, 449), Some(399)),
+            (50, now(450, 450), Some(400)),
             (50, now(3_050, 3_050), Some(3_000)),
             (50, now(40, 530), None),
             (50, now(40, 60_040), Some(60_000)),
@@ -93,6 +95,7 @@ mod tests {
             let late = guard.observe(to, tolerance);
             assert_eq!(late, expected.map(Duration::from_millis), "due {due}, came {to:?}");
             assert_eq!(guard.stretch(to.mono), if expected.is_some() { 2 } else { 1 });
+            assert_eq!(guard.stretch(to.mono + STRETCHED_FOR), 1);
         }
         let mut guard = SlipGuard::new(now(0, 90_000));
         assert_eq!(guard.observe(now(10, 0), tolerance), None);

@@ -55,6 +55,28 @@ fn a_peer_that_slept_blames_nobody() {
 }
 
 #[test]
+fn a_late_answer_of_a_peer_that_slept_is_not_the_path() {
+    let mut measures = Measures::default();
+    measures.path(peer(1), &path(true, 5), at(0));
+    let patience = |measures: &Measures| measures.get(&peer(1)).and_then(|m| m.rtt).map(|rtt| rtt.patience());
+    for n in 0..10 {
+        measures.path(peer(1), &path(true, 5), at(n * 2_000));
+    }
+    let before = patience(&measures);
+    for n in [20, 22] {
+        measures.ping(&peer(1), n, at(n * 1_000));
+    }
+    assert!(measures.pong(&peer(1), 20, at(22_900)) && measures.pong(&peer(1), 22, at(22_900)));
+    measures.path(peer(1), &path(true, 700), at(23_000));
+    assert_eq!(patience(&measures), before);
+    measures.path(peer(1), &path(true, 5), at(24_000));
+    for n in 13..20 {
+        measures.path(peer(1), &path(true, 700), at(n * 2_000));
+    }
+    assert!(patience(&measures) > Some(at(700)), "what stays is the path");
+}
+
+#[test]
 fn only_peers_outside_a_network_say_whether_it_can_be_called() {
     let mut measures = Measures::default();
     measures.path(peer(1), &path(true, 5), at(0));

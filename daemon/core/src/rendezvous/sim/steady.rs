@@ -55,7 +55,10 @@ fn starved_peers_accuse_nobody() {
             // Any of them stands still for up to 450 ms, the holder as well, now and then several at once.
             let starved = world.rng.random_range(0..5);
             let span = world.rng.random_range(20_000..450_000);
-            world.peers[starved].busy_until = world.now + span;
+            // One that still stands is left alone: it would stand for longer, and be as good as dead.
+            if world.peers[starved].busy_until <= world.now {
+                world.peers[starved].busy_until = world.now + span;
+            }
             let pause = world.rng.random_range(0..600_000);
             world.run_for(pause);
         }

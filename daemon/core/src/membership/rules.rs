@@ -7,7 +7,9 @@
 //!
 //! A log counts as long as its author was a member when it began. A removal names, for each log of the removed one that
 //! its author held, the last entry that still counts; logs from before the removal that it does not name count for
-//! nothing. Whoever is let in again begins a new log.
+//! nothing, back to an earlier removal. That the removed one had left meanwhile and was let in again shelters no log: it
+//! may say so itself in a log that counts for nothing, which not everybody takes, and everybody has to come to the same.
+//! Whoever is let in again begins a new log.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -73,7 +75,7 @@ pub(crate) fn derive(facts: &Facts, room: RoomId, forks: BTreeMap<LogId, Seq>, l
 #[derive(Clone, Debug)]
 struct Removal {
     peer: PeerId,
-    /// The time as a member that it ends.
+    /// The time that it ends, from the first admission since an earlier removal.
     span: Span,
     kept: BTreeMap<LogId, Seq>,
 }
@@ -136,7 +138,7 @@ fn removal(story: &Story, place: &Place, fact: &Fact) -> Option<Removal> {
     if !story.is_admin(&fact.author) {
         return None;
     }
-    let from = story.spans.get(peer).and_then(|spans| spans.last()).map_or(place.time, |span| span.from);
+    let from = story.people.get(peer).map_or(place.time, |state| state.since);
     let own = cuts.iter().filter(|dep| dep.log.author == *peer);
     let kept = own.map(|Dep { log, seq }| (*log, *seq)).collect();
     Some(Removal { peer: *peer, span: Span { from, to: Some(place.time) }, kept })

@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub(crate) admin: bool,
     pub(crate) keys: Option<PublishedKeys>,
     pub(crate) removed: Option<Hlc>,
+    /// The first admission since the last removal. Leaving in between changes nothing: who removes may not know of it.
+    pub(crate) since: Hlc,
     pub(crate) admitted_in: LogId,
 }
 
@@ -169,6 +171,7 @@ impl Story {
         let next = self.seniority.len();
         self.seniority.entry(peer).or_insert(next);
         self.spans.entry(peer).or_default().push(Span { from: place.time, to: None });
+        let since = self.people.get(&peer).filter(|state| state.removed.is_none()).map(|state| state.since);
         let state = State {
             name: name.to_owned(),
             named: *place,
@@ -176,6 +179,7 @@ impl Story {
             admin: false,
             keys: None,
             removed: None,
+            since: since.unwrap_or(place.time),
             admitted_in: place.log,
         };
         self.people.insert(peer, state);

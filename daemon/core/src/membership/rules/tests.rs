@@ -271,6 +271,25 @@ fn a_removed_member_comes_back_with_a_new_ticket_and_a_new_log() {
     assert_eq!(cuts, [Some(7), Some(0), None]);
 }
 
+/// Who removes somebody may not know that it had left and come back, and holds nothing that says so: the log that does
+/// counts for nothing by then.
+#[test]
+fn leaving_and_coming_back_shelters_no_log_from_a_removal_that_does_not_name_it() {
+    let mut told = Told::with_admins(&[BOB]);
+    told.tell(ANN, 10, admit(DAN, "dan"));
+    let mut more = told.clone();
+    told.talks(DAN, 0, 20);
+    more.tell_under(DAN, 0, 20, invite(20, 100, 9)).tell(DAN, 30, Control::Leave).tell(BOB, 40, admit(DAN, "dan"));
+    assert_eq!((more.members(), more.cut(DAN, 0)), (vec![ANN, BOB, DAN], Some(2)));
+    for told in [&mut told, &mut more] {
+        told.tell(ANN, 50, remove(DAN, &[]));
+        assert_eq!((told.members(), told.cut(DAN, 0)), (vec![ANN, BOB], Some(0)));
+        assert!(told.derive().invites.is_empty());
+    }
+    more.tell(BOB, 60, admit(DAN, "dan")).talks(DAN, 1, 61).tell(ANN, 70, remove(DAN, &[(1, 3)]));
+    assert_eq!((more.cut(DAN, 0), more.cut(DAN, 1)), (Some(0), Some(3)), "the next removal starts anew");
+}
+
 #[test]
 fn a_log_counts_when_its_author_was_a_member_as_it_began() {
     let mut told = Told::with_admins(&[BOB]);

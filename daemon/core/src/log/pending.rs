@@ -67,6 +67,26 @@ impl Pending {
         self.waiting.iter().flat_map(|(missing, places)| places.iter().map(move |place| (missing, place)))
     }
 
+    /// Drops what nobody is left for to complete: neither what waits nor what it waits for, directly or behind others that
+    /// wait, is at a place that `known` says somebody holds.
+    pub(crate) fn drop_orphans(&mut self, known: impl Fn(&Dep) -> bool) {
+        let mut kept: BTreeSet<Dep> = self.entries.keys().filter(|place| known(place)).copied().collect();
+        let mut causes: Vec<Dep> = self.waiting.keys().filter(|missing| known(missing)).copied().collect();
+        causes.extend(&kept);
+        while let Some(cause) = causes.pop() {
+            let behind = self.waiting.get(&cause).into_iter().flatten();
+            causes.extend(behind.filter(|place| kept.insert(**place)));
+        }
+        for places in self.waiting.values_mut() {
+            places.retain(|place| kept.contains(place));
+        }
+        self.waiting.retain(|_, places| !places.is_empty());
+        let orphans: Vec<Dep> = self.entries.keys().filter(|place| !kept.contains(place)).copied().collect();
+        for place in orphans {
+            self.take(&place);
+        }
+    }
+
     /// How many wait.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()

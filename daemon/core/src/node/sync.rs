@@ -156,6 +156,8 @@ impl Node {
         if connected.is_empty() {
             return;
         }
+        // What came from somebody who is gone may wait for what nobody here has: whoever holds it sends it again.
+        self.pending.drop_orphans(|place| self.links.who_knows(place).is_some());
         let at = (self.jitter() * connected.len() as f64) as usize;
         if let Some(peer) = connected.get(at.min(connected.len() - 1)) {
             let digest = digest(&self.heads.vector());

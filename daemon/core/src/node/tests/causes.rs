@@ -120,6 +120,28 @@ fn nothing_behind_a_cut_is_waited_for_without_end() {
     assert_eq!(wants, 0, "nor asked for");
 }
 
+/// Who sent something may be gone for good before it sent what that builds on.
+#[test]
+fn what_nobody_else_holds_does_not_wait_for_ever_and_comes_again() {
+    let mut kit = Kit::room(3);
+    kit.say(2, "before");
+    let mut forger = Forger::behind(&kit, 2);
+    let lost = forger.say("lost");
+    let late = vec![forger.say("late"), forger.say("later")];
+    kit.disconnect(0, 1);
+    kit.frame(0, 2, &Frame::Entries(late.clone()));
+    assert_eq!(kit.peers[0].node.pending.len(), 2);
+    kit.disconnect(0, 2);
+    kit.pass(Duration::from_secs(60));
+    assert_eq!(kit.peers[0].node.pending.len(), 2, "nobody is there to send them again");
+    kit.connect(0, 1);
+    kit.pass(Duration::from_secs(60));
+    assert_eq!(kit.peers[0].node.pending.len(), 0);
+    kit.frame(0, 1, &Frame::Entries(late));
+    kit.frame(0, 1, &Frame::Entries(vec![lost]));
+    assert_eq!(kit.peers[0].history(), ["before", "lost", "late", "later"]);
+}
+
 /// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.
 #[test]
 fn a_founder_with_a_new_disk_talks_to_those_it_does_not_know_yet() {

@@ -44,6 +44,8 @@ pub(crate) struct Heads {
     /// Logs whose authors were no members when they began, with the times of their first entries.
     refused: BTreeMap<LogId, Hlc>,
     frozen: BTreeSet<LogId>,
+    /// Logs that count for nothing and of which nobody has more.
+    forgone: BTreeSet<LogId>,
     /// Whose removal may turn out to count for nothing because of what they wrote.
     admins: BTreeSet<PeerId>,
     tips: BTreeSet<LogId>,
@@ -97,6 +99,25 @@ impl Heads {
         }
     }
 
+    /// The same where an entry that counts builds on the log. Of one that counts for nothing more is taken then: what it
+    /// builds on may have been seen by way of it alone.
+    pub(crate) fn limit_if_built_on(&self, log: &LogId) -> Seq {
+        let limit = self.limit(log);
+        let ends = self.frozen.contains(log) || self.refused.contains_key(log) || self.forgone.contains(log);
+        if ends { limit } else { limit.max(Seq(PAST_CUT_MAX)) }
+    }
+
+    /// Nobody has more of a log that counts for nothing: what builds on it does without; says whether that is news.
+    pub(crate) fn forgo(&mut self, log: LogId) -> bool {
+        self.cut(&log) == Some(Seq::ZERO) && self.forgone.insert(log)
+    }
+
+    /// The last place of a log that others are given: what was not taken of a forked log is of no use to them.
+    pub(crate) fn served(&self, log: &LogId) -> Seq {
+        let ends = self.frozen.contains(log) || self.refused.contains_key(log);
+        if ends { self.durable_seq(log).min(self.limit(log)) } else { self.durable_seq(log) }
+    }
+
     /// Replaces the cuts, those in `frozen` by forks; returns what changed, with [`Seq::MAX`] where there is none now.
     pub(crate) fn set_cuts(
         &mut self,
@@ -112,6 +133,7 @@ impl Heads {
             self.tips = self.applied.keys().copied().collect();
         }
         self.refused.retain(|log, _| cuts.contains_key(log));
+        self.forgone.retain(|log| cuts.get(log) == Some(&Seq::ZERO));
         self.cuts = cuts;
         self.frozen = frozen;
         self.admins = admins;
@@ -161,12 +183,12 @@ impl Heads {
         self.applied.keys()
     }
 
-    /// How an entry stands to what is held.
-    pub(crate) fn fit(&self, entry: &Entry) -> Fit {
+    /// How an entry stands to what is held; `taken` is the last place of its log that is taken.
+    pub(crate) fn fit(&self, entry: &Entry, taken: Seq) -> Fit {
         let header = entry.header();
         let log = header.log;
         let held = self.seq(&log);
-        if header.seq > self.limit(&log) {
+        if header.seq > taken {
             return Fit::Cut;
         }
         if header.seq <= held {
@@ -183,14 +205,13 @@ impl Heads {
                 return Fit::Clock;
             }
         }
-        let missing = header.deps.iter().find(|dep| !self.satisfied(dep));
-        missing.map_or(Fit::Ready, |dep| Fit::Missing(*dep))
-    }
-
-    /// Whether an entry that is built on is held, or is never taken. One behind a cut that is taken is waited for, though
-    /// it does not count: it may be the only one that builds on others that do.
-    fn satisfied(&self, dep: &Dep) -> bool {
-        self.seq(&dep.log) >= dep.seq || self.limit(&dep.log) < dep.seq
+        // One that is taken only because others build on it carries their causes.
+        let carries = self.counts(&log, header.seq) || header.seq > self.limit(&log);
+        let limit = |log: &LogId| if carries { self.limit_if_built_on(log) } else { self.limit(log) };
+        // What is held or is never taken is not waited for. One behind a cut that is taken is, though it does not count: it
+        // may be the only one that builds on others that do.
+        let waited_for = |dep: &&Dep| self.seq(&dep.log) < dep.seq && dep.seq <= limit(&dep.log);
+        header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(*dep))
     }
 
     /// Applies an entry that is [`Fit::Ready`].

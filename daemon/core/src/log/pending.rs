@@ -67,6 +67,12 @@ impl Pending {
         self.waiting.iter().flat_map(|(missing, places)| places.iter().map(move |place| (missing, place)))
     }
 
+    /// The last place of a log that something waits for; zero where nothing does.
+    pub(crate) fn awaited(&self, log: &LogId) -> Seq {
+        let places = Dep { log: *log, seq: Seq::ZERO }..=Dep { log: *log, seq: Seq::MAX };
+        self.waiting.range(places).next_back().map_or(Seq::ZERO, |(missing, _)| missing.seq)
+    }
+
     /// Drops what nobody is left for to complete: neither what waits nor what it waits for, directly or behind others that
     /// wait, is at a place that `known` says somebody holds.
     pub(crate) fn drop_orphans(&mut self, known: impl Fn(&Dep) -> bool) {

@@ -6,7 +6,7 @@ use chat_proto::id::PeerId;
 
 use crate::config::FUTURE_MAX;
 use crate::input::Now;
-use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry};
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::node::timers::Timer;
@@ -63,7 +63,7 @@ impl Node {
             if self.hold_back(&entry, now) {
                 continue;
             }
-            match self.heads.fit(&entry) {
+            match self.heads.fit(&entry, self.taken(&place.log)) {
                 Fit::Ready if self.may_write(&entry, now) => {
                     self.apply(&entry, from, now);
                     queue.extend(self.pending.release(&place));
@@ -80,6 +80,12 @@ impl Node {
         }
     }
 
+    /// The last place of a log that is taken: further than its cut allows where something waits for it.
+    pub(super) fn taken(&self, log: &LogId) -> Seq {
+        let awaited = self.pending.awaited(log).min(self.heads.limit_if_built_on(log));
+        self.heads.limit(log).max(awaited)
+    }
+
     /// Looks again at what waited for a place.
     pub(super) fn release(&mut self, place: &Dep, now: Now) {
         for entry in self.pending.release(place) {
@@ -94,7 +100,7 @@ impl Node {
             self.links.knows(&holder, missing.log, missing.seq);
             self.timers.set_earlier(Timer::Fetch(holder), now.mono + super::sync::FETCH_GRACE);
         }
-        if !self.heads.counts(&entry.log(), entry.seq()) {
+        if !self.heads.counts(&place.log, place.seq) && self.pending.awaited(&place.log) < place.seq {
             // Nobody may ever send what it waits for: whoever holds it sends it again.
             return;
         }

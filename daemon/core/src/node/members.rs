@@ -21,6 +21,13 @@ pub(super) struct News {
     cuts_moved: bool,
 }
 
+impl News {
+    /// What waits is looked at again.
+    pub(super) fn reconsider(&mut self) {
+        self.cuts_moved = true;
+    }
+}
+
 impl Node {
     /// Takes a control entry into the membership; [`Node::catch_up`] works out what follows.
     pub(super) fn apply_control(&mut self, entry: &Arc<Entry>) {

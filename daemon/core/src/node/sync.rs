@@ -43,6 +43,10 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 /// How often that time is doubled at most: up to about ten minutes.
 const FAILED_DOUBLINGS: u32 = 7;
 
+/// After how many failures what builds on a log that counts for nothing does without it, so that its own author's word is
+/// not lost for what nobody has kept.
+const FORGO_AFTER: u32 = 4;
+
 /// Most failed ranges that are remembered; beyond, they are asked for more often than they should be.
 const FAILED_MAX: usize = 1024;
 
@@ -122,6 +126,10 @@ impl Sync {
         let until = now.mono + FAILED_FOR * (1 << times.min(FAILED_DOUBLINGS));
         self.failed.insert(log, Failed { reach, times: times.saturating_add(1), until });
         until
+    }
+
+    fn often_failed(&self, log: &LogId) -> bool {
+        self.failed.get(log).is_some_and(|failed| failed.times >= FORGO_AFTER)
     }
 
     fn serving(&self, peer: &PeerId) -> usize {
@@ -226,7 +234,7 @@ impl Node {
             .known
             .iter()
             .filter(|(log, seq)| **seq > self.heads.seq(log) && !self.sync.wants.contains_key(log))
-            .map(|(log, seq)| (*log, self.heads.limit(log).min(*seq)))
+            .map(|(log, seq)| (*log, self.taken(log).min(*seq)))
             .filter(|(log, to)| {
                 let reach = self.reach(log);
                 *to > reach && !self.sync.has_failed(log, reach, now)
@@ -255,7 +263,7 @@ impl Node {
         let asked: Vec<(LogId, Seq)> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, want)| (*log, want.to)).collect();
         for (log, to) in asked {
-            if self.reach(&log) >= to.min(self.heads.limit(&log)) {
+            if self.reach(&log) >= to.min(self.taken(&log)) {
                 self.take_want(&log);
             }
         }
@@ -295,6 +303,9 @@ impl Node {
                     self.links.holds_no_more(peer, log);
                 }
                 let until = self.sync.fail(log, reach, now);
+                if self.sync.often_failed(&log) && self.heads.forgo(log) {
+                    self.news.reconsider();
+                }
                 self.timers.set_earlier(Timer::Fetch(peer), until);
                 self.fetch_from(peer, now);
             }
@@ -317,7 +328,7 @@ impl Node {
     }
 
     pub(super) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
-        let to = to.min(self.heads.durable_seq(&log)).min(self.heads.limit(&log));
+        let to = to.min(self.heads.served(&log));
         let busy = self.sync.loads.len() >= SERVING_MAX || self.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
         if from > to || from == Seq::ZERO || busy {
             return;

@@ -74,6 +74,58 @@ fn what_stands_behind_a_cut_carries_its_causes() {
     assert_eq!(kit.peers[0].history(), ["before the cut", "question", "answer"]);
 }
 
+/// A log that counts for nothing can be the only one that builds on something that counts.
+#[test]
+fn what_was_seen_by_way_of_a_log_that_counts_for_nothing_is_waited_for() {
+    let mut kit = Kit::room(4);
+    let mut unnamed = Forger::new(&kit, 2, 501);
+    let removed = kit.peers[2].id;
+    let mut hidden = vec![unnamed.say("hidden")];
+    done(&mut kit, 0, Command::Remove(removed));
+    kit.disconnect_all(0);
+    kit.disconnect_all(1);
+    kit.say(3, "question");
+    let question = last(&kit, 3);
+    unnamed.header.deps = vec![question];
+    unnamed.header.time = kit.peers[3].node.heads.clock().tick(kit.now.wall);
+    hidden.push(unnamed.say("builds on the question, and is hidden"));
+    let mut answering = Forger::behind(&kit, 1);
+    answering.header.deps = vec![Dep { log: unnamed.header.log, seq: Seq(2) }];
+    answering.header.time = unnamed.header.time;
+    let answer = answering.say("answer");
+    kit.connect(0, 1);
+    kit.frame(0, 1, &Frame::Entries(hidden.clone()));
+    assert_eq!(kit.peers[0].logs[&unnamed.header.log].len(), 1, "nothing builds on more of it");
+    kit.frame(0, 1, &Frame::Entries(vec![answer]));
+    kit.frame(0, 1, &Frame::Entries(hidden));
+    assert!(kit.peers[0].history().is_empty(), "the answer waits for the question");
+    let told = entries(&kit, 3, &question.log);
+    kit.frame(0, 1, &Frame::Entries(told));
+    assert_eq!(kit.peers[0].history(), ["question", "answer"]);
+    assert_eq!(kit.peers[0].shown.len(), 2);
+    kit.join(4);
+    assert_eq!(kit.peers[4].history(), ["question", "answer"], "whoever shows the answer can tell why");
+}
+
+/// A log that counts for nothing may be lost with those who kept it.
+#[test]
+fn what_builds_on_a_lost_log_that_counts_for_nothing_is_shown_in_the_end() {
+    let mut kit = Kit::room(3);
+    let mut unnamed = Forger::new(&kit, 2, 501);
+    let removed = kit.peers[2].id;
+    let first = unnamed.say("hidden");
+    unnamed.say("lost");
+    done(&mut kit, 0, Command::Remove(removed));
+    let mut answering = Forger::behind(&kit, 1);
+    answering.header.deps = vec![Dep { log: unnamed.header.log, seq: Seq(2) }];
+    let answer = answering.say("answer");
+    kit.frame(0, 1, &Frame::Entries(vec![first, answer]));
+    kit.pass(Duration::from_secs(10));
+    assert!(kit.peers[0].history().is_empty(), "it may come yet");
+    kit.pass(Duration::from_secs(60));
+    assert_eq!(kit.peers[0].history(), ["answer"]);
+}
+
 /// A peer that holds only what builds on logs that count for nothing can still tell a newcomer why.
 #[test]
 fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
@@ -88,9 +140,10 @@ fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
     fooled.header.deps =
         vec![Dep { log: unknown.header.log, seq: Seq(2) }, Dep { log: stranger.header.log, seq: Seq(1) }];
     let builds = fooled.say("builds on both");
-    kit.frame(0, 1, &Frame::Entries(more));
+    kit.frame(0, 1, &Frame::Entries(more.clone()));
     kit.frame(0, 1, &Frame::Entries(vec![strange]));
     kit.frame(0, 1, &Frame::Entries(vec![builds]));
+    kit.frame(0, 1, &Frame::Entries(more));
     assert_eq!(kit.peers[0].history(), ["builds on both"]);
     kit.restart(0);
     kit.disconnect_all(1);

@@ -29,7 +29,7 @@ pub(crate) use crate::membership::story::InviteState;
 pub(crate) struct Derived {
     pub(crate) roster: Roster,
     pub(crate) invites: BTreeMap<InviteId, InviteState>,
-    /// Where logs that are held end.
+    /// Where logs that are held end, and forked ones.
     pub(crate) cuts: BTreeMap<LogId, Seq>,
     /// When a former member was removed.
     pub(crate) removed: BTreeMap<PeerId, Hlc>,
@@ -65,9 +65,11 @@ pub(crate) fn derive(facts: &Facts, room: RoomId, forks: BTreeMap<LogId, Seq>, l
     let removed = story.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
     let admitted_in = story.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
     let (invites, admins, spans) = (story.invites, story.admins, story.spans);
-    let cuts = BTreeMap::new();
+    // A fork is known by its proof, also to who never holds anything of that log: nobody gives out what lies behind it.
+    let cuts = verdicts.forks.clone();
     let mut derived = Derived { roster, invites, cuts, removed, admitted_in, admins, verdicts, spans };
-    derived.cuts = logs.iter().filter_map(|(log, first)| Some((*log, derived.cut(log, *first)?))).collect();
+    let held: Vec<_> = logs.iter().filter_map(|(log, first)| Some((*log, derived.cut(log, *first)?))).collect();
+    derived.cuts.extend(held);
     derived
 }
 

@@ -1,6 +1,6 @@
 //! Logs that were continued twice.
 
-use crate::log::entry::{LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::Kit;
 use crate::wire::Frame;
@@ -54,6 +54,21 @@ fn whoever_did_not_see_the_fork_is_told() {
     kit.join(4);
     assert_eq!(kit.peers[4].history(), alike(2), "a newcomer");
     assert_eq!(kit.peers[4].forks.len(), 1, "who got the proof before it knew the author");
+}
+
+/// Whoever knows of a fork gives out nothing behind it, also not to somebody who holds nothing of that log.
+#[test]
+fn nothing_waits_for_a_forked_log_that_was_never_held() {
+    let mut kit = Kit::room(3);
+    let [mut one, mut other] = [Forger::new(&kit, 2, 501), Forger::new(&kit, 2, 501)];
+    let proof = Frame::Fork(Box::new(one.say("one")), Box::new(other.say("another")));
+    let mut answering = Forger::behind(&kit, 1);
+    answering.header.deps = vec![Dep { log: one.header.log, seq: Seq(1) }];
+    answering.header.time = one.header.time;
+    kit.frame(0, 1, &proof);
+    kit.frame(0, 1, &Frame::Entries(vec![answering.say("answer")]));
+    assert_eq!(kit.peers[0].history(), ["answer"]);
+    assert_eq!(kit.peers[0].node.pending.len(), 0);
 }
 
 #[test]

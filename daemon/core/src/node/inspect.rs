@@ -2,7 +2,7 @@
 
 use chat_proto::id::{InviteId, PeerId, Term};
 
-use crate::log::entry::{LogId, Seq};
+use crate::log::entry::{Hlc, LogId, Seq};
 use crate::membership::rules::InviteState;
 use crate::node::Node;
 
@@ -19,6 +19,11 @@ impl Inspect<'_> {
     /// The last place of a log that counts, where it is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.0.heads.cut(log)
+    }
+
+    /// The same for a log of which nothing may be held, by the time of its first entry.
+    pub(crate) fn cut_if_held(&self, log: &LogId, first: Hlc) -> Option<Seq> {
+        self.cut(log).or_else(|| self.0.derived.cut(log, first))
     }
 
     /// Who holds the role, as this node believes.

@@ -186,6 +186,11 @@ impl Checker {
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 
+    /// When a log began, as it was first written.
+    pub(super) fn began(&self, log: &LogId) -> Hlc {
+        self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, time)| *time)
+    }
+
     /// An old disk came back and nobody noticed: this machine's log may fork.
     pub(super) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);

@@ -174,7 +174,8 @@ impl Node {
                 node
             }
         };
-        node.receipts.begin(node.log);
+        let newest = node.heads.head(&node.log).map(|head| (head.seq, head.hash));
+        node.receipts.begin(node.log, newest);
         let role = node.settings.role.clone();
         node.begin_role(role, now);
         node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
-use chat_proto::id::{MessageId, PeerId};
+use chat_proto::id::{EntryHash, MessageId, PeerId};
 use chat_proto::time::Timestamp;
 
 use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
@@ -156,28 +156,51 @@ pub(crate) enum Goal {
 /// Most direct messages whose delivery is still to be told; the oldest are dropped, and their state can be asked for.
 const UNDELIVERED_MAX: usize = 1024;
 
+/// Of how many of its newest entries a peer knows which ones they are, to compare receipts with: more than posts can wait.
+/// Who holds a newer one holds all before it.
+const OWN_MAX: usize = 2 * WAITS_MAX;
+
 /// Who holds this peer's log up to where, and who waits for that.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receipts {
     log: Option<LogId>,
+    /// What stands in the log, as far as it was written here: an older copy of a database writes its places anew, and who
+    /// holds what stood there before holds none of that.
+    own: BTreeMap<Seq, EntryHash>,
     held: BTreeMap<PeerId, Seq>,
     waiting: BTreeMap<CommandId, Waiting>,
     undelivered: BTreeMap<MessageId, (Seq, BTreeSet<PeerId>)>,
 }
 
 impl Receipts {
-    /// A peer holds this peer's log up to a place; says whether that is news.
-    pub(crate) fn held(&mut self, peer: PeerId, seq: Seq) -> bool {
+    /// An entry of this peer's log is on disk.
+    pub(crate) fn written(&mut self, seq: Seq, hash: EntryHash) {
+        self.own.insert(seq, hash);
+        if self.own.len() > OWN_MAX {
+            self.own.pop_first();
+        }
+    }
+
+    /// Whether another entry is held somewhere than was written here at its place.
+    pub(crate) fn contradicts(&self, seq: Seq, hash: &EntryHash) -> bool {
+        self.own.get(&seq).is_some_and(|own| own != hash)
+    }
+
+    /// A peer holds this peer's log up to an entry; says whether that is news.
+    pub(crate) fn held(&mut self, peer: PeerId, seq: Seq, hash: &EntryHash) -> bool {
+        if self.own.get(&seq) != Some(hash) {
+            return false;
+        }
         let held = self.held.entry(peer).or_default();
         let news = seq > *held;
         *held = (*held).max(seq);
         news
     }
 
-    /// A log begins, or goes on after a start: who holds what of it is not known yet, and nothing more is learned about
-    /// an earlier one.
-    pub(crate) fn begin(&mut self, log: LogId) {
-        *self = Self { log: Some(log), ..Self::default() };
+    /// A log begins, or goes on after its newest entry: who holds what of it is not known yet, and nothing more is learned
+    /// about an earlier one.
+    pub(crate) fn begin(&mut self, log: LogId, newest: Option<(Seq, EntryHash)>) {
+        *self = Self { log: Some(log), own: newest.into_iter().collect(), ..Self::default() };
     }
 
     pub(crate) fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {

@@ -56,6 +56,8 @@ pub enum Frame {
         log: LogId,
         /// Up to where.
         seq: Seq,
+        /// The entry there: the log may be forked.
+        hash: EntryHash,
     },
     /// Whom the sender is connected to, with what it measured.
     Links(Vec<Link>),

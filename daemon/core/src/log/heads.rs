@@ -76,6 +76,11 @@ impl Heads {
         self.applied.get(log)
     }
 
+    /// Newest entry of a log on disk.
+    pub(crate) fn durable(&self, log: &LogId) -> Option<&LogHead> {
+        self.durable.get(log)
+    }
+
     /// Newest place of a log on disk.
     pub(crate) fn durable_seq(&self, log: &LogId) -> Seq {
         self.durable.get(log).map_or(Seq::ZERO, |head| head.seq)

@@ -217,7 +217,7 @@ impl Node {
             self.reply_posted(command, &waiting);
         }
         self.log = LogId { author: self.me, incarnation };
-        self.receipts.begin(self.log);
+        self.receipts.begin(self.log, None);
         self.out.push_back(Output::StoreIncarnation(incarnation));
     }
 }

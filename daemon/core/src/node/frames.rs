@@ -8,11 +8,11 @@ use chat_proto::time::Timestamp;
 use crate::addrs::Standing;
 use crate::admission::AddrRecord;
 use crate::input::Now;
-use crate::log::entry::{Header, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Header, SignedEntry};
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
 use crate::rendezvous::io::RoleInput;
-use crate::wire::{Frame, Link};
+use crate::wire::{Frame, Head, Link};
 
 /// Most peers whose opinion about this peer's address is kept.
 const OBSERVERS_MAX: usize = 64;
@@ -40,7 +40,7 @@ impl Node {
             Frame::Vector { heads, reply } => self.on_vector(peer, heads, reply, now),
             Frame::Digest { digest, reply } => self.on_digest(peer, digest, reply, now),
             Frame::Want { log, from, to } => self.on_want(peer, log, from, to),
-            Frame::Held { holder, log, seq } => self.on_held(peer, holder, log, seq),
+            Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }, now),
             Frame::Links(links) => self.on_links(peer, links, now),
             Frame::Addrs(records) => self.on_addr_records(peer, records, now),
             Frame::Knock { peer: stranger, name, words, state } => {
@@ -101,14 +101,17 @@ impl Node {
         }
     }
 
-    fn on_held(&mut self, from: PeerId, holder: PeerId, log: LogId, seq: Seq) {
+    fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head, now: Now) {
+        let Head { log, seq, hash } = head;
         if log == self.log {
-            let known = holder != self.me && self.roster.is_member(&holder) && seq <= self.heads.seq(&log);
-            if known && self.receipts.held(holder, seq) {
+            let known = holder != self.me && self.roster.is_member(&holder);
+            if known && self.receipts.held(holder, seq, &hash) {
                 self.receipts_changed();
+            } else if holder == from && self.receipts.contradicts(seq, &hash) {
+                self.suspect(Dep { log, seq }, Some(from), now);
             }
         } else if holder == from && self.links.is_connected(&log.author) {
-            self.send(&log.author, &Frame::Held { holder, log, seq });
+            self.send(&log.author, &Frame::Held { holder, log, seq, hash });
         }
     }
 

@@ -1,6 +1,6 @@
 //! From drafts and received entries to the disk, and what follows when they are there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{MessageId, PeerId};
 
 use crate::input::{BatchId, CommandId, Now, PersistError};
-use crate::log::entry::{Dep, Entry, LogId, MessageBody, Seq};
+use crate::log::entry::{Dep, Entry, LogId, MessageBody};
 use crate::log::heads::Heads;
 use crate::node::timers::Timer;
 use crate::node::{Life, Node};
@@ -121,13 +121,13 @@ impl Node {
         if self.disk.stalled.take().is_some() {
             tracing::info!("the disk takes entries again");
         }
-        let mut newest: BTreeMap<LogId, Seq> = BTreeMap::new();
+        let mut newest: BTreeSet<LogId> = BTreeSet::new();
         for entry in &flight.received {
             self.heads.persisted(entry);
-            newest.insert(entry.log(), entry.seq());
+            newest.insert(entry.log());
         }
-        for (log, seq) in newest {
-            self.acknowledge(log, seq);
+        for log in newest {
+            self.acknowledge(log);
         }
         if let Some((entry, origins)) = flight.own {
             self.own_is_stored(&entry, origins, now);
@@ -137,9 +137,10 @@ impl Node {
         self.finish_stop();
     }
 
-    /// Tells an author that this peer holds its log up to a place: directly, or through everybody who is connected.
-    fn acknowledge(&mut self, log: LogId, seq: Seq) {
-        let held = Frame::Held { holder: self.me, log, seq };
+    /// Tells an author up to where this peer holds its log: directly, or through everybody who is connected.
+    fn acknowledge(&mut self, log: LogId) {
+        let Some(head) = self.heads.durable(&log) else { return };
+        let held = Frame::Held { holder: self.me, log, seq: head.seq, hash: head.hash };
         if self.links.is_connected(&log.author) {
             self.send(&log.author, &held);
         } else if self.links.is_online(&log.author) {
@@ -155,16 +156,16 @@ impl Node {
     pub(super) fn acknowledge_all(&mut self, author: &PeerId) {
         let logs: Vec<LogId> = self.heads.logs().filter(|log| log.author == *author).copied().collect();
         for log in logs {
-            let seq = self.heads.durable_seq(&log);
-            if seq > Seq::ZERO {
-                self.acknowledge(log, seq);
-            }
+            self.acknowledge(log);
         }
     }
 
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<Origin>, now: Now) {
         self.heads.apply(entry);
         self.heads.persisted(entry);
+        if entry.log() == self.log {
+            self.receipts.written(entry.seq(), entry.hash());
+        }
         self.spread(entry, None, now);
         if entry.control().is_some() {
             self.apply_control(entry);

@@ -219,10 +219,11 @@ impl Node {
         let own = self.heads.head(&head.log).copied();
         let same_place = own.is_some_and(|own| own.seq == head.seq);
         let differs = same_place && own.is_some_and(|own| own.hash != head.hash);
-        if differs {
+        let mine = head.log == self.log;
+        if differs || (mine && self.receipts.contradicts(head.seq, &head.hash)) {
             self.suspect(Dep { log: head.log, seq: head.seq }, Some(*peer), now);
-        } else if head.log == self.log && head.seq <= self.heads.seq(&self.log) && self.roster.is_member(peer) {
-            self.receipts.held(*peer, head.seq);
+        } else if mine && self.roster.is_member(peer) {
+            self.receipts.held(*peer, head.seq, &head.hash);
         }
     }
 

@@ -51,6 +51,12 @@ fn frame() -> impl Strategy<Value = Frame> {
         seq,
         hash: EntryHash::from_bytes(hash),
     });
+    let held = (any::<u8>(), log(), seq(), any::<[u8; 32]>()).prop_map(|(n, log, seq, hash)| Frame::Held {
+        holder: peer(n),
+        log,
+        seq,
+        hash: EntryHash::from_bytes(hash),
+    });
     let link = (any::<u8>(), any::<bool>(), any::<u32>()).prop_map(|(n, direct, rtt_us)| Link {
         peer: peer(n),
         direct,
@@ -68,7 +74,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         (proptest::collection::vec(head, 0..6), any::<bool>())
             .prop_map(|(heads, reply)| Frame::Vector { heads, reply }),
         (log(), seq(), seq()).prop_map(|(log, from, to)| Frame::Want { log, from, to }),
-        (any::<u8>(), log(), seq()).prop_map(|(n, log, seq)| Frame::Held { holder: peer(n), log, seq }),
+        held,
         proptest::collection::vec(link, 0..6).prop_map(Frame::Links),
         proptest::collection::vec(record, 0..3).prop_map(Frame::Addrs),
         (any::<u8>(), ".{0,40}", ".{0,80}", news).prop_map(|(n, name, words, state)| Frame::Knock {

@@ -70,12 +70,33 @@ fn only_members_count_as_holders() {
     let id = kit.begin(0, post("hello", Wait::Replicated, 1));
     let (log, me) = (kit.peers[0].node.log, kit.peers[0].id);
     for holder in [me, PeerId::from_bytes([77; 32])] {
-        kit.frame(0, 1, &Frame::Held { holder, log, seq: Seq(100) });
-        let seq = kit.peers[0].node.heads.seq(&log);
-        kit.frame(0, 1, &Frame::Held { holder, log, seq });
+        let head = *kit.peers[0].node.heads.head(&log).expect("written");
+        kit.frame(0, 1, &Frame::Held { holder, log, seq: Seq(100), hash: head.hash });
+        kit.frame(0, 1, &Frame::Held { holder, log, seq: head.seq, hash: head.hash });
     }
     assert_eq!(kit.peers[0].replies.get(&id), None);
     assert!(kit.peers[0].node.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
+}
+
+/// Others may hold another entry at the place of one that was written after an older copy of the disk came back.
+#[test]
+fn who_holds_another_entry_at_its_place_does_not_count_as_a_holder() {
+    let mut kit = Kit::room(2);
+    kit.say(0, "one");
+    let log = kit.peers[0].node.log;
+    kit.say(0, "lost with the disk");
+    kit.peers[0].logs.get_mut(&log).expect("written").pop();
+    kit.restart(0);
+    let id = kit.begin(0, post("in its place", Wait::Replicated, 1));
+    kit.say(0, "and on");
+    let head = *kit.peers[1].node.heads.head(&log).expect("held");
+    kit.frame(0, 1, &Frame::Held { holder: kit.peers[1].id, log, seq: head.seq, hash: head.hash });
+    assert_eq!(kit.peers[0].replies.get(&id), None);
+    kit.connect(0, 1);
+    kit.pass(Duration::from_secs(10));
+    assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
+    assert_ne!(kit.peers[0].node.log, log, "the fork is found");
+    kit.assert_alike();
 }
 
 #[test]

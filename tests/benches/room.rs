@@ -4,13 +4,13 @@
 #[path = "room/bare.rs"]
 mod bare;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use chat_tests::cluster::Room;
 use chat_tests::load::{Posted, Readers, post};
+use chat_tests::usage::resident_kib;
 
 use bare::Bare;
 
@@ -101,14 +101,6 @@ fn tell(out: &mut impl Write, what: &str, against: &str, [ours, theirs]: [f64; 2
 
 /// Resident memory of both, and their ratio.
 fn memory(ours: u32, theirs: u32) -> io::Result<String> {
-    let [ours, theirs] = [resident_kib(ours)?, resident_kib(theirs)?];
+    let [ours, theirs] = [resident_kib(ours)? as f64, resident_kib(theirs)? as f64];
     Ok(format!("{:.1} MiB / {:.1} MiB; ratio {:.2}", ours / 1024.0, theirs / 1024.0, ours / theirs))
-}
-
-/// `VmRSS` of a process, in KiB (proc(5)).
-fn resident_kib(pid: u32) -> io::Result<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse().ok());
-    kib.ok_or_else(|| io::Error::other("no VmRSS"))
 }

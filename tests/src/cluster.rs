@@ -1,9 +1,12 @@
 //! Whole rooms of real daemons.
 
+use std::collections::BTreeSet;
 use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use chat_proto::api::messages::Message;
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::id::Term;
 
 use crate::daemon::{Daemon, Start};
 use crate::eventually::{SOON, eventually};
@@ -129,5 +132,31 @@ pub fn same_history(peers: &[&Daemon], messages: usize, deadline: Duration) -> V
             }
         }
         Ok(first.expect("somebody is asked").1)
+    })
+}
+
+/// What a peer knows of the role.
+pub fn view(peer: &Daemon) -> Rendezvous {
+    peer.api().get("/v1/rendezvous").json(200)
+}
+
+/// Waits until all of these know the same holder, one of them, and gives its name and term.
+///
+/// # Panics
+/// When that does not come about.
+#[track_caller]
+pub fn one_of_them_holds(peers: &[&Daemon]) -> (String, Term) {
+    eventually(SOON, "one of them holds the role, and all know", || {
+        let held: BTreeSet<(Option<String>, Term)> = peers
+            .iter()
+            .map(|peer| view(peer))
+            .map(|view| (view.holder.map(|holder| holder.name), view.term))
+            .collect();
+        match held.first() {
+            Some((Some(holder), term)) if held.len() == 1 && peers.iter().any(|peer| peer.name() == holder) => {
+                Ok((holder.clone(), *term))
+            }
+            Some(_) | None => Err(format!("{held:?}")),
+        }
     })
 }

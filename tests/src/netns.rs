@@ -26,6 +26,9 @@ const BEGIN: &str = "link set lo up\n";
 /// Where the internet has its exit: whatever is for nobody on the bridge is sent there.
 const EXIT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
+/// The device of a machine with a public address.
+pub const DEVICE: &str = "eth0";
+
 /// Bits of an address that are the same on the whole internet of these tests, the range set aside for benchmarks.
 const PREFIX: u8 = 15;
 
@@ -179,7 +182,7 @@ impl Network {
     /// When it cannot be made.
     #[track_caller]
     pub fn machine(&mut self) -> Arc<Space> {
-        Arc::new(self.site("eth0"))
+        Arc::new(self.site(DEVICE))
     }
 
     /// A home behind a router.

@@ -2,43 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use chat_proto::api::peers::RoleView;
-use chat_proto::api::rendezvous::Rendezvous;
-use chat_proto::id::Term;
-use chat_tests::cluster::{Room, all_miss, all_online, same_history};
+use chat_tests::cluster::{Room, one_of_them_holds, view};
 use chat_tests::daemon::{Daemon, Start};
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::netns::{Network, Space};
-
-fn view(peer: &Daemon) -> Rendezvous {
-    peer.api().get("/v1/rendezvous").json(200)
-}
-
-fn names(peers: &[&Daemon]) -> BTreeSet<String> {
-    peers.iter().map(|peer| peer.name().to_owned()).collect()
-}
-
-/// Waits until all of these know the same holder, one of them, and gives its name and term.
-#[track_caller]
-fn one_of_them_holds(peers: &[&Daemon]) -> (String, Term) {
-    eventually(SOON, "one of them holds the role, and all know", || {
-        let held: BTreeSet<(Option<String>, Term)> = peers
-            .iter()
-            .map(|peer| view(peer))
-            .map(|view| (view.holder.map(|holder| holder.name), view.term))
-            .collect();
-        match held.first() {
-            Some((Some(holder), term)) if held.len() == 1 && names(peers).contains(holder) => {
-                Ok((holder.clone(), *term))
-            }
-            Some(_) | None => Err(format!("{held:?}")),
-        }
-    })
-}
+use chat_tests::split;
 
 /// Waits until so many follow the holder, as everybody knows, and gives their names in order.
 #[track_caller]
@@ -141,60 +111,10 @@ fn a_holder_that_wakes_steps_down() {
     room.all_online();
 }
 
-/// Drops every packet between a machine and these others.
-fn part(space: &Space, others: &[Ipv4Addr]) {
-    let others: Vec<String> = others.iter().map(Ipv4Addr::to_string).collect();
-    let others = others.join(", ");
-    space.nft(&format!(
-        "table ip split {{
-            chain arriving {{ type filter hook input priority -10; ip saddr {{ {others} }} drop; }}
-            chain leaving {{ type filter hook output priority -10; ip daddr {{ {others} }} drop; }}
-        }}"
-    ));
-}
-
 #[test]
 fn halves_that_parted_agree_on_one_holder_and_one_history() {
-    let Some(mut network) = Network::new() else { return };
-    let spaces: Vec<Arc<Space>> = (0..5).map(|_| network.machine()).collect();
-    let alice = Start::found("alice").inside(&spaces[0]).start();
-    let ticket = alice.ticket();
-    let join = |(name, space): (&&str, &Arc<Space>)| Start::join(name, &ticket).inside(space).start();
-    let others: Vec<Daemon> = ["bob", "carol", "dave", "erin"].iter().zip(&spaces[1..]).map(join).collect();
-    let all: Vec<&Daemon> = [&alice].into_iter().chain(&others).collect();
-    all_online(&all);
-    one_of_them_holds(&all);
-    alice.api().send("together");
-    same_history(&all, 1, SOON);
-
-    let (two, three) = all.split_at(2);
-    let addrs: Vec<Ipv4Addr> = spaces.iter().map(|space| space.addr()).collect();
-    for (number, space) in spaces.iter().enumerate() {
-        part(space, if number < 2 { &addrs[2..] } else { &addrs[..2] });
-    }
-    for (half, gone) in [(two, three), (three, two)] {
-        one_of_them_holds(half);
-        for peer in gone {
-            all_miss(half, peer.name());
-        }
-    }
-    for number in 0..20 {
-        for peer in &all {
-            peer.api().send(&format!("{} {number}", peer.name()));
-        }
-    }
-    same_history(two, 41, SOON);
-    same_history(three, 61, SOON);
-
-    let healed = Instant::now();
-    for space in &spaces {
-        space.nft("delete table ip split");
-    }
-    same_history(&all, 101, SOON);
-    let history = healed.elapsed();
-    one_of_them_holds(&all);
-    let holder = healed.elapsed();
-    all_online(&all);
+    let Some(report) = split::run(20, Duration::ZERO) else { return };
+    assert_eq!(report.messages, [1, 40, 60]);
     // For people: where nobody listens, nothing is lost.
-    let _ = writeln!(io::stderr(), "healed: one history after {history:.2?}, one holder after {holder:.2?}");
+    let _ = write!(io::stderr(), "{report}");
 }

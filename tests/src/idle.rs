@@ -1,0 +1,92 @@
+//! What a room costs its members while nobody says anything: real daemons, each on a machine of its own.
+
+use std::fmt;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use chat_proto::api::peers::RoleView;
+
+use crate::cluster::all_online;
+use crate::daemon::{Daemon, Start};
+use crate::netns::{DEVICE, Network};
+use crate::usage::{self, Traffic, Usage};
+
+/// What one member used while nobody said anything.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// Whether it held the role.
+    pub holder: bool,
+    /// Processor time and resident memory.
+    pub usage: Usage,
+    /// Packets and bytes, in and out.
+    pub traffic: Traffic,
+}
+
+/// What all of them used.
+#[derive(Clone, Debug)]
+pub struct Report {
+    span: Duration,
+    /// The members, the founder first.
+    pub members: Vec<Member>,
+}
+
+/// A room of so many peers, let alone for `settle` and then watched for `span`. Nothing where no network can be made.
+///
+/// # Errors
+/// When a daemon ends meanwhile.
+///
+/// # Panics
+/// When a daemon does not start, or they do not meet.
+pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<Report>> {
+    let Some(mut network) = Network::new() else { return Ok(None) };
+    let founder = Start::found("peer-0").inside(&network.machine()).start();
+    let ticket = founder.ticket();
+    let mut room = vec![founder];
+    for number in 1..peers {
+        room.push(Start::join(&format!("peer-{number}"), &ticket).inside(&network.machine()).start());
+    }
+    all_online(&room.iter().collect::<Vec<_>>());
+    thread::sleep(settle);
+    let before = room.iter().map(measure).collect::<io::Result<Vec<_>>>()?;
+    thread::sleep(span);
+    let mut members = room.iter().map(measure).collect::<io::Result<Vec<_>>>()?;
+    for (member, before) in members.iter_mut().zip(before) {
+        member.usage.cpu = member.usage.cpu.saturating_sub(before.usage.cpu);
+        member.traffic.packets -= before.traffic.packets;
+        member.traffic.bytes -= before.traffic.bytes;
+    }
+    Ok(Some(Report { span, members }))
+}
+
+fn measure(peer: &Daemon) -> io::Result<Member> {
+    let pid = peer.pid();
+    Ok(Member {
+        name: peer.name().to_owned(),
+        holder: peer.api().status().role == RoleView::Holder,
+        usage: usage::of(pid)?,
+        traffic: usage::traffic(pid, DEVICE)?,
+    })
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { span, members } = self;
+        let minutes = span.as_secs_f64() / 60.0;
+        let row = |f: &mut fmt::Formatter<'_>, what: &str, value: &dyn Fn(&Member) -> f64| {
+            let values = || members.iter().map(value);
+            let mean = values().sum::<f64>() / members.len() as f64;
+            let most = values().fold(0.0, f64::max);
+            let holder = members.iter().find(|member| member.holder).map_or(f64::NAN, value);
+            writeln!(f, "  {what:<28} {mean:>10.1} {most:>10.1} {holder:>10.1}")
+        };
+        writeln!(f, "{} members that say nothing for {} s", members.len(), span.as_secs())?;
+        writeln!(f, "  {:<28} {:>10} {:>10} {:>10}", "a member, each minute", "mean", "most", "holder")?;
+        row(f, "packets, in and out", &|member| member.traffic.packets as f64 / minutes)?;
+        row(f, "KiB, in and out", &|member| member.traffic.bytes as f64 / 1_024.0 / minutes)?;
+        row(f, "ms of a processor", &|member| member.usage.cpu.as_secs_f64() * 1_000.0 / minutes)?;
+        row(f, "MiB resident", &|member| member.usage.resident_kib as f64 / 1_024.0)
+    }
+}

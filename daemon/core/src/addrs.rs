@@ -1,6 +1,6 @@
 //! Where members can be reached: signed records, and when to dial again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(crate) enum Standing {
 pub(crate) struct AddrBook {
     records: BTreeMap<PeerId, AddrRecord>,
     failures: BTreeMap<PeerId, u32>,
+    /// Who said goodbye and has not been back.
+    left: BTreeSet<PeerId>,
 }
 
 impl AddrBook {
@@ -64,11 +66,11 @@ impl AddrBook {
         self.records.values()
     }
 
-    /// A dial failed, or a connection ended; how long to wait before the next try: doubled with each failure, up to the
-    /// longest; `jitter` in 0..1 spreads peers that lost the same neighbour.
-    pub(crate) fn backoff(&mut self, peer: PeerId, settings: &Settings, jitter: f64) -> Duration {
+    /// A dial failed, or a connection ended; how long to wait before the next try: doubled with each failure, up to
+    /// `longest`; `jitter` in 0..1 spreads peers that lost the same neighbour.
+    pub(crate) fn backoff(&mut self, peer: PeerId, settings: &Settings, longest: Duration, jitter: f64) -> Duration {
         let failures = self.failures.entry(peer).or_default();
-        let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(settings.redial_max);
+        let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(longest);
         *failures = failures.saturating_add(1);
         wait.mul_f64(0.75 + jitter / 2.0)
     }
@@ -76,6 +78,21 @@ impl AddrBook {
     /// The peer broke the protocol: it is dialled again as if it had not been reached many times.
     pub(crate) fn distrust(&mut self, peer: &PeerId) {
         self.failures.insert(*peer, DISTRUST);
+    }
+
+    /// The peer went away in an orderly way: it will call when it is back.
+    pub(crate) fn left(&mut self, peer: PeerId) {
+        if self.records.contains_key(&peer) {
+            self.left.insert(peer);
+        }
+    }
+
+    pub(crate) fn has_left(&self, peer: &PeerId) -> bool {
+        self.left.contains(peer)
+    }
+
+    pub(crate) fn is_back(&mut self, peer: &PeerId) {
+        self.left.remove(peer);
     }
 
     /// The peer was reached or has a reason to be reachable again.

@@ -12,6 +12,9 @@ pub struct Settings {
     /// Time between two attempts to dial a member that is not connected, doubled after each failure up to
     /// [`Settings::redial_max`]; 500 ms.
     pub redial_min: Duration,
+    /// Longest time between two attempts to dial a member that was seen in the last ten minutes, times the number of such
+    /// members; at most [`Settings::redial_max`]; 2 s.
+    pub redial_lost: Duration,
     /// Longest time between two attempts to dial the same member; 30 s.
     pub redial_max: Duration,
     /// Up to how many members a room is a full mesh of direct sends; beyond, a tree of bounded degree spreads entries;
@@ -26,6 +29,7 @@ impl Default for Settings {
         Self {
             anti_entropy: Duration::from_secs(15),
             redial_min: Duration::from_millis(500),
+            redial_lost: Duration::from_secs(2),
             redial_max: Duration::from_secs(30),
             mesh_members_max: 32,
             role: RoleSettings::default(),

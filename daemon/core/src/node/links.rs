@@ -22,6 +22,10 @@ const RECORDS_PER_FRAME: usize = 512;
 /// How long after a lost connection it is dialled again for the first time.
 const REDIAL_AT_ONCE: Duration = Duration::from_millis(100);
 
+/// For so long after it was seen last, a member that did not say goodbye is dialled more often: most cuts are short, and a
+/// room that was cut in two should be one again soon after.
+const LOST_LATELY: Duration = Duration::from_secs(10 * 60);
+
 /// How long a connection lasts that proves that the peer can be reached and takes this one; after a shorter one, the next
 /// dial waits as after a failure.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
@@ -33,6 +37,7 @@ impl Node {
         }
         self.timers.cancel(Timer::Redial(peer));
         self.links.up(peer, path, now);
+        self.addrs.is_back(&peer);
         self.watch_pulse(peer, path.rtt, now);
         if !self.may_connect(&peer) {
             return self.break_with(peer, CloseReason::NotMember, now);
@@ -80,14 +85,28 @@ impl Node {
             self.addrs.reset(&peer);
             self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
         } else {
-            self.redial_later(peer, now);
+            self.redial_later(peer, self.settings.redial_max, now);
         }
     }
 
-    fn redial_later(&mut self, peer: PeerId, now: Now) {
+    fn redial_later(&mut self, peer: PeerId, longest: Duration, now: Now) {
         let jitter = self.jitter();
-        let wait = self.addrs.backoff(peer, &self.settings, jitter);
+        let wait = self.addrs.backoff(peer, &self.settings, longest, jitter);
         self.timers.set(Timer::Redial(peer), now.mono + wait);
+    }
+
+    /// Longest time between two attempts to dial a member that cannot be reached. However many were lost lately, together they are not dialled more
+    /// often than one alone would be.
+    fn redial_ceiling(&self, peer: &PeerId, now: Now) -> Duration {
+        let since = now.wall.as_ms().saturating_sub(u64::try_from(LOST_LATELY.as_millis()).unwrap_or(u64::MAX));
+        let seen = |peer: &PeerId| self.links.last_seen(peer).is_some_and(|seen| seen.as_ms() > since);
+        let lately = |peer: &PeerId| seen(peer) && !self.addrs.has_left(peer);
+        if !lately(peer) {
+            return self.settings.redial_max;
+        }
+        let lost = |peer: &PeerId| !self.links.is_connected(peer) && lately(peer) && self.wants_link(peer);
+        let lost = self.roster.members().filter(|person| lost(&person.peer.id)).count().max(1);
+        self.settings.redial_lost.saturating_mul(u32::try_from(lost).unwrap_or(u32::MAX)).min(self.settings.redial_max)
     }
 
     /// Ends the connection to a peer: nothing more is taken from it or sent to it. The shell says `Down` when it is over.
@@ -123,14 +142,15 @@ impl Node {
         if self.links.is_connected(&peer) || !self.wants_link(&peer) {
             return;
         }
-        self.redial_later(peer, now);
+        self.redial_later(peer, self.redial_ceiling(&peer, now), now);
     }
 
     /// A neighbour leaves in an orderly way: it is not dialled again at once.
     pub(super) fn on_bye(&mut self, peer: PeerId, now: Now) {
         if self.links.close(&peer) {
+            self.addrs.left(peer);
             self.link_ended(peer, now);
-            self.redial_later(peer, now);
+            self.redial_later(peer, self.settings.redial_max, now);
         }
     }
 

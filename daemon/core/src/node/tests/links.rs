@@ -67,6 +67,44 @@ fn a_lost_connection_is_dialled_again_and_a_short_one_later() {
     assert!(!kit.peers[0].dials.is_empty());
 }
 
+/// How often the first of the kit dials each of these in a minute in which every dial fails.
+fn dials_in_a_minute(kit: &mut Kit, others: &[usize]) -> Vec<usize> {
+    let ids: Vec<_> = others.iter().map(|other| kit.peers[*other].id).collect();
+    let mut dials = vec![0; ids.len()];
+    for _ in 0..120 {
+        kit.peers[0].dials.clear();
+        kit.pass(Duration::from_millis(500));
+        let dialled: Vec<_> =
+            kit.peers[0].dials.iter().filter_map(|peer| ids.iter().position(|id| id == peer)).collect();
+        for place in dialled {
+            dials[place] += 1;
+            kit.input(0, Input::DialFailed(ids[place]));
+        }
+    }
+    dials
+}
+
+#[test]
+fn who_was_lost_lately_is_dialled_often_and_all_of_them_no_more_than_one() {
+    let mut kit = Kit::room(6);
+    kit.pass(Duration::from_secs(10));
+    kit.disconnect_all(1);
+    dials_in_a_minute(&mut kit, &[1]);
+    let one = dials_in_a_minute(&mut kit, &[1])[0];
+    assert!((20..=40).contains(&one), "{one} dials a minute: one every two seconds was to be expected");
+    for other in 2..6 {
+        kit.disconnect_all(other);
+    }
+    dials_in_a_minute(&mut kit, &[1, 2, 3, 4, 5]);
+    let each = dials_in_a_minute(&mut kit, &[1, 2, 3, 4, 5]);
+    assert!(each.iter().all(|dials| (3..=10).contains(dials)), "{each:?}");
+    for _ in 0..10 {
+        dials_in_a_minute(&mut kit, &[1, 2, 3, 4, 5]);
+    }
+    let later = dials_in_a_minute(&mut kit, &[1, 2, 3, 4, 5]);
+    assert!(later.iter().all(|dials| (1..=4).contains(dials)), "{later:?}");
+}
+
 #[test]
 fn up_after_up_replaces_the_connection() {
     let mut kit = Kit::room(2);
@@ -89,6 +127,10 @@ fn a_peer_that_says_goodbye_is_not_dialled_at_once() {
     assert!(kit.peers[0].dials.is_empty());
     kit.pass(Duration::from_secs(2));
     assert!(!kit.peers[0].dials.is_empty());
+    let other = kit.peers[1].id;
+    kit.input(0, Input::DialFailed(other));
+    let dials = dials_in_a_minute(&mut kit, &[1])[0];
+    assert!((1..=10).contains(&dials), "{dials}: it said that it goes");
 }
 
 #[test]

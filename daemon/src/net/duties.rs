@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use chat_core::config::ADDRS_MAX;
 use chat_core::output::Relays;
 use chat_core::rendezvous::io::{ProbeOutcome, Switch};
 use chat_proto::id::PeerId;
+use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch as channel};
@@ -184,13 +186,20 @@ pub(crate) fn probe(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) 
     });
 }
 
+/// Calls all its addresses at once, which are as many as a record holds: one that swallows packets must not hold up the one
+/// that answers, nor use up the time of those behind it.
 async fn knock(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
+    let ask = |addr: SocketAddr| async move {
+        let begun = Instant::now();
+        let answered = hello::ask(addr).await.is_ok_and(|hello| hello.peer == peer);
+        // Two round trips: one for the connection, one for the hello.
+        answered.then(|| ProbeOutcome::Answered { addr, rtt: begun.elapsed() / 2 })
+    };
     let asking = async {
-        for addr in &addrs {
-            let begun = Instant::now();
-            if hello::ask(*addr).await.is_ok_and(|hello| hello.peer == peer) {
-                // Two round trips: one for the connection, one for the hello.
-                return Some(ProbeOutcome::Answered { addr: *addr, rtt: begun.elapsed() / 2 });
+        let mut asked: FuturesUnordered<_> = addrs.iter().take(ADDRS_MAX).map(|addr| ask(*addr)).collect();
+        while let Some(answer) = asked.next().await {
+            if answer.is_some() {
+                return answer;
             }
         }
         None
@@ -209,7 +218,8 @@ pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[
     };
     let mut relay = TcpStream::connect(at).await?;
     relay.set_nodelay(true)?;
-    ports::serve(&mut client, &shared.me).await?;
+    let whereabouts = shared.duties.forwarder.whereabouts(&shared.me);
+    ports::serve(&mut client, &shared.me, whereabouts).await?;
     relay.write_all(said).await?;
     copy_bidirectional(&mut client, &mut relay).await?;
     Ok(())

@@ -154,6 +154,10 @@ async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, O
     // No QUIC address discovery: nobody answers it behind the forwarder, and its probes would hold the endpoint for a second
     // when it closes.
     let relay = RelayConfig::new(opening.relay.clone(), None);
+    // It asks its relay how far it is, which the forwarder answers, and so has a home relay: it is to be reached there all the
+    // time, and not only while it has something to send.
+    let mut net_report = NetReportConfig::minimal();
+    net_report.https_probes = true;
     let mut builder = Endpoint::builder(presets::Minimal)
         .secret_key(opening.secret.clone())
         .alpns(vec![ROOM_ALPN.to_vec(), ADMISSION_ALPN.to_vec()])
@@ -161,7 +165,7 @@ async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, O
         .clear_address_lookup()
         .dns_resolver(DnsResolver::builder().disable_fallback().build())
         .portmapper_config(PortmapperConfig::Disabled)
-        .net_report_config(NetReportConfig::minimal())
+        .net_report_config(net_report)
         .transport_config(transport(opening.settings))
         .hooks(opening.hook.clone())
         .clear_ip_transports();
@@ -184,8 +188,7 @@ fn transport(settings: &NetSettings) -> QuicTransportConfig {
     QuicTransportConfig::builder()
         .max_idle_timeout(idle)
         .keep_alive_interval(settings.keep_alive)
-        // A path that dies must be given up before the connection is, so that another one carries it on.
-        .default_path_max_idle_timeout(settings.idle_timeout / 2)
+        .default_path_max_idle_timeout(settings.path_idle_timeout)
         .default_path_keep_alive_interval(settings.keep_alive)
         .max_concurrent_bidi_streams(VarInt::from_u32(STREAMS_MAX))
         .max_concurrent_uni_streams(VarInt::from_u32(0))

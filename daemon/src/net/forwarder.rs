@@ -4,6 +4,9 @@
 //! in an order of members whose relay runs and can be reached, cuts the stream when another one comes before, and holds new
 //! connections while there is none: so the relay client never waits out a back-off, and relayed pairs go on as soon as the
 //! next relay is reached.
+//!
+//! Peers that know different orders must still meet. Each relay says whether its own peer is at it; one whose peer is
+//! elsewhere comes after all others. So whoever knows only that somebody of the room is there comes to where the room is.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,7 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::net::ports::{self, RELAY_LINE};
+use crate::net::ports::{self, RELAY_LINE, Whereabouts};
+
+mod probe;
 
 /// Most connections of the endpoint to its relay: it uses one, and while one is being replaced two.
 const CONNECTIONS_MAX: usize = 8;
@@ -103,8 +108,16 @@ pub(crate) struct Forwarder {
 struct Used(Mutex<Option<(PeerId, Instant)>>);
 
 impl Used {
-    fn set(&self, peer: PeerId) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((peer, Instant::now()));
+    /// Says from when on a relay is in use.
+    fn set(&self, peer: PeerId) -> Instant {
+        let since = Instant::now();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((peer, since));
+        since
+    }
+
+    /// It is in use no more, unless another connection has taken its place.
+    fn clear(&self, since: Instant) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(_, newest)| *newest == since);
     }
 
     fn get(&self) -> Option<(PeerId, Instant)> {
@@ -130,6 +143,14 @@ impl Forwarder {
     /// The relay URL of every peer, as this endpoint sees it.
     pub(crate) fn url(&self) -> &RelayUrl {
         &self.url
+    }
+
+    /// Whether this peer itself is at its own relay, or at none.
+    pub(crate) fn whereabouts(&self, me: &PeerId) -> Whereabouts {
+        match self.used.get() {
+            Some((peer, _)) if peer != *me => Whereabouts::Away,
+            Some(_) | None => Whereabouts::Home,
+        }
     }
 
     /// Wants other relays, or the same in another order.
@@ -195,6 +216,12 @@ async fn accept(
 async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used: &Used) {
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
+    if probe::is_question(&client).await {
+        if let Err(error) = probe::answer(client).await {
+            debug!(%error, "the endpoint did not wait for an answer");
+        }
+        return;
+    }
     loop {
         let target = targets.borrow_and_update().clone();
         let connected = tokio::select! {
@@ -207,7 +234,7 @@ async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used
         };
         let Some((peer, mut relay)) = connected else { continue };
         debug!(relay = %peer.short(), "connected to a relay");
-        used.set(peer);
+        let since = used.set(peer);
         tokio::select! {
             ended = copy_bidirectional(&mut client, &mut relay) => {
                 if let Err(error) = ended {
@@ -216,6 +243,7 @@ async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used
             }
             () = another(peer, &mut targets) => debug!("another relay is to be used"),
         }
+        used.clear(since);
         return;
     }
 }
@@ -249,8 +277,9 @@ async fn another(peer: PeerId, targets: &mut watch::Receiver<Target>) {
     }
 }
 
-/// Connects to all relays at once and takes the first of the order, or the best of those that answer in time. Waits before
-/// it says that there is none, and for ever while none is known.
+/// Connects to all relays at once and takes the best: one whose peer is there itself, the first of these in the order.
+/// Those before it that do not answer in time are not waited for. Waits before it says that there is none, and for ever
+/// while none is known.
 async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
     let places = target.places();
     if places.is_empty() {
@@ -259,7 +288,7 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
     let mut trying: Vec<bool> = vec![true; places.len()];
     let connecting = places.iter().enumerate().map(|(index, place)| async move { (index, connect(place).await) });
     let mut connecting: FuturesUnordered<_> = connecting.collect();
-    let mut best: Option<(usize, TcpStream)> = None;
+    let mut best: Option<((Whereabouts, usize), TcpStream)> = None;
     let grace = sleep(CONNECT_MAX * 2);
     tokio::pin!(grace);
     loop {
@@ -271,20 +300,27 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
             () = &mut grace => break,
         };
         trying[index] = false;
-        if let Some(stream) = connected
-            && best.as_ref().is_none_or(|(before, _)| index < *before)
+        if let Some((stream, whereabouts)) = connected
+            && best.as_ref().is_none_or(|(before, _)| (whereabouts, index) < *before)
         {
-            if best.is_none() {
-                grace.as_mut().reset(tokio::time::Instant::now() + GRACE);
+            // The own relay is there at once; where it is the last resort, the others get the time that a far one takes.
+            let last_resort = matches!(places[index].at, At::Here(_)) && index + 1 == places.len();
+            let until = tokio::time::Instant::now() + if last_resort { CONNECT_MAX } else { GRACE };
+            if until < grace.deadline() {
+                grace.as_mut().reset(until);
             }
-            best = Some((index, stream));
+            best = Some(((whereabouts, index), stream));
         }
-        if best.as_ref().is_some_and(|(index, _)| !trying[..*index].contains(&true)) {
+        let settled = |best: &(Whereabouts, usize)| match best {
+            (Whereabouts::Home, index) => !trying[..*index].contains(&true),
+            (Whereabouts::Away, _) => !trying.contains(&true),
+        };
+        if best.as_ref().is_some_and(|(best, _)| settled(best)) {
             break;
         }
     }
     match best {
-        Some((index, stream)) => Some((places[index].peer, stream)),
+        Some(((_, index), stream)) => Some((places[index].peer, stream)),
         None => {
             sleep(RETRY_AFTER).await;
             None
@@ -293,7 +329,7 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
 }
 
 /// Connects to one relay, at the first of its addresses that answers.
-async fn connect(place: &Place) -> Option<TcpStream> {
+async fn connect(place: &Place) -> Option<(TcpStream, Whereabouts)> {
     let (addrs, whose) = match &place.at {
         At::Here(addr) => (std::slice::from_ref(addr), None),
         At::Member(addrs) => (addrs.as_slice(), Some(&place.peer)),
@@ -301,20 +337,20 @@ async fn connect(place: &Place) -> Option<TcpStream> {
     let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, open(*addr, whose)));
     let mut opening: FuturesUnordered<_> = opening.collect();
     while let Some(opened) = opening.next().await {
-        if let Ok(Ok(stream)) = opened {
-            return Some(stream);
+        if let Ok(Ok(opened)) = opened {
+            return Some(opened);
         }
     }
     None
 }
 
-async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<TcpStream> {
+async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<(TcpStream, Whereabouts)> {
     match whose {
         Some(peer) => ports::ask_for(RELAY_LINE, peer, addr).await,
         None => {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;
-            Ok(stream)
+            Ok((stream, Whereabouts::Home))
         }
     }
 }

@@ -20,6 +20,18 @@ pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
 /// to somebody else here, or back to the one who asks.
 const SERVED: u8 = b'+';
 
+/// What a relay is answered with whose own peer is at another one: whoever goes there reaches others that do, but not it.
+const SERVED_FROM_AWAY: u8 = b'-';
+
+/// Whether the peer that serves a relay is there itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Whereabouts {
+    /// It is reached there, or nowhere.
+    Home,
+    /// It is at the relay of another one.
+    Away,
+}
+
 /// A service on the port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Service {
@@ -43,16 +55,17 @@ impl Service {
 ///
 /// # Errors
 /// When nobody answers there, the service is not to be had, or somebody else would give it.
-pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io::Result<(TcpStream, Whereabouts)> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     stream.write_all(line).await?;
     let mut answer = [0; 33];
     stream.read_exact(&mut answer).await?;
-    if answer[0] == SERVED && answer[1..] == peer.as_bytes()[..] {
-        Ok(stream)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
+    match answer[0] {
+        SERVED | SERVED_FROM_AWAY if answer[1..] != peer.as_bytes()[..] => Err(io::ErrorKind::InvalidData.into()),
+        SERVED => Ok((stream, Whereabouts::Home)),
+        SERVED_FROM_AWAY => Ok((stream, Whereabouts::Away)),
+        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
@@ -60,9 +73,13 @@ pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io:
 ///
 /// # Errors
 /// When the one who asked has gone.
-pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId) -> io::Result<()> {
+pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId, whereabouts: Whereabouts) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut answer = [SERVED; 33];
+    let mut answer = [0; 33];
+    answer[0] = match whereabouts {
+        Whereabouts::Home => SERVED,
+        Whereabouts::Away => SERVED_FROM_AWAY,
+    };
     answer[1..].copy_from_slice(me.as_bytes());
     stream.write_all(&answer).await
 }

@@ -18,7 +18,12 @@ pub struct NetSettings {
     /// After how much silence a connection is given up; 15 s, 1 s to 60 s. It must exceed the time in which a relay is
     /// replaced: presence is told by heartbeats, not by this.
     pub idle_timeout: Duration,
-    /// How often a silent connection is kept alive; 3 s, a fifth of the idle timeout is a good value.
+    /// After how much silence a direct path is given up, so that the one over the relay carries the connection on; 2 s, less
+    /// than the idle timeout. It counts from the first packet that nobody answered, and is shorter than a peer that was
+    /// pinged has to answer: so a connection whose peer still answers over the relay outlives its direct path.
+    pub path_idle_timeout: Duration,
+    /// How often a silent path is kept alive; 1.8 s, less than the idle timeout of a path. Pings of peers that have nothing to
+    /// say come as often, so that this costs packets on the paths that are not in use.
     pub keep_alive: Duration,
 }
 
@@ -28,7 +33,8 @@ impl Default for NetSettings {
             listen: Listen::default(),
             mdns: Mdns::On,
             idle_timeout: Duration::from_secs(15),
-            keep_alive: Duration::from_secs(3),
+            path_idle_timeout: Duration::from_secs(2),
+            keep_alive: Duration::from_millis(1_800),
         }
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::net::ports::{self, WATCH_LINE};
+use crate::net::ports::{self, WATCH_LINE, Whereabouts};
 
 /// How long one address may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -87,7 +87,7 @@ async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
     let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, ports::ask_for(WATCH_LINE, peer, *addr)));
     let mut opening: FuturesUnordered<_> = opening.collect();
     while let Some(opened) = opening.next().await {
-        if let Ok(Ok(stream)) = opened {
+        if let Ok(Ok((stream, _))) = opened {
             return Some(stream);
         }
     }
@@ -96,7 +96,7 @@ async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
 
 /// The watched side: says that the watch stands, and holds it until the other end goes or this process ends.
 pub(crate) async fn be_watched(mut stream: TcpStream, me: &PeerId) {
-    if ports::serve(&mut stream, me).await.is_err() {
+    if ports::serve(&mut stream, me, Whereabouts::Home).await.is_err() {
         return;
     }
     // Whatever the watcher says ends the watch: it has nothing to say.

@@ -31,9 +31,13 @@ impl Relay {
 
     /// The next connection, after its first line has been answered.
     async fn serve(&self) -> TcpStream {
+        self.serve_from(Whereabouts::Home).await
+    }
+
+    async fn serve_from(&self, whereabouts: Whereabouts) -> TcpStream {
         let mut stream = self.accept().await;
         assert_eq!(read(&mut stream, RELAY_LINE.len()).await, RELAY_LINE);
-        ports::serve(&mut stream, &self.peer).await.expect("answers");
+        ports::serve(&mut stream, &self.peer, whereabouts).await.expect("answers");
         stream
     }
 }
@@ -161,4 +165,47 @@ async fn where_nobody_is_reached_the_next_is_tried() {
     assert_eq!(read(&mut relay, 5).await, b"hello");
     forwarder.nobody_there();
     assert_eq!(forwarder.target.borrow().useless, [HOLDER], "a moment says nothing");
+}
+
+#[tokio::test]
+async fn a_relay_whose_peer_is_elsewhere_comes_after_one_whose_peer_is_there() {
+    let (forwarder, _guard) = forwarder().await;
+    let (away, home) = (Relay::of(STANDBY).await, Relay::of(HOLDER).await);
+    let _client = client(&forwarder).await;
+    forwarder.turn_to(order(&[&away, &home]));
+    let (_passed_over, mut relay) = tokio::join!(away.serve_from(Whereabouts::Away), home.serve());
+    assert_eq!(read(&mut relay, 5).await, b"hello", "where the standby itself is");
+    assert_eq!(forwarder.whereabouts(&HOLDER), Whereabouts::Home);
+    assert_eq!(forwarder.whereabouts(&STANDBY), Whereabouts::Away, "who uses another's relay says so");
+    drop(relay);
+}
+
+#[tokio::test]
+async fn a_relay_whose_peer_is_elsewhere_is_better_than_none() {
+    let (forwarder, _guard) = forwarder().await;
+    let away = Relay::of(STANDBY).await;
+    let mut client = client(&forwarder).await;
+    forwarder.turn_to(order(&[&away]));
+    let mut relay = away.serve_from(Whereabouts::Away).await;
+    assert_eq!(read(&mut relay, 5).await, b"hello");
+    drop(relay);
+    is_cut(&mut client).await;
+    drop(client);
+    let left = async {
+        while forwarder.whereabouts(&ME) == Whereabouts::Away {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(SOON, left).await.expect("who is at no relay is not elsewhere");
+}
+
+#[tokio::test]
+async fn the_endpoint_is_told_how_far_its_relay_is_while_none_is_known() {
+    let (forwarder, _guard) = forwarder().await;
+    let port = forwarder.url().port().expect("a port");
+    let mut asking = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the forwarder listens");
+    asking.write_all(b"GET /ping HTTP/1.1\r\nHost: here\r\n\r\n").await.expect("sends");
+    let mut answer = String::new();
+    timeout(SOON, asking.read_to_string(&mut answer)).await.expect("in time").expect("answers");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
 }

@@ -53,6 +53,7 @@ mod observe;
 mod part;
 mod receive;
 mod relays;
+mod seek;
 pub mod settings;
 mod signed;
 mod slip;
@@ -78,9 +79,6 @@ use watch::Tcp;
 /// Claims that are taken from all neighbours together: a room moves its role now and then, not many times a second.
 const CLAIMS_BURST: u32 = 32;
 const CLAIMS_PER_MINUTE: u32 = 120;
-
-/// Neighbours with smaller keys that a starting peer waits for; beyond, two may claim at once, which the tie rule settles.
-const SEEKERS_MAX: usize = 20;
 
 /// Version of the ledger, kind of part, TCP watch, vacancy.
 type Stance = (u64, u8, Option<Tcp>, bool);
@@ -310,28 +308,6 @@ impl Rendezvous {
     /// Whether this peer may claim the role at all.
     fn may_claim(&self) -> bool {
         self.members.contains(&self.me)
-    }
-
-    /// Claims the role when no holder was to be found.
-    fn seek(&mut self, now: Now) {
-        let Part::Seeking { claim_at } = self.part else { return };
-        if self.may_claim() && now.mono >= self.seek_due(claim_at) {
-            // Who does not know what became of the others counts itself for nobody, so that its claim gives way to any
-            // that was made in touch with the room.
-            let component = if self.members.len() == 1 { 1 } else { self.links.len() };
-            let component = u32::try_from(component).unwrap_or(u32::MAX);
-            self.claim(ChangeReason::Founded, None, Duration::ZERO, component, now);
-        }
-    }
-
-    /// When this peer stops looking: at once when it is the only member. Peers that start together would all claim at
-    /// once, so each waits a little for every neighbour with a smaller key.
-    fn seek_due(&self, claim_at: Duration) -> Duration {
-        if self.members.len() == 1 {
-            return self.started;
-        }
-        let before = self.links.peers().filter(|peer| **peer < self.me).count().min(SEEKERS_MAX);
-        claim_at + self.settings.stagger * u32::try_from(before).unwrap_or(0)
     }
 
     /// Puts watch, connections and relay in line with this peer's part, where that may have changed.

@@ -20,7 +20,7 @@ use rand::RngExt;
 /// Longest time that handing the role over may hold up a stop.
 const RELEASE_MAX: Duration = Duration::from_millis(1_200);
 
-/// Most members whose relay is tried: the holder and its list, and where nobody is reached some of all members.
+/// Most members whose relay is tried: the holder and its list, then some of all members.
 const RELAYS_MAX: usize = 16;
 
 /// How far this peer is with leaving.
@@ -81,14 +81,14 @@ impl Node {
     pub(super) fn relays_changed(&mut self, now: Now) {
         let Some(rendezvous) = &self.role.rendezvous else { return };
         let mut order = rendezvous.relays(now.mono);
-        if self.links.connected_ids().is_empty() {
-            // In touch with nobody: anybody may run one.
-            let others = self.addrs.records().map(|record| record.peer);
-            let others = others.filter(|peer| self.roster.is_member(peer) && !order.contains(peer));
-            let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
-            let own = order.iter().position(|peer| *peer == self.me).unwrap_or(order.len());
-            order.splice(own..own, others);
-        }
+        // Anybody may run one, or tell by its absence who does: all are tried in the end, also by those who know of no holder.
+        let others = self.addrs.records().map(|record| record.peer);
+        let others = others.filter(|peer| *peer != self.me && self.roster.is_member(peer) && !order.contains(peer));
+        let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
+        let alone = self.links.connected_ids().is_empty();
+        // In touch with nobody, this peer's own is the last.
+        let own = order.iter().position(|peer| *peer == self.me).filter(|_| alone).unwrap_or(order.len());
+        order.splice(own..own, others);
         order.truncate(RELAYS_MAX);
         let doubted = rendezvous.doubted_relay();
         let order = order.into_iter().map(|peer| (peer, self.addrs.addrs(&peer))).collect();

@@ -79,7 +79,11 @@ impl Rendezvous {
             .collect();
         let slowest = match cause {
             Cause::Died => self.patience(&holder),
-            Cause::Silent => asked.iter().chain([&holder]).map(|peer| self.patience(peer)).max().unwrap_or_default(),
+            // A call over TCP takes two round trips.
+            Cause::Silent => {
+                let others = asked.iter().map(|peer| self.patience(peer)).max().unwrap_or_default();
+                others.max(self.patience(&holder) * 2)
+            }
         };
         let ceiling = self.settings.probe_max.max(least);
         let span = (slowest + Duration::from_millis(10)).clamp(least, ceiling) * stretch;
@@ -92,6 +96,31 @@ impl Rendezvous {
         }
         self.send(asked.into_iter().collect(), &question, Delivery::Stream);
         self.ping_suspect(now);
+        if cause == Cause::Silent {
+            // It may be the way there that died, and not the holder: its process answers over TCP, a kernel alone does not.
+            self.out.push_back(RoleOutput::Probe(holder));
+        }
+    }
+
+    /// The holder answered a call over TCP: it lives, whatever became of the connection to it. That refutes only silence; of
+    /// a process that died, another one may have taken the port.
+    pub(super) fn holder_called(&mut self, now: Duration) {
+        let Part::Following(following) = &mut self.part else { return };
+        following.suspicion.take_if(|suspicion| suspicion.cause == Cause::Silent);
+        let refuted = following.vacancy.take_if(|vacancy| vacancy.reason == ChangeReason::Silent).is_some();
+        if following.suspicion.is_none() && following.vacancy.is_none() {
+            following.watch.lives(now);
+        }
+        if refuted {
+            let (holder, term) = (following.watch.holder, following.watch.term);
+            self.out.push_back(RoleOutput::Back { holder, term });
+        }
+    }
+
+    /// Whether a probe of this peer asks whether the holder lives.
+    pub(super) fn doubts(&self, peer: &PeerId) -> bool {
+        let Part::Following(following) = &self.part else { return false };
+        following.watch.holder == *peer && (following.suspicion.is_some() || following.vacancy.is_some())
     }
 
     /// Goes on with a suspicion.

@@ -140,11 +140,17 @@ impl Rendezvous {
         if !self.members.contains(&peer) || peer == self.me {
             return;
         }
+        let doubted = self.doubts(&peer);
         match outcome {
             ProbeOutcome::Answered { addr, rtt } => {
+                if doubted {
+                    self.holder_called(now);
+                }
                 let outside = outside(&self.addrs, addr.ip());
                 self.measures.probed(peer, Some(*rtt), outside, now);
             }
+            // That somebody who seems gone does not answer says nothing about where it can be called from.
+            ProbeOutcome::Unanswered(_) if doubted => {}
             ProbeOutcome::Unanswered(tried) => {
                 // Only an address of another network that stayed silent says that it takes no calls from outside.
                 let outside = tried.iter().any(|addr| outside(&self.addrs, addr.ip()) == Some(true));

@@ -162,7 +162,7 @@ impl World {
         }
         let peer = self.peers[of].id;
         let accepts = self.peers[of].life != Life::Dead && self.peers[of].run == of_run;
-        if accepts && self.net.both_ways(by, of) && !self.no_watch.contains(&of) {
+        if accepts && self.net.tcp(by, of) && !self.no_watch.contains(&of) {
             self.watchers.insert((by, of));
             self.give(by, RoleInput::WatchOpened(peer));
         } else {
@@ -172,7 +172,7 @@ impl World {
 
     /// The end of a TCP connection is told once the way is open; a kernel repeats itself for some minutes.
     fn watch_closed(&mut self, by: Id, of: Id, tries: u32) {
-        if !self.net.both_ways(by, of) {
+        if !self.net.tcp(by, of) {
             if tries > 0 {
                 self.schedule(self.now + AGAIN, Event::WatchClosed { by, of, tries: tries - 1 });
             }
@@ -194,7 +194,7 @@ impl World {
             }
             RoleOutput::OpenWatch(peer) => {
                 let of = self.index[&peer];
-                let takes = if self.net.both_ways(id, of) { self.net.rtt(id, of) } else { TIMEOUT };
+                let takes = if self.net.tcp(id, of) { self.net.rtt(id, of) } else { TIMEOUT };
                 let (run, of_run) = (self.peers[id].run, self.peers[of].run);
                 self.schedule(self.now + takes, Event::WatchTried { by: id, of, run, of_run });
             }
@@ -230,7 +230,7 @@ impl World {
 
     fn probe(&mut self, id: Id, of: Id) {
         self.probes += 1;
-        let reached = self.peers[of].life == Life::Running && self.net.both_ways(id, of) && self.net.direct(id, of);
+        let reached = self.peers[of].life == Life::Running && self.net.tcp(id, of) && self.net.direct(id, of);
         let rtt = self.net.rtt(id, of);
         let (outcome, takes) = if reached {
             (ProbeOutcome::Answered { addr: addr(of), rtt: Duration::from_micros(rtt) }, rtt)

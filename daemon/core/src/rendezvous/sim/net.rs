@@ -43,6 +43,8 @@ pub(super) struct Net {
     usual: Way,
     special: BTreeMap<(Id, Id), Way>,
     cut: BTreeSet<(Id, Id)>,
+    /// Who has no UDP: only calls and watches, which are over TCP, get to it and from it.
+    no_udp: BTreeSet<Id>,
     /// Pairs without a direct path: what they say to each other goes over a relay.
     pub(super) relayed: BTreeSet<(Id, Id)>,
     /// When the last byte of each ordered stream arrives.
@@ -55,6 +57,7 @@ impl Net {
             usual,
             special: BTreeMap::new(),
             cut: BTreeSet::new(),
+            no_udp: BTreeSet::new(),
             relayed: BTreeSet::new(),
             streams: BTreeMap::new(),
         }
@@ -83,8 +86,13 @@ impl Net {
         self.cut.insert((b, a));
     }
 
+    pub(super) fn lose_udp(&mut self, id: Id) {
+        self.no_udp.insert(id);
+    }
+
     pub(super) fn heal(&mut self) {
         self.cut.clear();
+        self.no_udp.clear();
     }
 
     pub(super) fn heal_pair(&mut self, a: Id, b: Id) {
@@ -93,7 +101,12 @@ impl Net {
     }
 
     pub(super) fn open(&self, from: Id, to: Id) -> bool {
-        !self.cut.contains(&(from, to))
+        !self.cut.contains(&(from, to)) && !self.no_udp.contains(&from) && !self.no_udp.contains(&to)
+    }
+
+    /// Whether TCP connections can be made.
+    pub(super) fn tcp(&self, a: Id, b: Id) -> bool {
+        !self.cut.contains(&(a, b)) && !self.cut.contains(&(b, a))
     }
 
     pub(super) fn both_ways(&self, a: Id, b: Id) -> bool {

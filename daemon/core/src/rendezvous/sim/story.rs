@@ -10,6 +10,7 @@
 //! | `given no tcp watch` | nobody accepts one: a firewall, say |
 //! | `given 3 more peers to come` | members that have not started yet, named by `when Z starts` |
 //! | `when A B are killed` (`is powered off`, `suspended`, `resumed`, `stopped`, `restarted`, `cut off`, `started`) | at once |
+//! | `when A B are without udp` | nothing gets to them or from them but what is over TCP: watches and calls |
 //! | `when A is deaf to B` | what B sends to A is lost, not the other way |
 //! | `when A B are split from C D` / `when all is healed` / `when 5 s pass` | |
 //! | `then A holds within 100 ms` | everybody that can be reached from A agrees on A |
@@ -254,6 +255,7 @@ fn befall(world: &mut World, id: Id, fate: &[&str]) -> Result<(), String> {
             }
             world.restart(id);
         }
+        ["without", "udp"] => world.net.lose_udp(id),
         ["cut", "off"] => {
             (0..world.peers.len()).filter(|other| *other != id).for_each(|other| world.net.cut(id, other))
         }

@@ -1,0 +1,84 @@
+//! When a peer that has heard of no holder takes the role, and whom it counts on.
+
+use std::collections::BTreeSet;
+
+use chat_proto::id::{PeerId, RoomId, Term};
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+
+use super::*;
+use crate::input::PathInfo;
+use crate::rendezvous::frames::{Gossip, RoleFrame};
+use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::settings::RoleSettings;
+
+fn id(n: u8) -> PeerId {
+    PeerId::from_bytes(SigningKey::from_bytes(&[n + 1; 32]).verifying_key().to_bytes())
+}
+
+fn now(ms: u64) -> Now {
+    Now { mono: Duration::from_millis(ms), wall: Timestamp::from_ms(1_790_000_000_000 + ms) }
+}
+
+/// Peer 0 of a room of 4, connected to all, a moment after it was let in.
+fn newcomer() -> Rendezvous {
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let mut role = Rendezvous::new(RoomId::from_bytes([5; 32]), key, RoleSettings::default(), 1, now(0));
+    let path = PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
+    role.handle(RoleInput::Members { active: (0..4).map(id).collect(), former: BTreeSet::new() }, now(0));
+    for n in 1..4 {
+        role.handle(RoleInput::Up(id(n), path), now(0));
+    }
+    role
+}
+
+/// When it took the role, looking every 50 ms.
+fn claimed(
+    role: &mut Rendezvous,
+    from: u64,
+    until: u64,
+    mut meanwhile: impl FnMut(&mut Rendezvous, u64),
+) -> Option<u64> {
+    for ms in (from..until).step_by(50) {
+        meanwhile(role, ms);
+        role.handle(RoleInput::Tick, now(ms));
+        if role.ledger.holder() == Some(id(0)) {
+            return Some(ms);
+        }
+    }
+    None
+}
+
+fn component(role: &Rendezvous) -> Option<u32> {
+    role.ledger.claim().map(|claim| claim.value().component)
+}
+
+#[test]
+fn neighbours_that_answer_count_and_silent_ones_do_not() {
+    let mut role = newcomer();
+    let pong = |role: &mut Rendezvous, ms| {
+        let gossip = Gossip { term: Term(0), serial: 0, age_ms: 0, claim: 0, digest: 0 };
+        role.handle(RoleInput::Frame(id(1), RoleFrame::Pong { nonce: 1, gossip }.encode()), now(ms));
+    };
+    let at = claimed(&mut role, 50, 20_000, pong).expect("nobody holds the role");
+    assert!((2_000..3_000).contains(&at), "{at}");
+    assert_eq!(component(&role), Some(1));
+}
+
+#[test]
+fn who_lost_the_ways_to_all_neighbours_waits_until_they_are_there_again_or_gone() {
+    let mut role = newcomer();
+    assert_eq!(claimed(&mut role, 50, 4_400, |_, _| {}), None, "nobody is gone, and nobody answers");
+    for n in 1..4 {
+        role.handle(RoleInput::Down(id(n)), now(4_400));
+    }
+    let at = claimed(&mut role, 4_450, 20_000, |_, _| {}).expect("now it is alone");
+    assert!(at < 6_000, "{at}");
+    assert_eq!(component(&role), Some(0), "its claim gives way to that of any holder");
+}
+
+#[test]
+fn connections_that_neither_end_nor_answer_are_not_waited_for_without_end() {
+    let at = claimed(&mut newcomer(), 50, 60_000, |_, _| {}).expect("some day");
+    assert!((10_000..12_000).contains(&at), "{at}");
+}

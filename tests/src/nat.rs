@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,10 +14,12 @@ use chat_proto::api::messages::SendRequest;
 use chat_proto::api::peers::{PathView, PeerView};
 use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::event::Event;
+use chat_proto::id::{PeerId, Term};
 
 use crate::api::Api;
 use crate::cluster::all_online;
 use crate::daemon::{Daemon, Start};
+use crate::events::Events;
 use crate::eventually::{SOON, eventually};
 use crate::netns::{Nat, Network, Router, Space};
 
@@ -38,7 +40,7 @@ pub enum Site {
     Public,
     /// Behind a router.
     Home(Nat),
-    /// Behind a router that keeps ports and lets no UDP pass once the peer has joined.
+    /// Behind a router that keeps ports and lets no UDP pass from the moment on at which all see each other.
     TcpOnly,
 }
 
@@ -110,14 +112,39 @@ impl Scene {
         let first_message = begun.elapsed();
         let scene = Self { holder, machine, standby, one, other, routers: [first, second], first_message, network };
         scene.all_online();
-        // The relay is that of the holder, of whom somebody who was just let in has not heard yet.
-        if sites.contains(&Site::TcpOnly) {
-            scene.ranked();
-        }
         for (router, _) in scene.routers.iter().zip(sites).filter(|(_, site)| *site == Site::TcpOnly) {
             router.as_ref().expect("it is at home").block_udp(None);
         }
         Some(scene)
+    }
+
+    /// Both talk to each other all the time, and after a second no UDP passes their routers any more.
+    ///
+    /// # Panics
+    /// When what they said does not arrive in the end.
+    #[track_caller]
+    pub fn lose_udp(&self) -> Flow {
+        Flow::between([&self.one, &self.other], || {
+            thread::sleep(BEFORE);
+            for router in self.routers.iter().flatten() {
+                router.block_udp(None);
+            }
+            thread::sleep(AFTER);
+        })
+    }
+
+    /// Who holds the role and in which term, as each that runs knows it.
+    ///
+    /// # Panics
+    /// When somebody does not know.
+    #[track_caller]
+    pub fn holders(&self) -> Vec<(String, Term)> {
+        let all = [&self.holder, &self.standby, &self.one, &self.other];
+        let known = all.into_iter().filter(|peer| peer.runs()).map(|peer| {
+            let known = peer.api().status().rendezvous.expect("a holder is known");
+            (known.peer.name, known.term)
+        });
+        known.collect()
     }
 
     /// Waits until all that run see each other online.
@@ -209,6 +236,8 @@ fn path(from: &Daemon, to: &str) -> PathView {
 /// What two said to each other, and when it came.
 #[derive(Debug, Default)]
 pub struct Flow {
+    /// Tells its texts, and the keys they are sent with, from those of other flows in the same room.
+    number: u64,
     said: Mutex<HashMap<String, Instant>>,
     heard: Mutex<HashMap<String, Vec<Instant>>>,
 }
@@ -220,13 +249,18 @@ impl Flow {
     /// When something does not.
     #[track_caller]
     pub fn between(talkers: [&Daemon; 2], during: impl FnOnce()) -> Self {
-        let flow = Self::default();
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let flow = Self { number: NEXT.fetch_add(1, Ordering::Relaxed), ..Self::default() };
         let (quiet, done) = (AtomicBool::new(false), AtomicBool::new(false));
         let sockets = talkers.map(|talker| (talker.name(), talker.home().socket()));
+        // Both listen before anything is said.
+        let listeners = talkers.map(|talker| (talker.api().status().peer.id, talker.api().events(None)));
         thread::scope(|scope| {
+            let (flow, quiet, done) = (&flow, &quiet, &done);
+            for (me, events) in listeners {
+                scope.spawn(move || flow.listen(me, events, done));
+            }
             for (name, socket) in &sockets {
-                let (flow, quiet, done) = (&flow, &quiet, &done);
-                scope.spawn(move || flow.listen(socket, done));
                 scope.spawn(move || flow.talk(name, socket, quiet));
             }
             during();
@@ -246,7 +280,7 @@ impl Flow {
             if quiet.load(Ordering::Relaxed) {
                 return;
             }
-            let text = format!("{name} {number}");
+            let text = format!("{name} {}.{number}", self.number);
             self.said.lock().expect("nobody panicked").insert(text.clone(), Instant::now());
             let request = SendRequest { text: text.clone(), ..SendRequest::default() };
             let reply = api.post_message(&request, &text).expect("a talker runs");
@@ -255,10 +289,7 @@ impl Flow {
         }
     }
 
-    fn listen(&self, socket: &Path, done: &AtomicBool) {
-        let api = Api::unix(socket);
-        let me = api.status().peer.id;
-        let mut events = api.events(None);
+    fn listen(&self, me: PeerId, mut events: Events, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             let Ok(raw) = events.next(Duration::from_millis(100)) else { continue };
             if let Event::Message { message } = raw.envelope().event

@@ -1,9 +1,10 @@
 //! Peers behind different NATs find each other, directly where that can be and through a member's relay where not, and go
 //! on talking when the relay's peer is killed. No packet leaves the room's own network.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_proto::api::peers::PathView;
+use chat_proto::id::Term;
 use chat_tests::daemon::Start;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::nat::{End, Flow, Scene, Site};
@@ -12,8 +13,12 @@ use chat_tests::netns::{Nat, Network};
 const KEEPING: Site = Site::Home(Nat::Keeping);
 const RANDOM: Site = Site::Home(Nat::Random);
 
-/// How long a message may take while the relay's peer is killed, on a busy machine; the aim is 2 s.
+/// How long a message may take while the relay's peer is killed, on a busy machine; the aim is 2 s, 0.2 s is usual.
 const STALL_MAX: Duration = Duration::from_secs(10);
+
+/// How long one may take while UDP is lost; 2.1 to 2.5 s is usual. What was on its way is sent again three probe timeouts after the
+/// dead path was given up, and these are long where processors are starved: 8.6 s was the most.
+const LOSS_MAX: Duration = Duration::from_secs(15);
 
 #[test]
 fn holes_are_punched_where_routers_keep_ports() {
@@ -54,19 +59,45 @@ fn one_side_alone_makes_no_difference_to_who_is_at_a_public_address() {
 }
 
 #[test]
-fn a_room_whose_only_way_is_the_relay_talks_and_goes_on_when_it_dies() {
+fn who_loses_udp_right_after_joining_goes_on_over_the_relay() {
     let Some(mut scene) = Scene::new([Site::TcpOnly, Site::TcpOnly]) else { return };
     // Said while the way there dies.
-    let text = "for other alone";
+    let (text, begun) = ("for other alone", Instant::now());
     scene.one.api().send_to(&["other"], text);
-    scene.reached_by(PathView::Relayed);
     eventually_true(SOON, "the direct message has come", || scene.other.api().texts().contains(&text.to_owned()));
+    let stalled = begun.elapsed();
+    assert!(stalled < LOSS_MAX, "{stalled:?}");
+    scene.reached_by(PathView::Relayed);
     scene.all_online();
+    assert_eq!(
+        scene.holders(),
+        vec![("holder".to_owned(), Term(1)); 4],
+        "nobody took the role from a holder that lives"
+    );
     scene.ranked();
+    relayed_until_the_holder_dies(&mut scene);
+}
+
+#[test]
+fn who_loses_udp_in_the_middle_of_a_talk_goes_on_over_the_relay() {
+    let Some(mut scene) = Scene::new([KEEPING, KEEPING]) else { return };
+    scene.reached_by(PathView::Direct);
+    scene.ranked();
+    let before = scene.holders();
+    let flow = scene.lose_udp();
+    assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
+    assert!(flow.longest() < LOSS_MAX, "{:?}", flow.longest());
+    scene.reached_by(PathView::Relayed);
+    assert_eq!(scene.holders(), before, "nobody took the role from a holder that lives");
+    relayed_until_the_holder_dies(&mut scene);
+}
+
+/// Two who reach each other only over the relay go on talking when its peer is killed.
+#[track_caller]
+fn relayed_until_the_holder_dies(scene: &mut Scene) {
     let flow = scene.lose_holder(End::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
-    // Two ways end here within seconds: the direct one, and the relay's peer. Nothing is lost, but it can take a while.
-    assert!(flow.longest() < SOON, "{:?}", flow.longest());
+    assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     scene.all_online();
     assert_eq!(scene.one.api().history().len(), scene.other.api().history().len());
     assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");

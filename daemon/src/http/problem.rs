@@ -175,6 +175,7 @@ impl From<JoinError> for Refusal {
             JoinError::Unreachable { .. } | JoinError::NotChatd { .. } | JoinError::NoRoom { .. } => {
                 (ErrorCode::Unreachable, "is chatd running there, and does the firewall let its port through?")
             }
+            JoinError::NoUdp { .. } => (ErrorCode::Unreachable, "does a firewall here or there stop UDP?"),
             JoinError::TimedOut { .. } | JoinError::Broken { .. } => (ErrorCode::Unreachable, "try again"),
             JoinError::Itself { .. } => (ErrorCode::BadRequest, "give the address of another peer"),
         };

@@ -30,6 +30,9 @@ const HOST_ADDRS_MAX: usize = 8;
 /// How long a connection to a member may take.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
 
+/// How long it may take to find out whether TCP passes where UDP does not.
+const ASK_MAX: Duration = Duration::from_secs(2);
+
 /// How long a member may take to answer, other than by letting us wait for a person.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
@@ -61,6 +64,14 @@ pub enum JoinError {
         "nobody could be reached at {tried}: check that chatd runs there and that UDP and TCP pass, then try again"
     )]
     Unreachable {
+        /// Where it was tried.
+        tried: String,
+    },
+    /// Somebody answered over TCP, and UDP does not pass.
+    #[error(
+        "{tried} answers over TCP and not over UDP, which joining takes: let UDP pass to that port, here and there, or join from another network"
+    )]
+    NoUdp {
         /// Where it was tried.
         tried: String,
     },
@@ -149,6 +160,11 @@ async fn show_ticket(shared: &Shared, ticket: &Ticket, name: &str) -> Result<Joi
             None => match dials.next().await {
                 Some((peer, Some(connection))) => (peer, connection),
                 Some((_, None)) => continue,
+                None if matches!(failure, JoinError::Unreachable { .. }) => {
+                    let addrs = others.iter().flat_map(|peer| peer.addrs.iter().map(|addr| (peer.peer, *addr)));
+                    let answers = answering(addrs.collect()).await;
+                    return Err(answers.map_or(failure, |addr| JoinError::NoUdp { tried: addr.to_string() }));
+                }
                 None => return Err(failure),
             },
         };
@@ -181,8 +197,8 @@ fn worst(before: JoinError, error: TalkError, tried: &str) -> JoinError {
 async fn knock(shared: &Shared, host: &str, port: u16, name: &str, on_words: OnWords<'_>) -> Result<Joined, JoinError> {
     let (addr, member) = find(shared, host, port).await?;
     let tried = addr.to_string();
-    let connection =
-        dial(shared, &member, &[addr]).await.ok_or_else(|| JoinError::Unreachable { tried: tried.clone() })?;
+    // It has just answered over TCP.
+    let connection = dial(shared, &member, &[addr]).await.ok_or_else(|| JoinError::NoUdp { tried: tried.clone() })?;
     let talk = Talk { shared, connection, member };
     let admitted = talk.by_knocking(name, on_words).await.map_err(|error| error.at(&tried))?;
     Ok(Joined { admitted, door: member })
@@ -206,6 +222,24 @@ async fn find(shared: &Shared, host: &str, port: u16) -> Result<(SocketAddr, Pee
         };
     }
     Err(failure)
+}
+
+/// Where one of these members answers over TCP, if one does soon.
+async fn answering(addrs: Vec<(PeerId, SocketAddr)>) -> Option<SocketAddr> {
+    let ask = |(member, addr)| async move {
+        let answers = hello::ask(addr).await.is_ok_and(|hello| hello.peer == member);
+        answers.then_some(addr)
+    };
+    let mut asked: FuturesUnordered<_> = addrs.into_iter().map(ask).collect();
+    let first = async {
+        while let Some(answer) = asked.next().await {
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
+    };
+    timeout(ASK_MAX, first).await.ok().flatten()
 }
 
 async fn dial(shared: &Shared, member: &PeerId, addrs: &[SocketAddr]) -> Option<Connection> {

@@ -1,5 +1,6 @@
 //! Strangers that ask to be let in: by ticket, by knock, and those that do not keep to it.
 
+use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
 use chat_core::admission::{
@@ -7,19 +8,24 @@ use chat_core::admission::{
     ticket_holds,
 };
 use chat_core::input::AdmissionId;
-use chat_proto::id::{InviteId, PeerId};
+use chat_proto::api::status::RoomRef;
+use chat_proto::id::{InviteId, PeerId, RoomId};
 use chat_proto::ticket::{Ticket, TicketPeer};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use iroh::endpoint::presets;
 use iroh::{Endpoint, SecretKey};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::peers::*;
 use crate::net::NetEvent;
 use crate::net::close::CloseCode;
+use crate::net::hello::Hello;
 use crate::net::join::{JoinError, Joined};
 use crate::net::messages::{read_message, write_message};
+use crate::net::ports::HELLO_LINE;
 use crate::net::shared::endpoint_id;
 use crate::net::target::JoinTarget;
 
@@ -191,6 +197,33 @@ async fn joining_where_nobody_can_let_in_says_so() {
     assert!(joined.is_err_and(|error| error.to_string().contains(&id.1.to_string())));
     let joined = join(&newcomer, JoinTarget::Address { host: "no-such-host.invalid".into(), port: 1 }).await;
     assert!(matches!(joined, Err(JoinError::UnknownHost { .. })), "{joined:?}");
+}
+
+#[tokio::test]
+async fn where_tcp_passes_and_udp_does_not_joining_says_so() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
+    let (addr, id) = (listener.local_addr().expect("bound"), outsider(7).await.id());
+    let room = Some(RoomRef { id: RoomId::from_bytes([3; 32]), name: "r".into(), open: false });
+    let mut answer = serde_json::to_vec(&Hello { chatd: 1, peer: id, room }).expect("JSON");
+    answer.push(b'\n');
+    let answering = async {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            stream.read_exact(&mut [0; HELLO_LINE.len()]).await.expect("asks");
+            stream.write_all(&answer).await.expect("listens");
+        }
+    };
+    let newcomer = outsider(5).await;
+    let joining = async {
+        let target = JoinTarget::Address { host: addr.ip().to_string(), port: addr.port() };
+        tokio::join!(join(&newcomer, target), join(&newcomer, ticket(&[(id, addr)])))
+    };
+    let joined = tokio::select! {
+        joined = joining => joined,
+        () = answering => panic!("it accepts"),
+    };
+    for joined in [joined.0, joined.1] {
+        assert!(matches!(&joined, Err(JoinError::NoUdp { tried }) if *tried == addr.to_string()), "{joined:?}");
+    }
 }
 
 #[tokio::test]

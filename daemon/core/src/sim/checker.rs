@@ -41,7 +41,7 @@ pub(super) struct Acked {
     pub(super) seq: Seq,
     /// The author's machine, unless its disk was changed since.
     pub(super) author: Option<Host>,
-    /// Machines that were named as holders, the author's included, and whose disks were not changed since.
+    /// Machines that were named as holders, the author's included, and whose disks were not changed since they said so.
     pub(super) holders: BTreeSet<Host>,
 }
 
@@ -132,14 +132,16 @@ impl Checker {
         }
     }
 
+    /// A machine answers a command; `disks` and `ids` are those of all machines.
     pub(super) fn reply(
         &mut self,
         host: Host,
         command: CommandId,
         reply: &Result<Reply, CommandError>,
-        held: Option<&Held>,
+        disks: &[Option<&Held>],
         ids: &[PeerId],
     ) {
+        let disk = |host: Host| disks.get(host.0).copied().flatten();
         let asked = self.open.remove(&command);
         let asked = asked.unwrap_or_else(|| panic!("{host:?} answers {command:?} twice: {reply:?}"));
         assert_eq!(asked.host, host, "another machine's command is answered");
@@ -148,7 +150,7 @@ impl Checker {
         };
         let place = self.places.get(&id.entry).copied();
         let (log, seq) = place.unwrap_or_else(|| panic!("{id} was acknowledged and is on no disk"));
-        assert!(held.is_some_and(|held| held.holds(&log, seq)), "{id} was acknowledged before it was flushed");
+        assert!(disk(host).is_some_and(|held| held.holds(&log, seq)), "{id} was acknowledged before it was flushed");
         let ever = self.ever_held.get(&id.entry).cloned().unwrap_or_default();
         let mut holders = BTreeSet::from([host]);
         for peer in held_by {
@@ -156,7 +158,10 @@ impl Checker {
             let holder = holder.unwrap_or_else(|| panic!("{peer:?} is said to hold {id} and is nobody"));
             assert!(ever.contains(&holder), "{holder:?} is said to hold {id} and never did");
             assert_ne!(holder, host, "the author counts as a copy of its own message");
-            holders.insert(holder);
+            // It said so, and its disk may have been changed since without a word to the author: that disk is lost.
+            if disk(holder).is_some_and(|held| held.has(&log, seq, &id.entry)) {
+                holders.insert(holder);
+            }
         }
         let enough = match wait {
             Wait::Stored => true,

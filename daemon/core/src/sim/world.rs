@@ -375,8 +375,8 @@ impl World {
     fn replied(&mut self, host: Host, command: CommandId, reply: Result<Reply, CommandError>) {
         self.note(&[b"reply", &command.0.to_le_bytes(), &[u8::from(reply.is_ok())]]);
         let ids: Vec<PeerId> = self.machines.iter().map(|machine| machine.id).collect();
-        let held = self.machines.get(host.0).and_then(|machine| machine.disk.held.as_ref());
-        self.checker.reply(host, command, &reply, held, &ids);
+        let disks: Vec<_> = self.machines.iter().map(|machine| machine.disk.held.as_ref()).collect();
+        self.checker.reply(host, command, &reply, &disks, &ids);
         self.follow_up(host, reply);
     }
 }

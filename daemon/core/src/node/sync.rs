@@ -3,7 +3,7 @@
 //! Each range of a log is asked of one peer at a time, in chunks: the answer to a `Want` is one `Entries` frame, and the
 //! next chunk is asked for when it has come. When a peer does not answer, another that holds the log is asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -299,9 +299,12 @@ impl Node {
         match other {
             Some(other) => self.want(other, log, to, tried, now),
             None => {
-                // They do not hold what they seemed to; where an entry still waits for it, they are asked again.
-                for peer in &tried {
-                    self.links.holds_no_more(peer, log);
+                // They do not hold what they seemed to, nor what builds on it, which a tree passes on before it is held. Where
+                // one says that it holds an entry that waits for it, it is asked again.
+                let above =
+                    self.pending.missing().filter(|(missing, _)| missing.log == log).map(|(_, place)| place.log);
+                for log in above.chain([log]).collect::<BTreeSet<_>>() {
+                    tried.iter().for_each(|peer| self.links.holds_no_more(peer, log));
                 }
                 let until = self.sync.fail(log, reach, now);
                 if self.sync.often_failed(&log) && self.heads.forgo(log) {

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::input::{Command, Verdict};
-use crate::log::entry::{Dep, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::Kit;
 use crate::output::Reply;
-use crate::wire::Frame;
+use crate::wire::{Frame, Head};
 
 fn done(kit: &mut Kit, n: usize, command: Command) {
     assert_eq!(kit.command(n, command), Some(Ok(Reply::Done)));
@@ -119,7 +119,10 @@ fn what_builds_on_a_lost_log_that_counts_for_nothing_is_shown_in_the_end() {
     let mut answering = Forger::behind(&kit, 1);
     answering.header.deps = vec![Dep { log: unnamed.header.log, seq: Seq(2) }];
     let answer = answering.say("answer");
+    let hash = Entry::from_trusted(answer.clone()).expect("signed").hash();
+    let head = Head { log: answering.header.log, seq: Seq(1), hash };
     kit.frame(0, 1, &Frame::Entries(vec![first, answer]));
+    kit.frame(0, 1, &Frame::Vector { heads: vec![head], reply: false });
     kit.pass(Duration::from_secs(10));
     assert!(kit.peers[0].history().is_empty(), "it may come yet");
     kit.pass(Duration::from_secs(60));
@@ -193,6 +196,24 @@ fn what_nobody_else_holds_does_not_wait_for_ever_and_comes_again() {
     kit.frame(0, 1, &Frame::Entries(late));
     kit.frame(0, 1, &Frame::Entries(vec![lost]));
     assert_eq!(kit.peers[0].history(), ["before", "lost", "late", "later"]);
+}
+
+/// In a tree, entries are passed on by who waits for their causes itself.
+#[test]
+fn two_who_wait_for_the_same_do_not_take_each_other_for_its_holders() {
+    let mut kit = Kit::room(3);
+    let mut lost = Forger::new(&kit, 2, 501);
+    lost.say("lost");
+    let mut builds = Forger::new(&kit, 2, 502);
+    builds.header.deps = vec![Dep { log: lost.header.log, seq: Seq(1) }];
+    builds.header.time = lost.header.time;
+    let passed_on = Frame::Entries(vec![builds.say("builds on what is lost")]);
+    kit.disconnect_all(2);
+    kit.frame(0, 1, &passed_on);
+    kit.frame(1, 0, &passed_on);
+    assert_eq!([0, 1].map(|n| kit.peers[n].node.pending.len()), [1, 1]);
+    kit.pass(Duration::from_secs(60));
+    assert_eq!([0, 1].map(|n| kit.peers[n].node.pending.len()), [0, 0]);
 }
 
 /// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.

@@ -106,12 +106,13 @@ impl Rendezvous {
     /// a process that died, another one may have taken the port.
     pub(super) fn holder_called(&mut self, now: Duration) {
         let Part::Following(following) = &mut self.part else { return };
-        following.suspicion.take_if(|suspicion| suspicion.cause == Cause::Silent);
-        let refuted = following.vacancy.take_if(|vacancy| vacancy.reason == ChangeReason::Silent).is_some();
-        if following.suspicion.is_none() && following.vacancy.is_none() {
-            following.watch.lives(now);
+        let died = following.suspicion.as_ref().is_some_and(|suspicion| suspicion.cause == Cause::Died)
+            || following.vacancy.as_ref().is_some_and(|vacancy| vacancy.reason != ChangeReason::Silent);
+        if died || !following.watch.called(now) {
+            return;
         }
-        if refuted {
+        following.suspicion = None;
+        if following.vacancy.take().is_some() {
             let (holder, term) = (following.watch.holder, following.watch.term);
             self.out.push_back(RoleOutput::Back { holder, term });
         }

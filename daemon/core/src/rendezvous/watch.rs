@@ -15,6 +15,10 @@ const MARGIN_MAX: Duration = Duration::from_millis(400);
 /// A holder that heard nothing of this peer for so long cannot serve it: its heartbeats count no more.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 
+/// For how long answers over TCP stand for a holder that is not heard otherwise: another way to it is found by then, or it
+/// never takes this peer, as one of another half does whose history forbids it.
+const CALLED_FOR: Duration = Duration::from_secs(60);
+
 /// Longest time between two attempts to open the TCP watch.
 const TCP_RETRY_MAX: Duration = Duration::from_secs(60);
 
@@ -35,6 +39,8 @@ pub(crate) struct Watch {
     pub(crate) tcp: Tcp,
     /// Silence before this does not count: the watch began, or this peer itself slept.
     base: Duration,
+    /// When the holder was last heard over a connection, or the watch began.
+    met: Duration,
     quiet_until: Duration,
     last_beat: Option<(u64, Duration)>,
     jitter: Duration,
@@ -88,6 +94,7 @@ impl Watch {
             via: None,
             tcp: Tcp::Off,
             base: now,
+            met: now,
             quiet_until: Duration::ZERO,
             last_beat: None,
             jitter: Duration::ZERO,
@@ -116,6 +123,20 @@ impl Watch {
 
     /// The holder was heard by this peer itself.
     pub(crate) fn lives(&mut self, now: Duration) {
+        self.met = now;
+        self.seen(now);
+    }
+
+    /// The holder answered a call over TCP; says whether that counts.
+    pub(crate) fn called(&mut self, now: Duration) -> bool {
+        let counts = now.saturating_sub(self.met) < CALLED_FOR;
+        if counts {
+            self.seen(now);
+        }
+        counts
+    }
+
+    fn seen(&mut self, now: Duration) {
         self.heard = Some(now);
         self.fresh = Some(now);
         self.via = None;
@@ -235,6 +256,18 @@ mod tests {
         assert_eq!(watch.via, Some(PeerId::from_bytes([2; 32])));
         assert_eq!(watch.alarm_at(Closeness::Close, &settings, 1), ms(620));
         assert_eq!(watch.alarm_at(Closeness::Loose, &settings, 1), ms(15_000));
+    }
+
+    #[test]
+    fn a_holder_that_only_answers_calls_counts_for_a_while() {
+        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
+        watch.lives(ms(1_000));
+        assert!(watch.called(ms(60_999)));
+        assert_eq!((watch.heard, watch.fresh), (Some(ms(60_999)), Some(ms(60_999))));
+        assert!(!watch.called(ms(61_000)));
+        assert_eq!(watch.heard, Some(ms(60_999)), "it has not been heard since");
+        watch.lives(ms(62_000));
+        assert!(watch.called(ms(70_000)));
     }
 
     #[test]

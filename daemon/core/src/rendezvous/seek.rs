@@ -23,15 +23,16 @@ impl Rendezvous {
             return;
         }
         let settle = self.settings.settle;
+        let only = self.members.len() == 1;
         let answered = self.links.iter().filter(|(_, link)| link.heard + settle > now.mono).count();
-        if answered == 0 && self.links.len() > 0 && now.mono < self.started + settle * SETTLES_MAX {
+        if !only && answered == 0 && self.links.len() > 0 && now.mono < self.started + settle * SETTLES_MAX {
             // Nobody answers, though nobody is gone: the ways to all of them died at once, and others may come in their place.
             self.part = Part::Seeking { claim_at: now.mono + settle / 2 };
             return self.ask_neighbours(now.mono);
         }
         // Who does not know what became of the others counts itself for nobody, so that its claim gives way to any
         // that was made in touch with the room.
-        let component = if self.members.len() == 1 { 1 } else { answered };
+        let component = if only { 1 } else { answered };
         let component = u32::try_from(component).unwrap_or(u32::MAX);
         self.claim(ChangeReason::Founded, None, Duration::ZERO, component, now);
     }

@@ -82,3 +82,11 @@ fn connections_that_neither_end_nor_answer_are_not_waited_for_without_end() {
     let at = claimed(&mut newcomer(), 50, 60_000, |_, _| {}).expect("some day");
     assert!((10_000..12_000).contains(&at), "{at}");
 }
+
+#[test]
+fn the_only_member_waits_for_no_connection_of_somebody_who_is_none() {
+    let mut role = newcomer();
+    role.handle(RoleInput::Members { active: BTreeSet::from([id(0)]), former: (1..4).map(id).collect() }, now(4_000));
+    role.handle(RoleInput::Tick, now(4_000));
+    assert_eq!(role.ledger.holder(), Some(id(0)));
+}

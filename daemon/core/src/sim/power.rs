@@ -153,8 +153,12 @@ impl World {
     }
 
     pub(super) fn suspend(&mut self, host: Host) {
-        self.machine(host).state = State::Suspended;
         let span = self.between_ms(50, 20_000);
+        self.suspend_for(host, span);
+    }
+
+    pub(super) fn suspend_for(&mut self, host: Host, span: Duration) {
+        self.machine(host).state = State::Suspended;
         self.schedule(span, What::Resume(host));
         if self.chance(0.5) {
             self.machine(host).sleep(span);

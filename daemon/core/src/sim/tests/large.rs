@@ -12,6 +12,9 @@ use crate::sim::{Fault, Plan, told};
 /// Longest time until a room agrees on a holder after something happened.
 const AGREE_MAX: Duration = Duration::from_secs(120);
 
+/// For how long a holder stands still: a shorter pause than the others need to be sure takes the role from nobody.
+const SUSPENDED: Duration = Duration::from_secs(10);
+
 fn size(seed: u64, sizes: &[usize]) -> usize {
     sizes[usize::try_from(seed).expect("few seeds") % sizes.len()]
 }
@@ -21,7 +24,7 @@ impl World {
     fn wait_for(&mut self, most: Duration, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
         let start = self.now;
         while !holds(self) {
-            assert!(self.now - start < most, "{what}, not within {most:?}");
+            assert!(self.now - start < most, "{what}, not within {most:?}: {}", self.beliefs());
             self.run_until(self.now + Duration::from_millis(5));
         }
         self.now - start
@@ -73,7 +76,7 @@ fn vacancy(seed: u64, members: usize, end: End) -> Duration {
             if round == 20 {
                 match end {
                     End::Crash => world.crash(before),
-                    End::Suspend => world.suspend(before),
+                    End::Suspend => world.suspend_for(before, SUSPENDED),
                     End::Stop => world.stop(before),
                 }
                 break;

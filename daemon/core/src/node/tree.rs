@@ -39,6 +39,9 @@ const GONE_AFTER: Duration = Duration::from_secs(2);
 /// they want and would not notice each other again.
 const SEEK_EVERY: Duration = Duration::from_secs(30);
 
+/// How long after the loss of a neighbour is told a member looks for others, at most.
+const SEEK_SOON: Duration = Duration::from_secs(2);
+
 /// How often connections that the tree does not need are closed.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
@@ -72,6 +75,8 @@ pub(super) struct Spread {
     pulled: BTreeSet<LogId>,
     /// When this member last showed that it lives.
     alive_at: Option<Duration>,
+    /// Whether a neighbour was lost since this member last looked for those it does not hear of.
+    cut: bool,
 }
 
 impl Node {
@@ -206,8 +211,14 @@ impl Node {
         }
     }
 
-    /// Tells the room that somebody is gone, unless it was heard of since.
+    /// Tells the room that somebody is gone, unless it was heard of since. The tree may be in two parts by that, of which each
+    /// still takes the other for present.
     pub(super) fn tell_gone(&mut self, peer: PeerId, now: Now) {
+        if self.is_tree() && !self.links.is_connected(&peer) {
+            self.spread.cut = true;
+            let soon = SEEK_SOON.mul_f64(self.jitter());
+            self.timers.set_earlier(Timer::Seek, now.mono + soon);
+        }
         if self.is_tree() && self.links.was_heard(&peer) && !self.links.is_connected(&peer) {
             let seen = self.addrs.get(&peer).map_or(Timestamp::from_ms(0), |record| record.time);
             self.links.not_heard(&peer);
@@ -233,23 +244,29 @@ impl Node {
     }
 
     /// Joins the tree through a member that this one does not hear of: perhaps it is there, with others, and the tree is in
-    /// two parts.
+    /// two parts. After the loss of a neighbour through any that are not connected: what was heard of them may be old.
     pub(super) fn seek(&mut self, now: Now) {
         if !self.is_tree() {
             return;
         }
         let spread = 0.5 + self.jitter();
         self.timers.set(Timer::Seek, now.mono + SEEK_EVERY.mul_f64(spread));
+        let cut = std::mem::take(&mut self.spread.cut);
         let missed = |peer: &PeerId| {
             *peer != self.me
                 && self.addrs.get(peer).is_some()
                 && !self.links.is_connected(peer)
-                && !self.links.is_online(peer)
+                && (cut || !self.links.is_online(peer))
         };
         let mut missed: Vec<PeerId> = self.roster.members().map(|person| person.peer.id).filter(missed).collect();
-        if !missed.is_empty() {
-            let chosen = missed.swap_remove(self.pick(missed.len()));
-            self.tree(TreeInput::Join(vec![chosen]), now);
+        let count = if cut { JOIN_PEERS } else { 1 };
+        let mut chosen = Vec::new();
+        while chosen.len() < count && !missed.is_empty() {
+            let place = self.pick(missed.len());
+            chosen.push(missed.swap_remove(place));
+        }
+        if !chosen.is_empty() {
+            self.tree(TreeInput::Join(chosen), now);
         }
     }
 

@@ -71,6 +71,7 @@ use ledger::Ledger;
 use limit::Bucket;
 use links::Links;
 use part::Part;
+use seek::EarlyClaim;
 use settings::RoleSettings;
 use slip::SlipGuard;
 use term::TermBound;
@@ -103,6 +104,8 @@ pub struct Rendezvous {
     claims: Bucket,
     history: History,
     part: Part,
+    /// While it seeks: a claim of somebody who is no member as far as this peer knows.
+    early: Option<EarlyClaim>,
     slip: SlipGuard,
     measures: Measures,
     sampler: Sampler,
@@ -143,6 +146,7 @@ impl Rendezvous {
             claims: Bucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
             history: History::default(),
             part: Part::Seeking { claim_at },
+            early: None,
             slip: SlipGuard::new(now),
             measures: Measures::default(),
             sampler,
@@ -283,6 +287,9 @@ impl Rendezvous {
         }
         if let Some(holder) = self.ledger.holder().filter(|holder| !self.members.contains(holder)) {
             self.holder_left(&holder, ChangeReason::Removed, now);
+        }
+        if matches!(self.part, Part::Seeking { .. }) {
+            self.reconsider_early_claim(now);
         }
         if matches!(self.part, Part::Seeking { .. }) {
             self.ask_neighbours(now.mono);

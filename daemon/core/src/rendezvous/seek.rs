@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use chat_proto::api::rendezvous::ChangeReason;
+use chat_proto::id::PeerId;
 
 use super::Rendezvous;
+use super::io::RoleOutput;
 use super::part::Part;
+use super::signed::SignedBytes;
 use crate::input::Now;
 
 /// Neighbours with smaller keys that a starting peer waits for; beyond, two may claim at once, which the tie rule settles.
@@ -15,7 +18,31 @@ const SEEKERS_MAX: usize = 20;
 /// given up long before.
 const SETTLES_MAX: u32 = 5;
 
+/// A claim that came before its claimant was known to be a member. A newcomer is told who holds the role as soon as it is
+/// connected, and reads who the members are a moment later.
+#[derive(Debug)]
+pub(super) struct EarlyClaim {
+    source: PeerId,
+    claim: SignedBytes,
+    succession: Option<SignedBytes>,
+}
+
 impl Rendezvous {
+    /// Keeps the newest claim of somebody unknown, while none is known that counts.
+    pub(super) fn keep_early_claim(&mut self, source: PeerId, claim: SignedBytes, succession: Option<SignedBytes>) {
+        if matches!(self.part, Part::Seeking { .. }) {
+            self.early = Some(EarlyClaim { source, claim, succession });
+        }
+    }
+
+    /// Other members are known now: perhaps the claim that came early is of one of them.
+    pub(super) fn reconsider_early_claim(&mut self, now: Now) {
+        let Some(EarlyClaim { source, claim, succession }) = self.early.take() else { return };
+        if let Err(fault) = self.receive_claim(source, claim, succession, now) {
+            self.out.push_back(RoleOutput::Fault(source, fault));
+        }
+    }
+
     /// Claims the role when no holder was to be found.
     pub(super) fn seek(&mut self, now: Now) {
         let Part::Seeking { claim_at } = self.part else { return };

@@ -90,3 +90,28 @@ fn the_only_member_waits_for_no_connection_of_somebody_who_is_none() {
     role.handle(RoleInput::Tick, now(4_000));
     assert_eq!(role.ledger.holder(), Some(id(0)));
 }
+
+#[test]
+fn a_newcomer_that_is_told_of_the_holder_before_it_knows_the_members_follows_it_as_soon_as_it_does() {
+    let peer = |n: u8| {
+        let key = SigningKey::from_bytes(&[n + 1; 32]);
+        Rendezvous::new(RoomId::from_bytes([5; 32]), key, RoleSettings::default(), 1, now(0))
+    };
+    let path = PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
+    let mut holder = peer(1);
+    holder.handle(RoleInput::Members { active: BTreeSet::from([id(1)]), former: BTreeSet::new() }, now(0));
+    holder.handle(RoleInput::Up(id(0), path), now(10));
+    let told = std::iter::from_fn(|| holder.poll_output()).find_map(|output| {
+        if let RoleOutput::Send { to, frame, .. } = output { (to == [id(0)]).then(|| frame.to_vec()) } else { None }
+    });
+    let told = told.expect("whoever comes is told");
+
+    let mut newcomer = peer(0);
+    newcomer.handle(RoleInput::Up(id(1), path), now(10));
+    newcomer.handle(RoleInput::Frame(id(1), told), now(11));
+    assert_eq!(newcomer.ledger.holder(), None, "it may be anybody");
+    newcomer.handle(RoleInput::Members { active: (2..4).map(id).collect(), former: BTreeSet::new() }, now(12));
+    assert_eq!(newcomer.ledger.holder(), None, "it is nobody known so far");
+    newcomer.handle(RoleInput::Members { active: (0..4).map(id).collect(), former: BTreeSet::new() }, now(13));
+    assert_eq!(newcomer.ledger.holder(), Some(id(1)));
+}

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::net::gate::Hook;
+use crate::net::path::INITIAL_RTT;
 use crate::net::settings::{BindError, NetSettings};
 
 /// Ports that are tried when [`PEER_PORT`] is taken, downwards, because the local API goes upwards from the port above.
@@ -187,6 +188,7 @@ fn transport(settings: &NetSettings) -> QuicTransportConfig {
     let idle = IdleTimeout::try_from(settings.idle_timeout).ok();
     QuicTransportConfig::builder()
         .max_idle_timeout(idle)
+        .initial_rtt(INITIAL_RTT)
         .keep_alive_interval(settings.keep_alive)
         .default_path_max_idle_timeout(settings.path_idle_timeout)
         .default_path_keep_alive_interval(settings.keep_alive)

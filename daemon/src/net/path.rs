@@ -10,6 +10,9 @@ use iroh::endpoint::{Connection, Side};
 /// Time between two measurements.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
+/// What QUIC takes for the round-trip time of a path that it has not measured yet (RFC 9002, section 6.2.2).
+pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(333);
+
 /// Measures the path of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct PathSampler {
@@ -28,12 +31,18 @@ impl PathSampler {
         };
         let stats = path.stats();
         self.loss.add(path.remote_addr(), stats.sent_packets, stats.lost_packets);
+        let rtt = measured(stats.rtt);
         let TransportAddr::Ip(addr) = path.remote_addr() else {
-            return PathInfo { direct: false, rtt: stats.rtt, loss: self.loss.share(), remote: None, inbound };
+            return PathInfo { direct: false, rtt, loss: self.loss.share(), remote: None, inbound };
         };
         let remote = Some(canonical(*addr));
-        PathInfo { direct: true, rtt: stats.rtt, loss: self.loss.share(), remote, inbound }
+        PathInfo { direct: true, rtt, loss: self.loss.share(), remote, inbound }
     }
+}
+
+/// A round-trip time, or zero where it is only supposed.
+fn measured(rtt: Duration) -> Duration {
+    if rtt == INITIAL_RTT { Duration::ZERO } else { rtt }
 }
 
 /// Share of lost packets in which older measurements count half as much each time, so that it follows the network.
@@ -92,6 +101,12 @@ mod tests {
         assert!(window.share() < 0.01, "old losses fade: {}", window.share());
         window.add(&path(2), 10, 0);
         assert_eq!(window.share(), 0.0, "another path begins anew");
+    }
+
+    #[test]
+    fn what_is_supposed_of_a_path_is_no_measurement() {
+        assert_eq!(measured(INITIAL_RTT), Duration::ZERO);
+        assert_eq!(measured(Duration::from_millis(2)), Duration::from_millis(2));
     }
 
     #[test]

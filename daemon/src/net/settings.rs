@@ -18,9 +18,10 @@ pub struct NetSettings {
     /// After how much silence a connection is given up; 15 s, 1 s to 60 s. It must exceed the time in which a relay is
     /// replaced: presence is told by heartbeats, not by this.
     pub idle_timeout: Duration,
-    /// After how much silence a direct path is given up, so that the one over the relay carries the connection on; 2 s, less
+    /// After how much silence a direct path is given up, so that the one over the relay carries the connection on; 3 s, less
     /// than the idle timeout. It counts from the first packet that nobody answered, and is shorter than a peer that was
-    /// pinged has to answer: so a connection whose peer still answers over the relay outlives its direct path.
+    /// pinged has to answer: so a connection whose peer still answers over the relay outlives its direct path. A shorter
+    /// one would leave pairs relayed for up to a minute after a short cut, and they feel the end of the relay's peer.
     pub path_idle_timeout: Duration,
     /// How often a silent path is kept alive; 1.8 s, less than the idle timeout of a path. Pings of peers that have nothing to
     /// say come as often, so that this costs packets on the paths that are not in use.
@@ -33,7 +34,7 @@ impl Default for NetSettings {
             listen: Listen::default(),
             mdns: Mdns::On,
             idle_timeout: Duration::from_secs(15),
-            path_idle_timeout: Duration::from_secs(2),
+            path_idle_timeout: Duration::from_secs(3),
             keep_alive: Duration::from_millis(1_800),
         }
     }

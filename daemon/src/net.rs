@@ -47,6 +47,7 @@ mod outbox;
 mod path;
 mod peer;
 mod ports;
+mod race;
 mod rate;
 mod relay;
 pub mod settings;

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use chat_proto::api::messages::SendRequest;
 use chat_proto::api::peers::{PathView, PeerView};
-use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::event::Event;
 use chat_proto::id::{PeerId, Term};
 
 use crate::api::Api;
-use crate::cluster::all_online;
+use crate::cluster::{all_online, view};
 use crate::daemon::{Daemon, Start};
 use crate::events::Events;
 use crate::eventually::{SOON, eventually};
@@ -26,7 +25,7 @@ use crate::netns::{Nat, Network, Router, Space};
 /// Pause between two messages of one talker.
 const TALK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long the talkers are listened to before and after the relay's peer is killed.
+/// How long the talkers are listened to before and after something happens to them.
 const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(3);
 
@@ -124,12 +123,10 @@ impl Scene {
     /// When what they said does not arrive in the end.
     #[track_caller]
     pub fn lose_udp(&self) -> Flow {
-        Flow::between([&self.one, &self.other], || {
-            thread::sleep(BEFORE);
+        Flow::through([&self.one, &self.other], || {
             for router in self.routers.iter().flatten() {
                 router.block_udp(None);
             }
-            thread::sleep(AFTER);
         })
     }
 
@@ -186,9 +183,8 @@ impl Scene {
     pub fn ranked(&self) {
         eventually(MEASURED_MAX, "those who can be called come first", || {
             for peer in [&self.holder, &self.standby, &self.one, &self.other] {
-                let view: Rendezvous = peer.api().get("/v1/rendezvous").json(200);
-                let ranking = view.ranking.iter().map(|row| (row.peer.name.as_str(), row.inbound));
-                let ranking: Vec<_> = ranking.collect();
+                let view = view(peer);
+                let ranking: Vec<_> = view.ranking.iter().map(|row| (row.peer.name.as_str(), row.inbound)).collect();
                 let called = |name: &str| ranking.contains(&(name, Some(true)));
                 if ranking.len() < 4 || !called("holder") || !called("standby") {
                     return Err(format!("{} has {ranking:?}", peer.name()));
@@ -205,13 +201,9 @@ impl Scene {
     #[track_caller]
     pub fn lose_holder(&mut self, end: End) -> Flow {
         let (holder, machine) = (&mut self.holder, &self.machine);
-        Flow::between([&self.one, &self.other], || {
-            thread::sleep(BEFORE);
-            match end {
-                End::Killed => holder.kill(),
-                End::Silent => machine.silence(),
-            }
-            thread::sleep(AFTER);
+        Flow::through([&self.one, &self.other], || match end {
+            End::Killed => holder.kill(),
+            End::Silent => machine.silence(),
         })
     }
 
@@ -272,6 +264,16 @@ impl Flow {
             done.store(true, Ordering::Relaxed);
         });
         flow
+    }
+
+    /// Both talk while something happens, and a while before and after.
+    #[track_caller]
+    fn through(talkers: [&Daemon; 2], what: impl FnOnce()) -> Self {
+        Self::between(talkers, || {
+            thread::sleep(BEFORE);
+            what();
+            thread::sleep(AFTER);
+        })
     }
 
     fn talk(&self, name: &str, socket: &Path, quiet: &AtomicBool) {

@@ -15,8 +15,8 @@ const RANDOM: Site = Site::Home(Nat::Random);
 /// How long a message may take while the relay's peer is killed, on a busy machine; the aim is 2 s, 0.2 s is usual.
 const STALL_MAX: Duration = Duration::from_secs(10);
 
-/// How long one may take while UDP is lost; 2.1 to 2.5 s is usual. In one run of five some messages of a talk take up to 9 s, though
-/// the path over the relay is in use after two: why is not known.
+/// How long one may take while UDP is lost; 2.1 to 2.5 s is usual. In one run of five some messages of a talk take up to
+/// 9 s, though the path over the relay is in use after two: why is not known.
 const LOSS_MAX: Duration = Duration::from_secs(15);
 
 #[test]

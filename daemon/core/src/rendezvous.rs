@@ -288,9 +288,7 @@ impl Rendezvous {
         if let Some(holder) = self.ledger.holder().filter(|holder| !self.members.contains(holder)) {
             self.holder_left(&holder, ChangeReason::Removed, now);
         }
-        if matches!(self.part, Part::Seeking { .. }) {
-            self.reconsider_early_claim(now);
-        }
+        self.reconsider_early_claim(now);
         if matches!(self.part, Part::Seeking { .. }) {
             self.ask_neighbours(now.mono);
         }

@@ -9,11 +9,9 @@ use chat_core::config::ADDRS_MAX;
 use chat_core::output::Relays;
 use chat_core::rendezvous::io::{ProbeOutcome, Switch};
 use chat_proto::id::PeerId;
-use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch as channel};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -22,6 +20,7 @@ use super::NetEvent;
 use crate::net::forwarder::{At, Forwarder, Place, Target};
 use crate::net::hello;
 use crate::net::ports;
+use crate::net::race;
 use crate::net::relay::Relay;
 use crate::net::shared::Shared;
 use crate::net::watch::{self, Watches};
@@ -186,25 +185,15 @@ pub(crate) fn probe(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) 
     });
 }
 
-/// Calls all its addresses at once, which are as many as a record holds: one that swallows packets must not hold up the one
-/// that answers, nor use up the time of those behind it.
+/// Calls all its addresses at once, which are as many as a record holds.
 async fn knock(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
     let ask = |addr: SocketAddr| async move {
         let begun = Instant::now();
-        let answered = hello::ask(addr).await.is_ok_and(|hello| hello.peer == peer);
+        let answered = hello::is_at(&peer, addr).await;
         // Two round trips: one for the connection, one for the hello.
         answered.then(|| ProbeOutcome::Answered { addr, rtt: begun.elapsed() / 2 })
     };
-    let asking = async {
-        let mut asked: FuturesUnordered<_> = addrs.iter().take(ADDRS_MAX).map(|addr| ask(*addr)).collect();
-        while let Some(answer) = asked.next().await {
-            if answer.is_some() {
-                return answer;
-            }
-        }
-        None
-    };
-    let answered = timeout(PROBE_MAX, asking).await.ok().flatten();
+    let answered = race::first(addrs.iter().copied().take(ADDRS_MAX).map(ask), PROBE_MAX).await;
     answered.unwrap_or(ProbeOutcome::Unanswered(addrs))
 }
 

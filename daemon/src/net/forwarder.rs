@@ -25,13 +25,14 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::net::ports::{self, RELAY_LINE, Whereabouts};
+use crate::net::race;
 
 mod probe;
 
 /// Most connections of the endpoint to its relay: it uses one, and while one is being replaced two.
 const CONNECTIONS_MAX: usize = 8;
 
-/// How long one address may take to connect and to say that a relay runs.
+/// How long the addresses of a relay may take to connect and to say that a relay runs.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// How much longer than the first relay that answers those before it in the order are waited for.
@@ -334,14 +335,7 @@ async fn connect(place: &Place) -> Option<(TcpStream, Whereabouts)> {
         At::Here(addr) => (std::slice::from_ref(addr), None),
         At::Member(addrs) => (addrs.as_slice(), Some(&place.peer)),
     };
-    let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, open(*addr, whose)));
-    let mut opening: FuturesUnordered<_> = opening.collect();
-    while let Some(opened) = opening.next().await {
-        if let Ok(Ok(opened)) = opened {
-            return Some(opened);
-        }
-    }
-    None
+    race::first(addrs.iter().copied().map(|addr| async move { open(addr, whose).await.ok() }), CONNECT_MAX).await
 }
 
 async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<(TcpStream, Whereabouts)> {

@@ -138,6 +138,11 @@ pub(crate) async fn ask(addr: SocketAddr) -> Result<Hello, HelloError> {
     if hello.chatd == VERSION { Ok(hello) } else { Err(HelloError::NotChatd) }
 }
 
+/// Whether `peer` is who listens at an address.
+pub(crate) async fn is_at(peer: &PeerId, addr: SocketAddr) -> bool {
+    ask(addr).await.is_ok_and(|hello| hello.peer == *peer)
+}
+
 /// Reads up to the first line feed: the line without it, and what came after it.
 async fn read_line(stream: &mut TcpStream, bytes_max: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut line = Vec::new();

@@ -21,6 +21,7 @@ use crate::net::close::CloseCode;
 use crate::net::hello::{self, HelloError};
 use crate::net::messages::{MessageError, read_message, write_message};
 use crate::net::path::seen_at;
+use crate::net::race;
 use crate::net::shared::{Shared, endpoint_id};
 use crate::net::target::JoinTarget;
 
@@ -226,20 +227,8 @@ async fn find(shared: &Shared, host: &str, port: u16) -> Result<(SocketAddr, Pee
 
 /// Where one of these members answers over TCP, if one does soon.
 async fn answering(addrs: Vec<(PeerId, SocketAddr)>) -> Option<SocketAddr> {
-    let ask = |(member, addr)| async move {
-        let answers = hello::ask(addr).await.is_ok_and(|hello| hello.peer == member);
-        answers.then_some(addr)
-    };
-    let mut asked: FuturesUnordered<_> = addrs.into_iter().map(ask).collect();
-    let first = async {
-        while let Some(answer) = asked.next().await {
-            if answer.is_some() {
-                return answer;
-            }
-        }
-        None
-    };
-    timeout(ASK_MAX, first).await.ok().flatten()
+    let ask = |(member, addr)| async move { hello::is_at(&member, addr).await.then_some(addr) };
+    race::first(addrs.into_iter().map(ask), ASK_MAX).await
 }
 
 async fn dial(shared: &Shared, member: &PeerId, addrs: &[SocketAddr]) -> Option<Connection> {

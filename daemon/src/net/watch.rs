@@ -10,16 +10,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
-use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::net::ports::{self, WATCH_LINE, Whereabouts};
+use crate::net::race;
 
-/// How long one address may take to connect.
+/// How long its addresses may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// What became of a watch.
@@ -82,16 +81,10 @@ where
     }
 }
 
-/// Calls all its addresses at once: one that swallows packets must not hold up the one that answers.
+/// Calls all its addresses at once.
 async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
-    let opening = addrs.iter().map(|addr| timeout(CONNECT_MAX, ports::ask_for(WATCH_LINE, peer, *addr)));
-    let mut opening: FuturesUnordered<_> = opening.collect();
-    while let Some(opened) = opening.next().await {
-        if let Ok(Ok((stream, _))) = opened {
-            return Some(stream);
-        }
-    }
-    None
+    let tries = addrs.iter().copied().map(|addr| async move { ports::ask_for(WATCH_LINE, peer, addr).await.ok() });
+    race::first(tries, CONNECT_MAX).await.map(|(stream, _)| stream)
 }
 
 /// The watched side: says that the watch stands, and holds it until the other end goes or this process ends.

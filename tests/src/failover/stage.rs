@@ -9,7 +9,7 @@ use chat_proto::id::{PeerId, Term};
 
 use super::listening::{Heard, Listening};
 use super::{NoNetwork, Plan, Way};
-use crate::cluster::{Room, all_online};
+use crate::cluster::{Room, all_online, view};
 use crate::daemon::{Daemon, Start};
 use crate::eventually::eventually;
 use crate::netns::{Network, Space};
@@ -127,7 +127,7 @@ impl Stage {
 /// Waits until everybody knows the same holder, and that somebody follows it.
 pub(super) fn agreed(room: &Room) -> (PeerId, Term) {
     eventually(AGREED_MAX, "everybody knows the same holder", || {
-        let views: Vec<Rendezvous> = room.peers.iter().map(|peer| peer.api().get("/v1/rendezvous").json(200)).collect();
+        let views: Vec<Rendezvous> = room.peers.iter().map(view).collect();
         let held = |view: &Rendezvous| view.holder.as_ref().map(|holder| (holder.id, view.term));
         let first = held(&views[0]).ok_or("nobody holds the role")?;
         let standbys = views.iter().map(|view| view.succession).min().unwrap_or_default();

@@ -95,8 +95,8 @@ impl Node {
         self.timers.set(Timer::Redial(peer), now.mono + wait);
     }
 
-    /// Longest time between two attempts to dial a member that cannot be reached. However many were lost lately, together they are not dialled more
-    /// often than one alone would be.
+    /// Longest time between two attempts to dial a member that cannot be reached. However many were lost lately, together
+    /// they are not dialled more often than one alone would be.
     fn redial_ceiling(&self, peer: &PeerId, now: Now) -> Duration {
         let since = now.wall.as_ms().saturating_sub(u64::try_from(LOST_LATELY.as_millis()).unwrap_or(u64::MAX));
         let seen = |peer: &PeerId| self.links.last_seen(peer).is_some_and(|seen| seen.as_ms() > since);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
+use rand::seq::IteratorRandom;
 
 use crate::addrs::Standing;
 use crate::admission::AddrRecord;
@@ -143,12 +144,8 @@ impl Node {
             let known = self.addrs.records().map(|record| record.peer);
             peers = known.filter(|peer| *peer != me && self.roster.is_member(peer)).collect();
         }
-        let chosen = (0..JOIN_PEERS.min(peers.len())).map(|_| peers.swap_remove(self.pick(peers.len()))).collect();
+        let chosen = peers.into_iter().sample(&mut self.rng, JOIN_PEERS);
         self.tree(TreeInput::Join(chosen), now);
-    }
-
-    fn pick(&mut self, len: usize) -> usize {
-        ((self.jitter() * len as f64) as usize).min(len.saturating_sub(1))
     }
 
     /// Sends an own entry to everybody.
@@ -214,12 +211,13 @@ impl Node {
     /// Tells the room that somebody is gone, unless it was heard of since. The tree may be in two parts by that, of which each
     /// still takes the other for present.
     pub(super) fn tell_gone(&mut self, peer: PeerId, now: Now) {
-        if self.is_tree() && !self.links.is_connected(&peer) {
-            self.spread.cut = true;
-            let soon = SEEK_SOON.mul_f64(self.jitter());
-            self.timers.set_earlier(Timer::Seek, now.mono + soon);
+        if !self.is_tree() || self.links.is_connected(&peer) {
+            return;
         }
-        if self.is_tree() && self.links.was_heard(&peer) && !self.links.is_connected(&peer) {
+        self.spread.cut = true;
+        let soon = SEEK_SOON.mul_f64(self.jitter());
+        self.timers.set_earlier(Timer::Seek, now.mono + soon);
+        if self.links.was_heard(&peer) {
             let seen = self.addrs.get(&peer).map_or(Timestamp::from_ms(0), |record| record.time);
             self.links.not_heard(&peer);
             self.presence_changed(now);
@@ -258,13 +256,8 @@ impl Node {
                 && !self.links.is_connected(peer)
                 && (cut || !self.links.is_online(peer))
         };
-        let mut missed: Vec<PeerId> = self.roster.members().map(|person| person.peer.id).filter(missed).collect();
-        let count = if cut { JOIN_PEERS } else { 1 };
-        let mut chosen = Vec::new();
-        while chosen.len() < count && !missed.is_empty() {
-            let place = self.pick(missed.len());
-            chosen.push(missed.swap_remove(place));
-        }
+        let missed = self.roster.members().map(|person| person.peer.id).filter(missed);
+        let chosen = missed.sample(&mut self.rng, if cut { JOIN_PEERS } else { 1 });
         if !chosen.is_empty() {
             self.tree(TreeInput::Join(chosen), now);
         }

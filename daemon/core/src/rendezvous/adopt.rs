@@ -27,9 +27,9 @@ impl Rendezvous {
         succession: Option<SignedBytes>,
         now: Now,
     ) -> Result<(), RoleFault> {
-        let opened: Opened<Claim> = raw.clone().open(&self.room)?;
+        let opened: Opened<Claim> = raw.open(&self.room)?;
         if !self.members.contains(&opened.value().claimant) {
-            self.keep_early_claim(source, raw, succession);
+            self.keep_early_claim(source, opened.raw().clone(), succession);
             return Ok(());
         }
         if self.ledger.claim().is_some_and(|known| known.raw() == opened.raw()) {

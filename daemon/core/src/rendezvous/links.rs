@@ -31,8 +31,10 @@ const HISTORY_AGAIN: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) path: PathInfo,
-    /// When anything was last heard over it.
+    /// When anything was last heard over it; that it stands counts as the first.
     pub(crate) heard: Duration,
+    /// Whether anything but that was.
+    pub(crate) speaks: bool,
     /// The term the neighbour last said it follows, and when.
     pub(crate) follows: Option<(Term, Duration)>,
     pinged: Option<Duration>,
@@ -95,6 +97,7 @@ impl Links {
         let link = Link {
             path,
             heard: now,
+            speaks: false,
             follows: None,
             pinged: None,
             told: None,

@@ -24,6 +24,7 @@ impl Rendezvous {
             return;
         }
         link.heard = now.mono;
+        link.speaks = true;
         if let Err(fault) = self.act(peer, frame, now) {
             self.fault(peer, fault);
         }

@@ -51,7 +51,7 @@ impl Rendezvous {
         }
         let settle = self.settings.settle;
         let only = self.members.len() == 1;
-        let answered = self.links.iter().filter(|(_, link)| link.heard + settle > now.mono).count();
+        let answered = self.links.iter().filter(|(_, link)| link.speaks && link.heard + settle > now.mono).count();
         if !only && answered == 0 && self.links.len() > 0 && now.mono < self.started + settle * SETTLES_MAX {
             // Nobody answers, though nobody is gone: the ways to all of them died at once, and others may come in their place.
             self.part = Part::Seeking { claim_at: now.mono + settle / 2 };

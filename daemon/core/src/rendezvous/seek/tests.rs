@@ -78,6 +78,18 @@ fn who_lost_the_ways_to_all_neighbours_waits_until_they_are_there_again_or_gone(
 }
 
 #[test]
+fn a_connection_that_came_up_a_moment_ago_is_no_answer() {
+    let mut role = newcomer();
+    let path = PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
+    let again = |role: &mut Rendezvous, ms| {
+        if ms % 1_000 == 0 {
+            role.handle(RoleInput::Up(id(1), path), now(ms));
+        }
+    };
+    assert_eq!(claimed(&mut role, 50, 9_000, again), None, "nobody answers");
+}
+
+#[test]
 fn connections_that_neither_end_nor_answer_are_not_waited_for_without_end() {
     let at = claimed(&mut newcomer(), 50, 60_000, |_, _| {}).expect("some day");
     assert!((10_000..12_000).contains(&at), "{at}");

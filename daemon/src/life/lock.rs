@@ -155,8 +155,11 @@ pub(crate) fn wait_until_free(home: &Home, longest: Duration) -> Result<Holding,
     let (done, released) = mpsc::channel();
     // Waiting for a lock has no deadline of its own: the thread that does it is left behind when the time is over.
     std::thread::spawn(move || {
+        let locked = file.lock_shared();
+        // Whoever hears of it may take the lock.
+        drop(file);
         // Nobody listens any more after the deadline.
-        let _ = done.send(file.lock_shared());
+        let _ = done.send(locked);
     });
     match released.recv_timeout(longest) {
         Ok(Ok(())) => Ok(Holding::Free),
@@ -205,6 +208,13 @@ mod tests {
         home
     }
 
+    /// Lets go of a home. A process that another test forks has the lock, too, until it has become another program.
+    fn release(lock: HomeLock, home: &Home) {
+        drop(lock);
+        let released = wait_until_free(home, Duration::from_secs(60)).expect("readable");
+        assert_eq!(released, Holding::Free);
+    }
+
     #[test]
     fn a_home_has_one_daemon_and_says_which() {
         let directory = tempfile::tempdir().expect("temporary directory");
@@ -216,7 +226,7 @@ mod tests {
         assert!(matches!(&error, LockError::Held(holder) if *holder == me(Stage::Starting)), "{error}");
         lock.set_stage(Stage::Running).expect("written");
         assert_eq!(holder(&home).expect("readable"), Holding::Held(me(Stage::Running)));
-        drop(lock);
+        release(lock, &home);
         assert_eq!(holder(&home).expect("readable"), Holding::Free);
         HomeLock::try_take(&home).expect("free again");
     }
@@ -229,7 +239,7 @@ mod tests {
         elsewhere.prepare().expect("made");
         let lock = HomeLock::try_take(&elsewhere).expect("free");
         assert_eq!(follow(home.clone()), elsewhere);
-        drop(lock);
+        release(lock, &home);
         assert_eq!(follow(home.clone()), home);
     }
 

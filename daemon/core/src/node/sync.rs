@@ -22,6 +22,16 @@ const CHUNK_BYTES: usize = 256 * 1024;
 /// How long an answer may take before another peer is asked.
 const WANT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the answer to a request for a few entries may take where another peer has them, too, and [`ROUND_TRIPS`] more;
+/// doubled with each peer that was asked. Somebody is talking: what is said next waits for them.
+const FEW_TIMEOUT: Duration = Duration::from_millis(150);
+
+/// In how many round trips an answer is certain to come if it comes at all.
+const ROUND_TRIPS: u32 = 4;
+
+/// How many entries are few: to ask a second peer for them in vain costs little.
+const FEW: u64 = 8;
+
 /// How long a missing entry may be on its way by itself before it is asked for.
 pub(super) const FETCH_GRACE: Duration = Duration::from_millis(30);
 
@@ -69,6 +79,8 @@ struct Want {
     peer: PeerId,
     from: Seq,
     to: Seq,
+    /// When it was asked.
+    at: Duration,
     /// Who was asked before and did not help.
     tried: Vec<PeerId>,
 }
@@ -227,8 +239,14 @@ impl Node {
         }
     }
 
-    /// Asks a peer for everything that it holds and this one does not, as far as nobody else was asked.
+    /// Asks a peer for everything that it holds and this one does not, as far as nobody else was asked; who was, has less
+    /// time to answer now.
     pub(super) fn fetch_from(&mut self, peer: PeerId, now: Now) {
+        let Some(connected) = self.links.get(&peer) else { return };
+        let asked = self.sync.wants.keys().filter(|log| connected.known.contains_key(log));
+        for log in asked.copied().collect::<Vec<_>>() {
+            self.hurry(log);
+        }
         let Some(connected) = self.links.get(&peer) else { return };
         let free = WANTS_PER_PEER_MAX.saturating_sub(self.sync.wants_of(&peer));
         let missing: Vec<(LogId, Seq)> = connected
@@ -254,9 +272,31 @@ impl Node {
 
     fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>, now: Now) {
         let from = self.reach(&log).next();
-        self.sync.wants.insert(log, Want { peer, from, to, tried });
+        self.sync.wants.insert(log, Want { peer, from, to, at: now.mono, tried });
         self.timers.set(Timer::Want(log), now.mono + WANT_TIMEOUT);
+        self.hurry(log);
         self.send(&peer, &Frame::Want { log, from, to });
+    }
+
+    /// Waits less long for a few entries that somebody else has, too: who was asked may be gone, and nobody knows it yet.
+    fn hurry(&mut self, log: LogId) {
+        let Some(want) = self.sync.wants.get(&log) else { return };
+        let few = want.to.0.saturating_sub(want.from.0) < FEW;
+        if !few || self.other_holder(&log, want).is_none() {
+            return;
+        }
+        let rtt = self.links.get(&want.peer).map_or(Duration::ZERO, |connected| connected.path.rtt);
+        let doublings = u32::try_from(want.tried.len()).unwrap_or(u32::MAX).min(FAILED_DOUBLINGS);
+        let patience = (FEW_TIMEOUT + rtt * ROUND_TRIPS) * (1 << doublings);
+        self.timers.set_earlier(Timer::Want(log), want.at + patience.min(WANT_TIMEOUT));
+    }
+
+    /// Somebody who holds more of a log than this peer and was not asked for this range.
+    fn other_holder(&self, log: &LogId, want: &Want) -> Option<PeerId> {
+        let reach = self.reach(log);
+        let asked = |peer: &PeerId| *peer == want.peer || want.tried.contains(peer);
+        let holds = |c: &crate::links::Connected| c.known.get(log).is_some_and(|seq| *seq > reach);
+        self.links.connected().find(|(peer, c)| !asked(peer) && holds(c)).map(|(peer, _)| *peer)
     }
 
     /// Entries came from a peer: ranges that are whole are done.
@@ -291,11 +331,10 @@ impl Node {
     /// A range has not come, or is of no use: the next one who holds it is asked; where nobody is left, it rests for a
     /// while.
     pub(super) fn ask_another(&mut self, log: LogId, now: Now) {
-        let Some(Want { peer, to, mut tried, .. }) = self.take_want(&log) else { return };
+        let Some(want) = self.take_want(&log) else { return };
+        let other = self.other_holder(&log, &want);
+        let Want { peer, to, mut tried, .. } = want;
         tried.push(peer);
-        let reach = self.reach(&log);
-        let holds = |c: &crate::links::Connected| c.known.get(&log).is_some_and(|seq| *seq > reach);
-        let other = self.links.connected().find(|(peer, c)| !tried.contains(peer) && holds(c)).map(|(peer, _)| *peer);
         match other {
             Some(other) => self.want(other, log, to, tried, now),
             None => {
@@ -306,7 +345,7 @@ impl Node {
                 for log in above.chain([log]).collect::<BTreeSet<_>>() {
                     tried.iter().for_each(|peer| self.links.holds_no_more(peer, log));
                 }
-                let until = self.sync.fail(log, reach, now);
+                let until = self.sync.fail(log, self.reach(&log), now);
                 if self.sync.often_failed(&log) && self.heads.forgo(log) {
                     self.news.reconsider();
                 }
@@ -321,12 +360,9 @@ impl Node {
         let lost: Vec<LogId> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();
         for log in lost {
-            let Some(Want { to, tried, .. }) = self.take_want(&log) else { continue };
-            let reach = self.reach(&log);
-            let holds = |c: &crate::links::Connected| c.known.get(&log).is_some_and(|seq| *seq > reach);
-            let other = self.links.connected().find(|(other, c)| !tried.contains(other) && holds(c));
-            if let Some(other) = other.map(|(peer, _)| *peer) {
-                self.want(other, log, to, tried, now);
+            let Some(want) = self.take_want(&log) else { continue };
+            if let Some(other) = self.other_holder(&log, &want) {
+                self.want(other, log, want.to, want.tried, now);
             }
         }
     }

@@ -160,6 +160,22 @@ fn what_was_missed_comes_with_the_connection() {
     assert_eq!(kit.peers[0].history().len(), 201);
 }
 
+/// The last word of a peer whose cable is pulled may be what it holds: it is asked, and nobody answers.
+#[test]
+fn what_a_silent_peer_was_asked_for_comes_from_who_has_it_too_before_a_talk_stops() {
+    let mut kit = Kit::room(3);
+    kit.pass(Duration::from_secs(10));
+    kit.cut(0, 1);
+    kit.say(1, "question");
+    let heads = kit.peers[1].node.heads.vector();
+    kit.frame(0, 1, &Frame::Vector { heads, reply: false });
+    kit.pass(Duration::from_millis(50));
+    kit.say(2, "answer");
+    assert!(kit.peers[0].history().is_empty(), "the answer waits for the question");
+    kit.pass(Duration::from_millis(150));
+    assert_eq!(kit.peers[0].history(), ["question", "answer"]);
+}
+
 #[test]
 fn what_got_lost_on_the_way_comes_with_anti_entropy() {
     let mut kit = Kit::room(2);

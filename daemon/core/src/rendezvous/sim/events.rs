@@ -217,6 +217,10 @@ impl World {
     fn send(&mut self, from: Id, to: Id, frame: &Bytes, delivery: Delivery) {
         self.peers[from].frames_sent += 1;
         self.peers[from].bytes_sent += frame.len() as u64;
+        for part in [self.now, from as u64, to as u64] {
+            self.trace.update(&part.to_le_bytes());
+        }
+        self.trace.update(frame);
         let Some(conn) = self.connected(from, to) else { return };
         let at = match delivery {
             Delivery::Datagram => match self.net.datagram(from, to, &mut self.rng) {

@@ -56,6 +56,8 @@ pub(super) struct World {
     pub(super) faults: Vec<(Id, PeerId, RoleFault)>,
     pub(super) presence_due: bool,
     pub(super) probes: u64,
+    /// Digest of every frame sent: time, sender, recipient, bytes.
+    pub(super) trace: blake3::Hasher,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     conn_number: u64,
@@ -89,6 +91,7 @@ impl World {
             faults: Vec::new(),
             presence_due: false,
             probes: 0,
+            trace: blake3::Hasher::new(),
             queue: BinaryHeap::new(),
             order: 0,
             conn_number: 0,

@@ -5,10 +5,10 @@
 //! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
 //! * [`tree`]: the spreading tree of large rooms.
 //! * [`http`]: the local API.
-//! * [`life`]: command line, configuration, identity, start in the background, orderly shutdown.
+//! * [`app`]: the process: command line, settings, home, start in the background, orderly shutdown.
 
+pub mod app;
 pub mod http;
-pub mod life;
 pub mod net;
 pub mod node;
 pub mod store;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    ExitCode::from(chatd::life::run(std::env::args_os()) as u8)
+    ExitCode::from(chatd::app::run(std::env::args_os()) as u8)
 }

@@ -1,0 +1,179 @@
+//! Opens the local API for a home: its sockets, its token, and the file that says where it is.
+
+use std::fs;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use chat_proto::API_PORT;
+use chat_proto::api::status::ApiFile;
+use chat_proto::id::PeerId;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::app::home::private_file::{self, Lasting};
+use crate::app::home::{Home, HomeError};
+use crate::http::auth::Token;
+use crate::http::listen::{ListenError, Listeners, TcpListen};
+use crate::http::server::serve;
+use crate::http::state::{Api, ApiOptions, Process, RoomSlot};
+use crate::net::settings::Listen;
+use crate::node::driver::Clock;
+
+/// Length of a token in hexadecimal digits: 256 bits.
+const TOKEN_CHARS: usize = 64;
+
+/// Why the API cannot be offered. Nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// No directory for the socket.
+    #[error(transparent)]
+    Home(#[from] HomeError),
+    /// The sockets cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A file in the run directory cannot be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The API's sockets, which nobody answers at yet.
+#[derive(Debug)]
+pub(crate) struct OpenApi {
+    listeners: Listeners,
+    token: Token,
+    file: ApiFile,
+}
+
+impl OpenApi {
+    /// Opens the sockets. The caller holds the home's lock.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub(crate) async fn open(home: &Home, tcp: Option<Listen>) -> Result<Self, ApiError> {
+        let socket = home.prepare_socket()?;
+        let token = token(home).map_err(|source| ApiError::Write { path: home.token(), source })?;
+        let listeners = Listeners::bind(Some(&socket), tcp.map_or(TcpListen::Off, tcp_listen)).await?;
+        let file = ApiFile {
+            pid: std::process::id(),
+            socket: socket.to_string_lossy().into_owned(),
+            url: listeners.url(),
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        Ok(Self { listeners, token, file })
+    }
+
+    /// Answers from now on, and says where.
+    ///
+    /// # Errors
+    /// [`ApiError::Write`] when it cannot be said.
+    pub(crate) fn serve(
+        self,
+        home: &Home,
+        me: PeerId,
+        room: Arc<RoomSlot>,
+        process: Arc<dyn Process>,
+    ) -> Result<RunningApi, ApiError> {
+        let Self { listeners, token, file } = self;
+        let started_at = Clock::start().now().wall;
+        let api = Api::new(ApiOptions { me, token, home: home.root().to_owned(), started_at, room, process });
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listeners, api, shutdown.clone()));
+        let path = home.api_file();
+        let socket = PathBuf::from(&file.socket);
+        let short = socket.parent().filter(|directory| *directory != home.run()).map(Path::to_owned);
+        serde_json::to_vec(&file)
+            .map_err(io::Error::from)
+            .and_then(|text| private_file::write(&path, &text, Lasting::WhileRunning))
+            .map_err(|source| ApiError::Write { path: path.clone(), source })?;
+        Ok(RunningApi { path, short, shutdown, task })
+    }
+}
+
+/// The API while it answers.
+#[derive(Debug)]
+pub(crate) struct RunningApi {
+    path: PathBuf,
+    /// The directory that was made because the home's path is too long for a socket.
+    short: Option<PathBuf>,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl RunningApi {
+    /// Takes no more calls; streams end, and calls under way have a short time to.
+    pub(crate) fn begin_to_close(&self) {
+        if let Err(error) = private_file::ignore_missing(fs::remove_file(&self.path)) {
+            tracing::warn!(%error, "the file that tells where the API is stays behind");
+        }
+        self.shutdown.cancel();
+    }
+
+    /// Waits until the last call has been answered and the socket is gone.
+    pub(crate) async fn closed(self) {
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the local API broke down");
+        }
+        if let Some(Err(error)) = self.short.map(fs::remove_dir) {
+            tracing::warn!(%error, "the directory of the socket stays behind");
+        }
+    }
+}
+
+/// A port that was asked for is taken or the start fails; otherwise the usual one, or a free one near it.
+fn tcp_listen(listen: Listen) -> TcpListen {
+    let ip = listen.ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
+    match listen.port {
+        None => TcpListen::FreeFrom(SocketAddr::new(ip, API_PORT)),
+        Some(port) => TcpListen::Exactly(SocketAddr::new(ip, port)),
+    }
+}
+
+/// The home's token: the same at every start, so that scripts that read it before go on; a new one should a loss of power
+/// have taken it.
+fn token(home: &Home) -> io::Result<Token> {
+    let path = home.token();
+    let kept = fs::read_to_string(&path).ok();
+    let valid = |token: &str| token.len() == TOKEN_CHARS && token.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let token = match kept.as_deref().map(str::trim).filter(|token| valid(token)) {
+        Some(token) => Token::new(token),
+        None => Token::generate(),
+    };
+    // Written even when it is the same: its permissions are made right.
+    private_file::write(&path, token.as_str().as_bytes(), Lasting::WhileRunning)?;
+    Ok(token)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_port_that_was_asked_for_is_insisted_on() {
+        let listen = |ip: Option<&str>, port| tcp_listen(Listen { ip: ip.map(|ip| ip.parse().expect("an ip")), port });
+        let addr = |addr: &str| addr.parse().expect("an address");
+        assert_eq!(listen(None, None), TcpListen::default());
+        assert_eq!(listen(Some("127.0.0.2"), None), TcpListen::FreeFrom(addr("127.0.0.2:24284")));
+        assert_eq!(listen(None, Some(7)), TcpListen::Exactly(addr("127.0.0.1:7")));
+        assert_eq!(listen(None, Some(0)), TcpListen::Exactly(addr("127.0.0.1:0")));
+        assert_eq!(listen(Some("::1"), Some(7)), TcpListen::Exactly(addr("[::1]:7")));
+    }
+
+    #[test]
+    fn the_token_stays_and_a_damaged_one_is_replaced() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = Home::locate(Some(directory.path()), |_| None).expect("known");
+        home.prepare().expect("made");
+        let first = token(&home).expect("written");
+        assert_eq!(token(&home).expect("read").as_str(), first.as_str());
+        fs::write(home.token(), "short").expect("written");
+        let new = token(&home).expect("written");
+        assert!(new.as_str() != first.as_str() && new.as_str().len() == TOKEN_CHARS);
+    }
+}

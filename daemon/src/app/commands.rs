@@ -1,0 +1,49 @@
+//! The commands of `chatd`, one file each, and which one a command line means.
+
+mod completions;
+mod env;
+mod logs;
+mod man;
+mod service;
+mod start;
+mod status;
+mod stop;
+
+use std::io;
+
+use tokio::runtime::Runtime;
+
+use crate::app::home::Home;
+use crate::app::home::lock;
+use crate::app::report::exit_error::ExitError;
+use crate::app::settings::args::{ChatdArgs, ChatdCommand};
+
+/// A command cannot be carried out on this machine.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot wait for input and output")]
+struct RuntimeError(#[source] io::Error);
+
+/// Carries out a command line.
+pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitError> {
+    let find =
+        || Home::locate(home.as_deref(), |name| std::env::var_os(name)).map_err(|error| ExitError::refused(&error));
+    let follow = || find().map(lock::follow);
+    match command {
+        ChatdCommand::Start(args) => start::run(*args, find()?),
+        ChatdCommand::Stop(args) => stop::run(args, &follow()?),
+        ChatdCommand::Status(args) => status::run(args, &follow()?),
+        ChatdCommand::Env(args) => env::run(args, &follow()?),
+        ChatdCommand::Logs(args) => logs::run(args, &find()?),
+        ChatdCommand::Service { action } => service::run(action, &find()?),
+        ChatdCommand::Completions { shell } => completions::run(shell),
+        ChatdCommand::Man { command } => man::run(command),
+    }
+}
+
+/// A runtime for a command that asks the daemon and ends.
+pub(crate) fn runtime() -> Result<Runtime, ExitError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| ExitError::refused(&RuntimeError(error)))
+}

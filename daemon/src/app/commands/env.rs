@@ -1,0 +1,60 @@
+//! `chatd env`: the variables with which scripts reach the API.
+
+use std::fs;
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+use crate::app::client::{Client, ClientError};
+use crate::app::home::{Home, quote};
+use crate::app::report::exit_error::{ExitError, ExitKind};
+use crate::app::report::startup_report::{print, print_json};
+use crate::app::settings::args::OutputArgs;
+
+/// Why there are no variables to print.
+#[derive(Debug, thiserror::Error)]
+enum EnvError {
+    /// The API is on the Unix socket alone.
+    #[error("the daemon offers its API on the socket {0} alone: start it without --no-tcp, or use the socket")]
+    NoTcp(String),
+    /// The token cannot be read.
+    #[error("cannot read the token {path}")]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// What is printed; the names of the fields are those of the variables.
+#[derive(Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+struct Variables {
+    chatd_url: String,
+    chatd_token: String,
+}
+
+/// Prints the variables of a daemon that runs.
+pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
+    let client = Client::of(home)?;
+    // What a daemon that was killed left behind would only send scripts astray.
+    if UnixStream::connect(&client.api.socket).is_err() {
+        return Err(ExitError::new(ExitKind::NoDaemon, &ClientError::NoDaemon { home: home.clone() }));
+    }
+    let Some(chatd_url) = client.api.url else {
+        return Err(ExitError::refused(&EnvError::NoTcp(client.api.socket)));
+    };
+    let path = home.token();
+    let token = fs::read_to_string(&path).map_err(|source| ExitError::refused(&EnvError::Token { path, source }))?;
+    let variables = Variables { chatd_url, chatd_token: token.trim().to_owned() };
+    if args.json {
+        print_json(&variables)?;
+    } else {
+        let Variables { chatd_url, chatd_token } = variables;
+        print(&format!("CHATD_URL={}\nCHATD_TOKEN={}\n", quote(&chatd_url), quote(&chatd_token)))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,64 @@
+//! `chatd start`: leaves a daemon in the background that is ready, or is one in the foreground.
+
+use std::io::{self, Read};
+
+use crate::app::home::Home;
+use crate::app::report::exit_error::{ExitError, ExitKind};
+use crate::app::report::readiness::{OutputFormat, StartReporter};
+use crate::app::report::startup_report::{print, print_json};
+use crate::app::run::background;
+use crate::app::run::daemon;
+use crate::app::settings::args::StartArgs;
+use crate::app::settings::start_options::StartOptions;
+
+/// Longest target that is read from standard input; a full ticket has about 2,400 characters.
+const TARGET_BYTES_MAX: u64 = 64 * 1024;
+
+/// What stands for "read it from standard input".
+const STDIN: &str = "-";
+
+/// `--join -`, and standard input cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("--join -: standard input holds no ticket")]
+struct InputError(#[source] io::Error);
+
+/// Starts the daemon, or says that it runs.
+pub(crate) fn run(mut args: StartArgs, home: Home) -> Result<(), ExitError> {
+    if args.background_child {
+        return child(home);
+    }
+    if args.join.as_deref() == Some(STDIN) {
+        args.join = Some(read_target().map_err(|error| ExitError::new(ExitKind::Usage, &InputError(error)))?);
+    }
+    let format = OutputFormat::from_flag(args.json);
+    let plan = StartOptions::new(&args, |name| std::env::var_os(name), home)?;
+    plan.home.prepare().map_err(|error| ExitError::refused(&error))?;
+    if args.foreground {
+        return daemon::run(plan, StartReporter::People { format });
+    }
+    let started = background::start(&args, &plan.home)?;
+    match format {
+        OutputFormat::Text => print(&started.lines(&plan.home))?,
+        OutputFormat::Json => print_json(&started)?,
+    }
+    Ok(())
+}
+
+/// The process in the background.
+fn child(home: Home) -> Result<(), ExitError> {
+    let (voice, args) = StartReporter::detach().map_err(|error| ExitError::new(ExitKind::Usage, &error))?;
+    match StartOptions::new(&args, |name| std::env::var_os(name), home) {
+        Ok(plan) => daemon::run(plan, voice),
+        // Checked before by the parent: settings were changed in between.
+        Err(failure) => {
+            voice.failed(&failure);
+            Err(failure)
+        }
+    }
+}
+
+fn read_target() -> io::Result<String> {
+    let mut target = String::new();
+    io::stdin().lock().take(TARGET_BYTES_MAX).read_to_string(&mut target)?;
+    Ok(target.trim().to_owned())
+}

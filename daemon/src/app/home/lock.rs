@@ -1,0 +1,288 @@
+//! One daemon a home: locks that the kernel releases when their holder ends, however it ends.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::app::home::Home;
+use crate::app::home::private_file;
+
+/// More than any lock file has.
+const FILE_BYTES_MAX: u64 = 1024;
+
+/// Both locks of a home; released when the process ends.
+#[derive(Debug)]
+pub(crate) struct HomeLock {
+    /// Two daemons never share a home, whatever their run directories are.
+    root: File,
+    run: PathBuf,
+    /// Nor a run directory, which homes share when only `XDG_DATA_HOME` differs.
+    _run_lock: File,
+}
+
+/// Who holds a lock, as the lock file says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct LockHolder {
+    /// Its process id.
+    pub(crate) pid: u32,
+    /// What it does.
+    pub(crate) stage: StartStage,
+    /// Its run directory: that of the default home is another one where `XDG_RUNTIME_DIR` is not the same.
+    pub(crate) run: PathBuf,
+}
+
+/// What the holder of a lock does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum StartStage {
+    /// It starts; its API answers in a moment.
+    Starting,
+    /// It waits to be let into a room, which may take minutes.
+    Joining,
+    /// Its API answers.
+    Running,
+}
+
+/// Why a home is not ours. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LockError {
+    /// Another daemon has the home.
+    #[error("another daemon has this home")]
+    Held(Option<LockHolder>),
+    /// A daemon with another home has the run directory.
+    #[error("a daemon with another home uses {run}: say --home, so that this one gets a run directory of its own")]
+    RunHeld {
+        /// The run directory.
+        run: PathBuf,
+    },
+    /// The lock file cannot be used.
+    #[error("cannot lock {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl HomeLock {
+    /// Takes the locks of a home if nobody has them.
+    ///
+    /// # Errors
+    /// When somebody has them, or the files cannot be used.
+    pub(crate) fn try_take(home: &Home) -> Result<Self, LockError> {
+        let root = match try_lock(&home.lock())? {
+            LockAttempt::Locked(file) => file,
+            LockAttempt::Held(mut file) => return Err(LockError::Held(read_holder(&mut file))),
+        };
+        let run_lock = match try_lock(&home.run_lock())? {
+            LockAttempt::Locked(file) => file,
+            LockAttempt::Held(_) => return Err(LockError::RunHeld { run: home.run().to_owned() }),
+        };
+        let mut lock = Self { root, run: home.run().to_owned(), _run_lock: run_lock };
+        lock.set_stage(StartStage::Starting).map_err(|source| LockError::File { path: home.lock(), source })?;
+        Ok(lock)
+    }
+
+    /// Holds the locks until the process has ended, which is what those that wait for them wait for.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+
+    /// Writes down what this process does, for those that find the lock held.
+    pub(crate) fn set_stage(&mut self, stage: StartStage) -> io::Result<()> {
+        let holder = LockHolder { pid: std::process::id(), stage, run: self.run.clone() };
+        let mut text = serde_json::to_vec(&holder)?;
+        text.push(b'\n');
+        self.root.set_len(0)?;
+        self.root.rewind()?;
+        self.root.write_all(&text)
+    }
+}
+
+/// Who has a home.
+///
+/// # Errors
+/// When the lock file cannot be used.
+pub(crate) fn holder(home: &Home) -> Result<LockState, LockError> {
+    let path = home.lock();
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
+        Err(source) => return Err(LockError::File { path, source }),
+    };
+    // Shared, so that two that look at once do not find each other; gone again with the file.
+    match file.try_lock_shared() {
+        Ok(()) => Ok(LockState::Free),
+        Err(TryLockError::WouldBlock) => Ok(LockState::Held(read_holder(&mut file))),
+        Err(TryLockError::Error(source)) => Err(LockError::File { path, source }),
+    }
+}
+
+/// The home with the run directory of the daemon that has it, if one does: where that is to be asked.
+pub(crate) fn follow(home: Home) -> Home {
+    match holder(&home) {
+        Ok(LockState::Held(Some(holder))) => home.with_run(holder.run),
+        Ok(LockState::Held(None) | LockState::Free) | Err(_) => home,
+    }
+}
+
+/// Whether somebody has a home.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LockState {
+    /// Nobody.
+    Free,
+    /// Somebody; unknown who in the moment between locking and writing.
+    Held(Option<LockHolder>),
+}
+
+/// Waits until nobody has the home, or the time is over.
+///
+/// # Errors
+/// When the lock file cannot be used.
+pub(crate) fn wait_until_free(home: &Home, longest: Duration) -> Result<LockState, LockError> {
+    let path = home.lock();
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
+        Err(source) => return Err(LockError::File { path, source }),
+    };
+    let (done, released) = mpsc::channel();
+    // Waiting for a lock has no deadline of its own: the thread that does it is left behind when the time is over.
+    std::thread::spawn(move || {
+        let locked = file.lock_shared();
+        // Whoever hears of it may take the lock.
+        drop(file);
+        // Nobody listens any more after the deadline.
+        let _ = done.send(locked);
+    });
+    match released.recv_timeout(longest) {
+        Ok(Ok(())) => Ok(LockState::Free),
+        Ok(Err(source)) => Err(LockError::File { path, source }),
+        Err(_) => holder(home),
+    }
+}
+
+enum LockAttempt {
+    Locked(File),
+    Held(File),
+}
+
+fn try_lock(path: &Path) -> Result<LockAttempt, LockError> {
+    let fail = |source| LockError::File { path: path.to_owned(), source };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(private_file::FILE_MODE)
+        .open(path)
+        .map_err(fail)?;
+    match file.try_lock() {
+        Ok(()) => Ok(LockAttempt::Locked(file)),
+        Err(TryLockError::WouldBlock) => Ok(LockAttempt::Held(file)),
+        Err(TryLockError::Error(source)) => Err(fail(source)),
+    }
+}
+
+fn read_holder(file: &mut File) -> Option<LockHolder> {
+    let mut content = Vec::new();
+    file.take(FILE_BYTES_MAX).read_to_end(&mut content).ok()?;
+    serde_json::from_slice(&content).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    fn home(directory: &Path) -> Home {
+        let home = Home::locate(Some(directory), |_| None).expect("known");
+        home.prepare().expect("made");
+        home
+    }
+
+    /// Lets go of a home. A process that another test forks has the lock, too, until it has become another program.
+    fn release(lock: HomeLock, home: &Home) {
+        drop(lock);
+        let released = wait_until_free(home, Duration::from_secs(60)).expect("readable");
+        assert_eq!(released, LockState::Free);
+    }
+
+    #[test]
+    fn a_home_has_one_daemon_and_says_which() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = home(directory.path());
+        assert_eq!(holder(&home).expect("readable"), LockState::Free);
+        let mut lock = HomeLock::try_take(&home).expect("free");
+        let me = |stage| Some(LockHolder { pid: std::process::id(), stage, run: home.run().to_owned() });
+        let error = HomeLock::try_take(&home).expect_err("held");
+        assert!(matches!(&error, LockError::Held(holder) if *holder == me(StartStage::Starting)), "{error}");
+        lock.set_stage(StartStage::Running).expect("written");
+        assert_eq!(holder(&home).expect("readable"), LockState::Held(me(StartStage::Running)));
+        release(lock, &home);
+        assert_eq!(holder(&home).expect("readable"), LockState::Free);
+        HomeLock::try_take(&home).expect("free again");
+    }
+
+    #[test]
+    fn a_daemon_is_found_though_its_run_directory_is_another() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = home(directory.path());
+        let elsewhere = home.clone().with_run(directory.path().join("elsewhere"));
+        elsewhere.prepare().expect("made");
+        let lock = HomeLock::try_take(&elsewhere).expect("free");
+        assert_eq!(follow(home.clone()), elsewhere);
+        release(lock, &home);
+        assert_eq!(follow(home.clone()), home);
+    }
+
+    #[test]
+    fn two_homes_do_not_share_a_run_directory() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let run = directory.path().join("runtime");
+        let home = |data: &str| {
+            let data = directory.path().join(data);
+            let variable = |name: &str| match name {
+                "XDG_DATA_HOME" => Some(OsString::from(&data)),
+                "XDG_RUNTIME_DIR" => Some(OsString::from(&run)),
+                _ => None,
+            };
+            let home = Home::locate(None, variable).expect("known");
+            home.prepare().expect("made");
+            home
+        };
+        let _lock = HomeLock::try_take(&home("a")).expect("free");
+        let error = HomeLock::try_take(&home("b")).expect_err("held");
+        assert!(matches!(error, LockError::RunHeld { .. }), "{error}");
+    }
+
+    #[test]
+    fn waiting_ends_when_the_holder_does_or_the_time_is_over() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = home(directory.path());
+        let lock = HomeLock::try_take(&home).expect("free");
+        let still = wait_until_free(&home, Duration::from_millis(1)).expect("readable");
+        assert!(matches!(still, LockState::Held(Some(_))));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| wait_until_free(&home, Duration::from_secs(60)));
+            drop(lock);
+            assert_eq!(waiting.join().expect("no panic").expect("readable"), LockState::Free);
+        });
+    }
+
+    #[test]
+    fn a_lock_file_that_makes_no_sense_is_written_anew() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let home = home(directory.path());
+        std::fs::write(home.lock(), [0xFF; 5000]).expect("written");
+        let _lock = HomeLock::try_take(&home).expect("free");
+        assert!(matches!(holder(&home).expect("readable"), LockState::Held(Some(_))));
+    }
+}

@@ -1,0 +1,93 @@
+//! What is printed, word for word.
+
+use std::path::Path;
+
+use chat_proto::id::{PeerId, RoomId};
+
+use super::*;
+
+fn started() -> Started {
+    let id = PeerId::from_bytes([0; 32]);
+    Started {
+        already_running: false,
+        peer: PeerRef { id, name: "ann".into(), tag: id.tag() },
+        room: RoomRef { id: RoomId::from_bytes([1; 32]), name: "anns-room".into(), open: false },
+        members: 1,
+        port: 24283,
+        url: Some("http://127.0.0.1:24284".into()),
+        socket: "/h/run/chatd.sock".into(),
+        pid: 7,
+        home: "/h".into(),
+        version: "0.1.0".into(),
+        notes: Vec::new(),
+    }
+}
+
+fn home() -> Home {
+    Home::locate(None, |name| (name == "HOME").then(|| "/h".into())).expect("known")
+}
+
+#[test]
+fn a_new_room_is_told_with_what_to_do_next() {
+    assert_eq!(
+        started().lines(&home()),
+        "ann (~aaaaaaaa) is in anns-room\n\
+         \x20 peers  port 24283, UDP and TCP\n\
+         \x20 api    http://127.0.0.1:24284\n\
+         \x20 next   chat invite      a ticket that lets others in\n\
+         \x20        chat send hello  say something\n\
+         \x20        chat tail        see what is said\n"
+    );
+}
+
+#[test]
+fn a_daemon_that_runs_already_says_so() {
+    let started = Started {
+        already_running: true,
+        members: 3,
+        url: None,
+        notes: vec![port_note(40000)],
+        room: RoomRef { open: true, name: "a\x1b[2J".into(), ..started().room },
+        ..started()
+    };
+    let elsewhere = Home::locate(Some(Path::new("/a b")), |_| None).expect("known");
+    assert_eq!(
+        started.lines(&elsewhere),
+        "chatd runs already (pid 7): ann (~aaaaaaaa) is in a\u{FFFD}[2J, open to everybody who knocks\n\
+         \x20 peers  port 24283, UDP and TCP\n\
+         \x20 api    /h/run/chatd.sock\n\
+         \x20 note   port 24283 was taken, so others must be given port 40000: --join HOST:40000\n\
+         \x20 with   2 other members\n\
+         \x20 next   chat invite --home '/a b'      a ticket that lets others in\n\
+         \x20        chat send hello --home '/a b'  say something\n\
+         \x20        chat tail --home '/a b'        see what is said\n"
+    );
+}
+
+#[test]
+fn reports_survive_the_pipe() {
+    let reports = [
+        StartReport::Knocking { words: "lusab-babad".into() },
+        StartReport::Ready(Box::new(started())),
+        StartReport::Failed(ExitError {
+            kind: crate::app::report::exit_error::ExitKind::NotAllowed,
+            message: "no".into(),
+        }),
+    ];
+    for report in reports {
+        let line = serde_json::to_string(&report).expect("serialises");
+        assert!(!line.contains('\n'));
+        assert_eq!(serde_json::from_str::<StartReport>(&line).expect("reads"), report);
+    }
+}
+
+#[test]
+fn the_json_of_a_start_is_stable() {
+    let json = serde_json::to_value(started()).expect("serialises");
+    let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
+    let expected =
+        ["already_running", "home", "members", "notes", "peer", "pid", "port", "room", "socket", "url", "version"];
+    let mut sorted = keys.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, expected);
+}

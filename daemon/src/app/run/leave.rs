@@ -1,0 +1,182 @@
+//! Leaving a room for good: the others hear of it, and what was said there is set aside, not deleted.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chat_core::input::Command;
+use chat_core::log::entry::LogId;
+use chat_core::output::{CommandError, Reply};
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+use tokio::time::{Instant, sleep};
+
+use crate::app::home::private_file::ignore_missing;
+use crate::node::handle::NodeHandle;
+use crate::store::Store;
+
+/// How long is waited until somebody else holds that this peer left. Whoever is offline hears it from them.
+const SPREAD_MAX: Duration = Duration::from_secs(2);
+
+/// How often is looked.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Files that belong to a room; the last one is the database itself. The one that names the room goes first: should the
+/// rest fail, the database still says where it belongs.
+const ROOM_FILES: [&str; 4] = ["room.json", "room.db-wal", "room.db-shm", "room.db"];
+
+/// Leaves the room and waits a little until somebody else knows.
+///
+/// # Errors
+/// When the room refuses; this peer is still in it then.
+pub(crate) async fn leave(node: &NodeHandle, store: &Store, me: PeerId) -> Result<(), CommandError> {
+    let company = others_online(node).await?;
+    node.command(Command::Leave).await?;
+    if !(company && is_spread(node, store, me).await) {
+        tracing::warn!("this peer left while no other member could be told");
+    }
+    Ok(())
+}
+
+/// Waits until somebody else holds this peer's newest entry. Who holds it closes its connections to a peer that left, so
+/// those that are gone have heard, too.
+async fn is_spread(node: &NodeHandle, store: &Store, me: PeerId) -> bool {
+    let log = LogId { author: me, incarnation: store.incarnation() };
+    let heads = match store.restore().await {
+        Ok(restored) => restored.map(|restored| restored.heads).unwrap_or_default(),
+        Err(error) => {
+            tracing::warn!(%error, "the newest entry cannot be found");
+            return false;
+        }
+    };
+    let Some(head) = heads.into_iter().find(|head| head.log == log) else {
+        return false;
+    };
+    let deadline = Instant::now() + SPREAD_MAX;
+    while Instant::now() < deadline {
+        let held = match node.command(Command::Holders(log, head.seq)).await {
+            Ok(Reply::Holders(holders)) => holders.iter().any(|holder| *holder != me),
+            Ok(_) | Err(_) => return false,
+        };
+        if held || !others_online(node).await.unwrap_or(false) {
+            return true;
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    false
+}
+
+async fn others_online(node: &NodeHandle) -> Result<bool, CommandError> {
+    let reply = node.command(Command::Status).await?;
+    Ok(matches!(reply, Reply::Status(status) if status.online > 1))
+}
+
+/// Files of a room that were set aside.
+#[derive(Debug)]
+pub(crate) struct SetAside(Vec<(PathBuf, PathBuf)>);
+
+/// Sets a room's files aside, so that the home is in no room. The store is closed.
+///
+/// # Errors
+/// When a file cannot be renamed; those that were are put back.
+pub(crate) fn set_aside(root: &Path, now: Timestamp) -> io::Result<SetAside> {
+    let time: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
+    let mut renamed = SetAside(Vec::new());
+    for name in ROOM_FILES {
+        let (from, to) = (root.join(name), root.join(aside(name, &time)));
+        match fs::rename(&from, &to) {
+            Ok(()) => renamed.0.push((from, to)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                renamed.put_back()?;
+                return Err(error);
+            }
+        }
+    }
+    Ok(renamed)
+}
+
+/// SQLite finds the write-ahead log by the database's name: `room.db-wal` becomes `room.db.left-….-wal`.
+fn aside(name: &str, time: &str) -> String {
+    match name.strip_prefix("room.db") {
+        Some(suffix) => format!("room.db.left-{time}{suffix}"),
+        None => format!("{name}.left-{time}"),
+    }
+}
+
+impl SetAside {
+    /// Undoes it after the next room could not begin; what that one left is removed, lest SQLite take its write-ahead
+    /// log for this room's.
+    ///
+    /// # Errors
+    /// When a file cannot be renamed.
+    pub(crate) fn undo(self) -> io::Result<()> {
+        if let Some(root) = self.0.first().and_then(|(from, _)| from.parent()) {
+            for name in ROOM_FILES {
+                ignore_missing(fs::remove_file(root.join(name)))?;
+            }
+        }
+        self.put_back()
+    }
+
+    fn put_back(self) -> io::Result<()> {
+        self.0.into_iter().rev().try_for_each(|(from, to)| fs::rename(to, from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(root: &Path) -> Vec<String> {
+        let entries = fs::read_dir(root).expect("readable");
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn nothing_is_deleted_and_it_can_be_undone() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let root = directory.path();
+        for name in ["room.json", "room.db", "room.db-wal", "identity.key"] {
+            fs::write(root.join(name), name).expect("written");
+        }
+        let aside = set_aside(root, Timestamp::from_ms(0)).expect("set aside");
+        assert_eq!(
+            names(root),
+            [
+                "identity.key",
+                "room.db.left-19700101T000000000Z",
+                "room.db.left-19700101T000000000Z-wal",
+                "room.json.left-19700101T000000000Z"
+            ]
+        );
+        fs::write(root.join("room.db"), "of the new room").expect("written");
+        aside.undo().expect("undone");
+        assert_eq!(names(root), ["identity.key", "room.db", "room.db-wal", "room.json"]);
+        assert_eq!(fs::read(root.join("room.db")).expect("readable"), b"room.db");
+    }
+
+    #[test]
+    fn when_a_file_cannot_be_set_aside_all_stay() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let root = directory.path();
+        for name in ["room.json", "room.db"] {
+            fs::write(root.join(name), name).expect("written");
+        }
+        fs::create_dir(root.join("room.db.left-19700101T000000000Z")).expect("a directory in the way");
+        set_aside(root, Timestamp::from_ms(0)).expect_err("cannot be renamed over a directory");
+        assert_eq!(names(root), ["room.db", "room.db.left-19700101T000000000Z", "room.json"]);
+        assert_eq!(fs::read(root.join("room.db")).expect("readable"), b"room.db");
+    }
+
+    #[test]
+    fn a_home_without_a_room_is_left_alone() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        set_aside(directory.path(), Timestamp::from_ms(0)).expect("nothing to do").undo().expect("nothing to undo");
+        assert!(names(directory.path()).is_empty());
+    }
+}

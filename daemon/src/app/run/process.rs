@@ -1,0 +1,154 @@
+//! What the local API asks of the process: moving to another room, leaving for good, stopping.
+
+use std::error::Error;
+use std::sync::{Arc, OnceLock};
+
+use chat_core::input::Command;
+use chat_core::output::{CommandError, Reply};
+use chat_proto::api::members::{Joined, NearbyRoom};
+use chat_proto::api::status::RoomRef;
+use chat_proto::event::{Event, KnockState};
+use chat_proto::id::{KnockId, PeerId};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::app::run::leave::leave;
+use crate::app::run::running_room::RoomError;
+use crate::app::run::shutdown::{StopHandle, StopReason};
+use crate::http::state::{MoveError, NetworkFigures, Process, Room, RoomSlot};
+use crate::net::target::JoinTarget;
+use crate::net::{self, Net};
+use crate::store::{Store, Write};
+
+/// Number of this peer's own knock in its events; those of strangers are counted from 1.
+const OWN_KNOCK: KnockId = KnockId(0);
+
+/// This peer was let into another room: the daemon goes there.
+#[derive(Debug)]
+pub(crate) struct RoomSwitch {
+    /// By whom, and what is needed to begin.
+    pub(crate) joined: net::join::Joined,
+    /// Hears how it went; nobody may listen any more.
+    pub(crate) done: oneshot::Sender<Result<(), RoomError>>,
+}
+
+/// The process around the API.
+#[derive(Debug)]
+pub(crate) struct DaemonProcess {
+    me: PeerId,
+    stop: StopHandle,
+    net: Net,
+    room: Arc<RoomSlot>,
+    moves: mpsc::Sender<RoomSwitch>,
+    turn: Semaphore,
+}
+
+impl DaemonProcess {
+    /// A process with no move under way. The receiver hears of moves.
+    pub(crate) fn new(
+        me: PeerId,
+        stop: StopHandle,
+        net: Net,
+        room: Arc<RoomSlot>,
+    ) -> (Self, mpsc::Receiver<RoomSwitch>) {
+        // One at a time: `turn` sees to it.
+        let (moves, receiver) = mpsc::channel(1);
+        (Self { me, stop, net, room, moves, turn: Semaphore::new(1) }, receiver)
+    }
+
+    async fn move_to(&self, target: JoinTarget, name: Option<String>) -> Result<Joined, MoveError> {
+        let _turn = self.turn.try_acquire().map_err(|_| MoveError::Moving)?;
+        let room = self.room.get().ok_or(CommandError::NotMember)?;
+        self.must_be_alone(&room).await?;
+        let name = name.unwrap_or_else(|| room.node.roster().peer_ref(&self.me).name);
+        let knock = OwnKnock { store: room.store.clone(), name: name.clone(), words: OnceLock::new() };
+        let joined = self.net.join(target, &name, &|words| knock.wait(words)).await?;
+        // Somebody may have come in while this peer waited.
+        self.must_be_alone(&room).await?;
+        let admitted = &joined.admitted;
+        let there = RoomRef { id: admitted.room, name: admitted.room_name.clone(), open: admitted.open };
+        drop((knock, room));
+        let (done, moved) = oneshot::channel();
+        self.moves.send(RoomSwitch { joined, done }).await.map_err(|_| CommandError::Stopping)?;
+        moved.await.map_err(|_| CommandError::Stopping)?.map_err(failed)?;
+        Ok(Joined { room: there })
+    }
+
+    /// A room in which others are or were is not left by joining another: what was said there would be out of sight.
+    async fn must_be_alone(&self, room: &Room) -> Result<(), MoveError> {
+        let Reply::Status(status) = room.node.command(Command::Status).await? else {
+            return Err(CommandError::Busy.into());
+        };
+        let others_ever = room.node.roster().people.keys().any(|peer| *peer != self.me);
+        if status.members > 1 || others_ever { Err(MoveError::AlreadyInRoom) } else { Ok(()) }
+    }
+
+    async fn leave_room(&self) -> Result<(), CommandError> {
+        let room = self.room.get().ok_or(CommandError::NotMember)?;
+        leave(&room.node, &room.store, self.me).await?;
+        self.stop.request(StopReason::Left);
+        Ok(())
+    }
+}
+
+impl Process for DaemonProcess {
+    fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>> {
+        self.move_to(target, name).boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>> {
+        self.leave_room().boxed()
+    }
+
+    fn rooms(&self) -> Vec<NearbyRoom> {
+        self.net.nearby()
+    }
+
+    fn network(&self) -> NetworkFigures {
+        NetworkFigures {
+            port: self.net.port(),
+            addrs: self.net.addrs(),
+            connections: self.net.connections() as u64,
+            queue_drops: self.net.queue_drops(),
+        }
+    }
+
+    fn shutdown(&self) {
+        self.stop.request(StopReason::Asked);
+    }
+}
+
+fn failed(error: impl Error + Send + Sync + 'static) -> MoveError {
+    MoveError::Failed(Box::new(error))
+}
+
+/// This peer's knock at another room, told to the readers of its own events; over when this is dropped.
+struct OwnKnock {
+    store: Store,
+    name: String,
+    words: OnceLock<String>,
+}
+
+impl OwnKnock {
+    fn wait(&self, words: &str) {
+        if self.words.set(words.to_owned()).is_ok() {
+            self.publish(words, KnockState::Waiting);
+        }
+    }
+
+    fn publish(&self, words: &str, state: KnockState) {
+        let event = Event::Knock { knock: OWN_KNOCK, name: self.name.clone(), words: words.to_owned(), state };
+        if let Err(error) = self.store.try_write(Write::Event(Box::new(event))) {
+            tracing::debug!(%error, "this peer's own knock is not shown");
+        }
+    }
+}
+
+impl Drop for OwnKnock {
+    fn drop(&mut self) {
+        if let Some(words) = self.words.get() {
+            self.publish(words, KnockState::Gone);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! Settings: defaults, then `config.toml`, then `CHATD_*` variables, then flags; checked once.
+
+pub(crate) mod args;
+mod config_file;
+mod layer;
+pub(crate) mod start_options;
+
+use std::ffi::OsString;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+
+use chat_proto::text::{TextError, check_name};
+
+use crate::app::report::logging;
+use crate::app::settings::args::StartArgs;
+use crate::app::settings::config_file::ConfigError;
+use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
+use crate::net::settings::{Listen, Mdns};
+
+/// What a daemon starts with. The key in `config.toml` is the field's name, the variable is `CHATD_` and that name, the
+/// flag is named where it differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DaemonSettings {
+    /// Name to be known by in a room that is founded or joined: 1 to 32 letters, digits, `-`, `_`, `.`. Default: the
+    /// login name. In a room already joined, `chat name` changes it.
+    pub(crate) name: Option<String>,
+    /// Name of a room that is founded, by the same rules. Default: after the founder.
+    pub(crate) room: Option<String>,
+    /// Whether a room that is founded lets everybody in who knocks: `true` or `false`. Default: `false`.
+    pub(crate) door: DoorPolicy,
+    /// Address and port for other peers, UDP and TCP. Default: every address, port 24283, another one if it is taken.
+    pub(crate) listen: Listen,
+    /// Loopback address and port of the local API. Default: 127.0.0.1, port 24284, the next free one if it is taken.
+    /// `tcp = false` (`--no-tcp`): none, the Unix socket alone. Default of `tcp`: `true`.
+    pub(crate) api: Option<Listen>,
+    /// Whether rooms are announced and looked for on the local network: `true` or `false` (`--no-mdns`). Default:
+    /// `true`.
+    pub(crate) mdns: Mdns,
+    /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives of `tracing-subscriber`'s `EnvFilter`.
+    /// Default: `info`. `RUST_LOG` is read where `CHATD_LOG` is not set; there is no flag.
+    pub(crate) log: String,
+}
+
+/// Who is let into a room that is founded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum DoorPolicy {
+    /// Everybody who knocks.
+    Open,
+    /// Whom a ticket or a member lets in.
+    Closed,
+}
+
+/// Why the settings cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SettingsError {
+    /// The file cannot be used.
+    #[error(transparent)]
+    File(#[from] ConfigError),
+    /// A name breaks the rules.
+    #[error("{from}: {source}")]
+    Name {
+        /// Who said it.
+        from: SettingSource,
+        /// Which rule.
+        source: TextError,
+    },
+    /// Not an address.
+    #[error("{from}: '{given}' is not an address: write it like {example}, or give a port alone")]
+    Address {
+        /// Who said it.
+        from: SettingSource,
+        /// What was said.
+        given: String,
+        /// A good one.
+        example: &'static str,
+    },
+    /// The API would be offered to other machines.
+    #[error("{from}: {ip} is not a loopback address: the API is for this machine alone, use 127.0.0.1 or [::1]")]
+    NotLoopback {
+        /// Who said it.
+        from: SettingSource,
+        /// What was said.
+        ip: IpAddr,
+    },
+    /// Neither yes nor no.
+    #[error("{from}: '{given}' is neither true nor false")]
+    NotBool {
+        /// Who said it.
+        from: SettingSource,
+        /// What was said.
+        given: String,
+    },
+    /// Not a log filter.
+    #[error(
+        "{from}: '{given}' is no log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn"
+    )]
+    Log {
+        /// Who said it.
+        from: SettingSource,
+        /// What was said.
+        given: String,
+    },
+    /// A variable is not text.
+    #[error("{0} is not text: set it anew, or unset it")]
+    NotText(&'static str),
+}
+
+impl SettingsError {
+    /// Whether the command line is at fault, and not a file or the environment.
+    pub(crate) fn is_usage(&self) -> bool {
+        match self {
+            Self::Name { from, .. }
+            | Self::Address { from, .. }
+            | Self::NotLoopback { from, .. }
+            | Self::NotBool { from, .. }
+            | Self::Log { from, .. } => matches!(from, SettingSource::Flag(_)),
+            Self::File(_) | Self::NotText(_) => false,
+        }
+    }
+}
+
+impl DaemonSettings {
+    /// Collects and checks the settings.
+    ///
+    /// # Errors
+    /// Names the first source that says what cannot be, and what could be said.
+    pub(crate) fn collect(
+        args: &StartArgs,
+        variable: impl Fn(&str) -> Option<OsString>,
+        config: &Path,
+    ) -> Result<Self, SettingsError> {
+        let file = config_file::read(config)?;
+        check(from_flags(args).over(from_variables(variable)?).over(file))
+    }
+}
+
+/// What the command line says.
+fn from_flags(args: &StartArgs) -> SettingsLayer {
+    let text =
+        |value: &Option<String>, flag| value.clone().map(|value| Setting { value, source: SettingSource::Flag(flag) });
+    let set = |given: bool, value, flag| given.then_some(Setting { value, source: SettingSource::Flag(flag) });
+    SettingsLayer {
+        name: text(&args.name, "--name"),
+        room: text(&args.room, "--room"),
+        open: set(args.open, true, "--open"),
+        listen: text(&args.listen, "--listen"),
+        api: text(&args.api, "--api"),
+        // An address on the command line means that the API is wanted there, whatever the file says.
+        tcp: set(args.no_tcp, false, "--no-tcp").or_else(|| set(args.api.is_some(), true, "--api")),
+        mdns: set(args.no_mdns, false, "--no-mdns"),
+        log: None,
+    }
+}
+
+/// What the environment says.
+fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<SettingsLayer, SettingsError> {
+    let text = |name: &'static str| match variable(name).filter(|value| !value.is_empty()) {
+        None => Ok(None),
+        Some(value) => match value.into_string() {
+            Ok(value) => Ok(Some(Setting { value, source: SettingSource::Variable(name) })),
+            Err(_) => Err(SettingsError::NotText(name)),
+        },
+    };
+    let yes_or_no = |name| text(name)?.map(read_bool).transpose();
+    Ok(SettingsLayer {
+        name: text("CHATD_NAME")?,
+        room: text("CHATD_ROOM")?,
+        open: yes_or_no("CHATD_OPEN")?,
+        listen: text("CHATD_LISTEN")?,
+        api: text("CHATD_API")?,
+        tcp: yes_or_no("CHATD_TCP")?,
+        mdns: yes_or_no("CHATD_MDNS")?,
+        log: text("CHATD_LOG")?.or(text("RUST_LOG")?),
+    })
+}
+
+/// Turns what the sources say into settings.
+fn check(layer: SettingsLayer) -> Result<DaemonSettings, SettingsError> {
+    let on = |said: &Option<Setting<bool>>, default| said.as_ref().map_or(default, |said| said.value);
+    let listen = layer.listen.map(|said| read_address(said, "192.0.2.7:24283")).transpose()?;
+    let api = layer.api.map(read_loopback).transpose()?;
+    Ok(DaemonSettings {
+        name: layer.name.map(|said| read_name("name", said)).transpose()?,
+        room: layer.room.map(|said| read_name("name of the room", said)).transpose()?,
+        door: if on(&layer.open, false) { DoorPolicy::Open } else { DoorPolicy::Closed },
+        listen: listen.unwrap_or_default(),
+        api: on(&layer.tcp, true).then(|| api.unwrap_or_default()),
+        mdns: if on(&layer.mdns, true) { Mdns::On } else { Mdns::Off },
+        log: layer.log.map_or_else(|| Ok("info".to_owned()), read_log)?,
+    })
+}
+
+/// `ADDR`, `ADDR:PORT`, `[ADDR]:PORT`, `:PORT` or `PORT`.
+fn read_address(said: Setting<String>, example: &'static str) -> Result<Listen, SettingsError> {
+    let text = said.value.trim();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let port = text.strip_prefix(':').unwrap_or(text);
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        Ok(Listen { ip: Some(addr.ip()), port: Some(addr.port()) })
+    } else if let Ok(ip) = bare.parse() {
+        Ok(Listen { ip: Some(ip), port: None })
+    } else if let Ok(port) = port.parse() {
+        Ok(Listen { ip: None, port: Some(port) })
+    } else {
+        Err(SettingsError::Address { given: shown(text), from: said.source, example })
+    }
+}
+
+fn read_loopback(said: Setting<String>) -> Result<Listen, SettingsError> {
+    let from = said.source.clone();
+    let at = read_address(said, "127.0.0.1:24284")?;
+    match at.ip {
+        Some(ip) if !ip.is_loopback() => Err(SettingsError::NotLoopback { from, ip }),
+        Some(_) | None => Ok(at),
+    }
+}
+
+fn read_name(what: &'static str, said: Setting<String>) -> Result<String, SettingsError> {
+    match check_name(what, &said.value) {
+        Ok(()) => Ok(said.value),
+        Err(source) => Err(SettingsError::Name { from: said.source, source }),
+    }
+}
+
+fn read_bool(said: Setting<String>) -> Result<Setting<bool>, SettingsError> {
+    let value = match said.value.to_ascii_lowercase().as_str() {
+        "true" | "1" | "yes" | "on" => true,
+        "false" | "0" | "no" | "off" => false,
+        _ => return Err(SettingsError::NotBool { given: shown(&said.value), from: said.source }),
+    };
+    Ok(Setting { value, source: said.source })
+}
+
+fn read_log(said: Setting<String>) -> Result<String, SettingsError> {
+    if logging::is_filter(&said.value) {
+        Ok(said.value)
+    } else {
+        Err(SettingsError::Log { given: shown(&said.value), from: said.source })
+    }
+}
+
+/// A value as an error shows it: short and without control characters.
+fn shown(value: &str) -> String {
+    value.chars().filter(|c| !c.is_control()).take(80).collect()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! `config.toml` as it is written: every key optional, unknown keys refused, each value with its line.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
+
+/// Longest file that is read (64 KiB); one with every key has under a kilobyte.
+const FILE_BYTES_MAX: u64 = 64 * 1024;
+
+/// Every key, for errors that TOML gives no key for.
+const KEYS: [&str; 8] = ["name", "room", "open", "listen", "api", "tcp", "mdns", "log"];
+
+/// The keys of `config.toml`. What they mean stands at [`DaemonSettings`](crate::app::settings::Settings).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConfigFile {
+    name: Option<Spanned<String>>,
+    room: Option<Spanned<String>>,
+    open: Option<Spanned<bool>>,
+    listen: Option<Spanned<String>>,
+    api: Option<Spanned<String>>,
+    tcp: Option<Spanned<bool>>,
+    mdns: Option<Spanned<bool>>,
+    log: Option<Spanned<String>>,
+}
+
+/// Why the file cannot be used. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// It is there and cannot be read.
+    #[error("cannot read {path}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// It is not text, or longer than [`FILE_BYTES_MAX`].
+    #[error("{path} is not a text file of settings: write it anew, or remove it")]
+    NotText {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is not TOML, or a key or the kind of its value is not known.
+    #[error("{path}:{line}: {key}{message}", key = key_prefix(.key), message = one_line(.error.message()))]
+    Syntax {
+        /// The file.
+        path: PathBuf,
+        /// Where, from 1.
+        line: usize,
+        /// The key on that line, where it is one of ours.
+        key: Option<&'static str>,
+        /// What is wrong, told in the message; boxed for its size.
+        error: Box<toml::de::Error>,
+    },
+}
+
+/// Reads the file; without one, nothing is said.
+///
+/// # Errors
+/// When it cannot be read or says what is not known.
+pub(crate) fn read(path: &Path) -> Result<SettingsLayer, ConfigError> {
+    let fail = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(SettingsLayer::default()),
+        Err(error) => return Err(fail(error)),
+    };
+    let mut content = Vec::new();
+    file.take(FILE_BYTES_MAX + 1).read_to_end(&mut content).map_err(fail)?;
+    match String::from_utf8(content) {
+        Ok(text) if text.len() as u64 <= FILE_BYTES_MAX => parse(path, &text),
+        Ok(_) | Err(_) => Err(ConfigError::NotText { path: path.to_owned() }),
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
+    let raw: ConfigFile = toml::from_str(text).map_err(|error| {
+        let line = error.span().map_or(1, |span| line(text, span.start));
+        ConfigError::Syntax { path: path.to_owned(), line, key: key_on(text, line), error: Box::new(error) }
+    })?;
+    let source = |key, start| SettingSource::File { path: path.to_owned(), line: line(text, start), key };
+    Ok(SettingsLayer {
+        name: said(raw.name, |at| source("name", at)),
+        room: said(raw.room, |at| source("room", at)),
+        open: said(raw.open, |at| source("open", at)),
+        listen: said(raw.listen, |at| source("listen", at)),
+        api: said(raw.api, |at| source("api", at)),
+        tcp: said(raw.tcp, |at| source("tcp", at)),
+        mdns: said(raw.mdns, |at| source("mdns", at)),
+        log: said(raw.log, |at| source("log", at)),
+    })
+}
+
+fn said<T>(value: Option<Spanned<T>>, source: impl Fn(usize) -> SettingSource) -> Option<Setting<T>> {
+    value.map(|value| Setting { source: source(value.span().start), value: value.into_inner() })
+}
+
+fn line(text: &str, at: usize) -> usize {
+    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
+}
+
+/// The key that a line gives a value to.
+fn key_on(text: &str, line: usize) -> Option<&'static str> {
+    let word = text.lines().nth(line - 1)?.split('=').next()?.trim();
+    KEYS.into_iter().find(|key| *key == word)
+}
+
+fn key_prefix(key: &Option<&'static str>) -> String {
+    key.map_or_else(String::new, |key| format!("{key}: "))
+}
+
+fn one_line(message: &str) -> String {
+    message.lines().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -43,6 +43,8 @@ mod frames;
 mod gossip;
 mod handover;
 mod history;
+#[cfg(test)]
+mod inspect;
 mod hold;
 pub mod io;
 mod ledger;
@@ -398,4 +400,4 @@ impl Rendezvous {
 }
 
 #[cfg(test)]
-pub(crate) mod sim;
+mod tests;

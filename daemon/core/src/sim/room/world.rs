@@ -14,11 +14,11 @@ use crate::input::{AdmissionId, Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
 use crate::rendezvous::io::ProbeOutcome;
-use crate::sim::Plan;
-use crate::sim::checker::Checker;
-use crate::sim::disk::Op;
-use crate::sim::machine::{Host, Machine, State};
-use crate::sim::network::{ConnId, Network};
+use crate::sim::room::Plan;
+use crate::sim::room::checker::Checker;
+use crate::sim::room::disk::Op;
+use crate::sim::room::machine::{Host, Machine, State};
+use crate::sim::room::network::{ConnId, Network};
 
 /// Most events in one run for each machine: one that goes on for ever is a fault.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -299,7 +299,7 @@ impl World {
     /// Tells a node that something happened, and does what it wants.
     pub(super) fn input(&mut self, host: Host, input: Input) {
         let now = self.now;
-        self.trace(host, || super::trail::input(&input));
+        self.trace(host, || super::trace::input(&input));
         let machine = self.machine(host);
         let time = machine.now(now);
         let Some(node) = machine.node.as_mut() else { return };
@@ -309,7 +309,7 @@ impl World {
             outputs.push(output);
         }
         for output in outputs {
-            self.trace(host, || super::trail::output(&output));
+            self.trace(host, || super::trace::output(&output));
             self.output(host, output);
         }
         self.set_wake(host);

@@ -9,8 +9,8 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 use crate::input::{Command, CommandId};
 use crate::log::entry::{Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
-use crate::sim::disk::Held;
-use crate::sim::machine::{Host, Machine};
+use crate::sim::room::disk::Held;
+use crate::sim::room::machine::{Host, Machine};
 use crate::wire::Frame;
 
 /// Where a node cuts a log.

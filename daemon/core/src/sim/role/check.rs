@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use chat_proto::id::{PeerId, Term};
 
-use super::net::{Id, Us};
-use super::peer::Life;
-use super::world::World;
+use crate::sim::role::net::{Id, Us};
+use crate::sim::role::peer::Life;
+use crate::sim::role::world::World;
 
 impl World {
     /// Groups of running peers that can reach each other now, directly or through others.

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rand::RngExt;
 
-use super::net::{Id, Us, Way};
-use super::world::World;
-use super::{for_seeds, say};
 use crate::rendezvous::settings::RoleSettings;
+use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::role::world::World;
+use crate::sim::seeds::{for_seeds, say};
 
 const SECOND: Us = 1_000_000;
 
@@ -76,8 +76,7 @@ fn signs_of_life_cross_a_large_room_in_time() {
             world.run_for(SECOND);
             let now = world.time_of(0).mono;
             for id in 0..world.peers.len() {
-                let gossip = world.peers[id].role.gossip(now);
-                oldest = oldest.max(gossip.age_ms);
+                oldest = oldest.max(world.peers[id].role.holder_age_ms(now));
             }
         }
         say(&format!("room of {many}: the oldest sign of the holder is {oldest} ms old"));
@@ -99,7 +98,7 @@ fn large_rooms_fail_over_like_small_ones_and_survive_the_loss_of_the_whole_list(
         assert!(world.now - start < 300_000 && world.holder() == Some(first));
         world.run_for(30 * SECOND);
 
-        let list: Vec<Id> = world.peers[first].role.ledger.line().list.iter().map(|peer| world.index[peer]).collect();
+        let list: Vec<Id> = world.peers[first].role.succession_list().iter().map(|peer| world.index[peer]).collect();
         assert_eq!(list.len(), 5);
         for id in list.iter().chain([&first]) {
             world.kill(*id);

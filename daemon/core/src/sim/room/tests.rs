@@ -2,7 +2,7 @@
 //! that happened before a failure. `CHAT_MEMBERS=n` tries rooms of that size alone where a test tries several.
 
 use super::*;
-use crate::rendezvous::sim::{for_seeds, say, seeds};
+use crate::sim::seeds::{for_seeds, say, seeds};
 
 mod idle;
 mod large;

@@ -22,9 +22,9 @@
 
 use std::collections::BTreeMap;
 
-use super::net::{Id, Us, Way};
-use super::peer::Life;
-use super::world::World;
+use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::role::peer::Life;
+use crate::sim::role::world::World;
 
 const MS: Us = 1_000;
 
@@ -124,7 +124,7 @@ impl Teller {
                     ["in", "line", besides @ .., "besides"] => besides,
                     _ => return Err("who is in line?".to_owned()),
                 };
-                let listed = self.world.peers[id].role.ledger.line().list;
+                let listed = self.world.peers[id].role.succession_list();
                 let listed: Vec<Id> = listed.iter().map(|peer| self.world.index[peer]).collect();
                 let others: Vec<Id> =
                     self.world.running().filter(|other| *other != id && !listed.contains(other)).collect();
@@ -224,7 +224,7 @@ impl Teller {
     fn history_names(&self, names: &[&str]) -> Result<(), String> {
         let expected = self.ids(names)?;
         for id in self.world.running() {
-            let changes = self.world.peers[id].role.history.changes();
+            let changes = self.world.peers[id].role.known_changes();
             let mut known: Vec<Id> = changes.map(|change| self.world.index[&change.to]).take(expected.len()).collect();
             known.reverse();
             if known != expected {

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::rendezvous::sim::say;
-use crate::sim::tests::sizes;
-use crate::sim::world::World;
-use crate::sim::{Plan, told};
+use crate::sim::room::tests::sizes;
+use crate::sim::room::world::World;
+use crate::sim::room::{Plan, told};
+use crate::sim::seeds::say;
 
 const MINUTES: u64 = 3;
 

@@ -9,7 +9,6 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
-use super::peer::{ROOM, key_of};
 use crate::connectivity::rank::{Figures, RankRow};
 use crate::connectivity::report::{Report, ReportRow};
 use crate::input::{Now, PathInfo};
@@ -21,6 +20,7 @@ use crate::rendezvous::io::{ProbeOutcome, RoleFault, RoleInput, RoleOutput};
 use crate::rendezvous::settings::{HISTORY_MAX, RoleSettings};
 use crate::rendezvous::signed::{Signed, SignedBytes};
 use crate::rendezvous::succession::Succession;
+use crate::sim::role::peer::{ROOM, key_of};
 
 const PATH: PathInfo =
     PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };

@@ -5,13 +5,13 @@ use std::collections::{BTreeSet, VecDeque};
 use chat_proto::id::{PeerId, RoomId};
 use ed25519_dalek::SigningKey;
 
-use super::net::{Id, Us};
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::io::{Change, RoleInput, Switch};
 use crate::rendezvous::settings::RoleSettings;
+use crate::sim::role::net::{Id, Us};
 
-pub(super) const ROOM: RoomId = RoomId::from_bytes([7; 32]);
+pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 32]);
 
 /// Most inputs that wait for a sleeping peer: its socket buffers.
 const INBOX_MAX: usize = 4_000;
@@ -48,7 +48,7 @@ pub(super) struct Peer {
     pub(super) bytes_sent: u64,
 }
 
-pub(super) fn key_of(id: Id) -> SigningKey {
+pub(crate) fn key_of(id: Id) -> SigningKey {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&(id as u64 + 1).to_be_bytes());
     SigningKey::from_bytes(&seed)

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::net::{Id, Us, Way};
-use super::world::World;
-use super::{for_seeds, say};
 use crate::connectivity::rank::Figures;
 use crate::connectivity::report::{ReportRow, RttCode, share};
+use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::role::world::World;
+use crate::sim::seeds::{for_seeds, say};
 
 const SECOND: Us = 1_000_000;
 const MINUTE: Us = 60 * SECOND;
@@ -73,7 +73,7 @@ fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
         world.run_for(15 * MINUTE);
         assert_eq!(world.changes(), before, "the best one keeps it: {}", world.last_changes());
         // The list goes by the same measure.
-        let line = world.peers[holder].role.ledger.line().list;
+        let line = world.peers[holder].role.succession_list();
         let scores: Vec<u16> = line.iter().map(|peer| truth[&world.index[peer]]).collect();
         let band = world.settings.rank_band * 2;
         assert!(scores.windows(2).all(|pair| pair[1] <= pair[0] + band), "{scores:?}");

@@ -12,8 +12,8 @@ use ed25519_dalek::SigningKey;
 use crate::input::{AdmissionId, Now};
 use crate::membership::roster::Roster;
 use crate::node::Node;
-use crate::sim::disk::{Disk, Held};
-use crate::sim::world::Event;
+use crate::sim::room::disk::{Disk, Held};
+use crate::sim::room::world::Event;
 
 /// Wall-clock time at which every run begins, in milliseconds.
 const BEGINNING_MS: i64 = 1_790_000_000_000;

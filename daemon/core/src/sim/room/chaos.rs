@@ -9,10 +9,10 @@ use rand::RngExt;
 
 use crate::input::{Command, Verdict};
 use crate::log::entry::{MessageBody, SealedBox};
-use crate::sim::Fault;
-use crate::sim::machine::{Host, State};
-use crate::sim::power::Swap;
-use crate::sim::world::{What, World};
+use crate::sim::room::Fault;
+use crate::sim::room::lifecycle::Swap;
+use crate::sim::room::machine::{Host, State};
+use crate::sim::room::world::{What, World};
 
 impl World {
     pub(super) fn running(&self) -> Vec<Host> {

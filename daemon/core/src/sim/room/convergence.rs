@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::sim::Fault;
-use crate::sim::disk::Health;
-use crate::sim::machine::{Host, State};
-use crate::sim::world::World;
+use crate::sim::room::Fault;
+use crate::sim::room::disk::Health;
+use crate::sim::room::machine::{Host, State};
+use crate::sim::room::world::World;
 
 /// How long after the last fault everybody must hold the same: the longest pause between two dials, and some rounds of
 /// anti-entropy.

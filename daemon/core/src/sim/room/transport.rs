@@ -8,10 +8,10 @@ use chat_proto::id::PeerId;
 
 use crate::input::{Input, PathInfo};
 use crate::rendezvous::io::ProbeOutcome;
-use crate::sim::Fault;
-use crate::sim::machine::{Host, State};
-use crate::sim::network::{ConnId, End, Phase};
-use crate::sim::world::{Event, Input2, What, World};
+use crate::sim::room::Fault;
+use crate::sim::room::machine::{Host, State};
+use crate::sim::room::network::{ConnId, End, Phase};
+use crate::sim::room::world::{Event, Input2, What, World};
 use crate::wire::Frame;
 
 /// How long a dial to somebody who does not answer takes.

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::net::{Fate, Id, Us};
-use super::peer::Life;
-use super::world::{World, addr};
 use crate::rendezvous::io::{Delivery, ProbeOutcome, RoleInput, RoleOutput};
+use crate::sim::role::net::{Fate, Id, Us};
+use crate::sim::role::peer::Life;
+use crate::sim::role::world::{World, addr};
 
 /// How long a connection attempt into nothing takes.
 const TIMEOUT: Us = 3_000_000;

@@ -2,9 +2,9 @@
 
 use rand::RngExt;
 
-use super::for_seeds;
-use super::net::{Us, Way};
-use super::world::World;
+use crate::sim::role::net::{Us, Way};
+use crate::sim::role::world::World;
+use crate::sim::seeds::for_seeds;
 
 const SECOND: Us = 1_000_000;
 const HOUR: Us = 3_600 * SECOND;

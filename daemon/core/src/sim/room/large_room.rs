@@ -8,9 +8,9 @@ use rand::RngExt;
 use crate::admission::{AddrRecord, ticket_request};
 use crate::input::{AdmissionId, Command, Input};
 use crate::log::entry::Incarnation;
-use crate::sim::machine::{Host, State};
-use crate::sim::world::{What, World};
-use crate::sim::{Plan, QUEUE_BYTES_MAX};
+use crate::sim::room::machine::{Host, State};
+use crate::sim::room::world::{What, World};
+use crate::sim::room::{Plan, QUEUE_BYTES_MAX};
 
 /// Over how long the members of such a room start.
 const STARTING_MS: u64 = 3_000;

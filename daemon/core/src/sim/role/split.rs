@@ -5,9 +5,9 @@ use chat_proto::id::Term;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::for_seeds;
-use super::net::{Id, Us, Way};
-use super::world::World;
+use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::role::world::World;
+use crate::sim::seeds::for_seeds;
 
 const SECOND: Us = 1_000_000;
 
@@ -35,7 +35,7 @@ fn groups(world: &mut World, size: usize) -> (Vec<Id>, Vec<Id>) {
 }
 
 fn terms_in_history(world: &World, id: Id) -> Vec<(Term, chat_proto::id::PeerId)> {
-    world.peers[id].role.history.changes().map(|change| (change.term, change.to)).collect()
+    world.peers[id].role.known_changes().map(|change| (change.term, change.to)).collect()
 }
 
 #[test]

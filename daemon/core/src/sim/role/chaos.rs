@@ -3,10 +3,10 @@
 use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
-use super::net::{Id, Us, Way};
-use super::peer::Life;
-use super::world::World;
-use super::{for_seeds, say, seeds};
+use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::role::peer::Life;
+use crate::sim::role::world::World;
+use crate::sim::seeds::{for_seeds, say, seeds};
 
 const SECOND: Us = 1_000_000;
 
@@ -94,9 +94,9 @@ fn after_any_trouble_there_is_one_holder_and_one_history() {
             world.must_settle(SECOND);
             world.must_stay(60 * SECOND);
             let holder = world.holder().expect("settled");
-            let digest = world.peers[holder].role.history.digest();
+            let digest = world.peers[holder].role.history_digest();
             for id in world.running().collect::<Vec<_>>() {
-                assert_eq!(world.peers[id].role.history.digest(), digest, "peer {id} has another history");
+                assert_eq!(world.peers[id].role.history_digest(), digest, "peer {id} has another history");
             }
         }
         world.must_be_sound();

@@ -12,12 +12,12 @@ use chat_proto::time::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::events::{Event, Scheduled};
-use super::net::{Id, Net, Us, Way};
-use super::peer::{Life, Peer};
 use crate::input::{Now, PathInfo};
 use crate::rendezvous::io::{RoleFault, RoleInput};
 use crate::rendezvous::settings::RoleSettings;
+use crate::sim::role::events::{Event, Scheduled};
+use crate::sim::role::net::{Id, Net, Us, Way};
+use crate::sim::role::peer::{Life, Peer};
 
 /// After so long without a byte a connection is given up, as QUIC does.
 const IDLE: Us = 15_000_000;

@@ -9,11 +9,11 @@ use crate::input::{Command, Input, PersistError};
 use crate::log::entry::Incarnation;
 use crate::node::Node;
 use crate::restore::Start;
-use crate::sim::Fault;
-use crate::sim::disk::{Health, Op, Wrote};
-use crate::sim::flood::Flood;
-use crate::sim::machine::{Host, Machine, State};
-use crate::sim::world::{What, World};
+use crate::sim::room::Fault;
+use crate::sim::room::disk::{Health, Op, Wrote};
+use crate::sim::room::flood_tree::Flood;
+use crate::sim::room::machine::{Host, Machine, State};
+use crate::sim::room::world::{What, World};
 
 /// What happens to a disk while its machine is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

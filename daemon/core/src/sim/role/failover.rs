@@ -5,9 +5,9 @@ use std::sync::Mutex;
 use chat_proto::api::rendezvous::ChangeReason;
 use rand::RngExt;
 
-use super::net::{Id, Way};
-use super::world::World;
-use super::{for_seeds, percentile, say};
+use crate::sim::role::net::{Id, Way};
+use crate::sim::role::world::World;
+use crate::sim::seeds::{for_seeds, percentile, say};
 
 /// What befalls the holder.
 #[derive(Clone, Copy, Debug)]
@@ -50,8 +50,7 @@ impl Fate {
 }
 
 pub(super) fn first_in_line(world: &World, holder: Id) -> Id {
-    let line = world.peers[holder].role.ledger.line();
-    world.index[&line.list[0]]
+    world.index[&world.peers[holder].role.succession_list()[0]]
 }
 
 /// Milliseconds until all others know a new holder, for every seed.

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use crate::rendezvous::sim::{for_seeds, percentile, say};
-use crate::sim::machine::Host;
-use crate::sim::tests::{budget, sizes, trail};
-use crate::sim::world::{What, World};
-use crate::sim::{Fault, Plan, told};
+use crate::sim::room::machine::Host;
+use crate::sim::room::tests::{budget, sizes, trail};
+use crate::sim::room::world::{What, World};
+use crate::sim::room::{Fault, Plan, told};
+use crate::sim::seeds::{for_seeds, percentile, say};
 
 /// Longest time until a room agrees on a holder after something happened.
 const AGREE_MAX: Duration = Duration::from_secs(120);

@@ -8,9 +8,9 @@ use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, commitment, 
 use crate::input::{AdmissionId, Command, Input, Verdict};
 use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};
-use crate::sim::disk::Held;
-use crate::sim::machine::{Host, State};
-use crate::sim::world::{What, World};
+use crate::sim::room::disk::Held;
+use crate::sim::room::machine::{Host, State};
+use crate::sim::room::world::{What, World};
 use chat_proto::time::Timestamp;
 
 impl World {

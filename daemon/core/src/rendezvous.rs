@@ -43,9 +43,9 @@ mod frames;
 mod gossip;
 mod handover;
 mod history;
+mod hold;
 #[cfg(test)]
 mod inspect;
-mod hold;
 pub mod io;
 mod ledger;
 mod limit;

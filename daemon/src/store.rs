@@ -4,7 +4,7 @@
 //! flushes it and only then reports: many messages share one flush. Questions are answered by a few read-only
 //! connections and never wait for the writer. What was reported as persisted survives a crash and a loss of power.
 //!
-//! * [`rows`]: what is given out. [`error`]: why something is refused. [`follow`]: reading the events for ever.
+//! * [`tables::models`]: what is given out. [`error`]: why something is refused. [`read::follow`]: reading the events for ever.
 //! * `jobs`, `writer`, `execute`, `chores`, `deferred`, `checkpoint`: the thread.
 //! * `entries`, `messages`, `events`, `keys`, `restore`, `facts`: what is written and read, a file for each table.
 //! * `query`, `search`: history and full text.
@@ -29,42 +29,27 @@ use tracing::{debug, warn};
 
 use crate::node::handle::Idempotency;
 
-mod checkpoint;
-mod chores;
-mod cuts;
-mod deferred;
+mod context;
 mod dm;
-mod entries;
 pub mod error;
-mod events;
-mod execute;
-mod facts;
-pub mod follow;
-mod ids;
-mod jobs;
-mod keys;
-mod messages;
 mod open;
-mod query;
-mod readers;
-mod restore;
-pub mod rows;
-mod schema;
-mod search;
-mod shared;
-mod sidecar;
-mod values;
+pub mod read;
+pub mod tables;
 mod writer;
 
+use context::Shared;
 use error::{ChangeError, Closed, OpenError, ReadError, SealError, TryWriteError};
-use follow::Follower;
-use jobs::{PushError, Queue, Task};
-use rows::{DmKeys, EventPage, HistoryFilter, HistoryPage, KeyRecord, MessageRow, Room, StoredEvent};
-use shared::Shared;
+use open::restore;
+use read::follow::Follower;
+use read::{query, search};
+use tables::models::{DmKeys, EventPage, HistoryFilter, HistoryPage, KeyRecord, MessageRow, Room, StoredEvent};
+use tables::{entries, events, idempotency, messages};
+use writer::queue::{PushError, Queue, Task};
+use writer::{checkpoint, maintenance, queue, transaction};
 
 /// Most reports that nobody has read yet: as many as there can be jobs in the queue, so that the writer never waits for
 /// a task that waits for the writer.
-const REPORTS_MAX: usize = jobs::QUEUE_KIB_MAX as usize;
+const REPORTS_MAX: usize = queue::QUEUE_KIB_MAX as usize;
 
 /// Most reads for other peers that were asked for and not taken yet: each holds up to a frame of entries.
 const LOADS_MAX: usize = 64;
@@ -180,7 +165,7 @@ impl Store {
     /// Says why it cannot be used.
     pub fn open(path: &Path, opening: Opening) -> Result<Opened, OpenError> {
         let open::Ready { connection, facts, set_aside } = open::open(path, &opening)?;
-        let readers = readers::Readers::new(path.to_owned());
+        let readers = read::Readers::new(path.to_owned());
         let shared = Shared::read(&connection, facts.clone(), readers)
             .map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
         let shared = Arc::new(shared);
@@ -191,12 +176,12 @@ impl Store {
         let writer = writer::Writer {
             connection,
             path: path.to_owned(),
-            hand: execute::Hand::new(facts, opening.secret),
+            hand: transaction::Hand::new(facts, opening.secret),
             shared: Arc::clone(&shared),
             waiting,
             outlets: writer::Outlets { reports, events },
             checkpointer: checkpoint::Checkpointer::start(path),
-            chores: chores::Chores::new(),
+            chores: maintenance::Chores::new(),
         };
         let thread = Builder::new()
             .name("store".into())
@@ -380,7 +365,7 @@ impl Store {
     /// [`ReadError`] where the database cannot be read.
     pub async fn find_key(&self, key: &str) -> Result<Option<KeyRecord>, ReadError> {
         let key = key.to_owned();
-        self.shared.readers.ask(move |db| Ok(keys::find(db, &key)?)).await
+        self.shared.readers.ask(move |db| Ok(idempotency::find(db, &key)?)).await
     }
 
     /// Keys to publish with [`chat_core::input::Command::PublishKeys`], where the roster does not show them yet.

@@ -12,7 +12,7 @@ use crate::http::extract::Params;
 use crate::http::messages::shown;
 use crate::http::problem::Refusal;
 use crate::http::state::Api;
-use crate::store::rows::{Edge, HistoryFilter};
+use crate::store::tables::models::{Edge, HistoryFilter};
 
 /// Messages in a page where nothing is said.
 const LIMIT_DEFAULT: u32 = 100;

@@ -18,7 +18,7 @@ use crate::http::messages::send::Send;
 use crate::http::problem::Refusal;
 use crate::http::state::{Api, Room};
 use crate::store::error::ReadError;
-use crate::store::rows::MessageRow;
+use crate::store::tables::models::MessageRow;
 
 mod retry;
 mod send;

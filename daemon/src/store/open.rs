@@ -1,5 +1,9 @@
 //! Opening the database: creating it, bringing an older one up to date, setting a damaged one aside.
 
+pub(in crate::store) mod restore;
+pub(in crate::store) mod room_file;
+pub(in crate::store) mod schema;
+
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions, Permissions};
 use std::io;
@@ -12,11 +16,12 @@ use rusqlite_migration::{MigrationDefinitionError, SchemaVersionError};
 use tracing::{info, warn};
 
 use crate::store::error::OpenError;
-use crate::store::facts::{Facts, FileMark};
-use crate::store::schema::{APPLICATION_ID, MIGRATIONS};
-use crate::store::sidecar::Sidecar;
-use crate::store::values::{is_corruption, now, persist_error};
-use crate::store::{Absent, Opening, dm, restore, search};
+use crate::store::open::room_file::Sidecar;
+use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
+use crate::store::read::search;
+use crate::store::tables::meta::{Facts, FileMark};
+use crate::store::tables::sql_types::{is_corruption, now, persist_error};
+use crate::store::{Absent, Opening, dm};
 
 /// Longest wait for another connection of this process: only checkpoints and recovery hold locks for long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,5 +1,11 @@
 //! The writer: one thread, one connection, many jobs in one transaction.
 
+pub(in crate::store) mod checkpoint;
+pub(in crate::store) mod maintenance;
+pub(in crate::store) mod queue;
+mod retry_queue;
+pub(in crate::store) mod transaction;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +14,13 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tracing::{debug, error, info, warn};
 
-use crate::store::checkpoint::{self, Checkpointer};
-use crate::store::chores::Chores;
+use crate::store::context::Shared;
 use crate::store::error::{ChangeError, SealError};
-use crate::store::execute::{Done, Failure, Hand};
-use crate::store::jobs::{Job, Taken, Task, Waiting};
-use crate::store::rows::StoredEvent;
-use crate::store::shared::Shared;
+use crate::store::tables::models::StoredEvent;
+use crate::store::writer::checkpoint::Checkpointer;
+use crate::store::writer::maintenance::Chores;
+use crate::store::writer::queue::{Job, Taken, Task, Waiting};
+use crate::store::writer::transaction::{Done, Failure, Hand};
 use crate::store::{Report, Write};
 
 /// Quiet for so long, the writer turns to what can wait: a pause between two messages of a lively talk is shorter.

@@ -27,7 +27,7 @@ use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, Driver, DriverEnd, Ended, Parts};
 use crate::node::handle::NodeHandle;
 use crate::store::error::{ChangeError, OpenError, ReadError};
-use crate::store::rows::Room;
+use crate::store::tables::models::Room;
 use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
 use crate::tree::PlumTree;
 

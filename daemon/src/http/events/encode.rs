@@ -9,7 +9,7 @@ use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 
 use crate::http::messages::shown;
-use crate::store::rows::{StoredEvent, StoredEventKind};
+use crate::store::tables::models::{StoredEvent, StoredEventKind};
 
 /// How a stream is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

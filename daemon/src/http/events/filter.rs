@@ -6,7 +6,7 @@ use chat_proto::id::PeerId;
 
 use crate::http::extract::Params;
 use crate::http::problem::Refusal;
-use crate::store::rows::StoredEventKind;
+use crate::store::tables::models::StoredEventKind;
 
 /// Every type of event.
 pub(crate) const TYPES: [&str; 7] = ["message", "peer", "membership", "rendezvous", "delivery", "knock", "gap"];

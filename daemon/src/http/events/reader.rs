@@ -14,7 +14,7 @@ use crate::http::events::filter::Filter;
 use crate::http::events::start::{Opening, Origin};
 use crate::http::invites::now;
 use crate::http::state::Room;
-use crate::store::follow::{Followed, Follower};
+use crate::store::read::follow::{Followed, Follower};
 
 /// Time without a byte after which a sign of life is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);

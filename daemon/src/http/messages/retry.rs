@@ -27,7 +27,7 @@ use crate::http::messages::{held, holders, key_reused, shown, state};
 use crate::http::problem::Refusal;
 use crate::http::state::{Api, Room};
 use crate::node::handle::{COMMANDS_MAX, Idempotency};
-use crate::store::rows::{MessageRow, StoredEvent, StoredEventKind};
+use crate::store::tables::models::{MessageRow, StoredEvent, StoredEventKind};
 
 /// Longest key, in characters.
 const KEY_CHARS_MAX: usize = 255;

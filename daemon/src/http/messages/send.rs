@@ -20,7 +20,7 @@ use crate::http::problem::Refusal;
 use crate::http::state::Room;
 use crate::node::handle::Idempotency;
 use crate::store::error::SealError;
-use crate::store::rows::DmKeys;
+use crate::store::tables::models::DmKeys;
 
 /// Longest wait that can be asked for, in milliseconds: an hour.
 pub(crate) const TIMEOUT_MS: (u64, u64) = (0, 3_600_000);

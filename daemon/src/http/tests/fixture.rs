@@ -29,7 +29,7 @@ use crate::http::tests::client::{At, soon};
 use crate::http::tests::played::{Author, Played, Script, id_of, key};
 use crate::net::target::JoinTarget;
 use crate::node::handle::NodeHandle;
-use crate::store::rows::StoredEvent;
+use crate::store::tables::models::StoredEvent;
 use crate::store::{Absent, Opened, Opening, Secret, Store, Write};
 
 /// The token of every test.

@@ -9,8 +9,8 @@ use vodozemac::olm::Account;
 use super::lost_state;
 use super::pickle::Pickled;
 use crate::store::Secret;
-use crate::store::rows::DmKeys;
-use crate::store::values::{counted, now};
+use crate::store::tables::models::DmKeys;
+use crate::store::tables::sql_types::{counted, now};
 
 /// How long a fallback key is published. The one before it opens what is under way for as long again: a direct message that
 /// reaches its recipient's room only after that, as the first of its session, cannot be read any more.

@@ -16,9 +16,9 @@ use super::sessions::{self, Held, Use};
 use super::{account, lost_state};
 use crate::store::Secret;
 use crate::store::error::SealError;
-use crate::store::ids::peer_row;
-use crate::store::rows::DmKeys;
-use crate::store::values::counted;
+use crate::store::tables::models::DmKeys;
+use crate::store::tables::row_ids::peer_row;
+use crate::store::tables::sql_types::counted;
 
 /// How long the text of a sealed message waits for its entry: far longer than a post takes.
 const WAITS: Duration = Duration::from_secs(24 * 60 * 60);

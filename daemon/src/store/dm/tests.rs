@@ -10,7 +10,7 @@ use chat_core::log::entry::{Body, Control, Entry, Incarnation, MessageBody};
 use chat_core::output::BatchEntry;
 use chat_proto::id::{MessageId, PeerId};
 
-use crate::store::rows::{DmKeys, MessageRow};
+use crate::store::tables::models::{DmKeys, MessageRow};
 use crate::store::tests::cast::{Author, Desk, Home, shown};
 
 /// A peer with its store.

@@ -10,7 +10,7 @@ use super::plaintext::{BindingError, Plaintext};
 use super::sessions::{self, Held, Use};
 use super::{account, is_published};
 use crate::store::Secret;
-use crate::store::entries::Scene;
+use crate::store::tables::entries::Scene;
 
 /// After so many failures in one entry the rest of it is not tried: an entry holds up to 1,024 messages, and each try
 /// may cost a millisecond of the writer's time.

@@ -14,7 +14,7 @@ use rusqlite::Connection;
 
 use crate::store::Absent;
 use crate::store::error::OpenError;
-use crate::store::rows::HistoryFilter;
+use crate::store::tables::models::HistoryFilter;
 use crate::store::tests::cast::{Author, Desk, Home, room};
 
 fn record(n: u8) -> AddrRecord {

@@ -15,8 +15,8 @@ use tempfile::TempDir;
 
 use crate::node::handle::Idempotency;
 use crate::store::error::OpenError;
-use crate::store::jobs::Task;
-use crate::store::rows::{HistoryFilter, Room};
+use crate::store::tables::models::{HistoryFilter, Room};
+use crate::store::writer::queue::Task;
 use crate::store::{Absent, Opened, Opening, Report, Reports, Secret, Store, Write};
 
 /// Longest wait for anything in a test.

@@ -6,7 +6,7 @@ use chat_proto::event::Event;
 
 use super::cast::{Author, Desk, Home, shown, texts};
 use crate::store::error::{ChangeError, SealError};
-use crate::store::rows::{DmKeys, HistoryFilter, StoredEventKind};
+use crate::store::tables::models::{DmKeys, HistoryFilter, StoredEventKind};
 use crate::store::{Report, Write};
 
 const LONG: usize = 15 * 1024;

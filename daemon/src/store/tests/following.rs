@@ -10,10 +10,11 @@ use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
 use super::cast::{Author, DEADLINE, Desk, Home, texts};
-use crate::store::follow::{Followed, Follower};
-use crate::store::rows::{StoredEvent, StoredEventKind};
-use crate::store::values::now;
-use crate::store::{EVENTS_MAX, Write, events};
+use crate::store::read::follow::{Followed, Follower};
+use crate::store::tables::events;
+use crate::store::tables::models::{StoredEvent, StoredEventKind};
+use crate::store::tables::sql_types::now;
+use crate::store::{EVENTS_MAX, Write};
 
 fn knock(n: u64) -> Event {
     Event::Knock { knock: KnockId(n), name: "eve".into(), words: "a-b-c".into(), state: KnockState::Waiting }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::cast::{Author, Desk, Home, THEN, texts};
 use crate::store::error::ReadError;
-use crate::store::rows::{Edge, HistoryFilter, MessageRow};
+use crate::store::tables::models::{Edge, HistoryFilter, MessageRow};
 
 const WORDS: [&str; 4] = ["red", "green", "blue", "red green"];
 

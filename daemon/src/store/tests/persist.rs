@@ -14,7 +14,7 @@ use chat_proto::time::Timestamp;
 use super::cast::{Author, Desk, Home, ROOM, THEN, room, shown, texts};
 use crate::node::handle::Idempotency;
 use crate::store::error::ChangeError;
-use crate::store::rows::Room;
+use crate::store::tables::models::Room;
 use crate::store::{Report, Write};
 
 async fn restored(desk: &Desk) -> Restored {

@@ -7,7 +7,7 @@ use chat_proto::id::{PeerId, RoomId};
 use proptest::prelude::*;
 
 use super::{Peer, introduce};
-use crate::store::rows::{DmKeys, Room, UNREADABLE_TEXT};
+use crate::store::tables::models::{DmKeys, Room, UNREADABLE_TEXT};
 use crate::store::tests::cast::Home;
 
 const SECRET: &str = "meet at the old lighthouse";

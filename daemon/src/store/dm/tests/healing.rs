@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use super::{Peer, introduce, kinds};
-use crate::store::rows::UNREADABLE_TEXT;
+use crate::store::tables::models::UNREADABLE_TEXT;
 use crate::store::tests::cast::{Desk, Home};
 
 #[tokio::test]

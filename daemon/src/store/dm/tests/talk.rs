@@ -6,7 +6,7 @@ use chat_proto::RECIPIENTS_MAX;
 use super::{Peer, introduce, kinds};
 use crate::store::Write;
 use crate::store::error::SealError;
-use crate::store::rows::{DmKeys, HistoryFilter, UNREADABLE_TEXT};
+use crate::store::tables::models::{DmKeys, HistoryFilter, UNREADABLE_TEXT};
 use crate::store::tests::cast::{Author, Home};
 
 const SECRET: &str = "meet at the old lighthouse";

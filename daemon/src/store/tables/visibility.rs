@@ -5,26 +5,28 @@ use chat_proto::id::PeerId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::dm::Opener;
-use crate::store::entries::{Scene, signed_entry};
-use crate::store::ids::find_log;
-use crate::store::rows::{StoredEvent, StoredEventKind};
-use crate::store::schema::{HIDDEN, MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
-use crate::store::values::counted;
-use crate::store::{events, messages, search};
+use crate::store::open::schema::{HIDDEN, MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
+use crate::store::read::search;
+use crate::store::tables::entries::{Scene, signed_entry};
+use crate::store::tables::events;
+use crate::store::tables::messages;
+use crate::store::tables::models::{StoredEvent, StoredEventKind};
+use crate::store::tables::row_ids::find_log;
+use crate::store::tables::sql_types::counted;
 
 /// What a cut changed.
 #[derive(Debug, Default)]
-pub(super) struct Cut {
+pub(in crate::store) struct Cut {
     /// So many messages are no longer shown.
-    pub(super) hidden: u64,
+    pub(in crate::store) hidden: u64,
     /// So many are shown that were not.
-    pub(super) shown: u64,
+    pub(in crate::store) shown: u64,
     /// Events of those among them that nobody was told of yet.
-    pub(super) events: Vec<StoredEvent>,
+    pub(in crate::store) events: Vec<StoredEvent>,
 }
 
 /// Lets the entries of a log count up to a place and not past it.
-pub(super) fn apply(scene: &Scene<'_>, log: LogId, upto: Seq) -> rusqlite::Result<Cut> {
+pub(in crate::store) fn apply(scene: &Scene<'_>, log: LogId, upto: Seq) -> rusqlite::Result<Cut> {
     let mut cut = Cut::default();
     if let Some(row) = find_log(scene.connection, log)? {
         cut.hidden = hide(scene.connection, row, upto)?;

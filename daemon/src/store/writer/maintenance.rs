@@ -6,13 +6,17 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use crate::store::deferred::Deferred;
+use crate::store::dm;
 use crate::store::error::ReadError;
-use crate::store::search::Progress;
-use crate::store::sidecar::Sidecar;
-use crate::store::values::{now, persist_error};
+use crate::store::open::restore;
+use crate::store::open::room_file::Sidecar;
+use crate::store::read::search;
+use crate::store::read::search::Progress;
+use crate::store::tables::events;
+use crate::store::tables::idempotency;
+use crate::store::tables::sql_types::{now, persist_error};
 use crate::store::writer::Writer;
-use crate::store::{dm, events, keys, restore, search};
+use crate::store::writer::retry_queue::Deferred;
 
 /// Between two looks at what has become too old.
 const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
@@ -23,20 +27,20 @@ const PRUNE_LATEST: Duration = Duration::from_secs(60 * 60);
 type SearchReply = oneshot::Sender<Result<(), ReadError>>;
 
 /// What can wait.
-pub(super) struct Chores {
-    pub(super) deferred: Deferred,
+pub(in crate::store) struct Chores {
+    pub(in crate::store) deferred: Deferred,
     /// Whether the last write failed: it is said once, not for every write.
-    pub(super) failing: bool,
+    pub(in crate::store) failing: bool,
     /// Whether SQLite found the file damaged: the next start checks it thoroughly.
-    pub(super) suspect: bool,
-    pub(super) sidecar_stale: bool,
+    pub(in crate::store) suspect: bool,
+    pub(in crate::store) sidecar_stale: bool,
     /// Who waits for the text index, and up to which message.
     searches: Vec<(i64, SearchReply)>,
     pruned: Option<Instant>,
 }
 
 impl Chores {
-    pub(super) fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         Self {
             deferred: Deferred::default(),
             failing: false,
@@ -47,11 +51,11 @@ impl Chores {
         }
     }
 
-    pub(super) fn searches_wait(&self) -> bool {
+    pub(in crate::store) fn searches_wait(&self) -> bool {
         !self.searches.is_empty()
     }
 
-    pub(super) fn add_search(&mut self, message: i64, reply: SearchReply) {
+    pub(in crate::store) fn add_search(&mut self, message: i64, reply: SearchReply) {
         self.searches.push((message, reply));
     }
 
@@ -62,7 +66,7 @@ impl Chores {
 
 impl Writer {
     /// Chores that must not wait for a quiet moment.
-    pub(super) fn after_group(&mut self) {
+    pub(in crate::store) fn after_group(&mut self) {
         if self.chores.searches_wait() {
             self.index();
         }
@@ -73,7 +77,7 @@ impl Writer {
 
     /// Does a little of what can wait; says for how long nothing more is to do. Each step is short, because a message
     /// that comes now waits for it.
-    pub(super) fn idle(&mut self) -> Duration {
+    pub(in crate::store) fn idle(&mut self) -> Duration {
         let more = self.index();
         if more {
             return Duration::ZERO;
@@ -122,7 +126,7 @@ impl Writer {
     }
 
     /// Empties a text index that somebody found damaged.
-    pub(super) fn reset_index(&mut self, reply: SearchReply) {
+    pub(in crate::store) fn reset_index(&mut self, reply: SearchReply) {
         let _ = reply.send(self.empty_index().map_err(ReadError::Database));
     }
 
@@ -138,7 +142,7 @@ impl Writer {
         self.rotate_keys();
         let pruned = transact(&self.connection, |connection| {
             dm::prune_outbox(connection, now())?;
-            Ok(keys::prune(connection, now())? | events::prune(connection, now())?)
+            Ok(idempotency::prune(connection, now())? | events::prune(connection, now())?)
         });
         let more = pruned.unwrap_or_else(|error| {
             warn!(%error, "what is too old could not be dropped");
@@ -164,7 +168,7 @@ impl Writer {
     }
 
     /// Writes the file beside the database, once there is a room to return to.
-    pub(super) fn write_sidecar(&mut self) {
+    pub(in crate::store) fn write_sidecar(&mut self) {
         let Some(room) = self.hand.facts().room.clone() else { return };
         // A database that is damaged may not tell addresses any more: those of the file are better than none.
         let addrs = restore::addrs(&self.connection).unwrap_or_else(|error| {

@@ -7,10 +7,10 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tracing::warn;
 
-use crate::store::facts::{events_pruned, set_events_pruned};
-use crate::store::messages;
-use crate::store::rows::{EventPage, StoredEvent, StoredEventKind};
-use crate::store::values::{counted, uncounted};
+use crate::store::tables::messages;
+use crate::store::tables::meta::{events_pruned, set_events_pruned};
+use crate::store::tables::models::{EventPage, StoredEvent, StoredEventKind};
+use crate::store::tables::sql_types::{counted, uncounted};
 
 /// How long events other than messages are kept: over a holiday week, a reader misses nothing.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -29,13 +29,17 @@ const PAGE_MAX: u32 = 1000;
 const PAGE_TEXT_BYTES: usize = 256 * 1024;
 
 /// Writes the event of a message; returns its number.
-pub(super) fn insert_message(connection: &Connection, message: i64, now: Timestamp) -> rusqlite::Result<u64> {
+pub(in crate::store) fn insert_message(connection: &Connection, message: i64, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT INTO events (at, message) VALUES (?, ?)";
     connection.prepare_cached(sql)?.insert(params![counted(now.as_ms()), message]).map(uncounted)
 }
 
 /// Writes any other event.
-pub(super) fn insert_other(connection: &Connection, event: &Event, now: Timestamp) -> rusqlite::Result<StoredEvent> {
+pub(in crate::store) fn insert_other(
+    connection: &Connection,
+    event: &Event,
+    now: Timestamp,
+) -> rusqlite::Result<StoredEvent> {
     let data = serde_json::to_string(event).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
     let sql = "INSERT INTO events (at, data) VALUES (?, ?)";
     let id = connection.prepare_cached(sql)?.insert(params![counted(now.as_ms()), data]).map(uncounted)?;
@@ -43,7 +47,7 @@ pub(super) fn insert_other(connection: &Connection, event: &Event, now: Timestam
 }
 
 /// Number of the newest event that was ever written.
-pub(super) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
+pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
     connection
         .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'events'", [], |row| row.get(0))
         .optional()
@@ -51,7 +55,7 @@ pub(super) fn newest(connection: &Connection) -> rusqlite::Result<u64> {
 }
 
 /// Events behind a cursor.
-pub(super) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlite::Result<EventPage> {
+pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlite::Result<EventPage> {
     let snapshot = connection.unchecked_transaction()?;
     let newest = newest(&snapshot)?;
     if cursor > newest {
@@ -92,7 +96,7 @@ pub(super) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlit
 }
 
 /// A cursor behind which lies everything written at a time or later, also when the clock was set back in between.
-pub(super) fn cursor_at(connection: &Connection, time: Timestamp) -> rusqlite::Result<u64> {
+pub(in crate::store) fn cursor_at(connection: &Connection, time: Timestamp) -> rusqlite::Result<u64> {
     let sql = "SELECT min(id) FROM events INDEXED BY events_at WHERE at >= ?";
     let first: Option<i64> = connection.prepare_cached(sql)?.query_row([counted(time.as_ms())], |row| row.get(0))?;
     match first {
@@ -103,7 +107,7 @@ pub(super) fn cursor_at(connection: &Connection, time: Timestamp) -> rusqlite::R
 
 /// Drops some of the events that are too old or too many; messages' events stay as long as their messages. Says whether
 /// there may be more.
-pub(super) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+pub(in crate::store) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let surplus: Option<i64> = connection
         .query_row(
             "SELECT id FROM events WHERE message IS NULL ORDER BY id DESC LIMIT 1 OFFSET ?",

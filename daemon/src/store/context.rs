@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
-use crate::store::facts::{Facts, searchable};
-use crate::store::readers::Readers;
-use crate::store::rows::DmKeys;
-use crate::store::{dm, events, messages};
+use crate::store::dm;
+use crate::store::read::Readers;
+use crate::store::tables::events;
+use crate::store::tables::messages;
+use crate::store::tables::meta::{Facts, searchable};
+use crate::store::tables::models::DmKeys;
 
 /// State that the writer changes after a commit and everybody may read.
 #[derive(Debug)]

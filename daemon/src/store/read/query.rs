@@ -6,14 +6,14 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::store::error::ReadError;
-use crate::store::ids::find_peer;
-use crate::store::messages::{COLUMNS, JOINS, position, read};
-use crate::store::rows::{Edge, HistoryFilter, HistoryPage, Position};
-use crate::store::search;
-use crate::store::values::{counted, ordered};
+use crate::store::read::search;
+use crate::store::tables::messages::{COLUMNS, JOINS, position, read};
+use crate::store::tables::models::{Edge, HistoryFilter, HistoryPage, Position};
+use crate::store::tables::row_ids::find_peer;
+use crate::store::tables::sql_types::{counted, ordered};
 
 /// A page of history. The text index must have been brought up to date before.
-pub(super) fn history(connection: &Connection, filter: &HistoryFilter) -> Result<HistoryPage, ReadError> {
+pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter) -> Result<HistoryPage, ReadError> {
     let snapshot = connection.unchecked_transaction()?;
     let Some(query) = Query::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
     let limit = usize::try_from(filter.limit.clamp(1, HistoryFilter::LIMIT_MAX)).unwrap_or(1);
@@ -132,8 +132,8 @@ fn edge(position: Position) -> [Value; 6] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::ids::peer_row;
-    use crate::store::schema::MIGRATIONS;
+    use crate::store::open::schema::MIGRATIONS;
+    use crate::store::tables::row_ids::peer_row;
     use chat_proto::id::PeerId;
 
     /// How SQLite goes about a query: the index it reads messages by, and whether it sorts the whole result.

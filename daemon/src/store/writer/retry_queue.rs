@@ -6,7 +6,7 @@ use chat_proto::event::Event;
 use tracing::warn;
 
 use crate::store::Write;
-use crate::store::jobs::Task;
+use crate::store::writer::queue::Task;
 
 /// Most writes that wait for the disk: members come and go and are heard of while it is full. Beyond, the oldest go,
 /// which the other members tell again.
@@ -14,14 +14,14 @@ const DEFERRED_MAX: usize = 256;
 
 /// Writes to try again, in order.
 #[derive(Debug, Default)]
-pub(super) struct Deferred {
+pub(in crate::store) struct Deferred {
     writes: VecDeque<Write>,
     events_lost: bool,
 }
 
 impl Deferred {
     /// Keeps a write that failed. Events are not kept: their time would be wrong; readers are told of the gap instead.
-    pub(super) fn push(&mut self, write: Write) {
+    pub(in crate::store) fn push(&mut self, write: Write) {
         match write {
             Write::Event(_) => self.events_lost = true,
             Write::Batch(..) => {}
@@ -36,7 +36,7 @@ impl Deferred {
     }
 
     /// What is to be tried now, if anything.
-    pub(super) fn tasks(&self) -> Vec<Task> {
+    pub(in crate::store) fn tasks(&self) -> Vec<Task> {
         let gap = self.events_lost.then(|| {
             let reason = "events could not be written: the disk was full or failing".to_owned();
             Write::Event(Box::new(Event::Gap { reason }))
@@ -45,7 +45,7 @@ impl Deferred {
     }
 
     /// All of it succeeded.
-    pub(super) fn clear(&mut self) {
+    pub(in crate::store) fn clear(&mut self) {
         self.writes.clear();
         self.events_lost = false;
     }

@@ -10,39 +10,39 @@ use chat_proto::id::RoomId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::store::rows::Room;
+use crate::store::tables::models::Room;
 
 /// Most address records that are kept: enough to find somebody who knows the rest.
-pub(super) const ADDRS_MAX: usize = 256;
+pub(in crate::store) const ADDRS_MAX: usize = 256;
 
 /// Largest file that is looked at: a full one has about 300 KiB.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 /// What survives the loss of the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Sidecar {
+pub(in crate::store) struct Sidecar {
     room: RoomId,
     room_name: String,
     open: bool,
     /// Whether the database failed in a way that calls for a thorough check at the next start.
     #[serde(default)]
-    pub(super) suspect: bool,
-    pub(super) addrs: Vec<AddrRecord>,
+    pub(in crate::store) suspect: bool,
+    pub(in crate::store) addrs: Vec<AddrRecord>,
 }
 
 impl Sidecar {
-    pub(super) fn new(room: &Room, mut addrs: Vec<AddrRecord>) -> Self {
+    pub(in crate::store) fn new(room: &Room, mut addrs: Vec<AddrRecord>) -> Self {
         addrs.sort_by_key(|record| std::cmp::Reverse(record.time));
         addrs.truncate(ADDRS_MAX);
         Self { room: room.id, room_name: room.name.clone(), open: room.open, suspect: false, addrs }
     }
 
-    pub(super) fn room(&self) -> Room {
+    pub(in crate::store) fn room(&self) -> Room {
         Room { id: self.room, name: self.room_name.clone(), open: self.open }
     }
 
     /// Reads the file beside a database. One that cannot be read counts as none: it only helps.
-    pub(super) fn read(database: &Path) -> Option<Self> {
+    pub(in crate::store) fn read(database: &Path) -> Option<Self> {
         let path = path(database);
         match fs::metadata(&path) {
             Ok(metadata) if metadata.len() <= FILE_BYTES_MAX => {}
@@ -73,7 +73,7 @@ impl Sidecar {
     }
 
     /// Writes the file beside a database so that at every moment either the old or the new one is there.
-    pub(super) fn write(&self, database: &Path) -> io::Result<()> {
+    pub(in crate::store) fn write(&self, database: &Path) -> io::Result<()> {
         let path = path(database);
         let fresh = path.with_extension("json.new");
         let raw = serde_json::to_vec_pretty(self).map_err(io::Error::other)?;

@@ -11,36 +11,39 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use tracing::warn;
 
 use crate::node::handle::Idempotency;
-use crate::store::ids::{Heads, LogHead, find_log};
-use crate::store::rows::{Room, StoredEvent, StoredEventKind};
-use crate::store::schema::MESSAGES_PER_ENTRY;
-use crate::store::values::{counted, ordered};
-use crate::store::{Secret, dm, events, keys, messages};
+use crate::store::open::schema::MESSAGES_PER_ENTRY;
+use crate::store::tables::events;
+use crate::store::tables::idempotency;
+use crate::store::tables::messages;
+use crate::store::tables::models::{Room, StoredEvent, StoredEventKind};
+use crate::store::tables::row_ids::{Heads, LogHead, find_log};
+use crate::store::tables::sql_types::{counted, ordered};
+use crate::store::{Secret, dm};
 
 /// What the writer knows while it inserts.
-pub(super) struct Scene<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) heads: &'a mut Heads,
-    pub(super) me: PeerId,
-    pub(super) room: Option<Room>,
-    pub(super) secret: &'a Secret,
-    pub(super) now: Timestamp,
+pub(in crate::store) struct Scene<'a> {
+    pub(in crate::store) connection: &'a Connection,
+    pub(in crate::store) heads: &'a mut Heads,
+    pub(in crate::store) me: PeerId,
+    pub(in crate::store) room: Option<Room>,
+    pub(in crate::store) secret: &'a Secret,
+    pub(in crate::store) now: Timestamp,
 }
 
 /// What came of a batch.
 #[derive(Debug, Default)]
-pub(super) struct Inserted {
+pub(in crate::store) struct Inserted {
     /// Message events, in order.
-    pub(super) events: Vec<StoredEvent>,
+    pub(in crate::store) events: Vec<StoredEvent>,
     /// Row number of the newest message; 0 without one.
-    pub(super) newest_message: i64,
+    pub(in crate::store) newest_message: i64,
     /// The room, where an entry told something new about it.
-    pub(super) room: Option<Room>,
+    pub(in crate::store) room: Option<Room>,
 }
 
 /// Why a batch was not inserted.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum InsertError {
+pub(in crate::store) enum InsertError {
     /// An entry does not follow the one before it: a log on disk has no holes.
     #[error("entry {seq:?} of {log:?} does not follow the newest one on disk")]
     Hole {
@@ -55,7 +58,7 @@ pub(super) enum InsertError {
 }
 
 /// Inserts a batch. Entries that are held are passed over.
-pub(super) fn insert_batch(
+pub(in crate::store) fn insert_batch(
     scene: &mut Scene<'_>,
     batch: &Batch,
     keys: &HashMap<CommandId, Idempotency>,
@@ -168,7 +171,7 @@ fn insert_messages(
         inserted.newest_message = message;
         let origin = item.origins.get(usize::from(index));
         if let Some(idempotency) = origin.and_then(|command| keys.get(command)) {
-            keys::insert(scene.connection, idempotency, message, scene.now)?;
+            idempotency::insert(scene.connection, idempotency, message, scene.now)?;
         }
         if item.visible {
             let id = events::insert_message(scene.connection, message, scene.now)?;
@@ -180,7 +183,7 @@ fn insert_messages(
 }
 
 /// Entries of a log in order of place, up to about so many bytes and at least one.
-pub(super) fn load(
+pub(in crate::store) fn load(
     connection: &Connection,
     log: LogId,
     from: Seq,
@@ -204,7 +207,7 @@ pub(super) fn load(
 }
 
 /// An entry as header, signature and body stand in a row, beginning at a column.
-pub(super) fn signed_entry(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<SignedEntry> {
+pub(in crate::store) fn signed_entry(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<SignedEntry> {
     Ok(SignedEntry {
         header: row.get(column)?,
         signature: SignatureBytes::from_bytes(&row.get(column + 1)?),

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::store::Store;
 use crate::store::error::{Closed, ReadError};
-use crate::store::rows::StoredEvent;
+use crate::store::tables::models::StoredEvent;
 
 /// Events read from disk at a time: bounds what one slow reader holds in memory.
 const PAGE_EVENTS: u32 = 256;
@@ -41,7 +41,7 @@ enum Source {
 }
 
 impl Follower {
-    pub(super) fn new(store: Store, cursor: u64) -> Self {
+    pub(in crate::store) fn new(store: Store, cursor: u64) -> Self {
         // Listening begins before the first read: what is written in between arrives twice and is told once.
         let live = store.subscribe();
         Self { store, last: cursor, page: VecDeque::new(), live, source: Source::Disk, gap_told: false }

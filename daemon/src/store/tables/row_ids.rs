@@ -6,33 +6,33 @@ use chat_core::log::entry::{Incarnation, LogId, Seq};
 use chat_proto::id::{EntryHash, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::values::{ordered, uncounted, unordered};
+use crate::store::tables::sql_types::{ordered, uncounted, unordered};
 
 /// Most logs whose heads are remembered: several times the members of a large room. Beyond, memory starts anew.
 const LOGS_MAX: usize = 16 * 1024;
 
 /// The newest entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LogHead {
+pub(in crate::store) struct LogHead {
     /// Row number of the log.
-    pub(super) log: i64,
+    pub(in crate::store) log: i64,
     /// Row number of its author.
-    pub(super) author: i64,
+    pub(in crate::store) author: i64,
     /// Its newest place; [`Seq::ZERO`] before the first entry.
-    pub(super) seq: Seq,
+    pub(in crate::store) seq: Seq,
     /// The entry there.
-    pub(super) hash: Option<EntryHash>,
+    pub(in crate::store) hash: Option<EntryHash>,
 }
 
 /// Heads of logs, so that the next entry of a log costs no look-up. Holds what the current transaction sees: it is
 /// cleared when one is rolled back.
 #[derive(Debug, Default)]
-pub(super) struct Heads {
+pub(in crate::store) struct Heads {
     logs: HashMap<LogId, LogHead>,
 }
 
 impl Heads {
-    pub(super) fn get(&mut self, connection: &Connection, log: LogId) -> rusqlite::Result<LogHead> {
+    pub(in crate::store) fn get(&mut self, connection: &Connection, log: LogId) -> rusqlite::Result<LogHead> {
         if let Some(head) = self.logs.get(&log) {
             return Ok(*head);
         }
@@ -48,20 +48,20 @@ impl Heads {
         Ok(head)
     }
 
-    pub(super) fn set(&mut self, log: LogId, head: LogHead) {
+    pub(in crate::store) fn set(&mut self, log: LogId, head: LogHead) {
         if self.logs.len() >= LOGS_MAX {
             self.logs.clear();
         }
         self.logs.insert(log, head);
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(in crate::store) fn clear(&mut self) {
         self.logs.clear();
     }
 }
 
 /// The row of a peer, made where there is none.
-pub(super) fn peer_row(connection: &Connection, peer: &PeerId) -> rusqlite::Result<i64> {
+pub(in crate::store) fn peer_row(connection: &Connection, peer: &PeerId) -> rusqlite::Result<i64> {
     if let Some(row) = find_peer(connection, peer)? {
         return Ok(row);
     }
@@ -69,7 +69,7 @@ pub(super) fn peer_row(connection: &Connection, peer: &PeerId) -> rusqlite::Resu
 }
 
 /// The row of a peer, where there is one.
-pub(super) fn find_peer(connection: &Connection, peer: &PeerId) -> rusqlite::Result<Option<i64>> {
+pub(in crate::store) fn find_peer(connection: &Connection, peer: &PeerId) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM peers WHERE key = ?")?
         .query_row([peer.as_bytes()], |row| row.get(0))
@@ -77,7 +77,11 @@ pub(super) fn find_peer(connection: &Connection, peer: &PeerId) -> rusqlite::Res
 }
 
 /// The row of a log, made where there is none.
-pub(super) fn log_row(connection: &Connection, author: i64, incarnation: Incarnation) -> rusqlite::Result<i64> {
+pub(in crate::store) fn log_row(
+    connection: &Connection,
+    author: i64,
+    incarnation: Incarnation,
+) -> rusqlite::Result<i64> {
     let values = params![author, ordered(incarnation.0)];
     let found = connection
         .prepare_cached("SELECT id FROM logs WHERE author = ? AND incarnation = ?")?
@@ -90,7 +94,7 @@ pub(super) fn log_row(connection: &Connection, author: i64, incarnation: Incarna
 }
 
 /// The row of a log, where there is one.
-pub(super) fn find_log(connection: &Connection, log: LogId) -> rusqlite::Result<Option<i64>> {
+pub(in crate::store) fn find_log(connection: &Connection, log: LogId) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT l.id FROM logs l JOIN peers p ON p.id = l.author WHERE p.key = ? AND l.incarnation = ?";
     connection
         .prepare_cached(sql)?
@@ -99,7 +103,7 @@ pub(super) fn find_log(connection: &Connection, log: LogId) -> rusqlite::Result<
 }
 
 /// A log as its author's key and its incarnation's number stand in a row, beginning at a column.
-pub(super) fn log_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<LogId> {
+pub(in crate::store) fn log_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<LogId> {
     let author = PeerId::from_bytes(row.get(column)?);
     Ok(LogId { author, incarnation: Incarnation(unordered(row.get(column + 1)?)) })
 }

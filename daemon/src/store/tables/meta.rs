@@ -8,27 +8,27 @@ use chat_core::log::entry::Incarnation;
 use chat_proto::id::{PeerId, RoomId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::rows::Room;
-use crate::store::values::{counted, ordered, uncounted, unordered};
+use crate::store::tables::models::Room;
+use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
 /// What is known about a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
-    pub(super) me: PeerId,
-    pub(super) database: u32,
-    pub(super) incarnation: Incarnation,
-    pub(super) file: FileMark,
-    pub(super) room: Option<Room>,
+pub(in crate::store) struct Facts {
+    pub(in crate::store) me: PeerId,
+    pub(in crate::store) database: u32,
+    pub(in crate::store) incarnation: Incarnation,
+    pub(in crate::store) file: FileMark,
+    pub(in crate::store) room: Option<Room>,
 }
 
 /// What tells a file from a copy of it: its inode and the moment it was made. A copy that takes the place of the
 /// original may be older than what others hold of this peer's log, so it goes on under another incarnation. The device
 /// number counts only where the file system keeps no birth time: it changes with the order of mounting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct FileMark([u8; 16]);
+pub(in crate::store) struct FileMark([u8; 16]);
 
 impl FileMark {
-    pub(super) fn of(metadata: &Metadata) -> Self {
+    pub(in crate::store) fn of(metadata: &Metadata) -> Self {
         let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
         let second = born.map_or(metadata.dev(), |born| u64::try_from(born.as_nanos()).unwrap_or(u64::MAX));
         let mut mark = [0; 16];
@@ -40,11 +40,11 @@ impl FileMark {
 
 impl Facts {
     /// Facts of a new database, or of a copy: fresh random numbers.
-    pub(super) fn fresh(me: PeerId, file: FileMark, room: Option<Room>) -> Self {
+    pub(in crate::store) fn fresh(me: PeerId, file: FileMark, room: Option<Room>) -> Self {
         Self { me, database: rand::random(), incarnation: Incarnation(rand::random()), file, room }
     }
 
-    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
+    pub(in crate::store) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
         let sql = "SELECT me, database, incarnation, file, room, room_name, room_open FROM facts";
         connection
             .query_row(sql, [], |row| {
@@ -61,7 +61,7 @@ impl Facts {
             .optional()
     }
 
-    pub(super) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(in crate::store) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         let sql = "INSERT INTO facts (id, me, database, incarnation, file, room, room_name, room_open)
             VALUES (1, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (id) DO UPDATE SET database = excluded.database, incarnation = excluded.incarnation,
@@ -84,21 +84,21 @@ impl Facts {
 }
 
 /// The newest event that was dropped because of its age.
-pub(super) fn events_pruned(connection: &Connection) -> rusqlite::Result<u64> {
+pub(in crate::store) fn events_pruned(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT events_pruned FROM facts", [], |row| row.get(0)).map(uncounted)
 }
 
-pub(super) fn set_events_pruned(connection: &Connection, event: u64) -> rusqlite::Result<()> {
+pub(in crate::store) fn set_events_pruned(connection: &Connection, event: u64) -> rusqlite::Result<()> {
     connection.execute("UPDATE facts SET events_pruned = max(events_pruned, ?)", [counted(event)])?;
     Ok(())
 }
 
 /// Up to which message row the text index reaches.
-pub(super) fn searchable(connection: &Connection) -> rusqlite::Result<i64> {
+pub(in crate::store) fn searchable(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT searchable FROM facts", [], |row| row.get(0))
 }
 
-pub(super) fn set_searchable(connection: &Connection, message: i64) -> rusqlite::Result<()> {
+pub(in crate::store) fn set_searchable(connection: &Connection, message: i64) -> rusqlite::Result<()> {
     connection.execute("UPDATE facts SET searchable = ?", [message])?;
     Ok(())
 }

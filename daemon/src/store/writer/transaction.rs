@@ -4,19 +4,22 @@ use chat_core::input::{BatchId, PersistError};
 use chat_core::log::entry::MessageBody;
 use rusqlite::Connection;
 
-use crate::store::cuts::Cut;
-use crate::store::entries::{InsertError, Inserted, Scene, insert_batch};
 use crate::store::error::{ChangeError, SealError};
-use crate::store::facts::Facts;
-use crate::store::ids::Heads;
-use crate::store::jobs::Task;
-use crate::store::rows::{DmKeys, StoredEvent};
-use crate::store::values::{is_corruption, now, ordered, persist_error};
-use crate::store::{Secret, Write, cuts, dm, events, restore};
+use crate::store::open::restore;
+use crate::store::tables::entries::{InsertError, Inserted, Scene, insert_batch};
+use crate::store::tables::events;
+use crate::store::tables::meta::Facts;
+use crate::store::tables::models::{DmKeys, StoredEvent};
+use crate::store::tables::row_ids::Heads;
+use crate::store::tables::sql_types::{is_corruption, now, ordered, persist_error};
+use crate::store::tables::visibility;
+use crate::store::tables::visibility::Cut;
+use crate::store::writer::queue::Task;
+use crate::store::{Secret, Write, dm};
 
 /// What the writer needs to execute jobs, and what it remembers between them.
 #[derive(Debug)]
-pub(super) struct Hand {
+pub(in crate::store) struct Hand {
     facts: Facts,
     secret: Secret,
     heads: Heads,
@@ -27,7 +30,7 @@ pub(super) struct Hand {
 
 /// What came of a job.
 #[derive(Debug)]
-pub(super) enum Done {
+pub(in crate::store) enum Done {
     Batch(BatchId, Inserted),
     Event(StoredEvent),
     Cut(Cut),
@@ -43,7 +46,7 @@ pub(super) enum Done {
 
 /// Why nothing of a transaction was done.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::store) enum Failure {
     #[error("the database failed")]
     Database(#[from] rusqlite::Error),
     #[error("an entry is missing")]
@@ -62,7 +65,7 @@ impl From<InsertError> for Failure {
 }
 
 impl Failure {
-    pub(super) fn persist_error(&self) -> PersistError {
+    pub(in crate::store) fn persist_error(&self) -> PersistError {
         match self {
             Self::Database(error) => persist_error(error),
             Self::Insert(_) => PersistError::Failed,
@@ -70,32 +73,32 @@ impl Failure {
         }
     }
 
-    pub(super) fn is_corruption(&self) -> bool {
+    pub(in crate::store) fn is_corruption(&self) -> bool {
         matches!(self, Self::Database(error) if is_corruption(error))
     }
 }
 
 impl Hand {
-    pub(super) fn new(facts: Facts, secret: Secret) -> Self {
+    pub(in crate::store) fn new(facts: Facts, secret: Secret) -> Self {
         Self { facts, secret, heads: Heads::default(), failures: 0, failure: PersistError::Failed }
     }
 
-    pub(super) fn secret(&self) -> &Secret {
+    pub(in crate::store) fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    pub(super) fn facts(&self) -> &Facts {
+    pub(in crate::store) fn facts(&self) -> &Facts {
         &self.facts
     }
 
     /// A batch failed and its giver will hear of it: what it gave before that fails too, because it may build on it.
-    pub(super) fn batch_failed(&mut self, error: PersistError) {
+    pub(in crate::store) fn batch_failed(&mut self, error: PersistError) {
         self.failures += 1;
         self.failure = error;
     }
 
     /// Executes jobs in one transaction and flushes it.
-    pub(super) fn attempt<'a>(
+    pub(in crate::store) fn attempt<'a>(
         &mut self,
         connection: &Connection,
         tasks: impl IntoIterator<Item = &'a Task>,
@@ -173,7 +176,7 @@ impl Hand {
                 Ok(Done::Batch(batch.id, inserted))
             }
             Write::Event(event) => Ok(Done::Event(events::insert_other(connection, event, now())?)),
-            Write::Hide(log, upto) => Ok(Done::Cut(cuts::apply(&self.scene(connection), *log, *upto)?)),
+            Write::Hide(log, upto) => Ok(Done::Cut(visibility::apply(&self.scene(connection), *log, *upto)?)),
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(Done::Addrs))?,
             Write::Fork(first, second) => restore::store_fork(connection, first, second).map(|()| Ok(Done::Kept))?,
             Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(Done::Kept))?,

@@ -8,40 +8,40 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 /// An unsigned number as a signed one of the same rank, so that `ORDER BY` and `<` hold.
-pub(super) fn ordered(value: u64) -> i64 {
+pub(in crate::store) fn ordered(value: u64) -> i64 {
     (value ^ (1 << 63)).cast_signed()
 }
 
 /// Undoes [`ordered`].
-pub(super) fn unordered(value: i64) -> u64 {
+pub(in crate::store) fn unordered(value: i64) -> u64 {
     value.cast_unsigned() ^ (1 << 63)
 }
 
 /// A number that counts something we hold, so that it never comes near the bound; larger ones are cut.
-pub(super) fn counted(value: u64) -> i64 {
+pub(in crate::store) fn counted(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Undoes [`counted`].
-pub(super) fn uncounted(value: i64) -> u64 {
+pub(in crate::store) fn uncounted(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
 }
 
 /// The wall clock.
-pub(super) fn now() -> Timestamp {
+pub(in crate::store) fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Whether a failure is a full disk: the file system has no block left, for the files or for the shared memory.
-pub(super) fn persist_error(error: &rusqlite::Error) -> PersistError {
+pub(in crate::store) fn persist_error(error: &rusqlite::Error) -> PersistError {
     let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE);
     if full { PersistError::DiskFull } else { PersistError::Failed }
 }
 
 /// Whether a failure says that the file is damaged.
-pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
+pub(in crate::store) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 

@@ -6,29 +6,29 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::dm;
-use crate::store::entries::Scene;
-use crate::store::ids::{log_id, peer_row};
-use crate::store::rows::{MessageRow, Position, UNREADABLE_TEXT};
-use crate::store::schema::{MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
-use crate::store::values::{ordered, uncounted, unordered};
+use crate::store::open::schema::{MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
+use crate::store::tables::entries::Scene;
+use crate::store::tables::models::{MessageRow, Position, UNREADABLE_TEXT};
+use crate::store::tables::row_ids::{log_id, peer_row};
+use crate::store::tables::sql_types::{ordered, uncounted, unordered};
 
 /// What a message says to this peer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Content {
+pub(in crate::store) struct Content {
     /// Recipients of a direct message.
     to: Vec<PeerId>,
     text: String,
 }
 
 impl Content {
-    pub(super) fn into_row(self, id: MessageId, header: &Header) -> MessageRow {
+    pub(in crate::store) fn into_row(self, id: MessageId, header: &Header) -> MessageRow {
         let Self { to, text } = self;
         MessageRow { id, log: header.log, seq: header.seq, time: header.time, to, text }
     }
 }
 
 /// What a message says to this peer; none for a direct message between others.
-pub(super) fn content(
+pub(in crate::store) fn content(
     scene: &Scene<'_>,
     item: &BatchEntry,
     body: &MessageBody,
@@ -53,7 +53,7 @@ pub(super) fn content(
 }
 
 /// Writes a message's row.
-pub(super) fn insert(
+pub(in crate::store) fn insert(
     connection: &Connection,
     message: i64,
     author: i64,
@@ -78,29 +78,29 @@ pub(super) fn insert(
 }
 
 /// How many messages are shown.
-pub(super) fn count(connection: &Connection) -> rusqlite::Result<u64> {
+pub(in crate::store) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     connection
         .query_row("SELECT count(*) FROM messages INDEXED BY messages_order WHERE visible = 1", [], |row| row.get(0))
         .map(uncounted)
 }
 
 /// Row number of the newest message, shown or not.
-pub(super) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
+pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))
 }
 
 /// Columns that [`read`] takes, of tables joined by [`JOINS`].
-pub(super) const COLUMNS: &str = "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.direct, m.text";
+pub(in crate::store) const COLUMNS: &str = "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.direct, m.text";
 
 /// Brings a message together with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their
 /// index gives the order.
-pub(super) const JOINS: &str = "CROSS JOIN entries n ON n.id = m.id / 1024 CROSS JOIN logs l ON l.id = n.log
+pub(in crate::store) const JOINS: &str = "CROSS JOIN entries n ON n.id = m.id / 1024 CROSS JOIN logs l ON l.id = n.log
     CROSS JOIN peers p ON p.id = m.author";
 
 const _: () = assert!(MESSAGES_PER_ENTRY == 1024);
 
 /// A message of [`COLUMNS`], beginning at a column.
-pub(super) fn read(connection: &Connection, row: &Row<'_>, column: usize) -> rusqlite::Result<MessageRow> {
+pub(in crate::store) fn read(connection: &Connection, row: &Row<'_>, column: usize) -> rusqlite::Result<MessageRow> {
     let message: i64 = row.get(column)?;
     let direct: bool = row.get(column + 6)?;
     Ok(MessageRow {
@@ -132,7 +132,7 @@ fn row_of(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<i64
 }
 
 /// A message that is shown.
-pub(super) fn find(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessageRow>> {
+pub(in crate::store) fn find(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessageRow>> {
     match row_of(connection, id)? {
         Some(message) => find_row(connection, message),
         None => Ok(None),
@@ -140,13 +140,13 @@ pub(super) fn find(connection: &Connection, id: MessageId) -> rusqlite::Result<O
 }
 
 /// The same by its row number.
-pub(super) fn find_row(connection: &Connection, message: i64) -> rusqlite::Result<Option<MessageRow>> {
+pub(in crate::store) fn find_row(connection: &Connection, message: i64) -> rusqlite::Result<Option<MessageRow>> {
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ? AND m.visible = 1");
     connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()
 }
 
 /// Where a message stands, also one that was hidden after somebody saw it.
-pub(super) fn position(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<Position>> {
+pub(in crate::store) fn position(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<Position>> {
     let Some(message) = row_of(connection, id)? else { return Ok(None) };
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ?");
     let row = connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()?;

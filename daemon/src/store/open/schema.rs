@@ -5,30 +5,30 @@ use std::sync::LazyLock;
 use rusqlite_migration::{M, Migrations};
 
 /// `chat` in ASCII: what SQLite files of this program say they are.
-pub(super) const APPLICATION_ID: i32 = 0x6368_6174;
+pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Steps from an empty file to the newest schema. A step that was released is never changed: new ones follow it.
-pub(super) static MIGRATIONS: LazyLock<Migrations<'static>> =
+pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2)]));
 
 /// A message's row number is its entry's, times this, plus its place in the entry: neither needs an index of its own.
-pub(super) const MESSAGES_PER_ENTRY: i64 = 1024;
+pub(in crate::store) const MESSAGES_PER_ENTRY: i64 = 1024;
 
 const _: () = assert!(MESSAGES_PER_ENTRY as usize == chat_core::config::ENTRY_MESSAGES_MAX);
 
 /// `messages.visible`: shown to readers.
-pub(super) const SHOWN: i64 = 1;
+pub(in crate::store) const SHOWN: i64 = 1;
 
 /// `messages.visible`: past a cut now, and readers of the events were told of it before.
-pub(super) const HIDDEN: i64 = 0;
+pub(in crate::store) const HIDDEN: i64 = 0;
 
 /// `messages.visible`: past a cut since it came.
-pub(super) const UNTOLD: i64 = -1;
+pub(in crate::store) const UNTOLD: i64 = -1;
 
 /// When the fallback key was made, in milliseconds since 1970; zero where that is not known.
 const V2: &str = "ALTER TABLE dm_account ADD COLUMN made INTEGER NOT NULL DEFAULT 0;";
 
-/// Times and incarnations are unsigned and SQLite's integers are not: `values::ordered` maps them so that their order
+/// Times and incarnations are unsigned and SQLite's integers are not: `sql_types::ordered` maps them so that their order
 /// stays. In `messages` stand those that this peer may read; in `entries` stands everything.
 const V1: &str = "
 PRAGMA application_id = 0x63686174;

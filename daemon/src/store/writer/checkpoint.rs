@@ -22,14 +22,14 @@ const PAGES_MAX: i64 = 64 * 1024;
 
 /// Runs checkpoints on a thread of its own.
 #[derive(Debug)]
-pub(super) struct Checkpointer {
+pub(in crate::store) struct Checkpointer {
     wake: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Checkpointer {
     /// Without a second connection or thread the writer does it all itself.
-    pub(super) fn start(path: &Path) -> Self {
+    pub(in crate::store) fn start(path: &Path) -> Self {
         let (wake, woken) = sync_channel(1);
         let started = connect(path)
             .map_err(std::io::Error::other)
@@ -44,7 +44,7 @@ impl Checkpointer {
     }
 
     /// After a commit: starts a checkpoint beside the writer, or finishes one, where the log has grown.
-    pub(super) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(in crate::store) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
         let log = state(writer, "NOOP")?;
         if log.pages < BESIDE_PAGES {
             return Ok(());
@@ -60,7 +60,7 @@ impl Checkpointer {
     }
 
     /// In a quiet moment: moves what there is.
-    pub(super) fn when_idle(&self, writer: &Connection) -> rusqlite::Result<()> {
+    pub(in crate::store) fn when_idle(&self, writer: &Connection) -> rusqlite::Result<()> {
         let log = state(writer, "NOOP")?;
         if log.pages > log.moved {
             self.wake();
@@ -76,7 +76,7 @@ impl Checkpointer {
     }
 
     /// Ends the thread.
-    pub(super) fn stop(&mut self) {
+    pub(in crate::store) fn stop(&mut self) {
         self.wake = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -87,7 +87,7 @@ impl Checkpointer {
 }
 
 /// Moves everything and empties the log; the last thing before the database closes.
-pub(super) fn finish(writer: &Connection) -> rusqlite::Result<()> {
+pub(in crate::store) fn finish(writer: &Connection) -> rusqlite::Result<()> {
     state(writer, "TRUNCATE").map(drop)
 }
 

@@ -7,9 +7,9 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::node::handle::Idempotency;
-use crate::store::rows::KeyRecord;
-use crate::store::schema::MESSAGES_PER_ENTRY;
-use crate::store::values::counted;
+use crate::store::open::schema::MESSAGES_PER_ENTRY;
+use crate::store::tables::models::KeyRecord;
+use crate::store::tables::sql_types::counted;
 
 /// How long a retry finds its message: longer than any script that gives up over a weekend.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -21,7 +21,7 @@ const KEYS_MAX: i64 = 100_000;
 const DROPPED_MAX: i64 = 2_000;
 
 /// Remembers the message of a key; the first one stays.
-pub(super) fn insert(
+pub(in crate::store) fn insert(
     connection: &Connection,
     idempotency: &Idempotency,
     message: i64,
@@ -34,7 +34,7 @@ pub(super) fn insert(
 }
 
 /// What was posted under a key.
-pub(super) fn find(connection: &Connection, key: &str) -> rusqlite::Result<Option<KeyRecord>> {
+pub(in crate::store) fn find(connection: &Connection, key: &str) -> rusqlite::Result<Option<KeyRecord>> {
     let sql = "SELECT k.request, n.hash, k.message FROM keys k JOIN entries n ON n.id = k.message / ? WHERE k.key = ?";
     connection
         .prepare_cached(sql)?
@@ -47,7 +47,7 @@ pub(super) fn find(connection: &Connection, key: &str) -> rusqlite::Result<Optio
 }
 
 /// Drops some of the keys that are too old or too many; says whether there may be more.
-pub(super) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
+pub(in crate::store) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let newest_dropped: Option<i64> = connection
         .query_row("SELECT at FROM keys ORDER BY at DESC LIMIT 1 OFFSET ?", [KEYS_MAX], |row| row.get(0))
         .optional()?;

@@ -8,12 +8,16 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, params};
 use tracing::warn;
 
-use crate::store::entries::signed_entry;
-use crate::store::ids::{log_id, log_row, peer_row};
-use crate::store::values::{counted, uncounted, unordered};
+use crate::store::tables::entries::signed_entry;
+use crate::store::tables::row_ids::{log_id, log_row, peer_row};
+use crate::store::tables::sql_types::{counted, uncounted, unordered};
 
 /// Reads everything a node begins with.
-pub(super) fn restore(connection: &Connection, room: RoomId, incarnation: Incarnation) -> rusqlite::Result<Restored> {
+pub(in crate::store) fn restore(
+    connection: &Connection,
+    room: RoomId,
+    incarnation: Incarnation,
+) -> rusqlite::Result<Restored> {
     // One transaction, so that heads and controls are of the same moment.
     let snapshot = connection.unchecked_transaction()?;
     let restored = Restored {
@@ -56,7 +60,7 @@ fn controls(connection: &Connection) -> rusqlite::Result<Vec<SignedEntry>> {
 }
 
 /// Address records, newest first.
-pub(super) fn addrs(connection: &Connection) -> rusqlite::Result<Vec<AddrRecord>> {
+pub(in crate::store) fn addrs(connection: &Connection) -> rusqlite::Result<Vec<AddrRecord>> {
     let raw: Vec<Vec<u8>> = connection
         .prepare("SELECT record FROM addrs ORDER BY time DESC")?
         .query_map([], |row| row.get(0))?
@@ -89,7 +93,7 @@ fn readable<T>(what: &'static str, read: Result<T, postcard::Error>) -> Option<T
 }
 
 /// Keeps records that are newer than those that are held.
-pub(super) fn store_addrs(connection: &Connection, records: &[AddrRecord]) -> rusqlite::Result<()> {
+pub(in crate::store) fn store_addrs(connection: &Connection, records: &[AddrRecord]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO addrs (peer, time, record) VALUES (?, ?, ?)
         ON CONFLICT (peer) DO UPDATE SET time = excluded.time, record = excluded.record
         WHERE excluded.time > addrs.time";
@@ -102,7 +106,7 @@ pub(super) fn store_addrs(connection: &Connection, records: &[AddrRecord]) -> ru
 }
 
 /// Keeps the newest time of each peer.
-pub(super) fn store_seen(connection: &Connection, seen: &[(PeerId, Timestamp)]) -> rusqlite::Result<()> {
+pub(in crate::store) fn store_seen(connection: &Connection, seen: &[(PeerId, Timestamp)]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO seen (peer, time) VALUES (?, ?)
         ON CONFLICT (peer) DO UPDATE SET time = max(excluded.time, seen.time)";
     for (peer, time) in seen {
@@ -113,7 +117,11 @@ pub(super) fn store_seen(connection: &Connection, seen: &[(PeerId, Timestamp)]) 
 }
 
 /// Keeps one proof for each log: the first one freezes it.
-pub(super) fn store_fork(connection: &Connection, first: &SignedEntry, second: &SignedEntry) -> rusqlite::Result<()> {
+pub(in crate::store) fn store_fork(
+    connection: &Connection,
+    first: &SignedEntry,
+    second: &SignedEntry,
+) -> rusqlite::Result<()> {
     let (Ok(entry), Ok(raw_first), Ok(raw_second)) =
         (Entry::from_trusted(first.clone()), postcard::to_stdvec(first), postcard::to_stdvec(second))
     else {

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use crate::store::facts::{searchable, set_searchable};
+use crate::store::tables::meta::{searchable, set_searchable};
 
 /// Messages indexed in one transaction: about 10 ms, the longest that new messages wait for it.
 const CHUNK: i64 = 500;
@@ -12,15 +12,15 @@ const WORDS_MAX: usize = 32;
 
 /// How far the index has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Progress {
+pub(in crate::store) struct Progress {
     /// Row number of the newest message in the index.
-    pub(super) reaches: i64,
+    pub(in crate::store) reaches: i64,
     /// Whether messages are missing.
-    pub(super) more: bool,
+    pub(in crate::store) more: bool,
 }
 
 /// Takes the next messages into the index.
-pub(super) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> {
+pub(in crate::store) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> {
     let done = searchable(connection)?;
     let (last, count): (Option<i64>, i64) = connection
         .prepare_cached("SELECT max(id), count(*) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)")?
@@ -33,7 +33,7 @@ pub(super) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> 
 }
 
 /// Changes the text of a message, and what the index knows of it.
-pub(super) fn change_text(connection: &Connection, message: i64, text: &str) -> rusqlite::Result<()> {
+pub(in crate::store) fn change_text(connection: &Connection, message: i64, text: &str) -> rusqlite::Result<()> {
     let indexed = message <= searchable(connection)?;
     if indexed {
         let sql = "INSERT INTO search (search, rowid, text) SELECT 'delete', id, text FROM messages WHERE id = ?";
@@ -47,7 +47,7 @@ pub(super) fn change_text(connection: &Connection, message: i64, text: &str) -> 
 }
 
 /// Empties the index, so that it is filled anew.
-pub(super) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(in crate::store) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
     set_searchable(&transaction, 0)?;
@@ -55,13 +55,13 @@ pub(super) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
 }
 
 /// Whether a search failed because of the index alone, which can be made anew.
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+pub(in crate::store) fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CORRUPT_VTAB)
 }
 
 /// What somebody typed as an FTS5 expression: all words, in any order, nothing of it as an operator. None where it holds
 /// no word.
-pub(super) fn expression(words: &str) -> Option<String> {
+pub(in crate::store) fn expression(words: &str) -> Option<String> {
     let quoted = |word: &str| format!("\"{}\"", word.replace('"', "\"\""));
     // A word without a letter or digit would match nothing, and with it the whole search.
     let words = words.split(|c: char| c.is_whitespace() || c.is_control());

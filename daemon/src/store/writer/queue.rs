@@ -11,17 +11,17 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 use crate::store::Write;
 use crate::store::dm::SealRequest;
 use crate::store::error::{ChangeError, Closed, ReadError, SealError};
-use crate::store::rows::{DmKeys, Room};
+use crate::store::tables::models::{DmKeys, Room};
 
 /// Most memory that waits for the writer, in KiB (32 MiB): some seconds of work for a slow disk.
-pub(super) const QUEUE_KIB_MAX: u32 = 32 * 1024;
+pub(in crate::store) const QUEUE_KIB_MAX: u32 = 32 * 1024;
 
 /// Most work in one transaction, in KiB: bounds how long the first message of a group waits for the last.
 const GROUP_KIB_MAX: u32 = 2 * 1024;
 
 /// Something for the writer to do.
 #[derive(Debug)]
-pub(super) enum Task {
+pub(in crate::store) enum Task {
     /// Write something down. The number says how many failures the giver had heard of.
     Write(Write, u64),
     /// Make the database that of a room.
@@ -43,8 +43,8 @@ pub(super) enum Task {
 
 /// A task and the room it takes in the queue.
 #[derive(Debug)]
-pub(super) struct Job {
-    pub(super) task: Task,
+pub(in crate::store) struct Job {
+    pub(in crate::store) task: Task,
     kib: u32,
     /// Given back when the job is done.
     _room: OwnedSemaphorePermit,
@@ -73,26 +73,26 @@ impl Task {
 
 /// The givers' end of the queue.
 #[derive(Clone, Debug)]
-pub(super) struct Queue {
+pub(in crate::store) struct Queue {
     jobs: Sender<Job>,
     room: Arc<Semaphore>,
 }
 
 /// The queue did not take a task.
 #[derive(Debug)]
-pub(super) enum PushError {
+pub(in crate::store) enum PushError {
     Full(Task),
     Closed,
 }
 
 impl Queue {
-    pub(super) fn new() -> (Self, Waiting) {
+    pub(in crate::store) fn new() -> (Self, Waiting) {
         let (jobs, waiting) = channel();
         let room = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
         (Self { jobs, room: room.clone() }, Waiting { jobs: waiting, room, next: None })
     }
 
-    pub(super) fn try_push(&self, task: Task) -> Result<(), PushError> {
+    pub(in crate::store) fn try_push(&self, task: Task) -> Result<(), PushError> {
         let kib = task.kib();
         match Arc::clone(&self.room).try_acquire_many_owned(kib) {
             Ok(room) => self.send(Job { task, kib, _room: room }).map_err(|Closed| PushError::Closed),
@@ -102,7 +102,7 @@ impl Queue {
     }
 
     /// Waits for room. Cancel safe.
-    pub(super) async fn push(&self, task: Task) -> Result<(), Closed> {
+    pub(in crate::store) async fn push(&self, task: Task) -> Result<(), Closed> {
         let kib = task.kib();
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| Closed)?;
         self.send(Job { task, kib, _room: room })
@@ -115,7 +115,7 @@ impl Queue {
 
 /// The writer's end of the queue.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(in crate::store) struct Waiting {
     jobs: Receiver<Job>,
     room: Arc<Semaphore>,
     next: Option<Job>,
@@ -123,7 +123,7 @@ pub(super) struct Waiting {
 
 /// What the queue holds.
 #[derive(Debug)]
-pub(super) enum Taken {
+pub(in crate::store) enum Taken {
     /// Jobs, in order.
     Group(Vec<Job>),
     /// Nothing for so long.
@@ -134,7 +134,7 @@ pub(super) enum Taken {
 
 impl Waiting {
     /// Everything that waits, up to a bound; waits for the first job.
-    pub(super) fn take(&mut self, patience: Duration) -> Taken {
+    pub(in crate::store) fn take(&mut self, patience: Duration) -> Taken {
         let first = match self.next.take() {
             Some(job) => job,
             None => match self.jobs.recv_timeout(patience) {
@@ -157,7 +157,7 @@ impl Waiting {
     }
 
     /// No more room for anybody; what was given before is still taken.
-    pub(super) fn close(&self) {
+    pub(in crate::store) fn close(&self) {
         self.room.close();
     }
 }

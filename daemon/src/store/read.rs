@@ -1,5 +1,9 @@
 //! Read-only connections: questions never wait for the writer.
 
+pub mod follow;
+pub(in crate::store) mod query;
+pub(in crate::store) mod search;
+
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -21,37 +21,79 @@ pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod why;
 
-use crate::args::Verb;
+use clap::Subcommand;
+
 use crate::client::Client;
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::interactive;
-use crate::ui::Ui;
+use crate::text::ui::Ui;
+
+/// What to do with a daemon.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RoomCommand {
+    /// Say something to the room, or to some of its members
+    Send(send::SendArgs),
+    /// Show the last messages and follow the conversation
+    Tail(tail::TailArgs),
+    /// Look up the history, oldest first, in the order that is the same at every member
+    Log(log::LogArgs),
+    /// List the members and how they are reached
+    Peers(peers::PeersArgs),
+    /// Say how the daemon, its peer and its room stand
+    Status(status::StatusArgs),
+    /// Explain who holds the rendezvous role, who would follow, and why
+    Why(why::WhyArgs),
+    /// Print a ticket that lets newcomers in
+    Invite(invite::InviteArgs),
+    /// List the invites
+    Invites(invites::InvitesArgs),
+    /// Revoke an invite
+    Revoke(revoke::RevokeArgs),
+    /// Move to another room: with a ticket, or by knocking at a member's address
+    Join(join::JoinArgs),
+    /// List strangers that ask to be let in
+    Knocks(knocks::KnocksArgs),
+    /// Let a stranger in
+    Admit(admit::AdmitArgs),
+    /// Refuse a stranger
+    Deny(deny::DenyArgs),
+    /// Remove a member from the room
+    Remove(remove::RemoveArgs),
+    /// Make a member an admin, who may remove others, or no longer one
+    Role(role::RoleArgs),
+    /// Go by another name
+    Name(name::NameArgs),
+    /// List rooms on the local network
+    Rooms(rooms::RoomsArgs),
+    /// Leave the room for good
+    Leave,
+}
 
 /// Does what the command line says, with a daemon.
 ///
 /// # Errors
 /// Says why it was not done.
-pub(crate) async fn run(verb: Option<Verb>, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(verb: Option<RoomCommand>, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let Some(verb) = verb else { return interactive::run(client, ui).await };
     match verb {
-        Verb::Send(args) => send::run(args, client, ui).await,
-        Verb::Tail(args) => tail::run(args, client, ui).await,
-        Verb::Log(args) => log::run(args, client, ui).await,
-        Verb::Peers(args) => peers::run(args, client, ui).await,
-        Verb::Status(args) => status::run(args, client, ui).await,
-        Verb::Why(args) => why::run(args, client, ui).await,
-        Verb::Invite(args) => invite::run(args, client, ui).await,
-        Verb::Invites(args) => invites::run(args, client, ui).await,
-        Verb::Revoke(args) => revoke::run(args, client).await,
-        Verb::Join(args) => join::run(args, client, ui).await,
-        Verb::Knocks(args) => knocks::run(args, client, ui).await,
-        Verb::Admit(args) => admit::run(args, client).await,
-        Verb::Deny(args) => deny::run(args, client).await,
-        Verb::Remove(args) => remove::run(args, client).await,
-        Verb::Role(args) => role::run(args, client).await,
-        Verb::Name(args) => name::run(args, client).await,
-        Verb::Rooms(args) => rooms::run(args, client, ui).await,
-        Verb::Leave => leave::run(client).await,
+        RoomCommand::Send(args) => send::run(args, client, ui).await,
+        RoomCommand::Tail(args) => tail::run(args, client, ui).await,
+        RoomCommand::Log(args) => log::run(args, client, ui).await,
+        RoomCommand::Peers(args) => peers::run(args, client, ui).await,
+        RoomCommand::Status(args) => status::run(args, client, ui).await,
+        RoomCommand::Why(args) => why::run(args, client, ui).await,
+        RoomCommand::Invite(args) => invite::run(args, client, ui).await,
+        RoomCommand::Invites(args) => invites::run(args, client, ui).await,
+        RoomCommand::Revoke(args) => revoke::run(args, client).await,
+        RoomCommand::Join(args) => join::run(args, client, ui).await,
+        RoomCommand::Knocks(args) => knocks::run(args, client, ui).await,
+        RoomCommand::Admit(args) => admit::run(args, client).await,
+        RoomCommand::Deny(args) => deny::run(args, client).await,
+        RoomCommand::Remove(args) => remove::run(args, client).await,
+        RoomCommand::Role(args) => role::run(args, client).await,
+        RoomCommand::Name(args) => name::run(args, client).await,
+        RoomCommand::Rooms(args) => rooms::run(args, client, ui).await,
+        RoomCommand::Leave => leave::run(client).await,
     }?;
     ui.flush()
 }

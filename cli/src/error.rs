@@ -11,11 +11,10 @@ use chat_proto::text::{TextError, printable};
 use crate::client::CallError;
 use crate::home::HomeError;
 use crate::sse::SseError;
-use crate::ui;
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Failure {
+pub(crate) enum CommandError {
     /// The environment does not say where the daemon is.
     #[error(transparent)]
     Home(#[from] HomeError),
@@ -31,7 +30,7 @@ pub(crate) enum Failure {
         source: CallError,
     },
     /// The message is stored; what was waited for has not come.
-    #[error("the wait ran out after {} with {reached}: the message is kept and still travels", crate::render::span(*after))]
+    #[error("the wait ran out after {} with {reached}: the message is kept and still travels", crate::text::render::span(*after))]
     WaitRanOut {
         /// How long was waited.
         after: Duration,
@@ -91,7 +90,7 @@ pub(crate) enum Failure {
     UnknownCommand(String),
 }
 
-impl Failure {
+impl CommandError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -170,13 +169,6 @@ impl Failure {
             None => line,
         }
     }
-
-    /// Tells the person, unless the reader of standard output has simply gone.
-    pub(crate) fn report(&self) {
-        if self.exit() != Exit::Done {
-            ui::say(&self.lines());
-        }
-    }
 }
 
 fn call_exit(error: &CallError) -> Exit {
@@ -199,7 +191,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(code: ErrorCode) -> Failure {
+    fn refused(code: ErrorCode) -> CommandError {
         let problem = Problem::new(code, "no member is called 'b\x1bb'").with_hint("look\nthere");
         CallError::Refused(Box::new(problem)).into()
     }
@@ -212,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_missing_daemon_is_one_line_that_says_what_to_do() {
-        let failure: Failure = CallError::NoDaemon {
+        let failure: CommandError = CallError::NoDaemon {
             place: "/h/run".into(),
             start: Some("chatd start --home /h".into()),
             source: io::ErrorKind::NotFound.into(),
@@ -226,14 +218,14 @@ mod tests {
     fn exit_codes_follow_the_kind() {
         assert_eq!(refused(ErrorCode::UnknownMember).exit(), Exit::Refused);
         assert_eq!(refused(ErrorCode::Unauthorized).exit(), Exit::NotAllowed);
-        assert_eq!(Failure::NothingToSend.exit(), Exit::Usage);
-        assert_eq!(Failure::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
-        assert_eq!(Failure::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Refused);
+        assert_eq!(CommandError::NothingToSend.exit(), Exit::Usage);
+        assert_eq!(CommandError::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
+        assert_eq!(CommandError::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Refused);
     }
 
     #[test]
     fn causes_are_printed_once() {
-        let failure = Failure::Input(io::Error::other("gone"));
+        let failure = CommandError::Input(io::Error::other("gone"));
         assert_eq!(failure.lines(), "chat: standard input cannot be read: gone");
     }
 }

@@ -8,7 +8,7 @@ use chat_proto::cursor::Cursor;
 use chat_proto::event::EventEnvelope;
 
 use crate::client::{Call, CallError, Client, Stream, query};
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::sse::{Decoder, Frame};
 
 /// A stream this long without a byte is dead: the daemon sends a keep-alive every 15 s.
@@ -74,7 +74,7 @@ impl Feed {
     ///
     /// # Errors
     /// When there is no daemon, or it refuses.
-    pub(crate) async fn open(client: &Client, since: Option<String>) -> Result<Self, Failure> {
+    pub(crate) async fn open(client: &Client, since: Option<String>) -> Result<Self, CommandError> {
         let mut feed = Self {
             client: client.another(),
             since,
@@ -103,7 +103,7 @@ impl Feed {
     ///
     /// # Errors
     /// When the daemon refuses to go on, or the stream cannot be understood.
-    pub(crate) async fn next(&mut self) -> Result<Item, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Item, CommandError> {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 if let Some(event) = self.take(frame)? {
@@ -124,7 +124,7 @@ impl Feed {
     }
 
     /// Opens the stream and reads its first block, which tells where it starts.
-    async fn begin(&mut self) -> Result<(), Failure> {
+    async fn begin(&mut self) -> Result<(), CommandError> {
         self.connect().await?;
         while self.frames.is_empty() {
             if !self.fill().await? {
@@ -150,7 +150,7 @@ impl Feed {
     }
 
     /// One attempt to get the stream back, after its pause; says whether it is.
-    async fn reconnect(&mut self) -> Result<bool, Failure> {
+    async fn reconnect(&mut self) -> Result<bool, CommandError> {
         if let Some(doublings) = self.attempts.checked_sub(1) {
             let (first, longest) = PAUSES;
             tokio::time::sleep(first.saturating_mul(1 << doublings.min(16)).min(longest)).await;
@@ -171,7 +171,7 @@ impl Feed {
     }
 
     /// Reads one chunk; says whether there was one.
-    async fn fill(&mut self) -> Result<bool, Failure> {
+    async fn fill(&mut self) -> Result<bool, CommandError> {
         let Some(open) = &mut self.open else { return Ok(false) };
         let Some(chunk) = open.stream.chunk().await else { return Ok(false) };
         open.decoder.push(&chunk, &mut self.frames)?;
@@ -179,7 +179,7 @@ impl Feed {
     }
 
     /// The event of a frame, unless the frame only tells where the stream starts, or the event was seen before.
-    fn take(&mut self, frame: Frame) -> Result<Option<Received>, Failure> {
+    fn take(&mut self, frame: Frame) -> Result<Option<Received>, CommandError> {
         let cursor: Option<Cursor> = frame.id.as_deref().map(str::parse).transpose()?;
         let Some(json) = frame.data else {
             self.last = self.last.or(cursor);

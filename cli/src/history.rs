@@ -3,7 +3,7 @@
 use chat_proto::api::messages::{HistoryQuery, Message, MessagePage};
 
 use crate::client::{Client, query};
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Messages of one page; the API gives up to 1,000.
 const PAGE: u64 = 500;
@@ -19,7 +19,7 @@ pub(crate) async fn last(
     client: &mut Client,
     filter: &HistoryQuery,
     count: u64,
-) -> Result<(Vec<Message>, bool), Failure> {
+) -> Result<(Vec<Message>, bool), CommandError> {
     let mut filter = filter.clone();
     let mut pages: Vec<Vec<Message>> = Vec::new();
     let mut left = count;
@@ -47,8 +47,8 @@ pub(crate) async fn forward(
     client: &mut Client,
     filter: &HistoryQuery,
     count: Option<u64>,
-    mut each: impl FnMut(Message) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+    mut each: impl FnMut(Message) -> Result<(), CommandError>,
+) -> Result<(), CommandError> {
     let mut filter = filter.clone();
     filter.after.get_or_insert_with(|| BEGINNING.to_owned());
     let mut left = count.unwrap_or(u64::MAX);
@@ -67,7 +67,7 @@ pub(crate) async fn forward(
     Ok(())
 }
 
-async fn page(client: &mut Client, filter: &mut HistoryQuery, left: u64) -> Result<MessagePage, Failure> {
+async fn page(client: &mut Client, filter: &mut HistoryQuery, left: u64) -> Result<MessagePage, CommandError> {
     filter.limit = u32::try_from(left.min(PAGE)).ok();
     Ok(client.get(&query("/v1/messages", filter)).await?)
 }

@@ -1,35 +1,30 @@
 //! `chat`: the thin controller of chatd. It calls the local API, renders, and exits.
 
-mod address;
 mod args;
 mod client;
 mod commands;
+mod dedup;
 mod error;
 mod feed;
 mod history;
 mod home;
-mod input;
 mod interactive;
-mod members;
-mod render;
-mod shown;
 mod sse;
-mod ui;
-mod when;
+mod text;
 
 use std::process::ExitCode;
 
 use chat_proto::error::Exit;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
-use crate::args::{Args, Command};
+use crate::args::{ChatArgs, ChatCommand};
 use crate::client::Client;
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::home::Target;
-use crate::ui::Ui;
+use crate::text::ui::{self, Ui};
 
 fn main() -> ExitCode {
-    let args = match Args::try_parse() {
+    let args = match ChatArgs::try_parse() {
         Ok(args) => args,
         Err(error) => {
             // Help and version are answers, on standard output; nobody can be told when that is closed.
@@ -40,23 +35,26 @@ fn main() -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            failure.report();
+            // A reader of standard output that has gone needs no message.
+            if failure.exit() != Exit::Done {
+                ui::say(&failure.lines());
+            }
             ExitCode::from(failure.exit() as u8)
         }
     }
 }
 
-fn run(args: Args) -> Result<(), Failure> {
+fn run(args: ChatArgs) -> Result<(), CommandError> {
     let mut ui = Ui::new();
     let verb = match args.command {
-        Some(Command::Completions(args)) => return commands::completions::run(args, &mut ui),
-        Some(Command::Man(args)) => return commands::man::run(args, &mut ui),
-        Some(Command::Verb(verb)) => Some(verb),
+        Some(ChatCommand::Completions(args)) => return commands::completions::run(args, ChatArgs::command(), &mut ui),
+        Some(ChatCommand::Man(args)) => return commands::man::run(args, ChatArgs::command(), &mut ui),
+        Some(ChatCommand::Room(verb)) => Some(verb),
         None => None,
     };
     let target = Target::locate(args.home.as_deref(), |name| std::env::var_os(name))?;
     let mut client = Client::new(target);
     // One thread: nearly every command makes one call and ends.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     runtime.block_on(commands::run(verb, &mut client, &mut ui))
 }

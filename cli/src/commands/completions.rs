@@ -1,10 +1,10 @@
 //! `chat completions`: what a shell needs to complete the command line.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::error::Failure;
-use crate::ui::Ui;
+use crate::error::CommandError;
+use crate::text::ui::Ui;
 
 /// Arguments of `chat completions`.
 #[derive(Debug, Args)]
@@ -17,9 +17,9 @@ pub(crate) struct CompletionsArgs {
 ///
 /// # Errors
 /// When standard output is closed.
-pub(crate) fn run(args: CompletionsArgs, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) fn run(args: CompletionsArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CommandError> {
     let mut text = Vec::new();
-    clap_complete::generate(args.shell, &mut crate::args::Args::command(), "chat", &mut text);
+    clap_complete::generate(args.shell, &mut definition, "chat", &mut text);
     ui.bytes(&text)?;
     ui.flush()
 }

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::knocks;
 use crate::client::Client;
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Arguments of `chat deny`.
 #[derive(Debug, Args)]
@@ -20,6 +20,6 @@ pub(crate) struct DenyArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: DenyArgs, client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(args: DenyArgs, client: &mut Client) -> Result<(), CommandError> {
     knocks::answer(client, args.id, KnockAnswer { admit: false }).await
 }

@@ -7,15 +7,15 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::ui::{self, Ui};
-use crate::{args, render};
+use crate::error::CommandError;
+use crate::text::ui::{self, Ui};
+use crate::text::{render, time_arg};
 
 /// Arguments of `chat invite`.
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
     /// How long the ticket is valid, up to a year [default: 7d]
-    #[arg(long, value_name = "DURATION", value_parser = args::span)]
+    #[arg(long, value_name = "DURATION", value_parser = time_arg::duration)]
     expires: Option<Duration>,
     /// How many newcomers it lets in [default: 1000]
     #[arg(long, value_name = "N")]
@@ -29,7 +29,7 @@ pub(crate) struct InviteArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: InviteArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: InviteArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let expires_ms = args.expires.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     let request = InviteRequest { expires_ms, uses: args.uses };
     let new: NewInvite = client.post("/v1/invites", &request).await?;

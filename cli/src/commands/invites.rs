@@ -6,10 +6,10 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render;
-use crate::render::table::{Row, Side, table};
-use crate::ui::{self, Ui};
+use crate::error::CommandError;
+use crate::text::render;
+use crate::text::table::{Row, Side, table};
+use crate::text::ui::{self, Ui};
 
 const COLUMNS: [(&str, Side); 5] =
     [("ID", Side::Left), ("BY", Side::Left), ("USED", Side::Right), ("EXPIRES", Side::Left), ("STATE", Side::Left)];
@@ -26,7 +26,7 @@ pub(crate) struct InvitesArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: InvitesArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: InvitesArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let invites = client.get::<InviteList>("/v1/invites").await?.invites;
     if args.json {
         return invites.iter().try_for_each(|invite| ui.json(invite));

@@ -8,11 +8,11 @@ use chat_proto::event::{Event, KnockState};
 use clap::Args;
 
 use crate::client::{Call, CallError, Client};
-use crate::error::Failure;
+use crate::error::CommandError;
 use crate::feed::{Feed, Item};
-use crate::input;
-use crate::render::label;
-use crate::ui::{self, Ui};
+use crate::text::input;
+use crate::text::render::label;
+use crate::text::ui::{self, Ui};
 
 /// Arguments of `chat join`.
 #[derive(Debug, Args)]
@@ -32,14 +32,14 @@ pub(crate) struct JoinArgs {
 ///
 /// # Errors
 /// Says why the daemon was not let in, or how the call failed.
-pub(crate) async fn run(args: JoinArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: JoinArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let target = if args.target == "-" { input::whole(io::stdin().lock())? } else { args.target };
     let request = JoinRequest { target: target.trim().to_owned(), name: args.name };
     // Somebody there may take a while to say 'chat admit': Ctrl-C is the way to stop waiting.
     let call = Call::post("/v1/join", &request).timeout(None);
     let feed = match Feed::open(client, None).await {
         Ok(feed) => Some(feed),
-        Err(failure @ Failure::Call(CallError::NoDaemon { .. })) => return Err(failure),
+        Err(failure @ CommandError::Call(CallError::NoDaemon { .. })) => return Err(failure),
         // A daemon that is in no room has no events, and may join one.
         Err(_) => None,
     };

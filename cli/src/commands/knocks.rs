@@ -6,10 +6,10 @@ use chat_proto::time::Timestamp;
 use clap::Args;
 
 use crate::client::{Call, Client};
-use crate::error::Failure;
-use crate::render::table::{Row, Side, table};
-use crate::render::{self, label};
-use crate::ui::{self, Ui};
+use crate::error::CommandError;
+use crate::text::render::{self, label};
+use crate::text::table::{Row, Side, table};
+use crate::text::ui::{self, Ui};
 
 const COLUMNS: [(&str, Side); 5] =
     [("ID", Side::Right), ("NAME", Side::Left), ("TAG", Side::Left), ("WORDS", Side::Left), ("SINCE", Side::Left)];
@@ -26,7 +26,7 @@ pub(crate) struct KnocksArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: KnocksArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: KnocksArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let knocks = client.get::<KnockList>("/v1/knocks").await?.knocks;
     if args.json {
         return knocks.iter().try_for_each(|knock| ui.json(knock));
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: KnocksArgs, client: &mut Client, ui: &mut Ui) -> R
 ///
 /// # Errors
 /// Says how the call failed.
-pub(super) async fn answer(client: &mut Client, id: KnockId, answer: KnockAnswer) -> Result<(), Failure> {
+pub(super) async fn answer(client: &mut Client, id: KnockId, answer: KnockAnswer) -> Result<(), CommandError> {
     client.call(&Call::post(format!("/v1/knocks/{id}"), &answer)).await?;
     Ok(())
 }

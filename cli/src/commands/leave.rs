@@ -3,14 +3,14 @@
 use serde_json::json;
 
 use crate::client::{Call, Client};
-use crate::error::Failure;
-use crate::ui;
+use crate::error::CommandError;
+use crate::text::ui;
 
 /// Leaves the room.
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(client: &mut Client) -> Result<(), CommandError> {
     client.call(&Call::post("/v1/leave", &json!({}))).await?;
     ui::say("left the room");
     Ok(())

@@ -6,10 +6,11 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render::transcript::Transcript;
-use crate::ui::Ui;
-use crate::{history, render, when};
+use crate::error::CommandError;
+use crate::history;
+use crate::text::transcript::Transcript;
+use crate::text::ui::Ui;
+use crate::text::{render, time_arg};
 
 /// Messages that are shown where nothing is said.
 const COUNT_DEFAULT: u64 = 100;
@@ -47,10 +48,10 @@ pub(crate) struct LogArgs {
 ///
 /// # Errors
 /// Says how a call failed.
-pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
     let now = render::now();
-    let point = |text: Option<String>| text.map(|text| when::point(&text, now, &zone));
+    let point = |text: Option<String>| text.map(|text| time_arg::point(&text, now, &zone));
     let plain = |name: Option<String>| name.map(|name| name.strip_prefix('@').unwrap_or(&name).to_owned());
     let filter = HistoryQuery {
         before: point(args.before),

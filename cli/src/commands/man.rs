@@ -1,10 +1,10 @@
 //! `chat man`: the manual page, of chat or of one of its commands.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_mangen::Man;
 
-use crate::error::Failure;
-use crate::ui::Ui;
+use crate::error::CommandError;
+use crate::text::ui::Ui;
 
 /// Arguments of `chat man`.
 #[derive(Debug, Args)]
@@ -17,14 +17,13 @@ pub(crate) struct ManArgs {
 ///
 /// # Errors
 /// When there is no such command, or standard output is closed.
-pub(crate) fn run(args: ManArgs, ui: &mut Ui) -> Result<(), Failure> {
-    let mut root = crate::args::Args::command();
-    root.build();
+pub(crate) fn run(args: ManArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CommandError> {
+    definition.build();
     let man = match args.command {
-        None => Man::new(root),
-        Some(name) => match root.find_subcommand(&name) {
+        None => Man::new(definition),
+        Some(name) => match definition.find_subcommand(&name) {
             Some(found) => Man::new(found.clone()).title(format!("chat-{name}")),
-            None => return Err(Failure::UnknownCommand(name)),
+            None => return Err(CommandError::UnknownCommand(name)),
         },
     };
     let mut page = Vec::new();

@@ -5,7 +5,7 @@ use chat_proto::text::check_name;
 use clap::Args;
 
 use crate::client::{Call, Client};
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Arguments of `chat name`.
 #[derive(Debug, Args)]
@@ -19,7 +19,7 @@ pub(crate) struct NameArgs {
 ///
 /// # Errors
 /// Says why the name cannot be taken, or how the call failed.
-pub(crate) async fn run(args: NameArgs, client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(args: NameArgs, client: &mut Client) -> Result<(), CommandError> {
     check_name("name", &args.name)?;
     client.call(&Call::put("/v1/name", &NameRequest { name: args.name })).await?;
     Ok(())

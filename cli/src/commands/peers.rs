@@ -5,10 +5,10 @@ use chat_proto::time::Timestamp;
 use clap::Args;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render::table::{Row, Side, table};
-use crate::ui::{Colour, Ui};
-use crate::{members, render};
+use crate::error::CommandError;
+use crate::text::table::{Row, Side, table};
+use crate::text::ui::{Colour, Ui};
+use crate::text::{members, render};
 
 const COLUMNS: [(&str, Side); 8] = [
     ("NAME", Side::Left),
@@ -33,7 +33,7 @@ pub(crate) struct PeersArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: PeersArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: PeersArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let peers = members::list(client).await?;
     if args.json {
         return peers.iter().try_for_each(|peer| ui.json(peer));

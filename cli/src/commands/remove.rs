@@ -4,9 +4,9 @@ use clap::Args;
 use serde_json::json;
 
 use crate::client::{Call, Client, segment};
-use crate::error::Failure;
-use crate::render::label;
-use crate::ui;
+use crate::error::CommandError;
+use crate::text::render::label;
+use crate::text::ui;
 
 /// Arguments of `chat remove`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct RemoveArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RemoveArgs, client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(args: RemoveArgs, client: &mut Client) -> Result<(), CommandError> {
     let name = args.name.strip_prefix('@').unwrap_or(&args.name);
     client.call(&Call::post(format!("/v1/members/{}/remove", segment(name)), &json!({}))).await?;
     ui::say(&format!("removed {}: out everywhere as soon as this has reached everybody", label(name)));

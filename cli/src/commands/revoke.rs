@@ -5,8 +5,8 @@ use chat_proto::id::InviteId;
 use clap::Args;
 
 use crate::client::{Call, Client};
-use crate::error::Failure;
-use crate::ui;
+use crate::error::CommandError;
+use crate::text::ui;
 
 /// Arguments of `chat revoke`.
 #[derive(Debug, Args)]
@@ -20,7 +20,7 @@ pub(crate) struct RevokeArgs {
 ///
 /// # Errors
 /// Says how the call failed, or that the id does not name one invite.
-pub(crate) async fn run(args: RevokeArgs, client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(args: RevokeArgs, client: &mut Client) -> Result<(), CommandError> {
     let id = match args.id.parse::<InviteId>() {
         Ok(id) => id,
         Err(_) => {
@@ -33,13 +33,13 @@ pub(crate) async fn run(args: RevokeArgs, client: &mut Client) -> Result<(), Fai
     Ok(())
 }
 
-fn one(ids: impl Iterator<Item = InviteId>, beginning: &str) -> Result<InviteId, Failure> {
+fn one(ids: impl Iterator<Item = InviteId>, beginning: &str) -> Result<InviteId, CommandError> {
     let lower = beginning.to_ascii_lowercase();
     let mut meant = ids.filter(|id| !lower.is_empty() && id.to_string().starts_with(&lower));
     match (meant.next(), meant.next()) {
         (Some(id), None) => Ok(id),
-        (None, _) => Err(Failure::UnknownInvite(beginning.to_owned())),
-        (Some(_), Some(_)) => Err(Failure::AmbiguousInvite(beginning.to_owned())),
+        (None, _) => Err(CommandError::UnknownInvite(beginning.to_owned())),
+        (Some(_), Some(_)) => Err(CommandError::AmbiguousInvite(beginning.to_owned())),
     }
 }
 
@@ -51,8 +51,8 @@ mod tests {
     fn a_beginning_names_one_invite_or_none() {
         let ids = [InviteId::from_bytes([0x11; 32]), InviteId::from_bytes([0x12; 32])];
         assert_eq!(one(ids.into_iter(), "12").ok(), Some(ids[1]));
-        assert!(matches!(one(ids.into_iter(), "1"), Err(Failure::AmbiguousInvite(_))));
-        assert!(matches!(one(ids.into_iter(), ""), Err(Failure::UnknownInvite(_))));
-        assert!(matches!(one(ids.into_iter(), "x"), Err(Failure::UnknownInvite(_))));
+        assert!(matches!(one(ids.into_iter(), "1"), Err(CommandError::AmbiguousInvite(_))));
+        assert!(matches!(one(ids.into_iter(), ""), Err(CommandError::UnknownInvite(_))));
+        assert!(matches!(one(ids.into_iter(), "x"), Err(CommandError::UnknownInvite(_))));
     }
 }

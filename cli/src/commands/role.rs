@@ -5,9 +5,9 @@ use chat_proto::api::peers::MemberRole;
 use clap::{Args, ValueEnum};
 
 use crate::client::{Call, Client, segment};
-use crate::error::Failure;
-use crate::render::label;
-use crate::ui;
+use crate::error::CommandError;
+use crate::text::render::label;
+use crate::text::ui;
 
 /// Arguments of `chat role`.
 #[derive(Debug, Args)]
@@ -33,7 +33,7 @@ enum Role {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoleArgs, client: &mut Client) -> Result<(), Failure> {
+pub(crate) async fn run(args: RoleArgs, client: &mut Client) -> Result<(), CommandError> {
     let name = args.name.strip_prefix('@').unwrap_or(&args.name);
     let (role, said) = match args.role {
         Role::Admin => (MemberRole::Admin, "is an admin now"),

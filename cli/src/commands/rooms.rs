@@ -4,10 +4,10 @@ use chat_proto::api::members::{NearbyRoom, RoomList};
 use clap::Args;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render::label;
-use crate::render::table::{Row, Side, table};
-use crate::ui::{self, Ui};
+use crate::error::CommandError;
+use crate::text::render::label;
+use crate::text::table::{Row, Side, table};
+use crate::text::ui::{self, Ui};
 
 const COLUMNS: [(&str, Side); 5] =
     [("ROOM", Side::Left), ("ID", Side::Left), ("DOOR", Side::Left), ("MEMBER", Side::Left), ("ADDRESSES", Side::Left)];
@@ -24,7 +24,7 @@ pub(crate) struct RoomsArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoomsArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: RoomsArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let rooms = client.get::<RoomList>("/v1/rooms").await?.rooms;
     if args.json {
         return rooms.iter().try_for_each(|room| ui.json(room));

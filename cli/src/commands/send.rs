@@ -9,9 +9,9 @@ use clap::{Args, ValueEnum};
 use hyper::StatusCode;
 
 use crate::client::{Call, CallError, Client, Repeat};
-use crate::error::Failure;
-use crate::ui::{self, Ui};
-use crate::{address, args, input, render};
+use crate::error::CommandError;
+use crate::text::ui::{self, Ui};
+use crate::text::{input, recipients, render, time_arg};
 
 /// How long the daemon waits where nothing is said, as the API has it.
 const WAIT_DEFAULT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub(crate) struct SendArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) copies: Option<u32>,
     /// Longest wait, up to 1h [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = args::span)]
+    #[arg(long, value_name = "DURATION", value_parser = time_arg::duration)]
     pub(crate) timeout: Option<Duration>,
     /// Idempotency key: sends with the same key and text post once [default: a new one]
     #[arg(long)]
@@ -58,12 +58,12 @@ pub(crate) enum WaitFor {
 }
 
 /// A message to post, and the key that makes it post once.
-pub(crate) struct Post {
+pub(crate) struct OutgoingMessage {
     request: SendRequest,
     key: String,
 }
 
-impl Post {
+impl OutgoingMessage {
     /// A message that waits for nothing but the disk.
     pub(crate) fn new(to: Vec<String>, text: impl Into<String>) -> Self {
         let request = SendRequest { to, text: text.into(), ..SendRequest::default() };
@@ -73,8 +73,8 @@ impl Post {
     /// Posts it; the second value says whether what was waited for has come.
     ///
     /// # Errors
-    /// [`Failure::Unsure`] when it is not known whether it was posted; otherwise it was not.
-    pub(crate) async fn post(&self, client: &mut Client, repeat: Repeat) -> Result<(SentMessage, bool), Failure> {
+    /// [`CommandError::Unsure`] when it is not known whether it was posted; otherwise it was not.
+    pub(crate) async fn post(&self, client: &mut Client, repeat: Repeat) -> Result<(SentMessage, bool), CommandError> {
         check_text(&self.request.text)?;
         let wait = self.request.timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
         let call = Call::post("/v1/messages", &self.request)
@@ -84,7 +84,7 @@ impl Post {
         let answer = match client.call(&call).await {
             Ok(answer) => answer,
             Err(source @ (CallError::Broken { .. } | CallError::TimedOut { .. })) => {
-                return Err(Failure::Unsure { key: self.key.clone(), source });
+                return Err(CommandError::Unsure { key: self.key.clone(), source });
             }
             Err(other) => return Err(other.into()),
         };
@@ -96,17 +96,17 @@ impl Post {
 ///
 /// # Errors
 /// Says why the message was not sent, or that the wait for it ran out.
-pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let (to, text) = what(&args.text)?;
     let wait = match (args.wait, args.copies) {
         (Some(WaitFor::Replicated), _) | (None, Some(_)) => Wait::Replicated,
         (Some(WaitFor::Stored), None) | (None, None) => Wait::Stored,
         (Some(WaitFor::Delivered), None) => Wait::Delivered,
-        (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(Failure::CopiesWithoutReplicated),
+        (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(CommandError::CopiesWithoutReplicated),
     };
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let request = SendRequest { text, to, wait, copies: args.copies, timeout_ms };
-    let post = Post { request, key: args.key.unwrap_or_else(new_key) };
+    let post = OutgoingMessage { request, key: args.key.unwrap_or_else(new_key) };
     let (sent, complete) = post.post(client, Repeat::Safe).await?;
     if args.json {
         ui.json(&sent)?;
@@ -114,7 +114,7 @@ pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Res
     if !complete {
         ui.flush()?;
         let after = args.timeout.unwrap_or(WAIT_DEFAULT);
-        return Err(Failure::WaitRanOut { after, reached: reached(&sent) });
+        return Err(CommandError::WaitRanOut { after, reached: reached(&sent) });
     }
     if args.verbose {
         let id = sent.message.id;
@@ -124,12 +124,12 @@ pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Res
 }
 
 /// Recipients and text, from the arguments or standard input.
-fn what(arguments: &[String]) -> Result<(Vec<String>, String), Failure> {
+fn what(arguments: &[String]) -> Result<(Vec<String>, String), CommandError> {
     let joined = arguments.join(" ");
-    let (to, rest) = address::split(&joined);
+    let (to, rest) = recipients::split(&joined);
     let names_only = rest.is_empty() && arguments.iter().all(|argument| argument.starts_with('@'));
     if names_only && io::stdin().is_terminal() {
-        return Err(Failure::NothingToSend);
+        return Err(CommandError::NothingToSend);
     }
     let text = if names_only || rest == "-" { input::whole(io::stdin().lock())? } else { rest.to_owned() };
     Ok((to, text))

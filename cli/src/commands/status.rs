@@ -6,9 +6,9 @@ use chat_proto::time::Timestamp;
 use clap::Args;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render::{self, label, name};
-use crate::ui::Ui;
+use crate::error::CommandError;
+use crate::text::render::{self, label, name};
+use crate::text::ui::Ui;
 
 /// Arguments of `chat status`.
 #[derive(Debug, Args)]
@@ -22,7 +22,7 @@ pub(crate) struct StatusArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: StatusArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: StatusArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let status: Status = client.get("/v1/status").await?;
     if args.json {
         return ui.json(&status);

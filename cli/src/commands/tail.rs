@@ -13,12 +13,13 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::client::{CallError, Client};
-use crate::error::Failure;
+use crate::dedup::SeenMessages;
+use crate::error::CommandError;
 use crate::feed::{Feed, Item, Received};
-use crate::render::transcript::Transcript;
-use crate::shown::Shown;
-use crate::ui::{self, Ui};
-use crate::{history, members, render, when};
+use crate::history;
+use crate::text::transcript::Transcript;
+use crate::text::ui::{self, Ui};
+use crate::text::{members, render, time_arg};
 
 /// Messages shown first where nothing is said.
 const COUNT_DEFAULT: u64 = 10;
@@ -50,9 +51,9 @@ pub(crate) struct TailArgs {
 ///
 /// # Errors
 /// Says how a call failed, or why the stream cannot go on.
-pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
-    let since = args.since.map(|text| when::local(&text, &zone));
+    let since = args.since.map(|text| time_arg::local(&text, &zone));
     let end = match (&since, args.no_follow) {
         (Some(_), true) => Feed::open(client, None).await?.cursor(),
         (Some(_) | None, _) => None,
@@ -70,7 +71,7 @@ pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Res
             Some(Transcript::live(me, ui.colour, zone, render::now()))
         }
     };
-    let mut tail = Tail { ui, transcript, only, shown: Shown::default(), last: None };
+    let mut tail = Tail { ui, transcript, only, shown: SeenMessages::default(), last: None };
     let Some(since) = since else {
         let filter = HistoryQuery { from: only.map(|id| id.to_string()), ..HistoryQuery::default() };
         let (messages, _) = history::last(client, &filter, args.count.unwrap_or(COUNT_DEFAULT)).await?;
@@ -93,13 +94,13 @@ struct Tail<'a> {
     /// Nothing: as JSON.
     transcript: Option<Transcript>,
     only: Option<PeerId>,
-    shown: Shown,
+    shown: SeenMessages,
     last: Option<(MessageId, Timestamp)>,
 }
 
 impl Tail<'_> {
     /// Shows what comes, as long as somebody reads it.
-    async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
+    async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), CommandError> {
         let mut reader_gone = pin!(ui::reader_gone());
         loop {
             let item = tokio::select! {
@@ -124,7 +125,7 @@ impl Tail<'_> {
         client: &mut Client,
         since: &str,
         end: Option<Cursor>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let reached = |at: Option<Cursor>| at.zip(end).is_none_or(|(at, end)| at.event >= end.event);
         while !(reached(feed.cursor()) && feed.is_idle()) {
             let Ok(item) = tokio::time::timeout(IDLE, feed.next()).await else { break };
@@ -135,7 +136,12 @@ impl Tail<'_> {
         Ok(())
     }
 
-    async fn event(&mut self, received: Received, client: &mut Client, since: Option<&str>) -> Result<(), Failure> {
+    async fn event(
+        &mut self,
+        received: Received,
+        client: &mut Client,
+        since: Option<&str>,
+    ) -> Result<(), CommandError> {
         let Some(envelope) = received.envelope else {
             // Newer daemons may have events that this version has no words for; a script may.
             return if self.transcript.is_none() && self.only.is_none() { self.raw(&received.json) } else { Ok(()) };
@@ -158,7 +164,7 @@ impl Tail<'_> {
         }
     }
 
-    fn message(&mut self, message: &Message, json: &str) -> Result<(), Failure> {
+    fn message(&mut self, message: &Message, json: &str) -> Result<(), CommandError> {
         self.last = Some((message.id, message.time));
         if !self.shown.is_new(message.id) || self.only.is_some_and(|only| only != message.from.id) {
             return Ok(());
@@ -173,7 +179,7 @@ impl Tail<'_> {
     }
 
     /// An event that is no message: as JSON, or as the line that `words` has for it.
-    fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), Failure> {
+    fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), CommandError> {
         match (&mut self.transcript, self.only) {
             (_, Some(_)) => Ok(()),
             (None, None) => self.raw(json),
@@ -184,12 +190,12 @@ impl Tail<'_> {
         }
     }
 
-    fn raw(&mut self, json: &str) -> Result<(), Failure> {
+    fn raw(&mut self, json: &str) -> Result<(), CommandError> {
         self.ui.line(&ui::shown_json(json))
     }
 
     /// A message that the history gave; as JSON it looks like an event, and its cursor is where the stream goes on.
-    fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), Failure> {
+    fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), CommandError> {
         let time = message.time;
         self.last = Some((message.id, time));
         if !self.shown.is_new(message.id) {
@@ -213,13 +219,13 @@ impl Tail<'_> {
         client: &mut Client,
         since: Option<&str>,
         cursor: Option<Cursor>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         let from = self.only.map(|id| id.to_string());
         let after = match (self.last, since) {
             (Some((id, _)), _) => Some(id.to_string()),
             (None, Some("all")) => None,
             (None, Some(since)) => {
-                let point = when::point(since, render::now(), &TimeZone::UTC);
+                let point = time_arg::point(since, render::now(), &TimeZone::UTC);
                 if point.parse::<Timestamp>().is_err() {
                     ui::say("hint: 'chat log' has what is missing");
                     return Ok(());
@@ -231,7 +237,7 @@ impl Tail<'_> {
         };
         let filter = HistoryQuery { from, after, ..HistoryQuery::default() };
         let read = history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await;
-        let (Err(Failure::Call(CallError::Refused(_))), Some((_, time))) = (&read, self.last) else { return read };
+        let (Err(CommandError::Call(CallError::Refused(_))), Some((_, time))) = (&read, self.last) else { return read };
         // A new database may not hold that message: its time will do.
         let filter = HistoryQuery { after: Some(time.to_string()), ..filter };
         history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await

@@ -7,10 +7,10 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::client::Client;
-use crate::error::Failure;
-use crate::render::table::{Row, Side, table};
-use crate::render::{self, label, name};
-use crate::ui::{Colour, Ui};
+use crate::error::CommandError;
+use crate::text::render::{self, label, name};
+use crate::text::table::{Row, Side, table};
+use crate::text::ui::{Colour, Ui};
 
 /// Changes of the role that people are shown; `--json` has them all.
 const CHANGES_SHOWN: usize = 10;
@@ -44,7 +44,7 @@ pub(crate) struct WhyArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: WhyArgs, client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(crate) async fn run(args: WhyArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     let rendezvous: Rendezvous = client.get("/v1/rendezvous").await?;
     if args.json {
         return ui.json(&rendezvous);

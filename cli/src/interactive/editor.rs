@@ -15,14 +15,14 @@ use rustyline::validate::Validator;
 use rustyline::{Config, Context, Editor, ExternalPrinter, Helper};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::typed::{self, COMMANDS, Typed};
-use crate::error::Failure;
-use crate::ui::Colour;
+use super::line_command::{self, COMMANDS, LineCommand};
+use crate::error::CommandError;
+use crate::text::ui::Colour;
 
 /// Lines above the prompt that wait to be printed; the event stream waits behind them.
 const PRINT_QUEUE: usize = 256;
 
-/// Typed lines that wait to be read: a paste of several.
+/// LineCommand lines that wait to be read: a paste of several.
 const LINE_QUEUE: usize = 16;
 
 /// Lines that Up brings back. They are kept in memory only: what was said to one person is not for a file.
@@ -30,8 +30,8 @@ const HISTORY_LINES: usize = 500;
 
 /// What the person did.
 #[derive(Debug)]
-pub(super) enum Input {
-    /// Typed a line.
+pub(super) enum EditorInput {
+    /// LineCommand a line.
     Line(String),
     /// Pressed Ctrl-C once.
     Interrupt,
@@ -43,15 +43,15 @@ pub(super) enum Input {
 
 /// What the line editor shows of the room; others change it while a line is typed.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Shared(Arc<Mutex<View>>);
+pub(super) struct EditorView(Arc<Mutex<ViewState>>);
 
 #[derive(Debug, Default)]
-struct View {
+struct ViewState {
     prompt: String,
     names: Vec<String>,
 }
 
-impl Shared {
+impl EditorView {
     /// Sets the prompt, seen from the next line on.
     pub(super) fn set_prompt(&self, prompt: String) {
         self.with(|view| view.prompt = prompt);
@@ -62,15 +62,15 @@ impl Shared {
         self.with(|view| view.names = names);
     }
 
-    fn with<T>(&self, act: impl FnOnce(&mut View) -> T) -> T {
+    fn with<T>(&self, act: impl FnOnce(&mut ViewState) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 /// The two ends of the editor that the room holds.
-pub(super) struct Line {
+pub(super) struct LineEditor {
     /// What the person does.
-    pub(super) input: Receiver<Input>,
+    pub(super) input: Receiver<EditorInput>,
     /// Text to print above the line.
     pub(super) print: Sender<String>,
 }
@@ -79,16 +79,16 @@ pub(super) struct Line {
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub(super) fn start(shared: Shared, colour: Colour) -> Result<Line, Failure> {
+pub(super) fn start(shared: EditorView, colour: Colour) -> Result<LineEditor, CommandError> {
     let colours = if colour == Colour::On { ColorMode::Enabled } else { ColorMode::Disabled };
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)
-        .map_err(Failure::Terminal)?
+        .map_err(CommandError::Terminal)?
         .auto_add_history(true)
         .completion_type(CompletionType::List)
         .color_mode(colours)
         .build();
-    let mut editor: Editor<Names, DefaultHistory> = Editor::with_config(config).map_err(Failure::Terminal)?;
+    let mut editor: Editor<Names, DefaultHistory> = Editor::with_config(config).map_err(CommandError::Terminal)?;
     editor.set_helper(Some(Names(shared.clone())));
     let (print, texts) = channel(PRINT_QUEUE);
     // A terminal that cannot be edited on has no line to print above.
@@ -98,26 +98,26 @@ pub(super) fn start(shared: Shared, colour: Colour) -> Result<Line, Failure> {
     };
     let (lines, input) = channel(LINE_QUEUE);
     thread::spawn(move || read(&mut editor, &shared, &lines));
-    Ok(Line { input, print })
+    Ok(LineEditor { input, print })
 }
 
-fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &Shared, lines: &Sender<Input>) {
+fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &EditorView, lines: &Sender<EditorInput>) {
     let mut interrupted = false;
     loop {
         let prompt = shared.with(|view| view.prompt.clone());
         let input = match editor.readline(&prompt) {
-            Ok(line) => Input::Line(line),
-            Err(ReadlineError::Interrupted) if !interrupted => Input::Interrupt,
-            Err(ReadlineError::Interrupted | ReadlineError::Eof) => Input::Leave,
+            Ok(line) => EditorInput::Line(line),
+            Err(ReadlineError::Interrupted) if !interrupted => EditorInput::Interrupt,
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => EditorInput::Leave,
             Err(ReadlineError::Signal(_)) => continue,
-            Err(error) => Input::Failed(error),
+            Err(error) => EditorInput::Failed(error),
         };
-        interrupted = matches!(input, Input::Interrupt);
+        interrupted = matches!(input, EditorInput::Interrupt);
         // The terminal must not be taken over again for a line that nobody will read.
         let last = match &input {
-            Input::Line(line) => typed::parse(line) == Typed::Leave,
-            Input::Leave | Input::Failed(_) => true,
-            Input::Interrupt => false,
+            EditorInput::Line(line) => line_command::parse(line) == LineCommand::Leave,
+            EditorInput::Leave | EditorInput::Failed(_) => true,
+            EditorInput::Interrupt => false,
         };
         if lines.blocking_send(input).is_err() || last {
             break;
@@ -142,7 +142,7 @@ fn print_plainly(mut texts: Receiver<String>) {
 }
 
 /// Completes names and commands.
-struct Names(Shared);
+struct Names(EditorView);
 
 impl Completer for Names {
     type Candidate = String;

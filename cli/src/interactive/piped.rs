@@ -5,16 +5,16 @@ use std::io::BufRead;
 use chat_proto::api::status::Status;
 
 use crate::client::{Client, Repeat};
-use crate::commands::send::Post;
-use crate::error::Failure;
-use crate::{address, input, ui};
+use crate::commands::send::OutgoingMessage;
+use crate::error::CommandError;
+use crate::text::{input, recipients, ui};
 
 /// Sends the lines; `@name` in front makes one a direct message, as in the room. Blank lines are skipped, and none is a
 /// command.
 ///
 /// # Errors
 /// Says which line could not be sent, and why; the lines before it were.
-pub(super) async fn run(client: &mut Client, mut lines: impl BufRead) -> Result<(), Failure> {
+pub(super) async fn run(client: &mut Client, mut lines: impl BufRead) -> Result<(), CommandError> {
     client.get::<Status>("/v1/status").await?;
     let mut number = 0_u64;
     while let Some(line) = input::line(&mut lines).inspect_err(|_| stopped(number + 1))? {
@@ -22,8 +22,8 @@ pub(super) async fn run(client: &mut Client, mut lines: impl BufRead) -> Result<
         if line.trim().is_empty() {
             continue;
         }
-        let (to, text) = address::split(&line);
-        Post::new(to, text).post(client, Repeat::Patient).await.inspect_err(|_| stopped(number))?;
+        let (to, text) = recipients::split(&line);
+        OutgoingMessage::new(to, text).post(client, Repeat::Patient).await.inspect_err(|_| stopped(number))?;
     }
     Ok(())
 }

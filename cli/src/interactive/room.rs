@@ -12,19 +12,20 @@ use chat_proto::time::Timestamp;
 use jiff::tz::TimeZone;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
-use super::editor::{self, Input, Line, Shared};
-use super::own::Own;
-use super::poster::{Posted, Poster};
-use super::terminal::{Saved, Signals};
-use super::typed::{self, Typed};
+use super::echo_filter::EchoFilter;
+use super::editor::{self, EditorInput, EditorView, LineEditor};
+use super::line_command::{self, LineCommand};
+use super::sender::{MessageSender, Posted};
+use super::terminal::{SavedModes, Signals};
 use crate::client::Client;
 use crate::commands::peers;
-use crate::error::Failure;
+use crate::dedup::SeenMessages;
+use crate::error::CommandError;
 use crate::feed::{Feed, Item};
-use crate::render::transcript::Transcript;
-use crate::shown::Shown;
-use crate::ui::{self, Colour, Ui};
-use crate::{history, members, render};
+use crate::history;
+use crate::text::transcript::Transcript;
+use crate::text::ui::{self, Colour, Ui};
+use crate::text::{members, render};
 
 /// Messages shown on entering.
 const MESSAGES_FIRST: u64 = 20;
@@ -42,20 +43,20 @@ const QUOTE_CHARS: usize = 60;
 ///
 /// # Errors
 /// Says why it ended, unless it was left.
-pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), Failure> {
+pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
     // The stream is opened before anything is read, so that nothing falls in between.
     let feed = Feed::open(client, None).await?;
     let status: Status = client.get("/v1/status").await?;
     let me = status.peer.id;
     let transcript = Transcript::live(me, ui.colour, TimeZone::system(), render::now());
-    let mut room = Room {
+    let mut room = RoomScreen {
         me,
         colour: ui.colour,
         transcript,
-        shown: Shown::default(),
-        own: Own::default(),
+        shown: SeenMessages::default(),
+        own: EchoFilter::default(),
         online: HashMap::new(),
-        shared: Shared::default(),
+        shared: EditorView::default(),
         client: client.another(),
     };
     room.shared.set_prompt(prompt(&render::name(&status.peer)));
@@ -69,9 +70,9 @@ pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), Failure>
     }
     ui.flush()?;
 
-    let mut signals = Signals::listen().map_err(Failure::Runtime)?;
-    let _saved = Saved::now();
-    let mut poster = Poster::start(client.another());
+    let mut signals = Signals::listen().map_err(CommandError::Runtime)?;
+    let _saved = SavedModes::now();
+    let mut poster = MessageSender::start(client.another());
     let line = editor::start(room.shared.clone(), ui.colour)?;
     let result = room.talk(line, pump(feed), &mut signals, &mut poster).await;
     room.finish(&mut poster).await;
@@ -83,7 +84,7 @@ fn prompt(name: &str) -> String {
 }
 
 /// Reads the stream on its own, so that no event is lost while something else is awaited.
-fn pump(mut feed: Feed) -> Receiver<Result<Item, Failure>> {
+fn pump(mut feed: Feed) -> Receiver<Result<Item, CommandError>> {
     let (events, receiver) = channel(EVENT_QUEUE);
     tokio::spawn(async move {
         loop {
@@ -98,35 +99,35 @@ fn pump(mut feed: Feed) -> Receiver<Result<Item, Failure>> {
 }
 
 /// What is known of the room and what was shown of it.
-struct Room {
+struct RoomScreen {
     me: PeerId,
     colour: Colour,
     transcript: Transcript,
-    shown: Shown,
-    own: Own,
+    shown: SeenMessages,
+    own: EchoFilter,
     online: HashMap<PeerId, bool>,
-    shared: Shared,
+    shared: EditorView,
     client: Client,
 }
 
-impl Room {
+impl RoomScreen {
     async fn talk(
         &mut self,
-        mut line: Line,
-        mut events: Receiver<Result<Item, Failure>>,
+        mut line: LineEditor,
+        mut events: Receiver<Result<Item, CommandError>>,
         signals: &mut Signals,
-        poster: &mut Poster,
-    ) -> Result<(), Failure> {
+        poster: &mut MessageSender,
+    ) -> Result<(), CommandError> {
         loop {
             let lines = tokio::select! {
                 input = line.input.recv() => match input {
-                    Some(Input::Line(text)) => match self.typed(&text, poster).await {
+                    Some(EditorInput::Line(text)) => match self.typed(&text, poster).await {
                         Some(lines) => lines,
                         None => return Ok(()),
                     },
-                    Some(Input::Interrupt) => vec!["press Ctrl-C again, or Ctrl-D, to leave".into()],
-                    Some(Input::Leave) | None => return Ok(()),
-                    Some(Input::Failed(error)) => return Err(Failure::Terminal(error)),
+                    Some(EditorInput::Interrupt) => vec!["press Ctrl-C again, or Ctrl-D, to leave".into()],
+                    Some(EditorInput::Leave) | None => return Ok(()),
+                    Some(EditorInput::Failed(error)) => return Err(CommandError::Terminal(error)),
                 },
                 Some(item) = events.recv() => self.item(item?).await,
                 posted = poster.result() => self.posted(posted),
@@ -137,7 +138,7 @@ impl Room {
     }
 
     /// Waits a little for what is on its way, and says what did not arrive.
-    async fn finish(&mut self, poster: &mut Poster) {
+    async fn finish(&mut self, poster: &mut MessageSender) {
         let waited = tokio::time::timeout(LEAVING_MAX, async {
             while let Some(posted) = poster.last_results().await {
                 self.posted(posted).iter().for_each(|line| ui::say(line));
@@ -149,23 +150,23 @@ impl Room {
     }
 
     /// Does what was typed; nothing when that is to leave.
-    async fn typed(&mut self, text: &str, poster: &mut Poster) -> Option<Vec<String>> {
-        Some(match typed::parse(text) {
-            Typed::Nothing => Vec::new(),
-            Typed::Leave => return None,
-            Typed::Help => typed::HELP.lines().map(str::to_owned).collect(),
-            Typed::Peers => match members::list(&mut self.client).await {
+    async fn typed(&mut self, text: &str, poster: &mut MessageSender) -> Option<Vec<String>> {
+        Some(match line_command::parse(text) {
+            LineCommand::Nothing => Vec::new(),
+            LineCommand::Leave => return None,
+            LineCommand::Help => line_command::HELP.lines().map(str::to_owned).collect(),
+            LineCommand::Peers => match members::list(&mut self.client).await {
                 Ok(list) => peers::lines(&list, render::now(), self.colour),
                 Err(failure) => vec![failure.lines()],
             },
-            Typed::Unknown(command) => {
+            LineCommand::Unknown(command) => {
                 let command = render::label(&command);
                 vec![format!(
                     "chat: there is no {command}, /help says what there is; a space in front sends it as text"
                 )]
             }
-            Typed::NoText(to) => vec![format!("chat: nothing was said to @{}", render::label(&to.join(" @")))],
-            Typed::Say { to, text } => {
+            LineCommand::NoText(to) => vec![format!("chat: nothing was said to @{}", render::label(&to.join(" @")))],
+            LineCommand::Say { to, text } => {
                 if poster.post(to, text) {
                     self.own.begin();
                     Vec::new()
@@ -239,14 +240,14 @@ impl Room {
     }
 
     /// The last messages that are not on the screen yet.
-    async fn last_messages(&mut self) -> Result<Vec<String>, Failure> {
+    async fn last_messages(&mut self) -> Result<Vec<String>, CommandError> {
         let (messages, _) = history::last(&mut self.client, &HistoryQuery::default(), MESSAGES_FIRST).await?;
         let new = messages.iter().filter(|message| self.shown.is_new(message.id));
         Ok(new.map(|message| self.transcript.message(message)).collect())
     }
 
     /// Reads who is in the room.
-    async fn refresh(&mut self) -> Result<(), Failure> {
+    async fn refresh(&mut self) -> Result<(), CommandError> {
         let peers = members::list(&mut self.client).await?;
         self.online = peers.iter().map(|view| (view.peer.id, view.online)).collect();
         let others = peers.iter().filter(|view| !view.me);

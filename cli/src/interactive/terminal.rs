@@ -37,16 +37,16 @@ impl Signals {
 }
 
 /// The terminal's modes as they were; they come back when this is dropped.
-pub(super) struct Saved(Option<Termios>);
+pub(super) struct SavedModes(Option<Termios>);
 
-impl Saved {
+impl SavedModes {
     /// Notes the modes.
     pub(super) fn now() -> Self {
         Self(tcgetattr(io::stdin()).ok())
     }
 }
 
-impl Drop for Saved {
+impl Drop for SavedModes {
     fn drop(&mut self) {
         if let Some(modes) = &self.0 {
             let _ = tcsetattr(io::stdin(), OptionalActions::Now, modes);

@@ -3,13 +3,13 @@
 use chat_proto::api::peers::{PeerList, PeerRef, PeerView};
 
 use crate::client::Client;
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Every member of the room.
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn list(client: &mut Client) -> Result<Vec<PeerView>, Failure> {
+pub(crate) async fn list(client: &mut Client) -> Result<Vec<PeerView>, CommandError> {
     Ok(client.get::<PeerList>("/v1/peers").await?.peers)
 }
 
@@ -17,13 +17,13 @@ pub(crate) async fn list(client: &mut Client) -> Result<Vec<PeerView>, Failure> 
 ///
 /// # Errors
 /// When there is none, or several could be meant.
-pub(crate) async fn find(client: &mut Client, typed: &str) -> Result<PeerRef, Failure> {
+pub(crate) async fn find(client: &mut Client, typed: &str) -> Result<PeerRef, CommandError> {
     let peers = list(client).await?;
     let mut meant = peers.into_iter().map(|view| view.peer).filter(|peer| is_meant(peer, typed));
     match (meant.next(), meant.next()) {
         (Some(peer), None) => Ok(peer),
-        (None, _) => Err(Failure::UnknownMember(typed.to_owned())),
-        (Some(_), Some(_)) => Err(Failure::AmbiguousMember(typed.to_owned())),
+        (None, _) => Err(CommandError::UnknownMember(typed.to_owned())),
+        (Some(_), Some(_)) => Err(CommandError::AmbiguousMember(typed.to_owned())),
     }
 }
 

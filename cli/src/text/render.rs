@@ -1,8 +1,5 @@
 //! Names, spans and times as people read them; what others wrote is made safe for a terminal here.
 
-pub(crate) mod table;
-pub(crate) mod transcript;
-
 use std::time::Duration;
 
 use chat_proto::api::peers::PeerRef;
@@ -69,7 +66,8 @@ pub(crate) fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
-fn zoned(time: Timestamp, zone: &TimeZone) -> jiff::Zoned {
+/// A time in the zone.
+pub(super) fn zoned(time: Timestamp, zone: &TimeZone) -> jiff::Zoned {
     let ms = i64::try_from(time.as_ms()).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone.clone())
 }

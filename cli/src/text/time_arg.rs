@@ -1,6 +1,8 @@
 //! Points in time as people type them, written as the API takes them.
 
-use chat_proto::time::{Timestamp, parse_duration};
+use std::time::Duration;
+
+use chat_proto::time::{ParseTimeError, Timestamp, parse_duration};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
@@ -14,6 +16,11 @@ pub(crate) fn local(text: &str, zone: &TimeZone) -> String {
         Some(zoned) => from_jiff(zoned.timestamp()).to_string(),
         None => text.to_owned(),
     }
+}
+
+/// A duration such as `90s`, for clap.
+pub(crate) fn duration(text: &str) -> Result<Duration, ParseTimeError> {
+    parse_duration(text)
 }
 
 /// The same, and a duration (`2h`) means that long before `now`.

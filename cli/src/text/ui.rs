@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// Bytes of output that are collected before they are written, unless somebody waits for them.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -59,7 +59,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), CommandError> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.write_all(b"\n")?)
     }
@@ -68,7 +68,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), Failure> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CommandError> {
         let text = serde_json::to_string(value).expect("answers have string keys and finite numbers");
         self.line(&shown_json(&text))
     }
@@ -77,7 +77,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
         Ok(self.out.write_all(bytes)?)
     }
 
@@ -85,7 +85,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+    pub(crate) fn flush(&mut self) -> Result<(), CommandError> {
         Ok(self.out.flush()?)
     }
 }

@@ -10,8 +10,8 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
-use super::{label, name, zoned};
-use crate::ui::Colour;
+use super::render::{label, name, zoned};
+use crate::text::ui::Colour;
 
 /// Colours of authors: each readable on dark and on light, none the red of errors.
 const AUTHORS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];

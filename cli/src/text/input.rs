@@ -4,7 +4,7 @@ use std::io::{self, BufRead, Read};
 
 use chat_proto::TEXT_BYTES_MAX;
 
-use crate::error::Failure;
+use crate::error::CommandError;
 
 /// A line end of two bytes may follow a text of full length.
 const READ_BYTES_MAX: usize = TEXT_BYTES_MAX + 2;
@@ -13,9 +13,9 @@ const READ_BYTES_MAX: usize = TEXT_BYTES_MAX + 2;
 ///
 /// # Errors
 /// When it is too long, not UTF-8, or cannot be read.
-pub(crate) fn whole(input: impl Read) -> Result<String, Failure> {
+pub(crate) fn whole(input: impl Read) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
-    input.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(Failure::Input)?;
+    input.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(CommandError::Input)?;
     text(bytes)
 }
 
@@ -23,21 +23,21 @@ pub(crate) fn whole(input: impl Read) -> Result<String, Failure> {
 ///
 /// # Errors
 /// When it is too long, not UTF-8, or cannot be read.
-pub(crate) fn line(input: &mut impl BufRead) -> Result<Option<String>, Failure> {
+pub(crate) fn line(input: &mut impl BufRead) -> Result<Option<String>, CommandError> {
     let mut bytes = Vec::new();
     let limit = READ_BYTES_MAX as u64 + 1;
-    match io::Read::take(input, limit).read_until(b'\n', &mut bytes).map_err(Failure::Input)? {
+    match io::Read::take(input, limit).read_until(b'\n', &mut bytes).map_err(CommandError::Input)? {
         0 => Ok(None),
         _ => text(bytes).map(Some),
     }
 }
 
-fn text(bytes: Vec<u8>) -> Result<String, Failure> {
+fn text(bytes: Vec<u8>) -> Result<String, CommandError> {
     let cut = bytes.len() > READ_BYTES_MAX;
-    let mut text =
-        String::from_utf8(bytes).map_err(|_| if cut { Failure::InputTooLong } else { Failure::InputNotText })?;
+    let mut text = String::from_utf8(bytes)
+        .map_err(|_| if cut { CommandError::InputTooLong } else { CommandError::InputNotText })?;
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    if cut || text.len() > TEXT_BYTES_MAX { Err(Failure::InputTooLong) } else { Ok(text) }
+    if cut || text.len() > TEXT_BYTES_MAX { Err(CommandError::InputTooLong) } else { Ok(text) }
 }
 
 #[cfg(test)]
@@ -58,9 +58,9 @@ mod tests {
         assert_eq!(whole(&full[..]).ok().map(|text| text.len()), Some(TEXT_BYTES_MAX));
         full.truncate(TEXT_BYTES_MAX);
         full.push(b'x');
-        assert!(matches!(whole(&full[..]), Err(Failure::InputTooLong)));
-        assert!(matches!(whole("ü".repeat(TEXT_BYTES_MAX).as_bytes()), Err(Failure::InputTooLong)));
-        assert!(matches!(whole(&b"\xff"[..]), Err(Failure::InputNotText)));
+        assert!(matches!(whole(&full[..]), Err(CommandError::InputTooLong)));
+        assert!(matches!(whole("ü".repeat(TEXT_BYTES_MAX).as_bytes()), Err(CommandError::InputTooLong)));
+        assert!(matches!(whole(&b"\xff"[..]), Err(CommandError::InputNotText)));
     }
 
     #[test]

@@ -17,13 +17,13 @@ const HELD_MAX: usize = 1_000;
 
 /// Which own messages are on the screen already.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct EchoFilter {
     open: usize,
     typed: VecDeque<MessageId>,
     held: Vec<Message>,
 }
 
-impl Own {
+impl EchoFilter {
     /// A call that posts what was typed begins.
     pub(super) fn begin(&mut self) {
         self.open += 1;
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_was_typed_here_is_not_shown_again() {
-        let mut own = Own::default();
+        let mut own = EchoFilter::default();
         own.begin();
         assert_eq!(own.arrive(message(1)), None, "held back: it may be the one");
         assert_eq!(own.end(Some(message(1).id)), vec![]);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn what_this_peer_says_elsewhere_is_shown() {
-        let mut own = Own::default();
+        let mut own = EchoFilter::default();
         assert_eq!(own.arrive(message(1)), Some(message(1)));
         own.begin();
         own.begin();

@@ -5,8 +5,8 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::client::{Client, Repeat};
-use crate::commands::send::Post;
-use crate::error::Failure;
+use crate::commands::send::OutgoingMessage;
+use crate::error::CommandError;
 
 /// Messages that wait behind one that is being posted. Somebody who types more while the daemon is away waits.
 const QUEUE: usize = 32;
@@ -16,24 +16,24 @@ pub(super) struct Posted {
     /// The start of the text, for when it failed.
     pub(super) text: String,
     /// The message's id, or why it is not posted.
-    pub(super) result: Result<MessageId, Failure>,
+    pub(super) result: Result<MessageId, CommandError>,
 }
 
 /// The task that posts.
-pub(super) struct Poster {
+pub(super) struct MessageSender {
     queue: Option<Sender<(Vec<String>, String)>>,
     results: Receiver<Posted>,
     task: JoinHandle<()>,
 }
 
-impl Poster {
+impl MessageSender {
     /// Starts posting with a connection of its own.
     pub(super) fn start(mut client: Client) -> Self {
         let (queue, mut posts) = channel::<(Vec<String>, String)>(QUEUE);
         let (answers, results) = channel(QUEUE);
         let task = tokio::spawn(async move {
             while let Some((to, text)) = posts.recv().await {
-                let posted = Post::new(to, text.as_str()).post(&mut client, Repeat::Patient).await;
+                let posted = OutgoingMessage::new(to, text.as_str()).post(&mut client, Repeat::Patient).await;
                 let result = posted.map(|(sent, _)| sent.message.id);
                 if answers.send(Posted { text, result }).await.is_err() {
                     break;
@@ -63,7 +63,7 @@ impl Poster {
     }
 }
 
-impl Drop for Poster {
+impl Drop for MessageSender {
     fn drop(&mut self) {
         self.task.abort();
     }

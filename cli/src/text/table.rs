@@ -2,7 +2,7 @@
 
 use unicode_width::UnicodeWidthStr;
 
-use crate::ui::Colour;
+use crate::text::ui::Colour;
 
 /// Space between two columns.
 const GAP: usize = 2;

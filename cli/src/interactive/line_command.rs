@@ -1,6 +1,6 @@
 //! What a typed line means.
 
-use crate::address;
+use crate::text::recipients;
 
 /// What can be asked for in the room.
 pub(super) const COMMANDS: [&str; 4] = ["/help", "/peers", "/exit", "/quit"];
@@ -12,7 +12,7 @@ plain text goes to all, '@name text' to one (several names are fine), Tab comple
 
 /// The meaning of a line.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Typed {
+pub(super) enum LineCommand {
     /// Nothing but space.
     Nothing,
     /// Leave the room to type in; the peer stays a member.
@@ -35,45 +35,45 @@ pub(super) enum Typed {
 }
 
 /// Reads a line.
-pub(super) fn parse(line: &str) -> Typed {
+pub(super) fn parse(line: &str) -> LineCommand {
     let line = line.trim_end();
     match line.trim_start() {
-        "" => return Typed::Nothing,
-        "exit" | "quit" => return Typed::Leave,
+        "" => return LineCommand::Nothing,
+        "exit" | "quit" => return LineCommand::Leave,
         _ => {}
     }
     if line.starts_with('/') {
         return match line {
-            "/help" | "/?" => Typed::Help,
-            "/peers" => Typed::Peers,
-            "/exit" | "/quit" => Typed::Leave,
-            other => Typed::Unknown(other.split_whitespace().next().unwrap_or_default().to_owned()),
+            "/help" | "/?" => LineCommand::Help,
+            "/peers" => LineCommand::Peers,
+            "/exit" | "/quit" => LineCommand::Leave,
+            other => LineCommand::Unknown(other.split_whitespace().next().unwrap_or_default().to_owned()),
         };
     }
-    let (to, text) = address::split(line);
-    if text.is_empty() { Typed::NoText(to) } else { Typed::Say { to, text: text.to_owned() } }
+    let (to, text) = recipients::split(line);
+    if text.is_empty() { LineCommand::NoText(to) } else { LineCommand::Say { to, text: text.to_owned() } }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn say(to: &[&str], text: &str) -> Typed {
-        Typed::Say { to: to.iter().map(|name| (*name).to_owned()).collect(), text: text.into() }
+    fn say(to: &[&str], text: &str) -> LineCommand {
+        LineCommand::Say { to: to.iter().map(|name| (*name).to_owned()).collect(), text: text.into() }
     }
 
     #[test]
     fn lines_mean_what_people_expect() {
         for (line, meaning) in [
-            ("  ", Typed::Nothing),
-            ("exit", Typed::Leave),
-            (" quit ", Typed::Leave),
+            ("  ", LineCommand::Nothing),
+            ("exit", LineCommand::Leave),
+            (" quit ", LineCommand::Leave),
             ("exit now", say(&[], "exit now")),
-            ("/peers", Typed::Peers),
-            ("/me waves", Typed::Unknown("/me".into())),
+            ("/peers", LineCommand::Peers),
+            ("/me waves", LineCommand::Unknown("/me".into())),
             (" /etc/hosts is wrong", say(&[], " /etc/hosts is wrong")),
             ("@bob hello", say(&["bob"], "hello")),
-            ("@bob", Typed::NoText(vec!["bob".into()])),
+            ("@bob", LineCommand::NoText(vec!["bob".into()])),
             ("  indented\n    code  ", say(&[], "  indented\n    code")),
         ] {
             assert_eq!(parse(line), meaning, "{line:?}");

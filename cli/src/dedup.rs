@@ -5,23 +5,23 @@ use std::collections::{HashSet, VecDeque};
 use chat_proto::id::MessageId;
 
 /// Messages that are remembered; what comes twice comes close together, save after a gap in the stream.
-const SHOWN_MAX: usize = 20_000;
+const SEEN_MAX: usize = 20_000;
 
-/// The last [`SHOWN_MAX`] messages that were shown.
+/// The last [`SEEN_MAX`] messages that were shown.
 #[derive(Debug, Default)]
-pub(crate) struct Shown {
+pub(crate) struct SeenMessages {
     known: HashSet<MessageId>,
     order: VecDeque<MessageId>,
 }
 
-impl Shown {
+impl SeenMessages {
     /// Notes a message; says whether it is new.
     pub(crate) fn is_new(&mut self, id: MessageId) -> bool {
         if !self.known.insert(id) {
             return false;
         }
         self.order.push_back(id);
-        if self.order.len() > SHOWN_MAX
+        if self.order.len() > SEEN_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.known.remove(&oldest);
@@ -43,12 +43,12 @@ mod tests {
             bytes[..8].copy_from_slice(&number.to_be_bytes());
             MessageId { entry: EntryHash::from_bytes(bytes), index: 0 }
         };
-        let mut shown = Shown::default();
-        for number in 0..=SHOWN_MAX {
+        let mut shown = SeenMessages::default();
+        for number in 0..=SEEN_MAX {
             assert!(shown.is_new(id(number)));
             assert!(!shown.is_new(id(number)));
         }
-        assert_eq!((shown.known.len(), shown.order.len()), (SHOWN_MAX, SHOWN_MAX));
+        assert_eq!((shown.known.len(), shown.order.len()), (SEEN_MAX, SEEN_MAX));
         assert!(shown.is_new(id(0)), "the oldest was forgotten");
     }
 }

@@ -3,7 +3,7 @@
 //! * [`node`]: the one task that owns the room, executes its outputs and answers everybody else through a handle.
 //! * [`net`]: the iroh endpoint: connections, gates, bounded queues, admission, hello.
 //! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
-//! * [`tree`]: the spreading tree of large rooms.
+//! * [`plumtree`]: the broadcast tree of large rooms.
 //! * [`http`]: the local API.
 //! * [`app`]: the process: command line, settings, home, start in the background, orderly shutdown.
 
@@ -11,5 +11,5 @@ pub mod app;
 pub mod http;
 pub mod net;
 pub mod node;
+pub mod plumtree;
 pub mod store;
-pub mod tree;

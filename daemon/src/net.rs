@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use chat_core::admission::{AdmissionAnswer, AdmissionRequest};
-use chat_core::input::{AdmissionId, PathInfo};
+use chat_core::admission::AdmissionAnswer;
+use chat_core::input::AdmissionId;
 use chat_core::output::{CloseReason, Relays};
-use chat_core::rendezvous::io::{ProbeOutcome, Switch};
+use chat_core::rendezvous::io::Switch;
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
 use iroh::SecretKey;
@@ -25,127 +25,40 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info_span};
 
-mod accept;
-mod addrs;
 mod admission;
-mod book;
-mod close;
-mod dial;
-mod duties;
-mod endpoint;
-mod events;
-mod forwarder;
-mod framing;
+mod context;
+mod discovery;
+mod event_queue;
 pub mod gate;
-mod greeting;
-mod hello;
-pub mod join;
-mod links;
-mod mdns;
-mod messages;
-mod outbox;
-mod path;
-mod peer;
-mod ports;
-mod race;
-mod rate;
-mod relay;
 pub mod settings;
-mod shared;
-mod stop;
-pub mod target;
-mod watch;
+mod tcp;
+mod transport;
 
-use admission::Admissions;
-use book::Book;
-use duties::Duties;
-use endpoint::Opening;
-pub use events::NetEvents;
-use events::Routes;
+use admission::join;
+pub use admission::join::{JoinError, Joined};
+use admission::server::Admissions;
+pub use admission::target::{JoinTarget, ParseTargetError};
+use context::{Shared, peer_id};
+use discovery::addrs;
+use discovery::mdns::{self, Nearby};
+use discovery::seen_addrs::Book;
+use event_queue::Routes;
+pub use event_queue::{NetEvent, NetEvents};
 use gate::{Gate, Hook};
-use greeting::Process;
-use join::{JoinError, Joined};
-use links::Links;
-use mdns::Nearby;
 use settings::{BindError, Mdns, NetSettings};
-use shared::{Shared, peer_id};
-use target::JoinTarget;
-pub use watch::WatchNews;
+use tcp::hello;
+use tcp::role_services::{self, Duties};
+pub use tcp::watch::WatchNews;
+pub use transport::close::DownReason;
+use transport::connections::Links;
+use transport::endpoint::{self, Opening};
+pub use transport::outbox::SendError;
+use transport::tie_break::Process;
+use transport::{accept, connection, dial};
 
 /// How long the endpoint may take to close. Who is there answers in a round trip; a call to somebody who is not would hold
 /// it for seconds.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
-
-/// Something happened on the network.
-#[derive(Debug)]
-pub enum NetEvent {
-    /// A connection on the room protocol stands; frames may be sent.
-    Up(PeerId, PathInfo),
-    /// The path of a connection changed, or was measured again.
-    Path(PeerId, PathInfo),
-    /// A connection ended; frames that were not delivered are lost.
-    Down(PeerId, DownReason),
-    /// Dialling a member failed at all its addresses.
-    DialFailed(PeerId),
-    /// A whole frame arrived.
-    Frame(PeerId, Bytes),
-    /// A stranger asks to be let in; answered with [`Net::answer`].
-    Admission {
-        /// Names the request in the answer.
-        id: AdmissionId,
-        /// The stranger; its key was proved by the handshake.
-        peer: PeerId,
-        /// Where it is seen.
-        observed: Option<SocketAddr>,
-        /// What it asks.
-        request: AdmissionRequest,
-        /// With a knock: the words both sides show; empty with a ticket.
-        words: String,
-    },
-    /// The stranger gave up, or its time ran out.
-    AdmissionGone(AdmissionId),
-    /// The addresses this peer can give to others changed.
-    Addrs(Vec<SocketAddr>),
-    /// What became of a watch that was asked for with [`Net::watch`].
-    Watch(PeerId, WatchNews),
-    /// What became of a probe that was asked for with [`Net::probe`].
-    Probed(PeerId, ProbeOutcome),
-}
-
-/// Why a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum DownReason {
-    /// This node closed it.
-    Closed(CloseReason),
-    /// The peer closed it in an orderly way.
-    ClosedByPeer,
-    /// The peer says that this one is not a member.
-    RefusedByPeer,
-    /// Nothing was heard for the idle timeout.
-    TimedOut,
-    /// The peer read too slowly and its queue was full.
-    QueueFull,
-    /// A newer connection takes its place.
-    Replaced,
-    /// The peer sent a frame that is too long, or broke the framing.
-    Protocol,
-    /// The connection broke.
-    Lost,
-}
-
-/// Why a frame was not queued. Nothing was sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// There is no connection to the peer; `Down` has come or is on its way.
-    #[error("no connection to the peer")]
-    NotConnected,
-    /// The peer reads too slowly; its connection is being dropped and `Down` is on its way.
-    #[error("the peer reads too slowly, its connection is dropped")]
-    Full,
-    /// Longer than [`FRAME_BYTES_MAX`](chat_core::config::FRAME_BYTES_MAX).
-    #[error("frame of {0} bytes is too long")]
-    TooLong(usize),
-}
 
 /// Reaches the network. Cheap to clone; [`Net::shutdown`] ends it for all clones.
 #[derive(Clone, Debug)]
@@ -174,14 +87,14 @@ impl Net {
             Opening { settings: &settings, secret: &secret, hook: &Hook(gate.clone()), relay: duties.relay_url() };
         let sockets = endpoint::open(&opening).await?;
         let (closed, routes) = (CancellationToken::new(), Arc::<Routes>::default());
-        let (events, receiver) = events::events(routes.clone(), closed.clone());
+        let (events, receiver) = event_queue::events(routes.clone(), closed.clone());
         let shared = Arc::new(Shared {
             me,
             gate,
             links: Links::new(me, Process(rand::random())),
             events,
             routes,
-            inbound: Arc::new(Semaphore::new(peer::INBOUND_BYTES_MAX)),
+            inbound: Arc::new(Semaphore::new(connection::INBOUND_BYTES_MAX)),
             dials: Semaphore::new(dial::DIALS_MAX),
             admissions: Admissions::default(),
             book: Book::default(),
@@ -209,7 +122,7 @@ impl Net {
         if settings.mdns == Mdns::On && local {
             net.spawn(mdns::run(net.shared.clone()), &span);
         }
-        net.spawn(duties::run_relay(net.shared.clone()), &span);
+        net.spawn(role_services::run_relay(net.shared.clone()), &span);
         for listener in sockets.tcp {
             net.spawn(hello::serve(net.shared.clone(), listener), &span);
         }
@@ -265,17 +178,17 @@ impl Net {
     /// Opens a plain TCP connection to a peer's port that says nothing and tells when its process ends
     /// ([`NetEvent::Watch`]). Replaces an earlier one over the same peer. Never blocks.
     pub fn watch(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        duties::watch(&self.shared, peer, addrs);
+        role_services::watch(&self.shared, peer, addrs);
     }
 
     /// Ends a watch without a word.
     pub fn unwatch(&self, peer: &PeerId) {
-        duties::unwatch(&self.shared, peer);
+        role_services::unwatch(&self.shared, peer);
     }
 
     /// Finds out whether a peer can be reached without being called first ([`NetEvent::Probed`]). Never blocks.
     pub fn probe(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        duties::probe(&self.shared, peer, addrs);
+        role_services::probe(&self.shared, peer, addrs);
     }
 
     /// Whether this peer runs the relay.

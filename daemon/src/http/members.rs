@@ -15,7 +15,7 @@ use chat_proto::text::check_name;
 use crate::http::extract::{Json as Body, Segment};
 use crate::http::problem::Refusal;
 use crate::http::state::Api;
-use crate::net::target::JoinTarget;
+use crate::net::JoinTarget;
 
 /// Strangers that wait to be let in, oldest first.
 pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList>, Refusal> {

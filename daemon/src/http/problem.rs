@@ -15,8 +15,8 @@ use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
 use crate::http::state::MoveError;
-use crate::net::join::JoinError;
-use crate::net::target::ParseTargetError;
+use crate::net::JoinError;
+use crate::net::ParseTargetError;
 use crate::store::error::{ReadError, SealError};
 
 /// Longest detail of a problem, in characters: details quote what was sent.

@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use crate::http::auth::Token;
 use crate::http::messages::Posts;
 use crate::http::problem::Refusal;
-use crate::net::join::JoinError;
-use crate::net::target::JoinTarget;
+use crate::net::JoinError;
+use crate::net::JoinTarget;
 use crate::node::handle::NodeHandle;
 use crate::store::Store;
 

@@ -11,8 +11,8 @@ use iroh::endpoint::{AfterHandshakeOutcome, Connection, EndpointHooks};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use crate::net::close::CloseCode;
-use crate::net::shared::peer_id;
+use crate::net::context::peer_id;
+use crate::net::transport::close::CloseCode;
 
 /// Most peers trusted before the log has arrived: those that let this peer in, the newest first.
 pub const DOORS_MAX: usize = 8;

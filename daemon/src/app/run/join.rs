@@ -4,7 +4,7 @@ use chat_core::log::entry::{Control, Entry, SignedEntry};
 use chat_proto::id::RoomId;
 
 use crate::app::home::Home;
-use crate::net::target::JoinTarget;
+use crate::net::JoinTarget;
 
 /// The room that a home is in.
 #[derive(Clone, Debug, PartialEq, Eq)]

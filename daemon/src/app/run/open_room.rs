@@ -10,9 +10,9 @@ use crate::app::run::join::{self, HomeRoom, JoinRefused};
 use crate::app::run::running_room::{DaemonContext, PreparedRoom, RoomEntry, RoomError, RunningRoom};
 use crate::app::settings::DoorPolicy;
 use crate::app::settings::start_options::{RoomDescription, StartOptions, default_name, default_room};
+use crate::net::JoinError;
+use crate::net::JoinTarget;
 use crate::net::NetEvents;
-use crate::net::join::JoinError;
-use crate::net::target::JoinTarget;
 use crate::store::{Opened, Store};
 
 /// Why a daemon is in no room. What was on disk is still there.

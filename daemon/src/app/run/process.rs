@@ -17,7 +17,7 @@ use crate::app::run::leave::leave;
 use crate::app::run::running_room::RoomError;
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::http::state::{MoveError, NetworkFigures, Process, Room, RoomSlot};
-use crate::net::target::JoinTarget;
+use crate::net::JoinTarget;
 use crate::net::{self, Net};
 use crate::store::{Store, Write};
 
@@ -28,7 +28,7 @@ const OWN_KNOCK: KnockId = KnockId(0);
 #[derive(Debug)]
 pub(crate) struct RoomSwitch {
     /// By whom, and what is needed to begin.
-    pub(crate) joined: net::join::Joined,
+    pub(crate) joined: net::Joined,
     /// Hears how it went; nobody may listen any more.
     pub(crate) done: oneshot::Sender<Result<(), RoomError>>,
 }

@@ -22,14 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::home::Home;
 use crate::app::run::leave::set_aside;
-use crate::net::join::Joined;
+use crate::net::Joined;
 use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, Driver, DriverEnd, Ended, Parts};
 use crate::node::handle::NodeHandle;
+use crate::plumtree::PlumTree;
 use crate::store::error::{ChangeError, OpenError, ReadError};
 use crate::store::tables::models::Room;
 use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
-use crate::tree::PlumTree;
 
 /// How long the room may take to hand over and to tell its neighbours that it stops; the core takes a second at most.
 const FAREWELL_MAX: Duration = Duration::from_millis(1500);

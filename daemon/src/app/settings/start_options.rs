@@ -10,7 +10,7 @@ use crate::app::home::Home;
 use crate::app::report::exit_error::{ExitError, ExitKind};
 use crate::app::settings::DaemonSettings;
 use crate::app::settings::args::StartArgs;
-use crate::net::target::JoinTarget;
+use crate::net::JoinTarget;
 
 /// What a daemon is started with.
 #[derive(Debug)]

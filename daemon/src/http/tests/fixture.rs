@@ -27,7 +27,7 @@ use crate::http::server::serve;
 use crate::http::state::{Api, ApiOptions, MoveError, NetworkFigures, Process, Room, RoomSlot};
 use crate::http::tests::client::{At, soon};
 use crate::http::tests::played::{Author, Played, Script, id_of, key};
-use crate::net::target::JoinTarget;
+use crate::net::JoinTarget;
 use crate::node::handle::NodeHandle;
 use crate::store::tables::models::StoredEvent;
 use crate::store::{Absent, Opened, Opening, Secret, Store, Write};

@@ -9,7 +9,7 @@ use crate::http::problem::Refusal;
 use crate::http::state::MoveError;
 use crate::http::tests::client::{Ask, At};
 use crate::http::tests::fixture::{Running, TOKEN};
-use crate::net::join::JoinError;
+use crate::net::JoinError;
 
 #[tokio::test]
 async fn a_problem_is_what_it_was() {

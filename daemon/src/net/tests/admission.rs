@@ -21,13 +21,13 @@ use tokio::time::timeout;
 
 use super::peers::*;
 use crate::net::NetEvent;
-use crate::net::close::CloseCode;
-use crate::net::hello::Hello;
-use crate::net::join::{JoinError, Joined};
-use crate::net::messages::{read_message, write_message};
-use crate::net::ports::HELLO_LINE;
-use crate::net::shared::endpoint_id;
-use crate::net::target::JoinTarget;
+use crate::net::admission::codec::{read_message, write_message};
+use crate::net::admission::join::{JoinError, Joined};
+use crate::net::admission::target::JoinTarget;
+use crate::net::context::endpoint_id;
+use crate::net::tcp::hello::Hello;
+use crate::net::tcp::services::HELLO_LINE;
+use crate::net::transport::close::CloseCode;
 
 const SEED: [u8; 32] = [77; 32];
 

@@ -12,9 +12,9 @@ use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, Va
 use tokio::time::timeout;
 
 use super::peers::*;
-use crate::net::greeting::{DialSeq, Dialler, Greeting, Process, Welcome};
+use crate::net::context::{endpoint_id, peer_id};
 use crate::net::settings::{BindError, Listen, NetSettings};
-use crate::net::shared::{endpoint_id, peer_id};
+use crate::net::transport::tie_break::{DialSeq, Dialler, Greeting, Process, Welcome};
 use crate::net::{DownReason, NetEvent, SendError};
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::peers::*;
-use crate::net::hello::{HelloError, ask};
 use crate::net::settings::{Listen, NetSettings};
+use crate::net::tcp::hello::{HelloError, ask};
 
 async fn say(to: SocketAddr, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(to).await.expect("connects");

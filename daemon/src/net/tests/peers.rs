@@ -13,7 +13,7 @@ use iroh::SecretKey;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use crate::net::events::NetEvents;
+use crate::net::event_queue::NetEvents;
 use crate::net::gate::Gate;
 use crate::net::settings::{Listen, Mdns, NetSettings};
 use crate::net::{DownReason, Net, NetEvent, SendError};

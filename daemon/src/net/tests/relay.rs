@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::peers::*;
-use crate::net::forwarder::{At, Forwarder, Place, Target};
+use crate::net::tcp::forwarder::{At, Forwarder, Place, Target};
 
 /// An endpoint that uses the relay of a peer, through a forwarder of its own.
 struct Guest {

@@ -18,9 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info_span};
 
-use crate::net::duties;
-use crate::net::ports::{HELLO_LINE, Service};
-use crate::net::shared::Shared;
+use crate::net::context::Shared;
+use crate::net::tcp::role_services;
+use crate::net::tcp::services::{HELLO_LINE, Service};
 
 /// Version of the hello.
 const VERSION: u32 = 1;
@@ -105,11 +105,11 @@ async fn dispatch(shared: &Shared, mut stream: TcpStream, caller: Caller) -> io:
         Some(Service::Hello) => timeout(LINE_MAX, answer(shared, &mut stream)).await?,
         Some(Service::Relay) => {
             drop(caller);
-            duties::serve_relay(shared, stream, &rest).await
+            role_services::serve_relay(shared, stream, &rest).await
         }
         Some(Service::Watch) => {
             drop(caller);
-            duties::serve_watch(shared, stream).await;
+            role_services::serve_watch(shared, stream).await;
             Ok(())
         }
         None => Ok(()),

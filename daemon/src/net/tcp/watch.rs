@@ -15,8 +15,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use crate::net::ports::{self, WATCH_LINE, Whereabouts};
-use crate::net::race;
+use crate::net::tcp::services::{self, WATCH_LINE, Whereabouts};
 
 /// How long its addresses may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -83,13 +82,13 @@ where
 
 /// Calls all its addresses at once.
 async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
-    let tries = addrs.iter().copied().map(|addr| async move { ports::ask_for(WATCH_LINE, peer, addr).await.ok() });
-    race::first(tries, CONNECT_MAX).await.map(|(stream, _)| stream)
+    let tries = addrs.iter().copied().map(|addr| async move { services::ask_for(WATCH_LINE, peer, addr).await.ok() });
+    services::first_ok(tries, CONNECT_MAX).await.map(|(stream, _)| stream)
 }
 
 /// The watched side: says that the watch stands, and holds it until the other end goes or this process ends.
 pub(crate) async fn be_watched(mut stream: TcpStream, me: &PeerId) {
-    if ports::serve(&mut stream, me, Whereabouts::Home).await.is_err() {
+    if services::serve(&mut stream, me, Whereabouts::Home).await.is_err() {
         return;
     }
     // Whatever the watcher says ends the watch: it has nothing to say.

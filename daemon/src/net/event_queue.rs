@@ -1,20 +1,60 @@
 //! The way of events from the tasks of the network to their one reader.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use chat_core::input::PathInfo;
+use chat_core::admission::AdmissionRequest;
+use chat_core::input::{AdmissionId, PathInfo};
+use chat_core::rendezvous::io::ProbeOutcome;
 use chat_proto::id::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{NetEvent, SendError};
-use crate::net::outbox::Outbox;
+use crate::net::tcp::watch::WatchNews;
+use crate::net::transport::close::DownReason;
+use crate::net::transport::outbox::{Outbox, SendError};
 
 /// Most events that wait for the reader. When it is slow, the tasks wait, and with them the peers: QUIC's flow control
 /// hands the pressure on to the senders.
 const EVENTS_MAX: usize = 1024;
+
+/// Something happened on the network.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// A connection on the room protocol stands; frames may be sent.
+    Up(PeerId, PathInfo),
+    /// The path of a connection changed, or was measured again.
+    Path(PeerId, PathInfo),
+    /// A connection ended; frames that were not delivered are lost.
+    Down(PeerId, DownReason),
+    /// Dialling a member failed at all its addresses.
+    DialFailed(PeerId),
+    /// A whole frame arrived.
+    Frame(PeerId, Bytes),
+    /// A stranger asks to be let in; answered with [`Net::answer`](super::Net::answer).
+    Admission {
+        /// Names the request in the answer.
+        id: AdmissionId,
+        /// The stranger; its key was proved by the handshake.
+        peer: PeerId,
+        /// Where it is seen.
+        observed: Option<SocketAddr>,
+        /// What it asks.
+        request: AdmissionRequest,
+        /// With a knock: the words both sides show; empty with a ticket.
+        words: String,
+    },
+    /// The stranger gave up, or its time ran out.
+    AdmissionGone(AdmissionId),
+    /// The addresses this peer can give to others changed.
+    Addrs(Vec<SocketAddr>),
+    /// What became of a watch that was asked for with [`Net::watch`](super::Net::watch).
+    Watch(PeerId, WatchNews),
+    /// What became of a probe that was asked for with [`Net::probe`](super::Net::probe).
+    Probed(PeerId, ProbeOutcome),
+}
 
 /// What the tasks send.
 #[derive(Debug)]

@@ -37,7 +37,7 @@ impl Relay {
     async fn serve_from(&self, whereabouts: Whereabouts) -> TcpStream {
         let mut stream = self.accept().await;
         assert_eq!(read(&mut stream, RELAY_LINE.len()).await, RELAY_LINE);
-        ports::serve(&mut stream, &self.peer, whereabouts).await.expect("answers");
+        services::serve(&mut stream, &self.peer, whereabouts).await.expect("answers");
         stream
     }
 }

@@ -24,8 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::net::ports::{self, RELAY_LINE, Whereabouts};
-use crate::net::race;
+use crate::net::tcp::services::{self, RELAY_LINE, Whereabouts};
 
 mod probe;
 
@@ -335,12 +334,12 @@ async fn connect(place: &Place) -> Option<(TcpStream, Whereabouts)> {
         At::Here(addr) => (std::slice::from_ref(addr), None),
         At::Member(addrs) => (addrs.as_slice(), Some(&place.peer)),
     };
-    race::first(addrs.iter().copied().map(|addr| async move { open(addr, whose).await.ok() }), CONNECT_MAX).await
+    services::first_ok(addrs.iter().copied().map(|addr| async move { open(addr, whose).await.ok() }), CONNECT_MAX).await
 }
 
 async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<(TcpStream, Whereabouts)> {
     match whose {
-        Some(peer) => ports::ask_for(RELAY_LINE, peer, addr).await,
+        Some(peer) => services::ask_for(RELAY_LINE, peer, addr).await,
         None => {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;

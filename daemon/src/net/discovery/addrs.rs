@@ -7,9 +7,9 @@ use chat_core::config::ADDRS_MAX;
 use iroh::{Endpoint, Watcher};
 use n0_future::StreamExt;
 
-use super::NetEvent;
-use crate::net::path::canonical;
-use crate::net::shared::Shared;
+use crate::net::context::Shared;
+use crate::net::event_queue::NetEvent;
+use crate::net::transport::path::canonical;
 
 /// Most addresses at which others see this peer: one for each of its networks is usual.
 const OBSERVED_MAX: usize = 4;

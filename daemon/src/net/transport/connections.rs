@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use chat_proto::id::PeerId;
 use tokio_util::sync::CancellationToken;
 
-use super::DownReason;
 use crate::net::gate::Gate;
-use crate::net::greeting::{
+use crate::net::transport::close::DownReason;
+use crate::net::transport::close::Stop;
+use crate::net::transport::tie_break::{
     DialSeq, Dialler, Greeting, Prefer, Process, Standing, Welcome, prefer_accepted, prefer_dialled,
 };
-use crate::net::stop::Stop;
 
 /// Most connections of one peer that have not ended: the one that stands and some that end or take its place. A member
 /// that dials faster than its old connections end is refused.

@@ -16,14 +16,15 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, info_span};
 
-use super::{DownReason, NetEvent};
-use crate::net::events::{Event, Events};
-use crate::net::framing::{FrameReader, ReadFrameError, join_frames};
-use crate::net::greeting::Welcome;
-use crate::net::links::Turn;
-use crate::net::outbox::{Queue, outbox};
-use crate::net::path::{PathSampler, SAMPLE_EVERY};
-use crate::net::shared::Shared;
+use crate::net::context::Shared;
+use crate::net::event_queue::NetEvent;
+use crate::net::event_queue::{Event, Events};
+use crate::net::transport::close::DownReason;
+use crate::net::transport::connections::Turn;
+use crate::net::transport::framing::{FrameReader, ReadFrameError, join_frames};
+use crate::net::transport::outbox::{Queue, outbox};
+use crate::net::transport::path::{PathSampler, SAMPLE_EVERY};
+use crate::net::transport::tie_break::Welcome;
 
 /// Most bytes of frames that were read and not yet handled, of all peers together (64 MiB): beyond, reading pauses.
 pub(crate) const INBOUND_BYTES_MAX: usize = 64 * 1024 * 1024;

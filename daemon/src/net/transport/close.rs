@@ -1,9 +1,10 @@
 //! What both ends say when they close a connection.
 
+use std::sync::Arc;
+
 use chat_core::output::CloseReason;
 use iroh::endpoint::{ConnectionError, VarInt};
-
-use super::DownReason;
+use tokio::sync::watch;
 
 /// QUIC application codes of this daemon's protocols; a code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,27 @@ impl CloseCode {
     pub(crate) fn was_given(self, error: &ConnectionError) -> bool {
         matches!(error, ConnectionError::ApplicationClosed(close) if close.error_code == self.var_int())
     }
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DownReason {
+    /// This node closed it.
+    Closed(CloseReason),
+    /// The peer closed it in an orderly way.
+    ClosedByPeer,
+    /// The peer says that this one is not a member.
+    RefusedByPeer,
+    /// Nothing was heard for the idle timeout.
+    TimedOut,
+    /// The peer read too slowly and its queue was full.
+    QueueFull,
+    /// A newer connection takes its place.
+    Replaced,
+    /// The peer sent a frame that is too long, or broke the framing.
+    Protocol,
+    /// The connection broke.
+    Lost,
 }
 
 impl DownReason {
@@ -83,6 +105,44 @@ impl DownReason {
             | ConnectionError::Reset
             | ConnectionError::LocallyClosed
             | ConnectionError::CidsExhausted => Self::Lost,
+        }
+    }
+}
+
+/// A request to end, with its reason. The first reason stays. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Stop(Arc<watch::Sender<Option<DownReason>>>);
+
+impl Default for Stop {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(None)))
+    }
+}
+
+impl Stop {
+    /// Asks for the end, unless that was done before.
+    pub(crate) fn request(&self, reason: DownReason) {
+        self.0.send_if_modified(|requested| {
+            let first = requested.is_none();
+            if first {
+                *requested = Some(reason);
+            }
+            first
+        });
+    }
+
+    /// The reason, if the end was asked for.
+    pub(crate) fn requested(&self) -> Option<DownReason> {
+        *self.0.borrow()
+    }
+
+    /// Waits until the end is asked for. Cancel safe.
+    pub(crate) async fn wait(&self) -> DownReason {
+        let mut requests = self.0.subscribe();
+        match requests.wait_for(Option::is_some).await {
+            Ok(reason) => reason.unwrap_or(DownReason::Lost),
+            // The sender lives in `self`, so the channel cannot close while somebody waits.
+            Err(_) => DownReason::Lost,
         }
     }
 }

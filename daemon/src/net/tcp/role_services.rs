@@ -16,14 +16,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::NetEvent;
-use crate::net::forwarder::{At, Forwarder, Place, Target};
-use crate::net::hello;
-use crate::net::ports;
-use crate::net::race;
-use crate::net::relay::Relay;
-use crate::net::shared::Shared;
-use crate::net::watch::{self, Watches};
+use crate::net::context::Shared;
+use crate::net::event_queue::NetEvent;
+use crate::net::tcp::forwarder::{At, Forwarder, Place, Target};
+use crate::net::tcp::hello;
+use crate::net::tcp::relay::Relay;
+use crate::net::tcp::services;
+use crate::net::tcp::watch::{self, Watches};
 
 /// Most connections that this peer's relay serves: one for each member of a room of some hundreds.
 const RELAYED_MAX: usize = 512;
@@ -193,7 +192,7 @@ async fn knock(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
         // Two round trips: one for the connection, one for the hello.
         answered.then(|| ProbeOutcome::Answered { addr, rtt: begun.elapsed() / 2 })
     };
-    let answered = race::first(addrs.iter().copied().take(ADDRS_MAX).map(ask), PROBE_MAX).await;
+    let answered = services::first_ok(addrs.iter().copied().take(ADDRS_MAX).map(ask), PROBE_MAX).await;
     answered.unwrap_or(ProbeOutcome::Unanswered(addrs))
 }
 
@@ -208,7 +207,7 @@ pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[
     let mut relay = TcpStream::connect(at).await?;
     relay.set_nodelay(true)?;
     let whereabouts = shared.duties.forwarder.whereabouts(&shared.me);
-    ports::serve(&mut client, &shared.me, whereabouts).await?;
+    services::serve(&mut client, &shared.me, whereabouts).await?;
     relay.write_all(said).await?;
     copy_bidirectional(&mut client, &mut relay).await?;
     Ok(())

@@ -12,8 +12,8 @@ use iroh_relay::server::{
     Access, AccessControl, ClientRequest, ConnectionId, RelayConfig, Server, ServerConfig, SpawnError,
 };
 
+use crate::net::context::peer_id;
 use crate::net::gate::Gate;
-use crate::net::shared::peer_id;
 
 /// A running relay; dropped, it ends.
 #[derive(Debug)]

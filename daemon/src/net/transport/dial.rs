@@ -11,12 +11,12 @@ use iroh::endpoint::{Connection, RecvStream, SendStream};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info_span};
 
-use crate::net::NetEvent;
-use crate::net::close::CloseCode;
-use crate::net::greeting::Welcome;
-use crate::net::links::{Dialled, Dialling};
-use crate::net::peer::Link;
-use crate::net::shared::{Shared, endpoint_id};
+use crate::net::context::{Shared, endpoint_id};
+use crate::net::event_queue::NetEvent;
+use crate::net::transport::close::CloseCode;
+use crate::net::transport::connection::Link;
+use crate::net::transport::connections::{Dialled, Dialling};
+use crate::net::transport::tie_break::Welcome;
 
 /// Most dials at a time: others wait for their turn, so that a large room does not flood the network at start.
 pub(crate) const DIALS_MAX: usize = 32;

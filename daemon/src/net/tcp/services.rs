@@ -2,18 +2,21 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use chat_proto::id::PeerId;
+use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
-/// Asks who listens here; see [`crate::net::hello`].
+/// Asks who listens here; see [`crate::net::tcp::hello`].
 pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
 
-/// Goes on to the embedded relay, where one runs; see [`crate::net::relay`].
+/// Goes on to the embedded relay, where one runs; see [`crate::net::tcp::relay`].
 pub(crate) const RELAY_LINE: &[u8] = b"CHATD RELAY 1\n";
 
-/// Stays open and silent until this process ends; see [`crate::net::watch`].
+/// Stays open and silent until this process ends; see [`crate::net::tcp::watch`].
 pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
 
 /// What relay and watch are answered with first, before the id of the peer that serves. A member's address at home may lead
@@ -84,9 +87,28 @@ pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId, whereabouts: Wher
     stream.write_all(&answer).await
 }
 
+/// What the first try that succeeds gives, if one does within `most`. The others are given up then.
+pub(crate) async fn first_ok<T>(
+    tries: impl IntoIterator<Item: Future<Output = Option<T>>>,
+    most: Duration,
+) -> Option<T> {
+    let mut tries: FuturesUnordered<_> = tries.into_iter().collect();
+    let winner = async {
+        while let Some(ended) = tries.next().await {
+            if ended.is_some() {
+                return ended;
+            }
+        }
+        None
+    };
+    timeout(most, winner).await.ok().flatten()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use n0_future::boxed::BoxFuture;
+    use std::future::{Ready, pending, ready};
 
     #[test]
     fn a_line_names_its_service() {
@@ -96,5 +118,22 @@ mod tests {
         for other in [&b""[..], b"CHATD HELLO 2", b"CHATD HELLO 1\r", b"GET / HTTP/1.1\r"] {
             assert_eq!(Service::named(other), None);
         }
+    }
+
+    /// Longer than any of these tests takes.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn failures_and_tries_that_never_end_hold_up_nobody() {
+        let tries: [BoxFuture<Option<u8>>; 4] =
+            [Box::pin(ready(None)), Box::pin(pending()), Box::pin(ready(Some(7))), Box::pin(pending())];
+        assert_eq!(first_ok(tries, LONG).await, Some(7));
+    }
+
+    #[tokio::test]
+    async fn it_ends_when_all_have_failed_or_the_time_is_over() {
+        assert_eq!(first_ok([ready(None::<u8>), ready(None)], LONG).await, None);
+        assert_eq!(first_ok(Vec::<Ready<Option<u8>>>::new(), LONG).await, None);
+        assert_eq!(first_ok([pending::<Option<u8>>()], Duration::from_millis(5)).await, None);
     }
 }

@@ -17,13 +17,13 @@ use n0_future::{FuturesUnordered, StreamExt};
 use tokio::time::timeout;
 use tracing::debug;
 
-use crate::net::close::CloseCode;
-use crate::net::hello::{self, HelloError};
-use crate::net::messages::{MessageError, read_message, write_message};
-use crate::net::path::seen_at;
-use crate::net::race;
-use crate::net::shared::{Shared, endpoint_id};
-use crate::net::target::JoinTarget;
+use crate::net::admission::codec::{MessageError, read_message, write_message};
+use crate::net::admission::target::JoinTarget;
+use crate::net::context::{Shared, endpoint_id};
+use crate::net::tcp::hello::{self, HelloError};
+use crate::net::tcp::services;
+use crate::net::transport::close::CloseCode;
+use crate::net::transport::path::seen_at;
 
 /// Most addresses of one host name that are tried.
 const HOST_ADDRS_MAX: usize = 8;
@@ -228,7 +228,7 @@ async fn find(shared: &Shared, host: &str, port: u16) -> Result<(SocketAddr, Pee
 /// Where one of these members answers over TCP, if one does soon.
 async fn answering(addrs: Vec<(PeerId, SocketAddr)>) -> Option<SocketAddr> {
     let ask = |(member, addr)| async move { hello::is_at(&member, addr).await.then_some(addr) };
-    race::first(addrs.into_iter().map(ask), ASK_MAX).await
+    services::first_ok(addrs.into_iter().map(ask), ASK_MAX).await
 }
 
 async fn dial(shared: &Shared, member: &PeerId, addrs: &[SocketAddr]) -> Option<Connection> {

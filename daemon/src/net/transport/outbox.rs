@@ -8,8 +8,7 @@ use chat_core::config::FRAME_BYTES_MAX;
 use iroh::endpoint::WeakConnectionHandle;
 use tokio::sync::mpsc;
 
-use super::{DownReason, SendError};
-use crate::net::stop::Stop;
+use crate::net::transport::close::{DownReason, Stop};
 
 /// Most frames that wait for one peer: what a busy room says while this machine's processors are busy elsewhere for some
 /// tenths of a second. A peer that is further behind gets more from anti-entropy than from the queue.
@@ -20,6 +19,20 @@ const WRITE_FRAMES_MAX: usize = 1024;
 
 /// Most bytes that wait for one peer (8 MiB): what all peers together can make this node hold stays bounded.
 pub(crate) const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Why a frame was not queued. Nothing was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// There is no connection to the peer; `Down` has come or is on its way.
+    #[error("no connection to the peer")]
+    NotConnected,
+    /// The peer reads too slowly; its connection is being dropped and `Down` is on its way.
+    #[error("the peer reads too slowly, its connection is dropped")]
+    Full,
+    /// Longer than [`FRAME_BYTES_MAX`](chat_core::config::FRAME_BYTES_MAX).
+    #[error("frame of {0} bytes is too long")]
+    TooLong(usize),
+}
 
 /// The sending end of a queue.
 #[derive(Clone, Debug)]

@@ -11,14 +11,14 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{Instrument, debug, info_span};
 
-use crate::net::admission;
-use crate::net::close::CloseCode;
-use crate::net::greeting::Greeting;
-use crate::net::links::{Accepted, Patience};
-use crate::net::path::canonical;
-use crate::net::peer::Link;
-use crate::net::rate::Rates;
-use crate::net::shared::{Shared, peer_id};
+use crate::net::admission::limits::Rates;
+use crate::net::admission::server;
+use crate::net::context::{Shared, peer_id};
+use crate::net::transport::close::CloseCode;
+use crate::net::transport::connection::Link;
+use crate::net::transport::connections::{Accepted, Patience};
+use crate::net::transport::path::canonical;
+use crate::net::transport::tie_break::Greeting;
 
 /// Most handshakes at a time: they cost signatures and memory before it is known who asks.
 const HANDSHAKES_MAX: usize = 128;
@@ -100,7 +100,7 @@ async fn handshake(
         }
     } else if connection.alpn() == ADMISSION_ALPN {
         drop(permit);
-        admission::serve(shared, connection).await;
+        server::serve(shared, connection).await;
     }
 }
 

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::net::admission::Admissions;
-use crate::net::book::Book;
-use crate::net::duties::Duties;
-use crate::net::events::{Events, Routes};
+use crate::net::admission::server::Admissions;
+use crate::net::discovery::mdns::Nearby;
+use crate::net::discovery::seen_addrs::Book;
+use crate::net::event_queue::{Events, Routes};
 use crate::net::gate::Gate;
-use crate::net::links::Links;
-use crate::net::mdns::Nearby;
+use crate::net::tcp::role_services::Duties;
+use crate::net::transport::connections::Links;
 
 /// Everything that more than one task needs.
 #[derive(Debug)]

@@ -20,8 +20,8 @@ use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use n0_future::StreamExt;
 use tracing::{debug, warn};
 
-use crate::net::addrs::useful;
-use crate::net::shared::{Shared, endpoint_id, peer_id};
+use crate::net::context::{Shared, endpoint_id, peer_id};
+use crate::net::discovery::addrs::useful;
 
 /// Name of the service: `_chatd._udp.local`.
 const SERVICE: &str = "chatd";

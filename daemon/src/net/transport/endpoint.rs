@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::net::gate::Hook;
-use crate::net::path::INITIAL_RTT;
 use crate::net::settings::{BindError, NetSettings};
+use crate::net::transport::path::INITIAL_RTT;
 
 /// Ports that are tried when [`PEER_PORT`] is taken, downwards, because the local API goes upwards from the port above.
 const PORTS_BELOW: u16 = 16;

@@ -1,0 +1,12 @@
+//! QUIC: the endpoint, dialled and accepted connections between members, and their queues of frames.
+
+pub(crate) mod accept;
+pub(crate) mod close;
+pub(crate) mod connection;
+pub(crate) mod connections;
+pub(crate) mod dial;
+pub(crate) mod endpoint;
+pub(crate) mod framing;
+pub(crate) mod outbox;
+pub(crate) mod path;
+pub(crate) mod tie_break;

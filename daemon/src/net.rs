@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use chat_core::admission::AdmissionAnswer;
+use chat_core::admission::codec::AdmissionAnswer;
 use chat_core::input::AdmissionId;
 use chat_core::output::{CloseReason, Relays};
 use chat_core::rendezvous::io::Switch;

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use chat_core::delivery::tree::{TREE_MESSAGE_BYTES_MAX, Tree, TreeInput, TreeOutput};
 use chat_core::input::Now;
-use chat_core::spread::{TREE_MESSAGE_BYTES_MAX, Tree, TreeInput, TreeOutput};
 use chat_proto::id::{PeerId, RoomId};
 use iroh_gossip::proto::{
     Command, Config, Event, HyparviewConfig, InEvent, Message, OutEvent, PlumtreeConfig, Scope, State, Timer, TopicId,

@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
-use chat_core::admission::AddrRecord;
 use chat_core::input::{BatchId, CommandId, LoadId, PersistError};
 use chat_core::log::entry::{Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use chat_core::output::Batch;
+use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::Restored;
 use chat_proto::event::Event;
 use chat_proto::id::{MessageId, PeerId};

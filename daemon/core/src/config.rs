@@ -1,19 +1,19 @@
-//! Settings of a node, each with its default, unit and range.
+//! NodeSettings of a node, each with its default, unit and range.
 
 use std::time::Duration;
 
 use crate::rendezvous::settings::RoleSettings;
 
-/// Settings of a node. The defaults are what the promises of the README are measured with.
+/// NodeSettings of a node. The defaults are what the promises of the README are measured with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct NodeSettings {
     /// Time between two exchanges of version vectors with a neighbour, jittered by a fifth; 15 s, 1 s to 10 min.
     pub anti_entropy: Duration,
     /// Time between two attempts to dial a member that is not connected, doubled after each failure up to
-    /// [`Settings::redial_max`]; 500 ms.
+    /// [`NodeSettings::redial_max`]; 500 ms.
     pub redial_min: Duration,
     /// Longest time between two attempts to dial a member that was seen in the last ten minutes, times the number of such
-    /// members; at most [`Settings::redial_max`]; 2 s.
+    /// members; at most [`NodeSettings::redial_max`]; 2 s.
     pub redial_lost: Duration,
     /// Longest time between two attempts to dial the same member; 30 s.
     pub redial_max: Duration,
@@ -24,7 +24,7 @@ pub struct Settings {
     pub role: RoleSettings,
 }
 
-impl Default for Settings {
+impl Default for NodeSettings {
     fn default() -> Self {
         Self {
             anti_entropy: Duration::from_secs(15),

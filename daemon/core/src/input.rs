@@ -8,7 +8,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{InviteId, KnockId, PeerId};
 use chat_proto::time::Timestamp;
 
-use crate::admission::AdmissionRequest;
+use crate::admission::codec::AdmissionRequest;
 use crate::log::entry::{LogId, MessageBody, Seq, SignedEntry};
 use crate::rendezvous::io::ProbeOutcome;
 

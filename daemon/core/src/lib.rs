@@ -10,22 +10,21 @@
 //! * [`rendezvous`]: the role of the front door: who holds it, who follows, when it moves.
 //! * [`wire`]: frames between members.
 
-mod addrs;
 pub mod admission;
 pub mod config;
 mod connectivity;
+pub mod delivery;
 pub mod input;
-mod links;
 pub mod log;
 pub mod membership;
 pub mod node;
 pub mod output;
-mod posts;
-mod pulse;
+pub mod peers;
 pub mod rendezvous;
 pub mod restore;
+pub mod signature;
 #[cfg(any(test, feature = "sim"))]
 pub mod sim;
-pub mod spread;
 mod timers;
+pub mod token_bucket;
 pub mod wire;

@@ -1,7 +1,6 @@
-//! Who belongs to the room: derived from the control entries that are held, and from nothing else.
+//! Membership: members, names, roles and invites, derived from the control entries that are held and from nothing else.
 
-pub(crate) mod facts;
-pub(crate) mod names;
+pub(crate) mod control_log;
+pub(crate) mod derive;
+pub(crate) mod replay;
 pub mod roster;
-pub(crate) mod rules;
-pub(crate) mod story;

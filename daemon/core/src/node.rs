@@ -14,11 +14,11 @@
 mod admit;
 mod apply;
 mod commands;
+mod dialing;
 mod forks;
 mod frames;
 #[cfg(any(test, feature = "sim"))]
 mod inspect;
-mod links;
 mod members;
 mod persist;
 mod pulse;
@@ -38,16 +38,16 @@ use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::addrs::{AddrBook, Standing};
-use crate::config::Settings;
+use crate::config::NodeSettings;
+use crate::delivery::drafts::{DraftOrigin, Drafts};
+use crate::delivery::receipts::Receipts;
 use crate::input::{Input, Now};
-use crate::links::Links;
 use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq};
 use crate::log::heads::{Heads, LogHead};
 use crate::log::pending::Pending;
-use crate::membership::facts::Facts;
+use crate::membership::control_log::ControlLog;
+use crate::membership::derive::Derived;
 use crate::membership::roster::Roster;
-use crate::membership::rules::Derived;
 use crate::node::admit::Knocks;
 use crate::node::forks::Forks;
 use crate::node::members::News;
@@ -57,15 +57,16 @@ use crate::node::sync::Sync;
 use crate::node::timers::Timer;
 use crate::node::tree::Spread;
 use crate::output::Output;
-use crate::posts::{Drafts, Origin, Receipts};
-use crate::pulse::Pulse;
+use crate::peers::addrs::{AddrBook, RecordOwner};
+use crate::peers::connections::Connections;
+use crate::peers::liveness::Liveness;
 use crate::rendezvous::io::RoleInput;
 use crate::restore::{Restored, Start, StoredHead};
 use crate::timers::Timers;
 
 /// One peer of one room.
 pub struct Node {
-    settings: Settings,
+    settings: NodeSettings,
     key: SigningKey,
     me: PeerId,
     rng: ChaCha8Rng,
@@ -73,7 +74,7 @@ pub struct Node {
     log: LogId,
     heads: Heads,
     pending: Pending,
-    facts: Facts,
+    controls: ControlLog,
     derived: Derived,
     roster: Arc<Roster>,
     news: News,
@@ -81,8 +82,8 @@ pub struct Node {
     drafts: Drafts,
     receipts: Receipts,
     disk: Disk,
-    links: Links,
-    pulse: Pulse,
+    links: Connections,
+    pulse: Liveness,
     addrs: AddrBook,
     own_addrs: Vec<SocketAddr>,
     observed: BTreeMap<PeerId, SocketAddr>,
@@ -121,7 +122,7 @@ impl Node {
     /// # Errors
     /// [`StartError`] when names are not allowed or what was stored is damaged.
     pub fn new(
-        settings: Settings,
+        settings: NodeSettings,
         key: SigningKey,
         start: Start,
         seed: [u8; 32],
@@ -138,7 +139,7 @@ impl Node {
             log: LogId { author: me, incarnation },
             heads: Heads::default(),
             pending: Pending::default(),
-            facts: Facts::default(),
+            controls: ControlLog::default(),
             derived: Derived::default(),
             roster: Arc::default(),
             news: News::default(),
@@ -146,8 +147,8 @@ impl Node {
             drafts: Drafts::default(),
             receipts: Receipts::default(),
             disk: Disk::default(),
-            links: Links::default(),
-            pulse: Pulse::default(),
+            links: Connections::default(),
+            pulse: Liveness::default(),
             addrs: AddrBook::default(),
             own_addrs: Vec::new(),
             observed: BTreeMap::new(),
@@ -241,9 +242,9 @@ impl Node {
         let header = self.next_header(Vec::new(), Hlc::default().tick(now.wall));
         let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.key)?;
         self.room = RoomId::from_bytes(*genesis.hash().as_bytes());
-        self.facts.add(&genesis, &self.room);
+        self.controls.add(&genesis, &self.room);
         self.derive(now);
-        self.write_own(genesis, vec![Origin::Nobody]);
+        self.write_own(genesis, vec![DraftOrigin::Nobody]);
         Ok(())
     }
 
@@ -254,13 +255,13 @@ impl Node {
         }
         for signed in restored.controls {
             let entry = Entry::from_trusted(signed)?;
-            self.facts.add(&entry, &self.room);
+            self.controls.add(&entry, &self.room);
         }
         for (one, other) in restored.forks {
             self.forks.restore(one, other);
         }
         for record in restored.addrs {
-            self.addrs.add(record, Standing::Member);
+            self.addrs.add(record, RecordOwner::Member);
         }
         for (peer, at) in restored.seen {
             self.links.restore_seen(peer, at);

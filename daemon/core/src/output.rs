@@ -15,10 +15,11 @@ use chat_proto::id::{MessageId, PeerId};
 use chat_proto::ticket::Ticket;
 use chat_proto::time::Timestamp;
 
-use crate::admission::{AddrRecord, AdmissionAnswer};
+use crate::admission::codec::AdmissionAnswer;
 use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
 use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
+use crate::peers::addrs::AddrRecord;
 use crate::rendezvous::io::Switch;
 
 /// Whose relay is used: of the first in this order whose relay runs and can be reached.

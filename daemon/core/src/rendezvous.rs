@@ -48,7 +48,6 @@ mod hold;
 mod inspect;
 pub mod io;
 mod ledger;
-mod limit;
 mod links;
 mod merge;
 mod observe;
@@ -66,11 +65,11 @@ mod vacancy;
 mod view;
 mod watch;
 
+use crate::token_bucket::TokenBucket;
 use frames::RoleFrame;
 use history::History;
 use io::{Delivery, RoleInput, RoleOutput, Switch};
 use ledger::Ledger;
-use limit::Bucket;
 use links::Links;
 use part::Part;
 use seek::EarlyClaim;
@@ -103,7 +102,7 @@ pub struct Rendezvous {
     links: Links,
     ledger: Ledger,
     terms: TermBound,
-    claims: Bucket,
+    claims: TokenBucket,
     history: History,
     part: Part,
     /// While it seeks: a claim of somebody who is no member as far as this peer knows.
@@ -145,7 +144,7 @@ impl Rendezvous {
             links: Links::default(),
             ledger: Ledger::default(),
             terms: TermBound::default(),
-            claims: Bucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
+            claims: TokenBucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
             history: History::default(),
             part: Part::Seeking { claim_at },
             early: None,

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use chat_proto::id::{EntryHash, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 
-use crate::admission::AddrRecord;
 use crate::log::entry::{Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::peers::addrs::AddrRecord;
 
 /// How a node comes to its room.
 #[derive(Clone, Debug)]

@@ -10,9 +10,9 @@ use chat_proto::id::{EntryHash, PeerId};
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::admission::AddrRecord;
 use crate::config::FRAME_BYTES_MAX;
-use crate::log::entry::{LogId, Seq, SignedEntry};
+use crate::log::entry::{Head, LogId, Seq, SignedEntry};
+use crate::peers::addrs::AddrRecord;
 
 /// ALPN of the room protocol: members only.
 pub const ROOM_ALPN: &[u8] = b"chatd/room/1";
@@ -60,7 +60,7 @@ pub enum Frame {
         hash: EntryHash,
     },
     /// Whom the sender is connected to, with what it measured.
-    Links(Vec<Link>),
+    Links(Vec<PeerLink>),
     /// Where members can be reached.
     Addrs(Vec<AddrRecord>),
     /// A stranger asks to be let in at the sender's door, or that request has ended.
@@ -106,20 +106,9 @@ pub enum KnockNews {
     Over,
 }
 
-/// The newest entry of a log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
-    /// The log.
-    pub log: LogId,
-    /// Its newest place.
-    pub seq: Seq,
-    /// The entry there.
-    pub hash: EntryHash,
-}
-
 /// A connection as one end sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Link {
+pub struct PeerLink {
     /// The other end.
     pub peer: PeerId,
     /// Whether no relay is in between.

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chat_core::admission::DenyReason;
+use chat_core::admission::codec::DenyReason;
 use chat_core::input::PersistError;
 use chat_core::membership::roster::ResolveError;
 use chat_core::output::CommandError;

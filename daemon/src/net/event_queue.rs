@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use chat_core::admission::AdmissionRequest;
+use chat_core::admission::codec::AdmissionRequest;
 use chat_core::input::{AdmissionId, PathInfo};
 use chat_core::rendezvous::io::ProbeOutcome;
 use chat_proto::id::PeerId;

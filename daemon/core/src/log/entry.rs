@@ -5,14 +5,13 @@
 //! dropped without breaking the chain. Headers and bodies are encoded with postcard and travel as the bytes that were
 //! signed, so no peer ever re-encodes what it verifies.
 
-use std::fmt;
-
 use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
-use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ENTRY_BYTES_MAX, ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
+use crate::signature::{self, SignatureBytes};
 
 /// Version of the entry format.
 const VERSION: u8 = 1;
@@ -88,6 +87,17 @@ pub struct Dep {
     pub log: LogId,
     /// The place in it.
     pub seq: Seq,
+}
+
+/// The newest entry of a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The log.
+    pub log: LogId,
+    /// Its newest sequence number.
+    pub seq: Seq,
+    /// The hash of that entry.
+    pub hash: EntryHash,
 }
 
 /// What the signature covers.
@@ -218,43 +228,9 @@ pub enum AdmitBy {
     Invite {
         /// Public half of the ticket's key.
         key: InviteId,
-        /// That key's signature over room, newcomer and name ([`crate::admission::ticket_statement`]).
+        /// That key's signature over room, newcomer and name ([`crate::admission::codec::ticket_request`]).
         signature: SignatureBytes,
     },
-}
-
-/// An ed25519 signature, 64 bytes.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SignatureBytes([u8; 32], [u8; 32]);
-
-impl From<Signature> for SignatureBytes {
-    fn from(signature: Signature) -> Self {
-        Self(*signature.r_bytes(), *signature.s_bytes())
-    }
-}
-
-impl From<SignatureBytes> for Signature {
-    fn from(bytes: SignatureBytes) -> Self {
-        Self::from_components(bytes.0, bytes.1)
-    }
-}
-
-impl SignatureBytes {
-    /// The 64 bytes.
-    pub fn to_bytes(self) -> [u8; 64] {
-        Signature::from(self).to_bytes()
-    }
-
-    /// From 64 bytes.
-    pub fn from_bytes(bytes: &[u8; 64]) -> Self {
-        Signature::from_bytes(bytes).into()
-    }
-}
-
-impl fmt::Debug for SignatureBytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SignatureBytes(..)")
-    }
 }
 
 /// An entry as it travels and is stored: not verified yet.
@@ -318,7 +294,7 @@ impl Entry {
         header.body_hash = *blake3::hash(&body_raw).as_bytes();
         header.body_bytes = u32::try_from(body_raw.len()).map_err(|_| EntryError::OutOfBounds)?;
         let header_raw = postcard::to_stdvec(&header).map_err(|_| EntryError::Malformed)?;
-        let signature = key.sign(&statement(&header_raw)).into();
+        let signature = signature::sign(key, SIGN_CONTEXT, &header_raw);
         let hash = hash_header(&header_raw);
         let signed = SignedEntry { header: header_raw, signature, body: Some(body_raw) };
         check_bounds(&header, Some(&body), &signed)?;
@@ -336,9 +312,10 @@ impl Entry {
         if !own_room {
             return Err(EntryError::OtherRoom);
         }
-        let key = VerifyingKey::from_bytes(header.log.author.as_bytes()).map_err(|_| EntryError::Signature)?;
-        key.verify_strict(&statement(&entry.signed.header), &entry.signed.signature.into())
-            .map_err(|_| EntryError::Signature)?;
+        let author = header.log.author.as_bytes();
+        if !signature::holds(author, SIGN_CONTEXT, &entry.signed.header, entry.signed.signature) {
+            return Err(EntryError::Signature);
+        }
         Ok(entry)
     }
 
@@ -439,10 +416,6 @@ fn decode<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Result<T, EntryError> {
 
 fn hash_header(raw: &[u8]) -> EntryHash {
     EntryHash::from_bytes(blake3::derive_key(HASH_CONTEXT, raw))
-}
-
-fn statement(header: &[u8]) -> Vec<u8> {
-    [SIGN_CONTEXT, header].concat()
 }
 
 fn check_bounds(header: &Header, body: Option<&Body>, signed: &SignedEntry) -> Result<(), EntryError> {

@@ -5,8 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chat_proto::id::{EntryHash, PeerId};
 
 use crate::config::{ENTRY_DEPS_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX, VOID_LOGS_MAX};
-use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
-use crate::wire::Head;
+use crate::log::entry::{Dep, Entry, Head, Hlc, LogId, Seq};
 
 /// Newest entry of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, PeerTag, RoomId};
+use unicode_normalization::UnicodeNormalization;
 
 /// Everybody who was ever admitted, as the entries held at one moment say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -125,6 +126,13 @@ impl Roster {
     }
 }
 
+/// The form under which names are compared: compatibility normalisation (NFKC), case folding, and the confusable
+/// skeleton of Unicode TS 39, so that `bob`, `BOB`, `ｂｏｂ` and a Cyrillic look-alike are one name.
+pub(crate) fn skeleton(name: &str) -> String {
+    let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
+    unicode_security::skeleton(&folded).flat_map(char::to_lowercase).collect()
+}
+
 fn bare(text: &str) -> &str {
     text.strip_prefix('@').unwrap_or(text)
 }
@@ -164,5 +172,13 @@ mod tests {
         let roster = roster(&[(1, "bob", true), (2, &shown, true)]);
         assert_eq!(roster.resolve("bob"), Ok(PeerId::from_bytes([1; 32])));
         assert_eq!(roster.resolve(&shown), Ok(second));
+    }
+
+    #[test]
+    fn look_alikes_are_one_name() {
+        for alike in ["BOB", "Bob", "ｂｏｂ", "b\u{043E}b"] {
+            assert_eq!(skeleton(alike), skeleton("bob"), "{alike}");
+        }
+        assert_ne!(skeleton("bob"), skeleton("rob"));
     }
 }

@@ -9,12 +9,13 @@ use chat_proto::id::{InviteId, KnockId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::VerifyingKey;
 
-use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
+use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
+use crate::delivery::drafts::DraftOrigin;
 use crate::input::{AdmissionId, CommandId, Now, Verdict};
-use crate::log::entry::{AdmitBy, Control, Dep, SignatureBytes};
+use crate::log::entry::{AdmitBy, Control, Dep};
 use crate::node::Node;
 use crate::output::{CommandError, Output, Reply};
-use crate::posts::Origin;
+use crate::signature::SignatureBytes;
 use crate::wire::{Frame, KnockNews};
 
 /// Most knocks that wait, at this door and as told by other members; beyond, strangers are asked to try later.
@@ -156,7 +157,7 @@ impl Node {
     ) -> Result<(), DenyReason> {
         chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
         self.knocks.admitting.insert(id, (peer, observed));
-        if self.drafts.push_control(Control::Admit { peer, name, by }, Origin::Admission(id)) {
+        if self.drafts.push_control(Control::Admit { peer, name, by }, DraftOrigin::Admission(id)) {
             return Ok(());
         }
         self.knocks.admitting.remove(&id);
@@ -372,7 +373,7 @@ impl Node {
         match verdict {
             Verdict::Yes => {
                 let admit = Control::Admit { peer, name, by: AdmitBy::Member };
-                let queued = self.drafts.push_control(admit, Origin::Control(command));
+                let queued = self.drafts.push_control(admit, DraftOrigin::Control(command));
                 if queued { Ok(()) } else { Err(CommandError::Busy) }
             }
             Verdict::No => {

@@ -10,12 +10,12 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use rand::RngExt;
 
+use crate::delivery::drafts::{DraftOrigin, MESSAGE_BYTES_MAX, PostWait};
 use crate::input::{Command, CommandId, Now, Verdict};
 use crate::log::entry::{Control, Dep, LogId, MessageBody, Seq};
 use crate::membership::roster::ResolveError;
 use crate::node::{Life, Node};
 use crate::output::{CommandError, Output, Reply};
-use crate::posts::{MESSAGE_BYTES_MAX, Origin, PostWait};
 use crate::wire::Frame;
 
 /// Longest wait for copies.
@@ -86,7 +86,7 @@ impl Node {
     }
 
     fn write(&mut self, id: CommandId, control: Control) -> Result<(), CommandError> {
-        let queued = self.drafts.push_control(control, Origin::Control(id));
+        let queued = self.drafts.push_control(control, DraftOrigin::Control(id));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -106,7 +106,7 @@ impl Node {
         if wait.wait != Wait::Stored && self.receipts.is_full() {
             return Err(CommandError::Busy);
         }
-        let queued = self.drafts.push_message(body, Origin::Post(id, wait), bytes);
+        let queued = self.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -122,7 +122,7 @@ impl Node {
             expires,
         };
         let control = Control::Invite { key, expires, uses };
-        let queued = self.drafts.push_control(control, Origin::Invite(id, Box::new(ticket)));
+        let queued = self.drafts.push_control(control, DraftOrigin::Invite(id, Box::new(ticket)));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 

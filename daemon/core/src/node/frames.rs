@@ -5,14 +5,14 @@ use std::net::SocketAddr;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
-use crate::addrs::Standing;
-use crate::admission::AddrRecord;
 use crate::input::Now;
-use crate::log::entry::{Dep, Header, SignedEntry};
+use crate::log::entry::{Dep, Head, Header, SignedEntry};
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
+use crate::peers::addrs::AddrRecord;
+use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::io::RoleInput;
-use crate::wire::{Frame, Head, Link};
+use crate::wire::{Frame, PeerLink};
 
 /// Most peers whose opinion about this peer's address is kept.
 const OBSERVERS_MAX: usize = 64;
@@ -127,7 +127,7 @@ impl Node {
         }
     }
 
-    fn on_links(&mut self, peer: PeerId, links: Vec<Link>, now: Now) {
+    fn on_links(&mut self, peer: PeerId, links: Vec<PeerLink>, now: Now) {
         self.links.set_links(&peer, links);
         self.tell_parted();
         self.presence_changed(now);
@@ -137,7 +137,7 @@ impl Node {
         let mut news = Vec::new();
         for record in records {
             let member = self.roster.is_member(&record.peer) || !self.is_member();
-            let standing = if member { Standing::Member } else { Standing::Stranger };
+            let standing = if member { RecordOwner::Member } else { RecordOwner::Stranger };
             if record.peer != self.me && self.addrs.add(record.clone(), standing) {
                 news.push(record);
             }

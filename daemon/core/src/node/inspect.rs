@@ -3,7 +3,7 @@
 use chat_proto::id::{InviteId, PeerId, Term};
 
 use crate::log::entry::{Hlc, LogId, Seq};
-use crate::membership::rules::InviteState;
+use crate::membership::derive::InviteState;
 use crate::node::Node;
 
 /// A look into a node.

@@ -7,8 +7,8 @@ use chat_proto::id::PeerId;
 
 use crate::input::Now;
 use crate::log::entry::{Control, Dep, Entry, Seq};
+use crate::membership::derive;
 use crate::membership::roster::Roster;
-use crate::membership::rules;
 use crate::node::Node;
 use crate::output::{CloseReason, CommandError, Output};
 
@@ -31,7 +31,7 @@ impl News {
 impl Node {
     /// Takes a control entry into the membership; [`Node::catch_up`] works out what follows.
     pub(super) fn apply_control(&mut self, entry: &Arc<Entry>) {
-        if self.facts.add(entry, &self.room) {
+        if self.controls.add(entry, &self.room) {
             self.news.entries.push(entry.clone());
             self.news.stale = true;
         }
@@ -84,7 +84,7 @@ impl Node {
     }
 
     pub(super) fn derive(&mut self, now: Now) {
-        let derived = rules::derive(&self.facts, self.room, self.forks.cuts(), &self.heads.firsts());
+        let derived = derive::derive(&self.controls, self.room, self.forks.cuts(), &self.heads.firsts());
         let moved = self.heads.set_cuts(derived.cuts.clone(), self.forks.logs(), derived.admins.clone());
         self.news.cuts_moved |= !moved.is_empty();
         for (log, seq) in moved {

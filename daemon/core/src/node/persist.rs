@@ -7,13 +7,14 @@ use std::time::Duration;
 use chat_proto::api::messages::Wait;
 use chat_proto::id::{MessageId, PeerId};
 
+use crate::delivery::drafts::{DraftOrigin, PostWait};
+use crate::delivery::receipts::{Goal, WaitingPost};
 use crate::input::{BatchId, CommandId, Now, PersistError};
 use crate::log::entry::{Dep, Entry, LogId, MessageBody};
 use crate::log::heads::Heads;
 use crate::node::timers::Timer;
 use crate::node::{Life, Node};
 use crate::output::{Batch, BatchEntry, CommandError, Output, Reply};
-use crate::posts::{Goal, Origin, PostWait, Waiting};
 use crate::wire::Frame;
 
 /// Most bytes of received entries that wait for the disk (32 MiB); beyond, what arrives is dropped and anti-entropy
@@ -30,7 +31,7 @@ pub(super) struct Disk {
     received_bytes: usize,
     flight: Option<Flight>,
     /// The room's first entry, which could not be written: without it there is no room.
-    genesis: Option<(Arc<Entry>, Vec<Origin>)>,
+    genesis: Option<(Arc<Entry>, Vec<DraftOrigin>)>,
     next: u64,
     stalled: Option<PersistError>,
 }
@@ -39,7 +40,7 @@ pub(super) struct Disk {
 struct Flight {
     id: BatchId,
     received: Vec<Arc<Entry>>,
-    own: Option<(Arc<Entry>, Vec<Origin>)>,
+    own: Option<(Arc<Entry>, Vec<DraftOrigin>)>,
 }
 
 impl Disk {
@@ -81,7 +82,7 @@ impl Node {
     }
 
     /// Cuts the next own entry from the drafts.
-    fn seal(&mut self, now: Now) -> Option<(Entry, Vec<Origin>)> {
+    fn seal(&mut self, now: Now) -> Option<(Entry, Vec<DraftOrigin>)> {
         if !self.is_member() || self.own_log_is_cut() {
             return None;
         }
@@ -102,11 +103,11 @@ impl Node {
         }
     }
 
-    pub(super) fn write_own(&mut self, entry: Entry, origins: Vec<Origin>) {
+    pub(super) fn write_own(&mut self, entry: Entry, origins: Vec<DraftOrigin>) {
         self.submit(Some((Arc::new(entry), origins)));
     }
 
-    fn submit(&mut self, own: Option<(Arc<Entry>, Vec<Origin>)>) {
+    fn submit(&mut self, own: Option<(Arc<Entry>, Vec<DraftOrigin>)>) {
         self.disk.next += 1;
         let id = BatchId(self.disk.next);
         let received = std::mem::take(&mut self.disk.received);
@@ -160,7 +161,7 @@ impl Node {
         }
     }
 
-    fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<Origin>, now: Now) {
+    fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<DraftOrigin>, now: Now) {
         self.heads.apply(entry);
         self.heads.persisted(entry);
         if entry.log() == self.log {
@@ -178,13 +179,13 @@ impl Node {
         self.release(&Dep { log: entry.log(), seq: entry.seq() }, now);
     }
 
-    fn origin_is_stored(&mut self, entry: &Entry, id: MessageId, origin: Origin, now: Now) {
+    fn origin_is_stored(&mut self, entry: &Entry, id: MessageId, origin: DraftOrigin, now: Now) {
         match origin {
-            Origin::Post(command, wait) => self.post_is_stored(entry, id, command, wait, now),
-            Origin::Control(command) => self.out.push_back(Output::Reply(command, Ok(Reply::Done))),
-            Origin::Invite(command, ticket) => self.reply_invited(command, *ticket),
-            Origin::Admission(admission) => self.answer_admitted(admission),
-            Origin::Nobody => {}
+            DraftOrigin::Post(command, wait) => self.post_is_stored(entry, id, command, wait, now),
+            DraftOrigin::Control(command) => self.out.push_back(Output::Reply(command, Ok(Reply::Done))),
+            DraftOrigin::Invite(command, ticket) => self.reply_invited(command, *ticket),
+            DraftOrigin::Admission(admission) => self.answer_admitted(admission),
+            DraftOrigin::Nobody => {}
         }
     }
 
@@ -199,7 +200,7 @@ impl Node {
             Wait::Replicated => Goal::Copies(wait.copies as usize),
             Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.links.online().clone())),
         };
-        let waiting = Waiting { id, time: entry.header().time.wall(), log: entry.log(), seq, goal };
+        let waiting = WaitingPost { id, time: entry.header().time.wall(), log: entry.log(), seq, goal };
         let in_vain = self.is_stopping() || entry.log() != self.log;
         if in_vain || self.receipts.reached(&waiting) {
             return self.reply_posted(command, &waiting);
@@ -209,7 +210,7 @@ impl Node {
     }
 
     /// Answers a post: its goal is reached, its time ran out, or this peer stops.
-    pub(super) fn reply_posted(&mut self, command: CommandId, waiting: &Waiting) {
+    pub(super) fn reply_posted(&mut self, command: CommandId, waiting: &WaitingPost) {
         self.timers.cancel(Timer::Wait(command));
         let complete = self.receipts.reached(waiting);
         let held_by = self.receipts.holders(&waiting.log, waiting.seq);
@@ -245,13 +246,13 @@ impl Node {
     }
 
     /// Answers whoever waits for a draft that will not be written.
-    pub(super) fn refuse(&mut self, origin: &Origin, error: &CommandError) {
+    pub(super) fn refuse(&mut self, origin: &DraftOrigin, error: &CommandError) {
         match origin {
-            Origin::Post(command, _) | Origin::Control(command) | Origin::Invite(command, _) => {
+            DraftOrigin::Post(command, _) | DraftOrigin::Control(command) | DraftOrigin::Invite(command, _) => {
                 self.out.push_back(Output::Reply(*command, Err(error.clone())));
             }
-            Origin::Admission(admission) => self.admission_not_ready(*admission),
-            Origin::Nobody => {}
+            DraftOrigin::Admission(admission) => self.admission_not_ready(*admission),
+            DraftOrigin::Nobody => {}
         }
     }
 
@@ -279,10 +280,10 @@ impl Flight {
     }
 }
 
-fn post_command(origin: &Origin) -> Option<CommandId> {
+fn post_command(origin: &DraftOrigin) -> Option<CommandId> {
     match origin {
-        Origin::Post(command, _) => Some(*command),
-        Origin::Control(_) | Origin::Invite(..) | Origin::Admission(_) | Origin::Nobody => None,
+        DraftOrigin::Post(command, _) => Some(*command),
+        DraftOrigin::Control(_) | DraftOrigin::Invite(..) | DraftOrigin::Admission(_) | DraftOrigin::Nobody => None,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::input::Now;
 use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output};
-use crate::pulse::Finding;
+use crate::peers::liveness::Finding;
 use crate::rendezvous::io::RoleInput;
 use crate::wire::Frame;
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 
 use crate::input::{LoadId, Now};
-use crate::log::entry::{Dep, Entry, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Head, LogId, Seq, SignedEntry};
 use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::Output;
-use crate::wire::{Frame, Head};
+use crate::wire::Frame;
 
 /// About how many bytes one answer carries; well below the frame bound, so that other frames get through in between.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -295,7 +295,7 @@ impl Node {
     fn other_holder(&self, log: &LogId, want: &Want) -> Option<PeerId> {
         let reach = self.reach(log);
         let asked = |peer: &PeerId| *peer == want.peer || want.tried.contains(peer);
-        let holds = |c: &crate::links::Connected| c.known.get(log).is_some_and(|seq| *seq > reach);
+        let holds = |c: &crate::peers::connections::Connected| c.known.get(log).is_some_and(|seq| *seq > reach);
         self.links.connected().find(|(peer, c)| !asked(peer) && holds(c)).map(|(peer, _)| *peer)
     }
 

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
+use crate::delivery::tree::TreeInput;
 use crate::input::{CommandId, Now};
 use crate::log::entry::LogId;
 use crate::node::Node;
 use crate::output::Output;
 use crate::rendezvous::io::RoleInput;
-use crate::spread::TreeInput;
 
 /// How often last signs of life go to the store.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);

@@ -9,15 +9,15 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use rand::seq::IteratorRandom;
 
-use crate::addrs::Standing;
-use crate::admission::AddrRecord;
+use crate::delivery::tree::{Payload, Tree, TreeInput, TreeOutput, WHOLE_BYTES_MAX};
 use crate::input::Now;
-use crate::log::entry::{Dep, Entry, LogId};
+use crate::log::entry::{Dep, Entry, Head, LogId};
 use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output};
-use crate::spread::{Payload, Tree, TreeInput, TreeOutput, WHOLE_BYTES_MAX};
-use crate::wire::{Frame, Head};
+use crate::peers::addrs::AddrRecord;
+use crate::peers::addrs::RecordOwner;
+use crate::wire::Frame;
 
 /// How often a member of a large room shows that it lives, at most.
 const ALIVE_EVERY: Duration = Duration::from_secs(60);
@@ -171,7 +171,7 @@ impl Node {
         self.timers.set(Timer::Alive, now.mono + self.alive_every().mul_f64(spread));
         self.spread.alive_at = Some(now.mono);
         let record = AddrRecord::sign(self.own_addrs.clone(), now.wall, &self.key);
-        self.addrs.add(record.clone(), Standing::Member);
+        self.addrs.add(record.clone(), RecordOwner::Member);
         self.broadcast_payload(&Payload::Alive(record), now);
     }
 
@@ -347,7 +347,7 @@ impl Node {
             return;
         }
         let moved = self.addrs.get(&peer).is_none_or(|held| held.addrs != record.addrs);
-        if self.addrs.add(record.clone(), Standing::Member) {
+        if self.addrs.add(record.clone(), RecordOwner::Member) {
             if moved {
                 self.out.push_back(Output::StoreAddrs(vec![record]));
             }

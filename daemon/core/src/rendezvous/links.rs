@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
-use super::limit::Bucket;
 use super::settings::LINKS_MAX;
 use crate::input::PathInfo;
+use crate::token_bucket::TokenBucket;
 
 /// Frames a neighbour may send: the holder's heartbeats, pings and answers are far below.
 const FRAMES_BURST: u32 = 200;
@@ -41,8 +41,8 @@ pub(crate) struct Link {
     told: Option<Duration>,
     history: Option<(u32, Duration)>,
     history_sent: Option<Duration>,
-    frames: Bucket,
-    signed: Bucket,
+    frames: TokenBucket,
+    signed: TokenBucket,
 }
 
 impl Link {
@@ -103,8 +103,8 @@ impl Links {
             told: None,
             history: None,
             history_sent: None,
-            frames: Bucket::full(FRAMES_BURST, FRAMES_PER_MINUTE, now),
-            signed: Bucket::full(SIGNED_BURST, SIGNED_PER_MINUTE, now),
+            frames: TokenBucket::full(FRAMES_BURST, FRAMES_PER_MINUTE, now),
+            signed: TokenBucket::full(SIGNED_BURST, SIGNED_PER_MINUTE, now),
         };
         self.of.insert(peer, link);
         true

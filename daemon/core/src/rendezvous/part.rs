@@ -8,7 +8,6 @@ use chat_proto::id::{PeerId, Term};
 
 use super::claim::Claim;
 use super::handover::Purpose;
-use super::limit::Bucket;
 use super::settings::RoleSettings;
 use super::signed::Signed;
 use super::succession::Succession;
@@ -17,6 +16,7 @@ use super::watch::Watch;
 use crate::connectivity::rank::RankRow;
 use crate::connectivity::report::Reports;
 use crate::input::Now;
+use crate::token_bucket::TokenBucket;
 
 /// How often a holder insists on its role against a minority that claimed a higher term: against somebody who claims
 /// without end it gives in.
@@ -109,7 +109,7 @@ pub(crate) struct Holding {
     pub(crate) better: Option<(PeerId, Duration)>,
     pub(crate) handover: Option<Handover>,
     pub(crate) doubt: Option<Doubt>,
-    pub(crate) counters: Bucket,
+    pub(crate) counters: TokenBucket,
 }
 
 impl Holding {
@@ -133,7 +133,7 @@ impl Holding {
             better: None,
             handover: None,
             doubt: None,
-            counters: Bucket::full(COUNTERS_BURST, COUNTERS_PER_MINUTE, now.mono),
+            counters: TokenBucket::full(COUNTERS_BURST, COUNTERS_PER_MINUTE, now.mono),
         }
     }
 }

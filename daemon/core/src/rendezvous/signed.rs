@@ -1,13 +1,13 @@
 //! Signed statements of the role: claims, successions, reports. They pass through others and stay as they were signed.
 
 use chat_proto::id::{PeerId, RoomId};
-use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
+use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::io::RoleFault;
 use super::settings::ROLE_FRAME_BYTES_MAX;
-use crate::log::entry::SignatureBytes;
+use crate::signature::{self, SignatureBytes};
 
 /// Something that a member states with its signature.
 pub(crate) trait Statement: Serialize + DeserializeOwned {
@@ -50,7 +50,7 @@ impl<T: Statement> Signed<T> {
     pub(crate) fn sign(value: T, key: &SigningKey) -> Self {
         let statement =
             postcard::to_stdvec(&value).expect("statements of the role have no type that cannot be encoded");
-        let signature = key.sign(&text::<T>(&statement)).into();
+        let signature = signature::sign(key, T::CONTEXT, &statement);
         Self { value, raw: SignedBytes { statement, signature } }
     }
 
@@ -94,13 +94,10 @@ impl<T: Statement> Opened<T> {
 
     /// Verifies the signature, strictly: weak keys and mangled signatures are refused.
     pub(crate) fn verify(self) -> Result<Signed<T>, RoleFault> {
-        let key = VerifyingKey::from_bytes(self.value.author().as_bytes()).map_err(|_| RoleFault::Signature)?;
-        key.verify_strict(&text::<T>(&self.raw.statement), &self.raw.signature.into())
-            .map_err(|_| RoleFault::Signature)?;
+        let author = self.value.author().as_bytes();
+        if !signature::holds(author, T::CONTEXT, &self.raw.statement, self.raw.signature) {
+            return Err(RoleFault::Signature);
+        }
         Ok(Signed { value: self.value, raw: self.raw })
     }
-}
-
-fn text<T: Statement>(statement: &[u8]) -> Vec<u8> {
-    [T::CONTEXT, statement].concat()
 }

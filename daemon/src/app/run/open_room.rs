@@ -1,6 +1,6 @@
 //! How a daemon comes to its room: back to the one it was in, into one that lets it in, or by founding one.
 
-use chat_core::admission::DenyReason;
+use chat_core::admission::codec::DenyReason;
 use chat_core::input::Command;
 
 use crate::app::home::lock::{HomeLock, StartStage};

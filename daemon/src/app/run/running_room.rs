@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use chat_core::config::Settings;
+use chat_core::config::NodeSettings;
 use chat_core::input::{Command, Now};
 use chat_core::membership::roster::Roster;
 use chat_core::node::{Node, StartError};
@@ -187,7 +187,7 @@ async fn node(base: &DaemonContext, store: &Store, beginning: RoomEntry, clock: 
         }
     };
     let now = clock.now();
-    let node = Node::new(Settings::default(), base.key.clone(), start, rand::random(), now)
+    let node = Node::new(NodeSettings::default(), base.key.clone(), start, rand::random(), now)
         .map_err(|source| RoomError::Start { database: base.home.database(), source })?;
     let tree = PlumTree::new(node.me(), node.room(), rand::random(), now);
     Ok(node.with_tree(Box::new(tree), now))

@@ -1,6 +1,6 @@
 //! Problem documents, word for word: scripts and people rely on them.
 
-use chat_core::admission::DenyReason;
+use chat_core::admission::codec::DenyReason;
 use chat_core::output::CommandError;
 use chat_proto::error::{ErrorCode, Problem};
 use serde_json::json;

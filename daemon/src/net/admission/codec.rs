@@ -2,7 +2,7 @@
 
 use std::io;
 
-use chat_core::admission::ADMISSION_BYTES_MAX;
+use chat_core::admission::codec::ADMISSION_BYTES_MAX;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,7 +53,7 @@ pub(crate) async fn write_message(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chat_core::admission::{AdmissionAnswer, AdmissionRequest, DenyReason};
+    use chat_core::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason};
     use proptest::prelude::*;
 
     fn read<T: DeserializeOwned>(mut raw: &[u8]) -> Result<T, MessageError> {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 
-use chat_core::admission::{
+use chat_core::admission::codec::{
     ADMISSION_ALPN, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment, ticket_request, words,
 };
 use chat_proto::id::{PeerId, RoomId};
@@ -321,7 +321,7 @@ impl Talk<'_> {
             self.shared.book.note(self.member, addr);
         }
         admitted.members.truncate(Admitted::MEMBERS_MAX);
-        admitted.members.retain(chat_core::admission::AddrRecord::verify);
+        admitted.members.retain(chat_core::peers::addrs::AddrRecord::verify);
         Ok(admitted)
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use chat_core::admission::{
+use chat_core::admission::codec::{
     ADMISSION_BYTES_MAX, AdmissionAnswer, AdmissionRequest, DenyReason, Reveal, commitment, words,
 };
 use chat_core::input::AdmissionId;

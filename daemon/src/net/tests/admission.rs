@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
 
-use chat_core::admission::{
-    ADMISSION_ALPN, AddrRecord, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment,
-    ticket_holds,
+use chat_core::admission::codec::{
+    ADMISSION_ALPN, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment, ticket_holds,
 };
 use chat_core::input::AdmissionId;
+use chat_core::peers::addrs::AddrRecord;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::{InviteId, PeerId, RoomId};
 use chat_proto::ticket::{Ticket, TicketPeer};

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use chat_core::admission::ADMISSION_ALPN;
+use chat_core::admission::codec::ADMISSION_ALPN;
 use chat_core::wire::ROOM_ALPN;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

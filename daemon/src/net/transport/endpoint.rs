@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use chat_core::admission::ADMISSION_ALPN;
+use chat_core::admission::codec::ADMISSION_ALPN;
 use chat_core::wire::ROOM_ALPN;
 use chat_proto::PEER_PORT;
 use iroh::dns::DnsResolver;

@@ -1,7 +1,7 @@
 //! What a node begins with, and what it asks to keep for the next start.
 
-use chat_core::admission::AddrRecord;
 use chat_core::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{EntryHash, PeerId, RoomId};
 use chat_proto::time::Timestamp;

@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use chat_core::admission::AddrRecord;
+use chat_core::peers::addrs::AddrRecord;
 use chat_proto::id::RoomId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use chat_core::admission::AddrRecord;
 use chat_core::log::entry::{Entry, Seq};
+use chat_core::peers::addrs::AddrRecord;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use data_encoding::HEXLOWER;

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 
 use chat_core::input::CommandId;
-use chat_core::log::entry::{Body, Control, Entry, LogId, Seq, SignatureBytes, SignedEntry};
+use chat_core::log::entry::{Body, Control, Entry, LogId, Seq, SignedEntry};
 use chat_core::output::{Batch, BatchEntry};
+use chat_core::signature::SignatureBytes;
 use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use chat_core::admission::AddrRecord;
 use chat_core::input::{CommandId, LoadId, PersistError};
 use chat_core::log::entry::{Body, Control, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use chat_core::output::BatchEntry;
+use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use chat_core::admission::AddrRecord;
 use chat_core::log::entry::MessageBody;
+use chat_core::peers::addrs::AddrRecord;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::store::Write;

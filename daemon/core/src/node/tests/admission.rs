@@ -6,7 +6,7 @@ use chat_proto::event::{Event, KnockState};
 use chat_proto::id::{KnockId, PeerId, RoomId};
 use chat_proto::ticket::Ticket;
 
-use crate::admission::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
+use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
 use crate::input::{Command, Input, Verdict};
 use crate::node::tests::kit::{Disk, Kit, key};
 use crate::output::{CloseReason, CommandError, Reply};

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use crate::input::{Command, Verdict};
-use crate::log::entry::{Dep, Entry, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Head, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::Kit;
 use crate::output::Reply;
-use crate::wire::{Frame, Head};
+use crate::wire::Frame;
 
 fn done(kit: &mut Kit, n: usize, command: Command) {
     assert_eq!(kit.command(n, command), Some(Ok(Reply::Done)));

@@ -162,7 +162,7 @@ fn a_claim_about_ones_own_log_proves_nothing() {
     let mut kit = Kit::room(2);
     kit.say(0, "one");
     let log = kit.peers[0].node.log;
-    let head = |seq| crate::wire::Head { log, seq, hash: chat_proto::id::EntryHash::from_bytes([7; 32]) };
+    let head = |seq| crate::log::entry::Head { log, seq, hash: chat_proto::id::EntryHash::from_bytes([7; 32]) };
     let held = kit.peers[0].node.heads.seq(&log);
     for seq in [held, held.next(), Seq(1_000_000), Seq::MAX] {
         kit.frame(0, 1, &Frame::Vector { heads: vec![head(seq)], reply: false });

@@ -8,15 +8,14 @@ use chat_proto::id::{EntryHash, PeerId};
 use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
-use crate::admission::AddrRecord;
 use crate::input::Input;
-use crate::log::entry::{
-    AdmitBy, Body, Control, Dep, Hlc, Incarnation, LogId, MessageBody, Seq, SignatureBytes, SignedEntry,
-};
+use crate::log::entry::{AdmitBy, Body, Control, Dep, Head, Hlc, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Kit, key, text};
 use crate::output::CloseReason;
-use crate::wire::{Frame, Head, KnockNews, Link};
+use crate::peers::addrs::AddrRecord;
+use crate::signature::SignatureBytes;
+use crate::wire::{Frame, KnockNews, PeerLink};
 
 fn peer(n: u8) -> PeerId {
     // Members, strangers with a key, and keys that are none.
@@ -57,7 +56,7 @@ fn frame() -> impl Strategy<Value = Frame> {
         seq,
         hash: EntryHash::from_bytes(hash),
     });
-    let link = (any::<u8>(), any::<bool>(), any::<u32>()).prop_map(|(n, direct, rtt_us)| Link {
+    let link = (any::<u8>(), any::<bool>(), any::<u32>()).prop_map(|(n, direct, rtt_us)| PeerLink {
         peer: peer(n),
         direct,
         rtt_us,

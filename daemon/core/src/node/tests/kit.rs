@@ -14,8 +14,8 @@ use chat_proto::ticket::Ticket;
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 
-use crate::admission::{AdmissionAnswer, AdmissionRequest, ticket_request};
-use crate::config::Settings;
+use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, ticket_request};
+use crate::config::NodeSettings;
 use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PathInfo, PersistError};
 use crate::log::entry::{Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::Node;
@@ -81,7 +81,7 @@ impl Peer {
     pub(super) fn new(n: usize, start: Start, incarnation: Incarnation, now: Now) -> Self {
         let key = key(n);
         let seed = [u8::try_from(n).expect("few peers"); 32];
-        let node = Node::new(Settings::default(), key.clone(), start, seed, now).expect("starts");
+        let node = Node::new(NodeSettings::default(), key.clone(), start, seed, now).expect("starts");
         Self {
             id: node.me(),
             key,
@@ -253,7 +253,7 @@ impl Kit {
         let peer = &mut self.peers[n];
         let start = Start::Restore(peer.restored());
         peer.waiting.clear();
-        peer.node = Node::new(Settings::default(), peer.key.clone(), start, [99; 32], self.now).expect("restarts");
+        peer.node = Node::new(NodeSettings::default(), peer.key.clone(), start, [99; 32], self.now).expect("restarts");
         self.input(n, Input::Addrs(vec![addr(n)]));
     }
 

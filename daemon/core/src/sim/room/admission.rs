@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::admission::{AdmissionAnswer, AdmissionRequest, Admitted, commitment, ticket_request};
+use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, commitment, ticket_request};
 use crate::input::{AdmissionId, Command, Input, Verdict};
 use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};

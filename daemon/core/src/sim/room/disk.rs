@@ -6,10 +6,10 @@ use std::sync::Arc;
 use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 
-use crate::admission::AddrRecord;
 use crate::input::{BatchId, PersistError};
 use crate::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use crate::output::{Batch, BatchEntry};
+use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
 /// A place in the shared order of messages.

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_proto::id::PeerId;
 
+use crate::delivery::tree::{Tree, TreeInput, TreeOutput};
 use crate::input::Now;
-use crate::spread::{Tree, TreeInput, TreeOutput};
 
 /// Most neighbours that are sought at a time.
 const NEIGHBOURS_SOUGHT: usize = 3;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use chat_proto::time::Timestamp;
 use rand::RngExt;
 
-use crate::admission::{AddrRecord, ticket_request};
+use crate::admission::codec::ticket_request;
 use crate::input::{AdmissionId, Command, Input};
 use crate::log::entry::Incarnation;
+use crate::peers::addrs::AddrRecord;
 use crate::sim::room::machine::{Host, State};
 use crate::sim::room::world::{What, World};
 use crate::sim::room::{Plan, QUEUE_BYTES_MAX};

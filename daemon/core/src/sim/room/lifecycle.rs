@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::config::Settings;
+use crate::config::NodeSettings;
 use crate::input::{Command, Input, PersistError};
 use crate::log::entry::Incarnation;
 use crate::node::Node;
@@ -32,7 +32,7 @@ impl World {
     fn boot(&mut self, host: Host, start: Start) {
         let seed = self.rng.random();
         let now = self.now;
-        let settings = Settings { mesh_members_max: self.plan.mesh_members_max, ..Settings::default() };
+        let settings = NodeSettings { mesh_members_max: self.plan.mesh_members_max, ..NodeSettings::default() };
         let machine = self.machine(host);
         machine.begin(now);
         let time = machine.now(now);

@@ -9,7 +9,7 @@ use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::admission::{AdmissionAnswer, AdmissionRequest};
+use crate::admission::codec::{AdmissionAnswer, AdmissionRequest};
 use crate::input::{AdmissionId, Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};

@@ -1,20 +1,20 @@
-//! Tests of the membership rules, each a little story.
+//! Tests of the membership rules, each a little replay.
 
 use std::sync::LazyLock;
 
 use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
-use ed25519_dalek::{Signer, SigningKey};
+use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
 use super::*;
-use crate::admission::ticket_statement;
+use crate::admission::codec::sign_ticket;
 use crate::log::entry::{AdmitBy, Body, Entry, Header, Incarnation};
 
 /// Control entries of some peers, each with a log of its own, and what follows from them.
 #[derive(Clone, Default)]
 struct Told {
-    facts: Facts,
+    controls: ControlLog,
     logs: BTreeMap<LogId, Hlc>,
     seqs: BTreeMap<LogId, u64>,
     forks: BTreeMap<LogId, Seq>,
@@ -59,7 +59,7 @@ fn invite_id(seed: u8) -> InviteId {
 
 fn by_ticket(n: u8, seed: u8) -> Control {
     let name = format!("n{n}");
-    let signature = key(seed).sign(&ticket_statement(&ROOM, &peer(n), &name)).into();
+    let signature = sign_ticket(key(seed), &ROOM, &peer(n), &name);
     Control::Admit { peer: peer(n), name, by: AdmitBy::Invite { key: invite_id(seed), signature } }
 }
 
@@ -116,7 +116,7 @@ impl Told {
         };
         let entry = Entry::sign(header, Body::Control(control), key(by)).expect("signs");
         self.logs.entry(log).or_insert(time(at));
-        self.facts.add(&entry, &ROOM);
+        self.controls.add(&entry, &ROOM);
         self
     }
 
@@ -127,7 +127,7 @@ impl Told {
     }
 
     fn derive(&self) -> Derived {
-        derive(&self.facts, ROOM, self.forks.clone(), &self.logs)
+        derive(&self.controls, ROOM, self.forks.clone(), &self.logs)
     }
 
     fn members(&self) -> Vec<u8> {
@@ -368,26 +368,26 @@ proptest! {
 
     #[test]
     fn the_rules_are_a_function_of_the_set(
-        story in proptest::collection::vec(any_control(), 0..40),
+        replay in proptest::collection::vec(any_control(), 0..40),
         swaps in proptest::collection::vec(any::<prop::sample::Index>(), 40),
     ) {
         let mut told = Told::founded();
         let mut times: BTreeMap<LogId, u64> = BTreeMap::new();
-        for (by, incarnation, step, control) in story {
+        for (by, incarnation, step, control) in replay {
             let at = times.entry(log(by, incarnation)).or_default();
             *at += step;
             let at = *at;
             told.tell_under(by, incarnation, at, control);
         }
         let one = told.derive();
-        // The same facts, added in another order.
-        let mut facts: Vec<(Place, Fact)> = told.facts.iter().map(|(place, fact)| (*place, fact.clone())).collect();
-        for (at, swap) in swaps.iter().enumerate().take(facts.len()) {
-            let other = swap.index(facts.len());
-            let at = at % facts.len();
-            facts.swap(at, other);
+        // The same controls, added in another order.
+        let mut controls: Vec<(Position, ControlItem)> = told.controls.iter().map(|(position, item)| (*position, item.clone())).collect();
+        for (at, swap) in swaps.iter().enumerate().take(controls.len()) {
+            let other = swap.index(controls.len());
+            let at = at % controls.len();
+            controls.swap(at, other);
         }
-        let shuffled = facts.into_iter().fold(Facts::default(), Facts::with);
+        let shuffled = controls.into_iter().fold(ControlLog::default(), ControlLog::with);
         let other = derive(&shuffled, ROOM, BTreeMap::new(), &told.logs);
         prop_assert_eq!(&one.roster, &other.roster);
         prop_assert_eq!(&one.invites, &other.invites);

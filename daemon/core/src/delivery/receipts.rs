@@ -1,142 +1,19 @@
-//! This peer's own messages on their way: drafts, the entry being written, and who waits for copies.
+//! Receipts: which peers hold this peer's log and up to where, and which posts wait for that.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
-use chat_proto::api::messages::Wait;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 use chat_proto::time::Timestamp;
 
-use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
-use crate::input::{AdmissionId, CommandId};
-use crate::log::entry::{Body, Control, LogId, MessageBody, Seq};
-
-/// Most drafts that wait for the disk; beyond, commands are refused.
-const DRAFTS_MAX: usize = 4096;
-
-/// Most bytes of drafts that wait (16 MiB).
-const DRAFT_BYTES_MAX: usize = 16 * 1024 * 1024;
+use crate::input::CommandId;
+use crate::log::entry::{LogId, Seq};
 
 /// Most posts that wait for copies.
 const WAITS_MAX: usize = 4096;
 
-/// Room left in an entry for its header: the largest version of it with all dependencies is about 12 KiB.
-const HEADER_BYTES_RESERVED: usize = 16 * 1024;
-
-/// Largest body of one message, in bytes.
-pub(crate) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX - HEADER_BYTES_RESERVED;
-
-/// Who is answered when a draft is on disk.
-#[derive(Clone, Debug)]
-pub(crate) enum Origin {
-    /// A post, and what it waits for.
-    Post(CommandId, PostWait),
-    /// Another command.
-    Control(CommandId),
-    /// A command that is answered with an invite's ticket.
-    Invite(CommandId, Box<chat_proto::ticket::Ticket>),
-    /// A stranger that is being admitted.
-    Admission(AdmissionId),
-    /// Nobody.
-    Nobody,
-}
-
-/// What a post waits for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PostWait {
-    pub(crate) wait: Wait,
-    pub(crate) copies: u32,
-    pub(crate) timeout: Duration,
-}
-
-/// Something to write.
-#[derive(Clone, Debug)]
-enum Draft {
-    Message(MessageBody, Origin, usize),
-    Control(Control, Origin),
-}
-
-/// What is cut from the queue for one entry.
-#[derive(Clone, Debug)]
-pub(crate) struct Cut {
-    pub(crate) body: Body,
-    pub(crate) origins: Vec<Origin>,
-}
-
-/// Drafts in the order they came.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Drafts {
-    queue: VecDeque<Draft>,
-    bytes: usize,
-}
-
-impl Drafts {
-    /// Queues a message; says whether there was room. `bytes` is its encoded length.
-    pub(crate) fn push_message(&mut self, body: MessageBody, origin: Origin, bytes: usize) -> bool {
-        if self.queue.len() >= DRAFTS_MAX || self.bytes + bytes > DRAFT_BYTES_MAX {
-            return false;
-        }
-        self.bytes += bytes;
-        self.queue.push_back(Draft::Message(body, origin, bytes));
-        true
-    }
-
-    /// Queues a control item; says whether there was room.
-    pub(crate) fn push_control(&mut self, control: Control, origin: Origin) -> bool {
-        if self.queue.len() >= DRAFTS_MAX {
-            return false;
-        }
-        self.queue.push_back(Draft::Control(control, origin));
-        true
-    }
-
-    /// Takes what fits into one entry: one control item, or as many messages as came before the next one.
-    pub(crate) fn cut(&mut self) -> Option<Cut> {
-        let mut messages = Vec::new();
-        let mut origins = Vec::new();
-        let mut body_bytes = 0;
-        loop {
-            match self.queue.front() {
-                Some(Draft::Message(_, _, bytes))
-                    if messages.len() < ENTRY_MESSAGES_MAX
-                        && (messages.is_empty() || body_bytes + bytes <= MESSAGE_BYTES_MAX) => {}
-                Some(Draft::Control(..)) if messages.is_empty() => {}
-                Some(Draft::Message(..) | Draft::Control(..)) | None => break,
-            }
-            match self.queue.pop_front()? {
-                Draft::Message(body, origin, bytes) => {
-                    body_bytes += bytes;
-                    self.bytes -= bytes;
-                    messages.push(body);
-                    origins.push(origin);
-                }
-                Draft::Control(control, origin) => {
-                    return Some(Cut { body: Body::Control(control), origins: vec![origin] });
-                }
-            }
-        }
-        (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
-    }
-
-    /// How many wait.
-    #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn len(&self) -> usize {
-        self.queue.len()
-    }
-
-    /// Takes every origin that waits, when nothing more will be written.
-    pub(crate) fn drain(&mut self) -> Vec<Origin> {
-        self.bytes = 0;
-        let origin = |draft| match draft {
-            Draft::Message(_, origin, _) | Draft::Control(_, origin) => origin,
-        };
-        self.queue.drain(..).map(origin).collect()
-    }
-}
-
 /// A stored post that waits for copies.
 #[derive(Clone, Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitingPost {
     pub(crate) id: MessageId,
     pub(crate) time: Timestamp,
     pub(crate) log: LogId,
@@ -168,7 +45,7 @@ pub(crate) struct Receipts {
     /// holds what stood there before holds none of that.
     own: BTreeMap<Seq, EntryHash>,
     held: BTreeMap<PeerId, Seq>,
-    waiting: BTreeMap<CommandId, Waiting>,
+    waiting: BTreeMap<CommandId, WaitingPost>,
     undelivered: BTreeMap<MessageId, (Seq, BTreeSet<PeerId>)>,
 }
 
@@ -220,12 +97,12 @@ impl Receipts {
         self.waiting.len() >= WAITS_MAX
     }
 
-    pub(crate) fn wait(&mut self, command: CommandId, waiting: Waiting) {
+    pub(crate) fn wait(&mut self, command: CommandId, waiting: WaitingPost) {
         self.waiting.insert(command, waiting);
     }
 
     /// Whether what is waited for has come.
-    pub(crate) fn reached(&self, waiting: &Waiting) -> bool {
+    pub(crate) fn reached(&self, waiting: &WaitingPost) -> bool {
         let known = self.log == Some(waiting.log);
         let holds = |peer: &PeerId| known && self.held.get(peer).is_some_and(|held| *held >= waiting.seq);
         match &waiting.goal {
@@ -253,19 +130,19 @@ impl Receipts {
     }
 
     /// Takes the waits whose goal is reached.
-    pub(crate) fn take_reached(&mut self) -> Vec<(CommandId, Waiting)> {
+    pub(crate) fn take_reached(&mut self) -> Vec<(CommandId, WaitingPost)> {
         let reached: Vec<CommandId> =
             self.waiting.iter().filter(|(_, waiting)| self.reached(waiting)).map(|(command, _)| *command).collect();
         reached.into_iter().filter_map(|command| Some((command, self.waiting.remove(&command)?))).collect()
     }
 
     /// Takes a wait that ran out.
-    pub(crate) fn take(&mut self, command: CommandId) -> Option<Waiting> {
+    pub(crate) fn take(&mut self, command: CommandId) -> Option<WaitingPost> {
         self.waiting.remove(&command)
     }
 
     /// Takes all waits, when this peer stops.
-    pub(crate) fn drain(&mut self) -> Vec<(CommandId, Waiting)> {
+    pub(crate) fn drain(&mut self) -> Vec<(CommandId, WaitingPost)> {
         std::mem::take(&mut self.waiting).into_iter().collect()
     }
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
-use crate::addrs::Standing;
-use crate::admission::AddrRecord;
 use crate::input::{Now, PathInfo};
-use crate::links::{Ended, noticeably_different};
+use crate::log::entry::Head;
 use crate::node::Node;
 use crate::node::timers::{LINKS_DEBOUNCE, Timer};
 use crate::output::{CloseReason, Output};
+use crate::peers::addrs::AddrRecord;
+use crate::peers::addrs::RecordOwner;
+use crate::peers::connections::{Ended, noticeably_different};
 use crate::rendezvous::io::RoleInput;
-use crate::wire::{Frame, Head};
+use crate::wire::Frame;
 
 /// Most address records in one frame.
 const RECORDS_PER_FRAME: usize = 512;
@@ -161,7 +162,7 @@ impl Node {
         let after = held.map_or(0, |time| time.as_ms() + 1);
         let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
         let record = AddrRecord::sign(addrs, time, &self.key);
-        if self.addrs.add(record.clone(), Standing::Member) {
+        if self.addrs.add(record.clone(), RecordOwner::Member) {
             self.out.push_back(Output::StoreAddrs(vec![record.clone()]));
             let frame = Frame::Addrs(vec![record]);
             for peer in self.links.connected_ids() {

@@ -1,4 +1,4 @@
-//! The story of a room: its control entries told in the shared order.
+//! The replay of a room: its control entries told in the shared order.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use chat_proto::id::{InviteId, PeerId};
 use chat_proto::time::Timestamp;
 
 use crate::log::entry::{AdmitBy, Control, Hlc, LogId};
-use crate::membership::facts::{Fact, Place};
+use crate::membership::control_log::{ControlItem, Position};
 
 /// Curve25519 identity and fallback key.
 type PublishedKeys = ([u8; 32], [u8; 32]);
@@ -22,12 +22,12 @@ pub(crate) struct InviteState {
     pub(crate) revoked: bool,
 }
 
-/// Somebody while the story is told.
+/// Somebody while the replay is told.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
+pub(crate) struct MemberState {
     pub(crate) name: String,
     /// Where the name was bound: the earliest keeps it.
-    pub(crate) named: Place,
+    pub(crate) named: Position,
     pub(crate) active: bool,
     pub(crate) admin: bool,
     pub(crate) keys: Option<PublishedKeys>,
@@ -52,10 +52,10 @@ impl Span {
 
 /// What has happened so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Story {
+pub(crate) struct Replay {
     pub(crate) room_name: String,
     pub(crate) open: bool,
-    pub(crate) people: BTreeMap<PeerId, State>,
+    pub(crate) people: BTreeMap<PeerId, MemberState>,
     pub(crate) spans: BTreeMap<PeerId, Vec<Span>>,
     pub(crate) invites: BTreeMap<InviteId, InviteState>,
     /// Everybody who could ever remove others.
@@ -73,20 +73,20 @@ pub(crate) enum Effect {
     None,
 }
 
-impl Story {
+impl Replay {
     /// Tells one more entry.
-    pub(crate) fn tell(&mut self, place: &Place, fact: &Fact, removal: Effect) {
-        let author = fact.author;
-        match &fact.control {
+    pub(crate) fn tell(&mut self, position: &Position, item: &ControlItem, removal: Effect) {
+        let author = item.author;
+        match &item.control {
             Control::Genesis { room_name, open, name, .. } => {
                 self.room_name.clone_from(room_name);
                 self.open = *open;
-                self.admit(author, name, place);
+                self.admit(author, name, position);
                 self.set_admin(&author, true);
             }
             Control::Invite { key, expires, uses } if self.is_active(&author) => {
                 let (expires, uses) = (*expires, *uses);
-                let invite = InviteState { by: author, created: place.time, expires, uses, used: 0, revoked: false };
+                let invite = InviteState { by: author, created: position.time, expires, uses, used: 0, revoked: false };
                 self.invites.entry(*key).or_insert(invite);
             }
             Control::Revoke { key } if self.is_active(&author) => {
@@ -95,23 +95,23 @@ impl Story {
                     invite.revoked = true;
                 }
             }
-            Control::Admit { peer, name, by } if self.is_active(&author) && self.may_admit(peer, by, place) => {
-                self.admit(*peer, name, place);
+            Control::Admit { peer, name, by } if self.is_active(&author) && self.may_admit(peer, by, position) => {
+                self.admit(*peer, name, position);
             }
             Control::Remove { peer, .. } if removal == Effect::Holds => {
-                self.end(peer, place.time);
+                self.end(peer, position.time);
                 if let Some(state) = self.people.get_mut(peer) {
-                    state.removed = Some(place.time);
+                    state.removed = Some(position.time);
                 }
             }
             Control::Rename { name } => {
                 if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
                     state.name.clone_from(name);
-                    state.named = *place;
+                    state.named = *position;
                 }
             }
             Control::Role { peer, admin } if self.is_admin(&author) => self.set_admin(peer, *admin),
-            Control::Leave => self.end(&author, place.time),
+            Control::Leave => self.end(&author, position.time),
             Control::Keys { identity, fallback } => {
                 if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
                     state.keys = Some((*identity, *fallback));
@@ -146,11 +146,11 @@ impl Story {
     }
 
     /// Whether an admission counts; one by ticket uses the ticket up, once for each newcomer.
-    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, place: &Place) -> bool {
+    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, position: &Position) -> bool {
         let AdmitBy::Invite { key, .. } = by else { return true };
         let Some(invite) = self.invites.get_mut(key) else { return false };
         let removed_since = self.people.get(peer).and_then(|state| state.removed).is_some_and(|at| at > invite.created);
-        if invite.revoked || place.time.wall() > invite.expires || removed_since {
+        if invite.revoked || position.time.wall() > invite.expires || removed_since {
             return false;
         }
         if self.admitted_by.contains(&(*key, *peer)) {
@@ -164,23 +164,23 @@ impl Story {
         true
     }
 
-    fn admit(&mut self, peer: PeerId, name: &str, place: &Place) {
+    fn admit(&mut self, peer: PeerId, name: &str, position: &Position) {
         if self.is_active(&peer) {
             return;
         }
         let next = self.seniority.len();
         self.seniority.entry(peer).or_insert(next);
-        self.spans.entry(peer).or_default().push(Span { from: place.time, to: None });
+        self.spans.entry(peer).or_default().push(Span { from: position.time, to: None });
         let since = self.people.get(&peer).filter(|state| state.removed.is_none()).map(|state| state.since);
-        let state = State {
+        let state = MemberState {
             name: name.to_owned(),
-            named: *place,
+            named: *position,
             active: true,
             admin: false,
             keys: None,
             removed: None,
-            since: since.unwrap_or(place.time),
-            admitted_in: place.log,
+            since: since.unwrap_or(position.time),
+            admitted_in: position.log,
         };
         self.people.insert(peer, state);
     }

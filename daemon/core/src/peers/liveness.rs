@@ -56,12 +56,12 @@ struct Watched {
 
 /// All connected peers.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Pulse {
+pub(crate) struct Liveness {
     of: BTreeMap<PeerId, Watched>,
     due: Option<Duration>,
 }
 
-impl Pulse {
+impl Liveness {
     /// A connection stands. `jitter` is in 0..1.
     pub(crate) fn up(&mut self, peer: PeerId, rtt: Duration, jitter: f64, now: Duration) {
         let quiet = QUIET.mul_f64(1.0 - jitter / 4.0);
@@ -107,7 +107,7 @@ impl Pulse {
         }
     }
 
-    /// When [`Pulse::tick`] is wanted.
+    /// When [`Liveness::tick`] is wanted.
     pub(crate) fn next(&mut self) -> Option<Duration> {
         self.due = self.of.values().map(Watched::due).min();
         self.due
@@ -164,7 +164,7 @@ mod tests {
     }
 
     /// Ticks as asked for until `end`; tells when somebody was asked, and when given up.
-    fn run(pulse: &mut Pulse, stretch: u32, end: Duration) -> (Vec<u64>, Option<u64>) {
+    fn run(pulse: &mut Liveness, stretch: u32, end: Duration) -> (Vec<u64>, Option<u64>) {
         let mut asked = Vec::new();
         while let Some(now) = pulse.next().filter(|due| *due <= end) {
             for finding in pulse.tick(stretch, now) {
@@ -180,8 +180,8 @@ mod tests {
         (asked, None)
     }
 
-    fn connected() -> Pulse {
-        let mut pulse = Pulse::default();
+    fn connected() -> Liveness {
+        let mut pulse = Liveness::default();
         pulse.up(PEER, ms(1), 0.0, ms(0));
         pulse
     }

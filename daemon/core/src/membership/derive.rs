@@ -1,8 +1,8 @@
 //! The rules: from control entries to members, names, roles, invites and cuts.
 //!
 //! Everything here is a pure function of the set of entries, so peers that hold the same entries agree, in whatever
-//! order they came. Removals are decided one by one: the story is told with those decided so far, and of the others whose
-//! authors are admins at their place in it, the senior's takes effect next and cuts the removed one's logs. So a removal
+//! order they came. Removals are decided one by one: the replay is told with those decided so far, and of the others whose
+//! authors are admins at their position in it, the senior's takes effect next and cuts the removed one's logs. So a removal
 //! beats what the removed one did at the same time, and of two who remove each other the senior stays.
 //!
 //! A log counts as long as its author was a member when it began. A removal names, for each log of the removed one that
@@ -17,12 +17,12 @@ use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{InviteId, PeerId, RoomId};
 
 use crate::log::entry::{Control, Dep, Hlc, LogId, Seq};
-use crate::membership::facts::{Fact, Facts, Place};
-use crate::membership::names::skeleton;
+use crate::membership::control_log::{ControlItem, ControlLog, Position};
+use crate::membership::replay::{Effect, MemberState, Replay, Span};
+use crate::membership::roster::skeleton;
 use crate::membership::roster::{Person, Roster};
-use crate::membership::story::{Effect, Span, State, Story};
 
-pub(crate) use crate::membership::story::InviteState;
+pub(crate) use crate::membership::replay::InviteState;
 
 /// What follows from the entries.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ pub(crate) struct Derived {
 }
 
 impl Derived {
-    /// The last place of a log that counts, where it ends; `first` is the time of its first entry.
+    /// The last position of a log that counts, where it ends; `first` is the time of its first entry.
     pub(crate) fn cut(&self, log: &LogId, first: Hlc) -> Option<Seq> {
         let member = self.spans.get(&log.author).is_some_and(|spans| spans.iter().any(|span| span.contains(first)));
         if member { self.verdicts.cut(log, first) } else { Some(Seq::ZERO) }
@@ -51,20 +51,25 @@ impl Derived {
 
 /// Derives everything from the entries, the cuts of forked logs, and the logs that are held with the times of their
 /// first entries.
-pub(crate) fn derive(facts: &Facts, room: RoomId, forks: BTreeMap<LogId, Seq>, logs: &BTreeMap<LogId, Hlc>) -> Derived {
+pub(crate) fn derive(
+    controls: &ControlLog,
+    room: RoomId,
+    forks: BTreeMap<LogId, Seq>,
+    logs: &BTreeMap<LogId, Hlc>,
+) -> Derived {
     let mut verdicts = Verdicts { forks, ..Verdicts::default() };
-    let story = loop {
-        let (story, undecided) = verdicts.replay(facts, logs);
+    let replay = loop {
+        let (replay, undecided) = verdicts.replay(controls, logs);
         match undecided {
-            Some((place, removal)) => verdicts.decide(place, removal),
-            None => break story,
+            Some((position, removal)) => verdicts.decide(position, removal),
+            None => break replay,
         }
     };
     let roster =
-        Roster { room: Some(room), room_name: story.room_name, open: story.open, people: shown(&story.people) };
-    let removed = story.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
-    let admitted_in = story.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
-    let (invites, admins, spans) = (story.invites, story.admins, story.spans);
+        Roster { room: Some(room), room_name: replay.room_name, open: replay.open, people: shown(&replay.people) };
+    let removed = replay.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
+    let admitted_in = replay.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
+    let (invites, admins, spans) = (replay.invites, replay.admins, replay.spans);
     // A fork is known by its proof, also to who never holds anything of that log: nobody gives out what lies behind it.
     let cuts = verdicts.forks.clone();
     let mut derived = Derived { roster, invites, cuts, removed, admitted_in, admins, verdicts, spans };
@@ -88,7 +93,7 @@ struct Verdicts {
     forks: BTreeMap<LogId, Seq>,
     left: BTreeMap<LogId, Seq>,
     removals: BTreeMap<PeerId, Vec<Removal>>,
-    effective: BTreeSet<Place>,
+    effective: BTreeSet<Position>,
 }
 
 impl Verdicts {
@@ -103,52 +108,52 @@ impl Verdicts {
         removed.chain(others).min()
     }
 
-    /// Tells the story with the removals decided so far; gives the one to decide next.
-    fn replay(&mut self, facts: &Facts, logs: &BTreeMap<LogId, Hlc>) -> (Story, Option<(Place, Removal)>) {
-        let mut story = Story::default();
-        let mut next: Option<(usize, Place, Removal)> = None;
+    /// Tells the replay with the removals decided so far; gives the one to decide next.
+    fn replay(&mut self, controls: &ControlLog, logs: &BTreeMap<LogId, Hlc>) -> (Replay, Option<(Position, Removal)>) {
+        let mut replay = Replay::default();
+        let mut next: Option<(usize, Position, Removal)> = None;
         self.left.clear();
-        for (place, fact) in facts.iter() {
-            let first = logs.get(&place.log).copied().unwrap_or(place.time);
-            if self.cut(&place.log, first).is_some_and(|cut| place.seq > cut) {
+        for (position, item) in controls.iter() {
+            let first = logs.get(&position.log).copied().unwrap_or(position.time);
+            if self.cut(&position.log, first).is_some_and(|cut| position.seq > cut) {
                 continue;
             }
-            if matches!(fact.control, Control::Leave) && story.is_active(&fact.author) {
-                self.left.insert(place.log, place.seq);
+            if matches!(item.control, Control::Leave) && replay.is_active(&item.author) {
+                self.left.insert(position.log, position.seq);
             }
-            let decided = self.effective.contains(place);
-            if let Some(removal) = removal(&story, place, fact).filter(|_| !decided) {
-                let rank = (story.seniority(&fact.author), *place);
-                if next.as_ref().is_none_or(|(senior, place, _)| rank < (*senior, *place)) {
+            let decided = self.effective.contains(position);
+            if let Some(removal) = removal(&replay, position, item).filter(|_| !decided) {
+                let rank = (replay.seniority(&item.author), *position);
+                if next.as_ref().is_none_or(|(senior, position, _)| rank < (*senior, *position)) {
                     next = Some((rank.0, rank.1, removal));
                 }
             }
-            story.tell(place, fact, if decided { Effect::Holds } else { Effect::None });
+            replay.tell(position, item, if decided { Effect::Holds } else { Effect::None });
         }
-        (story, next.map(|(_, place, removal)| (place, removal)))
+        (replay, next.map(|(_, position, removal)| (position, removal)))
     }
 
-    fn decide(&mut self, place: Place, removal: Removal) {
-        self.effective.insert(place);
+    fn decide(&mut self, position: Position, removal: Removal) {
+        self.effective.insert(position);
         self.removals.entry(removal.peer).or_default().push(removal);
     }
 }
 
-/// What a removal would do, if its author may remove at that point of the story.
-fn removal(story: &Story, place: &Place, fact: &Fact) -> Option<Removal> {
-    let Control::Remove { peer, cuts } = &fact.control else { return None };
-    if !story.is_admin(&fact.author) {
+/// What a removal would do, if its author may remove at that point of the replay.
+fn removal(replay: &Replay, position: &Position, item: &ControlItem) -> Option<Removal> {
+    let Control::Remove { peer, cuts } = &item.control else { return None };
+    if !replay.is_admin(&item.author) {
         return None;
     }
-    let from = story.people.get(peer).map_or(place.time, |state| state.since);
+    let from = replay.people.get(peer).map_or(position.time, |state| state.since);
     let own = cuts.iter().filter(|dep| dep.log.author == *peer);
     let kept = own.map(|Dep { log, seq }| (*log, *seq)).collect();
-    Some(Removal { peer: *peer, span: Span { from, to: Some(place.time) }, kept })
+    Some(Removal { peer: *peer, span: Span { from, to: Some(position.time) }, kept })
 }
 
 /// People as they are shown: the earliest bearer of a name keeps it, others show their tag with it.
-fn shown(people: &BTreeMap<PeerId, State>) -> BTreeMap<PeerId, Person> {
-    let mut by_age: Vec<(&PeerId, &State)> = people.iter().collect();
+fn shown(people: &BTreeMap<PeerId, MemberState>) -> BTreeMap<PeerId, Person> {
+    let mut by_age: Vec<(&PeerId, &MemberState)> = people.iter().collect();
     by_age.sort_by_key(|(_, state)| (!state.active, state.named));
     let mut taken = BTreeSet::new();
     let mut shown = BTreeMap::new();

@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+use ed25519_dalek::SigningKey;
+use serde::{Deserialize, Serialize};
 
-use crate::admission::AddrRecord;
-use crate::config::Settings;
+use crate::config::{ADDRS_MAX, NodeSettings};
+use crate::signature::{self, SignatureBytes};
 
 /// Most peers whose addresses are kept: members beyond it are found through others.
 const RECORDS_MAX: usize = 10_000;
@@ -19,9 +22,56 @@ const STRANGERS_MAX: usize = 5_000;
 /// As many failures somebody gets who broke the protocol: a wait of half a minute.
 const DISTRUST: u32 = 6;
 
+/// Context of an address record's signature.
+const ADDRS_CONTEXT: &[u8] = b"chatd addresses v1\0";
+
+/// Where a peer can be reached, signed by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddrRecord {
+    /// Who.
+    pub peer: PeerId,
+    /// When it said so; the newest record of a peer counts.
+    pub time: Timestamp,
+    /// Where; at most [`ADDRS_MAX`].
+    pub addrs: Vec<SocketAddr>,
+    /// Its signature.
+    pub signature: SignatureBytes,
+}
+
+impl AddrRecord {
+    /// Writes and signs a record; addresses beyond [`ADDRS_MAX`] are left out.
+    pub fn sign(mut addrs: Vec<SocketAddr>, time: Timestamp, key: &SigningKey) -> Self {
+        addrs.truncate(ADDRS_MAX);
+        let peer = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let signature = signature::sign(key, ADDRS_CONTEXT, &addr_statement(&peer, time, &addrs));
+        Self { peer, time, addrs, signature }
+    }
+
+    /// Whether the peer itself wrote it, within bounds.
+    pub fn verify(&self) -> bool {
+        self.addrs.len() <= ADDRS_MAX
+            && signature::holds(
+                self.peer.as_bytes(),
+                ADDRS_CONTEXT,
+                &addr_statement(&self.peer, self.time, &self.addrs),
+                self.signature,
+            )
+    }
+}
+
+fn addr_statement(peer: &PeerId, time: Timestamp, addrs: &[SocketAddr]) -> Vec<u8> {
+    let mut statement = peer.as_bytes().to_vec();
+    statement.extend_from_slice(&time.as_ms().to_be_bytes());
+    for addr in addrs {
+        statement.extend_from_slice(addr.to_string().as_bytes());
+        statement.push(0);
+    }
+    statement
+}
+
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum RecordOwner {
     /// A member's.
     Member,
     /// Somebody's who is no member as far as is known.
@@ -39,10 +89,10 @@ pub(crate) struct AddrBook {
 
 impl AddrBook {
     /// Takes over a record if it is newer than the one held and its peer wrote it.
-    pub(crate) fn add(&mut self, record: AddrRecord, standing: Standing) -> bool {
+    pub(crate) fn add(&mut self, record: AddrRecord, standing: RecordOwner) -> bool {
         let max = match standing {
-            Standing::Member => RECORDS_MAX,
-            Standing::Stranger => STRANGERS_MAX,
+            RecordOwner::Member => RECORDS_MAX,
+            RecordOwner::Stranger => STRANGERS_MAX,
         };
         let newer = self.records.get(&record.peer).is_none_or(|held| held.time < record.time);
         let room = self.records.len() < max || self.records.contains_key(&record.peer);
@@ -68,7 +118,13 @@ impl AddrBook {
 
     /// A dial failed, or a connection ended; how long to wait before the next try: doubled with each failure, up to
     /// `longest`; `jitter` in 0..1 spreads peers that lost the same neighbour.
-    pub(crate) fn backoff(&mut self, peer: PeerId, settings: &Settings, longest: Duration, jitter: f64) -> Duration {
+    pub(crate) fn backoff(
+        &mut self,
+        peer: PeerId,
+        settings: &NodeSettings,
+        longest: Duration,
+        jitter: f64,
+    ) -> Duration {
         let failures = self.failures.entry(peer).or_default();
         let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(longest);
         *failures = failures.saturating_add(1);
@@ -98,5 +154,24 @@ impl AddrBook {
     /// The peer was reached or has a reason to be reachable again.
     pub(crate) fn reset(&mut self, peer: &PeerId) {
         self.failures.remove(peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> SigningKey {
+        SigningKey::from_bytes(&[n; 32])
+    }
+
+    #[test]
+    fn an_address_record_is_its_peers_own() {
+        let record = AddrRecord::sign(vec![SocketAddr::from(([192, 0, 2, 1], 24283))], Timestamp::from_ms(5), &key(1));
+        assert!(record.verify());
+        let moved = AddrRecord { time: Timestamp::from_ms(6), ..record.clone() };
+        assert!(!moved.verify());
+        let stolen = AddrRecord { addrs: vec![SocketAddr::from(([192, 0, 2, 2], 24283))], ..record };
+        assert!(!stolen.verify());
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 /// A bucket of tokens that refills steadily.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bucket {
+pub(crate) struct TokenBucket {
     /// In units of which [`TOKEN`] make a token: a millisecond of a rate per minute.
     level: u64,
     per_minute: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Bucket {
 
 const TOKEN: u64 = 60_000;
 
-impl Bucket {
+impl TokenBucket {
     pub(crate) fn full(burst: u32, per_minute: u32, now: Duration) -> Self {
         Self { level: u64::from(burst) * TOKEN, per_minute, burst, at: now }
     }
@@ -43,12 +43,13 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_the_rate_holds() {
-        let mut bucket = Bucket::full(5, 600, Duration::ZERO);
-        let taken = |bucket: &mut Bucket, ms: u64| (0..100).filter(|_| bucket.take(Duration::from_millis(ms))).count();
+        let mut bucket = TokenBucket::full(5, 600, Duration::ZERO);
+        let taken =
+            |bucket: &mut TokenBucket, ms: u64| (0..100).filter(|_| bucket.take(Duration::from_millis(ms))).count();
         assert_eq!(taken(&mut bucket, 0), 5);
         assert_eq!(taken(&mut bucket, 100), 1);
         assert_eq!(taken(&mut bucket, 1_100), 5, "never more than the burst");
-        let mut fine = Bucket::full(1, 600, Duration::ZERO);
+        let mut fine = TokenBucket::full(1, 600, Duration::ZERO);
         let steady = (0..10_000u64).filter(|ms| fine.take(Duration::from_millis(*ms))).count();
         assert!((99..=101).contains(&steady), "{steady} in ten seconds");
     }

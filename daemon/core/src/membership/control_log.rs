@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use chat_proto::id::{PeerId, RoomId};
 
-use crate::admission::ticket_holds;
+use crate::admission::codec::ticket_holds;
 use crate::log::entry::{AdmitBy, Control, Entry, Hlc, LogId, Seq};
 
-/// Place of an entry in the shared order: time first, so causes come before effects; the rest breaks ties.
+/// Position of an entry in the shared order: time first, so causes come before effects; the rest breaks ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Place {
+pub(crate) struct Position {
     pub(crate) time: Hlc,
     pub(crate) log: LogId,
     pub(crate) seq: Seq,
@@ -17,7 +17,7 @@ pub(crate) struct Place {
 
 /// A control entry.
 #[derive(Clone, Debug)]
-pub(crate) struct Fact {
+pub(crate) struct ControlItem {
     pub(crate) author: PeerId,
     pub(crate) control: Control,
 }
@@ -25,11 +25,11 @@ pub(crate) struct Fact {
 /// All control entries that are held. None is dropped because another makes it obsolete: a cut or the proof of a fork
 /// may take the newer one away again, and then all peers must go back to the same older one.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Facts {
-    in_order: BTreeMap<Place, Fact>,
+pub(crate) struct ControlLog {
+    in_order: BTreeMap<Position, ControlItem>,
 }
 
-impl Facts {
+impl ControlLog {
     /// Adds a control entry; says whether the membership has to be derived anew.
     pub(crate) fn add(&mut self, entry: &Entry, room: &RoomId) -> bool {
         let Some(control) = entry.control() else { return false };
@@ -38,21 +38,21 @@ impl Facts {
         {
             return false;
         }
-        let place = Place { time: entry.header().time, log: entry.log(), seq: entry.seq() };
-        let fact = Fact { author: entry.author(), control: control.clone() };
-        self.in_order.insert(place, fact);
+        let position = Position { time: entry.header().time, log: entry.log(), seq: entry.seq() };
+        let item = ControlItem { author: entry.author(), control: control.clone() };
+        self.in_order.insert(position, item);
         true
     }
 
-    /// The same facts and one more.
+    /// The same controls and one more.
     #[cfg(test)]
-    pub(crate) fn with(mut self, (place, fact): (Place, Fact)) -> Self {
-        self.in_order.insert(place, fact);
+    pub(crate) fn with(mut self, (position, item): (Position, ControlItem)) -> Self {
+        self.in_order.insert(position, item);
         self
     }
 
-    /// Every fact, in the shared order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Place, &Fact)> {
+    /// Every item, in the shared order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Position, &ControlItem)> {
         self.in_order.iter()
     }
 }

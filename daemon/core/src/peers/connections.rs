@@ -7,8 +7,8 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
 use crate::input::{Now, PathInfo};
-use crate::log::entry::{Dep, LogId, Seq};
-use crate::wire::{Head, Link};
+use crate::log::entry::{Dep, Head, LogId, Seq};
+use crate::wire::PeerLink;
 
 /// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.
 pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
@@ -26,7 +26,7 @@ pub(crate) struct Connected {
     /// What it holds on disk as it said itself.
     pub(crate) held: BTreeMap<LogId, Seq>,
     /// Whom it is connected to.
-    pub(crate) links: BTreeMap<PeerId, Link>,
+    pub(crate) links: BTreeMap<PeerId, PeerLink>,
 }
 
 /// A connection that is over.
@@ -39,7 +39,7 @@ pub(crate) struct Ended {
 
 /// Everybody who is reached, directly or through others.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Links {
+pub(crate) struct Connections {
     connected: BTreeMap<PeerId, Connected>,
     /// Connections that this peer ended and that the shell has not called down yet, with their beginnings.
     closing: BTreeMap<PeerId, Duration>,
@@ -51,7 +51,7 @@ pub(crate) struct Links {
     heard: BTreeMap<PeerId, Duration>,
 }
 
-impl Links {
+impl Connections {
     pub(crate) fn restore_seen(&mut self, peer: PeerId, at: Timestamp) {
         self.last_seen.insert(peer, at);
     }
@@ -154,8 +154,8 @@ impl Links {
     }
 
     /// What this peer tells others about its own links.
-    pub(crate) fn report(&self) -> Vec<Link> {
-        let link = |(peer, connected): (&PeerId, &Connected)| Link {
+    pub(crate) fn report(&self) -> Vec<PeerLink> {
+        let link = |(peer, connected): (&PeerId, &Connected)| PeerLink {
             peer: *peer,
             direct: connected.path.direct,
             rtt_us: u32::try_from(connected.path.rtt.as_micros()).unwrap_or(u32::MAX),
@@ -163,7 +163,7 @@ impl Links {
         self.connected.iter().take(LINKS_REPORTED_MAX).map(link).collect()
     }
 
-    pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<Link>) {
+    pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<PeerLink>) {
         let Some(connected) = self.connected.get_mut(peer) else { return };
         let links = links.into_iter().take(LINKS_REPORTED_MAX).map(|link| (link.peer, link)).collect();
         let mut before = std::mem::replace(&mut connected.links, links);

@@ -1,6 +1,6 @@
 //! How entries reach many: the mesh for small rooms, an epidemic broadcast tree for large ones.
 //!
-//! Up to [`Settings::mesh_members_max`](crate::config::Settings::mesh_members_max) members everybody is connected to
+//! Up to [`Settings::mesh_members_max`](crate::config::NodeSettings::mesh_members_max) members everybody is connected to
 //! everybody and an author sends to all by itself: one hop, and a peer that dies takes nothing with it. Beyond, the cost
 //! of that grows with the square of the room, and a tree of bounded degree over a partial view takes over (HyParView and
 //! PlumTree, Leitão et al. 2007). The tree's implementation is a library that this crate does not depend on, so it is
@@ -13,9 +13,9 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::admission::AddrRecord;
 use crate::input::Now;
 use crate::log::entry::{Dep, SignedEntry};
+use crate::peers::addrs::AddrRecord;
 
 /// An epidemic broadcast tree: pure, drained like the node itself.
 pub trait Tree: Send {

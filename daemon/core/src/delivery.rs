@@ -1,0 +1,5 @@
+//! Delivery: own messages on their way out, entries of others on their way in.
+
+pub(crate) mod drafts;
+pub(crate) mod receipts;
+pub mod tree;

@@ -8,24 +8,18 @@
 //!
 //! One table of calls is what the check of query parameters and the OpenAPI document follow.
 
+pub mod api_state;
 pub mod auth;
 pub mod listen;
 pub mod server;
-pub mod state;
 
 mod calls;
-mod events;
+mod event_stream;
 mod extract;
-mod history;
-mod invites;
-mod members;
-mod messages;
-mod metrics;
+mod handlers;
 mod openapi;
-mod peers;
 mod problem;
 mod routes;
-mod status;
 
 #[cfg(test)]
 mod tests;

@@ -14,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::home::private_file::{self, Lasting};
 use crate::app::home::{Home, HomeError};
+use crate::http::api_state::{Api, ApiOptions, DaemonControl, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
-use crate::http::state::{Api, ApiOptions, Process, RoomSlot};
 use crate::net::settings::Listen;
 use crate::node::driver::Clock;
 
@@ -78,7 +78,7 @@ impl OpenApi {
         home: &Home,
         me: PeerId,
         room: Arc<RoomSlot>,
-        process: Arc<dyn Process>,
+        process: Arc<dyn DaemonControl>,
     ) -> Result<RunningApi, ApiError> {
         let Self { listeners, token, file } = self;
         let started_at = Clock::start().now().wall;

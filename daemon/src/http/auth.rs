@@ -16,8 +16,8 @@ use chat_proto::error::ErrorCode;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::api_state::Api;
 use crate::http::problem::Refusal;
-use crate::http::state::Api;
 
 /// Bytes of randomness in a generated token.
 const TOKEN_BYTES: usize = 32;
@@ -62,29 +62,29 @@ impl fmt::Debug for Token {
 
 /// What a request came over; put into each request by the server.
 #[derive(Clone, Debug)]
-pub(crate) struct Connection {
+pub(crate) struct CallerConnection {
     /// Whose it is.
-    pub(crate) via: Via,
+    pub(crate) via: Caller,
     /// Cancelled when the server ends: streams end at once.
     pub(crate) ending: CancellationToken,
 }
 
 /// How a caller is known.
 #[derive(Clone, Debug)]
-pub(crate) enum Via {
+pub(crate) enum Caller {
     /// Over the Unix socket, as the same user.
     SameUser,
     /// Over the Unix socket, as somebody else.
     OtherUser,
     /// Over TCP, to one of these hosts.
-    Tcp(Arc<Hosts>),
+    Tcp(Arc<AllowedHosts>),
 }
 
 /// What may stand in `Host`, and behind `http://` in `Origin`.
 #[derive(Debug)]
-pub(crate) struct Hosts(Vec<String>);
+pub(crate) struct AllowedHosts(Vec<String>);
 
-impl Hosts {
+impl AllowedHosts {
     /// The names of the address a connection was accepted at.
     pub(crate) fn of(local: SocketAddr) -> Self {
         let port = local.port();
@@ -110,21 +110,23 @@ pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: N
 }
 
 fn check(token: &Token, request: &Request) -> Result<(), Refusal> {
-    let via = request.extensions().get::<Connection>().map(|connection| &connection.via);
+    let via = request.extensions().get::<CallerConnection>().map(|connection| &connection.via);
     match via {
-        Some(Via::SameUser) => Ok(()),
-        Some(Via::Tcp(hosts)) => {
+        Some(Caller::SameUser) => Ok(()),
+        Some(Caller::Tcp(hosts)) => {
             check_host(hosts, request)?;
             check_origin(hosts, request.headers())?;
             let open = request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD);
             if open { Ok(()) } else { check_token(token, request.headers()) }
         }
-        Some(Via::OtherUser) | None => Err(Refusal::new(ErrorCode::Forbidden, "this daemon belongs to another user")
-            .hint("run 'chatd start' as the user who calls")),
+        Some(Caller::OtherUser) | None => {
+            Err(Refusal::new(ErrorCode::Forbidden, "this daemon belongs to another user")
+                .hint("run 'chatd start' as the user who calls"))
+        }
     }
 }
 
-fn check_host(hosts: &Hosts, request: &Request) -> Result<(), Refusal> {
+fn check_host(hosts: &AllowedHosts, request: &Request) -> Result<(), Refusal> {
     let foreign = |detail: String| {
         Refusal::new(ErrorCode::Forbidden, detail)
             .hint(format!("call it as http://{}", hosts.0.first().map_or("127.0.0.1", String::as_str)))
@@ -143,7 +145,7 @@ fn check_host(hosts: &Hosts, request: &Request) -> Result<(), Refusal> {
     }
 }
 
-fn check_origin(hosts: &Hosts, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_origin(hosts: &AllowedHosts, headers: &HeaderMap) -> Result<(), Refusal> {
     let own = |origin: &str| origin.strip_prefix("http://").is_some_and(|host| hosts.hold(host));
     match only(headers, &header::ORIGIN) {
         Ok(None) => Ok(()),
@@ -205,15 +207,15 @@ mod tests {
         let code = |request: &Request| check(&Token::new("t"), request).map_err(|refusal| refusal.problem().code);
         request.headers_mut().insert(header::AUTHORIZATION, header::HeaderValue::from_static("Bearer t"));
         assert_eq!(code(&request), Err(ErrorCode::Forbidden), "a request of no connection");
-        for (via, answer) in [(Via::OtherUser, Err(ErrorCode::Forbidden)), (Via::SameUser, Ok(()))] {
-            request.extensions_mut().insert(Connection { via, ending: CancellationToken::new() });
+        for (via, answer) in [(Caller::OtherUser, Err(ErrorCode::Forbidden)), (Caller::SameUser, Ok(()))] {
+            request.extensions_mut().insert(CallerConnection { via, ending: CancellationToken::new() });
             assert_eq!(code(&request), answer);
         }
     }
 
     #[test]
     fn hosts_are_exact() {
-        let hosts = Hosts::of(SocketAddr::from(([127, 0, 0, 1], 24284)));
+        let hosts = AllowedHosts::of(SocketAddr::from(([127, 0, 0, 1], 24284)));
         for own in ["127.0.0.1:24284", "localhost:24284", "LOCALHOST:24284", "[::1]:24284"] {
             assert!(hosts.hold(own), "{own}");
         }

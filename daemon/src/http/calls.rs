@@ -4,14 +4,14 @@ use chat_proto::error::ErrorCode;
 
 /// A method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) enum Verb {
+pub(crate) enum HttpMethod {
     Get,
     Post,
     Put,
     Delete,
 }
 
-impl Verb {
+impl HttpMethod {
     /// As a request has it.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -25,7 +25,7 @@ impl Verb {
 
 /// Where a parameter stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum ParameterIn {
     Path,
     Query,
     Header,
@@ -33,7 +33,7 @@ pub(crate) enum Place {
 
 /// What a parameter can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ParameterShape {
     /// Any text that is not empty.
     Text,
     /// A number, with its least and greatest value.
@@ -44,14 +44,14 @@ pub(crate) enum Shape {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Parameter {
     pub(crate) name: &'static str,
-    pub(crate) place: Place,
-    pub(crate) shape: Shape,
+    pub(crate) place: ParameterIn,
+    pub(crate) shape: ParameterShape,
     pub(crate) about: &'static str,
 }
 
 /// The JSON body a call takes, by its schema's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Takes {
+pub(crate) enum RequestBody {
     Nothing,
     Body(&'static str),
     BodyOrNothing(&'static str),
@@ -59,7 +59,7 @@ pub(crate) enum Takes {
 
 /// What an answer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Holds {
+pub(crate) enum ResponseBody {
     Nothing,
     /// JSON of this schema.
     Json(&'static str),
@@ -73,26 +73,26 @@ pub(crate) enum Holds {
 
 /// An answer that is a success.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct SuccessResponse {
     pub(crate) status: u16,
-    pub(crate) holds: Holds,
+    pub(crate) holds: ResponseBody,
     pub(crate) about: &'static str,
 }
 
 /// A call of the API.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Call {
-    pub(crate) verb: Verb,
+pub(crate) struct ApiCall {
+    pub(crate) verb: HttpMethod,
     pub(crate) path: &'static str,
     pub(crate) about: &'static str,
     pub(crate) parameters: &'static [Parameter],
-    pub(crate) takes: Takes,
-    pub(crate) answers: &'static [Answer],
+    pub(crate) takes: RequestBody,
+    pub(crate) answers: &'static [SuccessResponse],
     /// Codes of its own, beside those that every call may answer with.
     pub(crate) codes: &'static [ErrorCode],
 }
 
-impl Call {
+impl ApiCall {
     /// The entry of a call. `GET` answers `HEAD`, too.
     pub(crate) fn find(method: &str, path: &str) -> Option<&'static Self> {
         let method = if method == "HEAD" { "GET" } else { method };
@@ -101,53 +101,66 @@ impl Call {
 
     /// Names of the query parameters it takes.
     pub(crate) fn query(&self) -> Vec<&'static str> {
-        self.parameters.iter().filter(|p| p.place == Place::Query).map(|p| p.name).collect()
+        self.parameters.iter().filter(|p| p.place == ParameterIn::Query).map(|p| p.name).collect()
     }
 }
 
-const fn query(name: &'static str, shape: Shape, about: &'static str) -> Parameter {
-    Parameter { name, place: Place::Query, shape, about }
+const fn query(name: &'static str, shape: ParameterShape, about: &'static str) -> Parameter {
+    Parameter { name, place: ParameterIn::Query, shape, about }
 }
 
 const fn header(name: &'static str, about: &'static str) -> Parameter {
-    Parameter { name, place: Place::Header, shape: Shape::Text, about }
+    Parameter { name, place: ParameterIn::Header, shape: ParameterShape::Text, about }
 }
 
 const fn segment(about: &'static str) -> Parameter {
-    Parameter { name: "id", place: Place::Path, shape: Shape::Text, about }
+    Parameter { name: "id", place: ParameterIn::Path, shape: ParameterShape::Text, about }
 }
 
-const fn json(status: u16, schema: &'static str, about: &'static str) -> Answer {
-    Answer { status, holds: Holds::Json(schema), about }
+const fn json(status: u16, schema: &'static str, about: &'static str) -> SuccessResponse {
+    SuccessResponse { status, holds: ResponseBody::Json(schema), about }
 }
 
-const fn nothing(status: u16, about: &'static str) -> Answer {
-    Answer { status, holds: Holds::Nothing, about }
+const fn nothing(status: u16, about: &'static str) -> SuccessResponse {
+    SuccessResponse { status, holds: ResponseBody::Nothing, about }
 }
 
-const fn get(path: &'static str, answers: &'static [Answer], about: &'static str) -> Call {
-    Call { verb: Verb::Get, path, about, parameters: &[], takes: Takes::Nothing, answers, codes: &[] }
+const fn get(path: &'static str, answers: &'static [SuccessResponse], about: &'static str) -> ApiCall {
+    ApiCall { verb: HttpMethod::Get, path, about, parameters: &[], takes: RequestBody::Nothing, answers, codes: &[] }
 }
 
-const fn post(path: &'static str, takes: Takes, answers: &'static [Answer], about: &'static str) -> Call {
-    Call { verb: Verb::Post, path, about, parameters: &[], takes, answers, codes: &[] }
+const fn post(
+    path: &'static str,
+    takes: RequestBody,
+    answers: &'static [SuccessResponse],
+    about: &'static str,
+) -> ApiCall {
+    ApiCall { verb: HttpMethod::Post, path, about, parameters: &[], takes, answers, codes: &[] }
 }
 
 /// Every call.
-pub(crate) const CALLS: &[Call] = &[
+pub(crate) const CALLS: &[ApiCall] = &[
     get(
         "/healthz",
-        &[Answer { status: 200, holds: Holds::Text("text/plain; charset=utf-8"), about: "The daemon answers." }],
+        &[SuccessResponse {
+            status: 200,
+            holds: ResponseBody::Text("text/plain; charset=utf-8"),
+            about: "The daemon answers.",
+        }],
         "Whether the daemon answers. Needs no token.",
     ),
     get(
         "/metrics",
-        &[Answer { status: 200, holds: Holds::Text(crate::http::metrics::MEDIA_TYPE), about: "The figures." }],
+        &[SuccessResponse {
+            status: 200,
+            holds: ResponseBody::Text(crate::http::handlers::metrics::MEDIA_TYPE),
+            about: "The figures.",
+        }],
         "Figures in the text format of Prometheus.",
     ),
     get(
         "/v1/openapi.json",
-        &[Answer { status: 200, holds: Holds::AnyJson, about: "This document." }],
+        &[SuccessResponse { status: 200, holds: ResponseBody::AnyJson, about: "This document." }],
         "This description of the API, OpenAPI 3.1.",
     ),
     get("/v1/status", &[json(200, "Status", "How it stands.")], "How the daemon, its peer and its room stand."),
@@ -157,7 +170,7 @@ pub(crate) const CALLS: &[Call] = &[
         &[json(200, "Rendezvous", "The role.")],
         "Who holds the rendezvous role, who would follow, and why.",
     ),
-    Call {
+    ApiCall {
         parameters: &[header(
             "Idempotency-Key",
             "1 to 255 printable ASCII characters: a repeated request with the same key, text and recipients posts once",
@@ -165,7 +178,7 @@ pub(crate) const CALLS: &[Call] = &[
         codes: &[ErrorCode::UnknownMember, ErrorCode::NoKeys, ErrorCode::KeyReused, ErrorCode::DiskFull],
         ..post(
             "/v1/messages",
-            Takes::Body("SendRequest"),
+            RequestBody::Body("SendRequest"),
             &[
                 json(
                     200,
@@ -178,14 +191,14 @@ pub(crate) const CALLS: &[Call] = &[
             "Says something to the room, or to some of its members.",
         )
     },
-    Call {
+    ApiCall {
         parameters: &[
-            query("before", Shape::Text, "Only what stands before this message id or time"),
-            query("after", Shape::Text, "Only what stands after this message id or time"),
-            query("limit", Shape::Number(1, 1000), "At most so many; 100 where nothing is said"),
-            query("from", Shape::Text, "Only by this author: name, tag or key"),
-            query("with", Shape::Text, "Only direct messages exchanged with this member: name, tag or key"),
-            query("q", Shape::Text, "Only messages with these words"),
+            query("before", ParameterShape::Text, "Only what stands before this message id or time"),
+            query("after", ParameterShape::Text, "Only what stands after this message id or time"),
+            query("limit", ParameterShape::Number(1, 1000), "At most so many; 100 where nothing is said"),
+            query("from", ParameterShape::Text, "Only by this author: name, tag or key"),
+            query("with", ParameterShape::Text, "Only direct messages exchanged with this member: name, tag or key"),
+            query("q", ParameterShape::Text, "Only messages with these words"),
         ],
         codes: &[ErrorCode::UnknownMember],
         ..get(
@@ -194,84 +207,88 @@ pub(crate) const CALLS: &[Call] = &[
             "History in the order that is the same at every peer: the last page, or with `after` the first.",
         )
     },
-    Call {
+    ApiCall {
         parameters: &[segment("The message's id")],
         ..get("/v1/messages/{id}", &[json(200, "SentMessage", "The message.")], "A message and who holds it.")
     },
-    Call {
+    ApiCall {
         parameters: &[
-            query("since", Shape::Text, "Begin behind this cursor, at this time, so long ago (`10m`), or with `all`"),
-            query("type", Shape::Text, "Only these types, separated by commas"),
-            query("from", Shape::Text, "Only events about this member: name, tag or key"),
+            query(
+                "since",
+                ParameterShape::Text,
+                "Begin behind this cursor, at this time, so long ago (`10m`), or with `all`",
+            ),
+            query("type", ParameterShape::Text, "Only these types, separated by commas"),
+            query("from", ParameterShape::Text, "Only events about this member: name, tag or key"),
             header("Last-Event-ID", "The cursor to go on from; wins over `since`"),
         ],
         codes: &[ErrorCode::UnknownMember],
         ..get(
             "/v1/events",
-            &[Answer {
+            &[SuccessResponse {
                 status: 200,
-                holds: Holds::Events,
+                holds: ResponseBody::Events,
                 about: "Events without end, from now on unless said otherwise.",
             }],
             "What happens: as server-sent events, or with `Accept: application/x-ndjson` as lines of JSON.",
         )
     },
-    Call {
+    ApiCall {
         codes: &[ErrorCode::DiskFull],
         ..post(
             "/v1/invites",
-            Takes::BodyOrNothing("InviteRequest"),
+            RequestBody::BodyOrNothing("InviteRequest"),
             &[json(201, "NewInvite", "The invite and its ticket, which is shown this once.")],
             "Writes an invite.",
         )
     },
     get("/v1/invites", &[json(200, "InviteList", "The invites, newest first.")], "The invites of the room."),
-    Call {
-        verb: Verb::Delete,
+    ApiCall {
+        verb: HttpMethod::Delete,
         parameters: &[segment("The invite's id, or the beginning of it")],
         ..get("/v1/invites/{id}", &[nothing(204, "Revoked.")], "Ends an invite.")
     },
     get("/v1/knocks", &[json(200, "KnockList", "The knocks, oldest first.")], "Strangers that wait to be let in."),
-    Call {
+    ApiCall {
         parameters: &[segment("The knock's number")],
         ..post(
             "/v1/knocks/{id}",
-            Takes::Body("KnockAnswer"),
+            RequestBody::Body("KnockAnswer"),
             &[nothing(204, "Answered.")],
             "Lets a stranger in, or not.",
         )
     },
-    Call {
+    ApiCall {
         parameters: &[segment("The member: name, tag or key")],
         codes: &[ErrorCode::UnknownMember],
-        ..post("/v1/members/{id}/remove", Takes::Nothing, &[nothing(204, "Removed.")], "Removes a member.")
+        ..post("/v1/members/{id}/remove", RequestBody::Nothing, &[nothing(204, "Removed.")], "Removes a member.")
     },
-    Call {
-        verb: Verb::Put,
+    ApiCall {
+        verb: HttpMethod::Put,
         parameters: &[segment("The member: name, tag or key")],
-        takes: Takes::Body("RoleRequest"),
+        takes: RequestBody::Body("RoleRequest"),
         codes: &[ErrorCode::UnknownMember],
         ..get("/v1/members/{id}/role", &[nothing(204, "Said.")], "Makes a member an admin, or no longer one.")
     },
-    Call {
-        verb: Verb::Put,
-        takes: Takes::Body("NameRequest"),
-        ..get("/v1/name", &[nothing(204, "Renamed.")], "Takes another name.")
+    ApiCall {
+        verb: HttpMethod::Put,
+        takes: RequestBody::Body("NameRequest"),
+        ..get("/v1/name", &[nothing(204, "Renamed.")], "RequestBody another name.")
     },
-    Call {
+    ApiCall {
         codes: &[ErrorCode::BadTicket, ErrorCode::Unreachable, ErrorCode::Denied, ErrorCode::AlreadyInRoom],
         ..post(
             "/v1/join",
-            Takes::Body("JoinRequest"),
+            RequestBody::Body("JoinRequest"),
             &[json(200, "Joined", "Let in; the history follows.")],
             "Moves a daemon that is alone in its room to another room.",
         )
     },
-    post("/v1/leave", Takes::Nothing, &[nothing(204, "Left.")], "Leaves the room for good."),
+    post("/v1/leave", RequestBody::Nothing, &[nothing(204, "Left.")], "Leaves the room for good."),
     get("/v1/rooms", &[json(200, "RoomList", "The rooms, by name.")], "Rooms seen on the local network."),
     post(
         "/v1/shutdown",
-        Takes::Nothing,
+        RequestBody::Nothing,
         &[nothing(202, "The daemon is ending.")],
         "Ends the daemon in an orderly way.",
     ),

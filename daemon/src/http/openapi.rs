@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use chat_proto::error::{ErrorCode, Problem};
 use serde_json::{Map, Value, json};
 
-use crate::http::calls::{Answer, CALLS, Call, Holds, Parameter, Place, Shape, Takes};
+use crate::http::calls::{
+    ApiCall, CALLS, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody, SuccessResponse,
+};
 
 mod schemas;
 
@@ -49,7 +51,7 @@ pub(crate) fn document() -> Value {
     })
 }
 
-fn operation(call: &Call) -> Value {
+fn operation(call: &ApiCall) -> Value {
     let mut operation = json!({
         "operationId": operation_id(call),
         "summary": call.about,
@@ -59,9 +61,9 @@ fn operation(call: &Call) -> Value {
         operation["parameters"] = call.parameters.iter().map(parameter).collect();
     }
     let (schema, required) = match call.takes {
-        Takes::Nothing => (None, false),
-        Takes::Body(schema) => (Some(schema), true),
-        Takes::BodyOrNothing(schema) => (Some(schema), false),
+        RequestBody::Nothing => (None, false),
+        RequestBody::Body(schema) => (Some(schema), true),
+        RequestBody::BodyOrNothing(schema) => (Some(schema), false),
     };
     if let Some(schema) = schema {
         let content = json!({"application/json": {"schema": reference(schema)}});
@@ -74,7 +76,7 @@ fn operation(call: &Call) -> Value {
 }
 
 /// `get_v1_messages_id` for `GET /v1/messages/{id}`.
-fn operation_id(call: &Call) -> String {
+fn operation_id(call: &ApiCall) -> String {
     let words = call.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
     let verb = call.verb.as_str().to_ascii_lowercase();
     std::iter::once(verb.as_str()).chain(words).collect::<Vec<_>>().join("_")
@@ -82,24 +84,24 @@ fn operation_id(call: &Call) -> String {
 
 fn parameter(parameter: &Parameter) -> Value {
     let place = match parameter.place {
-        Place::Path => "path",
-        Place::Query => "query",
-        Place::Header => "header",
+        ParameterIn::Path => "path",
+        ParameterIn::Query => "query",
+        ParameterIn::Header => "header",
     };
     let schema = match parameter.shape {
-        Shape::Text => json!({"type": "string", "minLength": 1}),
-        Shape::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
+        ParameterShape::Text => json!({"type": "string", "minLength": 1}),
+        ParameterShape::Number(min, max) => json!({"type": "integer", "minimum": min, "maximum": max}),
     };
     json!({
         "name": parameter.name,
         "in": place,
-        "required": parameter.place == Place::Path,
+        "required": parameter.place == ParameterIn::Path,
         "description": parameter.about,
         "schema": schema,
     })
 }
 
-fn responses(call: &Call) -> Value {
+fn responses(call: &ApiCall) -> Value {
     let mut responses = Map::new();
     for answer in call.answers {
         responses.insert(answer.status.to_string(), response(answer));
@@ -114,13 +116,13 @@ fn responses(call: &Call) -> Value {
     Value::Object(responses)
 }
 
-fn response(answer: &Answer) -> Value {
+fn response(answer: &SuccessResponse) -> Value {
     let content = match answer.holds {
-        Holds::Nothing => None,
-        Holds::Json(schema) => Some(json!({"application/json": {"schema": reference(schema)}})),
-        Holds::AnyJson => Some(json!({"application/json": {"schema": {"type": "object"}}})),
-        Holds::Text(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
-        Holds::Events => Some(json!({
+        ResponseBody::Nothing => None,
+        ResponseBody::Json(schema) => Some(json!({"application/json": {"schema": reference(schema)}})),
+        ResponseBody::AnyJson => Some(json!({"application/json": {"schema": {"type": "object"}}})),
+        ResponseBody::Text(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
+        ResponseBody::Events => Some(json!({
             "text/event-stream": {"schema": {
                 "type": "string",
                 "description": "The first block has an `id` alone: the place where the stream begins. In every further \

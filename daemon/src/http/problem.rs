@@ -14,7 +14,7 @@ use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
-use crate::http::state::MoveError;
+use crate::http::api_state::MoveError;
 use crate::net::JoinError;
 use crate::net::ParseTargetError;
 use crate::store::error::{ReadError, SealError};

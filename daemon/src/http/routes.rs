@@ -12,12 +12,13 @@ use axum::{Json, Router};
 use chat_proto::error::ErrorCode;
 use hyper::body::Body as _;
 
+use crate::http::api_state::Api;
 use crate::http::auth::guard;
-use crate::http::calls::Call;
-use crate::http::extract::Params;
+use crate::http::calls::ApiCall;
+use crate::http::extract::QueryParams;
+use crate::http::handlers::{history, invites, members, messages, metrics, peers, status};
 use crate::http::problem::Refusal;
-use crate::http::state::Api;
-use crate::http::{events, history, invites, members, messages, metrics, openapi, peers, status};
+use crate::http::{event_stream, openapi};
 
 type Handler = MethodRouter<Arc<Api>>;
 
@@ -32,7 +33,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/rendezvous", get(peers::rendezvous)),
         ("/v1/messages", post(messages::post).get(history::history)),
         ("/v1/messages/{id}", get(messages::get)),
-        ("/v1/events", get(events::events)),
+        ("/v1/events", get(event_stream::events)),
         ("/v1/invites", post(invites::create).get(invites::list)),
         ("/v1/invites/{id}", delete(invites::revoke)),
         ("/v1/knocks", get(members::knocks)),
@@ -91,8 +92,8 @@ fn shape(request: &Request) -> Result<(), Refusal> {
         }
     }
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    match Call::find(request.method().as_str(), path) {
-        Some(call) => Params::of(request.uri())?.check(&call.query()),
+    match ApiCall::find(request.method().as_str(), path) {
+        Some(call) => QueryParams::of(request.uri())?.check(&call.query()),
         // The fallbacks answer.
         None => Ok(()),
     }

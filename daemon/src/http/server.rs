@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::auth::{Connection, Hosts, Via};
+use crate::http::api_state::{Api, READERS_MAX};
+use crate::http::auth::{AllowedHosts, Caller, CallerConnection};
 use crate::http::listen::Listeners;
 use crate::http::routes::router;
-use crate::http::state::{Api, READERS_MAX};
 
 /// Most connections at a time on each of the two sockets: all event streams and as many calls again. More wait in the
 /// kernel's queue. Counted apart, so that who has no token cannot keep the user's own commands out.
@@ -103,11 +103,11 @@ impl Server {
         self.ending.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()
     }
 
-    fn spawn<S>(&self, stream: S, via: Via, place: OwnedSemaphorePermit)
+    fn spawn<S>(&self, stream: S, via: Caller, place: OwnedSemaphorePermit)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Connection { via, ending: self.ending.child_token() };
+        let connection = CallerConnection { via, ending: self.ending.child_token() };
         let router = self.router.clone();
         self.tasks.spawn(async move {
             serve_connection(stream, router, connection).await;
@@ -116,7 +116,7 @@ impl Server {
     }
 }
 
-async fn serve_connection<S>(stream: S, router: Router, connection: Connection)
+async fn serve_connection<S>(stream: S, router: Router, connection: CallerConnection)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -150,16 +150,16 @@ async fn rest(error: &io::Error) {
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-fn caller(stream: &UnixStream) -> Via {
+fn caller(stream: &UnixStream) -> Caller {
     let own = rustix::process::geteuid().as_raw();
     match stream.peer_cred() {
-        Ok(peer) if peer.uid() == own => Via::SameUser,
-        Ok(_) | Err(_) => Via::OtherUser,
+        Ok(peer) if peer.uid() == own => Caller::SameUser,
+        Ok(_) | Err(_) => Caller::OtherUser,
     }
 }
 
 /// Answers are small and somebody waits for them: they leave at once.
-fn prepare(stream: &TcpStream) -> io::Result<Via> {
+fn prepare(stream: &TcpStream) -> io::Result<Caller> {
     stream.set_nodelay(true)?;
-    Ok(Via::Tcp(Arc::new(Hosts::of(stream.local_addr()?))))
+    Ok(Caller::Tcp(Arc::new(AllowedHosts::of(stream.local_addr()?))))
 }

@@ -1,14 +1,14 @@
 //! Tests of the API over real sockets, against a real store and a room that is played.
 
-mod anything;
-pub(crate) mod client;
-pub(crate) mod fixture;
-mod guard;
+mod arbitrary_requests;
+mod callers;
+mod event_streams;
+mod figures;
 mod history;
+mod idempotent_sends;
 mod limits;
 mod openapi;
-mod played;
+mod played_room;
 mod problems;
-mod retries;
-mod streams;
-mod tally;
+pub(crate) mod test_api;
+pub(crate) mod test_client;

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::app::run::leave::leave;
 use crate::app::run::running_room::RoomError;
 use crate::app::run::shutdown::{StopHandle, StopReason};
-use crate::http::state::{MoveError, NetworkFigures, Process, Room, RoomSlot};
+use crate::http::api_state::{DaemonControl, MoveError, NetworkFigures, RoomHandle, RoomSlot};
 use crate::net::JoinTarget;
 use crate::net::{self, Net};
 use crate::store::{Store, Write};
@@ -76,7 +76,7 @@ impl DaemonProcess {
     }
 
     /// A room in which others are or were is not left by joining another: what was said there would be out of sight.
-    async fn must_be_alone(&self, room: &Room) -> Result<(), MoveError> {
+    async fn must_be_alone(&self, room: &RoomHandle) -> Result<(), MoveError> {
         let Reply::Status(status) = room.node.command(Command::Status).await? else {
             return Err(CommandError::Busy.into());
         };
@@ -92,7 +92,7 @@ impl DaemonProcess {
     }
 }
 
-impl Process for DaemonProcess {
+impl DaemonControl for DaemonProcess {
     fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>> {
         self.move_to(target, name).boxed()
     }

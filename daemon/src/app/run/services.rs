@@ -20,7 +20,7 @@ use crate::app::run::process::{DaemonProcess, RoomSwitch};
 use crate::app::run::running_room::{DaemonContext, RunningRoom, open_store, switch_room};
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::StartOptions;
-use crate::http::state::{Room, RoomSlot};
+use crate::http::api_state::{RoomHandle, RoomSlot};
 use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
 use crate::net::{Net, NetEvents};
@@ -143,7 +143,7 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomP
 impl Services {
     /// Lets callers of the API reach the room.
     fn let_in(&self, room: &RunningRoom) {
-        self.slot.set(Some(Room::new(room.node.clone(), room.store.clone())));
+        self.slot.set(Some(RoomHandle::new(room.node.clone(), room.store.clone())));
     }
 
     /// Asks the API as any caller does, and tells whoever waits what it answers.

@@ -3,8 +3,8 @@
 use chat_proto::{NAME_CHARS_MAX, RECIPIENTS_MAX, TEXT_BYTES_MAX};
 use serde_json::{Map, Value, json};
 
-use crate::http::invites::{EXPIRES_MS, USES};
-use crate::http::messages::{COPIES, TIMEOUT_MS};
+use crate::http::handlers::invites::{EXPIRES_MS, USES};
+use crate::http::handlers::messages::{COPIES, TIMEOUT_MS};
 
 mod room;
 

@@ -4,15 +4,15 @@ use chat_proto::api::messages::{MessagePage, SentMessage};
 use chat_proto::error::ErrorCode;
 use serde_json::json;
 
-use crate::http::tests::client::{Answer, Ask};
-use crate::http::tests::fixture::{BOB, Running, Stage, peer};
+use crate::http::tests::test_api::{BOB, TestApi, TestRoom, peer};
+use crate::http::tests::test_client::{TestRequest, TestResponse};
 
-fn texts(answer: &Answer) -> Vec<String> {
+fn texts(answer: &TestResponse) -> Vec<String> {
     answer.json::<MessagePage>().messages.into_iter().map(|message| message.text).collect()
 }
 
-async fn told() -> (Running, Stage) {
-    let (running, mut stage) = Running::with_room().await;
+async fn told() -> (TestApi, TestRoom) {
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two", "three"]).await;
     stage.bob_says(&["four"]).await;
     (running, stage)
@@ -21,7 +21,7 @@ async fn told() -> (Running, Stage) {
 #[tokio::test]
 async fn pages_are_the_last_or_with_after_the_first() {
     let (running, _stage) = told().await;
-    let get = async |query: &str| Ask::get(format!("/v1/messages{query}")).send(&running.unix).await;
+    let get = async |query: &str| TestRequest::get(format!("/v1/messages{query}")).send(&running.unix).await;
     assert_eq!(texts(&get("").await), ["one", "two", "three", "four"]);
     let last = get("?limit=2").await;
     assert_eq!(texts(&last), ["three", "four"]);
@@ -55,7 +55,7 @@ async fn what_a_query_gets_wrong_is_named() {
         ("from=erin", ErrorCode::UnknownMember, "'erin' could be"),
         (&format!("after={unknown}"), ErrorCode::NotFound, "is held here"),
     ] {
-        let problem = Ask::get(format!("/v1/messages?{query}")).send(&running.unix).await.problem();
+        let problem = TestRequest::get(format!("/v1/messages?{query}")).send(&running.unix).await.problem();
         assert_eq!(problem.code, code, "{query}");
         assert!(problem.detail.contains(word), "{query}: {}", problem.detail);
     }
@@ -64,16 +64,16 @@ async fn what_a_query_gets_wrong_is_named() {
 #[tokio::test]
 async fn a_message_tells_who_holds_it() {
     let (running, stage) = told().await;
-    let sent = Ask::post("/v1/messages", &json!({"text": "hello"})).send(&running.unix).await;
+    let sent = TestRequest::post("/v1/messages", &json!({"text": "hello"})).send(&running.unix).await;
     let location = sent.header("location").to_owned();
     let sent: SentMessage = sent.json();
     assert_eq!(location, format!("/v1/messages/{}", sent.message.id));
     assert_eq!((sent.state.stored, sent.state.copies, sent.state.complete), (true, 0, true));
     stage.script.hold(vec![peer(BOB)]);
-    let got: SentMessage = Ask::get(location).send(&running.unix).await.json();
+    let got: SentMessage = TestRequest::get(location).send(&running.unix).await.json();
     assert_eq!(got.message, sent.message);
     assert_eq!((got.state.copies, got.state.held_by[0].name.as_str()), (1, "bob"));
-    let other = Ask::get(format!("/v1/messages/{}.0", "a".repeat(64))).send(&running.unix).await.problem();
+    let other = TestRequest::get(format!("/v1/messages/{}.0", "a".repeat(64))).send(&running.unix).await.problem();
     assert_eq!(other.code, ErrorCode::NotFound);
 }
 
@@ -81,13 +81,13 @@ async fn a_message_tells_who_holds_it() {
 async fn a_direct_message_shows_its_text_to_its_sender() {
     let (running, stage) = told().await;
     let body = json!({"text": "psst", "to": ["@Bob", &peer(BOB).to_string(), "ann"]});
-    let sent: SentMessage = Ask::post("/v1/messages", &body).send(&running.unix).await.json();
+    let sent: SentMessage = TestRequest::post("/v1/messages", &body).send(&running.unix).await.json();
     assert_eq!(
         sent.message.to.iter().map(|to| to.name.as_str()).collect::<Vec<_>>(),
         ["bob"],
         "once, without the sender"
     );
-    let page = Ask::get("/v1/messages?with=bob").send(&running.unix).await;
+    let page = TestRequest::get("/v1/messages?with=bob").send(&running.unix).await;
     assert_eq!(page.json::<MessagePage>().messages, [sent.message]);
     assert_eq!(stage.script.posts(), 1);
 }
@@ -104,7 +104,8 @@ async fn recipients_that_cannot_be_reached_are_named() {
         (json!(["ann"]), ErrorCode::TooLong, "besides its sender"),
         (json!(many), ErrorCode::TooLong, "17 recipients"),
     ] {
-        let problem = Ask::post("/v1/messages", &json!({"text": "x", "to": to})).send(&running.unix).await.problem();
+        let problem =
+            TestRequest::post("/v1/messages", &json!({"text": "x", "to": to})).send(&running.unix).await.problem();
         assert_eq!(problem.code, code, "{to}");
         assert!(problem.detail.contains(word), "{}", problem.detail);
     }

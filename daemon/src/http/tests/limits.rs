@@ -5,13 +5,13 @@ use chat_proto::error::ErrorCode;
 use serde_json::json;
 
 use crate::http::extract::BODY_BYTES_MAX;
-use crate::http::tests::client::{Ask, raw};
-use crate::http::tests::fixture::{Running, TOKEN};
+use crate::http::tests::test_api::{TOKEN, TestApi};
+use crate::http::tests::test_client::{TestRequest, raw};
 
 #[tokio::test]
 async fn bodies_are_json_by_name_and_by_content() {
-    let running = Running::start().await;
-    let join = || Ask::new("POST", "/v1/join").body(r#"{"target":"192.0.2.7"}"#);
+    let running = TestApi::start().await;
+    let join = || TestRequest::new("POST", "/v1/join").body(r#"{"target":"192.0.2.7"}"#);
     for good in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {
         assert_eq!(join().header("content-type", good).send(&running.tcp).await.status, 200, "{good}");
     }
@@ -33,7 +33,7 @@ async fn bodies_are_json_by_name_and_by_content() {
         (r#"{"target":"a","target":"b"}"#, "duplicate field"),
         (r#"{"target":"a"} x"#, "is not JSON"),
     ] {
-        let ask = Ask::new("POST", "/v1/join").header("content-type", "application/json").body(body);
+        let ask = TestRequest::new("POST", "/v1/join").header("content-type", "application/json").body(body);
         let problem = ask.send(&running.unix).await.problem();
         assert_eq!(problem.code, ErrorCode::BadRequest, "{body}");
         assert!(problem.detail.contains(word), "{body}: {}", problem.detail);
@@ -42,12 +42,12 @@ async fn bodies_are_json_by_name_and_by_content() {
 
 #[tokio::test]
 async fn a_body_has_a_largest_size_whether_it_is_announced_or_not() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let padded = |bytes: usize| {
         let body = json!({"target": "192.0.2.7"}).to_string();
         body.clone() + &" ".repeat(bytes - body.len())
     };
-    let ask = |body| Ask::new("POST", "/v1/join").header("content-type", "application/json").body(body);
+    let ask = |body| TestRequest::new("POST", "/v1/join").header("content-type", "application/json").body(body);
     assert_eq!(ask(padded(BODY_BYTES_MAX)).send(&running.unix).await.status, 200);
     let problem = ask(padded(BODY_BYTES_MAX + 1)).send(&running.unix).await.problem();
     assert_eq!(problem.code, ErrorCode::TooLong);
@@ -63,16 +63,16 @@ async fn a_body_has_a_largest_size_whether_it_is_announced_or_not() {
 
 #[tokio::test]
 async fn a_head_has_a_largest_size() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let long = format!("GET /v1/rooms HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(1024 * 1024));
     let answer = raw(&running.unix, long.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 431"), "{}", String::from_utf8_lossy(&answer));
-    assert_eq!(Ask::get("/healthz").send(&running.unix).await.status, 200);
+    assert_eq!(TestRequest::get("/healthz").send(&running.unix).await.status, 200);
 }
 
 #[tokio::test]
 async fn query_parameters_are_known_and_stand_there_once() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     for (path, detail) in [
         ("/v1/rooms?x=1", "unknown query parameter 'x'"),
         ("/v1/rooms?", ""),
@@ -82,7 +82,7 @@ async fn query_parameters_are_known_and_stand_there_once() {
         ("/v1/messages?%FF=1", "unknown query parameter '\u{FFFD}'"),
         ("/v1/events?from=a%0Ab&froom=c", "unknown query parameter 'froom'"),
     ] {
-        let answer = Ask::get(path).send(&running.unix).await;
+        let answer = TestRequest::get(path).send(&running.unix).await;
         if detail.is_empty() {
             assert_eq!(answer.json::<RoomList>().rooms.len(), 1);
         } else {
@@ -96,7 +96,7 @@ async fn query_parameters_are_known_and_stand_there_once() {
 
 #[tokio::test]
 async fn many_requests_go_over_one_connection() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let one = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", running.addr);
     let last = format!(
         "GET /v1/rooms HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n",

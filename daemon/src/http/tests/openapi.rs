@@ -10,11 +10,11 @@ use chat_proto::id::{EntryHash, KnockId, MessageId, Term};
 use chat_proto::time::Timestamp;
 use serde_json::{Value, json};
 
-use crate::http::calls::{CALLS, Holds, Place, Takes};
+use crate::http::calls::{CALLS, ParameterIn, RequestBody, ResponseBody};
 use crate::http::openapi::document;
 use crate::http::routes::routes;
-use crate::http::tests::client::Ask;
-use crate::http::tests::fixture::{ANN, BOB, Running, Stage, peer};
+use crate::http::tests::test_api::{ANN, BOB, TestApi, TestRoom, peer};
+use crate::http::tests::test_client::TestRequest;
 
 fn paths() -> BTreeSet<&'static str> {
     routes().into_iter().map(|(path, _)| path).collect()
@@ -91,7 +91,7 @@ fn every_route_is_described_and_every_description_has_a_route() {
         let operation = &document["paths"][call.path][call.verb.as_str().to_ascii_lowercase()];
         assert!(operation["responses"].is_object(), "{} {}", call.verb.as_str(), call.path);
         let segments = call.path.matches('{').count();
-        let named = call.parameters.iter().filter(|parameter| parameter.place == Place::Path).count();
+        let named = call.parameters.iter().filter(|parameter| parameter.place == ParameterIn::Path).count();
         assert_eq!(segments, named, "{}", call.path);
     }
     let ids: Vec<&Value> = document["paths"]
@@ -106,14 +106,14 @@ fn every_route_is_described_and_every_description_has_a_route() {
 
 #[tokio::test]
 async fn methods_that_are_not_described_are_refused_and_those_that_are_answer() {
-    let (running, _stage) = Running::with_room().await;
+    let (running, _stage) = TestApi::with_room().await;
     for path in paths() {
         let concrete = path.replace("{id}", "0");
         let described: BTreeSet<&str> =
             CALLS.iter().filter(|call| call.path == path).map(|call| call.verb.as_str()).collect();
         let mut answered = BTreeSet::new();
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
-            let answer = Ask::new(method, concrete.as_str()).open(&running.unix).await;
+            let answer = TestRequest::new(method, concrete.as_str()).open(&running.unix).await;
             if answer.status() != 405 {
                 answered.insert(method);
             }
@@ -138,24 +138,24 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
 
 #[tokio::test]
 async fn answers_are_what_the_document_says() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["hello"]).await;
     stage.script.hold(vec![peer(BOB)]);
-    let sent = Ask::post("/v1/messages", &json!({"text": "x", "to": ["bob"]})).send(&running.unix).await;
+    let sent = TestRequest::post("/v1/messages", &json!({"text": "x", "to": ["bob"]})).send(&running.unix).await;
     let id = sent.json::<Value>()["message"]["id"].as_str().expect("an id").to_owned();
     for call in CALLS {
         let [answer, ..] = call.answers else { panic!("{} has no answer", call.path) };
-        let Holds::Json(schema) = answer.holds else { continue };
+        let ResponseBody::Json(schema) = answer.holds else { continue };
         let body = match call.takes {
-            Takes::Body("SendRequest") => json!({"text": "hello", "wait": "replicated", "copies": 1}),
-            Takes::Body("JoinRequest") => json!({"target": "192.0.2.7", "name": "ann"}),
-            Takes::BodyOrNothing("InviteRequest") => json!({"uses": 1, "expires_ms": 1000}),
-            Takes::Nothing => Value::Null,
-            Takes::Body(other) | Takes::BodyOrNothing(other) => panic!("{other} has no example"),
+            RequestBody::Body("SendRequest") => json!({"text": "hello", "wait": "replicated", "copies": 1}),
+            RequestBody::Body("JoinRequest") => json!({"target": "192.0.2.7", "name": "ann"}),
+            RequestBody::BodyOrNothing("InviteRequest") => json!({"uses": 1, "expires_ms": 1000}),
+            RequestBody::Nothing => Value::Null,
+            RequestBody::Body(other) | RequestBody::BodyOrNothing(other) => panic!("{other} has no example"),
         };
-        let mut ask = Ask::new(call.verb.as_str(), call.path.replace("{id}", &id));
+        let mut ask = TestRequest::new(call.verb.as_str(), call.path.replace("{id}", &id));
         if !body.is_null() {
-            let (Takes::Body(request) | Takes::BodyOrNothing(request)) = call.takes else { continue };
+            let (RequestBody::Body(request) | RequestBody::BodyOrNothing(request)) = call.takes else { continue };
             assert_fits(request, &body);
             ask = ask.json(&body);
         }
@@ -164,27 +164,27 @@ async fn answers_are_what_the_document_says() {
         assert!(described.contains(&answer.status), "{} {}: {}", call.path, answer.status, answer.text());
         assert_fits(schema, &answer.json());
     }
-    let problem = Ask::get("/v1/messages?limit=0").send(&running.unix).await;
+    let problem = TestRequest::get("/v1/messages?limit=0").send(&running.unix).await;
     assert_fits("Problem", &serde_json::from_slice(&problem.body).expect("JSON"));
-    let served: Value = Ask::get("/v1/openapi.json").send(&running.unix).await.json();
+    let served: Value = TestRequest::get("/v1/openapi.json").send(&running.unix).await.json();
     assert_eq!(served, document());
 }
 
 #[tokio::test]
 async fn calls_that_answer_without_a_body_do_so() {
-    let (running, _stage): (Running, Stage) = Running::with_room().await;
+    let (running, _stage): (TestApi, TestRoom) = TestApi::with_room().await;
     for (ask, status) in [
-        (Ask::new("PUT", "/v1/name").json(&json!({"name": "anna"})), 204),
-        (Ask::new("POST", "/v1/members/bob/remove"), 204),
-        (Ask::new("PUT", "/v1/members/bob/role").json(&json!({"role": "admin"})), 204),
-        (Ask::new("POST", "/v1/leave"), 204),
-        (Ask::new("POST", "/v1/shutdown"), 202),
+        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": "anna"})), 204),
+        (TestRequest::new("POST", "/v1/members/bob/remove"), 204),
+        (TestRequest::new("PUT", "/v1/members/bob/role").json(&json!({"role": "admin"})), 204),
+        (TestRequest::new("POST", "/v1/leave"), 204),
+        (TestRequest::new("POST", "/v1/shutdown"), 202),
     ] {
         let answer = ask.send(&running.unix).await;
         assert_eq!((answer.status, answer.text()), (status, ""));
     }
-    assert_eq!(Ask::new("DELETE", "/v1/invites/abcd").send(&running.unix).await.status, 404);
-    assert_eq!(Ask::post("/v1/knocks/7", &json!({"admit": true})).send(&running.unix).await.status, 404);
+    assert_eq!(TestRequest::new("DELETE", "/v1/invites/abcd").send(&running.unix).await.status, 404);
+    assert_eq!(TestRequest::post("/v1/knocks/7", &json!({"admit": true})).send(&running.unix).await.status, 404);
 }
 
 #[test]

@@ -5,20 +5,20 @@ use chat_core::output::CommandError;
 use chat_proto::error::{ErrorCode, Problem};
 use serde_json::json;
 
+use crate::http::api_state::MoveError;
 use crate::http::problem::Refusal;
-use crate::http::state::MoveError;
-use crate::http::tests::client::{Ask, At};
-use crate::http::tests::fixture::{Running, TOKEN};
+use crate::http::tests::test_api::{TOKEN, TestApi};
+use crate::http::tests::test_client::{Endpoint, TestRequest};
 use crate::net::JoinError;
 
 #[tokio::test]
 async fn a_problem_is_what_it_was() {
-    let running = Running::start().await;
-    let answer = Ask::get("/v1/nothing").send(&running.unix).await;
+    let running = TestApi::start().await;
+    let answer = TestRequest::get("/v1/nothing").send(&running.unix).await;
     assert_eq!(answer.status, 404);
     let golden = r#"{"type":"about:blank","title":"Not Found","status":404,"code":"not_found","detail":"there is no call /v1/nothing","hint":"GET /v1/openapi.json describes every call"}"#;
     assert_eq!(answer.text(), golden);
-    let answer = Ask::get("/v1/status").send(&At::Tcp(running.addr, Some("wrong".into()))).await;
+    let answer = TestRequest::get("/v1/status").send(&Endpoint::Tcp(running.addr, Some("wrong".into()))).await;
     let golden = r#"{"type":"about:blank","title":"Unauthorized","status":401,"code":"unauthorized","detail":"the token is wrong","hint":"send 'Authorization: Bearer TOKEN'; 'chatd env' prints the token, or use the Unix socket"}"#;
     assert_eq!(answer.text(), golden);
     assert!(!golden.contains(TOKEN));
@@ -26,36 +26,36 @@ async fn a_problem_is_what_it_was() {
 
 #[tokio::test]
 async fn every_refusal_says_what_and_what_next() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let asks = [
-        (Ask::get("/v1/status"), 409, "this daemon is in no room yet"),
-        (Ask::get("/v1/peers"), 409, "this daemon is in no room yet"),
-        (Ask::get("/v1/events"), 409, "this daemon is in no room yet"),
-        (Ask::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not take the method DELETE"),
-        (Ask::get("/v1/name"), 405, "/v1/name does not take the method GET"),
-        (Ask::new("BREW", "/v1/name"), 405, "/v1/name does not take the method BREW"),
-        (Ask::get("/"), 404, "there is no call /"),
-        (Ask::get("/v1/messages/"), 404, "there is no call /v1/messages/"),
-        (Ask::get("/v1/messages/%FF"), 400, "the path is not UTF-8 in percent encoding"),
+        (TestRequest::get("/v1/status"), 409, "this daemon is in no room yet"),
+        (TestRequest::get("/v1/peers"), 409, "this daemon is in no room yet"),
+        (TestRequest::get("/v1/events"), 409, "this daemon is in no room yet"),
+        (TestRequest::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not take the method DELETE"),
+        (TestRequest::get("/v1/name"), 405, "/v1/name does not take the method GET"),
+        (TestRequest::new("BREW", "/v1/name"), 405, "/v1/name does not take the method BREW"),
+        (TestRequest::get("/"), 404, "there is no call /"),
+        (TestRequest::get("/v1/messages/"), 404, "there is no call /v1/messages/"),
+        (TestRequest::get("/v1/messages/%FF"), 400, "the path is not UTF-8 in percent encoding"),
         (
-            Ask::get("/v1/messages/7"),
+            TestRequest::get("/v1/messages/7"),
             400,
             "'7' is not a message id: expected 64 hexadecimal digits, a dot and a number",
         ),
-        (Ask::post("/v1/knocks/x", &json!({"admit": true})), 400, "'x' is not a knock id: expected a number"),
+        (TestRequest::post("/v1/knocks/x", &json!({"admit": true})), 400, "'x' is not a knock id: expected a number"),
         (
-            Ask::post("/v1/join", &json!({"target": "a b"})),
+            TestRequest::post("/v1/join", &json!({"target": "a b"})),
             400,
             "'a b' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT",
         ),
         (
-            Ask::post("/v1/join", &json!({"target": "chat1 aa"})),
+            TestRequest::post("/v1/join", &json!({"target": "chat1 aa"})),
             400,
             "the ticket is incomplete or mistyped: copy the whole line again",
         ),
-        (Ask::post("/v1/join", &json!({"target": "a", "name": "a b"})), 400, ""),
-        (Ask::new("PUT", "/v1/name").json(&json!({"name": ""})), 413, "the name is empty"),
-        (Ask::new("PUT", "/v1/name").json(&json!({"name": "x".repeat(33)})), 413, ""),
+        (TestRequest::post("/v1/join", &json!({"target": "a", "name": "a b"})), 400, ""),
+        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": ""})), 413, "the name is empty"),
+        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": "x".repeat(33)})), 413, ""),
     ];
     for (ask, status, detail) in asks {
         let shown = format!("{ask:?}");
@@ -63,7 +63,7 @@ async fn every_refusal_says_what_and_what_next() {
         assert_eq!(problem.status, status, "{shown}");
         assert!(detail.is_empty() || problem.detail == detail, "{shown}: {}", problem.detail);
     }
-    let answer = Ask::new("DELETE", "/v1/messages").send(&running.unix).await;
+    let answer = TestRequest::new("DELETE", "/v1/messages").send(&running.unix).await;
     assert_eq!(answer.problem().code, ErrorCode::MethodNotAllowed);
     let mut allowed: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
     allowed.sort_unstable();
@@ -72,7 +72,7 @@ async fn every_refusal_says_what_and_what_next() {
 
 #[tokio::test]
 async fn a_join_that_fails_says_why() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let tried = || "192.0.2.7:24283".to_owned();
     for (failure, code) in [
         (MoveError::AlreadyInRoom, ErrorCode::AlreadyInRoom),
@@ -87,7 +87,7 @@ async fn a_join_that_fails_says_why() {
         (MoveError::Failed("a secret of the inside".into()), ErrorCode::Internal),
     ] {
         *running.around.join_fails.lock().expect("no panic before") = Some(failure);
-        let answer = Ask::post("/v1/join", &json!({"target": "192.0.2.7"})).send(&running.unix).await;
+        let answer = TestRequest::post("/v1/join", &json!({"target": "192.0.2.7"})).send(&running.unix).await;
         let problem = answer.problem();
         assert_eq!(problem.code, code);
         assert!(problem.hint.is_some());

@@ -9,8 +9,8 @@ use chat_core::input::Command;
 use chat_core::output::{NodeStatus, Reply};
 use chat_proto::api::status::{Reachability, Status};
 
+use crate::http::api_state::{Api, RoomHandle};
 use crate::http::problem::Refusal;
-use crate::http::state::{Api, Room};
 
 /// Says that the process answers, and nothing else: it is open to everybody on the machine.
 pub(crate) async fn healthz() -> &'static str {
@@ -44,7 +44,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
 }
 
 /// What the node knows of room and role.
-pub(crate) async fn node_status(room: &Room) -> Result<NodeStatus, Refusal> {
+pub(crate) async fn node_status(room: &RoomHandle) -> Result<NodeStatus, Refusal> {
     let Reply::Status(status) = room.node.command(Command::Status).await? else {
         return Err(Refusal::strange_reply());
     };

@@ -13,9 +13,9 @@ use chat_proto::api::invites::{Invite, InviteList, InviteRequest, NewInvite};
 use chat_proto::id::InviteId;
 use chat_proto::time::Timestamp;
 
-use crate::http::extract::{JsonOrDefault, Segment, in_range};
+use crate::http::api_state::{Api, RoomHandle};
+use crate::http::extract::{OptionalJsonBody, PathSegment, in_range};
 use crate::http::problem::Refusal;
-use crate::http::state::{Api, Room};
 
 /// How long an invite is valid where nothing is said: 7 days.
 const EXPIRES_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -35,7 +35,7 @@ const PREFIX_CHARS_MIN: usize = 4;
 /// Writes an invite and shows its ticket, this once.
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
-    JsonOrDefault(request): JsonOrDefault<InviteRequest>,
+    OptionalJsonBody(request): OptionalJsonBody<InviteRequest>,
 ) -> Result<impl IntoResponse, Refusal> {
     let default = u64::try_from(EXPIRES_DEFAULT.as_millis()).unwrap_or(u64::MAX);
     let expires_ms = in_range("expires_ms", request.expires_ms, EXPIRES_MS, default)?;
@@ -56,14 +56,17 @@ pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<InviteList>
 }
 
 /// Ends an invite, named by its id or the beginning of it.
-pub(crate) async fn revoke(State(api): State<Arc<Api>>, Segment(given): Segment) -> Result<StatusCode, Refusal> {
+pub(crate) async fn revoke(
+    State(api): State<Arc<Api>>,
+    PathSegment(given): PathSegment,
+) -> Result<StatusCode, Refusal> {
     let room = api.room()?;
     let id = find(&invites(&room).await?, &given)?;
     room.node.command(Command::Revoke(id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn invites(room: &Room) -> Result<Vec<Invite>, Refusal> {
+async fn invites(room: &RoomHandle) -> Result<Vec<Invite>, Refusal> {
     let Reply::Invites(invites) = room.node.command(Command::Invites).await? else {
         return Err(Refusal::strange_reply());
     };

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::auth::Token;
-use crate::http::messages::Posts;
+use crate::http::handlers::messages::Posts;
 use crate::http::problem::Refusal;
 use crate::net::JoinError;
 use crate::net::JoinTarget;
@@ -28,7 +28,7 @@ use crate::store::Store;
 pub const READERS_MAX: usize = 256;
 
 /// What the API asks of the process around it.
-pub trait Process: Send + Sync + 'static {
+pub trait DaemonControl: Send + Sync + 'static {
     /// Moves to another room, under another name if one is given: finds a member, is let in, puts the new room into the
     /// [`RoomSlot`]. Must be cancel safe: the future is dropped when the caller hangs up, and a pending knock then ends.
     fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>>;
@@ -82,7 +82,7 @@ pub enum MoveError {
 
 /// The room a daemon is in, as the API reaches it.
 #[derive(Debug)]
-pub struct Room {
+pub struct RoomHandle {
     /// The task that owns the room.
     pub(crate) node: NodeHandle,
     /// What is on disk of it.
@@ -92,7 +92,7 @@ pub struct Room {
     closed: CancellationToken,
 }
 
-impl Room {
+impl RoomHandle {
     /// A room behind these handles.
     pub fn new(node: NodeHandle, store: Store) -> Self {
         Self { node, store, posts: Posts::default(), closed: CancellationToken::new() }
@@ -106,18 +106,18 @@ impl Room {
 
 /// Holds the current room; shared by the API and the life of the process.
 #[derive(Debug, Default)]
-pub struct RoomSlot(ArcSwapOption<Room>);
+pub struct RoomSlot(ArcSwapOption<RoomHandle>);
 
 impl RoomSlot {
     /// Puts another room in place, or none. Event streams of the one before end.
-    pub fn set(&self, room: Option<Room>) {
+    pub fn set(&self, room: Option<RoomHandle>) {
         if let Some(before) = self.0.swap(room.map(Arc::new)) {
             before.closed.cancel();
         }
     }
 
     /// The current room.
-    pub fn get(&self) -> Option<Arc<Room>> {
+    pub fn get(&self) -> Option<Arc<RoomHandle>> {
         self.0.load_full()
     }
 }
@@ -135,7 +135,7 @@ pub struct ApiOptions {
     /// The room; may be filled later.
     pub room: Arc<RoomSlot>,
     /// The process around.
-    pub process: Arc<dyn Process>,
+    pub process: Arc<dyn DaemonControl>,
 }
 
 /// What every handler reaches.
@@ -144,7 +144,7 @@ pub struct Api {
     pub(crate) token: Token,
     pub(crate) home: PathBuf,
     pub(crate) started_at: Timestamp,
-    pub(crate) process: Arc<dyn Process>,
+    pub(crate) process: Arc<dyn DaemonControl>,
     /// Places for event streams.
     pub(crate) readers: Arc<Semaphore>,
     /// What goes on when its caller hangs up.
@@ -161,7 +161,7 @@ impl Api {
     }
 
     /// The room the daemon is in.
-    pub(crate) fn room(&self) -> Result<Arc<Room>, Refusal> {
+    pub(crate) fn room(&self) -> Result<Arc<RoomHandle>, Refusal> {
         self.room.get().ok_or_else(|| {
             Refusal::new(ErrorCode::NotInRoom, "this daemon is in no room yet")
                 .hint("it waits to be let in: a member sees it with 'chat knocks'")

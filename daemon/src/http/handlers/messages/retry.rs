@@ -21,11 +21,11 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 
+use crate::http::api_state::{Api, RoomHandle};
 use crate::http::extract::header_text;
-use crate::http::messages::send::Send;
-use crate::http::messages::{held, holders, key_reused, shown, state};
+use crate::http::handlers::messages::send::Send;
+use crate::http::handlers::messages::{held, holders, key_reused, shown, state};
 use crate::http::problem::Refusal;
-use crate::http::state::{Api, Room};
 use crate::node::handle::{COMMANDS_MAX, Idempotency};
 use crate::store::tables::models::{MessageRow, StoredEvent, StoredEventKind};
 
@@ -110,7 +110,7 @@ impl Posts {
 
 /// Leaves the map whatever ends the task.
 struct Leaving {
-    room: Arc<Room>,
+    room: Arc<RoomHandle>,
     key: String,
 }
 
@@ -123,7 +123,7 @@ impl Drop for Leaving {
 /// Posts, or finds what was posted under the key; waits for what is to be waited for.
 pub(super) async fn post_once(
     api: &Api,
-    room: Arc<Room>,
+    room: Arc<RoomHandle>,
     send: Send,
     key: String,
 ) -> Result<(StatusCode, SentMessage), Refusal> {
@@ -147,7 +147,7 @@ pub(super) async fn post_once(
 
 async fn first(
     me: PeerId,
-    room: Arc<Room>,
+    room: Arc<RoomHandle>,
     send: Send,
     idempotency: Idempotency,
     outcome: watch::Sender<Option<Outcome>>,
@@ -163,7 +163,7 @@ async fn first(
     outcome.send_replace(Some(result));
 }
 
-async fn find(room: &Room, idempotency: &Idempotency) -> Result<Option<MessageId>, Refusal> {
+async fn find(room: &RoomHandle, idempotency: &Idempotency) -> Result<Option<MessageId>, Refusal> {
     match room.store.find_key(&idempotency.key).await? {
         None => Ok(None),
         Some(known) if known.request == idempotency.request => Ok(Some(known.message)),
@@ -178,7 +178,7 @@ async fn ended(mut outcome: watch::Receiver<Option<Outcome>>) -> Result<Outcome,
 
 /// The message of the request under way, as soon as it is stored: the first request may wait for more.
 async fn again(
-    room: &Room,
+    room: &RoomHandle,
     idempotency: &Idempotency,
     outcome: watch::Receiver<Option<Outcome>>,
 ) -> Result<MessageId, Refusal> {
@@ -201,7 +201,7 @@ async fn again(
 /// The answer for a message that was posted before, after what this request waits for.
 async fn replay(
     me: PeerId,
-    room: &Room,
+    room: &RoomHandle,
     send: &Send,
     id: MessageId,
     deadline: Instant,
@@ -223,7 +223,13 @@ async fn replay(
     }
 }
 
-async fn complete(me: PeerId, room: &Room, send: &Send, row: &MessageRow, holders: &[PeerId]) -> Result<bool, Refusal> {
+async fn complete(
+    me: PeerId,
+    room: &RoomHandle,
+    send: &Send,
+    row: &MessageRow,
+    holders: &[PeerId],
+) -> Result<bool, Refusal> {
     match send.wait {
         Wait::Stored => Ok(true),
         Wait::Replicated => Ok(holders.len() >= usize::try_from(send.copies).unwrap_or(usize::MAX)),

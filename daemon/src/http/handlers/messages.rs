@@ -13,10 +13,10 @@ use chat_proto::api::messages::{Message, MessageState, SendRequest, SentMessage}
 use chat_proto::error::ErrorCode;
 use chat_proto::id::{MessageId, PeerId};
 
-use crate::http::extract::{Json as Body, Segment};
-use crate::http::messages::send::Send;
+use crate::http::api_state::{Api, RoomHandle};
+use crate::http::extract::{JsonBody, PathSegment};
+use crate::http::handlers::messages::send::Send;
 use crate::http::problem::Refusal;
-use crate::http::state::{Api, Room};
 use crate::store::error::ReadError;
 use crate::store::tables::models::MessageRow;
 
@@ -31,7 +31,7 @@ pub(crate) use send::{COPIES, TIMEOUT_MS};
 pub(crate) async fn post(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
-    Body(request): Body<SendRequest>,
+    JsonBody(request): JsonBody<SendRequest>,
 ) -> Result<Response, Refusal> {
     let key = retry::key(&headers)?;
     let send = Send::check(request)?;
@@ -46,7 +46,10 @@ pub(crate) async fn post(
 }
 
 /// A message and who holds it.
-pub(crate) async fn get(State(api): State<Arc<Api>>, Segment(id): Segment) -> Result<Json<SentMessage>, Refusal> {
+pub(crate) async fn get(
+    State(api): State<Arc<Api>>,
+    PathSegment(id): PathSegment,
+) -> Result<Json<SentMessage>, Refusal> {
     let id: MessageId = id.parse()?;
     let room = api.room()?;
     let row = held(&room, id).await?;
@@ -56,13 +59,13 @@ pub(crate) async fn get(State(api): State<Arc<Api>>, Segment(id): Segment) -> Re
 }
 
 /// The message of this id.
-async fn held(room: &Room, id: MessageId) -> Result<MessageRow, Refusal> {
+async fn held(room: &RoomHandle, id: MessageId) -> Result<MessageRow, Refusal> {
     let row = room.store.message(id).await?;
     row.ok_or_else(|| ReadError::UnknownMessage(id).into())
 }
 
 /// Other peers that are known to hold a message on disk.
-async fn holders(room: &Room, me: PeerId, row: &MessageRow) -> Result<Vec<PeerId>, Refusal> {
+async fn holders(room: &RoomHandle, me: PeerId, row: &MessageRow) -> Result<Vec<PeerId>, Refusal> {
     let Reply::Holders(mut peers) = room.node.command(Command::Holders(row.log, row.seq)).await? else {
         return Err(Refusal::strange_reply());
     };
@@ -71,7 +74,7 @@ async fn holders(room: &Room, me: PeerId, row: &MessageRow) -> Result<Vec<PeerId
 }
 
 /// How far a message has come that these peers hold.
-fn state(room: &Room, holders: &[PeerId], complete: bool) -> MessageState {
+fn state(room: &RoomHandle, holders: &[PeerId], complete: bool) -> MessageState {
     let roster = room.node.roster();
     MessageState {
         stored: true,

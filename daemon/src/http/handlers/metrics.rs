@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 
-use crate::http::state::{Api, READERS_MAX};
-use crate::http::status::node_status;
+use crate::http::api_state::{Api, READERS_MAX};
+use crate::http::handlers::status::node_status;
 
 /// Media type of the answer.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";

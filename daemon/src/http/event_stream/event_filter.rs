@@ -4,7 +4,7 @@ use chat_core::membership::roster::Roster;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
-use crate::http::extract::Params;
+use crate::http::extract::QueryParams;
 use crate::http::problem::Refusal;
 use crate::store::tables::models::StoredEventKind;
 
@@ -13,14 +13,14 @@ pub(crate) const TYPES: [&str; 7] = ["message", "peer", "membership", "rendezvou
 
 /// Which events a reader wants. Gaps are told to everybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(super) struct EventFilter {
     types: Option<Vec<&'static str>>,
     from: Option<PeerId>,
 }
 
-impl Filter {
+impl EventFilter {
     /// Reads `type` and `from`.
-    pub(super) fn of(params: &Params, roster: &Roster) -> Result<Self, Refusal> {
+    pub(super) fn of(params: &QueryParams, roster: &Roster) -> Result<Self, Refusal> {
         let types = params.text("type")?.map(types).transpose()?;
         let from = params.text("from")?.map(|text| roster.resolve_ever(text)).transpose()?;
         Ok(Self { types, from })

@@ -4,14 +4,14 @@ use axum::http::HeaderMap;
 use chat_proto::cursor::Cursor;
 use chat_proto::time::{Timestamp, parse_duration};
 
-use crate::http::extract::{Params, header_text};
-use crate::http::invites::now;
+use crate::http::extract::{QueryParams, header_text};
+use crate::http::handlers::invites::now;
 use crate::http::problem::Refusal;
 use crate::store::Store;
 
 /// What a reader asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Start {
+pub(super) enum StartPoint {
     /// What happens from now on.
     Now,
     /// All that is kept.
@@ -24,18 +24,18 @@ pub(super) enum Start {
 
 /// Where a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Opening {
+pub(super) struct StreamStart {
     /// The place that the reader is told first: were the stream cut right behind it, it would resume here.
     pub(super) told: Cursor,
     /// The last event that is not part of the stream.
     pub(super) position: u64,
     /// Where the reader comes from.
-    pub(super) from: Origin,
+    pub(super) from: CursorOrigin,
 }
 
 /// Where a reader comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub(super) enum CursorOrigin {
     /// It asked for all that is kept: that some is not is no news.
     Beginning,
     /// A place in this database.
@@ -44,9 +44,9 @@ pub(super) enum Origin {
     Elsewhere,
 }
 
-impl Start {
+impl StartPoint {
     /// Reads `Last-Event-ID`, which wins, and `since`.
-    pub(super) fn of(headers: &HeaderMap, params: &Params) -> Result<Self, Refusal> {
+    pub(super) fn of(headers: &HeaderMap, params: &QueryParams) -> Result<Self, Refusal> {
         let since = params.text("since")?.map(|text| Self::parse(text, now())).transpose()?;
         match header_text(headers, "last-event-id")?.filter(|id| !id.is_empty()) {
             Some(id) => Ok(Self::Cursor(id.parse()?)),
@@ -69,15 +69,15 @@ impl Start {
     }
 
     /// Finds the place in the database.
-    pub(super) async fn open(self, store: &Store) -> Result<Opening, Refusal> {
+    pub(super) async fn open(self, store: &Store) -> Result<StreamStart, Refusal> {
         let database = store.database();
-        let here = |event| Opening { told: Cursor { database, event }, position: event, from: Origin::Here };
+        let here = |event| StreamStart { told: Cursor { database, event }, position: event, from: CursorOrigin::Here };
         match self {
             Self::Now => Ok(here(store.cursor_now())),
-            Self::All => Ok(Opening { from: Origin::Beginning, ..here(0) }),
+            Self::All => Ok(StreamStart { from: CursorOrigin::Beginning, ..here(0) }),
             Self::Time(time) => Ok(here(store.cursor_at(time).await?)),
             Self::Cursor(cursor) if cursor.database == database => Ok(here(cursor.event)),
-            Self::Cursor(told) => Ok(Opening { told, position: store.cursor_now(), from: Origin::Elsewhere }),
+            Self::Cursor(told) => Ok(StreamStart { told, position: store.cursor_now(), from: CursorOrigin::Elsewhere }),
         }
     }
 }
@@ -92,11 +92,11 @@ mod tests {
     #[test]
     fn since_is_a_cursor_a_duration_a_time_or_all() {
         let now = Timestamp::from_ms(1_790_000_000_000);
-        let parse = |text| Start::parse(text, now).map_err(|refusal| refusal.problem().code);
-        assert_eq!(parse("all"), Ok(Start::All));
-        assert_eq!(parse("0000000a-7"), Ok(Start::Cursor(Cursor { database: 10, event: 7 })));
-        assert_eq!(parse("10m"), Ok(Start::Time(Timestamp::from_ms(1_789_999_400_000))));
-        assert_eq!(parse("2026-09-21T14:13:20Z"), Ok(Start::Time(now)));
+        let parse = |text| StartPoint::parse(text, now).map_err(|refusal| refusal.problem().code);
+        assert_eq!(parse("all"), Ok(StartPoint::All));
+        assert_eq!(parse("0000000a-7"), Ok(StartPoint::Cursor(Cursor { database: 10, event: 7 })));
+        assert_eq!(parse("10m"), Ok(StartPoint::Time(Timestamp::from_ms(1_789_999_400_000))));
+        assert_eq!(parse("2026-09-21T14:13:20Z"), Ok(StartPoint::Time(now)));
         for bad in ["ALL", "10", "yesterday", "a-7", "-10m"] {
             assert_eq!(parse(bad), Err(ErrorCode::BadRequest), "{bad}");
         }
@@ -105,7 +105,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_panics(text: String) {
-            let _ = Start::parse(&text, Timestamp::from_ms(0));
+            let _ = StartPoint::parse(&text, Timestamp::from_ms(0));
         }
     }
 }

@@ -12,9 +12,9 @@ use chat_proto::api::peers::MemberRole;
 use chat_proto::id::KnockId;
 use chat_proto::text::check_name;
 
-use crate::http::extract::{Json as Body, Segment};
+use crate::http::api_state::Api;
+use crate::http::extract::{JsonBody, PathSegment};
 use crate::http::problem::Refusal;
-use crate::http::state::Api;
 use crate::net::JoinTarget;
 
 /// Strangers that wait to be let in, oldest first.
@@ -29,8 +29,8 @@ pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList
 /// Lets a stranger in, or not.
 pub(crate) async fn answer_knock(
     State(api): State<Arc<Api>>,
-    Segment(id): Segment,
-    Body(answer): Body<KnockAnswer>,
+    PathSegment(id): PathSegment,
+    JsonBody(answer): JsonBody<KnockAnswer>,
 ) -> Result<StatusCode, Refusal> {
     let id: KnockId = id.parse()?;
     let verdict = if answer.admit { Verdict::Yes } else { Verdict::No };
@@ -39,7 +39,7 @@ pub(crate) async fn answer_knock(
 }
 
 /// Removes a member, named as people name it.
-pub(crate) async fn remove(State(api): State<Arc<Api>>, Segment(who): Segment) -> Result<StatusCode, Refusal> {
+pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSegment) -> Result<StatusCode, Refusal> {
     let room = api.room()?;
     let peer = room.node.roster().resolve(&who)?;
     room.node.command(Command::Remove(peer)).await?;
@@ -49,8 +49,8 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, Segment(who): Segment) -
 /// Says what a member, named as people name it, may do.
 pub(crate) async fn set_role(
     State(api): State<Arc<Api>>,
-    Segment(who): Segment,
-    Body(request): Body<RoleRequest>,
+    PathSegment(who): PathSegment,
+    JsonBody(request): JsonBody<RoleRequest>,
 ) -> Result<StatusCode, Refusal> {
     let admin = match request.role {
         MemberRole::Admin => Verdict::Yes,
@@ -65,7 +65,7 @@ pub(crate) async fn set_role(
 /// Takes another name.
 pub(crate) async fn rename(
     State(api): State<Arc<Api>>,
-    Body(request): Body<NameRequest>,
+    JsonBody(request): JsonBody<NameRequest>,
 ) -> Result<StatusCode, Refusal> {
     check_name("name", &request.name)?;
     api.room()?.node.command(Command::Rename(request.name)).await?;
@@ -75,7 +75,7 @@ pub(crate) async fn rename(
 /// Moves a daemon that is alone in its room to another. The room is not asked: a daemon without one may join, too.
 pub(crate) async fn join(
     State(api): State<Arc<Api>>,
-    Body(request): Body<JoinRequest>,
+    JsonBody(request): JsonBody<JoinRequest>,
 ) -> Result<Json<Joined>, Refusal> {
     let target = JoinTarget::parse(&request.target)?;
     if let Some(name) = &request.name {

@@ -14,10 +14,10 @@ use chat_proto::id::PeerId;
 use chat_proto::text::check_text;
 use tokio::time::{Instant, sleep};
 
+use crate::http::api_state::RoomHandle;
 use crate::http::extract::in_range;
-use crate::http::messages::state;
+use crate::http::handlers::messages::state;
 use crate::http::problem::Refusal;
-use crate::http::state::Room;
 use crate::node::handle::Idempotency;
 use crate::store::error::SealError;
 use crate::store::tables::models::DmKeys;
@@ -68,7 +68,7 @@ impl Send {
     pub(crate) async fn carry_out(
         &self,
         me: PeerId,
-        room: &Room,
+        room: &RoomHandle,
         idempotency: Option<Idempotency>,
     ) -> Result<SentMessage, Refusal> {
         let (roster, recipients) = self.recipients(me, room).await?;
@@ -89,7 +89,7 @@ impl Send {
 
     /// Who shall be able to read. Keys that are on their way are waited for a little: a member is seen a moment before its
     /// first entries, which hold them, have arrived.
-    async fn recipients(&self, me: PeerId, room: &Room) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), Refusal> {
+    async fn recipients(&self, me: PeerId, room: &RoomHandle) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), Refusal> {
         let deadline = Instant::now() + self.timeout.min(KEYS_MAX);
         loop {
             let roster = room.node.roster();

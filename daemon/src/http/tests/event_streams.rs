@@ -8,15 +8,15 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use crate::http::state::READERS_MAX;
-use crate::http::tests::client::{Ask, At, Stream, soon};
-use crate::http::tests::fixture::{Running, Stage};
+use crate::http::api_state::READERS_MAX;
+use crate::http::tests::test_api::{TestApi, TestRoom};
+use crate::http::tests::test_client::{Endpoint, TestRequest, TestStream, soon};
 
-fn events(query: &str) -> Ask {
-    Ask::get(format!("/v1/events{query}"))
+fn events(query: &str) -> TestRequest {
+    TestRequest::get(format!("/v1/events{query}"))
 }
 
-fn here(stage: &Stage) -> Cursor {
+fn here(stage: &TestRoom) -> Cursor {
     Cursor { database: stage.store.database(), event: stage.store.cursor_now() }
 }
 
@@ -26,10 +26,10 @@ fn knock(n: u64) -> Event {
 
 #[tokio::test]
 async fn the_first_block_is_the_place_and_the_rest_are_events() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["before"]).await;
     let begin = here(&stage);
-    let mut stream = Stream::open(&running.tcp, events("")).await;
+    let mut stream = TestStream::open(&running.tcp, events("")).await;
     let first = stream.block().await;
     assert_eq!((first.id, first.event, first.data), (Some(begin.to_string()), None, None));
     stage.bob_says(&["hello"]).await;
@@ -43,11 +43,11 @@ async fn the_first_block_is_the_place_and_the_rest_are_events() {
 
 #[tokio::test]
 async fn lines_are_the_same_without_the_frame() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two"]).await;
     let ask = events("?since=all&type=message").header("accept", "application/x-ndjson");
-    let mut lines = Stream::open(&running.unix, ask).await;
-    let mut blocks = Stream::open(&running.unix, events("?since=all&type=message")).await;
+    let mut lines = TestStream::open(&running.unix, ask).await;
+    let mut blocks = TestStream::open(&running.unix, events("?since=all&type=message")).await;
     for text in ["one", "two"] {
         let line = lines.piece().await.expect("a line");
         let block = blocks.event().await;
@@ -61,11 +61,11 @@ async fn lines_are_the_same_without_the_frame() {
 
 #[tokio::test]
 async fn a_stream_begins_where_it_is_told() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one"]).await;
     let after_one = here(&stage);
     stage.bob_says(&["two", "three"]).await;
-    let read = async |ask: Ask, count| Stream::open(&running.unix, ask).await.texts(count).await;
+    let read = async |ask: TestRequest, count| TestStream::open(&running.unix, ask).await.texts(count).await;
     assert_eq!(read(events("?since=all"), 3).await, ["one", "two", "three"]);
     assert_eq!(read(events("?since=1h"), 3).await, ["one", "two", "three"]);
     assert_eq!(read(events("?since=2020-01-01T00:00:00Z"), 3).await, ["one", "two", "three"]);
@@ -75,7 +75,7 @@ async fn a_stream_begins_where_it_is_told() {
     let empty = events("?since=all").header("last-event-id", "");
     assert_eq!(read(empty, 3).await, ["one", "two", "three"]);
     let future = events("?since=2100-01-01T00:00:00Z");
-    assert_eq!(Stream::open(&running.unix, future).await.block().await.id, Some(here(&stage).to_string()));
+    assert_eq!(TestStream::open(&running.unix, future).await.block().await.id, Some(here(&stage).to_string()));
     for bad in [events("?since=soon"), events("?since="), events("").header("last-event-id", "7")] {
         assert_eq!(bad.send(&running.unix).await.problem().code, ErrorCode::BadRequest);
     }
@@ -83,14 +83,14 @@ async fn a_stream_begins_where_it_is_told() {
 
 #[tokio::test]
 async fn filters_pass_what_they_name() {
-    let (running, mut stage) = Running::with_room().await;
-    let mut knocks = Stream::open(&running.unix, events("?since=all&type=knock,rendezvous")).await;
-    let mut bobs = Stream::open(&running.unix, events("?from=bob&since=all")).await;
-    let mut anns = Stream::open(&running.unix, events("?from=ann&type=message&since=all")).await;
+    let (running, mut stage) = TestApi::with_room().await;
+    let mut knocks = TestStream::open(&running.unix, events("?since=all&type=knock,rendezvous")).await;
+    let mut bobs = TestStream::open(&running.unix, events("?from=bob&since=all")).await;
+    let mut anns = TestStream::open(&running.unix, events("?from=ann&type=message&since=all")).await;
     stage.publish(knock(1)).await;
     stage.bob_says(&["from bob"]).await;
     stage.publish(knock(2)).await;
-    let sent = Ask::post("/v1/messages", &serde_json::json!({"text": "from ann"})).send(&running.unix).await;
+    let sent = TestRequest::post("/v1/messages", &serde_json::json!({"text": "from ann"})).send(&running.unix).await;
     assert_eq!(sent.status, 201);
     assert_eq!(knocks.event().await.json()["knock"], 1);
     assert_eq!(knocks.event().await.json()["knock"], 2);
@@ -107,7 +107,7 @@ async fn filters_pass_what_they_name() {
 
 #[tokio::test]
 async fn a_cursor_that_leads_nowhere_is_told_as_a_gap() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     for word in ["another database", "older copy"] {
         stage.bob_says(&["before"]).await;
         let now = here(&stage);
@@ -115,7 +115,7 @@ async fn a_cursor_that_leads_nowhere_is_told_as_a_gap() {
             "older copy" => Cursor { event: now.event + 1000, ..now },
             _ => Cursor { database: now.database ^ 1, event: 1 },
         };
-        let mut stream = Stream::open(&running.unix, events(&format!("?since={cursor}&type=message"))).await;
+        let mut stream = TestStream::open(&running.unix, events(&format!("?since={cursor}&type=message"))).await;
         assert_eq!(stream.block().await.id, Some(cursor.to_string()), "cut here, it would hear of the gap again");
         let gap = stream.event().await;
         assert_eq!((gap.event.as_deref(), gap.id.clone()), (Some("gap"), Some(now.to_string())));
@@ -127,7 +127,7 @@ async fn a_cursor_that_leads_nowhere_is_told_as_a_gap() {
 
 #[tokio::test]
 async fn events_that_are_no_longer_kept_are_told_as_a_gap_unless_all_that_are_kept_were_asked_for() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one"]).await;
     let after_one = here(&stage);
     stage.publish(knock(1)).await;
@@ -136,22 +136,22 @@ async fn events_that_are_no_longer_kept_are_told_as_a_gap_unless_all_that_are_ke
     let after_knocks = here(&stage);
     stage.bob_says(&["three"]).await;
     stage.forget(after_knocks.event);
-    let mut resumed = Stream::open(&running.unix, events(&format!("?since={after_one}"))).await;
+    let mut resumed = TestStream::open(&running.unix, events(&format!("?since={after_one}"))).await;
     assert_eq!(resumed.event().await.json()["reason"], "events in between are no longer kept");
     assert_eq!(resumed.texts(2).await, ["two", "three"]);
-    let mut all = Stream::open(&running.unix, events("?since=all")).await;
+    let mut all = TestStream::open(&running.unix, events("?since=all")).await;
     for text in ["one", "two", "three"] {
         assert_eq!(all.event().await.json()["message"]["text"], text);
     }
-    let mut later = Stream::open(&running.unix, events(&format!("?since={after_knocks}"))).await;
+    let mut later = TestStream::open(&running.unix, events(&format!("?since={after_knocks}"))).await;
     assert_eq!(later.event().await.json()["message"]["text"], "three");
 }
 
 #[tokio::test]
 async fn a_reader_that_does_not_read_misses_nothing() {
     const BURSTS: usize = 60;
-    let (running, mut stage) = Running::with_room().await;
-    let mut slow = Stream::open(&running.tcp, events("?type=message")).await;
+    let (running, mut stage) = TestApi::with_room().await;
+    let mut slow = TestStream::open(&running.tcp, events("?type=message")).await;
     slow.block().await;
     // Its connection holds far less than this, and so does one page.
     let filling = "x".repeat(1000);
@@ -166,13 +166,13 @@ async fn a_reader_that_does_not_read_misses_nothing() {
 
 #[tokio::test]
 async fn streams_end_at_once_when_the_api_ends_or_the_room_is_left() {
-    let (running, stage) = Running::with_room().await;
-    let mut left = Stream::open(&running.unix, events("")).await;
+    let (running, stage) = TestApi::with_room().await;
+    let mut left = TestStream::open(&running.unix, events("")).await;
     left.block().await;
     running.slot.set(None);
     assert_eq!(left.piece().await, None);
     running.enter(&stage);
-    let mut ended = Stream::open(&running.unix, events("")).await;
+    let mut ended = TestStream::open(&running.unix, events("")).await;
     ended.block().await;
     running.ending.cancel();
     assert_eq!(ended.piece().await, None);
@@ -181,21 +181,21 @@ async fn streams_end_at_once_when_the_api_ends_or_the_room_is_left() {
 
 #[tokio::test]
 async fn a_head_request_does_not_stay() {
-    let (running, _stage) = Running::with_room().await;
-    let answer = Ask::new("HEAD", "/v1/events").send(&running.unix).await;
+    let (running, _stage) = TestApi::with_room().await;
+    let answer = TestRequest::new("HEAD", "/v1/events").send(&running.unix).await;
     assert_eq!((answer.status, answer.text(), answer.header("content-type")), (200, "", "text/event-stream"));
 }
 
 #[tokio::test]
 async fn readers_are_bounded_and_a_place_is_free_again_when_one_ends() {
-    let (running, _stage) = Running::with_room().await;
+    let (running, _stage) = TestApi::with_room().await;
     let mut open = Vec::new();
     for _ in 0..READERS_MAX {
-        open.push(Stream::open(&running.unix, events("")).await);
+        open.push(TestStream::open(&running.unix, events("")).await);
     }
     let refused = events("").send(&running.unix).await;
     assert_eq!(refused.problem().code, ErrorCode::Busy);
-    assert_eq!(Ask::get("/v1/rooms").send(&running.unix).await.status, 200, "calls are still answered");
+    assert_eq!(TestRequest::get("/v1/rooms").send(&running.unix).await.status, 200, "calls are still answered");
     open.pop();
     soon(async {
         while events("").open(&running.unix).await.status() != 200 {
@@ -223,7 +223,7 @@ fn cuts() -> impl Strategy<Value = Cuts> {
 
 /// Reads with interruptions and tells which texts came, in which order.
 async fn read_in_pieces(cuts: &Cuts) -> (Vec<String>, Vec<String>) {
-    let (mut running, mut stage) = Running::with_room().await;
+    let (mut running, mut stage) = TestApi::with_room().await;
     let mut cursor = here(&stage).to_string();
     let (mut written, mut seen) = (Vec::new(), Vec::new());
     for (burst, blocks) in cuts.bursts.iter().zip(cuts.blocks.iter().chain(std::iter::repeat(&usize::MAX))) {
@@ -241,10 +241,10 @@ async fn read_in_pieces(cuts: &Cuts) -> (Vec<String>, Vec<String>) {
     (written, seen)
 }
 
-async fn read_some(at: &At, lines: bool, count: usize, cursor: &mut String, seen: &mut Vec<String>) {
+async fn read_some(at: &Endpoint, lines: bool, count: usize, cursor: &mut String, seen: &mut Vec<String>) {
     let ask = events("").header("last-event-id", cursor.as_str());
     let ask = if lines { ask.header("accept", "application/x-ndjson") } else { ask };
-    let mut stream = Stream::open(at, ask).await;
+    let mut stream = TestStream::open(at, ask).await;
     for _ in 0..count {
         let json: Value = if lines {
             serde_json::from_str(&stream.piece().await.expect("a line")).expect("JSON")
@@ -273,7 +273,7 @@ fn a_stream_that_is_cut_anywhere_and_resumed_is_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_that_is_cut_again_and_again_under_a_flood_is_whole() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     let mut cursor = here(&stage).to_string();
     let expected: Vec<String> = (0..1500).map(|n| n.to_string()).collect();
     let flood = tokio::spawn({
@@ -299,11 +299,11 @@ async fn a_stream_that_is_cut_again_and_again_under_a_flood_is_whole() {
 
 #[tokio::test]
 async fn many_readers_of_one_flood_all_get_it_in_order() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     let mut readers = Vec::new();
     for n in 0..8 {
         let at = if n % 2 == 0 { running.unix.clone() } else { running.tcp.clone() };
-        let mut stream = Stream::open(&at, events("?type=message")).await;
+        let mut stream = TestStream::open(&at, events("?type=message")).await;
         stream.block().await;
         readers.push(tokio::spawn(async move { stream.texts(1000).await }));
     }

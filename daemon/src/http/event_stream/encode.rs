@@ -8,12 +8,12 @@ use chat_core::membership::roster::Roster;
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 
-use crate::http::messages::shown;
+use crate::http::handlers::messages::shown;
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
 
 /// How a stream is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Format {
+pub(super) enum StreamFormat {
     /// Server-sent events (WHATWG HTML, section 9.2).
     Sse,
     /// One JSON object per line.
@@ -23,7 +23,7 @@ pub(super) enum Format {
 const LINES: &str = "application/x-ndjson";
 const SSE: &str = "text/event-stream";
 
-impl Format {
+impl StreamFormat {
     /// What the reader prefers: lines where they are asked for before SSE, else SSE.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -117,24 +117,24 @@ mod tests {
         let block = envelope_block(&gap());
         let json = r#"{"cursor":"00000abc-7","at":"1970-01-01T00:00:00.000Z","type":"gap","reason":"a\nb"}"#;
         assert_eq!(block, format!("id: 00000abc-7\nevent: gap\ndata: {json}\n\n"));
-        assert_eq!(Format::Sse.cut(&block), block);
-        assert_eq!(Format::Lines.cut(&block), format!("{json}\n"));
+        assert_eq!(StreamFormat::Sse.cut(&block), block);
+        assert_eq!(StreamFormat::Lines.cut(&block), format!("{json}\n"));
     }
 
     #[test]
     fn lines_are_given_to_who_asks_for_them() {
         let of = |accept: &'static str| {
             let headers = [(header::ACCEPT, HeaderValue::from_static(accept))];
-            Format::of(&HeaderMap::from_iter(headers))
+            StreamFormat::of(&HeaderMap::from_iter(headers))
         };
-        assert_eq!(Format::of(&HeaderMap::new()), Format::Sse);
+        assert_eq!(StreamFormat::of(&HeaderMap::new()), StreamFormat::Sse);
         for (accept, format) in [
-            ("*/*", Format::Sse),
-            ("text/event-stream", Format::Sse),
-            ("application/x-ndjson", Format::Lines),
-            ("Application/X-NDJSON; q=0.9, */*", Format::Lines),
-            ("text/event-stream, application/x-ndjson", Format::Sse),
-            ("application/json", Format::Sse),
+            ("*/*", StreamFormat::Sse),
+            ("text/event-stream", StreamFormat::Sse),
+            ("application/x-ndjson", StreamFormat::Lines),
+            ("Application/X-NDJSON; q=0.9, */*", StreamFormat::Lines),
+            ("text/event-stream, application/x-ndjson", StreamFormat::Sse),
+            ("application/json", StreamFormat::Sse),
         ] {
             assert_eq!(of(accept), format, "{accept}");
         }

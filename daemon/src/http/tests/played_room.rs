@@ -30,7 +30,7 @@ pub(crate) fn id_of(key: &SigningKey) -> PeerId {
 }
 
 /// Writes one log.
-pub(crate) struct Author {
+pub(crate) struct LogWriter {
     key: SigningKey,
     log: LogId,
     room: RoomId,
@@ -38,7 +38,7 @@ pub(crate) struct Author {
     time: u64,
 }
 
-impl Author {
+impl LogWriter {
     /// An author whose log is empty.
     pub(crate) fn new(key: SigningKey, room: RoomId, incarnation: Incarnation) -> Self {
         let log = LogId { author: id_of(&key), incarnation };
@@ -134,10 +134,10 @@ impl Script {
 }
 
 /// The task that plays the room.
-pub(crate) struct Played {
+pub(crate) struct PlayedRoom {
     pub(crate) me: PeerId,
     pub(crate) script: Arc<Script>,
-    pub(crate) author: Author,
+    pub(crate) author: LogWriter,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) store: Store,
     pub(crate) reports: Reports,
@@ -145,7 +145,7 @@ pub(crate) struct Played {
     pub(crate) handle: NodeHandle,
 }
 
-impl Played {
+impl PlayedRoom {
     pub(crate) async fn run(mut self) {
         let mut open = self.script.open.subscribe();
         while let Some(request) = self.requests.recv().await {

@@ -25,7 +25,7 @@ pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
 
 /// Where to call.
 #[derive(Clone, Debug)]
-pub(crate) enum At {
+pub(crate) enum Endpoint {
     Unix(PathBuf),
     /// With these headers for `Host` and the token.
     Tcp(SocketAddr, Option<String>),
@@ -36,14 +36,14 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
 
 /// A request.
 #[derive(Clone, Debug)]
-pub(crate) struct Ask {
+pub(crate) struct TestRequest {
     method: String,
     path: String,
     headers: Vec<(String, String)>,
     body: Bytes,
 }
 
-impl Ask {
+impl TestRequest {
     pub(crate) fn new(method: &str, path: impl Into<String>) -> Self {
         Self { method: method.into(), path: path.into(), headers: Vec::new(), body: Bytes::new() }
     }
@@ -71,15 +71,15 @@ impl Ask {
     }
 
     /// Sends it and reads the whole answer.
-    pub(crate) async fn send(self, at: &At) -> Answer {
+    pub(crate) async fn send(self, at: &Endpoint) -> TestResponse {
         let response = self.open(at).await;
         let (parts, body) = response.into_parts();
         let body = soon(body.collect()).await.expect("the body is whole").to_bytes();
-        Answer { status: parts.status.as_u16(), headers: parts.headers, body }
+        TestResponse { status: parts.status.as_u16(), headers: parts.headers, body }
     }
 
     /// Sends it and reads the head of the answer.
-    pub(crate) async fn open(self, at: &At) -> axum::http::Response<Incoming> {
+    pub(crate) async fn open(self, at: &Endpoint) -> axum::http::Response<Incoming> {
         let (stream, host, token) = connect(at).await;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.expect("a connection");
         tokio::spawn(connection);
@@ -99,13 +99,13 @@ impl Ask {
     }
 }
 
-async fn connect(at: &At) -> (Box<dyn Socket>, String, Option<String>) {
+async fn connect(at: &Endpoint) -> (Box<dyn Socket>, String, Option<String>) {
     match at {
-        At::Unix(path) => {
+        Endpoint::Unix(path) => {
             let stream = soon(UnixStream::connect(path)).await.expect("the socket takes connections");
             (Box::new(stream), "localhost".into(), None)
         }
-        At::Tcp(addr, token) => {
+        Endpoint::Tcp(addr, token) => {
             let stream = soon(TcpStream::connect(addr)).await.expect("the port takes connections");
             (Box::new(stream), addr.to_string(), token.clone())
         }
@@ -113,7 +113,7 @@ async fn connect(at: &At) -> (Box<dyn Socket>, String, Option<String>) {
 }
 
 /// Sends bytes as they are, closes that half, and reads until the other side closes.
-pub(crate) async fn raw(at: &At, bytes: &[u8]) -> Vec<u8> {
+pub(crate) async fn raw(at: &Endpoint, bytes: &[u8]) -> Vec<u8> {
     let (mut stream, _, _) = connect(at).await;
     let mut answer = Vec::new();
     soon(async {
@@ -128,13 +128,13 @@ pub(crate) async fn raw(at: &At, bytes: &[u8]) -> Vec<u8> {
 
 /// An answer.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl TestResponse {
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("headers are text"))
     }
@@ -164,14 +164,14 @@ impl Answer {
 
 /// A block of server-sent events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Block {
+pub(crate) struct SseBlock {
     pub(crate) id: Option<String>,
     pub(crate) event: Option<String>,
     pub(crate) data: Option<String>,
     pub(crate) comment: bool,
 }
 
-impl Block {
+impl SseBlock {
     fn parse(text: &str) -> Self {
         let mut block = Self::default();
         for line in text.lines() {
@@ -193,15 +193,15 @@ impl Block {
 }
 
 /// An open event stream.
-pub(crate) struct Stream {
+pub(crate) struct TestStream {
     body: Incoming,
     text: String,
     separator: &'static str,
 }
 
-impl Stream {
+impl TestStream {
     /// Opens it; the answer must be a success.
-    pub(crate) async fn open(at: &At, ask: Ask) -> Self {
+    pub(crate) async fn open(at: &Endpoint, ask: TestRequest) -> Self {
         let response = ask.open(at).await;
         assert_eq!(response.status(), 200);
         let lines = response.headers()["content-type"] == "application/x-ndjson";
@@ -223,12 +223,12 @@ impl Stream {
     }
 
     /// The next block.
-    pub(crate) async fn block(&mut self) -> Block {
-        Block::parse(&self.piece().await.expect("the stream goes on"))
+    pub(crate) async fn block(&mut self) -> SseBlock {
+        SseBlock::parse(&self.piece().await.expect("the stream goes on"))
     }
 
     /// The next block that is an event.
-    pub(crate) async fn event(&mut self) -> Block {
+    pub(crate) async fn event(&mut self) -> SseBlock {
         // Signs of life do not prolong the wait.
         let next = async {
             loop {

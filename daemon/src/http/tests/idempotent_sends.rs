@@ -7,20 +7,20 @@ use chat_proto::error::ErrorCode;
 use chat_proto::event::Event;
 use serde_json::{Value, json};
 
-use crate::http::tests::client::{Answer, Ask, soon};
-use crate::http::tests::fixture::{BOB, Running, peer};
+use crate::http::tests::test_api::{BOB, TestApi, peer};
+use crate::http::tests::test_client::{TestRequest, TestResponse, soon};
 
-fn send(key: &str, body: &Value) -> Ask {
-    Ask::post("/v1/messages", body).header("idempotency-key", key)
+fn send(key: &str, body: &Value) -> TestRequest {
+    TestRequest::post("/v1/messages", body).header("idempotency-key", key)
 }
 
-fn id(answer: &Answer) -> String {
+fn id(answer: &TestResponse) -> String {
     answer.json::<SentMessage>().message.id.to_string()
 }
 
 #[tokio::test]
 async fn the_same_request_is_answered_again_and_another_one_is_refused() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello"});
     let first = send("k1", &body).send(&running.unix).await;
     assert_eq!(first.status, 201);
@@ -41,16 +41,16 @@ async fn the_same_request_is_answered_again_and_another_one_is_refused() {
 
 #[tokio::test]
 async fn without_a_key_every_request_posts() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     for _ in 0..2 {
-        assert_eq!(Ask::post("/v1/messages", &json!({"text": "x"})).send(&running.unix).await.status, 201);
+        assert_eq!(TestRequest::post("/v1/messages", &json!({"text": "x"})).send(&running.unix).await.status, 201);
     }
     assert_eq!(stage.script.posts(), 2);
 }
 
 #[tokio::test]
 async fn a_key_is_known_after_a_restart() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello", "to": ["bob"]});
     let first = send("k1", &body).send(&running.unix).await;
     let running = running.restart(&stage).await;
@@ -63,7 +63,7 @@ async fn a_key_is_known_after_a_restart() {
 
 #[tokio::test]
 async fn requests_at_the_same_time_post_once() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     stage.script.open(false);
     let calls: Vec<_> = (0..24)
         .map(|n| {
@@ -86,7 +86,7 @@ async fn requests_at_the_same_time_post_once() {
 }
 
 /// Returns when a post is under way.
-async fn under_way(running: &Running) {
+async fn under_way(running: &TestApi) {
     let room = running.slot.get().expect("there is a room");
     soon(async {
         while room.posts.under_way() == 0 {
@@ -98,7 +98,7 @@ async fn under_way(running: &Running) {
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_leaves_no_doubt() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     stage.script.open(false);
     let at = running.unix.clone();
     let body = json!({"text": "hello"});
@@ -116,13 +116,13 @@ async fn a_caller_that_hangs_up_leaves_no_doubt() {
     let retried = soon(retry).await.expect("no panic");
     assert!(matches!(retried.status, 200 | 201), "{}", retried.text());
     assert_eq!(stage.script.posts(), 1);
-    let page: MessagePage = Ask::get("/v1/messages").send(&running.unix).await.json();
+    let page: MessagePage = TestRequest::get("/v1/messages").send(&running.unix).await.json();
     assert_eq!(page.messages.len(), 1);
 }
 
 #[tokio::test]
 async fn what_failed_is_tried_again_under_the_same_key() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello"});
     stage.script.refuse(Some(CommandError::DiskFull));
     let full = send("k1", &body).send(&running.unix).await;
@@ -135,7 +135,7 @@ async fn what_failed_is_tried_again_under_the_same_key() {
 
 #[tokio::test]
 async fn a_wait_that_runs_out_keeps_the_message() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello", "wait": "replicated", "copies": 1, "timeout_ms": 20});
     let first = send("k1", &body).send(&running.unix).await;
     assert_eq!(first.status, 202);
@@ -152,7 +152,7 @@ async fn a_wait_that_runs_out_keeps_the_message() {
 
 #[tokio::test]
 async fn a_retry_waits_for_what_it_asks_while_the_first_still_waits() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let long = json!({"text": "hello", "wait": "replicated", "copies": 2, "timeout_ms": 3_600_000});
     let first = tokio::spawn({
         let (ask, at) = (send("k1", &long), running.unix.clone());
@@ -183,7 +183,7 @@ async fn a_retry_waits_for_what_it_asks_while_the_first_still_waits() {
 
 #[tokio::test]
 async fn keys_are_printable_and_not_too_long() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "x"});
     for bad in ["", &"k".repeat(256), "k\tk"] {
         let refused = send(bad, &body).send(&running.unix).await;
@@ -197,7 +197,7 @@ async fn keys_are_printable_and_not_too_long() {
 
 #[tokio::test]
 async fn what_is_sent_is_checked_before_anything_is_done() {
-    let (running, stage) = Running::with_room().await;
+    let (running, stage) = TestApi::with_room().await;
     for (body, code) in [
         (json!({"text": ""}), ErrorCode::TooLong),
         (json!({"text": " \n"}), ErrorCode::TooLong),
@@ -209,11 +209,15 @@ async fn what_is_sent_is_checked_before_anything_is_done() {
         (json!({"text": "x", "colour": "red"}), ErrorCode::BadRequest),
         (json!({"to": ["bob"]}), ErrorCode::BadRequest),
     ] {
-        assert_eq!(Ask::post("/v1/messages", &body).send(&running.unix).await.problem().code, code);
+        assert_eq!(TestRequest::post("/v1/messages", &body).send(&running.unix).await.problem().code, code);
     }
     assert!(stage.script.given().is_empty());
     let longest = json!({"text": "\u{1}".repeat(16 * 1024), "wait": "delivered", "timeout_ms": 1000});
-    assert_eq!(Ask::post("/v1/messages", &longest).send(&running.unix).await.status, 201, "six bytes each in JSON");
+    assert_eq!(
+        TestRequest::post("/v1/messages", &longest).send(&running.unix).await.status,
+        201,
+        "six bytes each in JSON"
+    );
     let given = stage.script.given();
     assert!(matches!(given.as_slice(), [Command::Post { wait: Wait::Delivered, .. }]));
 }

@@ -3,14 +3,14 @@
 use chat_proto::api::peers::PeerList;
 use chat_proto::api::status::Status;
 
-use crate::http::tests::client::Ask;
-use crate::http::tests::fixture::{ANN, Running, peer};
+use crate::http::tests::test_api::{ANN, TestApi, peer};
+use crate::http::tests::test_client::TestRequest;
 
 #[tokio::test]
 async fn the_status_is_put_together_from_room_store_and_process() {
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two"]).await;
-    let status: Status = Ask::get("/v1/status").send(&running.tcp).await.json();
+    let status: Status = TestRequest::get("/v1/status").send(&running.tcp).await.json();
     assert_eq!((status.peer.id, status.peer.name.as_str()), (peer(ANN), "ann"));
     assert_eq!((status.room.id, status.room.name.as_str()), (stage.room, "lab"));
     assert_eq!((status.members, status.members_online, status.messages), (2, 1, 2));
@@ -20,8 +20,8 @@ async fn the_status_is_put_together_from_room_store_and_process() {
 
 #[tokio::test]
 async fn peers_come_with_this_one_first_then_by_name() {
-    let (running, _stage) = Running::with_room().await;
-    let peers: PeerList = Ask::get("/v1/peers").send(&running.tcp).await.json();
+    let (running, _stage) = TestApi::with_room().await;
+    let peers: PeerList = TestRequest::get("/v1/peers").send(&running.tcp).await.json();
     let names: Vec<&str> = peers.peers.iter().map(|view| view.peer.name.as_str()).collect();
     assert_eq!(names, ["ann", "bob", "carol", "erin", "erin"]);
     assert!(peers.peers[0].me);
@@ -29,16 +29,16 @@ async fn peers_come_with_this_one_first_then_by_name() {
 
 #[tokio::test]
 async fn metrics_are_prometheus_text_with_and_without_a_room() {
-    let running = Running::start().await;
-    let bare = Ask::get("/metrics").send(&running.tcp).await;
+    let running = TestApi::start().await;
+    let bare = TestRequest::get("/metrics").send(&running.tcp).await;
     assert_eq!(bare.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
     assert!(bare.text().contains("\nchatd_peer_connections 5\n"));
     assert!(bare.text().contains("\nchatd_queue_drops_total 2\n"));
     assert!(!bare.text().contains("chatd_messages"));
-    let (running, mut stage) = Running::with_room().await;
+    let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one"]).await;
-    let _stream = Ask::get("/v1/events").open(&running.unix).await;
-    let full = Ask::get("/metrics").send(&running.tcp).await;
+    let _stream = TestRequest::get("/v1/events").open(&running.unix).await;
+    let full = TestRequest::get("/metrics").send(&running.tcp).await;
     for line in ["chatd_messages 1", "chatd_event_streams 1", "chatd_members 2", "chatd_members_online 1"] {
         assert!(full.text().lines().any(|found| found == line), "{line}: {}", full.text());
     }

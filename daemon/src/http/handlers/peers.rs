@@ -9,8 +9,8 @@ use chat_core::output::Reply;
 use chat_proto::api::peers::PeerList;
 use chat_proto::api::rendezvous::Rendezvous;
 
+use crate::http::api_state::Api;
 use crate::http::problem::Refusal;
-use crate::http::state::Api;
 
 /// Every member, this peer first, then by name.
 pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>, Refusal> {

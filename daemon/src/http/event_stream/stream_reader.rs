@@ -9,11 +9,11 @@ use chat_proto::event::{Event, EventEnvelope};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::events::encode::{Format, block, envelope_block};
-use crate::http::events::filter::Filter;
-use crate::http::events::start::{Opening, Origin};
-use crate::http::invites::now;
-use crate::http::state::Room;
+use crate::http::api_state::RoomHandle;
+use crate::http::event_stream::encode::{StreamFormat, block, envelope_block};
+use crate::http::event_stream::event_filter::EventFilter;
+use crate::http::event_stream::start_point::{CursorOrigin, StreamStart};
+use crate::http::handlers::invites::now;
 use crate::store::read::follow::{Followed, Follower};
 
 /// Time without a byte after which a sign of life is sent.
@@ -26,13 +26,13 @@ const CHUNK_BYTES: usize = 32 * 1024;
 const TURN_EVENTS: usize = 1024;
 
 /// Reads events from one place on.
-pub(super) struct Reader {
-    room: Arc<Room>,
+pub(super) struct StreamReader {
+    room: Arc<RoomHandle>,
     follower: Follower,
-    filter: Filter,
-    format: Format,
+    filter: EventFilter,
+    format: StreamFormat,
     database: u32,
-    origin: Origin,
+    origin: CursorOrigin,
     /// The last place the reader was told.
     told: Cursor,
     /// What is sent before any event.
@@ -45,13 +45,13 @@ pub(super) struct Reader {
     _place: OwnedSemaphorePermit,
 }
 
-impl Reader {
+impl StreamReader {
     /// A reader that begins there.
     pub(super) fn new(
-        room: Arc<Room>,
-        opening: Opening,
-        filter: Filter,
-        format: Format,
+        room: Arc<RoomHandle>,
+        opening: StreamStart,
+        filter: EventFilter,
+        format: StreamFormat,
         ending: CancellationToken,
         place: OwnedSemaphorePermit,
     ) -> Self {
@@ -70,7 +70,7 @@ impl Reader {
             room,
             _place: place,
         };
-        if opening.from == Origin::Elsewhere {
+        if opening.from == CursorOrigin::Elsewhere {
             let gap = reader.gap("the cursor is of another database: this daemon's home was replaced");
             reader.first = Some([reader.first.take().unwrap_or_default(), gap].concat().into());
         }
@@ -140,7 +140,7 @@ impl Reader {
                 self.format.cut(event.encoded(|event| block(event, database, &node.roster())))
             }
             Followed::Event(_) => Bytes::new(),
-            Followed::Gap if self.origin == Origin::Beginning && self.cursor() == self.told => Bytes::new(),
+            Followed::Gap if self.origin == CursorOrigin::Beginning && self.cursor() == self.told => Bytes::new(),
             Followed::Gap if self.cursor() < self.told => {
                 self.gap("the cursor is newer than every event here: this daemon's home is an older copy")
             }

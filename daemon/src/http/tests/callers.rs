@@ -2,38 +2,38 @@
 
 use chat_proto::error::ErrorCode;
 
-use crate::http::tests::client::{Ask, At, raw, soon};
-use crate::http::tests::fixture::{Running, TOKEN};
+use crate::http::tests::test_api::{TOKEN, TestApi};
+use crate::http::tests::test_client::{Endpoint, TestRequest, raw, soon};
 
 #[tokio::test]
 async fn over_the_socket_the_same_user_needs_no_token() {
-    let running = Running::start().await;
-    assert_eq!(Ask::get("/v1/rooms").send(&running.unix).await.status, 200);
-    let with_token = Ask::get("/v1/rooms").header("authorization", "Bearer wrong");
+    let running = TestApi::start().await;
+    assert_eq!(TestRequest::get("/v1/rooms").send(&running.unix).await.status, 200);
+    let with_token = TestRequest::get("/v1/rooms").header("authorization", "Bearer wrong");
     assert_eq!(with_token.send(&running.unix).await.status, 200, "a token that is not needed is not looked at");
 }
 
 #[tokio::test]
 async fn over_tcp_nothing_answers_without_the_token_but_healthz() {
-    let running = Running::start().await;
-    let bare = At::Tcp(running.addr, None);
+    let running = TestApi::start().await;
+    let bare = Endpoint::Tcp(running.addr, None);
     for path in ["/v1/rooms", "/v1/events", "/metrics", "/v1/openapi.json", "/", "/no/such", "/healthz/x"] {
-        let answer = Ask::get(path).send(&bare).await;
+        let answer = TestRequest::get(path).send(&bare).await;
         assert_eq!(answer.problem().code, ErrorCode::Unauthorized, "{path}");
         assert_eq!(answer.header("www-authenticate"), "Bearer");
     }
-    assert_eq!(Ask::new("POST", "/healthz").send(&bare).await.problem().code, ErrorCode::Unauthorized);
-    let health = Ask::get("/healthz").send(&bare).await;
+    assert_eq!(TestRequest::new("POST", "/healthz").send(&bare).await.problem().code, ErrorCode::Unauthorized);
+    let health = TestRequest::get("/healthz").send(&bare).await;
     assert_eq!((health.status, health.text()), (200, "ok\n"));
-    assert_eq!(Ask::new("HEAD", "/healthz").send(&bare).await.status, 200);
+    assert_eq!(TestRequest::new("HEAD", "/healthz").send(&bare).await.status, 200);
 }
 
 #[tokio::test]
 async fn the_token_is_taken_as_bearer_and_in_no_other_form() {
-    let running = Running::start().await;
-    let bare = At::Tcp(running.addr, None);
+    let running = TestApi::start().await;
+    let bare = Endpoint::Tcp(running.addr, None);
     for good in [format!("Bearer {TOKEN}"), format!("bearer  {TOKEN} ")] {
-        let answer = Ask::get("/v1/rooms").header("authorization", good.as_str()).send(&bare).await;
+        let answer = TestRequest::get("/v1/rooms").header("authorization", good.as_str()).send(&bare).await;
         assert_eq!(answer.status, 200, "{good}");
     }
     for bad in [
@@ -46,21 +46,25 @@ async fn the_token_is_taken_as_bearer_and_in_no_other_form() {
         format!("Bearer {}", TOKEN.to_uppercase()),
         format!("Bearer \"{TOKEN}\""),
     ] {
-        let answer = Ask::get("/v1/rooms").header("authorization", bad.as_str()).send(&bare).await;
+        let answer = TestRequest::get("/v1/rooms").header("authorization", bad.as_str()).send(&bare).await;
         assert_eq!(answer.problem().code, ErrorCode::Unauthorized, "{bad}");
     }
-    let twice = Ask::get("/v1/rooms").header("authorization", "Bearer x").send(&running.tcp).await;
+    let twice = TestRequest::get("/v1/rooms").header("authorization", "Bearer x").send(&running.tcp).await;
     assert_eq!(twice.problem().code, ErrorCode::Unauthorized, "two tokens are none");
-    let in_query = Ask::get(format!("/v1/rooms?token={TOKEN}")).send(&bare).await;
+    let in_query = TestRequest::get(format!("/v1/rooms?token={TOKEN}")).send(&bare).await;
     assert_eq!(in_query.problem().code, ErrorCode::Unauthorized);
 }
 
 #[tokio::test]
 async fn the_host_is_exact_over_tcp() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let port = running.addr.port();
     for own in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
-        assert_eq!(Ask::get("/v1/rooms").header("host", own.as_str()).send(&running.tcp).await.status, 200, "{own}");
+        assert_eq!(
+            TestRequest::get("/v1/rooms").header("host", own.as_str()).send(&running.tcp).await.status,
+            200,
+            "{own}"
+        );
     }
     for foreign in [
         "evil.example".to_owned(),
@@ -73,16 +77,16 @@ async fn the_host_is_exact_over_tcp() {
         String::new(),
     ] {
         for path in ["/v1/rooms", "/healthz"] {
-            let answer = Ask::get(path).header("host", foreign.as_str()).send(&running.tcp).await;
+            let answer = TestRequest::get(path).header("host", foreign.as_str()).send(&running.tcp).await;
             assert_eq!(answer.problem().code, ErrorCode::Forbidden, "{foreign} {path}");
         }
     }
-    assert_eq!(Ask::get("/v1/rooms").header("host", "anything").send(&running.unix).await.status, 200);
+    assert_eq!(TestRequest::get("/v1/rooms").header("host", "anything").send(&running.unix).await.status, 200);
 }
 
 #[tokio::test]
 async fn an_absolute_address_names_this_daemon_or_is_refused() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let ask = |target: &str, host: &str| {
         format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n")
     };
@@ -100,11 +104,15 @@ async fn an_absolute_address_names_this_daemon_or_is_refused() {
 
 #[tokio::test]
 async fn other_origins_are_refused_over_tcp_even_with_the_token() {
-    let running = Running::start().await;
+    let running = TestApi::start().await;
     let port = running.addr.port();
     for own in [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}"), format!("http://[::1]:{port}")]
     {
-        assert_eq!(Ask::get("/v1/rooms").header("origin", own.as_str()).send(&running.tcp).await.status, 200, "{own}");
+        assert_eq!(
+            TestRequest::get("/v1/rooms").header("origin", own.as_str()).send(&running.tcp).await.status,
+            200,
+            "{own}"
+        );
     }
     for foreign in [
         "null".to_owned(),
@@ -115,7 +123,9 @@ async fn other_origins_are_refused_over_tcp_even_with_the_token() {
         format!("http://localhost:{port}.evil.example"),
         String::new(),
     ] {
-        for ask in [Ask::get("/v1/rooms"), Ask::get("/healthz"), Ask::new("OPTIONS", "/v1/rooms")] {
+        for ask in
+            [TestRequest::get("/v1/rooms"), TestRequest::get("/healthz"), TestRequest::new("OPTIONS", "/v1/rooms")]
+        {
             let answer = ask.header("origin", foreign.as_str()).send(&running.tcp).await;
             assert_eq!(answer.problem().code, ErrorCode::Forbidden, "{foreign:?}");
             assert_eq!(answer.header("access-control-allow-origin"), "");
@@ -125,11 +135,11 @@ async fn other_origins_are_refused_over_tcp_even_with_the_token() {
 
 #[tokio::test]
 async fn the_end_comes_over_the_api_and_to_it() {
-    let running = Running::start().await;
-    let answer = Ask::new("POST", "/v1/shutdown").send(&running.unix).await;
+    let running = TestApi::start().await;
+    let answer = TestRequest::new("POST", "/v1/shutdown").send(&running.unix).await;
     assert_eq!(answer.status, 202);
     assert!(running.around.stopped.is_cancelled());
-    let At::Unix(socket) = &running.unix else { return };
+    let Endpoint::Unix(socket) = &running.unix else { return };
     running.ending.cancel();
     soon(running.task).await.expect("the server ends without panic");
     assert!(!socket.exists(), "the socket goes with the server");

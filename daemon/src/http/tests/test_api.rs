@@ -21,12 +21,12 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::api_state::{Api, ApiOptions, DaemonControl, MoveError, NetworkFigures, RoomHandle, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::listen::{Listeners, TcpListen};
 use crate::http::server::serve;
-use crate::http::state::{Api, ApiOptions, MoveError, NetworkFigures, Process, Room, RoomSlot};
-use crate::http::tests::client::{At, soon};
-use crate::http::tests::played::{Author, Played, Script, id_of, key};
+use crate::http::tests::played_room::{LogWriter, PlayedRoom, Script, id_of, key};
+use crate::http::tests::test_client::{Endpoint, soon};
 use crate::net::JoinTarget;
 use crate::node::handle::NodeHandle;
 use crate::store::tables::models::StoredEvent;
@@ -48,14 +48,14 @@ pub(crate) fn peer(n: u8) -> PeerId {
 
 /// The process around the API of a test.
 #[derive(Default)]
-pub(crate) struct Around {
+pub(crate) struct TestControl {
     /// Cancelled by `POST /v1/shutdown`.
     pub(crate) stopped: CancellationToken,
     /// What the next join ends with; success where nothing is said.
     pub(crate) join_fails: Mutex<Option<MoveError>>,
 }
 
-impl Process for Around {
+impl DaemonControl for TestControl {
     fn join(&self, _target: JoinTarget, _name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>> {
         let failure = self.join_fails.lock().unwrap_or_else(PoisonError::into_inner).take();
         async move { failure.map_or_else(|| Ok(Joined { room: near().room }), Err) }.boxed()
@@ -87,10 +87,10 @@ fn near() -> NearbyRoom {
 }
 
 /// A room with its store.
-pub(crate) struct Stage {
+pub(crate) struct TestRoom {
     pub(crate) script: Arc<Script>,
     pub(crate) store: Store,
-    pub(crate) bob: Author,
+    pub(crate) bob: LogWriter,
     pub(crate) room: RoomId,
     node: NodeHandle,
     batches: u64,
@@ -99,7 +99,7 @@ pub(crate) struct Stage {
     dir: TempDir,
 }
 
-impl Stage {
+impl TestRoom {
     /// A new room in a database of its own.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -107,7 +107,7 @@ impl Stage {
         let opening = Opening { me: peer(ANN), absent: Absent::Create, secret: Secret([9; 32]) };
         let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
         let Opened { store, mut reports, .. } = opened.expect("a new store opens");
-        let (author, genesis) = Author::found(key(ANN), store.incarnation());
+        let (author, genesis) = LogWriter::found(key(ANN), store.incarnation());
         let batch = Batch { id: BatchId(0), entries: vec![visible(genesis)] };
         store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
         soon(reports.recv()).await.expect("the store reports");
@@ -115,7 +115,7 @@ impl Stage {
         let bob_keys = sealing_keys().await;
         let (node, requests) = NodeHandle::new(Arc::new(ArcSwap::from_pointee(roster(room, bob_keys))));
         let script = Arc::new(Script::default());
-        let played = Played {
+        let played = PlayedRoom {
             me: peer(ANN),
             script: Arc::clone(&script),
             author,
@@ -126,7 +126,7 @@ impl Stage {
             handle: node.clone(),
         };
         let task = tokio::spawn(played.run());
-        let bob = Author::new(key(BOB), room, Incarnation(2));
+        let bob = LogWriter::new(key(BOB), room, Incarnation(2));
         Self { script, store, bob, room, node, batches: 1 << 32, task, dir }
     }
 
@@ -161,12 +161,12 @@ impl Stage {
         database.execute("UPDATE facts SET events_pruned = ?", [event]).expect("updates");
     }
 
-    pub(crate) fn api_room(&self) -> Room {
-        Room::new(self.node.clone(), self.store.clone())
+    pub(crate) fn api_room(&self) -> RoomHandle {
+        RoomHandle::new(self.node.clone(), self.store.clone())
     }
 }
 
-impl Drop for Stage {
+impl Drop for TestRoom {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -210,18 +210,18 @@ fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
 }
 
 /// A running API.
-pub(crate) struct Running {
+pub(crate) struct TestApi {
     pub(crate) slot: Arc<RoomSlot>,
-    pub(crate) around: Arc<Around>,
-    pub(crate) unix: At,
-    pub(crate) tcp: At,
+    pub(crate) around: Arc<TestControl>,
+    pub(crate) unix: Endpoint,
+    pub(crate) tcp: Endpoint,
     pub(crate) addr: SocketAddr,
     pub(crate) ending: CancellationToken,
     pub(crate) task: JoinHandle<()>,
     _dir: TempDir,
 }
 
-impl Running {
+impl TestApi {
     /// An API without a room.
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -230,7 +230,7 @@ impl Running {
         let listeners = Listeners::bind(Some(&socket), any).await.expect("listens");
         let addr = listeners.tcp_addr().expect("listens on TCP");
         let slot = Arc::new(RoomSlot::default());
-        let around = Arc::new(Around::default());
+        let around = Arc::new(TestControl::default());
         let api = Api::new(ApiOptions {
             me: peer(ANN),
             token: Token::new(TOKEN),
@@ -241,25 +241,25 @@ impl Running {
         });
         let ending = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, api, ending.clone()));
-        let (unix, tcp) = (At::Unix(socket), At::Tcp(addr, Some(TOKEN.into())));
+        let (unix, tcp) = (Endpoint::Unix(socket), Endpoint::Tcp(addr, Some(TOKEN.into())));
         Self { slot, around, unix, tcp, addr, ending, task, _dir: dir }
     }
 
     /// An API with a room.
-    pub(crate) async fn with_room() -> (Self, Stage) {
+    pub(crate) async fn with_room() -> (Self, TestRoom) {
         let running = Self::start().await;
-        let stage = Stage::new().await;
+        let stage = TestRoom::new().await;
         running.enter(&stage);
         (running, stage)
     }
 
     /// Puts a room in place.
-    pub(crate) fn enter(&self, stage: &Stage) {
+    pub(crate) fn enter(&self, stage: &TestRoom) {
         self.slot.set(Some(stage.api_room()));
     }
 
     /// Ends the API and starts another on the same room, as a restart of the daemon would.
-    pub(crate) async fn restart(self, stage: &Stage) -> Self {
+    pub(crate) async fn restart(self, stage: &TestRoom) -> Self {
         self.ending.cancel();
         soon(self.task).await.expect("the server ends without panic");
         let again = Self::start().await;

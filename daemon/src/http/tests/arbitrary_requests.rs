@@ -4,8 +4,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::http::routes::routes;
-use crate::http::tests::client::{Ask, raw};
-use crate::http::tests::fixture::{Running, Stage};
+use crate::http::tests::test_api::{TestApi, TestRoom};
+use crate::http::tests::test_client::{TestRequest, raw};
 
 fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
@@ -95,8 +95,8 @@ fn anything() -> impl Strategy<Value = Anything> {
     )
 }
 
-async fn try_it(running: &Running, anything: Anything) -> Result<(), TestCaseError> {
-    let mut ask = Ask::new(&anything.method, anything.target.as_str()).body(anything.body.clone());
+async fn try_it(running: &TestApi, anything: Anything) -> Result<(), TestCaseError> {
+    let mut ask = TestRequest::new(&anything.method, anything.target.as_str()).body(anything.body.clone());
     ask = ask.header("content-type", anything.media_type.as_str());
     for (name, value) in &anything.headers {
         ask = ask.header(name, value.as_str());
@@ -115,7 +115,7 @@ async fn try_it(running: &Running, anything: Anything) -> Result<(), TestCaseErr
 #[test]
 fn every_request_is_answered_and_every_refusal_is_a_problem() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (running, _stage): (Running, Stage) = runtime.block_on(Running::with_room());
+    let (running, _stage): (TestApi, TestRoom) = runtime.block_on(TestApi::with_room());
     let result = runner(1500).run(&anything(), |anything| runtime.block_on(try_it(&running, anything)));
     if let Err(error) = result {
         panic!("{error}");
@@ -125,7 +125,7 @@ fn every_request_is_answered_and_every_refusal_is_a_problem() {
 #[test]
 fn bytes_that_are_no_request_harm_nobody() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let running = runtime.block_on(Running::start());
+    let running = runtime.block_on(TestApi::start());
     let head =
         prop_oneof![Just(String::new()), Just("GET /healthz HTTP/1.1\r\n".into()), Just("POST / HTTP/1.1\r\n".into())];
     let bytes = proptest::collection::vec(any::<u8>(), 0..400);
@@ -133,7 +133,7 @@ fn bytes_that_are_no_request_harm_nobody() {
         runtime.block_on(async {
             let answer = raw(&running.tcp, &[head.as_bytes(), &bytes].concat()).await;
             prop_assert!(answer.is_empty() || answer.starts_with(b"HTTP/1."), "{:?}", answer);
-            prop_assert_eq!(Ask::get("/healthz").send(&running.tcp).await.status, 200);
+            prop_assert_eq!(TestRequest::get("/healthz").send(&running.tcp).await.status, 200);
             Ok(())
         })
     });

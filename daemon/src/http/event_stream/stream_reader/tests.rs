@@ -3,38 +3,38 @@
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::http::events::start::Start;
-use crate::http::tests::client::soon;
-use crate::http::tests::fixture::Stage;
+use crate::http::event_stream::start_point::StartPoint;
+use crate::http::tests::test_api::TestRoom;
+use crate::http::tests::test_client::soon;
 
-async fn reader(stage: &Stage, filter: Filter, format: Format) -> Reader {
+async fn reader(stage: &TestRoom, filter: EventFilter, format: StreamFormat) -> StreamReader {
     let room = Arc::new(stage.api_room());
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
-    let opening = Start::Now.open(&room.store).await.map_err(|_| "refused").expect("opens");
-    let mut reader = Reader::new(room, opening, filter, format, CancellationToken::new(), place);
+    let opening = StartPoint::Now.open(&room.store).await.map_err(|_| "refused").expect("opens");
+    let mut reader = StreamReader::new(room, opening, filter, format, CancellationToken::new(), place);
     reader.keep_alive = Duration::from_millis(10);
     reader
 }
 
-async fn chunk(reader: &mut Reader) -> String {
+async fn chunk(reader: &mut StreamReader) -> String {
     let chunk = soon(reader.next_chunk()).await.expect("the stream goes on");
     String::from_utf8(chunk.to_vec()).expect("text")
 }
 
 #[tokio::test]
 async fn silence_is_broken_by_a_comment_or_an_empty_line() {
-    let stage = Stage::new().await;
-    let mut sse = reader(&stage, Filter::default(), Format::Sse).await;
+    let stage = TestRoom::new().await;
+    let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     assert!(chunk(&mut sse).await.starts_with("id: "));
     assert_eq!(chunk(&mut sse).await, ": keep-alive\n\n");
-    let mut lines = reader(&stage, Filter::default(), Format::Lines).await;
+    let mut lines = reader(&stage, EventFilter::default(), StreamFormat::Lines).await;
     assert_eq!(chunk(&mut lines).await, "\n");
 }
 
 #[tokio::test]
 async fn a_reader_that_wants_none_of_the_events_learns_how_far_it_is() {
-    let mut stage = Stage::new().await;
-    let mut sse = reader(&stage, Filter::only("knock"), Format::Sse).await;
+    let mut stage = TestRoom::new().await;
+    let mut sse = reader(&stage, EventFilter::only("knock"), StreamFormat::Sse).await;
     let begin = chunk(&mut sse).await;
     stage.bob_says(&["a", "b"]).await;
     let now = Cursor { database: stage.store.database(), event: stage.store.cursor_now() };
@@ -52,8 +52,8 @@ async fn a_reader_that_wants_none_of_the_events_learns_how_far_it_is() {
 
 #[tokio::test]
 async fn what_comes_together_leaves_together() {
-    let mut stage = Stage::new().await;
-    let mut sse = reader(&stage, Filter::default(), Format::Sse).await;
+    let mut stage = TestRoom::new().await;
+    let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     chunk(&mut sse).await;
     stage.bob_says(&["a", "b", "c"]).await;
     let text = chunk(&mut sse).await;

@@ -8,17 +8,17 @@ use chat_proto::api::messages::MessagePage;
 use chat_proto::id::MessageId;
 use chat_proto::time::Timestamp;
 
-use crate::http::extract::Params;
-use crate::http::messages::shown;
+use crate::http::api_state::Api;
+use crate::http::extract::QueryParams;
+use crate::http::handlers::messages::shown;
 use crate::http::problem::Refusal;
-use crate::http::state::Api;
 use crate::store::tables::models::{Edge, HistoryFilter};
 
 /// Messages in a page where nothing is said.
 const LIMIT_DEFAULT: u32 = 100;
 
 /// A page of history.
-pub(crate) async fn history(State(api): State<Arc<Api>>, params: Params) -> Result<Json<MessagePage>, Refusal> {
+pub(crate) async fn history(State(api): State<Arc<Api>>, params: QueryParams) -> Result<Json<MessagePage>, Refusal> {
     let room = api.room()?;
     let roster = room.node.roster();
     let who =
@@ -36,7 +36,7 @@ pub(crate) async fn history(State(api): State<Arc<Api>>, params: Params) -> Resu
     Ok(Json(MessagePage { messages, more: page.more }))
 }
 
-fn edge(params: &Params, name: &str) -> Result<Option<Edge>, Refusal> {
+fn edge(params: &QueryParams, name: &str) -> Result<Option<Edge>, Refusal> {
     let Some(text) = params.text(name)? else { return Ok(None) };
     let message = text.parse::<MessageId>().map(Edge::Message).ok();
     let edge = message.or_else(|| text.parse::<Timestamp>().map(Edge::Time).ok());

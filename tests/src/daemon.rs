@@ -148,7 +148,7 @@ impl Daemon {
 
     /// Its API on the Unix socket.
     pub fn api(&self) -> Api {
-        Api::unix(&self.home.socket())
+        self.home.api()
     }
 
     /// Its API over TCP, with its token.
@@ -175,7 +175,7 @@ impl Daemon {
     /// When it gives none.
     #[track_caller]
     pub fn ticket(&self) -> String {
-        self.chat(&["invite"]).ok().trim().to_owned()
+        self.home.ticket()
     }
 
     /// Ends it without any warning, as a power cut would, and waits until it is gone.

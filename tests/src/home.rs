@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,12 +14,18 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::api::Api;
 use crate::binaries::binaries;
+use crate::eventually::SOON;
 use crate::netns::Space;
 use crate::process::{Command, Handle};
 
 /// Lines of the daemon's log that are printed when a test fails.
 const LOG_LINES: usize = 40;
+
+/// Port for peers of daemons on loopback addresses: not the usual one, so that a daemon of this machine that listens there on
+/// every address is not in the way.
+const LOOPBACK_PEER_PORT: u16 = PEER_PORT - 100;
 
 /// A home. What still runs in it is killed when this is dropped, and its files are removed.
 #[derive(Debug)]
@@ -106,7 +113,12 @@ impl Home {
 
     /// Where other peers reach it, as `--join` takes it.
     pub fn address(&self) -> String {
-        format!("{}:{PEER_PORT}", self.ip)
+        format!("{}:{}", self.ip, self.port())
+    }
+
+    /// The port for peers of its daemon.
+    pub fn port(&self) -> u16 {
+        if self.space.is_some() { PEER_PORT } else { LOOPBACK_PEER_PORT }
     }
 
     /// Its run directory.
@@ -122,6 +134,30 @@ impl Home {
     /// How its daemon is reached, as it has written it down; nothing when none runs.
     pub fn api_file(&self) -> Option<ApiFile> {
         serde_json::from_slice(&fs::read(self.run().join("api.json")).ok()?).ok()
+    }
+
+    /// The API of its daemon on the Unix socket.
+    pub fn api(&self) -> Api {
+        Api::unix(&self.api_file().map_or_else(|| self.socket(), |file| file.socket.into()))
+    }
+
+    /// Leaves a daemon in the background and gives what `chatd start --json` printed.
+    ///
+    /// # Panics
+    /// When it does not become ready.
+    #[track_caller]
+    pub fn start(&self, args: &[&str]) -> serde_json::Value {
+        let words: Vec<&str> = ["start", "--json"].iter().chain(args).copied().collect();
+        self.chatd(&words).run().json().remove(0)
+    }
+
+    /// A new ticket for the room of its daemon.
+    ///
+    /// # Panics
+    /// When it gives none.
+    #[track_caller]
+    pub fn ticket(&self) -> String {
+        self.chat(&["invite"]).run().ok().trim().to_owned()
     }
 
     /// The token of its API.
@@ -158,9 +194,47 @@ impl Home {
         command
             .env("PATH", std::env::join_paths(paths).expect("no colon in the directory of the binaries"))
             .env("HOME", &self.path)
+            .env("USER", "ann")
             .env("CHATD_HOME", &self.path)
             .env("CHATD_API", "127.0.0.1:0")
             .env("CHATD_MDNS", "off")
+    }
+
+    /// The names of what is in the home, sorted; none when it does not exist.
+    ///
+    /// # Panics
+    /// When the home cannot be read.
+    pub fn files(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(&self.path) else { return Vec::new() };
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.expect("a home can be read").file_name();
+        let mut names: Vec<String> = entries.map(|entry| name(entry).to_string_lossy().into_owned()).collect();
+        names.sort();
+        names
+    }
+
+    /// Writes a file into the home, which is made when it does not exist.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self, name: &str, content: &str) {
+        fs::create_dir_all(&self.path).expect("the directory is ours");
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(0o700)).expect("the directory is ours");
+        fs::write(self.path.join(name), content).expect("the directory is ours");
+    }
+
+    /// The whole log of the daemon.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path.join("chatd.log")).unwrap_or_default()
+    }
+
+    /// Waits until no daemon runs here.
+    ///
+    /// # Panics
+    /// When it does not end.
+    #[track_caller]
+    pub fn wait_until_free(&self) {
+        let ended = self.holder().is_none_or(|holder| holder.wait(SOON));
+        assert!(ended, "the daemon of {} does not end", self.path.display());
     }
 
     /// The files in the home that hold `needle` anywhere, by name.
@@ -186,7 +260,7 @@ impl Home {
 
     /// The end of the daemon's log.
     pub fn log_tail(&self) -> String {
-        let log = fs::read_to_string(self.path.join("chatd.log")).unwrap_or_default();
+        let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
@@ -200,11 +274,16 @@ impl Home {
         (ours && !handle.has_ended()).then_some(handle)
     }
 
-    /// Kills the daemon that runs here, if one does.
+    /// Kills the daemon that runs here, if one does, and removes the directory of its socket where that is elsewhere.
     pub fn end(&self) {
         if let Some(holder) = self.holder() {
             holder.signal(Signal::KILL);
             holder.wait(Duration::from_secs(10));
+        }
+        let socket = self.api_file().map(|file| PathBuf::from(file.socket));
+        if let Some(short) = socket.as_deref().and_then(Path::parent).filter(|short| !short.starts_with(&self.path)) {
+            // A daemon that ended in order has removed it.
+            let _ = fs::remove_dir_all(short);
         }
     }
 }

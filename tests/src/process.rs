@@ -15,12 +15,17 @@ pub use rustix::process::Signal;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::de::DeserializeOwned;
 
+use crate::eventually::SOON;
+
 /// How long a command may take: far more than any does.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// How long the rest of what an ended process wrote may need through the pipe. Waited for in full only when something
 /// that it left behind holds the pipe open.
 const PIPE_MAX: Duration = Duration::from_secs(5);
+
+/// Variables of this process that a command inherits: where programs and temporary files are.
+const KEPT_VARIABLES: [&str; 3] = ["PATH", "TMPDIR", "TERM"];
 
 /// A command to run.
 pub struct Command {
@@ -30,7 +35,7 @@ pub struct Command {
 }
 
 impl Command {
-    /// `program` with these arguments and an environment that holds nothing of chatd's yet.
+    /// `program` with these arguments and an empty environment, apart from [`KEPT_VARIABLES`] and UTC.
     pub fn new<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>) -> Self {
         let mut inner = std::process::Command::new(program);
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -39,14 +44,7 @@ impl Command {
             words.push(arg.as_ref().to_string_lossy().into_owned());
             inner.arg(arg);
         }
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("CHATD_") {
-                inner.env_remove(name);
-            }
-        }
-        for name in ["RUST_LOG", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "NO_COLOR", "FORCE_COLOR"] {
-            inner.env_remove(name);
-        }
+        inner.env_clear().envs(KEPT_VARIABLES.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
         inner.env("TZ", "UTC");
         Self { inner, words, input: Vec::new() }
     }
@@ -55,6 +53,13 @@ impl Command {
     #[must_use]
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.inner.env(name, value);
+        self
+    }
+
+    /// The same without an environment variable.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.inner.env_remove(name);
         self
     }
 
@@ -276,6 +281,24 @@ impl Running {
                 Err(RecvTimeoutError::Timeout) => panic!("'{}' did not end in {deadline:?}", self.line),
             }
         }
+    }
+
+    /// Waits for the next line on standard output.
+    ///
+    /// # Panics
+    /// When none comes in time, or the output ends.
+    #[track_caller]
+    pub fn next_line(&mut self) -> String {
+        self.line(SOON, |_| true)
+    }
+
+    /// Waits for the next line on standard error.
+    ///
+    /// # Panics
+    /// When none comes in time.
+    #[track_caller]
+    pub fn next_said(&self) -> String {
+        self.says(SOON, |_| true)
     }
 
     /// The lines on standard error that were not taken yet, of a process that has ended.

@@ -4,9 +4,9 @@ use std::fs;
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 
-use chat_proto::TEXT_BYTES_MAX;
 use chat_proto::api::messages::SendRequest;
 use chat_proto::error::ErrorCode;
+use chat_proto::{PEER_PORT, TEXT_BYTES_MAX};
 use chat_tests::cluster::{Room, all_online, same_history};
 use chat_tests::daemon::{Daemon, Start};
 use chat_tests::eventually::{SOON, eventually_true};
@@ -44,6 +44,10 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
         let said = home.chatd(args).run().refuses(3);
         assert!(said.contains("chatd start"), "{args:?}: {said}");
     }
+    let elsewhere = home.path().join("a b");
+    let said = home.chatd(&["status", "--home", elsewhere.to_str().expect("text")]).run().refuses(3);
+    assert!(said.contains(&format!("chatd start --home '{}'", elsewhere.display())), "{said}");
+    assert!(home.chatd(&["logs"]).run().refuses(1).contains("no log"));
     // Nothing runs, which is what was wanted.
     home.chatd(&["stop"]).run().ok();
     assert!(!home.path().join("identity.key").exists(), "asking makes no peer");
@@ -106,18 +110,23 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
     let home = Home::new();
     let _taken = UdpSocket::bind(home.address()).expect("an address of our own");
     let said = start_refused(&home, &[]);
-    assert!(said.contains("24283") && said.contains("taken") && said.contains("--listen"), "{said}");
+    assert!(said.contains(&home.port().to_string()) && said.contains("taken") && said.contains("--listen"), "{said}");
     let api = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = api.local_addr().expect("bound").port().to_string();
     let other = Home::new();
     let said = start_refused(&other, &["--api", &port]);
     assert!(said.contains(&port) && said.contains("--api"), "{said}");
+    assert!(
+        other.holder().is_none() && !other.socket().exists() && other.api_file().is_none(),
+        "nothing points nowhere"
+    );
 }
 
 #[test]
 fn the_usual_port_is_replaced_by_another_and_that_is_said() {
     let home = Home::new();
-    let _taken = UdpSocket::bind(home.address()).expect("an address of our own");
+    // By this test or, when that fails, by a daemon of this machine.
+    let _taken = UdpSocket::bind((home.ip(), PEER_PORT));
     // An address alone means its usual port, if that is free.
     let ip = home.ip().to_string();
     let started = home.chatd(&["start", "--name", "alice"]).env("CHATD_LISTEN", &ip).run().ok();

@@ -1,7 +1,7 @@
 //! The life of a daemon: started twice it says so, two never share a home, and nothing is left when it stops.
 
 use std::fs;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use chat_tests::cluster::{Room, all_miss};
@@ -14,15 +14,17 @@ use rustix::process::Signal;
 fn a_daemon_in_the_background_starts_answers_and_stops() {
     let home = Home::new();
     let said = home.chatd(&["start", "--name", "alice", "--room", "lab"]).run().ok();
-    for next in ["chat invite", "chat send", "chat tail", "lab", "alice"] {
+    let first = said.lines().next().unwrap_or_default();
+    assert!(first.starts_with("alice (~") && first.ends_with(") is in lab"), "{said}");
+    for next in ["chat invite", "chat send hello", "chat tail"] {
         assert!(said.contains(next), "{said}");
     }
     let alice = Daemon::adopt("alice", home);
     alice.chat(&["send", "hello"]).ok();
     let again = alice.chatd(&["start"]).ok();
     assert!(again.contains("already") && again.contains(&alice.pid().to_string()), "{again}");
-    let json: Vec<serde_json::Value> = alice.chatd(&["start", "--json"]).json();
-    assert_eq!(json[0]["pid"], alice.pid());
+    let again = alice.home().start(&["--foreground"]);
+    assert_eq!((&again["pid"], &again["already_running"]), (&alice.pid().into(), &true.into()));
     assert!(alice.chatd(&["logs"]).ok().lines().count() > 0);
     let mut alice = alice;
     alice.stop();
@@ -43,40 +45,14 @@ fn two_daemons_never_share_a_home() {
 
     // Nor when many start at once.
     let home = Home::new();
-    let pids: Vec<u64> = std::thread::scope(|scope| {
-        let start = || {
-            let started: Vec<serde_json::Value> = home.chatd(&["start", "--json"]).run().json();
-            started[0]["pid"].as_u64().expect("a pid")
-        };
-        let starting: Vec<_> = (0..6).map(|_| scope.spawn(start)).collect();
+    let started: Vec<serde_json::Value> = std::thread::scope(|scope| {
+        let starting: Vec<_> = (0..6).map(|_| scope.spawn(|| home.start(&[]))).collect();
         starting.into_iter().map(|thread| thread.join().expect("started")).collect()
     });
-    assert!(pids.iter().all(|pid| *pid == pids[0]), "{pids:?}");
+    assert!(started.iter().all(|other| other["pid"] == started[0]["pid"]), "{started:?}");
+    let fresh = started.iter().filter(|started| started["already_running"] == false).count();
+    assert_eq!(fresh, 1, "{started:?}");
     drop(Daemon::adopt("many", home));
-}
-
-#[test]
-fn files_are_private() {
-    let alice = Start::found("alice").start();
-    alice.chat(&["send", "hello"]).ok();
-    let mut directories = vec![alice.home().path().to_owned()];
-    while let Some(directory) = directories.pop() {
-        assert_eq!(mode(&directory) & 0o077, 0, "{}", directory.display());
-        for entry in fs::read_dir(&directory).expect("our own") {
-            let path = entry.expect("our own").path();
-            let kind = fs::symlink_metadata(&path).expect("our own").file_type();
-            if kind.is_dir() {
-                directories.push(path);
-            } else if !kind.is_socket() {
-                assert_eq!(mode(&path) & 0o077, 0, "{}", path.display());
-            }
-        }
-    }
-    assert_eq!(mode(&alice.home().path().join("identity.key")), 0o600);
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("it exists").permissions().mode() & 0o777
 }
 
 #[test]
@@ -109,6 +85,8 @@ fn a_home_whose_path_is_too_long_for_a_socket_works() {
     let home = Home::deep();
     home.chatd(&["start", "--name", "alice"]).run().ok();
     let socket = home.api_file().expect("it runs").socket;
+    let mode = fs::metadata(Path::new(&socket).parent().expect("a directory")).expect("it exists").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "{socket}");
     let alice = Daemon::adopt("alice", home);
     alice.chat(&["send", "hello"]).ok();
     alice.chatd(&["stop"]).ok();

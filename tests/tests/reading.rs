@@ -152,7 +152,7 @@ fn status_says_how_things_stand() {
     let status: Status = room["bob"].chat(&["status", "--json"]).json().remove(0);
     assert_eq!((status.peer.name.as_str(), status.members, status.members_online), ("bob", 2, 2));
     assert_eq!((status.messages, status.pid), (1, room["bob"].pid()));
-    assert_eq!(status.reachability.port, chat_proto::PEER_PORT);
+    assert_eq!(status.reachability.port, room["bob"].home().port());
     assert!(!status.room.open && status.home == room["bob"].home().path().to_string_lossy());
     assert!(matches!(status.role, RoleView::Holder | RoleView::Standby | RoleView::Member));
     let text = room["bob"].chat(&["status"]).ok();

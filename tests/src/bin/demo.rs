@@ -126,7 +126,7 @@ impl Stage {
         self.chatd("bob", &["start", "--name", "bob", "--join", ticket.trim()]);
 
         say.step("Carol knows an address, and the room is open");
-        let address = self.home("alice").ip().to_string();
+        let address = self.home("alice").address();
         self.chatd("carol", &["start", "--name", "carol", "--join", &address]);
 
         say.step("Everybody sees everybody");

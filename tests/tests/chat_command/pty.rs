@@ -10,8 +10,11 @@ use std::time::Instant;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::fake::{DEADLINE, Fake};
-use crate::process::{chat, end_in_time};
+use chat_tests::eventually::SOON;
+use chat_tests::process::{Handle, Signal};
+
+use crate::fake::Fake;
+use crate::process::chat;
 
 /// What the editor writes when it takes the terminal over for a line: bracketed paste on.
 const EDITING: &str = "\x1b[?2004h";
@@ -38,8 +41,8 @@ impl Terminal {
     pub(crate) fn start(fake: &Fake) -> Self {
         let (main, line) = open();
         let end = || Stdio::from(line.try_clone().expect("a descriptor is free"));
-        let mut command = chat(fake.path(), &[]);
-        let child = command.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end()).spawn().expect("chat runs");
+        let mut command = chat(fake.path(), &[]).env("TERM", "xterm").into_inner();
+        let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("chat runs");
         let keys = main;
         let text = Arc::default();
         let mut screen = keys.try_clone().expect("a descriptor is free");
@@ -71,7 +74,7 @@ impl Terminal {
     }
 
     fn wait_for_count(&self, text: &str, count: usize) -> String {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + SOON;
         let mut written = self.text.0.lock().unwrap_or_else(PoisonError::into_inner);
         while written.matches(text).count() < count {
             let left = end.saturating_duration_since(Instant::now());
@@ -86,13 +89,17 @@ impl Terminal {
         tcgetattr(&self.line).expect("it is a terminal").local_modes.contains(LocalModes::ICANON | LocalModes::ECHO)
     }
 
-    pub(crate) fn pid(&self) -> rustix::process::Pid {
-        rustix::process::Pid::from_child(&self.child)
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.handle().signal(signal);
     }
 
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
-        let _end = end_in_time(&self.child);
+        assert!(self.handle().wait(SOON), "chat does not end");
         self.child.wait().expect("chat ends").code()
+    }
+
+    fn handle(&self) -> Handle {
+        Handle::open(self.child.id()).expect("a child that was not waited for has its id")
     }
 }
 

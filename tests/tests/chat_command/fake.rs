@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use chat_proto::api::messages::{Message, MessagePage, MessageState, SendRequest, SentMessage};
 use chat_proto::api::peers::PeerRef;
@@ -18,13 +18,11 @@ use chat_proto::error::{ErrorCode, Problem};
 use chat_proto::event::{Event, EventEnvelope};
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 use chat_proto::time::Timestamp;
+use chat_tests::eventually::SOON;
 use serde::Serialize;
 
 use crate::answers;
 use crate::http::{Request, Wire, answer, begin_stream, chunk, read_request};
-
-/// Every wait of these tests ends here.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 const DATABASE: u32 = 42;
 
@@ -184,7 +182,7 @@ impl Fake {
     }
 
     fn wait<T>(&self, find: impl Fn(&State) -> Option<T>) -> T {
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + SOON;
         let mut state = self.state();
         loop {
             if let Some(found) = find(&state) {

@@ -1,11 +1,13 @@
 //! `chat tail`: nothing missed, nothing twice, across restarts and gaps.
 
-use std::io::{BufRead, BufReader};
+use std::time::Duration;
 
 use chat_proto::event::{Event, EventEnvelope, MembershipAction, MembershipChange};
 
+use chat_tests::eventually::SOON;
+
 use crate::fake::{Fake, Fault, alice, bob, peer};
-use crate::process::{Running, chat, end_in_time, run};
+use crate::process::{read_and_leave, run, spawn};
 
 const DAY: &str = "-- 2001-09-09";
 
@@ -15,17 +17,17 @@ fn history_comes_first_and_then_what_is_said() {
     for number in 0..12 {
         fake.say(bob(), &format!("m{number}"));
     }
-    let tail = Running::start(&fake, &["tail"]);
-    assert_eq!(tail.line(), DAY);
+    let mut tail = spawn(&fake, &["tail"]);
+    assert_eq!(tail.next_line(), DAY);
     for number in 2..12 {
-        assert_eq!(tail.line(), format!("01:46 bob: m{number}"));
+        assert_eq!(tail.next_line(), format!("01:46 bob: m{number}"));
     }
     fake.state().say(alice(), vec![bob()], "psst\nthere");
-    assert_eq!(tail.line(), "01:46 you → bob: psst");
-    assert_eq!(tail.line(), "                 there");
+    assert_eq!(tail.next_line(), "01:46 you → bob: psst");
+    assert_eq!(tail.next_line(), "                 there");
     let change = MembershipChange { action: MembershipAction::Admitted, peer: peer(3, "carol"), by: bob() };
     fake.publish(Event::Membership { change });
-    assert_eq!(tail.line(), "01:46 -- carol was let in by bob");
+    assert_eq!(tail.next_line(), "01:46 -- carol was let in by bob");
 }
 
 #[test]
@@ -33,16 +35,19 @@ fn what_is_said_while_the_history_is_read_comes_once() {
     let fake = Fake::start();
     fake.say(bob(), "before");
     fake.fault("GET /v1/messages", Fault::Say("between"));
-    let tail = Running::start(&fake, &["tail", "-n", "2"]);
-    assert_eq!([tail.line(), tail.line(), tail.line()], [DAY, "01:46 bob: before", "01:46 bob: between"]);
+    let mut tail = spawn(&fake, &["tail", "-n", "2"]);
+    assert_eq!(
+        [tail.next_line(), tail.next_line(), tail.next_line()],
+        [DAY, "01:46 bob: before", "01:46 bob: between"]
+    );
     fake.say(bob(), "after");
-    assert_eq!(tail.line(), "01:46 bob: after");
+    assert_eq!(tail.next_line(), "01:46 bob: after");
 }
 
 #[test]
 fn a_restart_loses_and_repeats_nothing() {
     let mut fake = Fake::start();
-    let tail = Running::start(&fake, &["tail", "-n", "0"]);
+    let mut tail = spawn(&fake, &["tail", "-n", "0"]);
     fake.answered("GET /v1/status");
     // Before its first event the tail knows its place only from the first block of the stream.
     for round in 0..3 {
@@ -51,19 +56,19 @@ fn a_restart_loses_and_repeats_nothing() {
             fake.say(bob(), &format!("up{round}"));
         }
         fake.stop();
-        assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+        assert_eq!(tail.next_said(), "chat: the daemon is gone, waiting for it to come back");
         fake.say(bob(), &format!("down{round}"));
         fake.restart();
-        assert_eq!(tail.talk(), "chat: the daemon is back");
+        assert_eq!(tail.next_said(), "chat: the daemon is back");
     }
-    let mut lines = vec![tail.line()];
-    lines.extend((0..5).map(|_| tail.line()));
+    let mut lines = vec![tail.next_line()];
+    lines.extend((0..5).map(|_| tail.next_line()));
     let expected = ["down0", "up1", "down1", "up2", "down2"].map(|text| format!("01:46 bob: {text}"));
     assert_eq!(lines[0], DAY);
     assert_eq!(lines[1..], expected);
     fake.say(bob(), "end");
-    assert_eq!(tail.line(), "01:46 bob: end");
-    assert!(tail.is_silent());
+    assert_eq!(tail.next_line(), "01:46 bob: end");
+    tail.try_line(Duration::from_millis(1), |_| true).expect_err("nothing more is printed");
     let resumed = fake.requests("GET /v1/events", 4);
     assert_eq!(resumed[1].header("last-event-id"), Some("0000002a-0"));
     assert!(resumed[1..].iter().all(|request| request.header("last-event-id").is_some()));
@@ -73,36 +78,36 @@ fn a_restart_loses_and_repeats_nothing() {
 fn a_gap_is_filled_from_the_history() {
     let mut fake = Fake::start();
     fake.say(bob(), "old");
-    let tail = Running::start(&fake, &["tail"]);
-    assert_eq!([tail.line(), tail.line()], [DAY, "01:46 bob: old"]);
+    let mut tail = spawn(&fake, &["tail"]);
+    assert_eq!([tail.next_line(), tail.next_line()], [DAY, "01:46 bob: old"]);
     fake.stop();
-    assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+    assert_eq!(tail.next_said(), "chat: the daemon is gone, waiting for it to come back");
     for number in 0..700 {
         fake.say(bob(), &format!("m{number}"));
     }
     fake.state().pruned = 698;
     fake.restart();
     for number in 0..700 {
-        assert_eq!(tail.line(), format!("01:{:02} bob: m{number}", 46 + (41 + number) / 60));
+        assert_eq!(tail.next_line(), format!("01:{:02} bob: m{number}", 46 + (41 + number) / 60));
     }
-    assert_eq!(tail.talk(), "chat: the daemon is back");
-    assert_eq!(tail.talk(), "chat: the stream has a gap: older events are gone");
+    assert_eq!(tail.next_said(), "chat: the daemon is back");
+    assert_eq!(tail.next_said(), "chat: the stream has a gap: older events are gone");
     fake.say(bob(), "new");
-    assert_eq!(tail.line(), "01:58 bob: new");
+    assert_eq!(tail.next_line(), "01:58 bob: new");
 }
 
 #[test]
 fn json_is_one_event_a_line_that_since_can_resume() {
     let fake = Fake::start();
     fake.say(bob(), "first");
-    let tail = Running::start(&fake, &["tail", "--json"]);
-    let first: EventEnvelope = serde_json::from_str(&tail.line()).expect("an event");
+    let mut tail = spawn(&fake, &["tail", "--json"]);
+    let first: EventEnvelope = serde_json::from_str(&tail.next_line()).expect("an event");
     assert!(matches!(&first.event, Event::Message { message } if message.text == "first"));
     fake.say(bob(), "sec\u{9b}ond");
     fake.publish(Event::Gap { reason: "a test".into() });
-    let line = tail.line();
+    let line = tail.next_line();
     assert!(line.contains("sec\\u009bond"), "{line}");
-    assert!(tail.line().contains(r#""type":"gap""#));
+    assert!(tail.next_line().contains(r#""type":"gap""#));
     let since = run(&fake, &["tail", "--json", "--since", &first.cursor.to_string(), "--no-follow"]);
     assert_eq!(since.out.lines().next(), Some(line.as_str()));
     assert_eq!(since.out.lines().count(), 2);
@@ -126,13 +131,13 @@ fn from_shows_one_member() {
     let fake = Fake::start();
     fake.say(bob(), "one");
     fake.say(alice(), "two");
-    let tail = Running::start(&fake, &["tail", "--from", "@Bob"]);
-    assert_eq!([tail.line(), tail.line()], [DAY, "01:46 bob: one"]);
+    let mut tail = spawn(&fake, &["tail", "--from", "@Bob"]);
+    assert_eq!([tail.next_line(), tail.next_line()], [DAY, "01:46 bob: one"]);
     fake.say(alice(), "three");
     let change = MembershipChange { action: MembershipAction::Left, peer: peer(3, "carol"), by: peer(3, "carol") };
     fake.publish(Event::Membership { change });
     fake.say(bob(), "four");
-    assert_eq!(tail.line(), "01:46 bob: four");
+    assert_eq!(tail.next_line(), "01:46 bob: four");
     let ended = run(&fake, &["tail", "--from", "dan"]);
     assert_eq!(ended.err, "chat: no member is called 'dan'\nhint: 'chat peers' lists the members\n");
     assert_eq!(ended.code, Some(1));
@@ -142,24 +147,20 @@ fn from_shows_one_member() {
 fn it_ends_when_its_reader_has_gone_though_nothing_more_is_said() {
     let fake = Fake::start();
     fake.say(bob(), "last");
-    let mut child = chat(fake.path(), &["tail"]).spawn().expect("chat runs");
-    let _end = end_in_time(&child);
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    assert_eq!(lines.nth(1).and_then(Result::ok).as_deref(), Some("01:46 bob: last"));
-    drop(lines);
-    assert_eq!(child.wait().expect("chat ends").code(), Some(0));
+    let (line, ended) = read_and_leave(&fake, &["tail"], 2);
+    assert_eq!((line.as_str(), ended.code), ("01:46 bob: last", Some(0)));
 }
 
 #[test]
 fn a_refusal_ends_it() {
     let mut fake = Fake::start();
-    let tail = Running::start(&fake, &["tail", "-n", "0"]);
+    let mut tail = spawn(&fake, &["tail", "-n", "0"]);
     fake.answered("GET /v1/status");
     fake.stop();
-    assert_eq!(tail.talk(), "chat: the daemon is gone, waiting for it to come back");
+    assert_eq!(tail.next_said(), "chat: the daemon is gone, waiting for it to come back");
     let problem = chat_proto::error::Problem::new(chat_proto::error::ErrorCode::Forbidden, "no longer");
     fake.fault("GET /v1/events", Fault::Refuse(problem));
     fake.restart();
-    assert_eq!(tail.talk(), "chat: no longer");
-    assert_eq!(tail.exit_code(), Some(4));
+    assert_eq!(tail.next_said(), "chat: no longer");
+    assert_eq!(tail.wait(SOON).code(), Some(4));
 }

@@ -6,7 +6,7 @@ use chat_proto::error::{ErrorCode, Problem};
 
 use crate::answers::{INVITES, TICKET};
 use crate::fake::{Fake, Fault};
-use crate::process::{Ended, chat, finish, run, run_with_input};
+use crate::process::{Ended, chat, run, run_with_input};
 
 fn done(out: &str) -> Ended {
     Ended { code: Some(0), out: out.into(), err: String::new() }
@@ -52,10 +52,7 @@ fn usage_errors_exit_2() {
     for arguments in [&["nonsense"][..], &["send", "--wait", "never", "x"], &["tail", "-n", "x"], &["admit", "bob"]] {
         assert_eq!(run(&fake, arguments).code, Some(2), "{arguments:?}");
     }
-    assert_eq!(
-        chat(fake.path(), &["status"]).env("CHATD_URL", "nonsense").output().expect("runs").status.code(),
-        Some(2)
-    );
+    assert_eq!(chat(fake.path(), &["status"]).env("CHATD_URL", "nonsense").run().code(), 2);
 }
 
 #[test]
@@ -63,9 +60,7 @@ fn the_environment_names_a_daemon_over_tcp() {
     let fake = Fake::stopped();
     let url = fake.listen_tcp("secret");
     let run = |token: &str| -> Ended {
-        let mut command = chat(fake.path(), &["status", "--json"]);
-        command.env("CHATD_URL", &url).env("CHATD_TOKEN", token);
-        finish(command)
+        chat(fake.path(), &["status", "--json"]).env("CHATD_URL", &url).env("CHATD_TOKEN", token).run().into()
     };
     assert_eq!(run("secret").code, Some(0));
     let err = "chat: no token\nhint: 'chatd env' prints it\n".to_owned();

@@ -1,11 +1,9 @@
 //! `chat log`: pages, filters, and readers that leave early.
 
-use std::io::{BufRead, BufReader, Read};
-
 use chat_proto::api::messages::Message;
 
 use crate::fake::{Fake, bob};
-use crate::process::{chat, end_in_time, run};
+use crate::process::{read_and_leave, run};
 
 fn filled(count: usize) -> Fake {
     let fake = Fake::start();
@@ -52,11 +50,6 @@ fn each_line_has_its_date() {
 fn a_reader_that_leaves_is_no_error() {
     let fake = filled(1_000);
     fake.state().messages.iter_mut().for_each(|message| message.text += &"x".repeat(1_000));
-    let mut child = chat(fake.path(), &["log", "--all"]).spawn().expect("chat runs");
-    let _end = end_in_time(&child);
-    let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
-    let mut err = String::new();
-    child.stderr.take().expect("piped").read_to_string(&mut err).expect("text");
-    assert_eq!((child.wait().expect("chat ends").code(), err.as_str()), (Some(0), ""));
+    let (_, ended) = read_and_leave(&fake, &["log", "--all"], 1);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
 }

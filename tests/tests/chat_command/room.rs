@@ -1,7 +1,9 @@
 //! The room to type in, on a real terminal.
 
+use std::process::Stdio;
+
 use chat_proto::api::messages::SendRequest;
-use rustix::process::{Signal, kill_process};
+use chat_tests::process::Signal;
 
 use crate::answers::view;
 use crate::fake::{Fake, alice, bob};
@@ -107,7 +109,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
     let fake = Fake::start();
     let mut room = Terminal::start(&fake);
     room.wait_for_line(1);
-    kill_process(room.pid(), Signal::TERM).expect("it runs");
+    room.signal(Signal::TERM);
     assert_eq!(room.exit_code(), Some(0));
     assert!(room.is_plain());
 }
@@ -116,9 +118,9 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 fn typing_with_the_output_elsewhere_is_refused() {
     let fake = Fake::start();
     let (_main, line) = crate::pty::open();
-    let mut command = chat(fake.path(), &[]);
-    command.stdin(line);
-    let ended = finish(command);
+    let mut command = chat(fake.path(), &[]).into_inner();
+    command.stdin(line).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let ended = finish(command.spawn().expect("chat runs"));
     assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("read with 'chat tail', write with 'chat send'"), "{}", ended.err);
 }

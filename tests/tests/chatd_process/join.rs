@@ -1,0 +1,134 @@
+//! Joining a room with a ticket or by knocking, at the start or while running; leaving it; and what is left of it.
+
+use chat_proto::api::members::Knock;
+use chat_proto::error::ErrorCode;
+use chat_tests::api::{Call, Reply};
+use chat_tests::eventually::{SOON, eventually_true};
+use chat_tests::home::Home;
+use chat_tests::process::{Running, Signal};
+use serde_json::{Value, json};
+
+/// Starts a daemon that knocks at another one's room, and waits for the words it shows.
+#[track_caller]
+fn knock(home: &Home, at: &Home) -> (Running, String) {
+    let knocking = home.chatd(&["start", "--json", "--name", "bob", "--join", &at.address()]).spawn();
+    let line = knocking.says(SOON, |line| line.trim().starts_with("words "));
+    let words = line.trim().trim_start_matches("words ").trim().to_owned();
+    (knocking, words)
+}
+
+/// The only knock at a home's room.
+#[track_caller]
+fn only_knock(home: &Home) -> Knock {
+    let mut knocks: Vec<Knock> = home.chat(&["knocks", "--json"]).run().json();
+    assert_eq!(knocks.len(), 1, "{knocks:?}");
+    knocks.remove(0)
+}
+
+#[track_caller]
+fn join(home: &Home, target: &str) -> Reply {
+    home.api().post("/v1/join", &json!({"target": target}))
+}
+
+#[test]
+fn a_joined_peer_may_write_at_once_and_joining_again_changes_nothing() {
+    let (ann, bob) = (Home::new(), Home::new());
+    let founded = ann.start(&[]);
+    let ticket = ann.ticket();
+    let joined = bob.start(&["--name", "bob", "--join", &ticket]);
+    assert_eq!(joined["room"], founded["room"], "the name of the room has arrived");
+    assert_eq!((joined["peer"]["name"].as_str(), joined["members"].as_u64()), (Some("bob"), Some(2)));
+    bob.api().send("hello");
+
+    assert_eq!(bob.start(&["--join", &ticket])["already_running"], true);
+    bob.chatd(&["stop"]).run().ok();
+    let again = bob.start(&["--join", &ticket]);
+    assert_eq!((&again["room"], &again["peer"]), (&founded["room"], &joined["peer"]));
+    assert!(!bob.log().contains(&ticket[..60]) && !bob.log().contains("hello"), "neither tickets nor texts are logged");
+}
+
+#[test]
+fn another_room_is_refused_with_what_to_do() {
+    let (ann, bob, carol) = (Home::new(), Home::new(), Home::new());
+    ann.start(&[]);
+    carol.start(&[]);
+    bob.start(&["--name", "bob", "--join", &ann.ticket()]);
+    let other = carol.ticket();
+    for state in ["running", "stopped"] {
+        let said = bob.chatd(&["start", "--join", &other]).run().refuses(1);
+        assert!(said.contains("chat leave"), "{state}: {said}");
+        let said = carol.chatd(&["start", "--join", &ann.ticket()]).run().refuses(1);
+        assert!(said.contains("chat join TICKET"), "{state}: {said}");
+        assert!(!said.contains("chat1"), "{state}: {said}");
+        bob.chatd(&["stop"]).run().ok();
+        carol.chatd(&["stop"]).run().ok();
+    }
+}
+
+#[test]
+fn a_knocking_daemon_answers_and_its_start_returns_when_it_is_admitted() {
+    let (ann, bob) = (Home::new(), Home::new());
+    let founded = ann.start(&[]);
+    let (mut knocking, words) = knock(&bob, &ann);
+    let knock = only_knock(&ann);
+    assert_eq!((knock.name, knock.words), ("bob".to_owned(), words));
+
+    let said = bob.chatd(&["start"]).run().refuses(1);
+    assert!(said.contains("waits to be let into a room"), "{said}");
+    bob.api().get("/v1/status").problem(409);
+
+    assert_eq!(ann.api().post(&format!("/v1/knocks/{}", knock.id), &json!({"admit": true})).status, 204);
+    let joined: Value = serde_json::from_str(&knocking.next_line()).expect("JSON");
+    assert_eq!(joined["room"], founded["room"]);
+}
+
+#[test]
+fn a_knock_ends_with_the_command_that_waits_and_with_chatd_stop() {
+    let (ann, bob) = (Home::new(), Home::new());
+    ann.start(&[]);
+    let (mut knocking, _) = knock(&bob, &ann);
+    knocking.signal(Signal::INT);
+    knocking.wait(SOON);
+    bob.wait_until_free();
+
+    let (mut knocking, _) = knock(&bob, &ann);
+    assert_eq!(bob.chatd(&["stop"]).run().ok(), "chatd has stopped\n");
+    assert_eq!(knocking.wait(SOON).code(), Some(1));
+    eventually_true(SOON, "the knock is gone", || ann.chat(&["knocks", "--json"]).run().ok().is_empty());
+}
+
+#[test]
+fn a_running_daemon_that_is_alone_moves_and_keeps_what_is_its_own() {
+    let (ann, bob) = (Home::new(), Home::new());
+    let (there, here) = (ann.start(&[]), bob.start(&["--name", "bob"]));
+    bob.api().send("alone");
+    let (api, port) = (bob.api_file(), bob.api().status().reachability.port);
+
+    assert_eq!(join(&bob, "127.0.0.1:1").problem(502).code, ErrorCode::Unreachable);
+    assert_eq!(bob.api().get("/v1/status").json::<Value>(200)["room"], here["room"], "nothing was changed");
+
+    assert_eq!(join(&bob, &ann.ticket()).json::<Value>(200)["room"], there["room"]);
+    bob.api().send("hello");
+    assert_eq!((bob.api_file(), bob.api().status().reachability.port), (api, port));
+    assert!(bob.files().iter().any(|name| name.starts_with("room.db.left-")), "{:?}", bob.files());
+
+    assert_eq!(join(&bob, &ann.ticket()).problem(409).code, ErrorCode::AlreadyInRoom);
+    bob.chatd(&["stop"]).run().ok();
+    assert_eq!(bob.start(&[])["room"], there["room"]);
+}
+
+#[test]
+fn leaving_tells_the_members_sets_the_room_aside_and_stops() {
+    let (ann, bob) = (Home::new(), Home::new());
+    ann.start(&[]);
+    let joined = bob.start(&["--name", "bob", "--join", &ann.ticket()]);
+    let leave = Call { method: "POST", path: "/v1/leave", headers: &[], body: Some(b"") };
+    assert_eq!(bob.api().call(leave).expect("an answer").status, 204);
+    bob.wait_until_free();
+    assert!(!bob.files().contains(&"room.db".to_owned()), "{:?}", bob.files());
+    eventually_true(SOON, "the other member learns of it", || ann.api().status().members == 1);
+    assert!(!bob.log().contains("WARN"), "{}", bob.log());
+    let own = bob.start(&[]);
+    assert_eq!(own["peer"]["id"], joined["peer"]["id"], "the key stays");
+    assert_ne!(own["room"]["id"], joined["room"]["id"]);
+}

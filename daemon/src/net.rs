@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chat_core::admission::codec::AdmissionAnswer;
 use chat_core::input::AdmissionId;
 use chat_core::output::{CloseReason, Relays};
-use chat_core::rendezvous::io::Switch;
+use chat_core::types::{RoleRequest, Switch};
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
 use iroh::SecretKey;
@@ -48,7 +48,6 @@ use gate::{Gate, Hook};
 use settings::{BindError, Mdns, NetSettings};
 use tcp::hello;
 use tcp::role_services::{self, Duties};
-pub use tcp::watch::WatchNews;
 pub use transport::close::DownReason;
 use transport::connections::Links;
 use transport::endpoint::{self, Opening};
@@ -175,20 +174,15 @@ impl Net {
         self.shared.routes.push_datagram(&peer, frame)
     }
 
-    /// Opens a plain TCP connection to a peer's port that says nothing and tells when its process ends
-    /// ([`NetEvent::Watch`]). Replaces an earlier one over the same peer. Never blocks.
-    pub fn watch(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        role_services::watch(&self.shared, peer, addrs);
-    }
-
-    /// Ends a watch without a word.
-    pub fn unwatch(&self, peer: &PeerId) {
-        role_services::unwatch(&self.shared, peer);
-    }
-
-    /// Finds out whether a peer can be reached without being called first ([`NetEvent::Probed`]). Never blocks.
-    pub fn probe(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        role_services::probe(&self.shared, peer, addrs);
+    /// Carries out a request of the rendezvous role; `addrs` are the known addresses of the peer it is about. Never
+    /// blocks; outcomes arrive as [`NetEvent::Role`].
+    pub fn serve_role(&self, request: RoleRequest, addrs: Vec<SocketAddr>) {
+        match request {
+            RoleRequest::OpenWatch(peer) => role_services::watch(&self.shared, peer, addrs),
+            RoleRequest::CloseWatch(peer) => role_services::unwatch(&self.shared, &peer),
+            RoleRequest::Probe(peer) => role_services::probe(&self.shared, peer, addrs),
+            RoleRequest::SwitchRelay(switch) => self.switch_relay(switch),
+        }
     }
 
     /// Whether this peer runs the relay.

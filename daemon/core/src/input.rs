@@ -10,7 +10,7 @@ use chat_proto::time::Timestamp;
 
 use crate::admission::codec::AdmissionRequest;
 use crate::log::entry::{LogId, MessageBody, Seq, SignedEntry};
-use crate::rendezvous::io::ProbeOutcome;
+use crate::types::{PathInfo, RoleEvent};
 
 /// The time, given with every input: a node has no clock of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,18 +60,12 @@ pub enum Input {
     AdmissionGone(AdmissionId),
     /// The addresses this peer can give to others changed.
     Addrs(Vec<SocketAddr>),
-    /// A watch that was asked for stands.
-    WatchOpened(PeerId),
-    /// A watch could not be opened.
-    WatchFailed(PeerId),
-    /// The kernel at the other end of a watch closed it: the process there is gone.
-    WatchClosed(PeerId),
-    /// A probe has ended.
-    Probed(PeerId, ProbeOutcome),
+    /// The outcome of a request of the rendezvous role.
+    Role(RoleEvent),
     /// Nothing is read from the network for now, because the disk does not keep up: the silence of others says nothing
     /// about them. Said before each tick as long as that lasts, and once when it is over.
     Deaf,
-    /// The time of [`Node::poll_timeout`](crate::config) has come.
+    /// The time of [`Node::poll_timeout`](crate::node::Node::poll_timeout) has come.
     Tick,
 }
 
@@ -98,21 +92,6 @@ pub enum PersistError {
     DiskFull,
     /// Anything else; the daemon's log says what.
     Failed,
-}
-
-/// How a peer is reached.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PathInfo {
-    /// Whether no relay is in between.
-    pub direct: bool,
-    /// Round-trip time.
-    pub rtt: Duration,
-    /// Share of packets that were lost, 0 to 1.
-    pub loss: f32,
-    /// Where the peer is seen; none over a relay.
-    pub remote: Option<SocketAddr>,
-    /// Whether the peer called us.
-    pub inbound: bool,
 }
 
 /// What somebody on this machine wants.

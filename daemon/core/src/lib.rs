@@ -27,4 +27,5 @@ pub mod signature;
 pub mod sim;
 mod timers;
 pub mod token_bucket;
+pub mod types;
 pub mod wire;

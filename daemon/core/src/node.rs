@@ -216,10 +216,7 @@ impl Node {
             }
             Input::AdmissionGone(id) => self.on_admission_gone(id),
             Input::Addrs(addrs) => self.on_addrs(addrs, now),
-            Input::WatchOpened(peer) => self.tell_role(RoleInput::WatchOpened(peer), now),
-            Input::WatchFailed(peer) => self.tell_role(RoleInput::WatchFailed(peer), now),
-            Input::WatchClosed(peer) => self.tell_role(RoleInput::WatchClosed(peer), now),
-            Input::Probed(peer, outcome) => self.tell_role(RoleInput::Probed(peer, outcome), now),
+            Input::Role(event) => self.tell_role(RoleInput::Net(event), now),
             Input::Deaf => self.on_deaf(now),
             Input::Tick => self.on_tick(now),
         }

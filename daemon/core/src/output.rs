@@ -20,7 +20,7 @@ use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
 use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
 use crate::peers::addrs::AddrRecord;
-use crate::rendezvous::io::Switch;
+use crate::types::RoleRequest;
 
 /// Whose relay is used: of the first in this order whose relay runs and can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,16 +42,8 @@ pub enum Output {
     /// Send a frame to a connected peer, as a datagram where the connection has them, otherwise as [`Output::Send`]: a
     /// heartbeat that waits behind the repetition of a lost one looks like a dead holder.
     Datagram(PeerId, Bytes),
-    /// Open a plain TCP connection to this peer's port, say nothing, and tell when it stands, fails or is closed:
-    /// [`Input::WatchOpened`](crate::input::Input::WatchOpened) and its siblings. Replaces an earlier one.
-    Watch(PeerId, Vec<SocketAddr>),
-    /// Close it; no further word about it is needed.
-    Unwatch(PeerId),
-    /// Try to reach this peer from a fresh UDP socket, without a relay, and end within 3 s with
-    /// [`Input::Probed`](crate::input::Input::Probed).
-    Probe(PeerId, Vec<SocketAddr>),
-    /// Whether this peer runs the relay.
-    Relay(Switch),
+    /// What the rendezvous role asks of the network, and the known addresses of the peer it is about.
+    Role(RoleRequest, Vec<SocketAddr>),
     /// A member sees this peer at this address: a way in for others, where a NAT stands between.
     Observed(SocketAddr),
     /// Whose relay is used: the relay forwarder connects there.

@@ -35,6 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::connectivity::measure::Measures;
 use crate::connectivity::sample::Sampler;
 use crate::input::Now;
+use crate::types::{RoleEvent, RoleRequest, Switch};
 
 mod adopt;
 mod claim;
@@ -68,7 +69,7 @@ mod watch;
 use crate::token_bucket::TokenBucket;
 use frames::RoleFrame;
 use history::History;
-use io::{Delivery, RoleInput, RoleOutput, Switch};
+use io::{Delivery, RoleInput, RoleOutput};
 use ledger::Ledger;
 use links::Links;
 use part::Part;
@@ -220,10 +221,10 @@ impl Rendezvous {
             RoleInput::Members { active, former } => self.membership(active, former, now),
             RoleInput::Online(online) => self.presence(&online, now.mono),
             RoleInput::Addrs(addrs) => self.addrs = addrs,
-            RoleInput::WatchOpened(peer) => self.watch_opened(&peer),
-            RoleInput::WatchFailed(peer) => self.watch_failed(&peer, now.mono),
-            RoleInput::WatchClosed(peer) => self.watch_closed(&peer, now.mono),
-            RoleInput::Probed(peer, outcome) => self.probed(peer, &outcome, now.mono),
+            RoleInput::Net(RoleEvent::WatchOpened(peer)) => self.watch_opened(&peer),
+            RoleInput::Net(RoleEvent::WatchFailed(peer)) => self.watch_failed(&peer, now.mono),
+            RoleInput::Net(RoleEvent::WatchClosed(peer)) => self.watch_closed(&peer, now.mono),
+            RoleInput::Net(RoleEvent::Probed(peer, outcome)) => self.probed(peer, &outcome, now.mono),
             RoleInput::Deaf => self.deaf(now.mono),
             RoleInput::Leave => self.leave(now),
             RoleInput::Tick => {}
@@ -352,7 +353,7 @@ impl Rendezvous {
     fn switch_relay(&mut self, to: Switch) {
         if self.relay != to {
             self.relay = to;
-            self.out.push_back(RoleOutput::Relay(to));
+            self.out.push_back(RoleOutput::Net(RoleRequest::SwitchRelay(to)));
         }
     }
 

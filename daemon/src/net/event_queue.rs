@@ -6,13 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use chat_core::admission::codec::AdmissionRequest;
-use chat_core::input::{AdmissionId, PathInfo};
-use chat_core::rendezvous::io::ProbeOutcome;
+use chat_core::input::AdmissionId;
+use chat_core::types::{PathInfo, RoleEvent};
 use chat_proto::id::PeerId;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::net::tcp::watch::WatchNews;
 use crate::net::transport::close::DownReason;
 use crate::net::transport::outbox::{Outbox, SendError};
 
@@ -50,10 +49,8 @@ pub enum NetEvent {
     AdmissionGone(AdmissionId),
     /// The addresses this peer can give to others changed.
     Addrs(Vec<SocketAddr>),
-    /// What became of a watch that was asked for with [`Net::watch`](super::Net::watch).
-    Watch(PeerId, WatchNews),
-    /// What became of a probe that was asked for with [`Net::probe`](super::Net::probe).
-    Probed(PeerId, ProbeOutcome),
+    /// The outcome of a request made with [`Net::serve_role`](super::Net::serve_role).
+    Role(RoleEvent),
 }
 
 /// What the tasks send.

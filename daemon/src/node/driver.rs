@@ -13,7 +13,7 @@ use chat_proto::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::net::{Net, NetEvent, NetEvents, WatchNews};
+use crate::net::{Net, NetEvent, NetEvents};
 use crate::node::effects::Effects;
 use crate::node::handle::Request;
 use crate::store::{Report, Reports, Store};
@@ -167,10 +167,7 @@ impl Driver {
             }
             NetEvent::AdmissionGone(id) => Input::AdmissionGone(id),
             NetEvent::Addrs(addrs) => Input::Addrs(addrs),
-            NetEvent::Watch(peer, WatchNews::Opened) => Input::WatchOpened(peer),
-            NetEvent::Watch(peer, WatchNews::Failed) => Input::WatchFailed(peer),
-            NetEvent::Watch(peer, WatchNews::Closed) => Input::WatchClosed(peer),
-            NetEvent::Probed(peer, outcome) => Input::Probed(peer, outcome),
+            NetEvent::Role(event) => Input::Role(event),
         };
         self.input(input);
     }

@@ -77,10 +77,7 @@ impl Effects {
         match output {
             Output::Persist(batch) => self.persist(batch),
             Output::Observed(addr) => self.net.add_observed(addr),
-            Output::Watch(peer, addrs) => self.net.watch(peer, addrs),
-            Output::Unwatch(peer) => self.net.unwatch(&peer),
-            Output::Probe(peer, addrs) => self.net.probe(peer, addrs),
-            Output::Relay(switch) => self.net.switch_relay(switch),
+            Output::Role(request, addrs) => self.net.serve_role(request, addrs),
             Output::Relays(relays) => self.net.set_relays(relays),
             Output::Send(peer, frame) => sent(peer, self.net.send(peer, frame)),
             Output::Datagram(peer, frame) => sent(peer, self.net.send_datagram(peer, frame)),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
-use crate::input::PathInfo;
+use crate::types::PathInfo;
 
 /// Most members that measurements are kept of; connected ones stay, of the others the oldest go. Members beyond are
 /// measured again when the sample comes round to them.

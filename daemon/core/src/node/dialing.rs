@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
-use crate::input::{Now, PathInfo};
+use crate::input::Now;
 use crate::log::entry::Head;
 use crate::node::Node;
 use crate::node::timers::{LINKS_DEBOUNCE, Timer};
@@ -15,6 +15,7 @@ use crate::peers::addrs::AddrRecord;
 use crate::peers::addrs::RecordOwner;
 use crate::peers::connections::{Ended, noticeably_different};
 use crate::rendezvous::io::RoleInput;
+use crate::types::PathInfo;
 use crate::wire::Frame;
 
 /// Most address records in one frame.

@@ -12,8 +12,9 @@ use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output, Relays, Reply};
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::io::{Change, Delivery, RoleInput, RoleOutput};
+use crate::rendezvous::io::{Delivery, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
+use crate::types::Change;
 use crate::wire::Frame;
 use rand::RngExt;
 
@@ -102,10 +103,10 @@ impl Node {
     fn role_wants(&mut self, output: RoleOutput, now: Now) {
         match output {
             RoleOutput::Send { to, frame, delivery } => self.role_sends(to, frame.to_vec(), delivery),
-            RoleOutput::OpenWatch(peer) => self.out.push_back(Output::Watch(peer, self.addrs.addrs(&peer))),
-            RoleOutput::CloseWatch(peer) => self.out.push_back(Output::Unwatch(peer)),
-            RoleOutput::Probe(peer) => self.out.push_back(Output::Probe(peer, self.addrs.addrs(&peer))),
-            RoleOutput::Relay(switch) => self.out.push_back(Output::Relay(switch)),
+            RoleOutput::Net(request) => {
+                let addrs = request.target().map(|peer| self.addrs.addrs(&peer)).unwrap_or_default();
+                self.out.push_back(Output::Role(request, addrs));
+            }
             RoleOutput::Keep(peers) => {
                 self.role.keep.clone_from(&peers);
                 for peer in peers {

@@ -6,8 +6,9 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
-use crate::input::{Now, PathInfo};
+use crate::input::Now;
 use crate::log::entry::{Dep, Head, LogId, Seq};
+use crate::types::PathInfo;
 use crate::wire::PeerLink;
 
 /// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.

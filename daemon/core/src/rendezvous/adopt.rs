@@ -10,13 +10,14 @@ use super::Rendezvous;
 use super::claim::{Claim, UNRANKED, compare};
 use super::frames::RoleFrame;
 use super::handover::Purpose;
-use super::io::{Change, RoleFault, RoleOutput};
+use super::io::{RoleFault, RoleOutput};
 use super::merge::{Freshness, HOLD_BACK, Origin, Reception, Standing, Wakefulness, receive};
 use super::part::{Following, HeldClaim, Holding, Part};
 use super::signed::{Opened, Signed, SignedBytes};
 use super::succession::Succession;
 use super::watch::{Closeness, Tcp};
 use crate::input::Now;
+use crate::types::{Change, RoleRequest};
 
 impl Rendezvous {
     /// A neighbour sent a claim, perhaps with its succession.
@@ -343,7 +344,7 @@ impl Rendezvous {
         match following.watch.tcp {
             Tcp::Opening | Tcp::Open => {
                 following.watch.tcp = Tcp::Off;
-                self.out.push_back(RoleOutput::CloseWatch(following.watch.holder));
+                self.out.push_back(RoleOutput::Net(RoleRequest::CloseWatch(following.watch.holder)));
             }
             Tcp::Off | Tcp::Failed { .. } => {}
         }

@@ -14,6 +14,7 @@ use super::succession::Place;
 use super::suspicion::{ASKED_MAX, Outcome, Suspicion};
 use super::watch::{Beat, Closeness, Tcp};
 use crate::input::Now;
+use crate::types::RoleRequest;
 
 impl Rendezvous {
     /// When a follower has something to do. A vacancy asks nothing of somebody who may not claim: a newcomer that does not
@@ -98,7 +99,7 @@ impl Rendezvous {
         self.ping_suspect(now);
         if cause == Cause::Silent {
             // It may be the way there that died, and not the holder: its process answers over TCP, a kernel alone does not.
-            self.out.push_back(RoleOutput::Probe(holder));
+            self.out.push_back(RoleOutput::Net(RoleRequest::Probe(holder)));
         }
     }
 
@@ -290,7 +291,7 @@ impl Rendezvous {
         };
         if open {
             following.watch.tcp = Tcp::Opening;
-            self.out.push_back(RoleOutput::OpenWatch(following.watch.holder));
+            self.out.push_back(RoleOutput::Net(RoleRequest::OpenWatch(following.watch.holder)));
         } else if !listed {
             self.close_watch();
         }

@@ -9,9 +9,9 @@ use std::time::Duration;
 use chat_proto::id::{PeerId, Term};
 
 use super::claim::Claim;
-use super::io::Change;
 use super::settings::HISTORY_MAX;
 use super::signed::{Signed, SignedBytes};
+use crate::types::Change;
 
 /// A claim is named by its term and claimant; when a term is used up, the higher ones stay.
 type Key = (Term, PeerId);

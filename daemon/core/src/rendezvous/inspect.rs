@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 
 use super::Rendezvous;
-use super::io::Change;
+use crate::types::Change;
 
 impl Rendezvous {
     /// The peers on the succession list, in order.

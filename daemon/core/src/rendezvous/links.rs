@@ -6,8 +6,8 @@ use std::time::Duration;
 use chat_proto::id::{PeerId, Term};
 
 use super::settings::LINKS_MAX;
-use crate::input::PathInfo;
 use crate::token_bucket::TokenBucket;
+use crate::types::PathInfo;
 
 /// Frames a neighbour may send: the holder's heartbeats, pings and answers are far below.
 const FRAMES_BURST: u32 = 200;

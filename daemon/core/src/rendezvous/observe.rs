@@ -8,12 +8,13 @@ use rand::RngExt;
 
 use super::Rendezvous;
 use super::frames::RoleFrame;
-use super::io::{Delivery, ProbeOutcome, RoleFault, RoleOutput};
+use super::io::{Delivery, RoleFault, RoleOutput};
 use super::part::Part;
 use super::signed::{Opened, Signed, SignedBytes};
 use crate::connectivity::network::outside;
 use crate::connectivity::report::{Report, ReportRow, rows};
 use crate::input::Now;
+use crate::types::{ProbeOutcome, RoleRequest};
 
 /// How often a report is passed on at most: more than a room is wide, so that none runs in circles.
 const HOPS_MAX: u8 = 8;
@@ -132,7 +133,7 @@ impl Rendezvous {
         let elsewhere = self.elsewhere().collect();
         let chosen = self.sampler.next(&indirect, &elsewhere);
         tracing::trace!(?chosen, ?now, "probe of the sample");
-        self.out.extend(chosen.map(RoleOutput::Probe));
+        self.out.extend(chosen.map(|peer| RoleOutput::Net(RoleRequest::Probe(peer))));
     }
 
     /// A probe has ended.

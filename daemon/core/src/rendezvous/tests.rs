@@ -11,16 +11,17 @@ use proptest::prelude::*;
 
 use crate::connectivity::rank::{Figures, RankRow};
 use crate::connectivity::report::{Report, ReportRow};
-use crate::input::{Now, PathInfo};
+use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::claim::Claim;
 use crate::rendezvous::frames::{Cause, Gossip, RoleFrame};
 use crate::rendezvous::handover::{Offer, Purpose};
-use crate::rendezvous::io::{ProbeOutcome, RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::io::{RoleFault, RoleInput, RoleOutput};
 use crate::rendezvous::settings::{HISTORY_MAX, RoleSettings};
 use crate::rendezvous::signed::{Signed, SignedBytes};
 use crate::rendezvous::succession::Succession;
 use crate::sim::role::peer::{ROOM, key_of};
+use crate::types::{PathInfo, ProbeOutcome, RoleEvent};
 
 const PATH: PathInfo =
     PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
@@ -332,10 +333,10 @@ fn arb_input() -> impl Strategy<Value = RoleInput> {
         2 => peer().prop_map(|peer| RoleInput::Up(peer, PATH)),
         1 => peer().prop_map(RoleInput::Down),
         1 => peer().prop_map(RoleInput::Bye),
-        1 => peer().prop_map(RoleInput::WatchOpened),
-        1 => peer().prop_map(RoleInput::WatchClosed),
-        1 => peer().prop_map(RoleInput::WatchFailed),
-        1 => peer().prop_map(|peer| RoleInput::Probed(peer, ProbeOutcome::Unanswered(Vec::new()))),
+        1 => peer().prop_map(|peer| RoleInput::Net(RoleEvent::WatchOpened(peer))),
+        1 => peer().prop_map(|peer| RoleInput::Net(RoleEvent::WatchClosed(peer))),
+        1 => peer().prop_map(|peer| RoleInput::Net(RoleEvent::WatchFailed(peer))),
+        1 => peer().prop_map(|peer| RoleInput::Net(RoleEvent::Probed(peer, ProbeOutcome::Unanswered(Vec::new())))),
         1 => proptest::collection::btree_set(peer(), 0..5)
             .prop_map(|active| RoleInput::Members { active, former: BTreeSet::new() }),
         1 => proptest::collection::btree_set(peer(), 0..5).prop_map(RoleInput::Online),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use chat_core::config::ADDRS_MAX;
 use chat_core::output::Relays;
-use chat_core::rendezvous::io::{ProbeOutcome, Switch};
+use chat_core::types::{ProbeOutcome, RoleEvent, Switch};
 use chat_proto::id::PeerId;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
@@ -152,10 +152,10 @@ pub(crate) fn watch(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) 
     let span = info_span!("watch", me = %shared.me.short(), remote = %peer.short());
     let watching = async move {
         let events = task.events.clone();
-        let tell = |news| {
+        let tell = |event| {
             let events = events.clone();
             async move {
-                events.send(NetEvent::Watch(peer, news)).await;
+                events.send(NetEvent::Role(event)).await;
             }
         };
         tokio::select! {
@@ -180,7 +180,7 @@ pub(crate) fn probe(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) 
             outcome = knock(peer, addrs) => outcome,
             () = task.token.cancelled() => return,
         };
-        task.events.send(NetEvent::Probed(peer, outcome)).await;
+        task.events.send(NetEvent::Role(RoleEvent::Probed(peer, outcome))).await;
     });
 }
 

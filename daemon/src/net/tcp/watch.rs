@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chat_core::types::RoleEvent;
 use chat_proto::id::PeerId;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -19,17 +20,6 @@ use crate::net::tcp::services::{self, WATCH_LINE, Whereabouts};
 
 /// How long its addresses may take to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-
-/// What became of a watch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WatchNews {
-    /// It stands.
-    Opened,
-    /// No address answered.
-    Failed,
-    /// The other end closed it.
-    Closed,
-}
 
 /// The watches of this peer over others; at most one for each, and the role asks for few.
 #[derive(Debug, Default)]
@@ -61,18 +51,18 @@ impl Watches {
 }
 
 /// Watches a peer at one of these addresses and tells what becomes of it.
-pub(crate) async fn watch<F>(watches: Arc<Watches>, peer: PeerId, addrs: Vec<SocketAddr>, tell: impl Fn(WatchNews) -> F)
+pub(crate) async fn watch<F>(watches: Arc<Watches>, peer: PeerId, addrs: Vec<SocketAddr>, tell: impl Fn(RoleEvent) -> F)
 where
     F: Future<Output = ()>,
 {
     let token = watches.begin(peer);
     let watching = async {
-        let Some(mut stream) = open(&peer, &addrs).await else { return tell(WatchNews::Failed).await };
-        tell(WatchNews::Opened).await;
+        let Some(mut stream) = open(&peer, &addrs).await else { return tell(RoleEvent::WatchFailed(peer)).await };
+        tell(RoleEvent::WatchOpened(peer)).await;
         let mut byte = [0; 1];
         let ended = stream.read(&mut byte).await;
         debug!(remote = %peer.short(), ?ended, "watch closed");
-        tell(WatchNews::Closed).await;
+        tell(RoleEvent::WatchClosed(peer)).await;
     };
     tokio::select! {
         () = watching => {}

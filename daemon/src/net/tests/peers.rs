@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chat_core::input::PathInfo;
 use chat_core::membership::roster::{Person, Roster};
+use chat_core::types::PathInfo;
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, RoomId};
 use iroh::SecretKey;

@@ -1,6 +1,6 @@
 //! Who is served by the relay of a peer.
 
-use chat_core::rendezvous::io::Switch;
+use chat_core::types::Switch;
 use iroh::endpoint::presets;
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey, Watcher};
 use n0_future::StreamExt;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use chat_core::input::PathInfo;
+use chat_core::types::PathInfo;
 use iroh::TransportAddr;
 use iroh::endpoint::{Connection, Side};
 

@@ -16,11 +16,12 @@ use ed25519_dalek::SigningKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, ticket_request};
 use crate::config::NodeSettings;
-use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PathInfo, PersistError};
+use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError};
 use crate::log::entry::{Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::Node;
 use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
 use crate::restore::{Restored, Start, StoredHead};
+use crate::types::PathInfo;
 use crate::wire::Frame;
 
 /// Wall-clock time at which every test begins.
@@ -405,10 +406,7 @@ impl Kit {
             | Output::StoreAddrs(_)
             | Output::StoreSeen(_)
             | Output::Datagram(..)
-            | Output::Watch(..)
-            | Output::Unwatch(_)
-            | Output::Probe(..)
-            | Output::Relay(_)
+            | Output::Role(..)
             | Output::Observed(_)
             | Output::Relays(_) => {}
         }

@@ -8,13 +8,14 @@ use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::connectivity::rank::{Figures, RankRow};
-use crate::input::{Now, PathInfo};
+use crate::input::Now;
 use crate::rendezvous::claim::Claim;
 use crate::rendezvous::frames::RoleFrame;
 use crate::rendezvous::io::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
 use crate::rendezvous::signed::Signed;
 use crate::rendezvous::succession::Succession;
+use crate::types::PathInfo;
 
 const ROOM: RoomId = RoomId::from_bytes([5; 32]);
 

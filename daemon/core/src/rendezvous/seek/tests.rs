@@ -7,10 +7,10 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::input::PathInfo;
 use crate::rendezvous::frames::{Gossip, RoleFrame};
 use crate::rendezvous::io::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
+use crate::types::PathInfo;
 
 fn id(n: u8) -> PeerId {
     PeerId::from_bytes(SigningKey::from_bytes(&[n + 1; 32]).verifying_key().to_bytes())

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::rendezvous::io::{Delivery, ProbeOutcome, RoleInput, RoleOutput};
+use crate::rendezvous::io::{Delivery, RoleInput, RoleOutput};
 use crate::sim::role::net::{Fate, Id, Us};
 use crate::sim::role::peer::Life;
 use crate::sim::role::world::{World, addr};
+use crate::types::{ProbeOutcome, RoleEvent, RoleRequest};
 
 /// How long a connection attempt into nothing takes.
 const TIMEOUT: Us = 3_000_000;
@@ -164,9 +165,9 @@ impl World {
         let accepts = self.peers[of].life != Life::Dead && self.peers[of].run == of_run;
         if accepts && self.net.tcp(by, of) && !self.no_watch.contains(&of) {
             self.watchers.insert((by, of));
-            self.give(by, RoleInput::WatchOpened(peer));
+            self.give(by, RoleInput::Net(RoleEvent::WatchOpened(peer)));
         } else {
-            self.give(by, RoleInput::WatchFailed(peer));
+            self.give(by, RoleInput::Net(RoleEvent::WatchFailed(peer)));
         }
     }
 
@@ -180,7 +181,7 @@ impl World {
         }
         if self.watchers.remove(&(by, of)) {
             let peer = self.peers[of].id;
-            self.give(by, RoleInput::WatchClosed(peer));
+            self.give(by, RoleInput::Net(RoleEvent::WatchClosed(peer)));
         }
     }
 
@@ -192,17 +193,17 @@ impl World {
                     self.send(id, self.index[&peer], &frame, delivery);
                 }
             }
-            RoleOutput::OpenWatch(peer) => {
+            RoleOutput::Net(RoleRequest::OpenWatch(peer)) => {
                 let of = self.index[&peer];
                 let takes = if self.net.tcp(id, of) { self.net.rtt(id, of) } else { TIMEOUT };
                 let (run, of_run) = (self.peers[id].run, self.peers[of].run);
                 self.schedule(self.now + takes, Event::WatchTried { by: id, of, run, of_run });
             }
-            RoleOutput::CloseWatch(peer) => {
+            RoleOutput::Net(RoleRequest::CloseWatch(peer)) => {
                 self.watchers.remove(&(id, self.index[&peer]));
             }
-            RoleOutput::Probe(peer) => self.probe(id, self.index[&peer]),
-            RoleOutput::Relay(to) => self.peers[id].relay = to,
+            RoleOutput::Net(RoleRequest::Probe(peer)) => self.probe(id, self.index[&peer]),
+            RoleOutput::Net(RoleRequest::SwitchRelay(to)) => self.peers[id].relay = to,
             RoleOutput::Keep(peers) => self.peers[id].keep = peers,
             RoleOutput::Changed(change) => self.peers[id].changes.push((self.now, change)),
             RoleOutput::Released => {
@@ -242,7 +243,10 @@ impl World {
             (ProbeOutcome::Unanswered(vec![addr(of)]), TIMEOUT)
         };
         let (run, peer) = (self.peers[id].run, self.peers[of].id);
-        self.schedule(self.now + takes, Event::Input { to: id, run, input: RoleInput::Probed(peer, outcome) });
+        self.schedule(
+            self.now + takes,
+            Event::Input { to: id, run, input: RoleInput::Net(RoleEvent::Probed(peer, outcome)) },
+        );
     }
 
     /// The process dies; its kernel closes what it had open.

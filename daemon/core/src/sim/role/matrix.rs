@@ -105,7 +105,7 @@ fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
     for other in (0..5).filter(|id| *id != holder) {
         world.net.relayed.insert((holder.min(other), holder.max(other)));
         world.net.set(holder, other, Way { delay: 150_000, jitter: 0, loss: 0.0 });
-        let path = crate::input::PathInfo {
+        let path = crate::types::PathInfo {
             direct: false,
             rtt: Duration::from_millis(300),
             loss: 0.0,

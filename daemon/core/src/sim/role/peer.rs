@@ -7,9 +7,10 @@ use ed25519_dalek::SigningKey;
 
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::io::{Change, RoleInput, Switch};
+use crate::rendezvous::io::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::role::net::{Id, Us};
+use crate::types::{Change, Switch};
 
 pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 32]);
 

@@ -205,7 +205,7 @@ impl Teller {
             }
             ["the", "history", "names", names @ ..] => self.history_names(names),
             ["relays" | "relay", rest @ ..] => {
-                let on = crate::rendezvous::io::Switch::On;
+                let on = crate::types::Switch::On;
                 let expected = *rest != ["no", "more"];
                 let fits = ids.iter().all(|id| (self.world.peers[*id].relay == on) == expected);
                 if fits { Ok(()) } else { Err("that is not so".to_owned()) }
@@ -214,7 +214,7 @@ impl Teller {
         }
     }
 
-    fn newest(&self) -> Result<&crate::rendezvous::io::Change, String> {
+    fn newest(&self) -> Result<&crate::types::Change, String> {
         let all = self.world.running().filter_map(|id| self.world.peers[id].changes.last());
         all.max_by_key(|(at, change)| (change.term, std::cmp::Reverse(*at)))
             .map(|(_, change)| change)

@@ -12,12 +12,13 @@ use chat_proto::time::Timestamp;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::input::{Now, PathInfo};
+use crate::input::Now;
 use crate::rendezvous::io::{RoleFault, RoleInput};
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::role::events::{Event, Scheduled};
 use crate::sim::role::net::{Id, Net, Us, Way};
 use crate::sim::role::peer::{Life, Peer};
+use crate::types::PathInfo;
 
 /// After so long without a byte a connection is given up, as QUIC does.
 const IDLE: Us = 15_000_000;

@@ -19,10 +19,7 @@ pub(super) fn input(input: &Input) -> String {
         | Input::PersistFailed(..)
         | Input::AdmissionGone(_)
         | Input::Addrs(_)
-        | Input::WatchOpened(_)
-        | Input::WatchFailed(_)
-        | Input::WatchClosed(_)
-        | Input::Probed(..)
+        | Input::Role(_)
         | Input::Deaf
         | Input::Tick => format!("{input:?}"),
     }
@@ -44,10 +41,7 @@ pub(super) fn output(output: &Output) -> String {
         Output::StoreFork(one, _) => format!("   fork {}", place(one)),
         Output::Publish(_) => "   event".into(),
         Output::Hide(log, seq) => format!("   hide {} {}", name(log), seq.0),
-        Output::Watch(..)
-        | Output::Unwatch(_)
-        | Output::Probe(..)
-        | Output::Relay(_)
+        Output::Role(..)
         | Output::Observed(_)
         | Output::Relays(_)
         | Output::Dial(..)

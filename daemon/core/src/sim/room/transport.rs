@@ -6,12 +6,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_proto::id::PeerId;
 
-use crate::input::{Input, PathInfo};
-use crate::rendezvous::io::ProbeOutcome;
+use crate::input::Input;
 use crate::sim::room::Fault;
 use crate::sim::room::machine::{Host, State};
 use crate::sim::room::network::{ConnId, End, Phase};
-use crate::sim::room::world::{Event, Input2, What, World};
+use crate::sim::room::world::{Event, What, World};
+use crate::types::{PathInfo, ProbeOutcome, RoleEvent};
 use crate::wire::Frame;
 
 /// How long a dial to somebody who does not answer takes.
@@ -272,7 +272,7 @@ impl World {
         self.net.watches.retain(|(from, to)| *from != host && *to != host);
         for watcher in watchers {
             let after = self.between_ms(1, self.plan.latency_ms_max * 3 / 2);
-            self.schedule_for(watcher, after, What::Role(Input2::Closed(peer)));
+            self.schedule_for(watcher, after, What::Role(RoleEvent::WatchClosed(peer)));
         }
     }
 
@@ -346,7 +346,7 @@ impl World {
 
     pub(super) fn watch(&mut self, host: Host, peer: PeerId) {
         let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && self.at(*to).node.is_some());
-        let input = if to.is_some() { Input2::Opened(peer) } else { Input2::Failed(peer) };
+        let input = if to.is_some() { RoleEvent::WatchOpened(peer) } else { RoleEvent::WatchFailed(peer) };
         self.net.watches.extend(to.map(|to| (host, to)));
         let after = self.between_ms(2, 80);
         self.schedule_for(host, after, What::Role(input));
@@ -360,7 +360,7 @@ impl World {
             Some(addr) if up => (rtt, ProbeOutcome::Answered { addr: *addr, rtt }),
             Some(_) | None => (Duration::from_secs(3), ProbeOutcome::Unanswered(addrs)),
         };
-        self.schedule_for(host, after, What::Role(Input2::Probed(peer, outcome)));
+        self.schedule_for(host, after, What::Role(RoleEvent::Probed(peer, outcome)));
     }
 }
 

@@ -13,12 +13,12 @@ use crate::admission::codec::{AdmissionAnswer, AdmissionRequest};
 use crate::input::{AdmissionId, Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
-use crate::rendezvous::io::ProbeOutcome;
 use crate::sim::room::Plan;
 use crate::sim::room::checker::Checker;
 use crate::sim::room::disk::Op;
 use crate::sim::room::machine::{Host, Machine, State};
 use crate::sim::room::network::{ConnId, Network};
+use crate::types::{RoleEvent, RoleRequest};
 
 /// Most events in one run for each machine: one that goes on for ever is a fault.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -63,7 +63,7 @@ pub(super) enum What {
     /// A stranger loses patience.
     GiveUp(AdmissionId, Host),
     /// Something about a watch or a probe of the rendezvous.
-    Role(Input2),
+    Role(RoleEvent),
     /// Somebody does something, or something breaks.
     Act,
     /// Somebody outside tries to get in.
@@ -78,15 +78,6 @@ pub(super) enum What {
     Repair(Host),
     /// A stopping process is gone.
     Exit,
-}
-
-/// Inputs of the rendezvous, which can be kept and repeated.
-#[derive(Clone, Debug)]
-pub(super) enum Input2 {
-    Opened(PeerId),
-    Failed(PeerId),
-    Closed(PeerId),
-    Probed(PeerId, ProbeOutcome),
 }
 
 /// Everything.
@@ -266,10 +257,7 @@ impl World {
             What::Dialled(to, tries) => self.dialled(host, to, tries),
             What::DialFailed(peer) => self.input(host, Input::DialFailed(peer)),
             What::Request(id, asker, request) => self.request(host, id, asker, *request),
-            What::Role(Input2::Opened(peer)) => self.input(host, Input::WatchOpened(peer)),
-            What::Role(Input2::Failed(peer)) => self.input(host, Input::WatchFailed(peer)),
-            What::Role(Input2::Closed(peer)) => self.input(host, Input::WatchClosed(peer)),
-            What::Role(Input2::Probed(peer, outcome)) => self.input(host, Input::Probed(peer, outcome)),
+            What::Role(event) => self.input(host, Input::Role(event)),
             What::Exit => self.exit(host),
             What::Act
             | What::Idle(_)
@@ -365,10 +353,13 @@ impl World {
             Output::Reply(command, reply) => self.replied(host, command, reply),
             Output::Admission(id, answer) => self.answer(host, id, answer),
             Output::Roster(roster) => self.machine(host).roster = roster,
-            Output::Watch(peer, _) => self.watch(host, peer),
-            Output::Probe(peer, addrs) => self.probe(host, peer, addrs),
-            Output::Unwatch(peer) => self.unwatch(host, &peer),
-            Output::Publish(_) | Output::Relay(_) | Output::Observed(_) | Output::Relays(_) => {}
+            Output::Role(RoleRequest::OpenWatch(peer), _) => self.watch(host, peer),
+            Output::Role(RoleRequest::Probe(peer), addrs) => self.probe(host, peer, addrs),
+            Output::Role(RoleRequest::CloseWatch(peer), _) => self.unwatch(host, &peer),
+            Output::Role(RoleRequest::SwitchRelay(_), _)
+            | Output::Publish(_)
+            | Output::Observed(_)
+            | Output::Relays(_) => {}
         }
     }
 

@@ -1,17 +1,14 @@
-//! A small deterministic world for the role: many [`Rendezvous`](super::Rendezvous) machines over a network that loses,
-//! delays and reorders, with peers that crash, sleep and come back. One seed, one course of events.
-//!
-//! `SEED=n` runs one seed of a test, `CHAT_SEEDS=n` so many of them; a failure prints its seed.
+//! The role simulation: many [`Rendezvous`](crate::rendezvous::Rendezvous) state machines, without the rest of the node.
 
 mod chaos;
-mod check;
+mod checker;
+mod connections;
 mod cost;
-mod events;
 mod failover;
 mod matrix;
-mod net;
+mod network;
 pub(crate) mod peer;
 mod split;
 mod steady;
-mod story;
+mod stories;
 mod world;

@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::sim::room::machine::Host;
-use crate::sim::room::world::{What, World};
+use crate::sim::room::world::World;
 
 mod admission;
 mod chaos;
@@ -183,7 +183,7 @@ fn play(world: &mut World) -> Report {
     world.found(Host(0));
     world.run_until(Duration::from_secs(1));
     world.gather();
-    world.schedule(Duration::ZERO, What::Act);
+    world.schedule(Duration::ZERO, World::act);
     world.run_until(world.plan.busy);
     world.end()
 }

@@ -1,19 +1,18 @@
 //! What an idle room costs each member, in frames and bytes, whatever its size; and that large rooms fail over.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rand::RngExt;
 
-use crate::rendezvous::settings::RoleSettings;
-use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::clock::{MS, SECOND};
+use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::world::World;
-use crate::sim::seeds::{for_seeds, say};
-
-const SECOND: Us = 1_000_000;
+use crate::sim::seeds::{budget, for_seeds, say};
 
 /// A room of bounded degree: a ring, and chords so that everybody has about eight neighbours.
 fn sparse(many: usize, seed: u64) -> World {
-    let mut world = World::with(0, Way::LAN, seed, RoleSettings::default(), None);
+    let mut world = World::new(0, LinkModel::LAN, seed);
     let mut mesh: BTreeSet<(Id, Id)> = (0..many).map(|id| (id.min((id + 1) % many), id.max((id + 1) % many))).collect();
     while mesh.len() < many * 4 {
         let (a, b) = (world.rng.random_range(0..many), world.rng.random_range(0..many));
@@ -22,11 +21,11 @@ fn sparse(many: usize, seed: u64) -> World {
         }
     }
     let seed = world.rng.random();
-    World::with(many, Way::LAN, seed, RoleSettings::default(), Some(mesh))
+    World::with_mesh(many, LinkModel::LAN, seed, Some(mesh))
 }
 
 fn room(many: usize, seed: u64) -> World {
-    let mut world = if many <= 32 { World::new(many, Way::LAN, seed) } else { sparse(many, seed) };
+    let mut world = if many <= 32 { World::new(many, LinkModel::LAN, seed) } else { sparse(many, seed) };
     world.run_for(30 * SECOND);
     world.must_settle(30 * SECOND);
     world
@@ -37,14 +36,15 @@ fn an_idle_room_costs_each_member_little() {
     for (many, frames_max, bytes_max) in [(3, 300, 10_000), (30, 600, 40_000), (120, 800, 100_000)] {
         let mut world = room(many, 1);
         // Until everybody's reachability has been tried, the ranking still finds its order.
-        world.run_for(if many <= 30 { 240 * SECOND } else { 0 });
+        world.run_for(if many <= 30 { 240 * SECOND } else { Duration::ZERO });
         let before: Vec<(u64, u64)> = world.peers.iter().map(|peer| (peer.frames_sent, peer.bytes_sent)).collect();
-        let minutes = 2;
+        let minutes = 2u32;
         world.must_stay(minutes * 60 * SECOND);
         let holder = world.holder().expect("settled");
         let sent = |id: Id| {
             let peer = &world.peers[id];
-            ((peer.frames_sent - before[id].0) / minutes, (peer.bytes_sent - before[id].1) / minutes)
+            let a_minute = |total: u64, before: u64| (total - before) / u64::from(minutes);
+            (a_minute(peer.frames_sent, before[id].0), a_minute(peer.bytes_sent, before[id].1))
         };
         let others: Vec<(u64, u64)> = (0..many).filter(|id| *id != holder).map(sent).collect();
         let most = others.iter().copied().max().unwrap_or_default();
@@ -59,11 +59,6 @@ fn an_idle_room_costs_each_member_little() {
         let (frames, _) = sent(holder);
         assert!(frames <= 5 * 300 + frames_max, "the holder beats five, however many there are: {frames}");
     }
-}
-
-/// Sizes beyond what an everyday run has time for are tried when a budget of seeds is given.
-fn budget() -> bool {
-    std::env::var_os("CHAT_SEEDS").is_some()
 }
 
 #[test]
@@ -92,10 +87,10 @@ fn large_rooms_fail_over_like_small_ones_and_survive_the_loss_of_the_whole_list(
         let holder = world.holder().expect("settled");
         let first = super::failover::first_in_line(&world, holder);
         world.kill(holder);
-        let start = world.now;
+        let start = world.now();
         assert!(world.run_until(start + 5 * SECOND, World::settled), "{}", world.beliefs());
-        say(&format!("room of {many}: the holder is replaced after {} ms", (world.now - start) / 1_000));
-        assert!(world.now - start < 300_000 && world.holder() == Some(first));
+        say(&format!("room of {many}: the holder is replaced after {} ms", (world.now() - start).as_millis()));
+        assert!(world.now() - start < 300 * MS && world.holder() == Some(first));
         world.run_for(30 * SECOND);
 
         let list: Vec<Id> = world.peers[first].role.succession_list().iter().map(|peer| world.index[peer]).collect();
@@ -103,11 +98,14 @@ fn large_rooms_fail_over_like_small_ones_and_survive_the_loss_of_the_whole_list(
         for id in list.iter().chain([&first]) {
             world.kill(*id);
         }
-        let start = world.now;
+        let start = world.now();
         let settled = world.run_until(start + 60 * SECOND, World::settled);
         assert!(settled, "holder and list die together: {}", world.beliefs());
-        say(&format!("room of {many}: holder and whole list are replaced after {} ms", (world.now - start) / 1_000));
-        assert!(world.now - start < 30 * SECOND);
+        say(&format!(
+            "room of {many}: holder and whole list are replaced after {} ms",
+            (world.now() - start).as_millis()
+        ));
+        assert!(world.now() - start < 30 * SECOND);
         world.run_for(20 * SECOND);
         world.must_stay(60 * SECOND);
         world.must_be_sound();

@@ -1,11 +1,11 @@
 //! How long it takes until everybody knows the new holder: distributions over many seeds, in simulated time.
 
-use std::sync::Mutex;
+use std::time::Duration;
 
 use chat_proto::api::rendezvous::ChangeReason;
-use rand::RngExt;
 
-use crate::sim::role::net::{Id, Way};
+use crate::sim::clock::SECOND;
+use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::world::World;
 use crate::sim::seeds::{for_seeds, percentile, say};
 
@@ -53,32 +53,30 @@ pub(super) fn first_in_line(world: &World, holder: Id) -> Id {
     world.index[&world.peers[holder].role.succession_list()[0]]
 }
 
-/// Milliseconds until all others know a new holder, for every seed.
-fn times(many: usize, way: Way, fate: Fate, few: u64) -> Vec<u64> {
-    let times = Mutex::new(Vec::new());
-    for_seeds(few, |seed| {
-        let mut world = World::new(many, way, seed);
-        let moment = world.rng.random_range(0..1_000_000);
-        world.run_for(10_000_000 + moment);
+/// Milliseconds until all other peers agree on a new holder, sorted, one figure for each seed.
+fn times(many: usize, link: LinkModel, fate: Fate, few: u64) -> Vec<u64> {
+    let mut times = for_seeds(few, |seed| {
+        let mut world = World::new(many, link, seed);
+        let moment = world.random_span(Duration::ZERO..SECOND);
+        world.run_for(10 * SECOND + moment);
         let holder = world.holder().expect("a room at rest has a holder");
         let before = world.peers[holder].role.term();
         fate.befall(&mut world, holder);
-        let (start, end) = (world.now, world.now + 10_000_000);
-        let done = world.run_until(end, |world: &World| {
+        let start = world.now();
+        let agreed = |world: &World| {
             let left: Vec<Id> = world.running().filter(|id| *id != holder).collect();
-            world.agreed(&left).is_some_and(|new| new != holder)
-        });
-        assert!(done, "nobody follows after {fate:?}: {}", world.beliefs());
-        let took = world.now - start;
-        world.run_for(2_000_000);
-        let left: Vec<Id> = world.running().filter(|id| *id != holder).collect();
-        let new = world.agreed(&left).expect("and it stays so");
+            world.agreed(&left).filter(|new| *new != holder)
+        };
+        let done = world.run_until(start + 10 * SECOND, |world| agreed(world).is_some());
+        assert!(done, "no peer takes over after {fate:?}: {}", world.beliefs());
+        let took = world.now() - start;
+        world.run_for(2 * SECOND);
+        let new = agreed(&world).expect("the new holder stays");
         let (_, change) = world.peers[new].changes.last().expect("the new holder saw a change");
         assert_eq!((change.reason, change.term), (fate.reason(), before.next()), "one claim: {}", world.last_changes());
         world.must_be_sound();
-        times.lock().expect("no seed failed").push(took / 1_000);
+        u64::try_from(took.as_millis()).expect("ten seconds at most")
     });
-    let mut times = times.into_inner().expect("no seed failed");
     times.sort_unstable();
     times
 }
@@ -93,16 +91,16 @@ fn check(name: &str, times: &[u64], p50_max: u64, p95_max: u64) {
 #[test]
 fn a_dead_process_is_followed_within_a_blink() {
     for many in [2, 3, 5, 12] {
-        check(&format!("killed, {many} peers"), &times(many, Way::LAN, Fate::Killed, 24), 80, 120);
+        check(&format!("killed, {many} peers"), &times(many, LinkModel::LAN, Fate::Killed, 24), 80, 120);
     }
-    check("holder and first killed, 5 peers", &times(5, Way::LAN, Fate::KilledWithFirst, 24), 150, 250);
+    check("holder and first killed, 5 peers", &times(5, LinkModel::LAN, Fate::KilledWithFirst, 24), 150, 250);
 }
 
 #[test]
 fn a_silent_holder_is_followed_within_a_second() {
     for fate in [Fate::Suspended, Fate::CutOff, Fate::PoweredOff] {
         for many in [2, 5] {
-            check(&format!("{fate:?}, {many} peers"), &times(many, Way::LAN, fate, 24), 800, 1_000);
+            check(&format!("{fate:?}, {many} peers"), &times(many, LinkModel::LAN, fate, 24), 800, 1_000);
         }
     }
 }
@@ -110,13 +108,13 @@ fn a_silent_holder_is_followed_within_a_second() {
 #[test]
 fn a_holder_that_stops_hands_over_at_once() {
     for many in [2, 5, 12] {
-        check(&format!("stopped, {many} peers"), &times(many, Way::LAN, Fate::Stopped, 24), 50, 100);
+        check(&format!("stopped, {many} peers"), &times(many, LinkModel::LAN, Fate::Stopped, 24), 50, 100);
     }
 }
 
 #[test]
 fn far_apart_it_takes_round_trips_more() {
-    let far = Way { delay: 40_000, jitter: 10_000, loss: 0.01 };
+    let far = LinkModel::new(40_000, 10_000, 0.01);
     check("killed, 5 peers, 90 ms apart", &times(5, far, Fate::Killed, 24), 450, 900);
     check("suspended, 5 peers, 90 ms apart", &times(5, far, Fate::Suspended, 24), 1_200, 1_800);
     check("stopped, 5 peers, 90 ms apart", &times(5, far, Fate::Stopped, 24), 300, 600);

@@ -7,22 +7,21 @@ use rand::RngExt;
 
 use crate::connectivity::rank::Figures;
 use crate::connectivity::report::{ReportRow, RttCode, share};
-use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::clock::{MINUTE, MS, SECOND};
+use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::world::World;
 use crate::sim::seeds::{for_seeds, say};
 
-const SECOND: Us = 1_000_000;
-const MINUTE: Us = 60 * SECOND;
-
 /// A room in which some pairs have no direct path, some no path at all, and every peer its own distance from the middle.
-fn room(many: usize, seed: u64, jitter: Us) -> World {
-    let mut world = World::new(many, Way::LAN, seed);
-    let distance: Vec<Us> = (0..many).map(|_| 10u64.pow(world.rng.random_range(2..5)) * 2).collect();
+fn room(many: usize, seed: u64, jitter: Duration) -> World {
+    let mut world = World::new(many, LinkModel::LAN, seed);
+    let distance = |_| Duration::from_micros(10u64.pow(world.rng.random_range(2..5)) * 2);
+    let distance: Vec<Duration> = (0..many).map(distance).collect();
     let lonely: Vec<f64> = (0..many).map(|_| world.rng.random_range(0.0..0.5)).collect();
     for a in 0..many {
         for b in a + 1..many {
             let delay = distance[a] + distance[b];
-            world.net.set(a, b, Way { delay, jitter: jitter.min(delay), loss: 0.0 });
+            world.net.set(a, b, LinkModel { delay, jitter: jitter.min(delay), loss: 0.0 });
             if world.rng.random_bool(lonely[a].max(lonely[b])) {
                 world.net.relayed.insert((a, b));
                 if world.rng.random_bool(0.2) {
@@ -45,7 +44,7 @@ fn oracle(world: &World, online: Duration) -> BTreeMap<Id, u16> {
                 ReportRow {
                     peer: world.peers[of].id,
                     direct,
-                    rtt: Some(RttCode::from_duration(Duration::from_micros(world.net.rtt(id, of)))),
+                    rtt: Some(RttCode::from_duration(world.net.rtt(id, of))),
                     loss: share(0.0),
                     called: Some(direct),
                 }
@@ -59,7 +58,7 @@ fn oracle(world: &World, online: Duration) -> BTreeMap<Id, u16> {
 #[test]
 fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
     for_seeds(2, |seed| {
-        let mut world = room(6, seed, 2_000);
+        let mut world = room(6, seed, 2 * MS);
         world.run_for(45 * MINUTE);
         world.must_settle(10 * SECOND);
         let truth = oracle(&world, Duration::from_secs(45 * 60));
@@ -84,7 +83,7 @@ fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
 #[test]
 fn jitter_does_not_make_the_role_wander() {
     for_seeds(1, |seed| {
-        let mut world = room(5, seed, 40_000);
+        let mut world = room(5, seed, 40 * MS);
         world.run_for(45 * MINUTE);
         world.must_settle(10 * SECOND);
         let before = world.changes();
@@ -98,13 +97,13 @@ fn jitter_does_not_make_the_role_wander() {
 
 #[test]
 fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
-    let mut world = World::new(5, Way::LAN, 5);
+    let mut world = World::new(5, LinkModel::LAN, 5);
     world.run_for(30 * SECOND);
     let holder = world.holder().expect("settled");
     // From now on only one other peer reaches the holder directly, and slowly.
     for other in (0..5).filter(|id| *id != holder) {
         world.net.relayed.insert((holder.min(other), holder.max(other)));
-        world.net.set(holder, other, Way { delay: 150_000, jitter: 0, loss: 0.0 });
+        world.net.set(holder, other, LinkModel::new(150_000, 0, 0.0));
         let path = crate::types::PathInfo {
             direct: false,
             rtt: Duration::from_millis(300),
@@ -115,11 +114,10 @@ fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
         let peer = world.peers[holder].id;
         world.give(other, crate::rendezvous::io::RoleInput::Path(peer, path));
     }
-    let start = world.now;
+    let start = world.now();
     let moved = world.run_until(start + 60 * MINUTE, |world: &World| world.holder().is_some_and(|id| id != holder));
     assert!(moved, "{}", world.beliefs());
-    let tenure = world.settings.tenure_min.as_micros();
-    assert!(u128::from(world.now) >= tenure, "not before its time");
+    assert!(world.now() >= world.settings.tenure_min, "not before its time");
     let new = world.holder().expect("settled");
     let (_, change) = world.peers[new].changes.last().expect("it saw the change");
     assert_eq!(change.reason, chat_proto::api::rendezvous::ChangeReason::BetterConnected);

@@ -1,20 +1,23 @@
-//! A peer of the simulation: a machine that may run, sleep or be dead, and what it asked for.
+//! A peer of the role simulation: its process may run, sleep or be gone.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
 use chat_proto::id::{PeerId, RoomId};
 use ed25519_dalek::SigningKey;
+use rand::RngExt;
 
-use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::io::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
-use crate::sim::role::net::{Id, Us};
+use crate::sim::clock::Clock;
+use crate::sim::role::network::Id;
+use crate::sim::role::world::World;
 use crate::types::{Change, Switch};
 
 pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 32]);
 
-/// Most inputs that wait for a sleeping peer: its socket buffers.
+/// Maximum number of inputs that wait for a sleeping peer, as its socket buffers have an end.
 const INBOX_MAX: usize = 4_000;
 
 /// Whether a peer runs.
@@ -27,24 +30,23 @@ pub(super) enum Life {
     Dead,
 }
 
-/// A peer.
+/// A peer: the role's state machine, and what it asked the world for.
 pub(super) struct Peer {
     pub(super) id: PeerId,
-    pub(super) key: SigningKey,
+    key: SigningKey,
     pub(super) life: Life,
     pub(super) role: Rendezvous,
-    /// Grows with each start: what was meant for an earlier process is dropped.
+    /// Number of restarts: what was meant for an earlier process is dropped.
     pub(super) run: u64,
-    pub(super) inbox: VecDeque<RoleInput>,
-    /// How far its wall clock is off, in milliseconds.
-    pub(super) clock_off_ms: u64,
-    pub(super) wake_at: Option<Us>,
-    /// It is starved until then: everything waits.
-    pub(super) busy_until: Us,
+    inbox: VecDeque<RoleInput>,
+    pub(super) clock: Clock,
+    pub(super) wake_at: Option<Duration>,
+    /// Time until which it is starved: everything waits.
+    pub(super) busy_until: Duration,
     pub(super) keep: BTreeSet<PeerId>,
     pub(super) relay: Switch,
     pub(super) leaving: bool,
-    pub(super) changes: Vec<(Us, Change)>,
+    pub(super) changes: Vec<(Duration, Change)>,
     pub(super) frames_sent: u64,
     pub(super) bytes_sent: u64,
 }
@@ -56,19 +58,18 @@ pub(crate) fn key_of(id: Id) -> SigningKey {
 }
 
 impl Peer {
-    pub(super) fn start(id: Id, settings: &RoleSettings, seed: u64, now: Now) -> Self {
-        let key = key_of(id);
-        let role = Rendezvous::new(ROOM, key.clone(), settings.clone(), seed, now);
+    pub(super) fn start(id: Id, settings: &RoleSettings, seed: u64) -> Self {
+        let (key, clock) = (key_of(id), Clock::default());
         Self {
             id: PeerId::from_bytes(key.verifying_key().to_bytes()),
-            key,
             life: Life::Running,
-            role,
+            role: Rendezvous::new(ROOM, key.clone(), settings.clone(), seed, clock.at(Duration::ZERO)),
+            key,
             run: 0,
             inbox: VecDeque::new(),
-            clock_off_ms: 0,
+            clock,
             wake_at: None,
-            busy_until: 0,
+            busy_until: Duration::ZERO,
             keep: BTreeSet::new(),
             relay: Switch::Off,
             leaving: false,
@@ -78,22 +79,84 @@ impl Peer {
         }
     }
 
-    /// A new process of the same peer: it remembers nothing of the role.
-    pub(super) fn restart(&mut self, settings: &RoleSettings, seed: u64, now: Now) {
-        self.role = Rendezvous::new(ROOM, self.key.clone(), settings.clone(), seed, now);
-        self.life = Life::Running;
-        self.run += 1;
-        self.inbox.clear();
-        self.wake_at = None;
-        self.busy_until = 0;
-        self.keep.clear();
-        self.relay = Switch::Off;
-        self.leaving = false;
-    }
-
     pub(super) fn put_aside(&mut self, input: RoleInput) {
         if self.inbox.len() < INBOX_MAX {
             self.inbox.push_back(input);
         }
+    }
+
+    /// When the role wants to be woken, in whole microseconds.
+    pub(super) fn wake_wanted(&self) -> Option<Duration> {
+        let micros = self.role.poll_timeout()?.as_nanos().div_ceil(1_000);
+        Some(Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX)))
+    }
+}
+
+impl World {
+    /// The process dies; its kernel closes its connections.
+    pub(super) fn kill(&mut self, id: Id) {
+        self.power_off(id);
+        self.close_watches(id);
+    }
+
+    /// The machine dies without a word.
+    pub(super) fn power_off(&mut self, id: Id) {
+        self.peers[id].life = Life::Dead;
+        self.peers[id].inbox.clear();
+        self.watches.retain(|(by, _)| *by != id);
+    }
+
+    /// A new process of a peer starts and remembers nothing of the role; connections to the old one are replaced.
+    pub(super) fn restart(&mut self, id: Id) {
+        let seed = self.rng.random();
+        let (now, settings) = (self.time_of(id), self.settings.clone());
+        self.conns.retain(|(a, b), _| *a != id && *b != id);
+        let peer = &mut self.peers[id];
+        peer.role = Rendezvous::new(ROOM, peer.key.clone(), settings, seed, now);
+        peer.life = Life::Running;
+        peer.run += 1;
+        peer.inbox.clear();
+        peer.wake_at = None;
+        peer.busy_until = Duration::ZERO;
+        peer.keep.clear();
+        peer.relay = Switch::Off;
+        peer.leaving = false;
+        self.introduce(id);
+        self.presence_soon();
+    }
+
+    pub(super) fn suspend(&mut self, id: Id) {
+        self.peers[id].life = Life::Suspended;
+    }
+
+    /// A suspended process goes on: it reads what has arrived, and its timers are late.
+    pub(super) fn resume(&mut self, id: Id) {
+        if self.peers[id].life != Life::Suspended {
+            return;
+        }
+        self.peers[id].life = Life::Running;
+        for input in std::mem::take(&mut self.peers[id].inbox) {
+            self.give(id, input);
+        }
+        self.peers[id].wake_at = None;
+        self.give(id, RoleInput::Tick);
+    }
+
+    /// The peer stops in an orderly way: it hands the role over, then tells its neighbours.
+    pub(super) fn stop(&mut self, id: Id) {
+        self.give(id, RoleInput::Leave);
+    }
+
+    /// The peer handed the role over and says goodbye.
+    pub(super) fn gone(&mut self, id: Id) {
+        self.peers[id].leaving = true;
+        for to in self.neighbours(id) {
+            let now = self.now();
+            let at = self.net.stream(id, to, now, &mut self.rng);
+            if let Some(conn) = self.connected(id, to) {
+                self.schedule(at - now, move |world| world.bye(id, to, conn));
+            }
+        }
+        self.kill(id);
     }
 }

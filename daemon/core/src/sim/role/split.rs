@@ -5,14 +5,13 @@ use chat_proto::id::Term;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::clock::SECOND;
+use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::world::World;
 use crate::sim::seeds::for_seeds;
 
-const SECOND: Us = 1_000_000;
-
 fn founded(many: usize, seed: u64) -> World {
-    let mut world = World::new(many, Way::LAN, seed);
+    let mut world = World::new(many, LinkModel::LAN, seed);
     world.run_for(20 * SECOND);
     world.must_settle(SECOND);
     world
@@ -48,7 +47,7 @@ fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
         split(&mut world, &left, &right);
         // Who is not on the list waits longer: in a room of seven, one is not.
         let patience = if many > 6 { 20 } else { 5 } * SECOND;
-        let apart = world.run_until(world.now + patience, |world: &World| {
+        let apart = world.run_until(world.now() + patience, |world: &World| {
             world.agreed(&left).is_some() && world.agreed(&right).is_some()
         });
         assert!(apart, "each half has its own holder in time: {}", world.beliefs());
@@ -83,7 +82,7 @@ fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
             world.net.cut(alone, other);
         }
         // Sometimes so short that the connections survive, sometimes until they are given up.
-        let apart = world.rng.random_range(2 * SECOND..60 * SECOND);
+        let apart = world.random_span(2 * SECOND..60 * SECOND);
         world.run_for(apart);
         assert_eq!(world.believed(alone).map(|(id, _)| id), Some(alone), "alone, it holds the role itself");
         world.net.heal();
@@ -106,7 +105,7 @@ fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
         for other in (0..5).filter(|id| *id != holder) {
             world.net.cut(holder, other);
         }
-        let apart = world.rng.random_range(3 * SECOND..60 * SECOND);
+        let apart = world.random_span(3 * SECOND..60 * SECOND);
         world.run_for(apart);
         let rest: Vec<Id> = (0..5).filter(|id| *id != holder).collect();
         let new = world.agreed(&rest).expect("the rest goes on");
@@ -126,7 +125,7 @@ fn two_that_are_cut_apart_both_hold_and_one_remains() {
     for_seeds(10, |seed| {
         let mut world = founded(2, seed);
         world.net.cut(0, 1);
-        let apart = world.rng.random_range(2 * SECOND..60 * SECOND);
+        let apart = world.random_span(2 * SECOND..60 * SECOND);
         world.run_for(apart);
         assert_eq!(world.holders().len(), 2);
         world.net.heal();
@@ -139,7 +138,7 @@ fn two_that_are_cut_apart_both_hold_and_one_remains() {
 #[test]
 fn rooms_that_began_apart_become_one() {
     for_seeds(5, |seed| {
-        let mut world = World::new(6, Way::LAN, seed);
+        let mut world = World::new(6, LinkModel::LAN, seed);
         let (left, right) = groups(&mut world, 3);
         split(&mut world, &left, &right);
         world.run_for(30 * SECOND);

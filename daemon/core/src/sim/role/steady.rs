@@ -1,16 +1,16 @@
 //! No false failover: an hour of a bad network, starved peers and jumping clocks, and the role stays where it is.
 
+use std::time::Duration;
+
 use rand::RngExt;
 
-use crate::sim::role::net::{Us, Way};
+use crate::sim::clock::{MINUTE, MS, SECOND};
+use crate::sim::role::network::LinkModel;
 use crate::sim::role::world::World;
 use crate::sim::seeds::for_seeds;
 
-const SECOND: Us = 1_000_000;
-const HOUR: Us = 3_600 * SECOND;
-
-fn founded(many: usize, way: Way, seed: u64) -> World {
-    let mut world = World::new(many, way, seed);
+fn founded(many: usize, link: LinkModel, seed: u64) -> World {
+    let mut world = World::new(many, link, seed);
     world.run_for(30 * SECOND);
     world.must_settle(30 * SECOND);
     world
@@ -20,7 +20,7 @@ fn founded(many: usize, way: Way, seed: u64) -> World {
 fn an_hour_of_loss_and_jitter_moves_nothing() {
     for_seeds(6, |seed| {
         let many = [2, 3, 4, 5][(seed % 4) as usize];
-        let mut world = founded(many, Way::ROUGH, seed);
+        let mut world = founded(many, LinkModel::ROUGH, seed);
         let before = world.changes();
         // A seed in three has no TCP watch to lean on, another one loses it now and then.
         match seed % 3 {
@@ -28,18 +28,18 @@ fn an_hour_of_loss_and_jitter_moves_nothing() {
             1 => {
                 for _ in 0..100 {
                     world.run_for(10 * SECOND);
-                    let watched: Vec<(usize, usize)> = world.watchers.iter().copied().collect();
+                    let watched: Vec<(usize, usize)> = world.watches.iter().copied().collect();
                     for (by, of) in watched {
                         if world.rng.random_bool(0.5) {
                             continue;
                         }
-                        world.schedule(world.now, super::events::Event::WatchClosed { by, of, tries: 0 });
+                        world.schedule(Duration::ZERO, move |world| world.watch_closed(by, of, 0));
                     }
                 }
             }
             _ => {}
         }
-        world.run_for(HOUR);
+        world.run_for(60 * MINUTE);
         assert_eq!(world.changes(), before, "the role moves though nothing happens: {}", world.last_changes());
         world.must_be_sound();
     });
@@ -48,18 +48,18 @@ fn an_hour_of_loss_and_jitter_moves_nothing() {
 #[test]
 fn starved_peers_accuse_nobody() {
     for_seeds(4, |seed| {
-        let mut world = founded(5, Way::LAN, seed);
+        let mut world = founded(5, LinkModel::LAN, seed);
         let before = world.changes();
-        let end = world.now + HOUR / 12;
-        while world.now < end {
+        let end = world.now() + 5 * MINUTE;
+        while world.now() < end {
             // Any of them stands still for up to 450 ms, the holder as well, now and then several at once.
             let starved = world.rng.random_range(0..5);
-            let span = world.rng.random_range(20_000..450_000);
+            let span = world.random_span(20 * MS..450 * MS);
             // One that still stands is left alone: it would stand for longer, and be as good as dead.
-            if world.peers[starved].busy_until <= world.now {
-                world.peers[starved].busy_until = world.now + span;
+            if world.peers[starved].busy_until <= world.now() {
+                world.peers[starved].busy_until = world.now() + span;
             }
-            let pause = world.rng.random_range(0..600_000);
+            let pause = world.random_span(Duration::ZERO..600 * MS);
             world.run_for(pause);
         }
         assert_eq!(world.changes(), before, "a starved peer is not a dead one: {}", world.last_changes());
@@ -70,12 +70,12 @@ fn starved_peers_accuse_nobody() {
 #[test]
 fn clocks_that_jump_move_nothing() {
     for_seeds(4, |seed| {
-        let mut world = founded(5, Way::LAN, seed);
+        let mut world = founded(5, LinkModel::LAN, seed);
         let before = world.changes();
         for _ in 0..100 {
             let id = world.rng.random_range(0..5);
-            world.peers[id].clock_off_ms = world.rng.random_range(0..100_000_000);
-            let pause = world.rng.random_range(SECOND / 10..5 * SECOND);
+            world.peers[id].clock.skew_ms = world.rng.random_range(0..100_000_000);
+            let pause = world.random_span(SECOND / 10..5 * SECOND);
             world.run_for(pause);
         }
         assert_eq!(world.changes(), before, "a clock that was set is no reason: {}", world.last_changes());
@@ -86,7 +86,7 @@ fn clocks_that_jump_move_nothing() {
 #[test]
 fn one_way_that_fails_between_holder_and_one_peer_moves_nothing() {
     for_seeds(4, |seed| {
-        let mut world = founded(5, Way::LAN, seed);
+        let mut world = founded(5, LinkModel::LAN, seed);
         let holder = world.holder().expect("settled");
         let other = (holder + 1 + (seed as usize % 4)) % 5;
         match seed % 3 {

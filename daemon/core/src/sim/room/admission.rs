@@ -10,23 +10,23 @@ use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};
 use crate::sim::room::disk::Held;
 use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::{What, World};
+use crate::sim::room::world::World;
 use chat_proto::time::Timestamp;
 
 impl World {
     /// At the beginning the founder invites most of the others.
     pub(super) fn gather(&mut self) {
         let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
-        let expires = Timestamp::from_ms(self.at(Host(0)).now(self.now).wall.as_ms() + 60_000);
+        let expires = Timestamp::from_ms(self.at(Host(0)).clock.at(self.now()).wall.as_ms() + 60_000);
         self.command(Host(0), Command::Invite { expires, uses });
-        self.run_until(self.now + Duration::from_secs(1));
+        self.run_until(self.now() + Duration::from_secs(1));
         let ticket = self.machines.iter().find_map(|machine| machine.ticket.clone());
         for host in self.hosts().skip(1) {
             self.machine(host).ticket = None;
             if self.chance(0.85) {
                 self.machine(host).ticket.clone_from(&ticket);
                 let delay = self.between_ms(0, 4_000);
-                self.schedule(delay, What::Ask(host));
+                self.schedule(delay, move |world| world.ask(host));
             }
         }
     }
@@ -57,9 +57,9 @@ impl World {
         }
         self.machine(asker).state = State::Asking(id, door);
         let delay = self.between_ms(2, 80);
-        self.schedule_for(door, delay, What::Request(id, asker, Box::new(request)));
+        self.schedule_for(door, delay, move |world| world.request(door, id, asker, request));
         let patience = self.between_ms(3_000, 20_000);
-        self.schedule(patience, What::GiveUp(id, asker));
+        self.schedule(patience, move |world| world.give_up(id, asker));
     }
 
     pub(super) fn request(&mut self, door: Host, id: AdmissionId, asker: Host, request: AdmissionRequest) {
@@ -74,7 +74,7 @@ impl World {
         let lost = self.troubled && self.chance(0.05);
         if !lost {
             let delay = self.between_ms(2, 80);
-            self.schedule(delay, What::Answer(id, asker, Box::new(answer)));
+            self.schedule(delay, move |world| world.answered(id, asker, answer));
         }
     }
 

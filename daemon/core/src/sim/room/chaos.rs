@@ -12,7 +12,7 @@ use crate::log::entry::{MessageBody, SealedBox};
 use crate::sim::room::Fault;
 use crate::sim::room::lifecycle::Swap;
 use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::{What, World};
+use crate::sim::room::world::World;
 
 impl World {
     pub(super) fn running(&self) -> Vec<Host> {
@@ -34,7 +34,7 @@ impl World {
             return;
         }
         let pause = self.pause();
-        self.schedule(pause, What::Act);
+        self.schedule(pause, World::act);
         let running = self.running();
         let Some(host) = self.pick(&running) else { return self.restart_one() };
         match self.rng.random_range(0..100) {
@@ -74,7 +74,7 @@ impl World {
     fn command_of_membership(&mut self, host: Host) {
         let Some(other) = self.somebody() else { return };
         let yes = if self.chance(0.7) { Verdict::Yes } else { Verdict::No };
-        let wall = self.at(host).now(self.now).wall.as_ms();
+        let wall = self.at(host).clock.at(self.now()).wall.as_ms();
         let command = match self.rng.random_range(0..100) {
             0..25 => {
                 let names = ["bob", "BOB", "b\u{43E}b", "ann", "zoe", "joe"];
@@ -136,7 +136,7 @@ impl World {
             Fault::Crash => {
                 self.crash(host);
                 let after = self.between_ms(50, 20_000);
-                self.schedule(after, What::Start(host));
+                self.schedule(after, move |world| world.start(host));
             }
             Fault::Stop => self.stop(host),
             Fault::Suspend => self.suspend(host),
@@ -151,7 +151,7 @@ impl World {
             Fault::OneWay => self.one_way(host),
             Fault::Clock => {
                 let jump = self.rng.random_range(-400_000..400_000);
-                self.machine(host).skew_ms = jump;
+                self.machine(host).clock.skew_ms = jump;
             }
             Fault::Shielded => {
                 if !self.net.shielded.remove(&host) {
@@ -199,7 +199,7 @@ impl World {
     /// Nothing gets from the first to the second of each pair for so long.
     pub(super) fn cut_for(&mut self, cut: Vec<(Host, Host)>, span: Duration) {
         let fresh: Vec<(Host, Host)> = cut.into_iter().filter(|link| self.net.blocked.insert(*link)).collect();
-        self.schedule(span, What::Heal(fresh));
+        self.schedule(span, move |world| world.heal(&fresh));
         self.watch_idle();
     }
 }

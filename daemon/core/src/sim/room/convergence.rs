@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::sim::groups::groups;
 use crate::sim::room::Fault;
 use crate::sim::room::disk::Health;
 use crate::sim::room::machine::{Host, State};
@@ -22,13 +23,13 @@ impl World {
     /// Ends all trouble, waits until the room has settled, and checks what must hold then; says how long it took.
     pub(super) fn settle(&mut self) -> Duration {
         self.end_trouble();
-        let began = self.now;
+        let began = self.now();
         let mut last = String::new();
-        while self.now - began < SETTLE_MAX {
-            self.run_until(self.now + Duration::from_secs(1));
+        while self.now() - began < SETTLE_MAX {
+            self.run_until(self.now() + Duration::from_secs(1));
             match self.is_settled() {
                 Ok(()) => {
-                    let took = self.now - began;
+                    let took = self.now() - began;
                     self.stay_settled();
                     self.check_acked();
                     return took;
@@ -49,7 +50,7 @@ impl World {
             self.resume(host);
             let skew = (host.0 as i64 % 10 - 3) * 20_000;
             let machine = self.machine(host);
-            machine.skew_ms = AHEAD_MS + skew;
+            machine.clock.skew_ms = AHEAD_MS + skew;
             machine.disk.health = Health::Fine;
             if let State::Asking(id, _) = machine.state {
                 self.give_up(id, host);
@@ -59,7 +60,7 @@ impl World {
             }
         }
         // Machines that were told to stop come back, too.
-        self.run_until(self.now + Duration::from_secs(5));
+        self.run_until(self.now() + Duration::from_secs(5));
         for host in self.hosts() {
             self.start(host);
         }
@@ -70,20 +71,7 @@ impl World {
         let mut left: BTreeSet<Host> =
             self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
         left.retain(|host| self.at(*host).state == State::Running);
-        let mut groups = Vec::new();
-        while let Some(first) = left.pop_first() {
-            let mut group = vec![first];
-            let mut next = 0;
-            while let Some(host) = group.get(next).copied() {
-                next += 1;
-                let near: Vec<Host> = left.iter().copied().filter(|other| self.agree(host, *other)).collect();
-                for other in near {
-                    left.remove(&other);
-                    group.push(other);
-                }
-            }
-            groups.push(group);
-        }
+        let mut groups = groups(left, |a, b| self.agree(a, b));
         groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
         groups
     }
@@ -190,9 +178,9 @@ impl World {
 
     /// A settled room stays as it is and is quiet.
     fn stay_settled(&mut self) {
-        self.run_until(self.now + Duration::from_secs(40));
+        self.run_until(self.now() + Duration::from_secs(40));
         let before = self.sent.clone();
-        self.run_until(self.now + IDLE);
+        self.run_until(self.now() + IDLE);
         if let Err(why) = self.is_settled() {
             panic!("the room did not stay settled: {why}");
         }

@@ -1,6 +1,7 @@
 //! A machine's disk: what is flushed survives, what waits is lost with the power, in whole batches and in order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
@@ -143,11 +144,11 @@ impl Held {
     }
 
     /// Entries of a log, about so many bytes.
-    pub(super) fn load(&self, log: &LogId, from: Seq, to: Seq, bytes_max: usize) -> Vec<SignedEntry> {
+    pub(super) fn load(&self, log: &LogId, range: RangeInclusive<Seq>, bytes_max: usize) -> Vec<SignedEntry> {
         let mut bytes = 0;
         let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
         all.iter()
-            .filter(|entry| (from..=to).contains(&entry.seq()))
+            .filter(|entry| range.contains(&entry.seq()))
             .take_while(|entry| {
                 let first = bytes == 0;
                 bytes += entry.signed().len_bytes();

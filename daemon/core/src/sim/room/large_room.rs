@@ -10,7 +10,7 @@ use crate::input::{AdmissionId, Command, Input};
 use crate::log::entry::Incarnation;
 use crate::peers::addrs::AddrRecord;
 use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::{What, World};
+use crate::sim::room::world::World;
 use crate::sim::room::{Plan, QUEUE_BYTES_MAX};
 
 /// Over how long the members of such a room start.
@@ -44,7 +44,7 @@ impl World {
             .machines
             .iter()
             .map(|machine| {
-                let time = Timestamp::from_ms(machine.now(Duration::ZERO).wall.as_ms());
+                let time = Timestamp::from_ms(machine.clock.at(Duration::ZERO).wall.as_ms());
                 AddrRecord::sign(vec![machine.addr], time, &machine.key)
             })
             .collect();
@@ -57,18 +57,18 @@ impl World {
             let machine = world.machine(host);
             (machine.disk.held, machine.state) = (Some(held), State::Off);
             let after = world.between_ms(0, STARTING_MS);
-            world.schedule(after, What::Start(host));
+            world.schedule(after, move |world| world.start(host));
         }
-        world.run_until(world.now + Duration::from_millis(STARTING_MS) + Duration::from_secs(30));
+        world.run_until(world.now() + Duration::from_millis(STARTING_MS) + Duration::from_secs(30));
         world
     }
 
     /// The founder lets everybody in, one after the other.
     fn admit_all(&mut self) {
         let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
-        let expires = Timestamp::from_ms(self.at(Host(0)).now(self.now).wall.as_ms() + 3_600_000);
+        let expires = Timestamp::from_ms(self.at(Host(0)).clock.at(self.now()).wall.as_ms() + 3_600_000);
         self.command(Host(0), Command::Invite { expires, uses });
-        self.run_until(self.now + Duration::from_secs(1));
+        self.run_until(self.now() + Duration::from_secs(1));
         let Some(ticket) = self.machines.iter().find_map(|machine| machine.ticket.clone()) else { return };
         for host in self.hosts().skip(1) {
             let machine = self.machine(host);
@@ -77,16 +77,16 @@ impl World {
             let request = ticket_request(&ticket, &peer, &name);
             let id = AdmissionId(host.0 as u64);
             self.input(Host(0), Input::Admission { id, peer, observed, request, words: "babad".into() });
-            self.run_until(self.now + Duration::from_millis(10));
+            self.run_until(self.now() + Duration::from_millis(10));
         }
-        self.run_until(self.now + Duration::from_secs(1));
+        self.run_until(self.now() + Duration::from_secs(1));
     }
 
     /// Everybody says something.
     pub(super) fn say_all(&mut self, pause: Duration) {
         for host in self.hosts() {
             self.say(host, "hello");
-            self.run_until(self.now + pause);
+            self.run_until(self.now() + pause);
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::sim::room::Fault;
 use crate::sim::room::disk::{Health, Op, Wrote};
 use crate::sim::room::flood_tree::Flood;
 use crate::sim::room::machine::{Host, Machine, State};
-use crate::sim::room::world::{What, World};
+use crate::sim::room::world::World;
 
 /// What happens to a disk while its machine is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +31,11 @@ pub(super) enum Swap {
 impl World {
     fn boot(&mut self, host: Host, start: Start) {
         let seed = self.rng.random();
-        let now = self.now;
+        let now = self.now();
         let settings = NodeSettings { mesh_members_max: self.plan.mesh_members_max, ..NodeSettings::default() };
         let machine = self.machine(host);
         machine.begin(now);
-        let time = machine.now(now);
+        let time = machine.clock.at(now);
         let node = Node::new(settings, machine.key.clone(), start, seed, time);
         let node = node.expect("what a disk holds can be restored").with_tree(Box::new(Flood::default()), time);
         machine.node = Some(Box::new(node));
@@ -70,7 +70,7 @@ impl World {
         disk.ops.push_back(op);
         if !disk.busy {
             disk.busy = true;
-            self.schedule_for(host, delay, What::Written);
+            self.schedule_for(host, delay, move |world| world.written(host));
         }
     }
 
@@ -90,7 +90,7 @@ impl World {
         });
         disk.busy = !disk.ops.is_empty();
         if disk.busy {
-            self.schedule_for(host, delay, What::Written);
+            self.schedule_for(host, delay, move |world| world.written(host));
         }
         match wrote {
             Wrote::Batch(id) => self.input(host, Input::Persisted(id)),
@@ -107,7 +107,7 @@ impl World {
         let error = if self.chance(0.7) { PersistError::DiskFull } else { PersistError::Failed };
         self.machine(host).disk.health = Health::Broken(error);
         let after = self.between_ms(100, 8_000);
-        self.schedule(after, What::Repair(host));
+        self.schedule(after, move |world| world.repair(host));
     }
 
     /// The power goes.
@@ -132,7 +132,7 @@ impl World {
         }
         self.machine(host).state = State::Stopping;
         self.command(host, Command::Stop);
-        self.schedule_for(host, Duration::from_secs(4), What::Exit);
+        self.schedule_for(host, Duration::from_secs(4), move |world| world.exit(host));
     }
 
     /// A process that was told to stop ends.
@@ -159,13 +159,13 @@ impl World {
 
     pub(super) fn suspend_for(&mut self, host: Host, span: Duration) {
         self.machine(host).state = State::Suspended;
-        self.schedule(span, What::Resume(host));
+        self.schedule(span, move |world| world.resume(host));
         if self.chance(0.5) {
-            self.machine(host).sleep(span);
+            self.machine(host).clock.sleep(span);
         }
         for id in self.net.of(host) {
             let after = self.between_ms(2_000, 12_000);
-            self.schedule(after, What::Idle(id));
+            self.schedule(after, move |world| world.idle(id));
         }
     }
 
@@ -177,7 +177,7 @@ impl World {
         machine.state = State::Running;
         let deferred = std::mem::take(&mut machine.deferred);
         for event in deferred {
-            self.push(self.now, event);
+            self.schedule_for(host, Duration::ZERO, event);
         }
         self.machine(host).woken = None;
         self.input(host, Input::Tick);

@@ -6,17 +6,15 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 use chat_proto::ticket::Ticket;
-use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 
-use crate::input::{AdmissionId, Now};
+use crate::input::AdmissionId;
 use crate::membership::roster::Roster;
 use crate::node::Node;
+use crate::sim::clock::Clock;
+use crate::sim::queue::Event;
 use crate::sim::room::disk::{Disk, Held};
-use crate::sim::room::world::Event;
-
-/// Wall-clock time at which every run begins, in milliseconds.
-const BEGINNING_MS: i64 = 1_790_000_000_000;
+use crate::sim::room::world::World;
 
 /// Names a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,14 +55,12 @@ pub(super) struct Machine {
     pub(super) doors: Vec<PeerId>,
     pub(super) ticket: Option<Ticket>,
     /// What happened while it was suspended.
-    pub(super) deferred: Vec<Event>,
-    pub(super) skew_ms: i64,
+    pub(super) deferred: Vec<Event<World>>,
+    pub(super) clock: Clock,
     /// Frames and bytes that it sent, datagrams included.
     pub(super) sent: (u64, u64),
     /// After how many ticks in a row the node wanted another at once.
     pub(super) restless: u32,
-    started: Duration,
-    slept: Duration,
 }
 
 impl Machine {
@@ -86,39 +82,18 @@ impl Machine {
             doors: Vec::new(),
             ticket: None,
             deferred: Vec::new(),
-            skew_ms: 0,
+            clock: Clock::default(),
             sent: (0, 0),
             restless: 0,
-            started: Duration::ZERO,
-            slept: Duration::ZERO,
         }
-    }
-
-    /// The time as this machine tells it.
-    pub(super) fn now(&self, at: Duration) -> Now {
-        let ms = i64::try_from(at.as_millis()).expect("runs are short");
-        let wall = u64::try_from(BEGINNING_MS + ms + self.skew_ms).expect("clocks are set after 1970");
-        let mono = at.saturating_sub(self.started).saturating_sub(self.slept);
-        Now { mono, wall: Timestamp::from_ms(wall) }
-    }
-
-    /// When a time on this machine's monotonic clock is.
-    pub(super) fn when(&self, mono: Duration) -> Duration {
-        self.started + self.slept + mono
     }
 
     /// A process begins.
     pub(super) fn begin(&mut self, at: Duration) {
         self.life += 1;
-        self.started = at;
-        self.slept = Duration::ZERO;
+        self.clock.restart(at);
         self.woken = None;
         self.deferred.clear();
-    }
-
-    /// The monotonic clock stood still for so long.
-    pub(super) fn sleep(&mut self, span: Duration) {
-        self.slept += span;
     }
 
     /// The process is gone.

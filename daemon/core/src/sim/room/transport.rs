@@ -10,7 +10,7 @@ use crate::input::Input;
 use crate::sim::room::Fault;
 use crate::sim::room::machine::{Host, State};
 use crate::sim::room::network::{ConnId, End, Phase};
-use crate::sim::room::world::{Event, What, World};
+use crate::sim::room::world::World;
 use crate::types::{PathInfo, ProbeOutcome, RoleEvent};
 use crate::wire::Frame;
 
@@ -45,7 +45,7 @@ impl World {
 
     pub(super) fn dial(&mut self, host: Host, peer: PeerId, addrs: &[SocketAddr]) {
         let Some(to) = self.host_of(&peer) else {
-            return self.schedule_for(host, Duration::from_millis(50), What::DialFailed(peer));
+            return self.input_after(host, Duration::from_millis(50), Input::DialFailed(peer));
         };
         assert_ne!(host, to, "a node dials itself");
         let standing = self.net.between(host, to).is_some_and(|(_, conn)| conn.phase(conn.end_of(host)) != Phase::Down);
@@ -54,10 +54,10 @@ impl World {
         }
         if addrs.is_empty() {
             self.net.dialling.remove(&(host, to));
-            return self.schedule_for(host, Duration::from_millis(50), What::DialFailed(peer));
+            return self.input_after(host, Duration::from_millis(50), Input::DialFailed(peer));
         }
         let delay = self.latency(host, to) * 2;
-        self.schedule_for(host, delay, What::Dialled(to, 0));
+        self.schedule_for(host, delay, move |world| world.dialled(host, to, 0));
     }
 
     pub(super) fn dialled(&mut self, host: Host, to: Host, tries: u8) {
@@ -66,17 +66,17 @@ impl World {
         if !answers || matches!(self.at(to).state, State::Suspended) {
             self.net.dialling.remove(&(host, to));
             let wait = self.between_ms(100, DIAL_TIMEOUT_MS);
-            return self.schedule_for(host, wait, What::DialFailed(peer));
+            return self.input_after(host, wait, Input::DialFailed(peer));
         }
         let listens = self.at(to).node.is_some();
         let admitted = self.at(host).admits(&peer) && self.at(to).admits(&self.at(host).id);
         if listens && !admitted && tries == 0 {
             // The gate waits a little for the news that somebody is a member.
-            return self.schedule_for(host, Duration::from_secs(1), What::Dialled(to, 1));
+            return self.schedule_for(host, Duration::from_secs(1), move |world| world.dialled(host, to, 1));
         }
         self.net.dialling.remove(&(host, to));
         if !listens || !admitted {
-            return self.schedule_for(host, Duration::from_millis(5), What::DialFailed(peer));
+            return self.input_after(host, Duration::from_millis(5), Input::DialFailed(peer));
         }
         if let Some((old, conn)) = self.net.between(host, to) {
             let both = conn.phase(End::Dialler) != Phase::Down && conn.phase(End::Acceptor) != Phase::Down;
@@ -90,9 +90,9 @@ impl World {
 
     fn connect(&mut self, dialler: Host, acceptor: Host) {
         let after = self.latency(dialler, acceptor);
-        let id = self.net.open(dialler, acceptor, [self.now, self.now + after]);
-        self.schedule_for(dialler, Duration::ZERO, What::Up(id));
-        self.schedule_for(acceptor, after, What::Up(id));
+        let id = self.net.open(dialler, acceptor, [self.now(), self.now() + after]);
+        self.schedule_for(dialler, Duration::ZERO, move |world| world.up(id, dialler));
+        self.schedule_for(acceptor, after, move |world| world.up(id, acceptor));
     }
 
     pub(super) fn up(&mut self, id: ConnId, host: Host) {
@@ -121,7 +121,7 @@ impl World {
         let Some(to) = self.host_of(peer) else { return };
         self.count(host, peer, &frame);
         let latency = self.latency(host, to);
-        let (now, bound) = (self.now, self.plan.queue_bytes_max);
+        let (now, bound) = (self.now(), self.plan.queue_bytes_max);
         let Some((id, conn)) = self.net.between(host, to) else { return };
         let end = conn.end_of(host);
         if !conn.takes(end) {
@@ -163,7 +163,7 @@ impl World {
         let Some((id, conn)) = self.net.between(host, to) else { return };
         if conn.takes(conn.end_of(host)) && !lost {
             self.hash.update(&frame);
-            self.schedule_for(to, latency, What::Datagram(id, frame));
+            self.schedule_for(to, latency, move |world| world.datagram_arrives(id, to, frame));
         }
     }
 
@@ -178,15 +178,14 @@ impl World {
     }
 
     fn move_lane(&mut self, id: ConnId, to: End) {
-        let now = self.now;
+        let now = self.now();
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let host = conn.host(to);
         let lane = conn.lane(to);
         lane.moving = !lane.frames.is_empty();
         if let Some((at, _)) = lane.frames.front() {
-            let at = (*at).max(now);
-            let life = self.at(host).life;
-            self.push(at, Event { to: Some((host, life)), what: What::Arrive(id) });
+            let after = at.saturating_sub(now);
+            self.schedule_for(host, after, move |world| world.arrive(id, host));
         }
     }
 
@@ -223,9 +222,9 @@ impl World {
         }
         conn.close(end);
         let arrived = conn.lane(end.other()).last;
-        let after = arrived.saturating_sub(self.now) + Duration::from_millis(1);
-        self.schedule_for(host, flush, What::Down(id));
-        self.schedule_for(to, after, What::Down(id));
+        let after = arrived.saturating_sub(self.now()) + Duration::from_millis(1);
+        self.schedule_for(host, flush, move |world| world.down(id, host));
+        self.schedule_for(to, after, move |world| world.down(id, to));
     }
 
     pub(super) fn down(&mut self, id: ConnId, host: Host) {
@@ -253,7 +252,7 @@ impl World {
         let Some(conn) = self.net.conns.get(&id) else { return };
         for host in conn.ends {
             let after = self.between_ms(1, 300);
-            self.schedule_for(host, after, What::Down(id));
+            self.schedule_for(host, after, move |world| world.down(id, host));
         }
     }
 
@@ -272,7 +271,7 @@ impl World {
         self.net.watches.retain(|(from, to)| *from != host && *to != host);
         for watcher in watchers {
             let after = self.between_ms(1, self.plan.latency_ms_max * 3 / 2);
-            self.schedule_for(watcher, after, What::Role(RoleEvent::WatchClosed(peer)));
+            self.input_after(watcher, after, Input::Role(RoleEvent::WatchClosed(peer)));
         }
     }
 
@@ -287,7 +286,7 @@ impl World {
             let other = conn.host(end.other());
             self.net.forget_if_over(id);
             let after = self.between_ms(IDLE_MS.0, IDLE_MS.1);
-            self.schedule_for(other, after, What::Down(id));
+            self.schedule_for(other, after, move |world| world.down(id, other));
         }
     }
 
@@ -302,8 +301,8 @@ impl World {
             let other = conn.host(end.other());
             let last = conn.lane(end.other()).last;
             self.net.forget_if_over(id);
-            let after = last.saturating_sub(self.now) + Duration::from_millis(1);
-            self.schedule_for(other, after, What::Down(id));
+            let after = last.saturating_sub(self.now()) + Duration::from_millis(1);
+            self.schedule_for(other, after, move |world| world.down(id, other));
         }
     }
 
@@ -315,7 +314,7 @@ impl World {
             let [a, b] = conn.ends;
             if !self.reaches(a, b) {
                 let after = self.between_ms(IDLE_MS.0, IDLE_MS.1);
-                self.schedule(after, What::Idle(id));
+                self.schedule(after, move |world| world.idle(id));
             }
         }
     }
@@ -346,10 +345,10 @@ impl World {
 
     pub(super) fn watch(&mut self, host: Host, peer: PeerId) {
         let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && self.at(*to).node.is_some());
-        let input = if to.is_some() { RoleEvent::WatchOpened(peer) } else { RoleEvent::WatchFailed(peer) };
+        let event = if to.is_some() { RoleEvent::WatchOpened(peer) } else { RoleEvent::WatchFailed(peer) };
         self.net.watches.extend(to.map(|to| (host, to)));
         let after = self.between_ms(2, 80);
-        self.schedule_for(host, after, What::Role(input));
+        self.input_after(host, after, Input::Role(event));
     }
 
     pub(super) fn probe(&mut self, host: Host, peer: PeerId, addrs: Vec<SocketAddr>) {
@@ -360,7 +359,7 @@ impl World {
             Some(addr) if up => (rtt, ProbeOutcome::Answered { addr: *addr, rtt }),
             Some(_) | None => (Duration::from_secs(3), ProbeOutcome::Unanswered(addrs)),
         };
-        self.schedule_for(host, after, What::Role(RoleEvent::Probed(peer, outcome)));
+        self.input_after(host, after, Input::Role(RoleEvent::Probed(peer, outcome)));
     }
 }
 

@@ -1,24 +1,25 @@
 //! The world: all machines, the network between them, and the one queue of everything that will happen.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use bytes::Bytes;
 use chat_proto::id::PeerId;
 use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::admission::codec::{AdmissionAnswer, AdmissionRequest};
-use crate::input::{AdmissionId, Command, CommandId, Input, LoadId};
+use crate::input::{Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
+use crate::sim::clock::random_span;
+use crate::sim::queue::Queue;
 use crate::sim::room::Plan;
 use crate::sim::room::checker::Checker;
 use crate::sim::room::disk::Op;
 use crate::sim::room::machine::{Host, Machine, State};
-use crate::sim::room::network::{ConnId, Network};
-use crate::types::{RoleEvent, RoleRequest};
+use crate::sim::room::network::Network;
+use crate::types::RoleRequest;
 
 /// Most events in one run for each machine: one that goes on for ever is a fault.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -26,65 +27,10 @@ const EVENTS_MAX: u64 = 2_000_000;
 /// Most ticks in a row after each of which a node wants another at once: one that does so for ever takes a whole processor.
 const RESTLESS_MAX: u32 = 20;
 
-/// Something that will happen, perhaps to one life of one machine.
-#[derive(Clone, Debug)]
-pub(super) struct Event {
-    pub(super) to: Option<(Host, u32)>,
-    pub(super) what: What,
-}
-
-/// What will happen.
-#[derive(Clone, Debug)]
-pub(super) enum What {
-    /// The node's timer.
-    Wake,
-    /// The disk finished its oldest write.
-    Written,
-    /// Entries were read.
-    Loaded { id: LoadId, log: LogId, from: Seq, to: Seq, bytes_max: usize },
-    /// A connection stands.
-    Up(ConnId),
-    /// A connection ended.
-    Down(ConnId),
-    /// The next frame of a connection arrives.
-    Arrive(ConnId),
-    /// A datagram arrives.
-    Datagram(ConnId, Bytes),
-    /// A dial reached the other machine, or not; how often its gate was asked.
-    Dialled(Host, u8),
-    /// A dial failed.
-    DialFailed(PeerId),
-    /// Nothing came through for so long that both ends give up.
-    Idle(ConnId),
-    /// A stranger is at the door.
-    Request(AdmissionId, Host, Box<AdmissionRequest>),
-    /// The door answers a stranger.
-    Answer(AdmissionId, Host, Box<AdmissionAnswer>),
-    /// A stranger loses patience.
-    GiveUp(AdmissionId, Host),
-    /// Something about a watch or a probe of the rendezvous.
-    Role(RoleEvent),
-    /// Somebody does something, or something breaks.
-    Act,
-    /// Somebody outside tries to get in.
-    Ask(Host),
-    /// A machine is switched on.
-    Start(Host),
-    /// A suspended machine goes on.
-    Resume(Host),
-    /// What was cut off is reached again.
-    Heal(Vec<(Host, Host)>),
-    /// The disk works again.
-    Repair(Host),
-    /// A stopping process is gone.
-    Exit,
-}
-
-/// Everything.
+/// The machines of a room and everything around them.
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) rng: ChaCha8Rng,
-    pub(super) now: Duration,
     pub(super) machines: Vec<Machine>,
     index: BTreeMap<PeerId, Host>,
     pub(super) net: Network,
@@ -95,9 +41,7 @@ pub(super) struct World {
     pub(super) sent: BTreeMap<&'static str, u64>,
     /// What happened last, where the plan wants to know.
     pub(super) trail: VecDeque<String>,
-    queue: BTreeMap<(Duration, u64), Event>,
-    next: u64,
-    events: u64,
+    queue: Queue<Self>,
 }
 
 impl World {
@@ -109,7 +53,6 @@ impl World {
         Self {
             plan,
             rng,
-            now: Duration::ZERO,
             machines,
             index,
             net: Network::default(),
@@ -118,9 +61,7 @@ impl World {
             troubled: true,
             sent: BTreeMap::new(),
             trail: VecDeque::new(),
-            queue: BTreeMap::new(),
-            next: 0,
-            events: 0,
+            queue: Queue::new(),
         }
     }
 
@@ -149,22 +90,42 @@ impl World {
     }
 
     pub(super) fn between_ms(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_micros(self.rng.random_range(from * 1000..=to * 1000))
+        random_span(&mut self.rng, Duration::from_millis(from)..=Duration::from_millis(to))
     }
 
-    pub(super) fn schedule(&mut self, after: Duration, what: What) {
-        self.push(self.now + after, Event { to: None, what });
+    pub(super) fn now(&self) -> Duration {
+        self.queue.now()
     }
 
-    /// Schedules something for a machine as it lives now: nothing comes of it after a crash.
-    pub(super) fn schedule_for(&mut self, host: Host, after: Duration, what: What) {
+    /// Lets something happen after a span.
+    pub(super) fn schedule(&mut self, after: Duration, event: impl FnOnce(&mut Self) + 'static) {
+        self.queue.push(self.queue.now() + after, event);
+    }
+
+    /// Lets something happen to a machine after a span, unless its process has ended by then; a suspended process waits.
+    pub(super) fn schedule_for(&mut self, host: Host, after: Duration, event: impl FnOnce(&mut Self) + 'static) {
         let life = self.at(host).life;
-        self.push(self.now + after, Event { to: Some((host, life)), what });
+        self.schedule(after, move |world| world.happen_to(host, life, event));
     }
 
-    pub(super) fn push(&mut self, at: Duration, event: Event) {
-        self.next += 1;
-        self.queue.insert((at.max(self.now), self.next), event);
+    fn happen_to(&mut self, host: Host, life: u32, event: impl FnOnce(&mut Self) + 'static) {
+        let machine = self.machine(host);
+        if machine.life != life {
+            return;
+        }
+        if machine.state == State::Suspended {
+            machine.deferred.push(Box::new(event));
+            return;
+        }
+        let now = self.now();
+        self.hash.update(&now.as_micros().to_le_bytes());
+        self.hash.update(&host.0.to_le_bytes());
+        event(self);
+    }
+
+    /// Gives a node an input after a span.
+    pub(super) fn input_after(&mut self, host: Host, after: Duration, input: Input) {
+        self.schedule_for(host, after, move |world| world.input(host, input));
     }
 
     /// Remembers what happens for the message of a failure.
@@ -175,7 +136,7 @@ impl World {
         if self.trail.len() >= self.plan.trail {
             self.trail.pop_front();
         }
-        self.trail.push_back(format!("{:?} m{} {}", self.now, host.0, what()));
+        self.trail.push_back(format!("{:?} m{} {}", self.now(), host.0, what()));
     }
 
     pub(super) fn note(&mut self, parts: &[&[u8]]) {
@@ -186,88 +147,10 @@ impl World {
 
     /// Lets everything happen up to a moment.
     pub(super) fn run_until(&mut self, until: Duration) {
-        while let Some(entry) = self.queue.first_entry() {
-            let at = entry.key().0;
-            if at > until {
-                break;
-            }
-            let event = entry.remove();
-            self.now = at;
-            self.events += 1;
-            assert!(self.events < EVENTS_MAX * self.machines.len() as u64, "the run does not come to an end");
-            self.happen(event);
-        }
-        self.now = until;
-    }
-
-    fn happen(&mut self, event: Event) {
-        let Some((host, life)) = event.to else { return self.carry_out(event.what) };
-        let machine = self.machine(host);
-        if machine.life != life {
-            return;
-        }
-        if machine.state == State::Suspended {
-            machine.deferred.push(event);
-            return;
-        }
-        self.hash.update(&self.now.as_micros().to_le_bytes());
-        self.hash.update(&host.0.to_le_bytes());
-        self.carry_out_for(host, event.what);
-    }
-
-    fn carry_out(&mut self, what: What) {
-        match what {
-            What::Act => self.act(),
-            What::Idle(conn) => self.idle(conn),
-            What::Answer(id, asker, answer) => self.answered(id, asker, *answer),
-            What::GiveUp(id, asker) => self.give_up(id, asker),
-            What::Ask(host) => self.ask(host),
-            What::Start(host) => self.start(host),
-            What::Resume(host) => self.resume(host),
-            What::Heal(links) => self.heal(&links),
-            What::Repair(host) => self.repair(host),
-            What::Wake
-            | What::Written
-            | What::Loaded { .. }
-            | What::Up(_)
-            | What::Down(_)
-            | What::Arrive(_)
-            | What::Datagram(..)
-            | What::Dialled(..)
-            | What::DialFailed(_)
-            | What::Request(..)
-            | What::Role(_)
-            | What::Exit => unreachable!("belongs to a machine"),
-        }
-    }
-
-    fn carry_out_for(&mut self, host: Host, what: What) {
-        match what {
-            What::Wake => self.wake(host),
-            What::Written => self.written(host),
-            What::Loaded { id, log, from, to, bytes_max } => {
-                let held = self.at(host).disk.held.as_ref();
-                let entries = held.map(|held| held.load(&log, from, to, bytes_max)).unwrap_or_default();
-                self.input(host, Input::Loaded(id, entries));
-            }
-            What::Up(conn) => self.up(conn, host),
-            What::Down(conn) => self.down(conn, host),
-            What::Arrive(conn) => self.arrive(conn, host),
-            What::Datagram(conn, frame) => self.datagram_arrives(conn, host, frame),
-            What::Dialled(to, tries) => self.dialled(host, to, tries),
-            What::DialFailed(peer) => self.input(host, Input::DialFailed(peer)),
-            What::Request(id, asker, request) => self.request(host, id, asker, *request),
-            What::Role(event) => self.input(host, Input::Role(event)),
-            What::Exit => self.exit(host),
-            What::Act
-            | What::Idle(_)
-            | What::Answer(..)
-            | What::GiveUp(..)
-            | What::Ask(_)
-            | What::Start(_)
-            | What::Resume(_)
-            | What::Heal(_)
-            | What::Repair(_) => unreachable!("belongs to no machine"),
+        while let Some(event) = self.queue.next(until) {
+            let most = EVENTS_MAX * self.machines.len() as u64;
+            assert!(self.queue.happened() < most, "the run does not come to an end");
+            event(self);
         }
     }
 
@@ -279,17 +162,17 @@ impl World {
         }
         let view = machine.disk.held.as_ref().map(super::disk::Held::view).unwrap_or_default();
         let life = machine.life;
-        let id = self.checker.ask(host, life, self.now, &command, view);
+        let id = self.checker.ask(host, life, self.now(), &command, view);
         self.note(&[b"command", &id.0.to_le_bytes()]);
         self.input(host, Input::Command(id, command));
     }
 
     /// Tells a node that something happened, and does what it wants.
     pub(super) fn input(&mut self, host: Host, input: Input) {
-        let now = self.now;
+        let now = self.now();
         self.trace(host, || super::trace::input(&input));
         let machine = self.machine(host);
-        let time = machine.now(now);
+        let time = machine.clock.at(now);
         let Some(node) = machine.node.as_mut() else { return };
         node.handle(input, time);
         let mut outputs = Vec::new();
@@ -305,22 +188,21 @@ impl World {
 
     fn set_wake(&mut self, host: Host) {
         let late = Duration::from_micros(self.rng.random_range(0..3000));
-        let now = self.now;
+        let now = self.now();
         let machine = self.machine(host);
         let Some(at) = machine.node.as_ref().and_then(|node| node.poll_timeout()) else { return };
-        let at = machine.when(at).max(now) + late;
+        let at = machine.clock.when(at).max(now) + late;
         if machine.woken.is_none_or(|woken| at + Duration::from_millis(4) < woken) {
             machine.woken = Some(at);
-            let life = machine.life;
-            self.push(at, Event { to: Some((host, life)), what: What::Wake });
+            self.schedule_for(host, at - now, move |world| world.wake(host));
         }
     }
 
     fn wake(&mut self, host: Host) {
-        let now = self.now;
+        let now = self.now();
         let machine = self.machine(host);
         machine.woken = None;
-        let time = machine.now(now);
+        let time = machine.clock.at(now);
         let is_due = |machine: &Machine| {
             machine.node.as_ref().and_then(|node| node.poll_timeout()).is_some_and(|at| at <= time.mono)
         };
@@ -344,7 +226,7 @@ impl World {
             Output::StoreIncarnation(incarnation) => self.queue_write(host, Op::Incarnation(incarnation)),
             Output::Load { id, log, from, to, bytes_max } => {
                 let delay = self.between_ms(0, 5);
-                self.schedule_for(host, delay, What::Loaded { id, log, from, to, bytes_max });
+                self.schedule_for(host, delay, move |world| world.load(host, id, &log, from..=to, bytes_max));
             }
             Output::Send(peer, frame) => self.send(host, &peer, frame),
             Output::Datagram(peer, frame) => self.send_datagram(host, &peer, frame),
@@ -361,6 +243,12 @@ impl World {
             | Output::Observed(_)
             | Output::Relays(_) => {}
         }
+    }
+
+    fn load(&mut self, host: Host, id: LoadId, log: &LogId, range: RangeInclusive<Seq>, bytes_max: usize) {
+        let held = self.at(host).disk.held.as_ref();
+        let entries = held.map(|held| held.load(log, range, bytes_max)).unwrap_or_default();
+        self.input(host, Input::Loaded(id, entries));
     }
 
     fn replied(&mut self, host: Host, command: CommandId, reply: Result<Reply, CommandError>) {

@@ -19,9 +19,9 @@ struct Cost {
 fn cost(members: usize) -> Cost {
     told(World::crowd(1, Plan::calm(members)), 1, |world| {
         world.say_all(Duration::from_millis(20));
-        world.run_until(world.now + Duration::from_secs(90));
+        world.run_until(world.now() + Duration::from_secs(90));
         let (sent, kinds): (Vec<_>, _) = (world.machines.iter().map(|m| m.sent).collect(), world.sent.clone());
-        world.run_until(world.now + Duration::from_secs(60 * MINUTES));
+        world.run_until(world.now() + Duration::from_secs(60 * MINUTES));
         let costs: Vec<(u64, u64)> = (world.machines.iter().zip(&sent))
             .map(|(machine, before)| ((machine.sent.0 - before.0) / MINUTES, (machine.sent.1 - before.1) / MINUTES))
             .collect();

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use crate::sim::room::machine::Host;
-use crate::sim::room::tests::{budget, sizes, trail};
-use crate::sim::room::world::{What, World};
+use crate::sim::room::tests::{sizes, trail};
+use crate::sim::room::world::World;
 use crate::sim::room::{Fault, Plan, told};
-use crate::sim::seeds::{for_seeds, percentile, say};
+use crate::sim::seeds::{budget, for_seeds, percentile, say};
 
 /// Longest time until a room agrees on a holder after something happened.
 const AGREE_MAX: Duration = Duration::from_secs(120);
@@ -22,21 +22,21 @@ fn size(seed: u64, sizes: &[usize]) -> usize {
 impl World {
     /// Lets time pass until something holds; says how long it took.
     fn wait_for(&mut self, most: Duration, what: &str, holds: impl Fn(&Self) -> bool) -> Duration {
-        let start = self.now;
+        let start = self.now();
         while !holds(self) {
-            assert!(self.now - start < most, "{what}, not within {most:?}: {}", self.beliefs());
-            self.run_until(self.now + Duration::from_millis(5));
+            assert!(self.now() - start < most, "{what}, not within {most:?}: {}", self.beliefs());
+            self.run_until(self.now() + Duration::from_millis(5));
         }
-        self.now - start
+        self.now() - start
     }
 
     /// A room in which all agree on a holder.
     fn with_holder(&mut self) -> Host {
         let agreed = |world: &Self| world.agreed_holder(&world.running()).is_some();
-        let start = self.now;
+        let start = self.now();
         while !agreed(self) {
-            assert!(self.now - start < AGREE_MAX, "not all agree on a holder: {}", self.beliefs());
-            self.run_until(self.now + Duration::from_millis(100));
+            assert!(self.now() - start < AGREE_MAX, "not all agree on a holder: {}", self.beliefs());
+            self.run_until(self.now() + Duration::from_millis(100));
         }
         self.agreed_holder(&self.running()).expect("just seen")
     }
@@ -81,7 +81,7 @@ fn vacancy(seed: u64, members: usize, end: End) -> Duration {
                 }
                 break;
             }
-            world.run_until(world.now + Duration::from_millis(20));
+            world.run_until(world.now() + Duration::from_millis(20));
         }
         let vacant = world.wait_for(AGREE_MAX, "the role is held again", |world| world.is_held_again(before));
         for round in 20..40u64 {
@@ -89,9 +89,9 @@ fn vacancy(seed: u64, members: usize, end: End) -> Duration {
             if let Some(host) = world.pick(&up) {
                 world.say(host, &format!("message {round}"));
             }
-            world.run_until(world.now + Duration::from_millis(20));
+            world.run_until(world.now() + Duration::from_millis(20));
         }
-        world.run_until(world.now + Duration::from_secs(10));
+        world.run_until(world.now() + Duration::from_secs(10));
         world.with_holder();
         world.end();
         vacant
@@ -99,12 +99,10 @@ fn vacancy(seed: u64, members: usize, end: End) -> Duration {
 }
 
 fn vacancies(end: End, few: u64, sizes: &[usize], p95: Duration) {
-    let figures = std::sync::Mutex::new(Vec::new());
-    for_seeds(few, |seed| {
+    let mut figures = for_seeds(few, |seed| {
         let vacant = vacancy(seed, size(seed, sizes), end);
-        figures.lock().expect("no test fails with it").push(u64::try_from(vacant.as_millis()).expect("short"));
+        u64::try_from(vacant.as_millis()).expect("short")
     });
-    let mut figures = figures.into_inner().expect("no test fails with it");
     figures.sort_unstable();
     let (half, most) = (percentile(&figures, 0.5), percentile(&figures, 0.95));
     say(&format!("{end:?} in rooms of {sizes:?}, {} runs: vacant for {half} ms, p95 {most} ms", figures.len()));
@@ -140,7 +138,7 @@ fn split(seed: u64, members: usize) {
             halves.iter().all(|half| world.agreed_holder(half).is_some())
         });
         world.say_all(Duration::from_millis(20));
-        world.run_until(world.now + Duration::from_secs(split));
+        world.run_until(world.now() + Duration::from_secs(split));
         let report = world.end();
         say(&format!(
             "room of {members}: each half agrees on a holder after {took:?}, grown together {:?} after the split",
@@ -186,8 +184,8 @@ fn large_rooms_keep_their_promises_whatever_goes_wrong() {
         };
         let members = plan.machines;
         told(World::crowd(seed, plan), seed, |world| {
-            world.schedule(Duration::ZERO, What::Act);
-            world.run_until(world.now + world.plan.busy);
+            world.schedule(Duration::ZERO, World::act);
+            world.run_until(world.now() + world.plan.busy);
             let report = world.end();
             say(&format!(
                 "room of {members}, SEED={seed}: {} messages acknowledged, settled in {:?}",

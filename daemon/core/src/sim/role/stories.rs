@@ -21,12 +21,12 @@
 //! | `then A relays`, `then H relays no more` | |
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use crate::sim::role::net::{Id, Us, Way};
+use crate::sim::clock::{MINUTE, MS, SECOND};
+use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::peer::Life;
 use crate::sim::role::world::World;
-
-const MS: Us = 1_000;
 
 /// A story under way.
 struct Teller {
@@ -45,7 +45,7 @@ fn tell(text: &str) -> Result<(), String> {
         let words: Vec<&str> = step.split([' ', ',']).filter(|word| !word.is_empty() && *word != "and").collect();
         let outcome = match (words.as_slice(), &mut teller) {
             ([], _) => Ok(()),
-            (["given", many, "peers", way @ ..], None) => begin(many, way).map(|begun| teller = Some(begun)),
+            (["given", many, "peers", link @ ..], None) => begin(many, link).map(|begun| teller = Some(begun)),
             (["given", rest @ ..], Some(teller)) => teller.given(rest),
             (["when", rest @ ..], Some(teller)) => teller.when(rest),
             (["then", rest @ ..], Some(teller)) => teller.then(rest),
@@ -58,30 +58,30 @@ fn tell(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn begin(many: &str, way: &[&str]) -> Result<Teller, String> {
+fn begin(many: &str, link: &[&str]) -> Result<Teller, String> {
     let many = number(many)?;
-    let way = match way {
-        ["on", "a", "lan"] => Way::LAN,
-        ["on", "a", "rough", "network"] => Way::ROUGH,
-        [ms, "ms", "apart"] => Way { delay: number(ms)? * MS / 2, jitter: MS, loss: 0.0 },
+    let link = match link {
+        ["on", "a", "lan"] => LinkModel::LAN,
+        ["on", "a", "rough", "network"] => LinkModel::ROUGH,
+        [ms, "ms", "apart"] => LinkModel::new(number(ms)? * 500, 1_000, 0.0),
         _ => return Err("no such network".to_owned()),
     };
     let many = usize::try_from(many).map_err(|_| "too many")?;
-    Ok(Teller { world: World::new(many, way, 1), names: BTreeMap::new(), to_come: Vec::new(), term: 0 })
+    Ok(Teller { world: World::new(many, link, 1), names: BTreeMap::new(), to_come: Vec::new(), term: 0 })
 }
 
 fn number(word: &str) -> Result<u64, String> {
     word.parse().map_err(|_| format!("{word} is not a number"))
 }
 
-fn span(amount: &str, unit: &str) -> Result<Us, String> {
+fn span(amount: &str, unit: &str) -> Result<Duration, String> {
     let unit = match unit {
         "ms" => MS,
-        "s" => 1_000 * MS,
-        "min" => 60_000 * MS,
+        "s" => SECOND,
+        "min" => MINUTE,
         _ => return Err(format!("{unit} is not a unit of time")),
     };
-    Ok(number(amount)? * unit)
+    Ok(u32::try_from(number(amount)?).map_err(|_| "too long")? * unit)
 }
 
 fn is_name(word: &str) -> bool {
@@ -116,7 +116,7 @@ impl Teller {
                 Ok(())
             }
             [holder, "holds", rest @ ..] => {
-                self.world.run_for(30_000 * MS);
+                self.world.run_for(30 * SECOND);
                 let id = self.world.holder().ok_or_else(|| format!("nobody does: {}", self.world.beliefs()))?;
                 let (line, rest) = names(rest);
                 let besides = match rest {
@@ -181,7 +181,7 @@ impl Teller {
         let ids = self.ids(who)?;
         match what {
             ["holds" | "hold", "within", amount, unit] => {
-                let end = self.world.now + span(amount, unit)?;
+                let end = self.world.now() + span(amount, unit)?;
                 let held = self.world.run_until(end, |world| ids.iter().all(|id| holds(world, *id)));
                 if held { Ok(()) } else { Err(self.world.beliefs()) }
             }
@@ -196,7 +196,7 @@ impl Teller {
             }
             ["the", "gap", "is", "below", amount, unit] => {
                 let gap = self.newest()?.gap;
-                let fits = gap.as_micros() < u128::from(span(amount, unit)?);
+                let fits = gap < span(amount, unit)?;
                 if fits { Ok(()) } else { Err(format!("it is {gap:?}")) }
             }
             [many, "term" | "terms", "has" | "have", "passed"] => {

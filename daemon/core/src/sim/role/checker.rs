@@ -1,20 +1,22 @@
 //! What must hold in the simulation, whatever happened.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
-use crate::sim::role::net::{Id, Us};
+use crate::sim::groups::groups;
+use crate::sim::role::network::Id;
 use crate::sim::role::peer::Life;
 use crate::sim::role::world::World;
 
 impl World {
     /// Groups of running peers that can reach each other now, directly or through others.
     pub(super) fn components(&self) -> Vec<Vec<Id>> {
-        let groups = self.groups(|world, a, b| {
-            let runs = |id: Id| world.peers[id].life == Life::Running;
-            let near = world.mesh.is_none() || world.connected(a, b).is_some();
-            runs(a) && runs(b) && near && world.net.both_ways(a, b)
+        let groups = groups((0..self.peers.len()).collect(), |a, b| {
+            let runs = |id: Id| self.peers[id].life == Life::Running;
+            let near = self.mesh.is_none() || self.connected(a, b).is_some();
+            runs(a) && runs(b) && near && self.net.both_ways(a, b)
         });
         groups.into_iter().filter(|group| self.peers[group[0]].life == Life::Running).collect()
     }
@@ -25,10 +27,10 @@ impl World {
     }
 
     /// Lets things settle, and fails if they do not.
-    pub(super) fn must_settle(&mut self, within: Us) {
-        let end = self.now + within;
+    pub(super) fn must_settle(&mut self, within: Duration) {
+        let end = self.now() + within;
         let settled = self.run_until(end, Self::settled);
-        assert!(settled, "no single holder after {} ms: {}", within / 1_000, self.beliefs());
+        assert!(settled, "no single holder after {within:?}: {}", self.beliefs());
     }
 
     /// Fails if anything happened that must not: faults between honest peers, terms that go back, a role that moves
@@ -46,14 +48,14 @@ impl World {
     }
 
     /// Lets `span` pass and fails if the role moves in it.
-    pub(super) fn must_stay(&mut self, span: Us) {
+    pub(super) fn must_stay(&mut self, span: Duration) {
         let before = self.changes();
         self.run_for(span);
         assert_eq!(self.changes(), before, "the role moves though nothing happens: {}", self.last_changes());
     }
 
     pub(super) fn last_changes(&self) -> String {
-        let mut all: Vec<(Us, Id, String)> = Vec::new();
+        let mut all: Vec<(Duration, Id, String)> = Vec::new();
         for (id, peer) in self.peers.iter().enumerate() {
             for (at, change) in peer.changes.iter().rev().take(5) {
                 let name = |peer: &PeerId| self.index.get(peer).map_or_else(|| "?".into(), ToString::to_string);
@@ -63,7 +65,7 @@ impl World {
             }
         }
         all.sort();
-        all.iter().map(|(at, _, text)| format!("\n  {} ms {text}", at / 1_000)).collect()
+        all.iter().map(|(at, _, text)| format!("\n  {} ms {text}", at.as_millis())).collect()
     }
 
     pub(super) fn beliefs(&self) -> String {

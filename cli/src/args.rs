@@ -8,30 +8,31 @@ use crate::commands::RoomCommand;
 use crate::commands::completions::CompletionsArgs;
 use crate::commands::man::ManArgs;
 
-/// What stands below the help.
+/// Printed below the help.
 const AFTER_HELP: &str = "\
-Without a command, chat opens the room to type in: plain text to all, '@name text' to one, Tab completes names,
-'exit', 'quit' or Ctrl-D leaves. With standard input from a file or a pipe, each of its lines is sent.
+Without a command, chat opens the room interactively: plain text goes to all, '@name text' to one, Tab completes
+names, 'exit', 'quit' or Ctrl-D leaves. With standard input from a file or a pipe, each of its lines is sent.
 
-Exit codes: 0 done, 1 refused, 2 usage, 3 no daemon, 4 not allowed, 5 the wait ran out (the message still travels).";
+Exit codes: 0 done, 1 refused, 2 usage, 3 no daemon, 4 not allowed, 5 the wait ran out (the message is stored and
+still travels).";
 
-/// Talk in a room without a server; the daemon 'chatd' keeps the room.
+/// Talk in a room without a server; the daemon 'chatd' keeps the room
 #[derive(Debug, Parser)]
 #[command(name = "chat", version, after_help = AFTER_HELP, max_term_width = 110)]
 pub(crate) struct ChatArgs {
-    /// Home of the daemon [default: $CHATD_HOME, else $XDG_DATA_HOME/chatd]; CHATD_URL and CHATD_TOKEN reach one over TCP
+    /// Home of the daemon [default: $CHATD_HOME, else $XDG_DATA_HOME/chatd]; CHATD_URL and CHATD_TOKEN select one over TCP
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
 
-    /// What to do; nothing opens the room.
+    /// The command; without one, the room is opened.
     #[command(subcommand)]
     pub(crate) command: Option<ChatCommand>,
 }
 
-/// What to do.
+/// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ChatCommand {
-    /// With a daemon
+    /// Those that call the daemon
     #[command(flatten)]
     Room(RoomCommand),
     /// Print completions for a shell
@@ -47,12 +48,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn command_line_definition_is_consistent() {
         ChatArgs::command().debug_assert();
     }
 
     #[test]
-    fn flags_may_follow_the_text() {
+    fn flag_after_the_text_is_recognised() {
         let args =
             ChatArgs::try_parse_from(["chat", "send", "@bob", "hi", "there", "--wait", "delivered", "--home", "/h"]);
         let args = args.expect("flags are recognised behind the text");

@@ -21,29 +21,29 @@ pub(crate) mod status;
 pub(crate) mod tail;
 pub(crate) mod why;
 
+use chat_client::Client;
 use clap::Subcommand;
 
-use crate::client::Client;
 use crate::error::CommandError;
 use crate::interactive;
 use crate::text::ui::Ui;
 
-/// What to do with a daemon.
+/// The commands that call the daemon.
 #[derive(Debug, Subcommand)]
 pub(crate) enum RoomCommand {
-    /// Say something to the room, or to some of its members
+    /// Send a message to the room, or to some of its members
     Send(send::SendArgs),
     /// Show the last messages and follow the conversation
     Tail(tail::TailArgs),
-    /// Look up the history, oldest first, in the order that is the same at every member
+    /// Print the history, oldest first, in the order that is the same for every member
     Log(log::LogArgs),
-    /// List the members and how they are reached
+    /// List the members and how they are connected
     Peers(peers::PeersArgs),
-    /// Say how the daemon, its peer and its room stand
+    /// Show the status of the daemon, its peer and its room
     Status(status::StatusArgs),
-    /// Explain who holds the rendezvous role, who would follow, and why
+    /// Explain which peer holds the rendezvous role, which would follow, and why
     Why(why::WhyArgs),
-    /// Print a ticket that lets newcomers in
+    /// Print a ticket that admits newcomers
     Invite(invite::InviteArgs),
     /// List the invites
     Invites(invites::InvitesArgs),
@@ -51,17 +51,17 @@ pub(crate) enum RoomCommand {
     Revoke(revoke::RevokeArgs),
     /// Move to another room: with a ticket, or by knocking at a member's address
     Join(join::JoinArgs),
-    /// List strangers that ask to be let in
+    /// List newcomers that ask for admission
     Knocks(knocks::KnocksArgs),
-    /// Let a stranger in
+    /// Admit a newcomer
     Admit(admit::AdmitArgs),
-    /// Refuse a stranger
+    /// Deny a newcomer admission
     Deny(deny::DenyArgs),
     /// Remove a member from the room
     Remove(remove::RemoveArgs),
-    /// Make a member an admin, who may remove others, or no longer one
+    /// Grant or revoke a member's admin rights
     Role(role::RoleArgs),
-    /// Go by another name
+    /// Change your own name
     Name(name::NameArgs),
     /// List rooms on the local network
     Rooms(rooms::RoomsArgs),
@@ -69,11 +69,11 @@ pub(crate) enum RoomCommand {
     Leave,
 }
 
-/// Does what the command line says, with a daemon.
+/// Runs a command; without one, the interactive room.
 ///
 /// # Errors
-/// Says why it was not done.
-pub(crate) async fn run(verb: Option<RoomCommand>, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
+/// Says why the command failed.
+pub(crate) async fn run(verb: Option<RoomCommand>, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let Some(verb) = verb else { return interactive::run(client, ui).await };
     match verb {
         RoomCommand::Send(args) => send::run(args, client, ui).await,

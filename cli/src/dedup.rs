@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 
 use chat_proto::id::MessageId;
 
-/// Messages that are remembered; what comes twice comes close together, save after a gap in the stream.
+/// Maximum number of remembered messages; repeats come close together, except after a gap in the stream.
 const SEEN_MAX: usize = 20_000;
 
 /// The last [`SEEN_MAX`] messages that were shown.
@@ -15,7 +15,7 @@ pub(crate) struct SeenMessages {
 }
 
 impl SeenMessages {
-    /// Notes a message; says whether it is new.
+    /// Remembers a message; returns whether it is new.
     pub(crate) fn is_new(&mut self, id: MessageId) -> bool {
         if !self.known.insert(id) {
             return false;
@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_new_once_and_memory_is_bounded() {
+    fn message_is_new_once_and_memory_is_bounded() {
         let id = |number: usize| {
             let mut bytes = [0; 32];
             bytes[..8].copy_from_slice(&number.to_be_bytes());

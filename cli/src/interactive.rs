@@ -1,4 +1,4 @@
-//! `chat` alone: the room to type in on a terminal; from a file or a pipe, each line is sent.
+//! `chat` without a command: the interactive room on a terminal; from a file or a pipe, each line is sent.
 
 mod echo_filter;
 mod editor;
@@ -10,15 +10,16 @@ mod terminal;
 
 use std::io::{self, IsTerminal};
 
-use crate::client::Client;
+use chat_client::Client;
+
 use crate::error::CommandError;
 use crate::text::ui::Ui;
 
 /// Opens the room, or sends the lines of standard input.
 ///
 /// # Errors
-/// Says why it ended, unless it was left.
-pub(crate) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
+/// Says why it ended, unless the user left.
+pub(crate) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
         (true, true) => room::run(client, ui).await,
         (true, false) => Err(CommandError::NotATerminal),

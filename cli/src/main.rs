@@ -1,33 +1,27 @@
-//! `chat`: the thin controller of chatd. It calls the local API, renders, and exits.
+//! `chat`: the command-line client of chatd. It calls the local API through `chat-client`, renders the answer, and exits.
 
 mod args;
-mod client;
 mod commands;
 mod dedup;
 mod error;
-mod feed;
-mod history;
-mod home;
 mod interactive;
-mod sse;
 mod text;
 
 use std::process::ExitCode;
 
+use chat_client::{Client, DaemonAddr};
 use chat_proto::error::Exit;
 use clap::{CommandFactory, Parser};
 
 use crate::args::{ChatArgs, ChatCommand};
-use crate::client::Client;
 use crate::error::CommandError;
-use crate::home::Target;
 use crate::text::ui::{self, Ui};
 
 fn main() -> ExitCode {
     let args = match ChatArgs::try_parse() {
         Ok(args) => args,
         Err(error) => {
-            // Help and version are answers, on standard output; nobody can be told when that is closed.
+            // Help and version are answers, on standard output; when that is closed there is nowhere left to report it.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Exit::Usage as u8));
         }
@@ -52,9 +46,8 @@ fn run(args: ChatArgs) -> Result<(), CommandError> {
         Some(ChatCommand::Room(verb)) => Some(verb),
         None => None,
     };
-    let target = Target::locate(args.home.as_deref(), |name| std::env::var_os(name))?;
-    let mut client = Client::new(target);
+    let client = Client::new(DaemonAddr::locate(args.home.as_deref(), |name| std::env::var_os(name))?);
     // One thread: nearly every command makes one call and ends.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
-    runtime.block_on(commands::run(verb, &mut client, &mut ui))
+    runtime.block_on(commands::run(verb, &client, &mut ui))
 }

@@ -1,11 +1,10 @@
-//! `chat admit`: lets a stranger in.
+//! `chat admit`: admits a newcomer.
 
+use chat_client::Client;
 use chat_proto::api::members::KnockAnswer;
 use chat_proto::id::KnockId;
 use clap::Args;
 
-use super::knocks;
-use crate::client::Client;
 use crate::error::CommandError;
 
 /// Arguments of `chat admit`.
@@ -16,10 +15,10 @@ pub(crate) struct AdmitArgs {
     id: KnockId,
 }
 
-/// Lets the stranger in.
+/// Admits the newcomer.
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: AdmitArgs, client: &mut Client) -> Result<(), CommandError> {
-    knocks::answer(client, args.id, KnockAnswer { admit: true }).await
+pub(crate) async fn run(args: AdmitArgs, client: &Client) -> Result<(), CommandError> {
+    Ok(client.answer_knock(args.id, KnockAnswer { admit: true }).await?)
 }

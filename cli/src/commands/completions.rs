@@ -1,4 +1,4 @@
-//! `chat completions`: what a shell needs to complete the command line.
+//! `chat completions`: the script with which a shell completes the command line.
 
 use clap::{Args, Command};
 use clap_complete::Shell;

@@ -1,11 +1,10 @@
-//! `chat deny`: refuses a stranger.
+//! `chat deny`: denies a newcomer admission.
 
+use chat_client::Client;
 use chat_proto::api::members::KnockAnswer;
 use chat_proto::id::KnockId;
 use clap::Args;
 
-use super::knocks;
-use crate::client::Client;
 use crate::error::CommandError;
 
 /// Arguments of `chat deny`.
@@ -16,10 +15,10 @@ pub(crate) struct DenyArgs {
     id: KnockId,
 }
 
-/// Refuses the stranger.
+/// Denies the newcomer.
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: DenyArgs, client: &mut Client) -> Result<(), CommandError> {
-    knocks::answer(client, args.id, KnockAnswer { admit: false }).await
+pub(crate) async fn run(args: DenyArgs, client: &Client) -> Result<(), CommandError> {
+    Ok(client.answer_knock(args.id, KnockAnswer { admit: false }).await?)
 }

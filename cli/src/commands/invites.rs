@@ -1,11 +1,11 @@
 //! `chat invites`: every invite of the room.
 
-use chat_proto::api::invites::{Invite, InviteList};
+use chat_client::Client;
+use chat_proto::api::invites::Invite;
 use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::client::Client;
 use crate::error::CommandError;
 use crate::text::render;
 use crate::text::table::{Row, Side, table};
@@ -26,13 +26,13 @@ pub(crate) struct InvitesArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: InvitesArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let invites = client.get::<InviteList>("/v1/invites").await?.invites;
+pub(crate) async fn run(args: InvitesArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    let invites = client.invites().await?;
     if args.json {
         return invites.iter().try_for_each(|invite| ui.json(invite));
     }
     if invites.is_empty() {
-        ui::say("nobody was invited with a ticket yet: 'chat invite' writes one");
+        ui::say("there are no invites: 'chat invite' writes one");
         return Ok(());
     }
     let (now, zone) = (render::now(), TimeZone::system());

@@ -1,8 +1,7 @@
 //! `chat leave`: leaves the room for good.
 
-use serde_json::json;
+use chat_client::Client;
 
-use crate::client::{Call, Client};
 use crate::error::CommandError;
 use crate::text::ui;
 
@@ -10,8 +9,8 @@ use crate::text::ui;
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(client: &mut Client) -> Result<(), CommandError> {
-    client.call(&Call::post("/v1/leave", &json!({}))).await?;
+pub(crate) async fn run(client: &Client) -> Result<(), CommandError> {
+    client.leave().await?;
     ui::say("left the room");
     Ok(())
 }

@@ -1,18 +1,16 @@
 //! `chat log`: the history in the shared order.
 
+use chat_client::Client;
 use chat_proto::api::messages::{HistoryQuery, Message};
-use chat_proto::api::status::Status;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::client::Client;
 use crate::error::CommandError;
-use crate::history;
 use crate::text::transcript::Transcript;
 use crate::text::ui::Ui;
 use crate::text::{render, time_arg};
 
-/// Messages that are shown where nothing is said.
+/// Default number of messages.
 const COUNT_DEFAULT: u64 = 100;
 
 /// Arguments of `chat log`.
@@ -27,16 +25,16 @@ pub(crate) struct LogArgs {
     /// Only direct messages exchanged with this member
     #[arg(long, value_name = "NAME")]
     with: Option<String>,
-    /// Only what stands before a message id, a time ('2026-11-22 14:05', local or RFC 3339) or so long ago ('2h')
+    /// Only messages before a message id, a time ('2026-11-22 14:05', local or RFC 3339) or a duration ago ('2h')
     #[arg(long, value_name = "POINT")]
     before: Option<String>,
-    /// Only what stands after such a point
+    /// Only messages after such a point
     #[arg(long, value_name = "POINT")]
     after: Option<String>,
-    /// At most so many: the last ones, or with --after the first ones [default: 100, with --after all]
+    /// Maximum number of messages: the last ones, or with --after the first ones [default: 100, with --after all]
     #[arg(short = 'n', value_name = "LIMIT", conflicts_with = "all")]
     limit: Option<u64>,
-    /// Everything
+    /// The whole history
     #[arg(long)]
     all: bool,
     /// One message per line as JSON
@@ -48,7 +46,7 @@ pub(crate) struct LogArgs {
 ///
 /// # Errors
 /// Says how a call failed.
-pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
     let now = render::now();
     let point = |text: Option<String>| text.map(|text| time_arg::point(&text, now, &zone));
@@ -64,7 +62,7 @@ pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Resu
     let mut transcript = match args.json {
         true => None,
         false => {
-            let me = client.get::<Status>("/v1/status").await?.peer.id;
+            let me = client.status().await?.peer.id;
             Some(Transcript::dated(me, ui.colour, zone.clone()))
         }
     };
@@ -73,8 +71,8 @@ pub(crate) async fn run(args: LogArgs, client: &mut Client, ui: &mut Ui) -> Resu
         None => ui.json(&message),
     };
     if args.all || filter.after.is_some() {
-        return history::forward(client, &filter, args.limit, print).await;
+        return client.each_message(&filter, args.limit, print).await;
     }
-    let (messages, _) = history::last(client, &filter, args.limit.unwrap_or(COUNT_DEFAULT)).await?;
+    let messages = client.last_messages(&filter, args.limit.unwrap_or(COUNT_DEFAULT)).await?;
     messages.into_iter().try_for_each(&mut print)
 }

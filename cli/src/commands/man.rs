@@ -9,7 +9,7 @@ use crate::text::ui::Ui;
 /// Arguments of `chat man`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The page of this command instead
+    /// The command; without it, the page of chat
     command: Option<String>,
 }
 

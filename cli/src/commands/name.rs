@@ -1,10 +1,9 @@
-//! `chat name`: goes by another name.
+//! `chat name`: changes this peer's name.
 
-use chat_proto::api::members::NameRequest;
+use chat_client::Client;
 use chat_proto::text::check_name;
 use clap::Args;
 
-use crate::client::{Call, Client};
 use crate::error::CommandError;
 
 /// Arguments of `chat name`.
@@ -15,12 +14,11 @@ pub(crate) struct NameArgs {
     name: String,
 }
 
-/// Takes the name.
+/// Changes the name.
 ///
 /// # Errors
 /// Says why the name cannot be taken, or how the call failed.
-pub(crate) async fn run(args: NameArgs, client: &mut Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: NameArgs, client: &Client) -> Result<(), CommandError> {
     check_name("name", &args.name)?;
-    client.call(&Call::put("/v1/name", &NameRequest { name: args.name })).await?;
-    Ok(())
+    Ok(client.rename(args.name).await?)
 }

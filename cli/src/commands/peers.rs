@@ -1,14 +1,14 @@
-//! `chat peers`: every member and how it is reached.
+//! `chat peers`: every member and how it is connected.
 
+use chat_client::Client;
 use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
 use chat_proto::time::Timestamp;
 use clap::Args;
 
-use crate::client::Client;
 use crate::error::CommandError;
+use crate::text::render;
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{Colour, Ui};
-use crate::text::{members, render};
 
 const COLUMNS: [(&str, Side); 8] = [
     ("NAME", Side::Left),
@@ -33,8 +33,8 @@ pub(crate) struct PeersArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: PeersArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let peers = members::list(client).await?;
+pub(crate) async fn run(args: PeersArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    let peers = client.peers().await?;
     if args.json {
         return peers.iter().try_for_each(|peer| ui.json(peer));
     }
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_stand_in_columns() {
+    fn members_are_listed_in_columns() {
         let now = Timestamp::from_ms(1_790_000_000_000);
         let id = PeerId::from_bytes([1; 32]);
         let alice = PeerView {

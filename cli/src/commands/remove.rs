@@ -1,9 +1,8 @@
-//! `chat remove`: puts a member out of the room.
+//! `chat remove`: removes a member from the room.
 
+use chat_client::Client;
 use clap::Args;
-use serde_json::json;
 
-use crate::client::{Call, Client, segment};
 use crate::error::CommandError;
 use crate::text::render::label;
 use crate::text::ui;
@@ -20,9 +19,9 @@ pub(crate) struct RemoveArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RemoveArgs, client: &mut Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: RemoveArgs, client: &Client) -> Result<(), CommandError> {
     let name = args.name.strip_prefix('@').unwrap_or(&args.name);
-    client.call(&Call::post(format!("/v1/members/{}/remove", segment(name)), &json!({}))).await?;
-    ui::say(&format!("removed {}: out everywhere as soon as this has reached everybody", label(name)));
+    client.remove(name).await?;
+    ui::say(&format!("removed {}: takes effect at each member once the removal has reached it", label(name)));
     Ok(())
 }

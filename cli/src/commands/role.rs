@@ -1,10 +1,9 @@
-//! `chat role`: says what a member may do.
+//! `chat role`: grants or revokes a member's admin rights.
 
-use chat_proto::api::members::RoleRequest;
+use chat_client::Client;
 use chat_proto::api::peers::MemberRole;
 use clap::{Args, ValueEnum};
 
-use crate::client::{Call, Client, segment};
 use crate::error::CommandError;
 use crate::text::render::label;
 use crate::text::ui;
@@ -15,31 +14,31 @@ pub(crate) struct RoleArgs {
     /// The member: name, tag or key
     #[arg(value_name = "NAME")]
     name: String,
-    /// What it may do
+    /// The role
     #[arg(value_name = "ROLE")]
-    role: Role,
+    role: RoleArg,
 }
 
-/// What a member may do.
+/// The roles of a member.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Role {
-    /// Talks, invites, admits; removes others and makes admins
+enum RoleArg {
+    /// Talks, invites, admits; removes members and grants roles
     Admin,
     /// Talks, invites, admits
     Member,
 }
 
-/// Gives the role.
+/// Sets the role.
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoleArgs, client: &mut Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: RoleArgs, client: &Client) -> Result<(), CommandError> {
     let name = args.name.strip_prefix('@').unwrap_or(&args.name);
-    let (role, said) = match args.role {
-        Role::Admin => (MemberRole::Admin, "is an admin now"),
-        Role::Member => (MemberRole::Member, "is no admin now"),
+    let (role, result) = match args.role {
+        RoleArg::Admin => (MemberRole::Admin, "is now an admin"),
+        RoleArg::Member => (MemberRole::Member, "is no longer an admin"),
     };
-    client.call(&Call::put(format!("/v1/members/{}/role", segment(name)), &RoleRequest { role })).await?;
-    ui::say(&format!("{} {said}", label(name)));
+    client.set_role(name, role).await?;
+    ui::say(&format!("{} {result}", label(name)));
     Ok(())
 }

@@ -1,9 +1,9 @@
 //! `chat rooms`: rooms on the local network.
 
-use chat_proto::api::members::{NearbyRoom, RoomList};
+use chat_client::Client;
+use chat_proto::api::members::NearbyRoom;
 use clap::Args;
 
-use crate::client::Client;
 use crate::error::CommandError;
 use crate::text::render::label;
 use crate::text::table::{Row, Side, table};
@@ -24,19 +24,19 @@ pub(crate) struct RoomsArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoomsArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let rooms = client.get::<RoomList>("/v1/rooms").await?.rooms;
+pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    let rooms = client.rooms().await?;
     if args.json {
         return rooms.iter().try_for_each(|room| ui.json(room));
     }
     if rooms.is_empty() {
-        ui::say("no other room was seen on the local network");
+        ui::say("no room found on the local network");
         return Ok(());
     }
     let rows: Vec<Row> = rooms.iter().map(row).collect();
     table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))?;
     ui.flush()?;
-    ui::say("'chat join ADDRESS' knocks there");
+    ui::say("'chat join ADDRESS' asks for admission there");
     Ok(())
 }
 

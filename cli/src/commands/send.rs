@@ -1,44 +1,38 @@
-//! `chat send`: says something to the room or to some of its members, once, however often the connection breaks.
+//! `chat send`: sends a message to the room or to some of its members, once, however often the connection breaks.
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use chat_client::calls::SEND_WAIT_DEFAULT;
+use chat_client::{Client, ClientError, OutgoingMessage, Repeat};
 use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
 use chat_proto::text::check_text;
 use clap::{Args, ValueEnum};
-use hyper::StatusCode;
 
-use crate::client::{Call, CallError, Client, Repeat};
 use crate::error::CommandError;
 use crate::text::ui::{self, Ui};
 use crate::text::{input, recipients, render, time_arg};
 
-/// How long the daemon waits where nothing is said, as the API has it.
-const WAIT_DEFAULT: Duration = Duration::from_secs(10);
-
-/// What the answer may take beyond the wait itself.
-const ANSWER_GRACE: Duration = Duration::from_secs(10);
-
 /// Arguments of `chat send`.
 #[derive(Debug, Args)]
 pub(crate) struct SendArgs {
-    /// What to say. Names in front ('@bob', several too) make it a direct message. Without a text, or with '-', standard
+    /// The text. Names in front ('@bob', several too) make it a direct message. Without a text, or with '-', standard
     /// input is one message; a space in front keeps a text that begins with '@' for the room
     #[arg(value_name = "[@NAME]... TEXT", allow_negative_numbers = true)]
     pub(crate) text: Vec<String>,
     /// What to wait for: the disk here, the disks of other peers, or those of all recipients [default: stored]
     #[arg(long, value_enum)]
     pub(crate) wait: Option<WaitFor>,
-    /// With '--wait replicated', which it implies: how many other peers shall hold it [default: 1]
+    /// With '--wait replicated', which it implies: number of other peers that must hold it [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) copies: Option<u32>,
-    /// Longest wait, up to 1h [default: 10s]
+    /// Timeout for the wait, up to 1h [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = time_arg::duration)]
     pub(crate) timeout: Option<Duration>,
     /// Idempotency key: sends with the same key and text post once [default: a new one]
     #[arg(long)]
     pub(crate) key: Option<String>,
-    /// Say on standard error how far the message has come
+    /// Print on standard error how far the message has come
     #[arg(short, long)]
     pub(crate) verbose: bool,
     /// Print the message and its state as JSON
@@ -57,38 +51,23 @@ pub(crate) enum WaitFor {
     Delivered,
 }
 
-/// A message to post, and the key that makes it post once.
-pub(crate) struct OutgoingMessage {
-    request: SendRequest,
-    key: String,
-}
-
-impl OutgoingMessage {
-    /// A message that waits for nothing but the disk.
-    pub(crate) fn new(to: Vec<String>, text: impl Into<String>) -> Self {
-        let request = SendRequest { to, text: text.into(), ..SendRequest::default() };
-        Self { request, key: new_key() }
-    }
-
-    /// Posts it; the second value says whether what was waited for has come.
-    ///
-    /// # Errors
-    /// [`CommandError::Unsure`] when it is not known whether it was posted; otherwise it was not.
-    pub(crate) async fn post(&self, client: &mut Client, repeat: Repeat) -> Result<(SentMessage, bool), CommandError> {
-        check_text(&self.request.text)?;
-        let wait = self.request.timeout_ms.map_or(WAIT_DEFAULT, Duration::from_millis);
-        let call = Call::post("/v1/messages", &self.request)
-            .header("idempotency-key", &self.key)
-            .repeat(repeat)
-            .timeout(Some(wait.saturating_add(ANSWER_GRACE)));
-        let answer = match client.call(&call).await {
-            Ok(answer) => answer,
-            Err(source @ (CallError::Broken { .. } | CallError::TimedOut { .. })) => {
-                return Err(CommandError::Unsure { key: self.key.clone(), source });
-            }
-            Err(other) => return Err(other.into()),
-        };
-        Ok((answer.read()?, answer.status != StatusCode::ACCEPTED))
+/// Posts a message; the second value is whether what was waited for has come.
+///
+/// # Errors
+/// [`CommandError::Unsure`] when it is not known whether it was posted; otherwise it was not.
+pub(crate) async fn post(
+    client: &Client,
+    message: &OutgoingMessage,
+    repeat: Repeat,
+) -> Result<(SentMessage, bool), CommandError> {
+    check_text(&message.request.text)?;
+    match client.send(message, repeat).await {
+        Ok(sent) => Ok((sent, true)),
+        Err(ClientError::WaitRanOut(sent)) => Ok((*sent, false)),
+        Err(source @ (ClientError::Broken { .. } | ClientError::TimedOut { .. })) => {
+            Err(CommandError::Unsure { key: message.key.clone(), source })
+        }
+        Err(other) => Err(other.into()),
     }
 }
 
@@ -96,7 +75,7 @@ impl OutgoingMessage {
 ///
 /// # Errors
 /// Says why the message was not sent, or that the wait for it ran out.
-pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let (to, text) = what(&args.text)?;
     let wait = match (args.wait, args.copies) {
         (Some(WaitFor::Replicated), _) | (None, Some(_)) => Wait::Replicated,
@@ -105,15 +84,17 @@ pub(crate) async fn run(args: SendArgs, client: &mut Client, ui: &mut Ui) -> Res
         (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(CommandError::CopiesWithoutReplicated),
     };
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let request = SendRequest { text, to, wait, copies: args.copies, timeout_ms };
-    let post = OutgoingMessage { request, key: args.key.unwrap_or_else(new_key) };
-    let (sent, complete) = post.post(client, Repeat::Safe).await?;
+    let mut message = OutgoingMessage::from(SendRequest { text, to, wait, copies: args.copies, timeout_ms });
+    if let Some(key) = args.key {
+        message.key = key;
+    }
+    let (sent, complete) = post(client, &message, Repeat::Safe).await?;
     if args.json {
         ui.json(&sent)?;
     }
     if !complete {
         ui.flush()?;
-        let after = args.timeout.unwrap_or(WAIT_DEFAULT);
+        let after = args.timeout.unwrap_or(SEND_WAIT_DEFAULT);
         return Err(CommandError::WaitRanOut { after, reached: reached(&sent) });
     }
     if args.verbose {
@@ -138,9 +119,4 @@ fn what(arguments: &[String]) -> Result<(Vec<String>, String), CommandError> {
 fn reached(sent: &SentMessage) -> String {
     let copies = render::count(sent.state.copies.into(), "other peer", "other peers");
     if sent.state.copies == 0 { "no other peer".into() } else { copies }
-}
-
-/// 128 random bits: no two sends ever share one by chance.
-fn new_key() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }

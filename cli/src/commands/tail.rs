@@ -3,8 +3,8 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use chat_client::{Client, ClientError, EventFeed, FeedItem, ReceivedEvent};
 use chat_proto::api::messages::{HistoryQuery, Message};
-use chat_proto::api::status::Status;
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 use chat_proto::id::{MessageId, PeerId};
@@ -12,19 +12,17 @@ use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::client::{CallError, Client};
 use crate::dedup::SeenMessages;
 use crate::error::CommandError;
-use crate::feed::{Feed, Item, Received};
-use crate::history;
+
 use crate::text::transcript::Transcript;
 use crate::text::ui::{self, Ui};
 use crate::text::{members, render, time_arg};
 
-/// Messages shown first where nothing is said.
+/// Default number of messages shown first.
 const COUNT_DEFAULT: u64 = 10;
 
-/// With `--no-follow`: a stream that has been silent for so long has given what it had.
+/// With `--no-follow`: a stream silent for this long has no more to give.
 const IDLE: Duration = Duration::from_secs(2);
 
 /// Arguments of `chat tail`.
@@ -42,7 +40,7 @@ pub(crate) struct TailArgs {
     /// One event per line as JSON, of every kind; its 'cursor' is what --since takes
     #[arg(long)]
     json: bool,
-    /// Show what is there and end
+    /// Print what is there and exit
     #[arg(long)]
     no_follow: bool,
 }
@@ -51,15 +49,15 @@ pub(crate) struct TailArgs {
 ///
 /// # Errors
 /// Says how a call failed, or why the stream cannot go on.
-pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
     let since = args.since.map(|text| time_arg::local(&text, &zone));
     let end = match (&since, args.no_follow) {
-        (Some(_), true) => Feed::open(client, None).await?.cursor(),
+        (Some(_), true) => client.events(None).await?.cursor(),
         (Some(_) | None, _) => None,
     };
-    // The stream is opened before the history is read: what is said in between comes in both, and is shown once.
-    let mut feed = Feed::open(client, since.clone()).await?;
+    // The stream is opened before the history is read: a message posted in between is in both, and is shown once.
+    let mut feed = client.events(since.clone()).await?;
     let only = match &args.from {
         Some(name) => Some(members::find(client, name).await?.id),
         None => None,
@@ -67,14 +65,14 @@ pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Res
     let transcript = match args.json {
         true => None,
         false => {
-            let me = client.get::<Status>("/v1/status").await?.peer.id;
+            let me = client.status().await?.peer.id;
             Some(Transcript::live(me, ui.colour, zone, render::now()))
         }
     };
     let mut tail = Tail { ui, transcript, only, shown: SeenMessages::default(), last: None };
     let Some(since) = since else {
         let filter = HistoryQuery { from: only.map(|id| id.to_string()), ..HistoryQuery::default() };
-        let (messages, _) = history::last(client, &filter, args.count.unwrap_or(COUNT_DEFAULT)).await?;
+        let messages = client.last_messages(&filter, args.count.unwrap_or(COUNT_DEFAULT)).await?;
         for message in messages {
             tail.looked_up(message, feed.cursor())?;
         }
@@ -88,7 +86,7 @@ pub(crate) async fn run(args: TailArgs, client: &mut Client, ui: &mut Ui) -> Res
     }
 }
 
-/// What has been shown so far, and how.
+/// What has been shown so far, and in which form.
 struct Tail<'a> {
     ui: &'a mut Ui,
     /// Nothing: as JSON.
@@ -99,8 +97,8 @@ struct Tail<'a> {
 }
 
 impl Tail<'_> {
-    /// Shows what comes, as long as somebody reads it.
-    async fn follow(&mut self, feed: &mut Feed, client: &mut Client, since: Option<&str>) -> Result<(), CommandError> {
+    /// Shows events as they come, until the reader of the output has gone.
+    async fn follow(&mut self, feed: &mut EventFeed, client: &Client, since: Option<&str>) -> Result<(), CommandError> {
         let mut reader_gone = pin!(ui::reader_gone());
         loop {
             let item = tokio::select! {
@@ -108,9 +106,9 @@ impl Tail<'_> {
                 () = &mut reader_gone => return Ok(()),
             };
             match item {
-                Item::Event(received) => self.event(*received, client, since).await?,
-                Item::Lost => ui::say("chat: the daemon is gone, waiting for it to come back"),
-                Item::Back => ui::say("chat: the daemon is back"),
+                FeedItem::Event(received) => self.event(*received, client, since).await?,
+                FeedItem::Lost => ui::say("chat: the daemon is gone, waiting for it to come back"),
+                FeedItem::Back => ui::say("chat: the daemon is back"),
             }
             if feed.is_idle() {
                 self.ui.flush()?;
@@ -118,18 +116,18 @@ impl Tail<'_> {
         }
     }
 
-    /// Shows what there is up to `end`.
+    /// Shows the events up to `end`.
     async fn catch_up(
         &mut self,
-        feed: &mut Feed,
-        client: &mut Client,
+        feed: &mut EventFeed,
+        client: &Client,
         since: &str,
         end: Option<Cursor>,
     ) -> Result<(), CommandError> {
         let reached = |at: Option<Cursor>| at.zip(end).is_none_or(|(at, end)| at.event >= end.event);
         while !(reached(feed.cursor()) && feed.is_idle()) {
             let Ok(item) = tokio::time::timeout(IDLE, feed.next()).await else { break };
-            if let Item::Event(received) = item? {
+            if let FeedItem::Event(received) = item? {
                 self.event(*received, client, Some(since)).await?;
             }
         }
@@ -138,8 +136,8 @@ impl Tail<'_> {
 
     async fn event(
         &mut self,
-        received: Received,
-        client: &mut Client,
+        received: ReceivedEvent,
+        client: &Client,
         since: Option<&str>,
     ) -> Result<(), CommandError> {
         let Some(envelope) = received.envelope else {
@@ -178,7 +176,7 @@ impl Tail<'_> {
         }
     }
 
-    /// An event that is no message: as JSON, or as the line that `words` has for it.
+    /// An event that is not a message: as JSON, or as the line that `words` has for it.
     fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), CommandError> {
         match (&mut self.transcript, self.only) {
             (_, Some(_)) => Ok(()),
@@ -216,7 +214,7 @@ impl Tail<'_> {
     /// Reads from the history what the stream no longer has: from the last message shown, or from where the tail began.
     async fn fill_gap(
         &mut self,
-        client: &mut Client,
+        client: &Client,
         since: Option<&str>,
         cursor: Option<Cursor>,
     ) -> Result<(), CommandError> {
@@ -227,19 +225,21 @@ impl Tail<'_> {
             (None, Some(since)) => {
                 let point = time_arg::point(since, render::now(), &TimeZone::UTC);
                 if point.parse::<Timestamp>().is_err() {
-                    ui::say("hint: 'chat log' has what is missing");
+                    ui::say("hint: 'chat log' has the missing messages");
                     return Ok(());
                 }
                 Some(point)
             }
-            // It began with the end of the history, so nothing stands before it.
+            // The tail began at the end of the history, so nothing before it is missing.
             (None, None) => return Ok(()),
         };
         let filter = HistoryQuery { from, after, ..HistoryQuery::default() };
-        let read = history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await;
-        let (Err(CommandError::Call(CallError::Refused(_))), Some((_, time))) = (&read, self.last) else { return read };
+        let read = client.each_message(&filter, None, |message| self.looked_up(message, cursor)).await;
+        let (Err(CommandError::Call(ClientError::Refused(_))), Some((_, time))) = (&read, self.last) else {
+            return read;
+        };
         // A new database may not hold that message: its time will do.
         let filter = HistoryQuery { after: Some(time.to_string()), ..filter };
-        history::forward(client, &filter, None, |message| self.looked_up(message, cursor)).await
+        client.each_message(&filter, None, |message| self.looked_up(message, cursor)).await
     }
 }

@@ -1,18 +1,18 @@
-//! `chat why`: the table that decided who holds the rendezvous role, and what happened to it.
+//! `chat why`: the ranking that decides which peer holds the rendezvous role, and the role's history.
 
+use chat_client::Client;
 use chat_proto::api::peers::RoleView;
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, Rendezvous};
 use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::client::Client;
 use crate::error::CommandError;
 use crate::text::render::{self, label, name};
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{Colour, Ui};
 
-/// Changes of the role that people are shown; `--json` has them all.
+/// Number of changes of the role that are shown; `--json` has them all.
 const CHANGES_SHOWN: usize = 10;
 
 const COLUMNS: [(&str, Side); 10] = [
@@ -29,8 +29,8 @@ const COLUMNS: [(&str, Side); 10] = [
 ];
 
 const LEGEND: &str = "\
-reach: members that reach it directly; inbound: reached from outside its network without calling first; rtt, loss: as
-others measured them; steady: share of the last hour online; reports: members whose measurements count here";
+reach: share of members connected to it directly; inbound: accepts connections from outside its network; rtt, loss: as
+other members measured them; steady: share of the last hour online; reports: members whose measurements are included";
 
 /// Arguments of `chat why`.
 #[derive(Debug, Args)]
@@ -44,8 +44,8 @@ pub(crate) struct WhyArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: WhyArgs, client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let rendezvous: Rendezvous = client.get("/v1/rendezvous").await?;
+pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    let rendezvous = client.rendezvous().await?;
     if args.json {
         return ui.json(&rendezvous);
     }
@@ -60,7 +60,7 @@ fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colou
             format!("{} ({}) holds the rendezvous role in term {term}, for {span}", name(holder), holder.tag)
         }
         (Some(holder), None) => format!("{} ({}) holds the rendezvous role in term {term}", name(holder), holder.tag),
-        (None, _) => format!("nobody is known to hold the rendezvous role; the last term was {term}"),
+        (None, _) => format!("no peer is known to hold the rendezvous role; the last term was {term}"),
     }];
     lines.push(String::new());
     if rendezvous.ranking.is_empty() {
@@ -68,14 +68,17 @@ fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colou
     } else {
         let successors = successors(rendezvous);
         let rows: Vec<Row> =
-            rendezvous.ranking.iter().map(|ranked| row(ranked, part(rendezvous, &successors, ranked))).collect();
+            rendezvous.ranking.iter().map(|ranked| row(ranked, role_of(rendezvous, &successors, ranked))).collect();
         lines.extend(table(&COLUMNS, &rows, colour));
         lines.push(String::new());
         lines.push(match successors.as_slice() {
-            [] => "nobody is on the succession list: whoever is left takes the role".into(),
+            [] => "the succession list is empty: any remaining peer takes the role".into(),
             next => {
                 let names: Vec<String> = next.iter().map(|ranked| name(&ranked.peer)).collect();
-                format!("when the holder goes away, the first of these that is alive follows: {}", names.join(", "))
+                format!(
+                    "when the holder is gone, the first of these that is alive takes the role: {}",
+                    names.join(", ")
+                )
             }
         });
         lines.extend(LEGEND.lines().map(|line| colour.paint("2", line)));
@@ -96,13 +99,13 @@ fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colou
     lines
 }
 
-fn row(ranked: &RankedPeer, part: RoleView) -> Row {
+fn row(ranked: &RankedPeer, role: RoleView) -> Row {
     let inbound = match ranked.inbound {
         Some(true) => "yes",
         Some(false) => "no",
         None => "?",
     };
-    let sgr = match part {
+    let sgr = match role {
         RoleView::Holder => Some("1"),
         RoleView::Standby => None,
         RoleView::Member => Some("2"),
@@ -132,7 +135,7 @@ fn holds(rendezvous: &Rendezvous, ranked: &RankedPeer) -> bool {
     rendezvous.holder.as_ref().is_some_and(|holder| holder.id == ranked.peer.id)
 }
 
-fn part(rendezvous: &Rendezvous, successors: &[&RankedPeer], ranked: &RankedPeer) -> RoleView {
+fn role_of(rendezvous: &Rendezvous, successors: &[&RankedPeer], ranked: &RankedPeer) -> RoleView {
     if holds(rendezvous, ranked) {
         RoleView::Holder
     } else if successors.iter().any(|next| next.peer.id == ranked.peer.id) {
@@ -145,12 +148,12 @@ fn part(rendezvous: &Rendezvous, successors: &[&RankedPeer], ranked: &RankedPeer
 fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
     let from = change.from.as_ref().map_or_else(|| "the holder".into(), name);
     let reason = match change.reason {
-        ChangeReason::Founded => "the room began here".into(),
-        ChangeReason::Died => format!("{from}: its process died"),
-        ChangeReason::Silent => format!("{from}: it fell silent"),
+        ChangeReason::Founded => "founded the room".into(),
+        ChangeReason::Died => format!("{from}'s process died"),
+        ChangeReason::Silent => format!("{from} fell silent"),
         ChangeReason::HandedOver => format!("{from} left and handed over"),
         ChangeReason::BetterConnected => format!("better connected than {from}"),
-        ChangeReason::Merged => "two halves of the room met again".into(),
+        ChangeReason::Merged => "two halves of the room merged".into(),
         ChangeReason::Removed => format!("{from} was removed or left for good"),
     };
     let gap = render::span(std::time::Duration::from_millis(change.gap_ms));
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_explains_who_holds_and_who_follows() {
+    fn table_names_the_holder_and_its_successors() {
         let now = Timestamp::from_ms(1_790_000_000_000);
         let (alice, bob) = (peer(1, "alice"), peer(2, "bob"));
         let change = HolderChange {
@@ -214,10 +217,10 @@ mod tests {
         assert_eq!(lines[0], "alice (aeaqcaib) holds the rendezvous role in term 2, for 3m");
         assert_eq!(lines[2], "RANK  PEER   SCORE  REACH  INBOUND    RTT  LOSS  STEADY  REPORTS  WHY");
         assert_eq!(lines[3], "   1  alice   0.93   100%  ?        0.4ms    0%     98%        2  lower rtt than bob");
-        assert_eq!(lines[7], "when the holder goes away, the first of these that is alive follows: bob");
+        assert_eq!(lines[7], "when the holder is gone, the first of these that is alive takes the role: bob");
         assert_eq!(
             lines.last().map(String::as_str),
-            Some("2026-09-21 14:13:20     2  alice   bob: its process died  210ms")
+            Some("2026-09-21 14:13:20     2  alice   bob's process died  210ms")
         );
     }
 }

@@ -1,7 +1,7 @@
-//! Keeps what was typed here from being shown a second time when the event stream brings it.
+//! Hides messages that were typed here when the event stream delivers them.
 //!
-//! The stream may bring a message before the call that posted it has answered with its id. So while a call is open,
-//! messages of this peer are held back; its answer tells which of them was typed here, and the others, sent from
+//! The stream may deliver a message before the call that posted it has answered with its id. So while a call is open,
+//! messages of this peer are held back; its answer identifies the one that was typed here, and the others, sent from
 //! elsewhere under the same name, are shown.
 
 use std::collections::VecDeque;
@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 use chat_proto::api::messages::Message;
 use chat_proto::id::MessageId;
 
-/// Ids that are waited for; the stream brings each soon after its answer.
+/// Maximum number of ids that are waited for; the stream delivers each soon after its answer.
 const TYPED_MAX: usize = 1_000;
 
-/// Messages that are held back; more of them are shown at once, at worst twice.
+/// Maximum number of messages held back; further ones are shown at once, at worst twice.
 const HELD_MAX: usize = 1_000;
 
-/// Which own messages are on the screen already.
+/// The own messages that are on the screen already.
 #[derive(Debug, Default)]
 pub(super) struct EchoFilter {
     open: usize,
@@ -29,7 +29,7 @@ impl EchoFilter {
         self.open += 1;
     }
 
-    /// The call has ended, with the message's id when it was posted. Gives the messages that are to be shown now.
+    /// The call has ended, with the message's id when it was posted. Returns the messages that are to be shown now.
     pub(super) fn end(&mut self, id: Option<MessageId>) -> Vec<Message> {
         self.open = self.open.saturating_sub(1);
         if let Some(id) = id {
@@ -45,10 +45,10 @@ impl EchoFilter {
         if self.open == 0 { std::mem::take(&mut self.held) } else { Vec::new() }
     }
 
-    /// The stream brings a message of this peer. Gives it back if it is to be shown now.
+    /// The stream delivers a message of this peer. Returns it if it is to be shown now.
     pub(super) fn arrive(&mut self, message: Message) -> Option<Message> {
-        if let Some(place) = self.typed.iter().position(|id| *id == message.id) {
-            self.typed.remove(place);
+        if let Some(index) = self.typed.iter().position(|id| *id == message.id) {
+            self.typed.remove(index);
             None
         } else if self.open > 0 && self.held.len() < HELD_MAX {
             self.held.push(message);
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_typed_here_is_not_shown_again() {
+    fn typed_message_is_not_shown_again() {
         let mut own = EchoFilter::default();
         own.begin();
         assert_eq!(own.arrive(message(1)), None, "held back: it may be the one");
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn what_this_peer_says_elsewhere_is_shown() {
+    fn message_sent_elsewhere_is_shown() {
         let mut own = EchoFilter::default();
         assert_eq!(own.arrive(message(1)), Some(message(1)));
         own.begin();

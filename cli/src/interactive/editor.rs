@@ -19,16 +19,16 @@ use super::line_command::{self, COMMANDS, LineCommand};
 use crate::error::CommandError;
 use crate::text::ui::Colour;
 
-/// Lines above the prompt that wait to be printed; the event stream waits behind them.
+/// Maximum number of lines that wait to be printed above the prompt; the event stream waits behind them.
 const PRINT_QUEUE: usize = 256;
 
 /// LineCommand lines that wait to be read: a paste of several.
 const LINE_QUEUE: usize = 16;
 
-/// Lines that Up brings back. They are kept in memory only: what was said to one person is not for a file.
+/// Number of lines that Up recalls. They are kept in memory only: a direct message does not belong in a file.
 const HISTORY_LINES: usize = 500;
 
-/// What the person did.
+/// An action of the user.
 #[derive(Debug)]
 pub(super) enum EditorInput {
     /// LineCommand a line.
@@ -41,7 +41,7 @@ pub(super) enum EditorInput {
     Failed(ReadlineError),
 }
 
-/// What the line editor shows of the room; others change it while a line is typed.
+/// What the line editor shows of the room; it changes while a line is typed.
 #[derive(Debug, Clone, Default)]
 pub(super) struct EditorView(Arc<Mutex<ViewState>>);
 
@@ -113,7 +113,7 @@ fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &EditorView, lines: 
             Err(error) => EditorInput::Failed(error),
         };
         interrupted = matches!(input, EditorInput::Interrupt);
-        // The terminal must not be taken over again for a line that nobody will read.
+        // The terminal must not be taken over again for a line that is not going to be read.
         let last = match &input {
             EditorInput::Line(line) => line_command::parse(line) == LineCommand::Leave,
             EditorInput::Leave | EditorInput::Failed(_) => true,
@@ -147,8 +147,8 @@ struct Names(EditorView);
 impl Completer for Names {
     type Candidate = String;
 
-    fn complete(&self, line: &str, place: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
-        Ok(self.0.with(|view| candidates(&view.names, line, place)))
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self.0.with(|view| candidates(&view.names, line, at)))
     }
 }
 
@@ -166,9 +166,9 @@ impl Validator for Names {}
 
 impl Helper for Names {}
 
-/// Where the word before `place` begins, and what it could become.
-fn candidates(names: &[String], line: &str, place: usize) -> (usize, Vec<String>) {
-    let typed = line.get(..place).unwrap_or_default();
+/// Where the word before `at` begins, and what it could become.
+fn candidates(names: &[String], line: &str, at: usize) -> (usize, Vec<String>) {
+    let typed = line.get(..at).unwrap_or_default();
     let start = typed
         .rfind(char::is_whitespace)
         .map_or(0, |space| typed[space..].chars().next().map_or(0, char::len_utf8) + space);
@@ -195,9 +195,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tab_completes_names_anywhere_and_commands_in_front() {
+    fn tab_completes_names_anywhere_and_commands_at_the_start() {
         let names = ["bob".to_owned(), "Bea".to_owned(), "李".to_owned()];
-        for (line, place, start, found) in [
+        for (line, at, start, found) in [
             ("@b", 2, 0, vec!["@bob ", "@Bea "]),
             ("@bob @BE", 8, 5, vec!["@Bea "]),
             ("ask\u{3000}@李", 10, 6, vec!["@李 "]),
@@ -208,7 +208,7 @@ mod tests {
             ("", 0, 0, vec![]),
         ] {
             let found: Vec<String> = found.into_iter().map(str::to_owned).collect();
-            assert_eq!(candidates(&names, line, place), (start, found), "{line:?}");
+            assert_eq!(candidates(&names, line, at), (start, found), "{line:?}");
         }
     }
 }

@@ -1,23 +1,23 @@
-//! What a typed line means.
+//! Parses a typed line into a command or a message.
 
 use crate::text::recipients;
 
-/// What can be asked for in the room.
+/// The commands of the interactive room.
 pub(super) const COMMANDS: [&str; 4] = ["/help", "/peers", "/exit", "/quit"];
 
-/// What `/help` says.
+/// Printed by `/help`.
 pub(super) const HELP: &str = "\
 plain text goes to all, '@name text' to one (several names are fine), Tab completes names
 /peers lists the members; exit, quit or Ctrl-D leaves; a space in front sends a line that begins with @ or / to all";
 
-/// The meaning of a line.
+/// A parsed line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum LineCommand {
-    /// Nothing but space.
+    /// White space only.
     Nothing,
-    /// Leave the room to type in; the peer stays a member.
+    /// End the interactive room; the peer remains a member.
     Leave,
-    /// Say what can be typed.
+    /// Print the help.
     Help,
     /// List the members.
     Peers,
@@ -27,14 +27,14 @@ pub(super) enum LineCommand {
     NoText(Vec<String>),
     /// A message.
     Say {
-        /// Recipients; nobody: all.
+        /// Recipients; empty for the whole room.
         to: Vec<String>,
         /// The text.
         text: String,
     },
 }
 
-/// Reads a line.
+/// Parses a line.
 pub(super) fn parse(line: &str) -> LineCommand {
     let line = line.trim_end();
     match line.trim_start() {
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_mean_what_people_expect() {
+    fn line_is_parsed_as_command_or_message() {
         for (line, meaning) in [
             ("  ", LineCommand::Nothing),
             ("exit", LineCommand::Leave),

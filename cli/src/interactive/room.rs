@@ -1,11 +1,11 @@
-//! The room to type in: what arrives is printed above the line, what is typed is posted.
+//! The interactive room: messages that arrive are printed above the input line, typed ones are posted.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use chat_client::{Client, ClientError, EventFeed, FeedItem};
 use chat_proto::api::messages::{HistoryQuery, Message};
 use chat_proto::api::peers::PeerView;
-use chat_proto::api::status::Status;
 use chat_proto::event::{Event, EventEnvelope, MembershipAction};
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
@@ -17,36 +17,34 @@ use super::editor::{self, EditorInput, EditorView, LineEditor};
 use super::line_command::{self, LineCommand};
 use super::sender::{MessageSender, Posted};
 use super::terminal::{SavedModes, Signals};
-use crate::client::Client;
 use crate::commands::peers;
 use crate::dedup::SeenMessages;
 use crate::error::CommandError;
-use crate::feed::{Feed, Item};
-use crate::history;
+
+use crate::text::render;
 use crate::text::transcript::Transcript;
 use crate::text::ui::{self, Colour, Ui};
-use crate::text::{members, render};
 
-/// Messages shown on entering.
+/// Number of messages shown on entering.
 const MESSAGES_FIRST: u64 = 20;
 
-/// Events that wait while lines are printed.
+/// Maximum number of events that wait while lines are printed.
 const EVENT_QUEUE: usize = 64;
 
-/// How long leaving waits for messages that are on their way.
+/// Timeout for posts in flight on leaving.
 const LEAVING_MAX: Duration = Duration::from_secs(10);
 
-/// Characters of a text that is quoted because it was not posted.
+/// Number of characters quoted of a text that was not posted.
 const QUOTE_CHARS: usize = 60;
 
-/// Opens the room until it is left.
+/// Runs the room until the user leaves.
 ///
 /// # Errors
-/// Says why it ended, unless it was left.
-pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), CommandError> {
-    // The stream is opened before anything is read, so that nothing falls in between.
-    let feed = Feed::open(client, None).await?;
-    let status: Status = client.get("/v1/status").await?;
+/// Says why it ended, unless the user left.
+pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    // The stream is opened before anything is read, so that no message is missed in between.
+    let feed = client.events(None).await?;
+    let status = client.status().await?;
     let me = status.peer.id;
     let transcript = Transcript::live(me, ui.colour, TimeZone::system(), render::now());
     let mut room = RoomScreen {
@@ -57,7 +55,7 @@ pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), CommandE
         own: EchoFilter::default(),
         online: HashMap::new(),
         shared: EditorView::default(),
-        client: client.another(),
+        client: client.clone(),
     };
     room.shared.set_prompt(prompt(&render::name(&status.peer)));
     room.refresh().await?;
@@ -72,7 +70,7 @@ pub(super) async fn run(client: &mut Client, ui: &mut Ui) -> Result<(), CommandE
 
     let mut signals = Signals::listen().map_err(CommandError::Runtime)?;
     let _saved = SavedModes::now();
-    let mut poster = MessageSender::start(client.another());
+    let mut poster = MessageSender::start(client.clone());
     let line = editor::start(room.shared.clone(), ui.colour)?;
     let result = room.talk(line, pump(feed), &mut signals, &mut poster).await;
     room.finish(&mut poster).await;
@@ -84,7 +82,7 @@ fn prompt(name: &str) -> String {
 }
 
 /// Reads the stream on its own, so that no event is lost while something else is awaited.
-fn pump(mut feed: Feed) -> Receiver<Result<Item, CommandError>> {
+fn pump(mut feed: EventFeed) -> Receiver<Result<FeedItem, ClientError>> {
     let (events, receiver) = channel(EVENT_QUEUE);
     tokio::spawn(async move {
         loop {
@@ -98,7 +96,7 @@ fn pump(mut feed: Feed) -> Receiver<Result<Item, CommandError>> {
     receiver
 }
 
-/// What is known of the room and what was shown of it.
+/// The state of the room and of what is on the screen.
 struct RoomScreen {
     me: PeerId,
     colour: Colour,
@@ -114,7 +112,7 @@ impl RoomScreen {
     async fn talk(
         &mut self,
         mut line: LineEditor,
-        mut events: Receiver<Result<Item, CommandError>>,
+        mut events: Receiver<Result<FeedItem, ClientError>>,
         signals: &mut Signals,
         poster: &mut MessageSender,
     ) -> Result<(), CommandError> {
@@ -137,7 +135,7 @@ impl RoomScreen {
         }
     }
 
-    /// Waits a little for what is on its way, and says what did not arrive.
+    /// Waits a little for the posts in flight, and reports those that failed.
     async fn finish(&mut self, poster: &mut MessageSender) {
         let waited = tokio::time::timeout(LEAVING_MAX, async {
             while let Some(posted) = poster.last_results().await {
@@ -149,23 +147,23 @@ impl RoomScreen {
         }
     }
 
-    /// Does what was typed; nothing when that is to leave.
+    /// Runs what was typed; `None` to leave.
     async fn typed(&mut self, text: &str, poster: &mut MessageSender) -> Option<Vec<String>> {
         Some(match line_command::parse(text) {
             LineCommand::Nothing => Vec::new(),
             LineCommand::Leave => return None,
             LineCommand::Help => line_command::HELP.lines().map(str::to_owned).collect(),
-            LineCommand::Peers => match members::list(&mut self.client).await {
+            LineCommand::Peers => match self.client.peers().await {
                 Ok(list) => peers::lines(&list, render::now(), self.colour),
-                Err(failure) => vec![failure.lines()],
+                Err(error) => vec![CommandError::from(error).lines()],
             },
             LineCommand::Unknown(command) => {
                 let command = render::label(&command);
                 vec![format!(
-                    "chat: there is no {command}, /help says what there is; a space in front sends it as text"
+                    "chat: there is no {command}, /help lists the commands; a space in front sends it as text"
                 )]
             }
-            LineCommand::NoText(to) => vec![format!("chat: nothing was said to @{}", render::label(&to.join(" @")))],
+            LineCommand::NoText(to) => vec![format!("chat: no text for @{}", render::label(&to.join(" @")))],
             LineCommand::Say { to, text } => {
                 if poster.post(to, text) {
                     self.own.begin();
@@ -187,11 +185,11 @@ impl RoomScreen {
     }
 
     /// The lines that an item of the stream is worth.
-    async fn item(&mut self, item: Item) -> Vec<String> {
+    async fn item(&mut self, item: FeedItem) -> Vec<String> {
         let received = match item {
-            Item::Event(received) => received,
-            Item::Lost => return vec!["chat: the daemon is gone, waiting for it to come back".into()],
-            Item::Back => return vec!["chat: the daemon is back".into()],
+            FeedItem::Event(received) => received,
+            FeedItem::Lost => return vec!["chat: the daemon is gone, waiting for it to come back".into()],
+            FeedItem::Back => return vec!["chat: the daemon is back".into()],
         };
         let Some(EventEnvelope { at, event, .. }) = received.envelope else { return Vec::new() };
         match event {
@@ -241,14 +239,14 @@ impl RoomScreen {
 
     /// The last messages that are not on the screen yet.
     async fn last_messages(&mut self) -> Result<Vec<String>, CommandError> {
-        let (messages, _) = history::last(&mut self.client, &HistoryQuery::default(), MESSAGES_FIRST).await?;
+        let messages = self.client.last_messages(&HistoryQuery::default(), MESSAGES_FIRST).await?;
         let new = messages.iter().filter(|message| self.shown.is_new(message.id));
         Ok(new.map(|message| self.transcript.message(message)).collect())
     }
 
-    /// Reads who is in the room.
+    /// Reads the list of members.
     async fn refresh(&mut self) -> Result<(), CommandError> {
-        let peers = members::list(&mut self.client).await?;
+        let peers = self.client.peers().await?;
         self.online = peers.iter().map(|view| (view.peer.id, view.online)).collect();
         let others = peers.iter().filter(|view| !view.me);
         self.shared.set_names(others.map(|view| render::name(&view.peer)).collect());
@@ -258,7 +256,7 @@ impl RoomScreen {
 
 async fn print(printer: &Sender<String>, lines: Vec<String>) {
     for line in lines {
-        // The printer ends with the terminal, and then there is nobody to show anything to.
+        // The printer ends with the terminal, and there is nothing to print on then.
         let _ = printer.send(line).await;
     }
 }

@@ -1,14 +1,14 @@
 //! Posts typed messages one after the other, while the person types on.
 
+use chat_client::{Client, OutgoingMessage, Repeat};
 use chat_proto::id::MessageId;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
-use crate::client::{Client, Repeat};
-use crate::commands::send::OutgoingMessage;
+use crate::commands::send;
 use crate::error::CommandError;
 
-/// Messages that wait behind one that is being posted. Somebody who types more while the daemon is away waits.
+/// Maximum number of messages that wait behind one that is being posted; more are refused until the daemon is back.
 const QUEUE: usize = 32;
 
 /// How a post ended.
@@ -27,13 +27,13 @@ pub(super) struct MessageSender {
 }
 
 impl MessageSender {
-    /// Starts posting with a connection of its own.
-    pub(super) fn start(mut client: Client) -> Self {
+    /// Starts posting.
+    pub(super) fn start(client: Client) -> Self {
         let (queue, mut posts) = channel::<(Vec<String>, String)>(QUEUE);
         let (answers, results) = channel(QUEUE);
         let task = tokio::spawn(async move {
             while let Some((to, text)) = posts.recv().await {
-                let posted = OutgoingMessage::new(to, text.as_str()).post(&mut client, Repeat::Patient).await;
+                let posted = send::post(&client, &OutgoingMessage::new(to, text.as_str()), Repeat::Patient).await;
                 let result = posted.map(|(sent, _)| sent.message.id);
                 if answers.send(Posted { text, result }).await.is_err() {
                     break;
@@ -43,12 +43,12 @@ impl MessageSender {
         Self { queue: Some(queue), results, task }
     }
 
-    /// Hands a message over; says whether there was room for it.
+    /// Queues a message; returns whether there was room for it.
     pub(super) fn post(&self, to: Vec<String>, text: String) -> bool {
         self.queue.as_ref().is_some_and(|queue| queue.try_send((to, text)).is_ok())
     }
 
-    /// The next result; waits for ever when nothing is being posted.
+    /// The next result; waits for ever when no message is being posted.
     pub(super) async fn result(&mut self) -> Posted {
         match self.results.recv().await {
             Some(posted) => posted,

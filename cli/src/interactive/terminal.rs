@@ -1,4 +1,4 @@
-//! The terminal around the room: signals that end it, and its modes, which come back in whatever way the room is left.
+//! The terminal around the room: signals that end it, and its modes, which are restored however the room ends.
 
 use std::io::{self, Write};
 
@@ -8,7 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// Ends the bracketed paste mode that the line editor begins.
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
-/// The signals that ask a program to end.
+/// The signals that ask the program to end.
 pub(super) struct Signals {
     terminate: Signal,
     hang_up: Signal,
@@ -36,11 +36,11 @@ impl Signals {
     }
 }
 
-/// The terminal's modes as they were; they come back when this is dropped.
+/// The terminal's modes as they were; restored on drop.
 pub(super) struct SavedModes(Option<Termios>);
 
 impl SavedModes {
-    /// Notes the modes.
+    /// Saves the modes.
     pub(super) fn now() -> Self {
         Self(tcgetattr(io::stdin()).ok())
     }

@@ -1,4 +1,4 @@
-//! Reads messages from standard input, no more of it than fits.
+//! Reads messages from standard input, at most as much as fits.
 
 use std::io::{self, BufRead, Read};
 
@@ -45,13 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_keeps_all_but_its_last_line_ends() {
+    fn text_keeps_all_but_its_last_line_ends() {
         assert_eq!(whole(&b"  a\n\n b\r\n\n"[..]).ok().as_deref(), Some("  a\n\n b"));
         assert_eq!(whole(&b""[..]).ok().as_deref(), Some(""));
     }
 
     #[test]
-    fn what_does_not_fit_is_refused_and_not_cut() {
+    fn text_that_is_too_long_is_refused_and_not_cut() {
         let mut full = vec![b'x'; TEXT_BYTES_MAX];
         assert_eq!(whole(&full[..]).ok().map(|text| text.len()), Some(TEXT_BYTES_MAX));
         full.extend_from_slice(b"\r\n");
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_come_one_by_one() {
+    fn line_is_read_one_at_a_time() {
         let mut input = &b"one\r\n\ntwo"[..];
         let mut next = || line(&mut input).ok().flatten();
         assert_eq!(next().as_deref(), Some("one"));

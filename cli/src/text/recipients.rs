@@ -1,10 +1,10 @@
-//! Tells whom a typed text is for: the names at its front.
+//! Splits a typed text into its recipients, named at its front, and the message.
 
 /// Splits `@bob @carol, text` into the names and the text. Without names at the very front it is all text: a space in
 /// front keeps a text that begins with `@` for the room.
 ///
-/// Whatever stands behind an `@` there is taken for a name, whether it can be one or not: what was meant for one pair of
-/// eyes must fail rather than reach the room.
+/// Whatever follows an `@` there is taken for a name, whether it can be one or not: a direct message with a mistyped
+/// recipient must fail rather than reach the room.
 pub(crate) fn split(text: &str) -> (Vec<String>, &str) {
     let mut names = Vec::new();
     let mut rest = text;
@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn names_at_the_front_are_recipients() {
+    fn name_at_the_front_is_a_recipient() {
         check("hello @bob", &[], "hello @bob");
         check("@bob hello", &["bob"], "hello");
         check("@bob: hello", &["bob"], "hello");
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_space_or_a_lone_sign_keeps_the_text_for_the_room() {
+    fn text_behind_a_space_or_a_lone_sign_is_for_the_room() {
         check(" @bob hello", &[], " @bob hello");
         check("@ noon", &[], "@ noon");
         check("@: noon", &[], "@: noon");
@@ -51,13 +51,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_name_still_does_not_reach_the_room() {
+    fn invalid_name_is_still_a_recipient() {
         check("@bob's secret", &["bob's"], "secret");
     }
 
     proptest! {
         #[test]
-        fn the_text_is_a_tail_of_what_was_typed(text: String) {
+        fn text_is_a_tail_of_what_was_typed(text: String) {
             let (names, rest) = split(&text);
             prop_assert!(text.ends_with(rest));
             prop_assert!(!names.is_empty() || rest == text);

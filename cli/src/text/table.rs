@@ -7,7 +7,7 @@ use crate::text::ui::Colour;
 /// Space between two columns.
 const GAP: usize = 2;
 
-/// On which side a column's cells stand.
+/// Alignment of a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     /// Words.
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_line_up() {
+    fn columns_of_wide_characters_line_up() {
         let rows = [
             vec!["李".to_owned(), "3".to_owned(), String::new()].into(),
             Row { cells: vec!["bob".into(), "12".into(), "x".into()], sgr: Some("2") },
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_painted_row_is_closed() {
+    fn painted_row_is_closed() {
         let rows = [Row { cells: vec!["a".into()], sgr: Some("2") }];
         assert_eq!(table(&[("T", Side::Left)], &rows, Colour::On), ["\x1b[1mT\x1b[0m", "\x1b[2ma\x1b[0m"]);
     }

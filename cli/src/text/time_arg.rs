@@ -6,8 +6,8 @@ use chat_proto::time::{ParseTimeError, Timestamp, parse_duration};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 
-/// A local date (`2026-11-22`) or date and time (`2026-11-22 14:05`) as RFC 3339; everything else stays as it is, and the
-/// daemon judges it.
+/// A local date (`2026-11-22`) or date and time (`2026-11-22 14:05`) as RFC 3339; everything else is left as it is for
+/// the daemon to parse.
 pub(crate) fn local(text: &str, zone: &TimeZone) -> String {
     let civil = text.parse::<Date>().map(|date| date.to_datetime(jiff::civil::Time::midnight()));
     let offset = text.ends_with(['Z', 'z', ']']) || text.get(11..).is_some_and(|time| time.contains(['+', '-']));
@@ -23,7 +23,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, ParseTimeError> {
     parse_duration(text)
 }
 
-/// The same, and a duration (`2h`) means that long before `now`.
+/// The same, and a duration (`2h`) is that long before `now`.
 pub(crate) fn point(text: &str, now: Timestamp, zone: &TimeZone) -> String {
     match parse_duration(text) {
         Ok(span) => now.before(span).to_string(),
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_people_type_becomes_a_time() {
+    fn typed_point_becomes_a_time() {
         let zone = TimeZone::fixed(jiff::tz::offset(2));
         let now = "2026-11-22T12:00:00Z".parse().expect("a time");
         for (typed, sent) in [

@@ -1,4 +1,4 @@
-//! Lines of a conversation: messages, who came and went, and a line where the day changes.
+//! Lines of a conversation: messages, changes of membership, and a line where the day changes.
 
 use chat_proto::api::messages::Message;
 use chat_proto::api::peers::PeerRef;
@@ -16,18 +16,18 @@ use crate::text::ui::Colour;
 /// Colours of authors: each readable on dark and on light, none the red of errors.
 const AUTHORS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
 
-/// What is not a message is said in this one.
+/// Style of everything that is not a message.
 const DIM: &str = "2";
 
-/// How much of the time stands before a message.
+/// How much of its time is printed before a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stamp {
-    /// `14:05`; a line of its own says the day when it changes.
+    /// `14:05`; a line of its own has the day when it changes.
     Clock {
-        /// The day that was said last.
+        /// The day that was printed last.
         day: Date,
     },
-    /// `2026-11-22 14:05`: each line stands for itself.
+    /// `2026-11-22 14:05` on every line.
     Dated,
 }
 
@@ -40,13 +40,13 @@ pub(crate) struct Transcript {
 }
 
 impl Transcript {
-    /// A conversation that is read as it goes: clock times, and `now` tells which day needs no saying.
+    /// A conversation as it happens, with clock times; the day of `now` is not printed.
     pub(crate) fn live(me: PeerId, colour: Colour, zone: TimeZone, now: Timestamp) -> Self {
         let day = zoned(now, &zone).date();
         Self { me, colour, zone, stamp: Stamp::Clock { day } }
     }
 
-    /// A conversation that is looked up: every line has its date.
+    /// A conversation from the history; every line has its date.
     pub(crate) fn dated(me: PeerId, colour: Colour, zone: TimeZone) -> Self {
         Self { me, colour, zone, stamp: Stamp::Dated }
     }
@@ -77,38 +77,38 @@ impl Transcript {
         line
     }
 
-    /// Who was let in, renamed, removed, or left: `14:05 -- bob was let in by alice`.
+    /// A member admitted, renamed, removed, or gone: `14:05 -- bob was admitted by alice`.
     pub(crate) fn membership(&mut self, at: Timestamp, change: &MembershipChange) -> String {
         let (peer, by) = (name(&change.peer), name(&change.by));
         let text = match change.action {
             MembershipAction::Founded => format!("{peer} founded the room"),
-            MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} came in"),
-            MembershipAction::Admitted => format!("{peer} was let in by {by}"),
+            MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} joined"),
+            MembershipAction::Admitted => format!("{peer} was admitted by {by}"),
             MembershipAction::Removed => format!("{peer} was removed by {by}"),
             MembershipAction::Renamed => format!("{} is now called {peer}", change.peer.tag),
-            MembershipAction::Role => format!("{peer} was given another role by {by}"),
+            MembershipAction::Role => format!("{by} changed the role of {peer}"),
             MembershipAction::Left => format!("{peer} left the room"),
         };
         self.note(at, &text)
     }
 
-    /// A stranger at the door; nothing to say once the membership tells how it ended.
+    /// A newcomer that knocks; none once it is admitted, which the membership change reports.
     pub(crate) fn knock(
         &mut self,
         at: Timestamp,
         (knock, state): (KnockId, KnockState),
-        who: &str,
+        newcomer: &str,
         words: &str,
     ) -> Option<String> {
-        let (who, words) = (label(who), label(words));
+        let (newcomer, words) = (label(newcomer), label(words));
         let text = match state {
             KnockState::Waiting => {
                 format!(
-                    "{who} asks to be let in, with the words '{words}': 'chat admit {knock}' or 'chat deny {knock}'"
+                    "{newcomer} asks for admission, with the words '{words}': 'chat admit {knock}' or 'chat deny {knock}'"
                 )
             }
-            KnockState::Gone => format!("{who} no longer asks to be let in"),
-            KnockState::Denied => format!("{who} was not let in"),
+            KnockState::Gone => format!("{newcomer} no longer asks for admission"),
+            KnockState::Denied => format!("{newcomer} was denied admission"),
             KnockState::Admitted => return None,
         };
         Some(self.note(at, &text))

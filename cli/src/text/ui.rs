@@ -1,4 +1,4 @@
-//! Standard output for data, standard error for talk, and whether either is in colour.
+//! Standard output for data, standard error for messages to the person, and whether output is coloured.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use tokio::net::unix::pipe::Sender;
 
 use crate::error::CommandError;
 
-/// Bytes of output that are collected before they are written, unless somebody waits for them.
+/// Bytes of output that are buffered, unless they are flushed earlier.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// Whether text is coloured.
@@ -55,7 +55,7 @@ impl Ui {
         Self { out: BufWriter::with_capacity(BUFFER_BYTES, io::stdout()), colour }
     }
 
-    /// Writes data and a line end; it stands in the buffer until [`Ui::flush`].
+    /// Writes data and a line end to the buffer; [`Ui::flush`] writes it out.
     ///
     /// # Errors
     /// When standard output is closed or full.
@@ -81,7 +81,7 @@ impl Ui {
         Ok(self.out.write_all(bytes)?)
     }
 
-    /// Hands everything written so far to whoever reads.
+    /// Writes out everything buffered so far.
     ///
     /// # Errors
     /// When standard output is closed or full.
@@ -90,9 +90,9 @@ impl Ui {
     }
 }
 
-/// Waits until whoever reads standard output through a pipe has gone; for ever where that cannot be told.
+/// Waits until the reader of standard output, a pipe, has gone; for ever where that cannot be detected.
 pub(crate) async fn reader_gone() {
-    // It is only watched: it stays a blocking pipe, which is written elsewhere. A file cannot be watched, and needs not be.
+    // Watched only: it remains a blocking pipe, which is written elsewhere. A file cannot be watched, and need not be.
     let watched = io::stdout().as_fd().try_clone_to_owned().and_then(Sender::from_owned_fd_unchecked);
     if let Ok(pipe) = watched {
         while let Ok(ready) = pipe.ready(Interest::ERROR).await {
@@ -105,7 +105,7 @@ pub(crate) async fn reader_gone() {
     std::future::pending().await
 }
 
-/// Says something to the person on standard error. Nobody can be told when that is closed.
+/// Prints a message for the person on standard error. A closed standard error is ignored.
 pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn colour_follows_the_terminal_and_the_environment() {
+    fn colour_follows_terminal_and_environment() {
         assert_eq!(choose(true, &[]), Colour::On);
         assert_eq!(choose(false, &[]), Colour::Off);
         assert_eq!(choose(true, &[("TERM", "dumb")]), Colour::Off);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn json_does_not_drive_a_terminal() {
+    fn json_cannot_drive_a_terminal() {
         assert_eq!(shown_json("{\"a\":\n\"\u{9b}2J\u{202e}\u{7f}ü\"}"), "{\"a\": \"\\u009b2J\\u202e\\u007fü\"}");
     }
 

@@ -40,7 +40,7 @@ fn refusals_have_their_reason_hint_and_exit_code() {
     fake.fault("POST /v1/members/bob/remove", Fault::Refuse(problem));
     let err = "chat: only an admin removes others\nhint: ask one\n".to_owned();
     assert_eq!(run(&fake, &["remove", "bob"]), Ended { code: Some(4), out: String::new(), err });
-    assert_eq!(run(&fake, &["role", "bob", "admin"]).err, "bob is an admin now\n");
+    assert_eq!(run(&fake, &["role", "bob", "admin"]).err, "bob is now an admin\n");
     assert_eq!(run(&fake, &["role", "@bob", "king"]).code, Some(2));
     assert_eq!(run(&fake, &["remove", "no/body"]).code, Some(1));
     assert!(fake.state().requests.iter().any(|request| request.path == "/v1/members/no%2Fbody/remove"));
@@ -98,11 +98,11 @@ fn peers_come_as_a_table_or_as_one_object_a_line() {
 fn status_and_why_explain() {
     let fake = Fake::start();
     let status = run(&fake, &["status"]).out;
-    assert!(status.contains("rendezvous bob, term 3; this peer stands by\n"), "{status}");
+    assert!(status.contains("rendezvous bob, term 3; this peer is on the succession list\n"), "{status}");
     assert!(status.contains("room       lab, by invitation\n"), "{status}");
     let why = run(&fake, &["why"]).out;
     assert!(why.starts_with("bob (aibaeaqc) holds the rendezvous role in term 3, for "), "{why}");
-    assert!(why.contains("alice: it fell silent"), "{why}");
+    assert!(why.contains("alice fell silent"), "{why}");
     for command in ["status", "why"] {
         let json = run(&fake, &[command, "--json"]).out;
         assert_eq!(json.lines().count(), 1);

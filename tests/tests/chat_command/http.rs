@@ -88,7 +88,8 @@ pub(crate) fn chunk(wire: &mut dyn Wire, text: &str) -> io::Result<()> {
 fn decode(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
+    // Queries have a plus sign for a space.
+    while let Some(byte) = rest.next().map(|byte| if byte == b'+' { b' ' } else { byte }) {
         let pair = (byte == b'%').then(|| [rest.next(), rest.next()].map(|digit| char::from(digit.unwrap_or(b'0'))));
         bytes.push(pair.map_or(byte, |[high, low]| u8::from_str_radix(&format!("{high}{low}"), 16).unwrap_or(b'?')));
     }

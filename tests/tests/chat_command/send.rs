@@ -63,7 +63,7 @@ fn what_cannot_be_a_message_is_refused_before_it_is_sent() {
     let long = vec![b'x'; 20_000];
     refused(
         run_with_input(&fake, &["send"], &long),
-        "chat: standard input holds more than the 16384 bytes that fit one message, send it in parts",
+        "chat: standard input has more than the 16384 bytes that fit one message: send it in parts",
     );
     assert!(fake.state().requests.is_empty());
 }
@@ -82,8 +82,8 @@ fn waits_are_passed_on_and_running_out_is_exit_5() {
     let fake = Fake::start();
     fake.fault(SEND, Fault::Status(202));
     let ended = run(&fake, &["send", "hi", "--copies", "2", "--timeout", "250ms"]);
-    let err =
-        "chat: the wait ran out after 250ms with 1 other peer: the message is kept and still travels\n".to_owned();
+    let err = "chat: the wait ran out after 250ms, held by 1 other peer: the message is stored and still travels\n"
+        .to_owned();
     assert_eq!(ended, Ended { code: Some(5), out: String::new(), err });
     let expected = SendRequest { wait: Wait::Replicated, copies: Some(2), timeout_ms: Some(250), ..room("hi") };
     assert_eq!(sent(&fake), expected);
@@ -141,6 +141,10 @@ fn piped_lines_are_sent_one_by_one_until_one_is_refused() {
     assert_eq!(fake.state().messages[1].to.len(), 1);
     let ended = run_with_input(&fake, &[], b"three\n@bbo four\nfive\n");
     assert_eq!(ended.code, Some(1));
-    assert!(ended.err.starts_with("chat: line 2 was not sent, nor what follows it\nchat: no member"), "{}", ended.err);
+    assert!(
+        ended.err.starts_with("chat: line 2 was not sent, nor the lines after it\nchat: no member"),
+        "{}",
+        ended.err
+    );
     assert_eq!(texts(&fake), ["one", "two", "exit", "three"]);
 }

@@ -27,7 +27,7 @@ fn history_comes_first_and_then_what_is_said() {
     assert_eq!(tail.next_line(), "                 there");
     let change = MembershipChange { action: MembershipAction::Admitted, peer: peer(3, "carol"), by: bob() };
     fake.publish(Event::Membership { change });
-    assert_eq!(tail.next_line(), "01:46 -- carol was let in by bob");
+    assert_eq!(tail.next_line(), "01:46 -- carol was admitted by bob");
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn live(colour: Colour) -> Transcript {
 }
 
 #[test]
-fn a_message_is_one_line_with_the_local_clock() {
+fn message_is_one_line_with_the_local_clock() {
     let line = live(Colour::Off).message(&message(peer(2, "bob"), vec![], "hello\n"));
     assert_eq!(line, "14:05 bob: hello");
     let zone = TimeZone::fixed(jiff::tz::offset(-10));
@@ -33,7 +33,7 @@ fn a_message_is_one_line_with_the_local_clock() {
 }
 
 #[test]
-fn direct_messages_are_marked() {
+fn direct_message_names_its_recipients() {
     let mut live = live(Colour::Off);
     assert_eq!(live.message(&message(peer(2, "bob"), vec![peer(1, "alice")], "psst")), "14:05 bob → you: psst");
     let line = live.message(&message(peer(1, "alice"), vec![peer(2, "bob"), peer(3, "carol")], "psst"));
@@ -41,19 +41,19 @@ fn direct_messages_are_marked() {
 }
 
 #[test]
-fn further_lines_are_indented() {
+fn further_line_is_indented() {
     let line = live(Colour::Off).message(&message(peer(2, "bob"), vec![], "one\n14:05 alice: two"));
     assert_eq!(line, "14:05 bob: one\n           14:05 alice: two");
 }
 
 #[test]
-fn names_and_texts_do_not_drive_the_terminal() {
+fn name_and_text_cannot_drive_the_terminal() {
     let line = live(Colour::Off).message(&message(peer(2, "b\n\x1b[31mb"), vec![], "\x1b]0;x\x07"));
     assert_eq!(line, "14:05 b\u{FFFD}\u{FFFD}[31mb: \u{FFFD}]0;x\u{FFFD}");
 }
 
 #[test]
-fn a_new_day_has_its_line() {
+fn new_day_has_its_line() {
     let mut live = live(Colour::Off);
     let mut old = message(peer(2, "bob"), vec![], "late");
     old.time = at("2026-11-21T23:59:00Z");
@@ -63,7 +63,7 @@ fn a_new_day_has_its_line() {
 }
 
 #[test]
-fn authors_keep_their_colour() {
+fn author_keeps_its_colour() {
     let mut live = live(Colour::On);
     let first = live.message(&message(peer(2, "bob"), vec![], "a"));
     assert!(first.starts_with("\x1b[2m14:05\x1b[0m \x1b[34mbob\x1b[0m"), "{first:?}");
@@ -72,20 +72,20 @@ fn authors_keep_their_colour() {
 }
 
 #[test]
-fn people_come_and_go() {
+fn membership_change_and_knock_are_notes() {
     let mut live = live(Colour::Off);
     let change = |action| MembershipChange { action, peer: peer(2, "bob"), by: peer(3, "carol") };
     let time = at("2026-11-22T14:05:00Z");
-    assert_eq!(live.membership(time, &change(MembershipAction::Admitted)), "14:05 -- bob was let in by carol");
+    assert_eq!(live.membership(time, &change(MembershipAction::Admitted)), "14:05 -- bob was admitted by carol");
     assert_eq!(live.membership(time, &change(MembershipAction::Left)), "14:05 -- bob left the room");
     let knock = live.knock(time, (KnockId(3), KnockState::Waiting), "dan", "apple river");
-    let expected = "14:05 -- dan asks to be let in, with the words 'apple river': 'chat admit 3' or 'chat deny 3'";
+    let expected = "14:05 -- dan asks for admission, with the words 'apple river': 'chat admit 3' or 'chat deny 3'";
     assert_eq!(knock.as_deref(), Some(expected));
 }
 
 proptest! {
     #[test]
-    fn nothing_that_others_write_starts_a_line_or_a_sequence(name: String, text in "(?s)[a-z\n\x1b\u{9b}.]{0,30}") {
+    fn text_of_others_starts_no_line_and_no_sequence(name: String, text in "(?s)[a-z\n\x1b\u{9b}.]{0,30}") {
         let line = live(Colour::Off).message(&message(peer(2, &name), vec![], &text));
         for (number, part) in line.split('\n').enumerate() {
             prop_assert!(number == 0 || part.is_empty() || part.starts_with("        "), "{part:?}");

@@ -4,48 +4,48 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn decode(chunks: &[&[u8]]) -> Result<Vec<Frame>, SseError> {
+fn decode(chunks: &[&[u8]]) -> Result<Vec<SseBlock>, SseError> {
     let mut decoder = Decoder::default();
-    let mut frames = VecDeque::new();
+    let mut blocks = VecDeque::new();
     for chunk in chunks {
-        decoder.push(chunk, &mut frames)?;
+        decoder.push(chunk, &mut blocks)?;
     }
-    Ok(frames.into())
+    Ok(blocks.into())
 }
 
-fn frame(id: Option<&str>, event: Option<&str>, data: Option<&str>) -> Frame {
-    Frame { id: id.map(Into::into), event: event.map(Into::into), data: data.map(Into::into) }
+fn block(id: Option<&str>, event: Option<&str>, data: Option<&str>) -> SseBlock {
+    SseBlock { id: id.map(Into::into), event: event.map(Into::into), data: data.map(Into::into) }
 }
 
 #[test]
-fn blocks_become_frames() {
+fn text_is_cut_into_blocks() {
     let text = b": chatd\nid: 0000002a-7\n\n:\n\nevent: message\nid: 0000002a-8\ndata: {}\n\n";
-    let expected = vec![frame(Some("0000002a-7"), None, None), frame(Some("0000002a-8"), Some("message"), Some("{}"))];
+    let expected = vec![block(Some("0000002a-7"), None, None), block(Some("0000002a-8"), Some("message"), Some("{}"))];
     assert_eq!(decode(&[text]), Ok(expected));
 }
 
 #[test]
-fn every_line_end_counts_once() {
+fn every_kind_of_line_end_is_one() {
     for text in
         ["data:a\ndata: b\n\n", "data:a\r\ndata: b\r\n\r\n", "data:a\rdata: b\r\r", "\u{FEFF}data:a\ndata: b\r\n\n"]
     {
-        assert_eq!(decode(&[text.as_bytes()]), Ok(vec![frame(None, None, Some("a\nb"))]), "{text:?}");
+        assert_eq!(decode(&[text.as_bytes()]), Ok(vec![block(None, None, Some("a\nb"))]), "{text:?}");
     }
 }
 
 #[test]
-fn only_one_space_is_cut_and_strange_fields_are_skipped() {
+fn one_space_is_cut_and_unknown_fields_are_skipped() {
     let text = b"data:  two\nretry: 10\nwhat\nid: a\0b\ndata\n\n";
-    assert_eq!(decode(&[text]), Ok(vec![frame(None, None, Some(" two\n"))]));
+    assert_eq!(decode(&[text]), Ok(vec![block(None, None, Some(" two\n"))]));
 }
 
 #[test]
-fn an_unfinished_block_is_no_frame() {
+fn unfinished_block_is_not_given_out() {
     assert_eq!(decode(&[b"id: 1\ndata: x\n"]), Ok(vec![]));
 }
 
 #[test]
-fn lengths_are_bounded() {
+fn line_or_data_that_is_too_long_is_refused() {
     let long = vec![b'x'; LINE_BYTES_MAX];
     assert_eq!(decode(&[&long]), Ok(vec![]));
     assert_eq!(decode(&[&long, b"x"]), Err(SseError::LineTooLong));
@@ -56,15 +56,15 @@ fn lengths_are_bounded() {
     assert_eq!(decode(&[&line, &line, &line]), Err(SseError::DataTooLong));
 }
 
-fn encode(frame: &Frame) -> String {
+fn encode(block: &SseBlock) -> String {
     let mut text = String::new();
-    if let Some(id) = &frame.id {
+    if let Some(id) = &block.id {
         text += &format!("id: {id}\n");
     }
-    if let Some(event) = &frame.event {
+    if let Some(event) = &block.event {
         text += &format!("event: {event}\n");
     }
-    for line in frame.data.iter().flat_map(|data| data.split('\n')) {
+    for line in block.data.iter().flat_map(|data| data.split('\n')) {
         text += &format!("data: {line}\n");
     }
     text + "\n"
@@ -72,13 +72,13 @@ fn encode(frame: &Frame) -> String {
 
 proptest! {
     #[test]
-    fn frames_survive_any_cut(
-        frames in prop::collection::vec(("[a-z0-9-]{1,8}", prop::option::of("[a-z]{1,6}"), prop::option::of("[^\r\0]{0,40}")), 0..8),
+    fn block_survives_any_cut(
+        blocks in prop::collection::vec(("[a-z0-9-]{1,8}", prop::option::of("[a-z]{1,6}"), prop::option::of("[^\r\0]{0,40}")), 0..8),
         cuts in prop::collection::vec(1..20_usize, 1..40),
     ) {
-        let frames: Vec<Frame> =
-            frames.into_iter().map(|(id, event, data)| Frame { id: Some(id), event, data }).collect();
-        let text: String = frames.iter().map(encode).collect();
+        let blocks: Vec<SseBlock> =
+            blocks.into_iter().map(|(id, event, data)| SseBlock { id: Some(id), event, data }).collect();
+        let text: String = blocks.iter().map(encode).collect();
         let mut rest = text.as_bytes();
         let mut chunks = Vec::new();
         for cut in cuts.iter().cycle() {
@@ -89,11 +89,11 @@ proptest! {
             chunks.push(chunk);
             rest = tail;
         }
-        prop_assert_eq!(decode(&chunks), Ok(frames));
+        prop_assert_eq!(decode(&chunks), Ok(blocks));
     }
 
     #[test]
-    fn any_bytes_decode_the_same_in_any_chunks(bytes: Vec<u8>, cut in 0..64_usize) {
+    fn bytes_decode_the_same_in_any_chunks(bytes: Vec<u8>, cut in 0..64_usize) {
         let (left, right) = bytes.split_at(cut.min(bytes.len()));
         prop_assert_eq!(decode(&[&bytes]), decode(&[left, right]));
     }

@@ -1,31 +1,31 @@
 //! Decodes `text/event-stream` (the server-sent events of the HTML standard) from chunks of bytes.
 //!
-//! Pure: bytes in, frames out, whatever the chunk boundaries. Two departures from the browser's rules, both agreed with
-//! the daemon: a block that holds only an `id` is a frame too (it tells where the stream starts), and lengths are bounded.
+//! Pure: bytes in, blocks out, whatever the chunk boundaries. Two departures from the browser's rules, both agreed with
+//! the daemon: a block that holds only an `id` is a block too (it has the start of the stream), and lengths are bounded.
 
 use std::collections::VecDeque;
 use std::mem;
 
-/// Longest line in bytes: a message of 16 KiB whose every byte is escaped in JSON, its recipients, and room to spare.
-pub(crate) const LINE_BYTES_MAX: usize = 256 * 1024;
+/// Maximum length of a line in bytes: a message of 16 KiB whose every byte is escaped in JSON, its recipients, and room to spare.
+pub const LINE_BYTES_MAX: usize = 256 * 1024;
 
-/// Most data of one block in bytes; several `data` lines add up.
-pub(crate) const DATA_BYTES_MAX: usize = 512 * 1024;
+/// Maximum data of one block in bytes; several `data` lines add up.
+pub const DATA_BYTES_MAX: usize = 512 * 1024;
 
 /// One block of the stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct SseBlock {
     /// The block's `id`.
-    pub(crate) id: Option<String>,
+    pub id: Option<String>,
     /// The block's `event`.
-    pub(crate) event: Option<String>,
+    pub event: Option<String>,
     /// The block's `data` lines, joined by line feeds.
-    pub(crate) data: Option<String>,
+    pub data: Option<String>,
 }
 
 /// The stream breaks a bound. Reading the same bytes again fails again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SseError {
+pub enum SseError {
     /// Longer than [`LINE_BYTES_MAX`].
     #[error("a line of the event stream is longer than {LINE_BYTES_MAX} bytes")]
     LineTooLong,
@@ -34,21 +34,21 @@ pub(crate) enum SseError {
     DataTooLong,
 }
 
-/// What has been read of the stream so far and is not a frame yet.
+/// What has been read of the stream so far and is not a block yet.
 #[derive(Debug, Default)]
-pub(crate) struct Decoder {
+pub struct Decoder {
     line: Vec<u8>,
-    frame: Frame,
+    block: SseBlock,
     after_cr: bool,
     begun: bool,
 }
 
 impl Decoder {
-    /// Takes the next bytes of the stream and appends the frames that they complete.
+    /// Takes the next bytes of the stream and appends the blocks that they complete.
     ///
     /// # Errors
     /// When a bound is broken; the decoder is of no further use then.
-    pub(crate) fn push(&mut self, mut bytes: &[u8], frames: &mut VecDeque<Frame>) -> Result<(), SseError> {
+    pub fn push(&mut self, mut bytes: &[u8], blocks: &mut VecDeque<SseBlock>) -> Result<(), SseError> {
         while let Some(&first) = bytes.first() {
             if mem::take(&mut self.after_cr) && first == b'\n' {
                 bytes = &bytes[1..];
@@ -63,12 +63,12 @@ impl Decoder {
             let Some(end) = end else { return Ok(()) };
             self.after_cr = bytes[end] == b'\r';
             bytes = &bytes[end + 1..];
-            self.end_of_line(frames)?;
+            self.end_of_line(blocks)?;
         }
         Ok(())
     }
 
-    fn end_of_line(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), SseError> {
+    fn end_of_line(&mut self, blocks: &mut VecDeque<SseBlock>) -> Result<(), SseError> {
         let bytes = mem::take(&mut self.line);
         let mut line = String::from_utf8_lossy(&bytes);
         if !mem::replace(&mut self.begun, true)
@@ -77,9 +77,9 @@ impl Decoder {
             line = rest.to_owned().into();
         }
         if line.is_empty() {
-            let frame = mem::take(&mut self.frame);
-            if frame != Frame::default() {
-                frames.push_back(frame);
+            let block = mem::take(&mut self.block);
+            if block != SseBlock::default() {
+                blocks.push_back(block);
             }
         } else if let Some((field, value)) = split_field(&line) {
             self.field(field, value)?;
@@ -91,14 +91,14 @@ impl Decoder {
 
     fn field(&mut self, field: &str, value: &str) -> Result<(), SseError> {
         match field {
-            "id" if !value.contains('\0') => self.frame.id = Some(value.to_owned()),
-            "event" => self.frame.event = Some(value.to_owned()),
+            "id" if !value.contains('\0') => self.block.id = Some(value.to_owned()),
+            "event" => self.block.event = Some(value.to_owned()),
             "data" => {
-                let held = self.frame.data.as_ref().map_or(0, |data| data.len() + 1);
+                let held = self.block.data.as_ref().map_or(0, |data| data.len() + 1);
                 if held + value.len() > DATA_BYTES_MAX {
                     return Err(SseError::DataTooLong);
                 }
-                match &mut self.frame.data {
+                match &mut self.block.data {
                     Some(data) => {
                         data.push('\n');
                         data.push_str(value);

@@ -1,0 +1,72 @@
+//! Names, spans and counts as short text; what other members wrote is made safe for a terminal here.
+
+use std::time::Duration;
+
+use chat_proto::api::peers::PeerRef;
+use chat_proto::text::printable;
+use chat_proto::time::Timestamp;
+
+/// Text of another member for use within one line: a name, a word, an address.
+pub fn label(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], "\u{FFFD}")
+}
+
+/// A peer's name.
+pub fn name(peer: &PeerRef) -> String {
+    label(&peer.name)
+}
+
+/// A span in its largest unit: `250ms`, `1.5s`, `42s`, `3m`, `5h`, `2d`.
+pub fn span(span: Duration) -> String {
+    let ms = span.as_millis();
+    match ms {
+        0..1_000 => format!("{ms}ms"),
+        1_000..10_000 if !ms.is_multiple_of(1_000) => format!("{:.1}s", span.as_secs_f64()),
+        1_000..60_000 => format!("{}s", ms / 1_000),
+        60_000..3_600_000 => format!("{}m", ms / 60_000),
+        3_600_000..172_800_000 => format!("{}h", ms / 3_600_000),
+        _ => format!("{}d", ms / 86_400_000),
+    }
+}
+
+/// The span from `from` to `to`; zero where clocks disagree.
+pub fn between(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::from_millis(to.as_ms().saturating_sub(from.as_ms()))
+}
+
+/// `1 peer`, `2 peers`.
+pub fn count(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn span_is_short() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (999, "999ms"),
+            (1_000, "1s"),
+            (1_500, "1.5s"),
+            (59_999, "59s"),
+            (60_000, "1m"),
+            (7_200_000, "2h"),
+            (172_799_999, "47h"),
+            (172_800_000, "2d"),
+        ] {
+            assert_eq!(span(Duration::from_millis(ms)), text);
+        }
+    }
+
+    #[test]
+    fn label_stays_on_its_line() {
+        assert_eq!(label("a\nb\tc\x1b[1m"), "a\u{FFFD}b\u{FFFD}c\u{FFFD}[1m");
+    }
+
+    #[test]
+    fn count_agrees_with_its_noun() {
+        assert_eq!((count(1, "peer", "peers"), count(0, "peer", "peers")), ("1 peer".into(), "0 peers".into()));
+    }
+}

@@ -16,7 +16,8 @@ use tokio_util::sync::CancellationToken;
 use crate::net::{Net, NetEvent, NetEvents};
 use crate::node::effects::Effects;
 use crate::node::handle::Request;
-use crate::store::{Report, Reports, Store};
+use crate::store::types::StoreReport;
+use crate::store::{Store, StoreReports};
 
 /// Most events that are handled before timers and other sources get their turn.
 const TURN_MAX: usize = 64;
@@ -33,7 +34,7 @@ pub struct Parts {
     /// The store.
     pub store: Store,
     /// What it reports.
-    pub reports: Reports,
+    pub reports: StoreReports,
 }
 
 /// Why the driver ended.
@@ -172,14 +173,14 @@ impl Driver {
         self.input(input);
     }
 
-    fn report(&mut self, report: Report) {
+    fn report(&mut self, report: StoreReport) {
         let input = match report {
-            Report::Persisted(batch) => {
+            StoreReport::Persisted(batch) => {
                 self.first_batch_is_written(batch);
                 Input::Persisted(batch)
             }
-            Report::PersistFailed(batch, error) => Input::PersistFailed(batch, error),
-            Report::Loaded(id, entries) => Input::Loaded(id, entries),
+            StoreReport::PersistFailed(batch, error) => Input::PersistFailed(batch, error),
+            StoreReport::Loaded(id, entries) => Input::Loaded(id, entries),
         };
         self.input(input);
     }

@@ -9,9 +9,10 @@ use chat_proto::id::PeerId;
 use tokio::sync::oneshot;
 
 use crate::net::{Net, SendError};
-use crate::node::handle::Idempotency;
+use crate::store::Store;
 use crate::store::error::{Closed, TryWriteError};
-use crate::store::{Store, Write};
+use crate::store::tables::models::Idempotency;
+use crate::store::types::Write;
 
 type Answer = oneshot::Sender<Result<Reply, CommandError>>;
 

@@ -8,6 +8,8 @@ use chat_core::membership::roster::Roster;
 use chat_core::output::{CommandError, Reply};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::store::tables::models::Idempotency;
+
 /// Most commands that wait for the driver. Beyond, callers are told to try again: memory stays bounded whatever clients
 /// do.
 pub const COMMANDS_MAX: usize = 1024;
@@ -21,15 +23,6 @@ pub struct Request {
     pub idempotency: Option<Idempotency>,
     /// Where the answer goes; nobody listening is not an error.
     pub reply: oneshot::Sender<Result<Reply, CommandError>>,
-}
-
-/// The key of a retry, stored in the same transaction as the message.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Idempotency {
-    /// Chosen by the client; 1 to 255 printable ASCII characters.
-    pub key: String,
-    /// BLAKE3 hash of the request: the same key with another request is refused.
-    pub request: [u8; 32],
 }
 
 /// Reaches the room. Cheap to clone.

@@ -1,4 +1,4 @@
-//! What the writer tells everybody without being asked.
+//! State that the writer publishes after each commit, and that handles read without a query.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -7,47 +7,47 @@ use arc_swap::ArcSwap;
 use rusqlite::Connection;
 
 use crate::store::dm;
-use crate::store::read::Readers;
+use crate::store::read::ReadPool;
 use crate::store::tables::events;
 use crate::store::tables::messages;
-use crate::store::tables::meta::{Facts, searchable};
+use crate::store::tables::meta::{StoreMeta, searchable};
 use crate::store::tables::models::DmKeys;
 
-/// State that the writer changes after a commit and everybody may read.
+/// State shared by the writer, the handles and the followers. Only the writer changes it, except for `failures_seen`.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) readers: Arc<Readers>,
-    facts: ArcSwap<Facts>,
+pub(super) struct StoreContext {
+    pub(super) readers: Arc<ReadPool>,
+    meta: ArcSwap<StoreMeta>,
     dm_keys: ArcSwap<DmKeys>,
     newest_event: AtomicU64,
     messages: AtomicU64,
     newest_message: AtomicI64,
     searchable: AtomicI64,
-    failures_heard: AtomicU64,
+    failures_seen: AtomicU64,
     commits: AtomicU64,
 }
 
-impl Shared {
-    pub(super) fn read(connection: &Connection, facts: Facts, readers: Readers) -> rusqlite::Result<Self> {
+impl StoreContext {
+    pub(super) fn read(connection: &Connection, meta: StoreMeta, readers: ReadPool) -> rusqlite::Result<Self> {
         Ok(Self {
             readers: Arc::new(readers),
-            facts: ArcSwap::from_pointee(facts),
+            meta: ArcSwap::from_pointee(meta),
             dm_keys: ArcSwap::from_pointee(dm::keys(connection)?),
             newest_event: AtomicU64::new(events::newest(connection)?),
             messages: AtomicU64::new(messages::count(connection)?),
             newest_message: AtomicI64::new(messages::newest(connection)?),
             searchable: AtomicI64::new(searchable(connection)?),
-            failures_heard: AtomicU64::new(0),
+            failures_seen: AtomicU64::new(0),
             commits: AtomicU64::new(0),
         })
     }
 
-    pub(super) fn facts(&self) -> Arc<Facts> {
-        self.facts.load_full()
+    pub(super) fn meta(&self) -> Arc<StoreMeta> {
+        self.meta.load_full()
     }
 
-    pub(super) fn set_facts(&self, facts: Facts) {
-        self.facts.store(Arc::new(facts));
+    pub(super) fn set_meta(&self, meta: StoreMeta) {
+        self.meta.store(Arc::new(meta));
     }
 
     pub(super) fn dm_keys(&self) -> DmKeys {
@@ -66,7 +66,7 @@ impl Shared {
         self.newest_event.store(event, Ordering::Release);
     }
 
-    /// Transactions since the store was opened.
+    /// Number of transactions since the store was opened.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
     }
@@ -79,13 +79,13 @@ impl Shared {
         self.messages.load(Ordering::Acquire)
     }
 
-    /// Some messages came; the newest has this row number, or 0 where none came.
+    /// Adds newly shown messages. `newest` is the row number of the newest message written, or 0 if none was.
     pub(super) fn add_messages(&self, shown: u64, newest: i64) {
         self.messages.fetch_add(shown, Ordering::AcqRel);
         self.newest_message.fetch_max(newest, Ordering::AcqRel);
     }
 
-    /// So many messages are no longer shown. The writer alone counts, so this cannot fall below zero.
+    /// Subtracts messages that are no longer shown. Only the writer counts, so this cannot underflow.
     pub(super) fn hide_messages(&self, hidden: u64) {
         self.messages.fetch_sub(hidden, Ordering::AcqRel);
     }
@@ -103,12 +103,12 @@ impl Shared {
         self.searchable.store(message, Ordering::Release);
     }
 
-    /// Of how many failed batches the owner of the room has heard.
-    pub(super) fn failures_heard(&self) -> u64 {
-        self.failures_heard.load(Ordering::Acquire)
+    /// Number of failed batches whose reports the owner of the room has received.
+    pub(super) fn failures_seen(&self) -> u64 {
+        self.failures_seen.load(Ordering::Acquire)
     }
 
-    pub(super) fn hear_failure(&self) {
-        self.failures_heard.fetch_add(1, Ordering::AcqRel);
+    pub(super) fn see_failure(&self) {
+        self.failures_seen.fetch_add(1, Ordering::AcqRel);
     }
 }

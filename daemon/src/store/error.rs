@@ -1,30 +1,31 @@
-//! Why the store refuses: one enum for each operation.
+//! Errors of the store, one enum per operation.
 
 use std::path::PathBuf;
 
 use chat_core::input::PersistError;
 use chat_proto::id::{MessageId, PeerId};
 
-use crate::store::Write;
+use crate::store::types::Write;
 
-/// Why the store could not be opened. Nothing was changed, apart from what the daemon's log says.
+/// Why the store could not be opened. Nothing was changed, except as the daemon's log says; a retry fails the same way
+/// until a person acts.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// A database was asked for that must exist.
+pub enum OpenStoreError {
+    /// There is no database, and none may be created.
     #[error("there is no room in {0}, found one with 'chatd start' or join one with 'chatd start --join'")]
     Missing(PathBuf),
-    /// Written by a newer version.
+    /// A newer version wrote it.
     #[error("{0} was written by a newer version of chatd, update chatd to open it")]
     TooNew(PathBuf),
-    /// A database, and not one of ours.
+    /// The file is a database of another program.
     #[error("{0} belongs to another program, move it away or choose another home with --home")]
     Foreign(PathBuf),
-    /// The identity was replaced.
+    /// The database belongs to another identity.
     #[error("{path} belongs to peer {owner}, put its identity.key back or move the database away")]
     OtherIdentity {
         /// The database.
         path: PathBuf,
-        /// Whose it is.
+        /// The peer it belongs to.
         owner: PeerId,
     },
     /// The disk is full.
@@ -39,10 +40,10 @@ pub enum OpenError {
         #[source]
         source: std::io::Error,
     },
-    /// It is damaged, and nothing says which room it was of.
+    /// The database is damaged, and there is no `room.json` that names its room.
     #[error("{0} is damaged, move it away and join the room again")]
     Damaged(PathBuf),
-    /// It could not be brought up to date.
+    /// A migration failed.
     #[error("cannot bring {path} up to date")]
     Migration {
         /// The database.
@@ -67,18 +68,18 @@ pub enum OpenError {
 #[error("the store is closed")]
 pub struct Closed;
 
-/// Why a write was not taken. Nothing was changed.
+/// Why a write was not queued. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TryWriteError {
-    /// The queue is full: give the write again with [`Store::write`](crate::store::Store::write), which waits.
-    #[error("too much waits to be written")]
+    /// The queue is full. Retry with [`Store::write`](crate::store::Store::write), which waits.
+    #[error("too many writes are waiting")]
     Full(Box<Write>),
     /// The writer has ended.
     #[error(transparent)]
     Closed(#[from] Closed),
 }
 
-/// Why something that changes the database at a caller's wish failed. Nothing was changed.
+/// Why a change that a caller requested failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
     /// The database holds another room already.
@@ -92,13 +93,13 @@ pub enum ChangeError {
     Closed(#[from] Closed),
 }
 
-/// Why a question could not be answered. Nothing was changed.
+/// Why a read failed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// No such message is held here.
-    #[error("no message {0} is held here")]
+    /// The message is not stored here.
+    #[error("message {0} is not stored here")]
     UnknownMessage(MessageId),
-    /// The text index could not be brought up to date.
+    /// The text index could not be updated.
     #[error("{}", persist_message(*.0))]
     Index(PersistError),
     /// The database cannot be read.
@@ -112,13 +113,13 @@ pub enum ReadError {
 /// Why a direct message could not be sealed. Nothing was sent.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// Nobody but the sender, or more than [`chat_proto::RECIPIENTS_MAX`].
+    /// No recipient besides the sender, or more than [`chat_proto::RECIPIENTS_MAX`].
     #[error("a direct message has 1 to {max} recipients besides its sender", max = chat_proto::RECIPIENTS_MAX)]
     Recipients,
-    /// The text breaks the rules.
+    /// The text is empty, too long or malformed.
     #[error(transparent)]
     Text(#[from] chat_proto::text::TextError),
-    /// The keys that this peer published cannot be used.
+    /// The keys that this peer published are unusable.
     #[error("the keys of {0} cannot be used, it has to update its chatd")]
     BadKeys(PeerId),
     /// The sealed copies do not fit into an entry.
@@ -130,7 +131,7 @@ pub enum SealError {
     /// The disk is full or failing.
     #[error("{}", persist_message(*.0))]
     Disk(PersistError),
-    /// Too much waits to be written.
+    /// Too many writes are waiting. Retry in a moment.
     #[error("too many requests are waiting, try again in a moment")]
     Busy,
     /// The store is closed.

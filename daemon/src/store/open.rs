@@ -1,5 +1,18 @@
-//! Opening the database: creating it, bringing an older one up to date, setting a damaged one aside.
+//! Opens the database: creates it, migrates an older one, sets a damaged one aside.
+//!
+//! Steps: read `room.json`; make the file private (mode 0600) before anything is written; refuse a database of another
+//! program without touching it; migrate; check all pages; settle the row about the database. If any step finds damage,
+//! the file is renamed to `room.db.corrupt-<time>`, with its write-ahead log, and a new database is created that
+//! `room.json` binds to the same room; the room's entries then come again from its members. Without `room.json`, and if
+//! [`Absent::Refuse`] was given, a damaged database is left where it is.
+//!
+//! Invariants: nothing is ever deleted; a database of a newer version, another program or another identity is left as
+//! it is; a copied file gets a new number and incarnation, because it may be older than what other peers have of this
+//! peer's log.
+//!
+//! Called by [`Store::open`](crate::store::Store::open), on a blocking thread, before the writer starts.
 
+pub(in crate::store) mod connection;
 pub(in crate::store) mod restore;
 pub(in crate::store) mod room_file;
 pub(in crate::store) mod schema;
@@ -9,105 +22,73 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{MigrationDefinitionError, SchemaVersionError};
 use tracing::{info, warn};
 
-use crate::store::error::OpenError;
-use crate::store::open::room_file::Sidecar;
+use crate::store::dm;
+use crate::store::error::OpenStoreError;
+use crate::store::open::connection::{BUSY_TIMEOUT, connect};
+use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
-use crate::store::read::search;
-use crate::store::tables::meta::{Facts, FileMark};
+use crate::store::tables::meta::{FileMark, StoreMeta};
 use crate::store::tables::sql_types::{is_corruption, now, persist_error};
-use crate::store::{Absent, Opening, dm};
+use crate::store::tables::text_index;
+use crate::store::types::{Absent, StoreOptions};
 
-/// Longest wait for another connection of this process: only checkpoints and recovery hold locks for long.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Memory of the writer for pages it has read or changed, in KiB.
-const WRITER_CACHE_KIB: u32 = 16 * 1024;
-
-/// Statements the writer keeps prepared: more than it has.
-const STATEMENTS: usize = 64;
-
-/// Up to which size every start checks the whole file (some tenths of a second); larger ones are checked when a failure
+/// Maximum size of a file that every start checks (some tenths of a second); larger ones are checked after a failure
 /// was seen.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 
-/// An open database.
-pub(super) struct Ready {
+/// An open database, and where a damaged one was set aside.
+pub(super) struct OpenedDatabase {
     pub(super) connection: Connection,
-    pub(super) facts: Facts,
+    pub(super) meta: StoreMeta,
     pub(super) set_aside: Option<PathBuf>,
 }
 
-pub(super) fn open(path: &Path, opening: &Opening) -> Result<Ready, OpenError> {
-    let sidecar = Sidecar::read(path);
+pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<OpenedDatabase, OpenStoreError> {
+    let room_file = RoomFile::read(path);
     let exists = path.try_exists().map_err(|source| io_error(path, source))?;
-    let may_create = opening.absent == Absent::Create || sidecar.is_some();
+    let may_create = options.absent == Absent::Create || room_file.is_some();
     if !exists && !may_create {
-        return Err(OpenError::Missing(path.to_owned()));
+        return Err(OpenStoreError::Missing(path.to_owned()));
     }
-    match attempt(path, opening, sidecar.as_ref()) {
-        Ok((connection, facts)) => Ok(Ready { connection, facts, set_aside: None }),
+    match attempt(path, options, room_file.as_ref()) {
+        Ok((connection, meta)) => Ok(OpenedDatabase { connection, meta, set_aside: None }),
         Err(error) if exists && is_damage(&error) => {
             if !may_create {
-                return Err(OpenError::Damaged(path.to_owned()));
+                return Err(OpenStoreError::Damaged(path.to_owned()));
             }
             let aside = set_aside(path).map_err(|source| io_error(path, source))?;
             warn!(error = %causes(&error), aside = %aside.display(), "the database is damaged and was set aside");
-            let (connection, facts) = attempt(path, opening, sidecar.as_ref())?;
-            Ok(Ready { connection, facts, set_aside: Some(aside) })
+            let (connection, meta) = attempt(path, options, room_file.as_ref())?;
+            Ok(OpenedDatabase { connection, meta, set_aside: Some(aside) })
         }
         Err(error) => Err(error),
     }
 }
 
-/// A read-only connection for queries.
-pub(super) fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "query_only", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    Ok(connection)
-}
-
-/// A connection that may write, with the settings that make a commit durable.
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
-    connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "fullfsync", true)?;
-    connection.pragma_update(None, "foreign_keys", true)?;
-    connection.pragma_update(None, "trusted_schema", false)?;
-    connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
-    // Checkpoints run beside the writer: in a commit, one would stand on the way of every message behind it.
-    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    Ok(connection)
-}
-
-fn attempt(path: &Path, opening: &Opening, sidecar: Option<&Sidecar>) -> Result<(Connection, Facts), OpenError> {
+fn attempt(
+    path: &Path,
+    options: &StoreOptions,
+    room_file: Option<&RoomFile>,
+) -> Result<(Connection, StoreMeta), OpenStoreError> {
     let bytes = make_private(path).map_err(|source| io_error(path, source))?;
     let failed = |source| database_error(path, source);
-    // Only a database of ours is touched: switching a foreign one to WAL would change it.
+    // Before connecting: switching a foreign database to WAL would change it.
     check_owner(path)?;
     let mut connection = connect(path).map_err(failed)?;
     MIGRATIONS.to_latest(&mut connection).map_err(|error| migration_error(path, error))?;
-    if bytes <= CHECKED_BYTES_MAX || sidecar.is_some_and(|sidecar| sidecar.suspect) {
+    if bytes <= CHECKED_BYTES_MAX || room_file.is_some_and(|room_file| room_file.suspect) {
         check(&mut connection, path)?;
     }
-    let facts = settle(&mut connection, path, opening, sidecar)?;
-    Ok((connection, facts))
+    let meta = settle(&mut connection, path, options, room_file)?;
+    Ok((connection, meta))
 }
 
-/// Creates the file, or takes others' rights away from it, before anything is written to it.
+/// Creates the file, or removes the permissions of other users, before anything is written to it. Returns its size.
 fn make_private(path: &Path) -> io::Result<u64> {
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
@@ -116,7 +97,7 @@ fn make_private(path: &Path) -> io::Result<u64> {
     Ok(file.metadata()?.len())
 }
 
-fn check_owner(path: &Path) -> Result<(), OpenError> {
+fn check_owner(path: &Path) -> Result<(), OpenStoreError> {
     let failed = |source| database_error(path, source);
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE).map_err(failed)?;
     connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
@@ -125,12 +106,12 @@ fn check_owner(path: &Path) -> Result<(), OpenError> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
     match (application, objects) {
         (APPLICATION_ID, _) | (0, 0) => Ok(()),
-        _ => Err(OpenError::Foreign(path.to_owned())),
+        _ => Err(OpenStoreError::Foreign(path.to_owned())),
     }
 }
 
-/// Reads every page. A text index that does not hold is rebuilt; anything else is damage.
-fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+/// Checks every page. A damaged text index is rebuilt; anything else is an error.
+fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenStoreError> {
     let failed = |source| database_error(path, source);
     let problems: Vec<String> = connection
         .prepare("PRAGMA quick_check(10)")
@@ -141,46 +122,46 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
     }
     warn!(problem = problems.first().map_or("", String::as_str), problems = problems.len(), "the database is damaged");
     if problems.iter().all(|problem| problem.contains("FTS5 table main.search")) {
-        return search::reset(connection).map_err(failed);
+        return text_index::reset(connection).map_err(failed);
     }
-    Err(OpenError::Damaged(path.to_owned()))
+    Err(OpenStoreError::Damaged(path.to_owned()))
 }
 
-/// Fills in what a new database lacks, and gives a copy its own numbers.
+/// Writes the row about a new database, and gives a copy new numbers.
 fn settle(
     connection: &mut Connection,
     path: &Path,
-    opening: &Opening,
-    sidecar: Option<&Sidecar>,
-) -> Result<Facts, OpenError> {
+    options: &StoreOptions,
+    room_file: Option<&RoomFile>,
+) -> Result<StoreMeta, OpenStoreError> {
     let failed = |source| database_error(path, source);
     let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
     let file = FileMark::of(&metadata);
     let transaction = connection.transaction().map_err(failed)?;
-    let facts = match Facts::read(&transaction).map_err(failed)? {
-        Some(facts) if facts.me != opening.me => {
-            return Err(OpenError::OtherIdentity { path: path.to_owned(), owner: facts.me });
+    let meta = match StoreMeta::read(&transaction).map_err(failed)? {
+        Some(meta) if meta.me != options.me => {
+            return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: meta.me });
         }
-        Some(facts) if facts.file == file => facts,
+        Some(meta) if meta.file == file => meta,
         Some(copied) => {
-            info!("the database is a copy and goes on under another incarnation");
+            info!("the database is a copy and continues under another incarnation");
             dm::retire_sessions(&transaction).map_err(failed)?;
-            Facts::fresh(opening.me, file, copied.room)
+            StoreMeta::fresh(options.me, file, copied.room)
         }
         None => {
-            if let Some(sidecar) = sidecar {
-                restore::store_addrs(&transaction, &sidecar.addrs).map_err(failed)?;
+            if let Some(room_file) = room_file {
+                restore::store_addrs(&transaction, &room_file.addrs).map_err(failed)?;
             }
-            Facts::fresh(opening.me, file, sidecar.map(Sidecar::room))
+            StoreMeta::fresh(options.me, file, room_file.map(RoomFile::room))
         }
     };
-    facts.write(&transaction).map_err(failed)?;
-    dm::ensure_account(&transaction, &opening.secret).map_err(failed)?;
+    meta.write(&transaction).map_err(failed)?;
+    dm::ensure_account(&transaction, &options.secret).map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    Ok(facts)
+    Ok(meta)
 }
 
-/// Renames the database and what belongs to it, so that nothing is lost that somebody may want to look at.
+/// Renames the database and its write-ahead log, so that nothing is lost.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
     let stamp = now().as_ms() / 1000;
     let numbered = (0..1000).map(|n| match n {
@@ -205,17 +186,17 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn is_damage(error: &OpenError) -> bool {
+fn is_damage(error: &OpenStoreError) -> bool {
     match error {
-        OpenError::Damaged(_) => true,
-        OpenError::Database { source, .. } => is_corruption(source),
-        OpenError::Missing(_)
-        | OpenError::TooNew(_)
-        | OpenError::Foreign(_)
-        | OpenError::OtherIdentity { .. }
-        | OpenError::DiskFull(_)
-        | OpenError::Migration { .. }
-        | OpenError::Io { .. } => false,
+        OpenStoreError::Damaged(_) => true,
+        OpenStoreError::Database { source, .. } => is_corruption(source),
+        OpenStoreError::Missing(_)
+        | OpenStoreError::TooNew(_)
+        | OpenStoreError::Foreign(_)
+        | OpenStoreError::OtherIdentity { .. }
+        | OpenStoreError::DiskFull(_)
+        | OpenStoreError::Migration { .. }
+        | OpenStoreError::Io { .. } => false,
     }
 }
 
@@ -230,18 +211,18 @@ fn causes(error: &dyn std::error::Error) -> String {
     text
 }
 
-fn io_error(path: &Path, source: io::Error) -> OpenError {
-    OpenError::Io { path: path.to_owned(), source }
+fn io_error(path: &Path, source: io::Error) -> OpenStoreError {
+    OpenStoreError::Io { path: path.to_owned(), source }
 }
 
-fn database_error(path: &Path, source: rusqlite::Error) -> OpenError {
+fn database_error(path: &Path, source: rusqlite::Error) -> OpenStoreError {
     match persist_error(&source) {
-        chat_core::input::PersistError::DiskFull => OpenError::DiskFull(source),
-        chat_core::input::PersistError::Failed => OpenError::Database { path: path.to_owned(), source },
+        chat_core::input::PersistError::DiskFull => OpenStoreError::DiskFull(source),
+        chat_core::input::PersistError::Failed => OpenStoreError::Database { path: path.to_owned(), source },
     }
 }
 
-fn migration_error(path: &Path, error: rusqlite_migration::Error) -> OpenError {
+fn migration_error(path: &Path, error: rusqlite_migration::Error) -> OpenStoreError {
     use rusqlite_migration::Error;
     if let Error::RusqliteError { err, .. } = error {
         return database_error(path, err);
@@ -252,9 +233,9 @@ fn migration_error(path: &Path, error: rusqlite_migration::Error) -> OpenError {
             | Error::SpecifiedSchemaVersion(SchemaVersionError::TooHigh)
     );
     if too_new {
-        return OpenError::TooNew(path.to_owned());
+        return OpenStoreError::TooNew(path.to_owned());
     }
-    OpenError::Migration { path: path.to_owned(), source: Box::new(error) }
+    OpenStoreError::Migration { path: path.to_owned(), source: Box::new(error) }
 }
 
 #[cfg(test)]

@@ -1,8 +1,19 @@
-//! Read-only connections: questions never wait for the writer.
+//! The read side: a pool of read-only connections, so that queries never wait for the writer.
+//!
+//! [`ReadPool::ask`] runs a closure with a connection on a blocking thread. Connections are opened on demand, kept for
+//! the next query and never write (`query_only`). In WAL mode a reader sees the last commit when its transaction
+//! starts; a query of several statements opens a transaction of its own.
+//!
+//! Invariants: at most [`READERS_MAX`] queries run at a time; at most [`LOADERS_MAX`] of them read entries for other
+//! peers, so that peers cannot block the local API; after [`ReadPool::close`] every query fails with [`Closed`], and
+//! all idle connections are closed, so that the last checkpoint can truncate the write-ahead log.
+//!
+//! * `query`: pages of history. [`follow`]: the events from a cursor on, first from disk, then live.
+//!
+//! Called by the [`Store`](crate::store::Store) handle and the followers; closed by the writer when it ends.
 
 pub mod follow;
 pub(in crate::store) mod query;
-pub(in crate::store) mod search;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,24 +22,24 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::store::error::{Closed, ReadError};
-use crate::store::open::open_reader;
+use crate::store::open::connection::open_reader;
 
-/// Most questions at a time: each takes a thread, and a processor while it runs.
+/// Maximum number of queries at a time; each takes a thread, and a processor while it runs.
 const READERS_MAX: usize = 4;
 
-/// Of these, at most so many read entries for other peers, so that the local API is never kept waiting by them.
+/// Maximum number of them that read entries for other peers, so that the local API does not wait for them.
 const LOADERS_MAX: usize = 2;
 
-/// Connections for questions.
+/// Pool of read-only connections.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct ReadPool {
     path: PathBuf,
     slots: Semaphore,
     loaders: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
 
-impl Readers {
+impl ReadPool {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -43,29 +54,29 @@ impl Readers {
         &self.path
     }
 
-    /// Asks something on a blocking thread.
+    /// Runs a query on a blocking thread.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
-        question: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let _slot = self.slots.acquire().await.map_err(|_| Closed)?;
         let readers = Arc::clone(self);
         let asked = tokio::task::spawn_blocking(move || {
             let connection = readers.take()?;
-            let answer = question(&connection);
+            let answer = query(&connection);
             readers.give_back(connection);
             answer
         });
         asked.await.unwrap_or(Err(Closed.into()))
     }
 
-    /// The same for another peer's sake.
+    /// Runs a query on behalf of another peer.
     pub(super) async fn ask_for_peer<T: Send + 'static>(
         self: &Arc<Self>,
-        question: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
         let _loader = self.loaders.acquire().await.map_err(|_| Closed)?;
-        self.ask(question).await
+        self.ask(query).await
     }
 
     fn take(&self) -> Result<Connection, ReadError> {
@@ -82,7 +93,7 @@ impl Readers {
         }
     }
 
-    /// No more questions; connections close, so that the last checkpoint can empty the write-ahead log.
+    /// Refuses further queries and closes the idle connections.
     pub(super) fn close(&self) {
         self.loaders.close();
         self.slots.close();

@@ -1,7 +1,7 @@
 //! Tests of the store as its users see it.
 
-pub(super) mod cast;
 mod disk;
+pub(super) mod fixture;
 mod following;
 mod history;
 mod persist;

@@ -1,4 +1,18 @@
-//! The writer: one thread, one connection, many jobs in one transaction.
+//! The writer: one thread, one read-write connection, many jobs in one transaction.
+//!
+//! [`StoreWriter::run`] takes a group of jobs from the [`queue`] and executes it in one [`transaction`]. If the group
+//! fails, each of its jobs is tried alone, so that one job's failure does not fail the others. After the commit it
+//! answers and reports, publishes events and counters, and starts a [`checkpoint`] if the write-ahead log has grown.
+//! When the queue stays empty it runs [`maintenance`]: text index, pruning, key rotation, `room.json`.
+//!
+//! Invariants:
+//! * A report or answer is sent only after the commit was flushed.
+//! * Reports, events and answers leave in the order of the jobs. After a failed batch, every batch that was queued
+//!   before its report was received fails too, because it may depend on the failed one.
+//! * Writes that callers do not retry themselves are kept in a [`RetryQueue`](retry_queue::RetryQueue).
+//!
+//! [`Store::open`](crate::store::Store::open) starts the thread; [`Store::close`](crate::store::Store::close), or
+//! dropping the last handle, ends it. The last checkpoint then empties the write-ahead log.
 
 pub(in crate::store) mod checkpoint;
 pub(in crate::store) mod maintenance;
@@ -14,58 +28,58 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tracing::{debug, error, info, warn};
 
-use crate::store::context::Shared;
+use crate::store::context::StoreContext;
 use crate::store::error::{ChangeError, SealError};
 use crate::store::tables::models::StoredEvent;
+use crate::store::types::{StoreReport, Write};
 use crate::store::writer::checkpoint::Checkpointer;
-use crate::store::writer::maintenance::Chores;
-use crate::store::writer::queue::{Job, Taken, Task, Waiting};
-use crate::store::writer::transaction::{Done, Failure, Hand};
-use crate::store::{Report, Write};
+use crate::store::writer::maintenance::Maintenance;
+use crate::store::writer::queue::{Job, JobReceiver, TakenJobs, Task};
+use crate::store::writer::transaction::{Executor, JobOutcome, TransactionError};
 
-/// Quiet for so long, the writer turns to what can wait: a pause between two messages of a lively talk is shorter.
-const QUIET: Duration = Duration::from_millis(250);
+/// Idle time after which the writer runs maintenance; longer than the pauses of a lively conversation.
+const IDLE_AFTER: Duration = Duration::from_millis(250);
 
-/// What the writer's thread owns.
-pub(super) struct Writer {
+/// State that the writer's thread owns.
+pub(super) struct StoreWriter {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
-    pub(super) hand: Hand,
-    pub(super) shared: Arc<Shared>,
-    pub(super) waiting: Waiting,
+    pub(super) executor: Executor,
+    pub(super) context: Arc<StoreContext>,
+    pub(super) jobs: JobReceiver,
     pub(super) outlets: Outlets,
     pub(super) checkpointer: Checkpointer,
-    pub(super) chores: Chores,
+    pub(super) maintenance: Maintenance,
 }
 
-/// Where the writer tells what it did.
+/// Channels the writer reports to.
 pub(super) struct Outlets {
-    /// With a report that holds entries: the room it takes until it is read.
-    pub(super) reports: mpsc::Sender<(Report, Option<OwnedSemaphorePermit>)>,
+    /// A report that holds entries carries a permit, which is held until the report is received.
+    pub(super) reports: mpsc::Sender<(StoreReport, Option<OwnedSemaphorePermit>)>,
     pub(super) events: broadcast::Sender<Arc<StoredEvent>>,
 }
 
-impl Writer {
-    /// Works until it is told to close, or until nobody is left who could give it anything.
+impl StoreWriter {
+    /// Runs until [`Task::Close`], or until every handle is dropped.
     pub(super) fn run(mut self) {
-        let mut patience = QUIET;
+        let mut patience = IDLE_AFTER;
         let mut closing = false;
         loop {
-            match self.waiting.take(patience) {
-                Taken::Group(jobs) => {
+            match self.jobs.take(patience) {
+                TakenJobs::Group(jobs) => {
                     closing |= self.group(jobs);
-                    let busy = closing || self.chores.searches_wait();
-                    patience = if busy { Duration::ZERO } else { QUIET };
+                    let busy = closing || self.maintenance.has_searches();
+                    patience = if busy { Duration::ZERO } else { IDLE_AFTER };
                 }
-                Taken::Nothing if closing => break,
-                Taken::Nothing => patience = self.idle(),
-                Taken::Closed => break,
+                TakenJobs::TimedOut if closing => break,
+                TakenJobs::TimedOut => patience = self.idle(),
+                TakenJobs::Closed => break,
             }
         }
         self.end();
     }
 
-    /// Does a group of jobs; says whether one of them ends the writer.
+    /// Executes a group of jobs; returns whether one of them closes the store.
     fn group(&mut self, jobs: Vec<Job>) -> bool {
         let (mut work, mut searches, mut closing) = (Vec::new(), Vec::new(), false);
         for job in jobs {
@@ -74,7 +88,7 @@ impl Writer {
                 Task::Index(reply) => searches.push(reply),
                 Task::ResetIndex(reply) => self.reset_index(reply),
                 Task::Close => {
-                    self.waiting.close();
+                    self.jobs.close();
                     closing = true;
                 }
                 #[cfg(test)]
@@ -88,20 +102,20 @@ impl Writer {
             self.work(work);
         }
         for reply in searches {
-            self.chores.add_search(self.shared.newest_message(), reply);
+            self.maintenance.add_search(self.context.newest_message(), reply);
         }
         self.after_group();
         closing
     }
 
-    /// All in one transaction; where that fails, each by itself, so that one job's failure is not the others'.
+    /// Executes jobs in one transaction; if that fails, each alone, so that one failure does not fail the others.
     fn work(&mut self, jobs: Vec<Job>) {
-        match self.hand.attempt(&self.connection, jobs.iter().map(|job| &job.task)) {
+        match self.executor.attempt(&self.connection, jobs.iter().map(|job| &job.task)) {
             Ok(done) => self.finish(jobs.into_iter().zip(done)),
             Err(failure) if jobs.len() > 1 => {
                 debug!(%failure, jobs = jobs.len(), "a group failed and is tried job by job");
                 for job in jobs {
-                    match self.hand.attempt(&self.connection, [&job.task]) {
+                    match self.executor.attempt(&self.connection, [&job.task]) {
                         Ok(done) => self.finish(std::iter::once(job).zip(done)),
                         Err(failure) => self.fail(job, &failure),
                     }
@@ -111,76 +125,76 @@ impl Writer {
         }
     }
 
-    fn finish(&mut self, jobs: impl Iterator<Item = (Job, Done)>) {
-        self.shared.count_commit();
+    fn finish(&mut self, jobs: impl Iterator<Item = (Job, JobOutcome)>) {
+        self.context.count_commit();
         for (job, done) in jobs {
             self.finish_one(job.task, done);
         }
-        if self.chores.failing {
+        if self.maintenance.failing {
             info!("the database can be written again");
-            self.chores.failing = false;
+            self.maintenance.failing = false;
         }
-        self.retry_deferred();
+        self.retry_failed_writes();
         if let Err(error) = self.checkpointer.after_commit(&self.connection) {
             warn!(%error, "a checkpoint failed and is tried again");
         }
     }
 
-    fn finish_one(&mut self, task: Task, done: Done) {
+    fn finish_one(&mut self, task: Task, done: JobOutcome) {
         match (done, task) {
-            (Done::Batch(id, inserted), _) => {
-                self.shared.add_messages(inserted.events.len() as u64, inserted.newest_message);
+            (JobOutcome::Batch(id, inserted), _) => {
+                self.context.add_messages(inserted.events.len() as u64, inserted.newest_message);
                 if inserted.room.is_some() {
                     self.room_changed();
                 }
-                self.tell(inserted.events);
-                self.report(Report::Persisted(id));
+                self.publish(inserted.events);
+                self.report(StoreReport::Persisted(id));
             }
-            (Done::Event(event), _) => self.tell(vec![event]),
-            (Done::Cut(cut), _) => {
-                self.shared.add_messages(cut.shown, 0);
-                self.shared.hide_messages(cut.hidden);
-                self.tell(cut.events);
+            (JobOutcome::Event(event), _) => self.publish(vec![event]),
+            (JobOutcome::Visibility(change), _) => {
+                self.context.add_messages(change.shown, 0);
+                self.context.hide_messages(change.hidden);
+                self.publish(change.events);
             }
-            (Done::Addrs, _) => self.chores.sidecar_stale = true,
-            (Done::Incarnation, _) => self.shared.set_facts(self.hand.facts().clone()),
-            (Done::Begun(begun), Task::Begin(_, _, reply)) => {
+            (JobOutcome::Addrs, _) => self.maintenance.room_file_stale = true,
+            (JobOutcome::Incarnation, _) => self.context.set_meta(self.executor.meta().clone()),
+            (JobOutcome::Begun(begun), Task::Begin(_, _, reply)) => {
                 self.room_changed();
                 let _ = reply.send(begun);
             }
-            (Done::Sealed(sealed), Task::Seal(_, reply)) => {
+            (JobOutcome::Sealed(sealed), Task::Seal(_, reply)) => {
                 let _ = reply.send(sealed);
             }
-            (Done::Keys(keys), Task::RotateKeys(reply)) => {
-                self.shared.set_dm_keys(keys);
+            (JobOutcome::Keys(keys), Task::RotateKeys(reply)) => {
+                self.context.set_dm_keys(keys);
                 let _ = reply.send(Ok(keys));
             }
-            (Done::Kept | Done::Elsewhere, _) => {}
-            (done @ (Done::Begun(_) | Done::Sealed(_) | Done::Keys(_)), task) => {
-                error!(?task, ?done, "a job was taken for another");
+            (JobOutcome::Kept | JobOutcome::Elsewhere, _) => {}
+            (done @ (JobOutcome::Begun(_) | JobOutcome::Sealed(_) | JobOutcome::Keys(_)), task) => {
+                error!(?task, ?done, "the outcome does not belong to the job");
             }
         }
     }
 
-    fn fail(&mut self, job: Job, failure: &Failure) {
+    fn fail(&mut self, job: Job, failure: &TransactionError) {
         let error = failure.persist_error();
         let cause = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
-        if self.chores.failing {
+        if self.maintenance.failing {
             debug!(%failure, cause, "another write failed");
         } else {
             error!(%failure, cause, "a write failed");
-            self.chores.failing = true;
+            self.maintenance.failing = true;
         }
-        if failure.is_corruption() && !self.chores.suspect {
-            self.chores.suspect = true;
-            self.write_sidecar();
+        if failure.is_corruption() && !self.maintenance.suspect {
+            self.maintenance.suspect = true;
+            self.write_room_file();
         }
         match job.task {
             Task::Write(Write::Batch(batch, _), _) => {
-                self.hand.batch_failed(error);
-                self.report(Report::PersistFailed(batch.id, error));
+                self.executor.batch_failed(error);
+                self.report(StoreReport::PersistFailed(batch.id, error));
             }
-            Task::Write(write, _) => self.chores.deferred.push(write),
+            Task::Write(write, _) => self.maintenance.retries.push(write),
             Task::Begin(_, _, reply) => drop(reply.send(Err(ChangeError::Disk(error)))),
             Task::RotateKeys(reply) => drop(reply.send(Err(ChangeError::Disk(error)))),
             Task::Seal(_, reply) => drop(reply.send(Err(SealError::Disk(error)))),
@@ -190,49 +204,49 @@ impl Writer {
         }
     }
 
-    /// What failed before may succeed now.
-    pub(super) fn retry_deferred(&mut self) {
-        let tasks = self.chores.deferred.tasks();
+    /// Tries failed writes again, as the disk may work now.
+    pub(super) fn retry_failed_writes(&mut self) {
+        let tasks = self.maintenance.retries.tasks();
         if tasks.is_empty() {
             return;
         }
-        match self.hand.attempt(&self.connection, &tasks) {
+        match self.executor.attempt(&self.connection, &tasks) {
             Ok(done) => {
-                self.chores.deferred.clear();
+                self.maintenance.retries.clear();
                 for (task, done) in tasks.into_iter().zip(done) {
                     self.finish_one(task, done);
                 }
             }
-            Err(failure) => debug!(%failure, "what was put off waits on"),
+            Err(failure) => debug!(%failure, "failed writes are kept for another try"),
         }
     }
 
-    /// Streams events that are on disk.
-    fn tell(&self, events: Vec<StoredEvent>) {
+    /// Publishes events that are on disk.
+    fn publish(&self, events: Vec<StoredEvent>) {
         for event in events {
-            self.shared.set_newest_event(event.id);
-            // Nobody listens: not an error.
+            self.context.set_newest_event(event.id);
+            // No reader listens: not an error.
             let _ = self.outlets.events.send(Arc::new(event));
         }
     }
 
-    fn report(&self, report: Report) {
+    fn report(&self, report: StoreReport) {
         if self.outlets.reports.blocking_send((report, None)).is_err() {
-            debug!("nobody hears reports any more");
+            debug!("reports are no longer received");
         }
     }
 
     fn room_changed(&mut self) {
-        self.shared.set_facts(self.hand.facts().clone());
-        self.write_sidecar();
+        self.context.set_meta(self.executor.meta().clone());
+        self.write_room_file();
     }
 
     fn end(mut self) {
-        if self.chores.sidecar_stale {
-            self.write_sidecar();
+        if self.maintenance.room_file_stale {
+            self.write_room_file();
         }
         self.checkpointer.stop();
-        self.shared.readers.close();
+        self.context.readers.close();
         if let Err(error) = checkpoint::finish(&self.connection) {
             warn!(%error, "the last checkpoint failed; nothing is lost");
         }

@@ -13,7 +13,7 @@ use crate::app::settings::start_options::{RoomDescription, StartOptions, default
 use crate::net::JoinError;
 use crate::net::JoinTarget;
 use crate::net::NetEvents;
-use crate::store::{Opened, Store};
+use crate::store::{OpenedStore, Store};
 
 /// Why a daemon is in no room. What was on disk is still there.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +47,7 @@ impl From<OpenRoomError> for ExitError {
 pub(crate) async fn open_room(
     plan: &StartOptions,
     base: &DaemonContext,
-    opened: Opened,
+    opened: OpenedStore,
     net_events: NetEvents,
     ears: (&StartReporter, &mut HomeLock),
     notes: &mut Vec<String>,

@@ -19,7 +19,8 @@ use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::http::api_state::{DaemonControl, MoveError, NetworkFigures, RoomHandle, RoomSlot};
 use crate::net::JoinTarget;
 use crate::net::{self, Net};
-use crate::store::{Store, Write};
+use crate::store::Store;
+use crate::store::types::Write;
 
 /// Number of this peer's own knock in its events; those of strangers are counted from 1.
 const OWN_KNOCK: KnockId = KnockId(0);

@@ -27,9 +27,10 @@ use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, Driver, DriverEnd, Ended, Parts};
 use crate::node::handle::NodeHandle;
 use crate::plumtree::PlumTree;
-use crate::store::error::{ChangeError, OpenError, ReadError};
-use crate::store::tables::models::Room;
-use crate::store::{Absent, Opened, Opening, Reports, Secret, Store};
+use crate::store::error::{ChangeError, OpenStoreError, ReadError};
+use crate::store::tables::models::RoomRecord;
+use crate::store::types::{Absent, Secret, StoreOptions};
+use crate::store::{OpenedStore, Store, StoreReports};
 
 /// How long the room may take to hand over and to tell its neighbours that it stops; the core takes a second at most.
 const FAREWELL_MAX: Duration = Duration::from_millis(1500);
@@ -78,7 +79,7 @@ pub(crate) enum RoomEntry {
 pub(crate) enum RoomError {
     /// The database cannot be opened.
     #[error(transparent)]
-    Open(#[from] OpenError),
+    Open(#[from] OpenStoreError),
     /// The new room cannot be written down.
     #[error(transparent)]
     Change(#[from] ChangeError),
@@ -111,11 +112,11 @@ pub(crate) enum RoomError {
 ///
 /// # Errors
 /// When it cannot be used.
-pub(crate) async fn open_store(home: &Home, key: &SigningKey) -> Result<Opened, RoomError> {
+pub(crate) async fn open_store(home: &Home, key: &SigningKey) -> Result<OpenedStore, RoomError> {
     let path = home.database();
     let secret = blake3::derive_key("chatd 2026 key of the ratchets' state v1", key.as_bytes());
     let me = PeerId::from_bytes(key.verifying_key().to_bytes());
-    let opening = Opening { me, absent: Absent::Create, secret: Secret(secret) };
+    let opening = StoreOptions { me, absent: Absent::Create, secret: Secret(secret) };
     let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await;
     Ok(opened.map_err(|_| RoomError::Broken)??)
 }
@@ -125,7 +126,7 @@ pub(crate) struct PreparedRoom {
     node: Node,
     clock: Clock,
     store: Store,
-    reports: Reports,
+    reports: StoreReports,
 }
 
 impl PreparedRoom {
@@ -133,8 +134,12 @@ impl PreparedRoom {
     ///
     /// # Errors
     /// [`RoomError`]; the store is closed then.
-    pub(crate) async fn new(base: &DaemonContext, opened: Opened, beginning: RoomEntry) -> Result<Self, RoomError> {
-        let Opened { store, reports, .. } = opened;
+    pub(crate) async fn new(
+        base: &DaemonContext,
+        opened: OpenedStore,
+        beginning: RoomEntry,
+    ) -> Result<Self, RoomError> {
+        let OpenedStore { store, reports, .. } = opened;
         let clock = Clock::start();
         match node(base, &store, beginning, clock).await {
             Ok(node) => Ok(Self { node, clock, store, reports }),
@@ -177,7 +182,7 @@ async fn node(base: &DaemonContext, store: &Store, beginning: RoomEntry, clock: 
         }
         RoomEntry::Admitted(joined) => {
             let Joined { admitted, door } = *joined;
-            let room = Room { id: admitted.room, name: admitted.room_name, open: admitted.open };
+            let room = RoomRecord { id: admitted.room, name: admitted.room_name, open: admitted.open };
             store.begin(room, admitted.members).await?;
             base.net.gate().open_door(door);
             if let Some(addr) = admitted.observed {

@@ -25,7 +25,7 @@ use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
 use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, shared_roster};
-use crate::store::Opened;
+use crate::store::OpenedStore;
 
 /// How long connections may take to send what is queued and to close. With the room's farewell before it, it stays below
 /// [`SHUTDOWN_MAX`](crate::app::run::shutdown::SHUTDOWN_MAX).
@@ -50,7 +50,7 @@ struct Services {
 
 /// What a room is made of.
 struct RoomParts {
-    opened: Opened,
+    opened: OpenedStore,
     net_events: NetEvents,
     moves: mpsc::Receiver<RoomSwitch>,
 }

@@ -53,7 +53,7 @@ async fn what_a_query_gets_wrong_is_named() {
         ("before=yesterday", ErrorCode::BadRequest, "'before' is 'yesterday'"),
         ("from=nobody", ErrorCode::UnknownMember, "no member is called 'nobody'"),
         ("from=erin", ErrorCode::UnknownMember, "'erin' could be"),
-        (&format!("after={unknown}"), ErrorCode::NotFound, "is held here"),
+        (&format!("after={unknown}"), ErrorCode::NotFound, "is not stored here"),
     ] {
         let problem = TestRequest::get(format!("/v1/messages?{query}")).send(&running.unix).await.problem();
         assert_eq!(problem.code, code, "{query}");

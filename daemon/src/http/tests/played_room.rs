@@ -18,7 +18,8 @@ use ed25519_dalek::SigningKey;
 use tokio::sync::{mpsc, watch};
 
 use crate::node::handle::{NodeHandle, Request};
-use crate::store::{Report, Reports, Store, Write};
+use crate::store::types::{StoreReport, Write};
+use crate::store::{Store, StoreReports};
 
 /// A person of the play.
 pub(crate) fn key(n: u8) -> SigningKey {
@@ -140,7 +141,7 @@ pub(crate) struct PlayedRoom {
     pub(crate) author: LogWriter,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) store: Store,
-    pub(crate) reports: Reports,
+    pub(crate) reports: StoreReports,
     pub(crate) batches: u64,
     pub(crate) handle: NodeHandle,
 }
@@ -186,9 +187,9 @@ impl PlayedRoom {
         self.store.write(Write::Batch(batch, keys)).await.expect("the store takes it");
         loop {
             match self.reports.recv().await.expect("the store reports") {
-                Report::Persisted(id) if id.0 == self.batches => break,
-                Report::Persisted(_) | Report::Loaded(_, _) => {}
-                Report::PersistFailed(_, error) => panic!("the disk of a test fails: {error:?}"),
+                StoreReport::Persisted(id) if id.0 == self.batches => break,
+                StoreReport::Persisted(_) | StoreReport::Loaded(_, _) => {}
+                StoreReport::PersistFailed(_, error) => panic!("the disk of a test fails: {error:?}"),
             }
         }
         self.script.posts.fetch_add(1, Ordering::SeqCst);

@@ -30,7 +30,8 @@ use crate::http::tests::test_client::{Endpoint, soon};
 use crate::net::JoinTarget;
 use crate::node::handle::NodeHandle;
 use crate::store::tables::models::StoredEvent;
-use crate::store::{Absent, Opened, Opening, Secret, Store, Write};
+use crate::store::types::{Absent, Secret, StoreOptions, Write};
+use crate::store::{OpenedStore, Store};
 
 /// The token of every test.
 pub(crate) const TOKEN: &str = "the-token-of-the-tests";
@@ -104,9 +105,9 @@ impl TestRoom {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("room.db");
-        let opening = Opening { me: peer(ANN), absent: Absent::Create, secret: Secret([9; 32]) };
+        let opening = StoreOptions { me: peer(ANN), absent: Absent::Create, secret: Secret([9; 32]) };
         let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
-        let Opened { store, mut reports, .. } = opened.expect("a new store opens");
+        let OpenedStore { store, mut reports, .. } = opened.expect("a new store opens");
         let (author, genesis) = LogWriter::found(key(ANN), store.incarnation());
         let batch = Batch { id: BatchId(0), entries: vec![visible(genesis)] };
         store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
@@ -169,6 +170,8 @@ impl TestRoom {
 impl Drop for TestRoom {
     fn drop(&mut self) {
         self.task.abort();
+        // Its thread would otherwise write files while the directory is removed.
+        self.store.close_blocking();
     }
 }
 
@@ -184,7 +187,7 @@ fn visible(entry: chat_core::log::entry::Entry) -> BatchEntry {
 async fn sealing_keys() -> ([u8; 32], [u8; 32]) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("room.db");
-    let opening = Opening { me: peer(BOB), absent: Absent::Create, secret: Secret([9; 32]) };
+    let opening = StoreOptions { me: peer(BOB), absent: Absent::Create, secret: Secret([9; 32]) };
     let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
     let store = opened.expect("a new store opens").store;
     let keys = store.dm_keys();

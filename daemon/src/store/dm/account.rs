@@ -8,15 +8,15 @@ use vodozemac::olm::Account;
 
 use super::lost_state;
 use super::pickle::Pickled;
-use crate::store::Secret;
 use crate::store::tables::models::DmKeys;
 use crate::store::tables::sql_types::{counted, now};
+use crate::store::types::Secret;
 
-/// How long a fallback key is published. The one before it opens what is under way for as long again: a direct message that
-/// reaches its recipient's room only after that, as the first of its session, cannot be read any more.
+/// How long a fallback key is published. The previous one is kept for as long again, for messages that are in transit:
+/// the first message of a session that arrives even later cannot be decrypted.
 const PUBLISHED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-/// Makes the account of a new database, or another one where it cannot be read any more.
+/// Creates the account of a new database, or replaces one that cannot be decrypted.
 pub(in crate::store) fn ensure(connection: &Connection, secret: &Secret) -> rusqlite::Result<()> {
     if load(connection, secret)?.is_some() {
         return Ok(());
@@ -27,14 +27,14 @@ pub(in crate::store) fn ensure(connection: &Connection, secret: &Secret) -> rusq
     save(connection, secret, &account).map(drop)
 }
 
-/// Keys to publish.
+/// The keys to publish.
 pub(in crate::store) fn keys(connection: &Connection) -> rusqlite::Result<DmKeys> {
     connection.query_row("SELECT identity, fallback FROM dm_account", [], |row| {
         Ok(DmKeys { identity: row.get(0)?, fallback: row.get(1)? })
     })
 }
 
-/// Makes a new fallback key; the account keeps the one before it.
+/// Makes a new fallback key; the account keeps the previous one.
 pub(in crate::store) fn rotate(connection: &Connection, secret: &Secret) -> rusqlite::Result<DmKeys> {
     ensure(connection, secret)?;
     match load(connection, secret)? {
@@ -46,13 +46,13 @@ pub(in crate::store) fn rotate(connection: &Connection, secret: &Secret) -> rusq
     }
 }
 
-/// Whether the fallback key has been published for long enough, or was made in the future, as a clock had it.
+/// Whether the fallback key is older than [`PUBLISHED`], or was made in the future because a clock was wrong.
 pub(in crate::store) fn rotation_due(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let made: i64 = connection.query_row("SELECT made FROM dm_account", [], |row| row.get(0))?;
     Ok(!(counted(now.before(PUBLISHED).as_ms())..=counted(now.as_ms())).contains(&made))
 }
 
-/// The account; none where it is absent or cannot be read.
+/// The account; `None` if it is absent or cannot be decrypted.
 pub(super) fn load(connection: &Connection, secret: &Secret) -> rusqlite::Result<Option<Account>> {
     let pickled = connection
         .query_row("SELECT salt, pickle FROM dm_account", [], |row| {
@@ -64,7 +64,7 @@ pub(super) fn load(connection: &Connection, secret: &Secret) -> rusqlite::Result
 }
 
 fn save(connection: &Connection, secret: &Secret, account: &Account) -> rusqlite::Result<DmKeys> {
-    // The fallback key is never marked as published, so the account always tells the newest one.
+    // The fallback key is never marked as published, so the account always returns the newest one.
     let fallback = account.fallback_key().into_values().next().map_or([0; 32], |key| key.to_bytes());
     let keys = DmKeys { identity: account.curve25519_key().to_bytes(), fallback };
     let Pickled { salt, pickle } = Pickled::account(account, secret);

@@ -1,9 +1,9 @@
-//! Accounts and sessions at rest: encrypted under a key that follows from the identity, each with its own salt.
+//! Accounts and sessions at rest: encrypted under a key derived from the identity, each with its own salt.
 
 use vodozemac::PickleError;
 use vodozemac::olm::{Account, AccountPickle, Session, SessionPickle};
 
-use crate::store::Secret;
+use crate::store::types::Secret;
 
 /// Encrypted state and its salt.
 pub(super) struct Pickled {
@@ -31,8 +31,7 @@ impl Pickled {
     }
 }
 
-/// Pickles are encrypted with an initialisation vector that follows from the key: the salt makes it another one each
-/// time.
+/// The initialisation vector of a pickle is derived from the key: the salt makes both different each time.
 fn key(secret: &Secret, salt: &[u8; 16]) -> [u8; 32] {
     blake3::derive_key("chatd 2026 olm pickle v1", &[&secret.0[..], salt].concat())
 }
@@ -42,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn state_is_read_with_its_secret_alone() {
+    fn pickle_is_decrypted_only_with_its_secret() {
         let account = Account::new();
         let pickled = Pickled::account(&account, &Secret([1; 32]));
         let read = pickled.to_account(&Secret([1; 32])).expect("the same secret");

@@ -1,4 +1,4 @@
-//! What stands inside a sealed message: the text, and what binds it to room, sender and recipients.
+//! The plaintext of a sealed message: the text, bound to room, sender and recipients.
 
 use chat_core::log::entry::SealedBox;
 use chat_proto::id::{PeerId, RoomId};
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 const VERSION: u8 = 1;
 
-/// The inside of a sealed message. The signature of the entry around it covers the outside only, so whoever may sign
-/// entries could copy a box into one of their own: the inside says whose it is.
+/// The plaintext of a sealed message. The signature of the entry covers the ciphertext only, so a member could copy a
+/// box into an entry of its own: the plaintext names the sender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Plaintext {
     version: u8,
@@ -19,14 +19,14 @@ pub(super) struct Plaintext {
     nonce: [u8; 16],
 }
 
-/// Why a text that was decrypted is not shown.
+/// Why a decrypted text is not shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum BindingError {
     #[error("it cannot be decoded")]
     Malformed,
     #[error("it was sealed for another room")]
     Room,
-    #[error("it was sealed by somebody else")]
+    #[error("another peer sealed it")]
     Sender,
     #[error("it was sealed for other recipients")]
     Recipients,
@@ -43,7 +43,7 @@ impl Plaintext {
         postcard::to_stdvec(self)
     }
 
-    /// The text, if it was meant for this room, by this sender, for exactly these recipients.
+    /// The text, if this sender sealed it in this room for exactly these recipients.
     pub(super) fn open(raw: &[u8], room: RoomId, sender: PeerId, boxes: &[SealedBox]) -> Result<String, BindingError> {
         let (inside, rest) = postcard::take_from_bytes::<Self>(raw).map_err(|_| BindingError::Malformed)?;
         if !rest.is_empty() || inside.version != VERSION {
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_opens_where_it_belongs_and_nowhere_else() {
+    fn text_opens_only_with_its_room_sender_and_recipients() {
         let raw = Plaintext::new(ROOM, ANN, vec![BOB], "psst".into()).encode().expect("encodes");
         let open = |room, sender, to: &[PeerId]| Plaintext::open(&raw, room, sender, &boxes(to));
         assert_eq!(open(ROOM, ANN, &[BOB]), Ok("psst".into()));
@@ -91,7 +91,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_panic(raw: Vec<u8>) {
+        fn arbitrary_bytes_are_refused(raw: Vec<u8>) {
             prop_assert!(Plaintext::open(&raw, ROOM, ANN, &boxes(&[BOB])).is_err());
         }
     }

@@ -1,4 +1,15 @@
-//! Sealing: a text for each recipient's session, and this peer's own copy until its entry is written.
+//! Seals a text: once per recipient with its session, and keeps the sender's copy until the entry is written.
+//!
+//! For each recipient the session that was used last with its published identity key advances by one message; if there
+//! is none, a new one is opened from the published keys. The sender cannot decrypt what it sealed, so the text waits in
+//! `dm_outbox` under a hash of the sealed body; when the entry with that body is inserted, [`take_own`] moves the text
+//! into the message's row. A text whose entry never comes is pruned after a day.
+//!
+//! Invariants: the body is returned only after the advanced sessions are committed, so that no message key is used
+//! twice; an error changes nothing; a recipient is sealed for once, and never the sender.
+//!
+//! Called by the writer: [`seal`] for [`Store::seal`](crate::store::Store::seal), [`take_own`] when an own message is
+//! inserted.
 
 use std::time::Duration;
 
@@ -12,15 +23,15 @@ use vodozemac::Curve25519PublicKey;
 use vodozemac::olm::SessionConfig;
 
 use super::plaintext::Plaintext;
-use super::sessions::{self, Held, Use};
+use super::sessions::{self, PeerSession, SessionUse};
 use super::{account, lost_state};
-use crate::store::Secret;
 use crate::store::error::SealError;
 use crate::store::tables::models::DmKeys;
 use crate::store::tables::row_ids::peer_row;
 use crate::store::tables::sql_types::counted;
+use crate::store::types::Secret;
 
-/// How long the text of a sealed message waits for its entry: far longer than a post takes.
+/// How long the text of a sealed message waits for its entry: far longer than posting takes.
 const WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A direct message to seal.
@@ -30,7 +41,7 @@ pub(in crate::store) struct SealRequest {
     pub(in crate::store) text: String,
 }
 
-/// Seals a text. The outer error is the database's; the inner one changes nothing.
+/// Seals a text. The outer error is one of the database; the inner one refuses the request and changes nothing.
 pub(in crate::store) fn seal(
     connection: &Connection,
     secret: &Secret,
@@ -63,7 +74,7 @@ pub(in crate::store) fn seal(
     let body = MessageBody::Sealed(boxes);
     let Some(name) = name(&body) else { return Ok(Err(SealError::TooLong)) };
     for (peer, held) in &advanced {
-        sessions::save(connection, secret, *peer, held, Use::Sealed)?;
+        sessions::save(connection, secret, *peer, held, SessionUse::Sealed)?;
     }
     let sql = "INSERT INTO dm_outbox (body, at, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![name, counted(now.as_ms()), request.text])?;
@@ -86,23 +97,23 @@ fn check(me: PeerId, room: Option<RoomId>, request: &SealRequest) -> Result<(Rec
     Ok((to, room.ok_or(SealError::NoRoom)?))
 }
 
-fn open_session(connection: &Connection, secret: &Secret, keys: &DmKeys) -> rusqlite::Result<Option<Held>> {
+fn open_session(connection: &Connection, secret: &Secret, keys: &DmKeys) -> rusqlite::Result<Option<PeerSession>> {
     let Some(account) = account::load(connection, secret)? else { return Ok(None) };
     let identity = Curve25519PublicKey::from_bytes(keys.identity);
     let fallback = Curve25519PublicKey::from_bytes(keys.fallback);
     let opened = account
         .create_outbound_session(SessionConfig::version_1(), identity, fallback)
         .inspect_err(|error| lost_state("published keys", error));
-    Ok(opened.ok().map(|session| Held { session, identity: keys.identity }))
+    Ok(opened.ok().map(|session| PeerSession { session, identity: keys.identity }))
 }
 
-/// Names a sealed body until its entry is written; none when it fits no entry.
+/// Hash that names a sealed body until its entry is written; `None` if it does not fit into an entry.
 fn name(body: &MessageBody) -> Option<[u8; 32]> {
     let raw = postcard::to_stdvec(body).ok().filter(|raw| raw.len() <= ENTRY_BYTES_MAX)?;
     Some(blake3::derive_key("chatd 2026 sealed body v1", &raw))
 }
 
-/// The text of a message that this peer sealed, given once: to the message's own row.
+/// Takes the text of a message that this peer sealed out of the outbox.
 pub(in crate::store) fn take_own(connection: &Connection, body: &MessageBody) -> rusqlite::Result<Option<String>> {
     let Some(name) = name(body) else { return Ok(None) };
     connection
@@ -111,7 +122,7 @@ pub(in crate::store) fn take_own(connection: &Connection, body: &MessageBody) ->
         .optional()
 }
 
-/// Drops texts whose entries never came.
+/// Deletes texts whose entries never came.
 pub(in crate::store) fn prune_outbox(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
     let too_old = counted(now.before(WAITS).as_ms());
     connection.execute("DELETE FROM dm_outbox WHERE at < ?", [too_old])?;

@@ -1,42 +1,52 @@
-//! Sessions with other peers: several for each, of which the one that was used last is written with.
+//! Sessions with other peers: up to a few per peer, of which the one used last seals new messages.
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vodozemac::olm::Session;
 
 use super::lost_state;
 use super::pickle::Pickled;
-use crate::store::Secret;
+use crate::store::types::Secret;
 
-/// Most sessions with one peer: two arise when both ends begin at once, and one more with each lost database.
+/// Maximum number of sessions with one peer: two arise when both ends start at once, and one more with each lost
+/// database.
 const SESSIONS_MAX: i64 = 8;
 
-/// A session and whose key it was opened with.
-pub(super) struct Held {
+/// A session and the identity key it was opened with.
+pub(super) struct PeerSession {
     pub(super) session: Session,
     pub(super) identity: [u8; 32],
 }
 
-/// Sessions with a peer, the one that was used last first, each decrypted when its turn comes.
-pub(super) fn all(connection: &Connection, secret: &Secret, peer: i64) -> rusqlite::Result<impl Iterator<Item = Held>> {
+/// Sessions with a peer, the one used last first, decrypted lazily.
+pub(super) fn all(
+    connection: &Connection,
+    secret: &Secret,
+    peer: i64,
+) -> rusqlite::Result<impl Iterator<Item = PeerSession>> {
     let sql = "SELECT salt, pickle, identity FROM dm_sessions WHERE peer = ? ORDER BY used DESC";
     let rows: Vec<_> = connection.prepare_cached(sql)?.query_map([peer], pickled)?.collect::<rusqlite::Result<_>>()?;
     Ok(rows.into_iter().filter_map(move |row| readable(secret, row)))
 }
 
-/// The session of this name with a peer.
-pub(super) fn named(connection: &Connection, secret: &Secret, peer: i64, name: &str) -> rusqlite::Result<Option<Held>> {
+/// The session with a peer that has this id.
+pub(super) fn named(
+    connection: &Connection,
+    secret: &Secret,
+    peer: i64,
+    name: &str,
+) -> rusqlite::Result<Option<PeerSession>> {
     let sql = "SELECT salt, pickle, identity FROM dm_sessions WHERE peer = ? AND session = ?";
     let row = connection.prepare_cached(sql)?.query_row(params![peer, name], pickled).optional()?;
     Ok(row.and_then(|row| readable(secret, row)))
 }
 
-/// The session to write with to a peer that goes by this identity key.
+/// The session that seals messages for a peer with this identity key.
 pub(super) fn sendable(
     connection: &Connection,
     secret: &Secret,
     peer: i64,
     identity: &[u8; 32],
-) -> rusqlite::Result<Option<Held>> {
+) -> rusqlite::Result<Option<PeerSession>> {
     let sql = "SELECT salt, pickle, identity FROM dm_sessions
         WHERE peer = ? AND identity = ? AND sendable = 1 ORDER BY used DESC LIMIT 1";
     let row = connection.prepare_cached(sql)?.query_row(params![peer, identity], pickled).optional()?;
@@ -47,27 +57,27 @@ fn pickled(row: &Row<'_>) -> rusqlite::Result<(Pickled, [u8; 32])> {
     Ok((Pickled { salt: row.get(0)?, pickle: row.get(1)? }, row.get(2)?))
 }
 
-fn readable(secret: &Secret, (pickled, identity): (Pickled, [u8; 32])) -> Option<Held> {
+fn readable(secret: &Secret, (pickled, identity): (Pickled, [u8; 32])) -> Option<PeerSession> {
     let session = pickled.to_session(secret).inspect_err(|error| lost_state("session", error)).ok()?;
-    Some(Held { session, identity })
+    Some(PeerSession { session, identity })
 }
 
 /// What a session was used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
-    /// Something was sealed with it.
+pub(super) enum SessionUse {
+    /// It sealed a message.
     Sealed,
-    /// Something was opened with it: the other end holds it for certain, so it is the one to write with.
+    /// It decrypted a message: the other end certainly has it, so it seals the next messages.
     Opened,
 }
 
-/// Keeps the state of a session. A new one becomes the one to write with.
+/// Stores the state of a session. A new one seals the next messages.
 pub(super) fn save(
     connection: &Connection,
     secret: &Secret,
     peer: i64,
-    held: &Held,
-    done: Use,
+    held: &PeerSession,
+    done: SessionUse,
 ) -> rusqlite::Result<()> {
     let Pickled { salt, pickle } = Pickled::session(&held.session, secret);
     let name = held.session.session_id();
@@ -78,7 +88,7 @@ pub(super) fn save(
             VALUES (?, ?, ?, 1, 0, ?, ?)";
         connection.prepare_cached(sql)?.execute(params![peer, name, held.identity, salt, pickle])?;
     }
-    if !known || done == Use::Opened {
+    if !known || done == SessionUse::Opened {
         let sql = "UPDATE dm_sessions SET used = (SELECT max(used) + 1 FROM dm_sessions)
             WHERE peer = ? AND session = ?";
         connection.prepare_cached(sql)?.execute(params![peer, name])?;
@@ -91,14 +101,13 @@ pub(super) fn save(
     Ok(())
 }
 
-/// Nothing is written with the sessions of a peer any more; what it sealed with them can still be opened. Says whether
-/// there were any.
+/// Stops sealing with the sessions of a peer; they still decrypt. Returns whether there were any.
 pub(super) fn retire(connection: &Connection, peer: i64) -> rusqlite::Result<bool> {
     let sql = "UPDATE dm_sessions SET sendable = 0 WHERE peer = ? AND sendable = 1";
     Ok(connection.prepare_cached(sql)?.execute([peer])? > 0)
 }
 
-/// Nothing is written with any session any more: this database may be older than what was sent from it.
+/// Stops sealing with all sessions, as this database may be older than what was sent from it.
 pub(in crate::store) fn retire_all(connection: &Connection) -> rusqlite::Result<()> {
     connection.execute("UPDATE dm_sessions SET sendable = 0", [])?;
     Ok(())

@@ -11,21 +11,22 @@ use chat_core::output::BatchEntry;
 use chat_proto::id::{MessageId, PeerId};
 
 use crate::store::tables::models::{DmKeys, MessageRow};
-use crate::store::tests::cast::{Author, Desk, Home, shown};
+use crate::store::tests::fixture::{StoreHome, TestAuthor, TestStore, shown};
 
 /// A peer with its store.
-struct Peer {
-    author: Author,
-    home: Home,
-    desk: Desk,
+struct DmPeer {
+    author: TestAuthor,
+    opened: TestStore,
+    // After the store, which must be closed before its files are removed.
+    home: StoreHome,
 }
 
-impl Peer {
+impl DmPeer {
     async fn new(n: u8) -> Self {
-        let author = Author::new(n);
-        let home = Home::new(author.id());
-        let desk = home.open_in_room().await;
-        Self { author, home, desk }
+        let author = TestAuthor::new(n);
+        let home = StoreHome::new(author.id());
+        let opened = home.open_in_room().await;
+        Self { author, home, opened }
     }
 
     fn id(&self) -> PeerId {
@@ -33,28 +34,28 @@ impl Peer {
     }
 
     fn address(&self) -> (PeerId, DmKeys) {
-        (self.id(), self.desk.store.dm_keys())
+        (self.id(), self.opened.store.dm_keys())
     }
 
     /// The entry that publishes its keys.
     fn keys(&mut self) -> Arc<Entry> {
-        let DmKeys { identity, fallback } = self.desk.store.dm_keys();
+        let DmKeys { identity, fallback } = self.opened.store.dm_keys();
         self.author.write(Body::Control(Control::Keys { identity, fallback }))
     }
 
-    /// Seals a text and writes an entry with it, which no store has yet.
+    /// Seals a text and signs an entry with it, which no store has yet.
     async fn seal(&mut self, to: &[(PeerId, DmKeys)], text: &str) -> Arc<Entry> {
-        let body = self.desk.store.seal(to.to_vec(), text.into()).await.expect("seals");
+        let body = self.opened.store.seal(to.to_vec(), text.into()).await.expect("seals");
         self.author.write(Body::Messages(vec![body]))
     }
 
-    /// Takes an entry; the messages that it shows to this peer.
+    /// Stores an entry; returns its messages that are shown to this peer.
     async fn take(&mut self, entry: &Arc<Entry>) -> Vec<MessageRow> {
-        self.desk.try_persist(vec![shown(entry)]).await.expect("persists");
+        self.opened.try_persist(vec![shown(entry)]).await.expect("persists");
         self.rows(entry).await
     }
 
-    /// Takes an entry with one message; its text.
+    /// Stores an entry with one message; returns its text.
     async fn read(&mut self, entry: &Arc<Entry>) -> Option<String> {
         self.take(entry).await.pop().map(|row| row.text)
     }
@@ -63,31 +64,31 @@ impl Peer {
         let mut rows = Vec::new();
         for index in 0..u16::try_from(entry.messages().len()).expect("few") {
             let id = MessageId { entry: entry.hash(), index };
-            rows.extend(self.desk.store.message(id).await.expect("reads"));
+            rows.extend(self.opened.store.message(id).await.expect("reads"));
         }
         rows
     }
 
     async fn take_hidden(&mut self, entry: &Arc<Entry>) {
-        self.desk.try_persist(vec![BatchEntry { visible: false, ..shown(entry) }]).await.expect("persists");
+        self.opened.try_persist(vec![BatchEntry { visible: false, ..shown(entry) }]).await.expect("persists");
     }
 
-    /// Ends and begins again with the same home.
+    /// Closes the store and opens it again.
     async fn restart(&mut self) {
-        self.desk.store.close().await;
-        self.desk = self.home.open();
+        self.opened.store.close().await;
+        self.opened = self.home.open();
     }
 
-    /// Loses its database and comes back to the room under another incarnation.
+    /// Loses its database and returns to the room under another incarnation.
     async fn lose(&mut self, incarnation: u64) {
-        self.desk.store.close().await;
+        self.opened.store.close().await;
         std::fs::remove_file(self.home.path()).expect("removes");
         let key = self.author.key.clone();
-        self.author = Author::with(key.to_bytes()[0], Incarnation(incarnation));
-        self.desk = self.home.open();
+        self.author = TestAuthor::with(key.to_bytes()[0], Incarnation(incarnation));
+        self.opened = self.home.open();
     }
 
-    /// Whether its files hold these bytes.
+    /// Whether its files contain these bytes.
     fn holds(&self, needle: &str) -> bool {
         std::fs::read_dir(self.home.dir.path()).expect("reads").any(|file| {
             let raw = std::fs::read(file.expect("reads").path()).expect("reads");
@@ -96,8 +97,8 @@ impl Peer {
     }
 }
 
-/// Everybody learns everybody's keys; the entries that publish them.
-async fn introduce(peers: &mut [&mut Peer]) -> Vec<Arc<Entry>> {
+/// Every peer stores the keys of all; returns the entries that publish them.
+async fn introduce(peers: &mut [&mut DmPeer]) -> Vec<Arc<Entry>> {
     let keys: Vec<_> = peers.iter_mut().map(|peer| peer.keys()).collect();
     for peer in peers.iter_mut() {
         for keys in &keys {

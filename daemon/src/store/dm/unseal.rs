@@ -1,4 +1,14 @@
-//! Opening what others sealed for this peer.
+//! Decrypts messages that others sealed for this peer.
+//!
+//! A message either opens a session (a pre-key message, which names an identity key that its author must have
+//! published) or continues one; then each session with the author is tried, the one used last first. The plaintext must
+//! name this room, this author and exactly the recipients of the boxes. Then the advanced session is stored.
+//!
+//! Invariants: a session advances only if the text is returned, in the transaction that writes the text; a message that
+//! cannot be decrypted is an ordinary outcome (`None`), and retires the sessions with its author, so that the next
+//! message to it opens a new one; one entry costs at most [`FAILURES_MAX`] failed attempts.
+//!
+//! Called by `tables::messages` for a new message and by `tables::visibility` for one that was hidden.
 
 use chat_core::log::entry::SealedBox;
 use chat_proto::id::PeerId;
@@ -7,53 +17,53 @@ use tracing::{debug, warn};
 use vodozemac::olm::{DecryptionError, OlmMessage, PreKeyMessage, SessionConfig, SessionCreationError};
 
 use super::plaintext::{BindingError, Plaintext};
-use super::sessions::{self, Held, Use};
+use super::sessions::{self, PeerSession, SessionUse};
 use super::{account, is_published};
-use crate::store::Secret;
-use crate::store::tables::entries::Scene;
+use crate::store::tables::WriteContext;
+use crate::store::types::Secret;
 
-/// After so many failures in one entry the rest of it is not tried: an entry holds up to 1,024 messages, and each try
-/// may cost a millisecond of the writer's time.
+/// Maximum number of failed attempts per entry; the rest of the entry is not tried. An entry has up to 1,024 messages,
+/// and an attempt may take a millisecond of the writer's time.
 const FAILURES_MAX: u32 = 16;
 
-/// Opens the messages of one entry.
+/// Decrypts the messages of one entry.
 #[derive(Debug)]
-pub(in crate::store) struct Opener {
+pub(in crate::store) struct Unsealer {
     /// Row number of the author.
     author: i64,
     failures: u32,
 }
 
-/// Why a message stays closed.
+/// Why a message cannot be decrypted.
 #[derive(Debug, thiserror::Error)]
 enum UnsealError {
     #[error("its ciphertext cannot be decoded")]
     Malformed(#[from] vodozemac::DecodeError),
     #[error("it names an identity key that its author did not publish")]
     Identity,
-    #[error("no session opens it")]
+    #[error("no session decrypts it")]
     NoSession,
-    #[error("its session does not open it")]
+    #[error("its session does not decrypt it")]
     Session(#[from] DecryptionError),
     #[error("it does not open a session")]
     Creation(#[from] SessionCreationError),
     #[error("this database has no keys")]
     NoAccount,
-    #[error("what it holds does not belong here")]
+    #[error("its plaintext does not belong to this entry")]
     Binding(#[from] BindingError),
     #[error("database")]
     Database(#[from] rusqlite::Error),
 }
 
-impl Opener {
+impl Unsealer {
     pub(in crate::store) fn new(author: i64) -> Self {
         Self { author, failures: 0 }
     }
 
-    /// The text of a sealed message; none when it cannot be opened.
+    /// The text of a sealed message; `None` if it cannot be decrypted.
     pub(in crate::store) fn open(
         &mut self,
-        scene: &Scene<'_>,
+        context: &WriteContext<'_>,
         author: PeerId,
         boxes: &[SealedBox],
         mine: &SealedBox,
@@ -61,18 +71,18 @@ impl Opener {
         if self.failures >= FAILURES_MAX {
             return Ok(None);
         }
-        match self.try_open(scene, author, boxes, mine) {
+        match self.try_open(context, author, boxes, mine) {
             Ok(text) => Ok(Some(text)),
             Err(UnsealError::Database(error)) => Err(error),
             Err(error) => {
                 self.failures += 1;
                 let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                // The next message to this author opens a new session, with which it can answer.
-                if sessions::retire(scene.connection, self.author)? {
-                    warn!(author = %author.short(), %error, cause, "a direct message cannot be opened");
+                // The next message to this author then opens a new session, which it can answer with.
+                if sessions::retire(context.connection, self.author)? {
+                    warn!(author = %author.short(), %error, cause, "a direct message cannot be decrypted");
                 } else {
-                    // After a lost database everything old comes again: that is not worth a line each.
-                    debug!(author = %author.short(), %error, cause, "a direct message cannot be opened");
+                    // After a lost database all old messages arrive again: not worth a warning each.
+                    debug!(author = %author.short(), %error, cause, "a direct message cannot be decrypted");
                 }
                 Ok(None)
             }
@@ -81,31 +91,31 @@ impl Opener {
 
     fn try_open(
         &self,
-        scene: &Scene<'_>,
+        context: &WriteContext<'_>,
         author: PeerId,
         boxes: &[SealedBox],
         mine: &SealedBox,
     ) -> Result<String, UnsealError> {
-        let Scene { connection, secret, .. } = scene;
+        let WriteContext { connection, secret, .. } = context;
         let message = OlmMessage::from_parts(mine.kind.into(), &mine.ciphertext)?;
         let (held, inside) = match &message {
             OlmMessage::PreKey(first) => self.open_first(connection, secret, first, &message)?,
             OlmMessage::Normal(_) => self.open_next(connection, secret, &message)?,
         };
-        let room = scene.room.as_ref().ok_or(BindingError::Room)?.id;
+        let room = context.room.as_ref().ok_or(BindingError::Room)?.id;
         let text = Plaintext::open(&inside, room, author, boxes)?;
-        sessions::save(connection, secret, self.author, &held, Use::Opened)?;
+        sessions::save(connection, secret, self.author, &held, SessionUse::Opened)?;
         Ok(text)
     }
 
-    /// A message that may open a session.
+    /// Decrypts a message that may open a session.
     fn open_first(
         &self,
         connection: &Connection,
         secret: &Secret,
         first: &PreKeyMessage,
         message: &OlmMessage,
-    ) -> Result<(Held, Vec<u8>), UnsealError> {
+    ) -> Result<(PeerSession, Vec<u8>), UnsealError> {
         if let Some(mut held) = sessions::named(connection, secret, self.author, &first.session_id())? {
             let inside = held.session.decrypt(message)?;
             return Ok((held, inside));
@@ -115,18 +125,18 @@ impl Opener {
             return Err(UnsealError::Identity);
         }
         let mut account = account::load(connection, secret)?.ok_or(UnsealError::NoAccount)?;
-        // Sessions open with fallback keys only, so the account stays as it is.
+        // Sessions open with fallback keys only, so the account does not change.
         let opened = account.create_inbound_session(SessionConfig::version_1(), identity, first)?;
-        Ok((Held { session: opened.session, identity: identity.to_bytes() }, opened.plaintext))
+        Ok((PeerSession { session: opened.session, identity: identity.to_bytes() }, opened.plaintext))
     }
 
-    /// A message of a session that stands.
+    /// Decrypts a message of an existing session.
     fn open_next(
         &self,
         connection: &Connection,
         secret: &Secret,
         message: &OlmMessage,
-    ) -> Result<(Held, Vec<u8>), UnsealError> {
+    ) -> Result<(PeerSession, Vec<u8>), UnsealError> {
         for mut held in sessions::all(connection, secret, self.author)? {
             if let Ok(inside) = held.session.decrypt(message) {
                 return Ok((held, inside));

@@ -1,4 +1,4 @@
-//! What a node begins with, and what it asks to keep for the next start.
+//! Reads the state a node starts with, and writes the parts of it that are not entries.
 
 use chat_core::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use chat_core::peers::addrs::AddrRecord;
@@ -12,13 +12,13 @@ use crate::store::tables::entries::signed_entry;
 use crate::store::tables::row_ids::{log_id, log_row, peer_row};
 use crate::store::tables::sql_types::{counted, uncounted, unordered};
 
-/// Reads everything a node begins with.
+/// Reads the state a node starts with.
 pub(in crate::store) fn restore(
     connection: &Connection,
     room: RoomId,
     incarnation: Incarnation,
 ) -> rusqlite::Result<Restored> {
-    // One transaction, so that heads and controls are of the same moment.
+    // One transaction, so that heads and control entries match.
     let snapshot = connection.unchecked_transaction()?;
     let restored = Restored {
         room,
@@ -87,12 +87,12 @@ fn seen(connection: &Connection) -> rusqlite::Result<Vec<(PeerId, Timestamp)>> {
         .collect()
 }
 
-/// What cannot be read is left out: peers tell it again.
+/// A record that cannot be decoded is left out: it comes again from peers.
 fn readable<T>(what: &'static str, read: Result<T, postcard::Error>) -> Option<T> {
     read.inspect_err(|error| warn!(what, %error, "a stored record cannot be read")).ok()
 }
 
-/// Keeps records that are newer than those that are held.
+/// Stores records that are newer than the stored ones.
 pub(in crate::store) fn store_addrs(connection: &Connection, records: &[AddrRecord]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO addrs (peer, time, record) VALUES (?, ?, ?)
         ON CONFLICT (peer) DO UPDATE SET time = excluded.time, record = excluded.record
@@ -105,7 +105,7 @@ pub(in crate::store) fn store_addrs(connection: &Connection, records: &[AddrReco
     Ok(())
 }
 
-/// Keeps the newest time of each peer.
+/// Stores the newest time of each peer.
 pub(in crate::store) fn store_seen(connection: &Connection, seen: &[(PeerId, Timestamp)]) -> rusqlite::Result<()> {
     let sql = "INSERT INTO seen (peer, time) VALUES (?, ?)
         ON CONFLICT (peer) DO UPDATE SET time = max(excluded.time, seen.time)";
@@ -116,7 +116,7 @@ pub(in crate::store) fn store_seen(connection: &Connection, seen: &[(PeerId, Tim
     Ok(())
 }
 
-/// Keeps one proof for each log: the first one freezes it.
+/// Stores one proof per log: the first one freezes it.
 pub(in crate::store) fn store_fork(
     connection: &Connection,
     first: &SignedEntry,
@@ -125,7 +125,7 @@ pub(in crate::store) fn store_fork(
     let (Ok(entry), Ok(raw_first), Ok(raw_second)) =
         (Entry::from_trusted(first.clone()), postcard::to_stdvec(first), postcard::to_stdvec(second))
     else {
-        warn!("a proof of a fork cannot be read and is not kept");
+        warn!("a proof of a fork cannot be decoded and is not stored");
         return Ok(());
     };
     let LogId { author, incarnation } = entry.log();

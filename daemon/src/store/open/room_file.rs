@@ -1,4 +1,4 @@
-//! The file `room.json` beside the database: which room to return to when the database is lost.
+//! The file `room.json` beside the database: the room to return to when the database is lost.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,38 +10,38 @@ use chat_proto::id::RoomId;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::store::tables::models::Room;
+use crate::store::tables::models::RoomRecord;
 
-/// Most address records that are kept: enough to find somebody who knows the rest.
+/// Maximum number of address records in the file: enough to reach a member that has the rest.
 pub(in crate::store) const ADDRS_MAX: usize = 256;
 
-/// Largest file that is looked at: a full one has about 300 KiB.
+/// Maximum size of a file that is read; a full one has about 300 KiB.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
-/// What survives the loss of the database.
+/// Content of the file: what survives the loss of the database.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(in crate::store) struct Sidecar {
+pub(in crate::store) struct RoomFile {
     room: RoomId,
     room_name: String,
     open: bool,
-    /// Whether the database failed in a way that calls for a thorough check at the next start.
+    /// Whether SQLite found the database damaged, so that the next start checks all of it.
     #[serde(default)]
     pub(in crate::store) suspect: bool,
     pub(in crate::store) addrs: Vec<AddrRecord>,
 }
 
-impl Sidecar {
-    pub(in crate::store) fn new(room: &Room, mut addrs: Vec<AddrRecord>) -> Self {
+impl RoomFile {
+    pub(in crate::store) fn new(room: &RoomRecord, mut addrs: Vec<AddrRecord>) -> Self {
         addrs.sort_by_key(|record| std::cmp::Reverse(record.time));
         addrs.truncate(ADDRS_MAX);
         Self { room: room.id, room_name: room.name.clone(), open: room.open, suspect: false, addrs }
     }
 
-    pub(in crate::store) fn room(&self) -> Room {
-        Room { id: self.room, name: self.room_name.clone(), open: self.open }
+    pub(in crate::store) fn room(&self) -> RoomRecord {
+        RoomRecord { id: self.room, name: self.room_name.clone(), open: self.open }
     }
 
-    /// Reads the file beside a database. One that cannot be read counts as none: it only helps.
+    /// Reads the file beside a database. One that cannot be read is ignored, as it is only a help.
     pub(in crate::store) fn read(database: &Path) -> Option<Self> {
         let path = path(database);
         match fs::metadata(&path) {
@@ -58,12 +58,12 @@ impl Sidecar {
         }
         let read = fs::read(&path).and_then(|raw| serde_json::from_slice::<Self>(&raw).map_err(io::Error::other));
         match read {
-            Ok(sidecar) => {
-                let (addrs, bad): (Vec<_>, Vec<_>) = sidecar.addrs.into_iter().partition(AddrRecord::verify);
+            Ok(room_file) => {
+                let (addrs, bad): (Vec<_>, Vec<_>) = room_file.addrs.into_iter().partition(AddrRecord::verify);
                 if !bad.is_empty() {
-                    warn!(path = %path.display(), records = bad.len(), "address records that do not hold are left out");
+                    warn!(path = %path.display(), records = bad.len(), "address records with a wrong signature are left out");
                 }
-                Some(Self { addrs, ..sidecar })
+                Some(Self { addrs, ..room_file })
             }
             Err(error) => {
                 warn!(path = %path.display(), %error, "room file cannot be read and is not used");
@@ -72,7 +72,7 @@ impl Sidecar {
         }
     }
 
-    /// Writes the file beside a database so that at every moment either the old or the new one is there.
+    /// Replaces the file beside a database atomically.
     pub(in crate::store) fn write(&self, database: &Path) -> io::Result<()> {
         let path = path(database);
         let fresh = path.with_extension("json.new");
@@ -101,34 +101,34 @@ mod tests {
     use proptest::prelude::*;
     use std::os::unix::fs::PermissionsExt as _;
 
-    fn sidecar() -> Sidecar {
+    fn room_file() -> RoomFile {
         let record = |n: u8| {
             let addr = std::net::SocketAddr::from(([192, 0, 2, n], 24283));
             AddrRecord::sign(vec![addr], Timestamp::from_ms(n.into()), &SigningKey::from_bytes(&[n; 32]))
         };
-        let room = Room { id: RoomId::from_bytes([7; 32]), name: "lab".into(), open: true };
-        Sidecar::new(&room, vec![record(1), record(3), record(2)])
+        let room = RoomRecord { id: RoomId::from_bytes([7; 32]), name: "lab".into(), open: true };
+        RoomFile::new(&room, vec![record(1), record(3), record(2)])
     }
 
     #[test]
-    fn what_is_written_is_read_and_is_for_its_owner_alone() {
+    fn written_file_is_read_back_and_private() {
         let home = tempfile::tempdir().expect("a directory");
         let database = home.path().join("room.db");
-        assert_eq!(Sidecar::read(&database), None);
-        sidecar().write(&database).expect("writes");
-        assert_eq!(Sidecar::read(&database), Some(sidecar()));
+        assert_eq!(RoomFile::read(&database), None);
+        room_file().write(&database).expect("writes");
+        assert_eq!(RoomFile::read(&database), Some(room_file()));
         let mode = fs::metadata(home.path().join("room.json")).expect("exists").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]
-    fn forged_addresses_are_left_out() {
+    fn forged_address_records_are_left_out() {
         let home = tempfile::tempdir().expect("a directory");
         let database = home.path().join("room.db");
-        let mut forged = sidecar();
+        let mut forged = room_file();
         forged.addrs[0].addrs.push(std::net::SocketAddr::from(([192, 0, 2, 66], 1)));
         forged.write(&database).expect("writes");
-        assert_eq!(Sidecar::read(&database).expect("reads").addrs, sidecar().addrs[1..]);
+        assert_eq!(RoomFile::read(&database).expect("reads").addrs, room_file().addrs[1..]);
     }
 
     proptest! {
@@ -137,7 +137,7 @@ mod tests {
         fn no_content_panics(raw: Vec<u8>) {
             let home = tempfile::tempdir().expect("a directory");
             fs::write(home.path().join("room.json"), raw).expect("writes");
-            prop_assert_eq!(Sidecar::read(&home.path().join("room.db")), None);
+            prop_assert_eq!(RoomFile::read(&home.path().join("room.db")), None);
         }
     }
 }

@@ -1,35 +1,30 @@
-//! The tables, and how older databases come to them.
+//! The schema: the tables, and the migrations from older versions to it.
+//!
+//! [`MIGRATIONS`] lists one step per released version; a new database runs all of them. A released step is never
+//! changed; a change of the schema appends a step, adds a fixture of the version before it to `daemon/fixtures`, and a
+//! test that loads it. SQLite's `user_version` counts the steps that were run; a database with more steps than this
+//! program has is refused as too new. [`APPLICATION_ID`] marks the file as ours.
+//!
+//! What each table is for is in the documentation of [`store`](crate::store). Column types are strict; times are
+//! milliseconds since 1970, or hybrid clocks (`hlc`) mapped by `sql_types::ordered`.
+//!
+//! Used by `open` when the database is opened.
 
 use std::sync::LazyLock;
 
 use rusqlite_migration::{M, Migrations};
 
-/// `chat` in ASCII: what SQLite files of this program say they are.
+/// `chat` in ASCII: the application id of our SQLite files.
 pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
-/// Steps from an empty file to the newest schema. A step that was released is never changed: new ones follow it.
+/// Steps from an empty file to the newest schema. A released step is never changed; new ones are appended.
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2)]));
 
-/// A message's row number is its entry's, times this, plus its place in the entry: neither needs an index of its own.
-pub(in crate::store) const MESSAGES_PER_ENTRY: i64 = 1024;
-
-const _: () = assert!(MESSAGES_PER_ENTRY as usize == chat_core::config::ENTRY_MESSAGES_MAX);
-
-/// `messages.visible`: shown to readers.
-pub(in crate::store) const SHOWN: i64 = 1;
-
-/// `messages.visible`: past a cut now, and readers of the events were told of it before.
-pub(in crate::store) const HIDDEN: i64 = 0;
-
-/// `messages.visible`: past a cut since it came.
-pub(in crate::store) const UNTOLD: i64 = -1;
-
-/// When the fallback key was made, in milliseconds since 1970; zero where that is not known.
+/// Adds when the fallback key was made, in milliseconds since 1970; zero if that is not known.
 const V2: &str = "ALTER TABLE dm_account ADD COLUMN made INTEGER NOT NULL DEFAULT 0;";
 
-/// Times and incarnations are unsigned and SQLite's integers are not: `sql_types::ordered` maps them so that their order
-/// stays. In `messages` stand those that this peer may read; in `entries` stands everything.
+/// The first version. Unsigned times and incarnations are mapped to SQLite's signed integers by `sql_types::ordered`.
 const V1: &str = "
 PRAGMA application_id = 0x63686174;
 
@@ -174,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_schema_says_whose_it_is() {
+    fn schema_has_our_application_id() {
         assert!(V1.contains(&format!("application_id = {APPLICATION_ID:#x};")));
     }
 }

@@ -12,61 +12,61 @@ use chat_proto::time::Timestamp;
 use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 
-use crate::store::Absent;
-use crate::store::error::OpenError;
+use crate::store::error::OpenStoreError;
 use crate::store::tables::models::HistoryFilter;
-use crate::store::tests::cast::{Author, Desk, Home, room};
+use crate::store::tests::fixture::{StoreHome, TestAuthor, TestStore, room};
+use crate::store::types::Absent;
 
 fn record(n: u8) -> AddrRecord {
     let addr = SocketAddr::from(([192, 0, 2, n], 24283));
-    AddrRecord::sign(vec![addr], Timestamp::from_ms(n.into()), &Author::new(n).key)
+    AddrRecord::sign(vec![addr], Timestamp::from_ms(n.into()), &TestAuthor::new(n).key)
 }
 
-/// A home whose store holds a room, some messages and an address.
-async fn lived_in(me: &mut Author) -> Home {
-    let home = Home::new(me.id());
-    let mut desk = home.open();
-    desk.store.begin(room(), vec![record(2)]).await.expect("begins");
+/// A home whose store has a room, some messages and an address.
+async fn lived_in(me: &mut TestAuthor) -> StoreHome {
+    let home = StoreHome::new(me.id());
+    let mut opened = home.open();
+    opened.store.begin(room(), vec![record(2)]).await.expect("begins");
     for n in 0..50 {
-        desk.persist(&[&me.say(&format!("message {n} of a lively talk"))]).await;
+        opened.persist(&[&me.say(&format!("message {n} of a lively talk"))]).await;
     }
-    desk.store.close().await;
+    opened.store.close().await;
     home
 }
 
-async fn assert_back_in_the_room(desk: &Desk) {
-    let restored = desk.store.restore().await.expect("reads").expect("knows its room");
+async fn assert_back_in_the_room(opened: &TestStore) {
+    let restored = opened.store.restore().await.expect("reads").expect("knows its room");
     assert_eq!(restored.room, room().id);
     assert_eq!(restored.addrs, [record(2)]);
     assert_eq!(restored.heads, []);
-    assert_eq!(desk.store.room(), Some(room()));
+    assert_eq!(opened.store.room(), Some(room()));
 }
 
 #[tokio::test]
-async fn files_are_for_their_owner_alone() {
-    let home = Home::new(PeerId::from_bytes([1; 32]));
+async fn files_are_private() {
+    let home = StoreHome::new(PeerId::from_bytes([1; 32]));
     fs::write(home.path(), "").expect("writes");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o666)).expect("changes");
-    let desk = home.open_in_room().await;
+    let opened = home.open_in_room().await;
     for file in ["room.db", "room.db-wal", "room.db-shm", "room.json"] {
         let mode = fs::metadata(home.dir.path().join(file)).expect(file).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
-    drop(desk);
+    drop(opened);
 }
 
 #[test]
-fn nothing_is_created_where_it_must_exist() {
-    let home = Home::new(PeerId::from_bytes([1; 32]));
-    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenError::Missing(_))));
+fn missing_database_is_not_created_if_refused() {
+    let home = StoreHome::new(PeerId::from_bytes([1; 32]));
+    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenStoreError::Missing(_))));
     assert!(!home.path().exists());
-    let elsewhere = Home { me: home.me, dir: tempfile::tempdir().expect("a directory") };
+    let elsewhere = StoreHome { me: home.me, dir: tempfile::tempdir().expect("a directory") };
     fs::create_dir(elsewhere.path()).expect("creates");
-    assert!(matches!(elsewhere.try_open(Absent::Create), Err(OpenError::Io { .. })));
+    assert!(matches!(elsewhere.try_open(Absent::Create), Err(OpenStoreError::Io { .. })));
 }
 
 #[tokio::test]
-async fn a_damaged_database_is_set_aside_and_the_room_is_known() {
+async fn damaged_database_is_set_aside_and_returns_to_its_room() {
     type Damage = fn(&mut Vec<u8>);
     let damages: [(&str, Damage); 4] = [
         ("no database at all", |raw| *raw = b"this is no database, whatever its name says ".repeat(200)),
@@ -75,139 +75,139 @@ async fn a_damaged_database_is_set_aside_and_the_room_is_known() {
         ("an overwritten schema", |raw| raw[100..4096].fill(0xFF)),
     ];
     for (name, damage) in damages {
-        let mut me = Author::new(1);
+        let mut me = TestAuthor::new(1);
         let home = lived_in(&mut me).await;
         let mut raw = fs::read(home.path()).expect("reads");
         damage(&mut raw);
         fs::write(home.path(), &raw).expect("writes");
         fs::write(home.dir.path().join("room.db-wal"), "left over").expect("writes");
 
-        let mut desk = home.try_open(Absent::Refuse).expect(name);
-        let aside = desk.set_aside.clone().expect(name);
+        let mut opened = home.try_open(Absent::Refuse).expect(name);
+        let aside = opened.set_aside.clone().expect(name);
         assert!(aside.to_string_lossy().contains("room.db.corrupt-"), "{name}");
         assert_eq!(fs::read(&aside).expect(name), raw, "{name}");
-        assert_back_in_the_room(&desk).await;
-        desk.persist(&[&Author::new(3).say("it works again")]).await;
-        desk.store.close().await;
+        assert_back_in_the_room(&opened).await;
+        opened.persist(&[&TestAuthor::new(3).say("it works again")]).await;
+        opened.store.close().await;
         assert_eq!(home.open().set_aside, None, "{name}");
     }
 }
 
 #[tokio::test]
-async fn no_byte_of_the_file_can_crash_the_start() {
-    let mut me = Author::new(1);
+async fn overwritten_bytes_anywhere_never_crash_the_start() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
     let whole = fs::read(home.path()).expect("reads");
     let step = whole.len() / 61;
     for at in (0..whole.len()).step_by(step) {
-        let copy = Home::new(me.id());
+        let copy = StoreHome::new(me.id());
         let mut raw = whole.clone();
         raw[at..(at + 40).min(whole.len())].fill(0x55);
         fs::write(copy.path(), raw).expect("writes");
         fs::copy(home.dir.path().join("room.json"), copy.dir.path().join("room.json")).expect("copies");
         match copy.try_open(Absent::Create) {
-            Ok(desk) => {
-                desk.store.restore().await.expect("what opens can be read");
-                desk.store.close().await;
+            Ok(opened) => {
+                opened.store.restore().await.expect("what opens can be read");
+                opened.store.close().await;
             }
-            Err(OpenError::Foreign(_) | OpenError::TooNew(_) | OpenError::OtherIdentity { .. }) => {}
+            Err(OpenStoreError::Foreign(_) | OpenStoreError::TooNew(_) | OpenStoreError::OtherIdentity { .. }) => {}
             Err(error) => panic!("byte {at}: {error:?}"),
         }
     }
 }
 
 #[tokio::test]
-async fn a_lost_database_returns_to_its_room() {
-    let mut me = Author::new(1);
+async fn lost_database_returns_to_its_room() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
     fs::remove_file(home.path()).expect("removes");
-    let desk = home.try_open(Absent::Refuse).expect("the room file tells where to go");
-    assert_eq!(desk.set_aside, None);
-    assert_back_in_the_room(&desk).await;
+    let opened = home.try_open(Absent::Refuse).expect("the room file names the room");
+    assert_eq!(opened.set_aside, None);
+    assert_back_in_the_room(&opened).await;
 }
 
 #[tokio::test]
-async fn without_a_room_file_a_damaged_database_stays_where_it_is() {
-    let mut me = Author::new(1);
+async fn damaged_database_without_a_room_file_is_left_in_place() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
     fs::remove_file(home.dir.path().join("room.json")).expect("removes");
     fs::write(home.path(), b"nothing ".repeat(1000)).expect("writes");
-    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenError::Damaged(_))));
+    assert!(matches!(home.try_open(Absent::Refuse), Err(OpenStoreError::Damaged(_))));
     assert!(home.path().exists());
-    let desk = home.open();
-    assert!(desk.set_aside.is_some());
-    assert_eq!(desk.store.room(), None);
+    let opened = home.open();
+    assert!(opened.set_aside.is_some());
+    assert_eq!(opened.store.room(), None);
 }
 
 #[tokio::test]
-async fn a_newer_or_foreign_database_is_left_alone() {
-    let mut me = Author::new(1);
+async fn newer_or_foreign_database_is_left_alone() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
     let change = |sql: &str| Connection::open(home.path()).and_then(|db| db.execute_batch(sql)).expect("changes");
     change("PRAGMA user_version = 99");
-    assert!(matches!(home.try_open(Absent::Create), Err(OpenError::TooNew(_))));
+    assert!(matches!(home.try_open(Absent::Create), Err(OpenStoreError::TooNew(_))));
     change("PRAGMA user_version = 1; PRAGMA application_id = 77");
-    assert!(matches!(home.try_open(Absent::Create), Err(OpenError::Foreign(_))));
+    assert!(matches!(home.try_open(Absent::Create), Err(OpenStoreError::Foreign(_))));
 
-    let foreign = Home::new(me.id());
+    let foreign = StoreHome::new(me.id());
     Connection::open(foreign.path()).and_then(|db| db.execute_batch("CREATE TABLE diary (day)")).expect("creates");
     let before = fs::read(foreign.path()).expect("reads");
-    assert!(matches!(foreign.try_open(Absent::Create), Err(OpenError::Foreign(_))));
+    assert!(matches!(foreign.try_open(Absent::Create), Err(OpenStoreError::Foreign(_))));
     assert_eq!(fs::read(foreign.path()).expect("reads"), before);
 }
 
 #[tokio::test]
-async fn another_identity_does_not_open_it() {
-    let mut me = Author::new(1);
+async fn database_of_another_identity_is_refused() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
-    let thief = Home { me: Author::new(2).id(), dir: home.dir };
+    let thief = StoreHome { me: TestAuthor::new(2).id(), dir: home.dir };
     let refused = thief.try_open(Absent::Create);
-    assert!(matches!(refused, Err(OpenError::OtherIdentity { owner, .. }) if owner == me.id()));
+    assert!(matches!(refused, Err(OpenStoreError::OtherIdentity { owner, .. }) if owner == me.id()));
 }
 
 #[tokio::test]
-async fn a_copy_writes_under_other_numbers_and_the_original_does_not() {
-    let mut me = Author::new(1);
+async fn copied_database_gets_new_numbers_and_a_moved_one_keeps_its() {
+    let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
-    let desk = home.open();
-    let (incarnation, database) = (desk.store.incarnation(), desk.store.database());
-    desk.store.close().await;
-    let desk = home.open();
-    assert_eq!((desk.store.incarnation(), desk.store.database()), (incarnation, database));
-    desk.store.close().await;
+    let opened = home.open();
+    let (incarnation, database) = (opened.store.incarnation(), opened.store.database());
+    opened.store.close().await;
+    let opened = home.open();
+    assert_eq!((opened.store.incarnation(), opened.store.database()), (incarnation, database));
+    opened.store.close().await;
 
-    let copy = Home::new(me.id());
+    let copy = StoreHome::new(me.id());
     fs::copy(home.path(), copy.path()).expect("copies");
-    let desk = copy.open();
-    assert_ne!(desk.store.incarnation(), incarnation);
-    assert_ne!(desk.store.database(), database);
-    assert_eq!(desk.store.room(), Some(room()));
-    assert_eq!(desk.store.messages_count(), 50);
-    let renewed = desk.store.incarnation();
-    desk.store.close().await;
+    let opened = copy.open();
+    assert_ne!(opened.store.incarnation(), incarnation);
+    assert_ne!(opened.store.database(), database);
+    assert_eq!(opened.store.room(), Some(room()));
+    assert_eq!(opened.store.messages_count(), 50);
+    let renewed = opened.store.incarnation();
+    opened.store.close().await;
     assert_eq!(copy.open().store.incarnation(), renewed);
 
-    // Moved, it stays what it was.
-    let moved = Home::new(me.id());
+    // A moved file is no copy.
+    let moved = StoreHome::new(me.id());
     fs::rename(home.path(), moved.path()).expect("moves within the file system");
     assert_eq!(moved.open().store.incarnation(), incarnation);
 }
 
 #[tokio::test]
-async fn a_database_of_version_1_keeps_loading() {
-    let (me, bob) = (Author::new(1), Author::new(2));
-    let home = Home::new(me.id());
+async fn database_of_version_1_keeps_loading() {
+    let (me, bob) = (TestAuthor::new(1), TestAuthor::new(2));
+    let home = StoreHome::new(me.id());
     Connection::open(home.path())
         .and_then(|db| db.execute_batch(include_str!("../../../fixtures/room-v1.sql")))
         .expect("the fixture is whole");
-    let mut desk = home.open();
-    assert_eq!(desk.set_aside, None);
-    assert_eq!(desk.store.room(), Some(room()));
-    assert_eq!(desk.texts().await, ["hello, old world", "heard", "a word in private"]);
-    let identity = HEXLOWER.encode(&desk.store.dm_keys().identity);
+    let mut opened = home.open();
+    assert_eq!(opened.set_aside, None);
+    assert_eq!(opened.store.room(), Some(room()));
+    assert_eq!(opened.texts().await, ["hello, old world", "heard", "a word in private"]);
+    let identity = HEXLOWER.encode(&opened.store.dm_keys().identity);
     assert_eq!(identity, "0d4b79e072ec3cec6d5cc9de6cf961a5fcb6b56c5e0e32780d37bc455a6aaa09");
 
-    let restored = desk.store.restore().await.expect("reads").expect("in a room");
+    let restored = opened.store.restore().await.expect("reads").expect("in a room");
     let mut heads: Vec<_> = restored.heads.iter().map(|head| (head.log, head.seq)).collect();
     heads.sort();
     let mut wanted = [(me.log, Seq(3)), (bob.log, Seq(3))];
@@ -216,24 +216,24 @@ async fn a_database_of_version_1_keeps_loading() {
     assert_eq!((restored.controls.len(), restored.forks.len()), (3, 1));
     assert_eq!(restored.addrs.iter().map(|record| record.peer).collect::<Vec<_>>(), [bob.id()]);
     assert_eq!(restored.seen, [(bob.id(), Timestamp::from_ms(6))]);
-    assert_eq!(desk.store.find_key("first").await.expect("reads").expect("known").request, [5; 32]);
-    assert_eq!(desk.store.events_after(0, 9).await.expect("reads").events.len(), 4);
+    assert_eq!(opened.store.find_key("first").await.expect("reads").expect("known").request, [5; 32]);
+    assert_eq!(opened.store.events_after(0, 9).await.expect("reads").events.len(), 4);
     let filter = HistoryFilter { limit: 9, words: Some("private".into()), ..HistoryFilter::default() };
-    assert_eq!(desk.store.history(filter).await.expect("reads").messages.len(), 1);
+    assert_eq!(opened.store.history(filter).await.expect("reads").messages.len(), 1);
 
-    // The next message of a session that stood when the database was put away.
+    // The next message of a session that existed when the fixture was written.
     let raw = HEXLOWER.decode(include_str!("../../../fixtures/entry-sealed-v1.hex").trim().as_bytes());
     let signed = postcard::from_bytes(&raw.expect("hexadecimal")).expect("an entry");
     let late = Arc::new(Entry::from_trusted(signed).expect("an entry"));
-    desk.persist(&[&late]).await;
-    assert_eq!(desk.texts().await.last().map(String::as_str), Some("sealed long ago"));
+    opened.persist(&[&late]).await;
+    assert_eq!(opened.texts().await.last().map(String::as_str), Some("sealed long ago"));
 }
 
 #[test]
-fn commits_are_flushed() {
-    let home = Home::new(PeerId::from_bytes([1; 32]));
+fn connection_flushes_every_commit() {
+    let home = StoreHome::new(PeerId::from_bytes([1; 32]));
     fs::write(home.path(), "").expect("writes");
-    let connection = super::connect(&home.path()).expect("connects");
+    let connection = super::connection::connect(&home.path()).expect("connects");
     let setting = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).expect("is set");
     assert_eq!(setting("synchronous"), 2, "FULL: flushed with every commit");
     assert_eq!(setting("foreign_keys"), 1);

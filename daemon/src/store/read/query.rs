@@ -1,4 +1,4 @@
-//! History: pages of messages in the shared order.
+//! History: pages of messages, in the order that is the same at every peer.
 
 use chat_core::log::entry::Hlc;
 use chat_proto::time::Timestamp;
@@ -6,16 +6,16 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::store::error::ReadError;
-use crate::store::read::search;
 use crate::store::tables::messages::{COLUMNS, JOINS, position, read};
-use crate::store::tables::models::{Edge, HistoryFilter, HistoryPage, Position};
+use crate::store::tables::models::{Edge, HistoryFilter, HistoryPage, MessagePosition};
 use crate::store::tables::row_ids::find_peer;
 use crate::store::tables::sql_types::{counted, ordered};
+use crate::store::tables::text_index;
 
-/// A page of history. The text index must have been brought up to date before.
+/// A page of history. The text index must be up to date if the filter has words.
 pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter) -> Result<HistoryPage, ReadError> {
     let snapshot = connection.unchecked_transaction()?;
-    let Some(query) = Query::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
+    let Some(query) = HistoryQuery::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
     let limit = usize::try_from(filter.limit.clamp(1, HistoryFilter::LIMIT_MAX)).unwrap_or(1);
     let mut statement = snapshot.prepare_cached(&query.sql(limit))?;
     let rows = statement.query_map(params_from_iter(query.values), |row| read(&snapshot, row, 0))?;
@@ -28,7 +28,7 @@ pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter)
     Ok(HistoryPage { messages, more })
 }
 
-struct Query {
+struct HistoryQuery {
     direction: Direction,
     index: &'static str,
     conditions: Vec<&'static str>,
@@ -41,11 +41,11 @@ enum Direction {
     Backwards,
 }
 
-impl Query {
-    /// None where nothing can match.
+impl HistoryQuery {
+    /// `None` if nothing can match.
     fn new(connection: &Connection, filter: &HistoryFilter) -> Result<Option<Self>, ReadError> {
         let direction = if filter.after.is_some() { Direction::Forwards } else { Direction::Backwards };
-        // Said outright: without statistics SQLite may read by one index and sort the whole result.
+        // Named, as without statistics SQLite may choose another index and sort the whole result.
         let index = match filter {
             HistoryFilter { words: Some(_), .. } => "",
             HistoryFilter { with: Some(_), .. } => "INDEXED BY messages_direct",
@@ -66,10 +66,10 @@ impl Query {
             );
         }
         if let Some(words) = &filter.words {
-            let Some(expression) = search::expression(words) else { return Ok(None) };
+            let Some(expression) = text_index::expression(words) else { return Ok(None) };
             query.add("m.id IN (SELECT rowid FROM search WHERE search MATCH ?)", [Value::Text(expression)]);
         }
-        // The first comparison alone lets SQLite use the index; the second one is exact.
+        // The first comparison lets SQLite use the index; the second one is exact.
         const BEFORE: &str = "m.hlc <= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) < (?, ?, ?, ?, ?)";
         const AFTER: &str = "m.hlc >= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) > (?, ?, ?, ?, ?)";
         match filter.before {
@@ -96,7 +96,7 @@ impl Query {
         self.values.extend(values);
     }
 
-    /// One more than asked for tells whether there are more.
+    /// Asks for one message more than the limit, which tells whether there are more.
     fn sql(&self, limit: usize) -> String {
         let direction = match self.direction {
             Direction::Forwards => "ASC",
@@ -117,7 +117,7 @@ fn hlc(time: Timestamp) -> Value {
     Value::Integer(ordered(Hlc::from_wall(time).0))
 }
 
-fn edge(position: Position) -> [Value; 6] {
+fn edge(position: MessagePosition) -> [Value; 6] {
     let time = Value::Integer(ordered(position.time.0));
     [
         time.clone(),
@@ -136,12 +136,12 @@ mod tests {
     use crate::store::tables::row_ids::peer_row;
     use chat_proto::id::PeerId;
 
-    /// How SQLite goes about a query: the index it reads messages by, and whether it sorts the whole result.
+    /// How SQLite executes a query: the index it reads messages by, and whether it sorts the whole result.
     fn plan(filter: &HistoryFilter) -> (String, bool) {
         let mut db = Connection::open_in_memory().expect("opens");
         MIGRATIONS.to_latest(&mut db).expect("migrates");
         peer_row(&db, &PeerId::from_bytes([1; 32])).expect("inserts");
-        let query = Query::new(&db, filter).expect("builds").expect("may match");
+        let query = HistoryQuery::new(&db, filter).expect("builds").expect("may match");
         let sql = format!("EXPLAIN QUERY PLAN {}", query.sql(100));
         let mut statement = db.prepare(&sql).expect("prepares");
         let steps = statement.query_map(params_from_iter(query.values), |row| row.get(3)).expect("explains");
@@ -150,14 +150,14 @@ mod tests {
     }
 
     #[test]
-    fn a_search_reads_what_it_finds_and_sorts_that() {
+    fn search_sorts_only_what_it_finds() {
         let (first, sorts) = plan(&HistoryFilter { limit: 9, words: Some("x".into()), ..HistoryFilter::default() });
         assert_eq!(first, "SEARCH m USING INTEGER PRIMARY KEY (rowid=?)");
         assert!(sorts);
     }
 
     #[test]
-    fn a_page_costs_no_more_than_its_rows() {
+    fn page_is_read_by_index_without_sorting() {
         let peer = Some(PeerId::from_bytes([1; 32]));
         let all = HistoryFilter { limit: 100, ..HistoryFilter::default() };
         let edge = Some(Edge::Time(Timestamp::from_ms(5)));

@@ -1,4 +1,14 @@
-//! Entries: writing batches of them with everything that follows from them, and reading them back for other peers.
+//! Entries: inserts batches of them with all rows that follow from them, and reads them back for other peers.
+//!
+//! A batch is inserted entry by entry: the signed entry itself, then what its body says. A genesis entry binds the
+//! database to its room, published keys are remembered for direct messages, and each message that this peer may read
+//! gets a row, its idempotency key, and, if it is visible, an event.
+//!
+//! Invariants: a log on disk has no holes, and each entry links to the one before it (the core checks signatures and
+//! forks, this file checks order and backlink again); an entry that is already stored is passed over, and a different
+//! one with the same sequence number never replaces it. Entries are never deleted.
+//!
+//! Called by the transaction of the writer (`insert_batch`) and by [`Store::load`](crate::store::Store::load) (`load`).
 
 use std::collections::HashMap;
 
@@ -6,51 +16,40 @@ use chat_core::input::CommandId;
 use chat_core::log::entry::{Body, Control, Entry, LogId, Seq, SignedEntry};
 use chat_core::output::{Batch, BatchEntry};
 use chat_core::signature::SignatureBytes;
-use chat_proto::id::{MessageId, PeerId, RoomId};
-use chat_proto::time::Timestamp;
+use chat_proto::id::{MessageId, RoomId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tracing::warn;
 
-use crate::node::handle::Idempotency;
-use crate::store::open::schema::MESSAGES_PER_ENTRY;
+use crate::store::dm;
+use crate::store::tables::WriteContext;
 use crate::store::tables::events;
 use crate::store::tables::idempotency;
 use crate::store::tables::messages;
-use crate::store::tables::models::{Room, StoredEvent, StoredEventKind};
-use crate::store::tables::row_ids::{Heads, LogHead, find_log};
+use crate::store::tables::messages::MESSAGES_PER_ENTRY;
+use crate::store::tables::models::{Idempotency, RoomRecord, StoredEvent, StoredEventKind};
+use crate::store::tables::row_ids::{LogRow, find_log};
 use crate::store::tables::sql_types::{counted, ordered};
-use crate::store::{Secret, dm};
 
-/// What the writer knows while it inserts.
-pub(in crate::store) struct Scene<'a> {
-    pub(in crate::store) connection: &'a Connection,
-    pub(in crate::store) heads: &'a mut Heads,
-    pub(in crate::store) me: PeerId,
-    pub(in crate::store) room: Option<Room>,
-    pub(in crate::store) secret: &'a Secret,
-    pub(in crate::store) now: Timestamp,
-}
-
-/// What came of a batch.
+/// Result of inserting a batch.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Inserted {
-    /// Message events, in order.
+    /// Events of the messages, in order.
     pub(in crate::store) events: Vec<StoredEvent>,
-    /// Row number of the newest message; 0 without one.
+    /// Row number of the newest message; 0 if there is none.
     pub(in crate::store) newest_message: i64,
-    /// The room, where an entry told something new about it.
-    pub(in crate::store) room: Option<Room>,
+    /// The room, if an entry of the batch bound the database to it.
+    pub(in crate::store) room: Option<RoomRecord>,
 }
 
 /// Why a batch was not inserted.
 #[derive(Debug, thiserror::Error)]
 pub(in crate::store) enum InsertError {
-    /// An entry does not follow the one before it: a log on disk has no holes.
+    /// The entry does not follow the newest stored one: a log on disk has no holes.
     #[error("entry {seq:?} of {log:?} does not follow the newest one on disk")]
     Hole {
         /// The log.
         log: LogId,
-        /// The place.
+        /// The sequence number.
         seq: Seq,
     },
     /// SQLite failed.
@@ -58,45 +57,45 @@ pub(in crate::store) enum InsertError {
     Database(#[from] rusqlite::Error),
 }
 
-/// Inserts a batch. Entries that are held are passed over.
+/// Inserts a batch. Entries that are stored already are passed over.
 pub(in crate::store) fn insert_batch(
-    scene: &mut Scene<'_>,
+    context: &mut WriteContext<'_>,
     batch: &Batch,
     keys: &HashMap<CommandId, Idempotency>,
 ) -> Result<Inserted, InsertError> {
     let mut inserted = Inserted::default();
     for item in &batch.entries {
-        insert_entry(scene, item, keys, &mut inserted)?;
+        insert_entry(context, item, keys, &mut inserted)?;
     }
     Ok(inserted)
 }
 
 fn insert_entry(
-    scene: &mut Scene<'_>,
+    context: &mut WriteContext<'_>,
     item: &BatchEntry,
     keys: &HashMap<CommandId, Idempotency>,
     inserted: &mut Inserted,
 ) -> Result<(), InsertError> {
     let entry = item.entry.as_ref();
     let log = entry.log();
-    let head = scene.heads.get(scene.connection, log)?;
+    let head = context.heads.get(context.connection, log)?;
     if entry.seq() <= head.seq {
-        return Ok(check_held(scene.connection, entry, head)?);
+        return Ok(check_held(context.connection, entry, head)?);
     }
     if entry.seq() != head.seq.next() || entry.header().backlink != head.hash {
         return Err(InsertError::Hole { log, seq: entry.seq() });
     }
-    let row = insert_row(scene.connection, entry, head)?;
-    scene.heads.set(log, LogHead { seq: entry.seq(), hash: Some(entry.hash()), ..head });
+    let row = insert_row(context.connection, entry, head)?;
+    context.heads.set(log, LogRow { seq: entry.seq(), hash: Some(entry.hash()), ..head });
     match entry.body() {
-        Some(Body::Control(control)) => insert_control(scene, item, head, control, inserted)?,
-        Some(Body::Messages(_)) => insert_messages(scene, item, head, row, keys, inserted)?,
+        Some(Body::Control(control)) => insert_control(context, item, head, control, inserted)?,
+        Some(Body::Messages(_)) => insert_messages(context, item, head, row, keys, inserted)?,
         None => {}
     }
     Ok(())
 }
 
-fn insert_row(connection: &Connection, entry: &Entry, head: LogHead) -> rusqlite::Result<i64> {
+fn insert_row(connection: &Connection, entry: &Entry, head: LogRow) -> rusqlite::Result<i64> {
     let signed = entry.signed();
     let sql = "INSERT INTO entries (log, seq, hash, hlc, control, header, signature, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -112,40 +111,40 @@ fn insert_row(connection: &Connection, entry: &Entry, head: LogHead) -> rusqlite
     ])
 }
 
-/// The core refuses forks before they come here; if one comes, what was first stays.
-fn check_held(connection: &Connection, entry: &Entry, head: LogHead) -> rusqlite::Result<()> {
+/// Warns if another entry is stored: the core rejects forks earlier, but if one arrives, the first entry stays.
+fn check_held(connection: &Connection, entry: &Entry, head: LogRow) -> rusqlite::Result<()> {
     let held: Option<[u8; 32]> = connection
         .prepare_cached("SELECT hash FROM entries WHERE log = ? AND seq = ?")?
         .query_row(params![head.log, counted(entry.seq().0)], |row| row.get(0))
         .optional()?;
     if held.as_ref() != Some(entry.hash().as_bytes()) {
-        warn!(author = %entry.author().short(), seq = entry.seq().0, "another entry stands at this place and stays");
+        warn!(author = %entry.author().short(), seq = entry.seq().0, "another entry with this sequence number is stored and stays");
     }
     Ok(())
 }
 
 fn insert_control(
-    scene: &mut Scene<'_>,
+    context: &mut WriteContext<'_>,
     item: &BatchEntry,
-    head: LogHead,
+    head: LogRow,
     control: &Control,
     inserted: &mut Inserted,
 ) -> rusqlite::Result<()> {
     match control {
         Control::Genesis { room_name, open, .. } => {
             let id = RoomId::from_bytes(*item.entry.hash().as_bytes());
-            let room = Room { id, name: room_name.clone(), open: *open };
-            if scene.room.as_ref().is_none_or(|known| known.id == id) {
+            let room = RoomRecord { id, name: room_name.clone(), open: *open };
+            if context.room.as_ref().is_none_or(|known| known.id == id) {
                 let sql = "UPDATE facts SET room = ?, room_name = ?, room_open = ?";
-                scene.connection.execute(sql, params![id.as_bytes(), room.name, room.open])?;
-                scene.room = Some(room.clone());
+                context.connection.execute(sql, params![id.as_bytes(), room.name, room.open])?;
+                context.room = Some(room.clone());
                 inserted.room = Some(room);
             } else {
-                warn!(room = %id.short(), "the first entry of another room is kept and not used");
+                warn!(room = %id.short(), "the genesis entry of another room is stored and ignored");
             }
         }
-        // Also past a cut: the author signed them, and nothing more is asked of them.
-        Control::Keys { identity, .. } => dm::publish_identity(scene.connection, head.author, identity)?,
+        // Also after a cut: the author signed them, which is all that is required.
+        Control::Keys { identity, .. } => dm::publish_identity(context.connection, head.author, identity)?,
         Control::Invite { .. }
         | Control::Revoke { .. }
         | Control::Admit { .. }
@@ -158,32 +157,32 @@ fn insert_control(
 }
 
 fn insert_messages(
-    scene: &mut Scene<'_>,
+    context: &mut WriteContext<'_>,
     item: &BatchEntry,
-    head: LogHead,
+    head: LogRow,
     entry_row: i64,
     keys: &HashMap<CommandId, Idempotency>,
     inserted: &mut Inserted,
 ) -> rusqlite::Result<()> {
-    let mut opener = dm::Opener::new(head.author);
+    let mut unsealer = dm::Unsealer::new(head.author);
     for (body, (index, message)) in item.entry.messages().iter().zip((0u16..).zip(entry_row * MESSAGES_PER_ENTRY..)) {
-        let Some(content) = messages::content(scene, item, body, &mut opener)? else { continue };
-        messages::insert(scene.connection, message, head.author, item, &content)?;
+        let Some(content) = messages::content(context, item, body, &mut unsealer)? else { continue };
+        messages::insert(context.connection, message, head.author, item, &content)?;
         inserted.newest_message = message;
         let origin = item.origins.get(usize::from(index));
         if let Some(idempotency) = origin.and_then(|command| keys.get(command)) {
-            idempotency::insert(scene.connection, idempotency, message, scene.now)?;
+            idempotency::insert(context.connection, idempotency, message, context.now)?;
         }
         if item.visible {
-            let id = events::insert_message(scene.connection, message, scene.now)?;
+            let id = events::insert_message(context.connection, message, context.now)?;
             let row = content.into_row(MessageId { entry: item.entry.hash(), index }, item.entry.header());
-            inserted.events.push(StoredEvent::new(id, scene.now, StoredEventKind::Message(row)));
+            inserted.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
         }
     }
     Ok(())
 }
 
-/// Entries of a log in order of place, up to about so many bytes and at least one.
+/// Entries of a log by sequence number, up to about `bytes_max` bytes and at least one.
 pub(in crate::store) fn load(
     connection: &Connection,
     log: LogId,
@@ -207,7 +206,7 @@ pub(in crate::store) fn load(
     Ok(entries)
 }
 
-/// An entry as header, signature and body stand in a row, beginning at a column.
+/// Reads an entry from the columns header, signature and body, starting at `column`.
 pub(in crate::store) fn signed_entry(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<SignedEntry> {
     Ok(SignedEntry {
         header: row.get(column)?,

@@ -1,4 +1,15 @@
-//! Durable events: numbered in the order in which they were written, kept so that readers can resume.
+//! Durable events: numbered in the order in which they were written, and kept so that readers can resume.
+//!
+//! The event of a message refers to its row; any other event is stored as JSON. Numbers come from SQLite's
+//! `AUTOINCREMENT`, so they grow and are never reused, even after events are deleted. A cursor that the API gives out
+//! is such a number with the number of the database.
+//!
+//! Invariants:
+//! * An event is written in the same transaction as what it announces, and its number is published after the commit.
+//! * Events of messages are kept as long as their messages; hidden messages are skipped when reading. Other events are
+//!   pruned from the oldest on, and `facts.events_pruned` says up to where, so that a reader behind it gets a gap.
+//!
+//! Written by the writer's transactions and pruned by its maintenance; read by the followers through the read pool.
 
 use std::time::Duration;
 
@@ -12,29 +23,30 @@ use crate::store::tables::meta::{events_pruned, set_events_pruned};
 use crate::store::tables::models::{EventPage, StoredEvent, StoredEventKind};
 use crate::store::tables::sql_types::{counted, uncounted};
 
-/// How long events other than messages are kept: over a holiday week, a reader misses nothing.
+/// How long events other than messages are kept: a reader that was away for a holiday week misses nothing.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Most events other than messages that are kept, about 50 MB: a peer that comes and goes all day must not fill the disk.
+/// Maximum number of events other than messages, about 50 MB: a peer that comes and goes all day must not fill the
+/// disk.
 const OTHERS_MAX: i64 = 100_000;
 
-/// Most events dropped in one go, so that messages do not wait for it.
+/// Maximum number of events deleted at a time, so that messages do not wait for it.
 const DROPPED_MAX: i64 = 2_000;
 
-/// Most events in one page.
+/// Maximum number of events in one page.
 const PAGE_MAX: u32 = 1000;
 
-/// Texts in one page, in bytes: it ends behind the message that exceeds them, because a reader that has stopped reading
+/// Bytes of text after which a page ends, including the message that exceeds them: a reader that has stopped reading
 /// keeps its page in memory.
 const PAGE_TEXT_BYTES: usize = 256 * 1024;
 
-/// Writes the event of a message; returns its number.
+/// Inserts the event of a message; returns its number.
 pub(in crate::store) fn insert_message(connection: &Connection, message: i64, now: Timestamp) -> rusqlite::Result<u64> {
     let sql = "INSERT INTO events (at, message) VALUES (?, ?)";
     connection.prepare_cached(sql)?.insert(params![counted(now.as_ms()), message]).map(uncounted)
 }
 
-/// Writes any other event.
+/// Inserts an event other than that of a message.
 pub(in crate::store) fn insert_other(
     connection: &Connection,
     event: &Event,
@@ -54,7 +66,7 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<u64>
         .map(|newest| uncounted(newest.unwrap_or(0)))
 }
 
-/// Events behind a cursor.
+/// Events after a cursor.
 pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) -> rusqlite::Result<EventPage> {
     let snapshot = connection.unchecked_transaction()?;
     let newest = newest(&snapshot)?;
@@ -82,7 +94,7 @@ pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) 
             None => StoredEventKind::Message(messages::read(&snapshot, row, 3)?),
             Some(Ok(event)) => StoredEventKind::Other(event),
             Some(Err(error)) => {
-                warn!(event = id, %error, "a stored event cannot be read and is told as a gap");
+                warn!(event = id, %error, "a stored event cannot be read and is reported as a gap");
                 let reason = "an event of another version of chatd".to_owned();
                 StoredEventKind::Other(Event::Gap { reason })
             }
@@ -95,7 +107,7 @@ pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) 
     Ok(EventPage { events, gap, from: cursor })
 }
 
-/// A cursor behind which lies everything written at a time or later, also when the clock was set back in between.
+/// A cursor that everything written at a time or later follows, even if the clock was set back in between.
 pub(in crate::store) fn cursor_at(connection: &Connection, time: Timestamp) -> rusqlite::Result<u64> {
     let sql = "SELECT min(id) FROM events INDEXED BY events_at WHERE at >= ?";
     let first: Option<i64> = connection.prepare_cached(sql)?.query_row([counted(time.as_ms())], |row| row.get(0))?;
@@ -105,8 +117,7 @@ pub(in crate::store) fn cursor_at(connection: &Connection, time: Timestamp) -> r
     }
 }
 
-/// Drops some of the events that are too old or too many; messages' events stay as long as their messages. Says whether
-/// there may be more.
+/// Deletes some events other than messages that are too old or too many; returns whether there may be more.
 pub(in crate::store) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let surplus: Option<i64> = connection
         .query_row(
@@ -115,7 +126,7 @@ pub(in crate::store) fn prune(connection: &Connection, now: Timestamp) -> rusqli
             |row| row.get(0),
         )
         .optional()?;
-    // The oldest in order of number, and none behind one that stays: the cursor that was pruned up to is a single number.
+    // In order of number, up to the first one that stays: a single number says up to where events are pruned.
     let sql = "SELECT id, at FROM events WHERE message IS NULL ORDER BY id LIMIT ?";
     let too_old = counted(now.before(KEPT).as_ms());
     let oldest: Vec<(i64, i64)> = connection

@@ -1,4 +1,4 @@
-//! Keys of retries: which message was posted under which key.
+//! Idempotency keys (table `keys`): which message was posted under which key.
 
 use std::time::Duration;
 
@@ -6,21 +6,20 @@ use chat_proto::id::{EntryHash, MessageId};
 use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::node::handle::Idempotency;
-use crate::store::open::schema::MESSAGES_PER_ENTRY;
-use crate::store::tables::models::KeyRecord;
+use crate::store::tables::messages::MESSAGES_PER_ENTRY;
+use crate::store::tables::models::{Idempotency, KeyRecord};
 use crate::store::tables::sql_types::counted;
 
-/// How long a retry finds its message: longer than any script that gives up over a weekend.
+/// How long a retry finds its message: longer than a script that is resumed after a weekend.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Most keys: a client that makes one for each message at full speed must not fill the disk.
+/// Maximum number of keys: a client that uses one per message at full speed must not fill the disk.
 const KEYS_MAX: i64 = 100_000;
 
-/// Most keys dropped in one go, so that messages do not wait for it.
+/// Maximum number of keys deleted at a time, so that messages do not wait for it.
 const DROPPED_MAX: i64 = 2_000;
 
-/// Remembers the message of a key; the first one stays.
+/// Inserts the message of a key; an earlier one stays.
 pub(in crate::store) fn insert(
     connection: &Connection,
     idempotency: &Idempotency,
@@ -33,7 +32,7 @@ pub(in crate::store) fn insert(
     Ok(())
 }
 
-/// What was posted under a key.
+/// The message that was posted under a key.
 pub(in crate::store) fn find(connection: &Connection, key: &str) -> rusqlite::Result<Option<KeyRecord>> {
     let sql = "SELECT k.request, n.hash, k.message FROM keys k JOIN entries n ON n.id = k.message / ? WHERE k.key = ?";
     connection
@@ -46,7 +45,7 @@ pub(in crate::store) fn find(connection: &Connection, key: &str) -> rusqlite::Re
         .optional()
 }
 
-/// Drops some of the keys that are too old or too many; says whether there may be more.
+/// Deletes some keys that are too old or too many; returns whether there may be more.
 pub(in crate::store) fn prune(connection: &Connection, now: Timestamp) -> rusqlite::Result<bool> {
     let newest_dropped: Option<i64> = connection
         .query_row("SELECT at FROM keys ORDER BY at DESC LIMIT 1 OFFSET ?", [KEYS_MAX], |row| row.get(0))

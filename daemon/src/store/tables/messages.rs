@@ -1,4 +1,17 @@
 //! Messages: what this peer may read of the entries, in the order that is the same at every peer.
+//!
+//! Each readable message of an entry has a row in `messages`; a direct message between other members has none. The row
+//! number is the entry's times [`MESSAGES_PER_ENTRY`] plus the index in the entry, so that a message id is found
+//! without an index of its own. Author and time are copied into the row, so that the indexes of the history give its
+//! order.
+//!
+//! `visible` is one of [`SHOWN`], [`HIDDEN`] (after a cut, and readers have seen its event) and [`UNANNOUNCED`] (after
+//! a cut since it arrived). Every query asks for `visible = 1`.
+//!
+//! Invariant: the text of a sealed message is decrypted once, in the transaction that inserts its row, as the ratchet
+//! deletes the key; a text that cannot be decrypted is [`UNREADABLE_TEXT`] for good.
+//!
+//! Called by `entries` and `visibility` (writing) and by the read pool (history, events, single messages).
 
 use chat_core::log::entry::{Header, Hlc, MessageBody, Seq};
 use chat_core::output::BatchEntry;
@@ -6,66 +19,80 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::dm;
-use crate::store::open::schema::{MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
-use crate::store::tables::entries::Scene;
-use crate::store::tables::models::{MessageRow, Position, UNREADABLE_TEXT};
+use crate::store::tables::WriteContext;
+use crate::store::tables::models::{MessagePosition, MessageRow, UNREADABLE_TEXT};
 use crate::store::tables::row_ids::{log_id, peer_row};
 use crate::store::tables::sql_types::{ordered, uncounted, unordered};
 
-/// What a message says to this peer.
+/// A message's row number is its entry's, times this, plus its index in the entry.
+pub(in crate::store) const MESSAGES_PER_ENTRY: i64 = 1024;
+
+// The SQL in this folder has the number written out.
+const _: () = assert!(MESSAGES_PER_ENTRY == 1024 && chat_core::config::ENTRY_MESSAGES_MAX == 1024);
+
+/// `messages.visible`: shown to readers.
+pub(in crate::store) const SHOWN: i64 = 1;
+
+/// `messages.visible`: after a cut; its event was written before.
+pub(in crate::store) const HIDDEN: i64 = 0;
+
+/// `messages.visible`: after a cut since it arrived; it has no event yet.
+pub(in crate::store) const UNANNOUNCED: i64 = -1;
+
+/// Content of a message as this peer may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Content {
+pub(in crate::store) struct MessageContent {
     /// Recipients of a direct message.
     to: Vec<PeerId>,
     text: String,
 }
 
-impl Content {
+impl MessageContent {
     pub(in crate::store) fn into_row(self, id: MessageId, header: &Header) -> MessageRow {
         let Self { to, text } = self;
         MessageRow { id, log: header.log, seq: header.seq, time: header.time, to, text }
     }
 }
 
-/// What a message says to this peer; none for a direct message between others.
+/// Content of a message as this peer may read it; `None` for a direct message between other members.
 pub(in crate::store) fn content(
-    scene: &Scene<'_>,
+    context: &WriteContext<'_>,
     item: &BatchEntry,
     body: &MessageBody,
-    opener: &mut dm::Opener,
-) -> rusqlite::Result<Option<Content>> {
+    unsealer: &mut dm::Unsealer,
+) -> rusqlite::Result<Option<MessageContent>> {
     let author = item.entry.author();
     match body {
-        MessageBody::Text(text) => Ok(Some(Content { to: Vec::new(), text: text.clone() })),
+        MessageBody::Text(text) => Ok(Some(MessageContent { to: Vec::new(), text: text.clone() })),
         MessageBody::Sealed(boxes) => {
-            let mine = boxes.iter().find(|sealed| sealed.to == scene.me);
+            let mine = boxes.iter().find(|sealed| sealed.to == context.me);
             let opened = match mine {
-                _ if author == scene.me => dm::take_own(scene.connection, body)?,
+                _ if author == context.me => dm::take_own(context.connection, body)?,
                 None => return Ok(None),
-                // What lies past a cut is not shown, so it must not advance a session either.
+                // A message after a cut is not shown, so it must not advance a session either.
                 Some(_) if !item.visible => None,
-                Some(sealed) => opener.open(scene, author, boxes, sealed)?,
+                Some(sealed) => unsealer.open(context, author, boxes, sealed)?,
             };
             let to = boxes.iter().map(|sealed| sealed.to).collect();
-            Ok(Some(Content { to, text: opened.unwrap_or_else(|| UNREADABLE_TEXT.to_owned()) }))
+            Ok(Some(MessageContent { to, text: opened.unwrap_or_else(|| UNREADABLE_TEXT.to_owned()) }))
         }
     }
 }
 
-/// Writes a message's row.
+/// Inserts the row of a message.
 pub(in crate::store) fn insert(
     connection: &Connection,
     message: i64,
     author: i64,
     item: &BatchEntry,
-    content: &Content,
+    content: &MessageContent,
 ) -> rusqlite::Result<()> {
     let sql = "INSERT INTO messages (id, author, hlc, visible, direct, text) VALUES (?, ?, ?, ?, ?, ?)";
     connection.prepare_cached(sql)?.execute(params![
         message,
         author,
         ordered(item.entry.header().time.0),
-        if item.visible { SHOWN } else { UNTOLD },
+        if item.visible { SHOWN } else { UNANNOUNCED },
         !content.to.is_empty(),
         content.text,
     ])?;
@@ -77,7 +104,7 @@ pub(in crate::store) fn insert(
     Ok(())
 }
 
-/// How many messages are shown.
+/// Number of messages that are shown.
 pub(in crate::store) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     connection
         .query_row("SELECT count(*) FROM messages INDEXED BY messages_order WHERE visible = 1", [], |row| row.get(0))
@@ -89,17 +116,15 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<i64>
     connection.query_row("SELECT coalesce(max(id), 0) FROM messages", [], |row| row.get(0))
 }
 
-/// Columns that [`read`] takes, of tables joined by [`JOINS`].
+/// Columns that [`read`] needs, of tables joined by [`JOINS`].
 pub(in crate::store) const COLUMNS: &str = "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.direct, m.text";
 
-/// Brings a message together with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their
-/// index gives the order.
+/// Joins a message with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their index gives
+/// the order.
 pub(in crate::store) const JOINS: &str = "CROSS JOIN entries n ON n.id = m.id / 1024 CROSS JOIN logs l ON l.id = n.log
     CROSS JOIN peers p ON p.id = m.author";
 
-const _: () = assert!(MESSAGES_PER_ENTRY == 1024);
-
-/// A message of [`COLUMNS`], beginning at a column.
+/// Reads a message from [`COLUMNS`], starting at `column`.
 pub(in crate::store) fn read(connection: &Connection, row: &Row<'_>, column: usize) -> rusqlite::Result<MessageRow> {
     let message: i64 = row.get(column)?;
     let direct: bool = row.get(column + 6)?;
@@ -121,7 +146,7 @@ fn recipients(connection: &Connection, message: i64) -> rusqlite::Result<Vec<Pee
     connection.prepare_cached(sql)?.query_map([message], |row| row.get(0).map(PeerId::from_bytes))?.collect()
 }
 
-/// Row number that a message has or would have; none where its entry is not held.
+/// Row number that a message has or would have; `None` if its entry is not stored.
 fn row_of(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<i64>> {
     let entry: Option<i64> = connection
         .prepare_cached("SELECT id FROM entries WHERE hash = ?")?
@@ -131,7 +156,7 @@ fn row_of(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<i64
     Ok(entry.filter(|_| index < MESSAGES_PER_ENTRY).map(|entry| entry * MESSAGES_PER_ENTRY + index))
 }
 
-/// A message that is shown.
+/// A message, if it is shown.
 pub(in crate::store) fn find(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessageRow>> {
     match row_of(connection, id)? {
         Some(message) => find_row(connection, message),
@@ -139,14 +164,14 @@ pub(in crate::store) fn find(connection: &Connection, id: MessageId) -> rusqlite
     }
 }
 
-/// The same by its row number.
+/// A message by its row number, if it is shown.
 pub(in crate::store) fn find_row(connection: &Connection, message: i64) -> rusqlite::Result<Option<MessageRow>> {
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ? AND m.visible = 1");
     connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()
 }
 
-/// Where a message stands, also one that was hidden after somebody saw it.
-pub(in crate::store) fn position(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<Position>> {
+/// Position of a message in the history, including one that was hidden after a client had seen it.
+pub(in crate::store) fn position(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessagePosition>> {
     let Some(message) = row_of(connection, id)? else { return Ok(None) };
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ?");
     let row = connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()?;

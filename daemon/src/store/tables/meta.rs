@@ -1,4 +1,4 @@
-//! The one row of facts about a database: whose it is, which room it holds, under which numbers it writes.
+//! The single row about the database (table `facts`): its peer, its room, and the numbers it writes under.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,22 +8,22 @@ use chat_core::log::entry::Incarnation;
 use chat_proto::id::{PeerId, RoomId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::tables::models::Room;
+use crate::store::tables::models::RoomRecord;
 use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
-/// What is known about a database.
+/// The row about the database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Facts {
+pub(in crate::store) struct StoreMeta {
     pub(in crate::store) me: PeerId,
     pub(in crate::store) database: u32,
     pub(in crate::store) incarnation: Incarnation,
     pub(in crate::store) file: FileMark,
-    pub(in crate::store) room: Option<Room>,
+    pub(in crate::store) room: Option<RoomRecord>,
 }
 
-/// What tells a file from a copy of it: its inode and the moment it was made. A copy that takes the place of the
-/// original may be older than what others hold of this peer's log, so it goes on under another incarnation. The device
-/// number counts only where the file system keeps no birth time: it changes with the order of mounting.
+/// Distinguishes a file from a copy of it: its inode and time of creation. A copy that replaces the original may be
+/// older than what other peers have of this peer's log, so it continues under another incarnation. The device number is
+/// used only where the file system has no time of creation, as it changes with the order of mounting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::store) struct FileMark([u8; 16]);
 
@@ -38,9 +38,9 @@ impl FileMark {
     }
 }
 
-impl Facts {
-    /// Facts of a new database, or of a copy: fresh random numbers.
-    pub(in crate::store) fn fresh(me: PeerId, file: FileMark, room: Option<Room>) -> Self {
+impl StoreMeta {
+    /// The row of a new database or of a copy: with new random numbers.
+    pub(in crate::store) fn fresh(me: PeerId, file: FileMark, room: Option<RoomRecord>) -> Self {
         Self { me, database: rand::random(), incarnation: Incarnation(rand::random()), file, room }
     }
 
@@ -55,7 +55,7 @@ impl Facts {
                     database: row.get(1)?,
                     incarnation: Incarnation(unordered(row.get(2)?)),
                     file: FileMark(row.get(3)?),
-                    room: room.map(|id| Room { id: RoomId::from_bytes(id), name, open }),
+                    room: room.map(|id| RoomRecord { id: RoomId::from_bytes(id), name, open }),
                 })
             })
             .optional()
@@ -83,7 +83,7 @@ impl Facts {
     }
 }
 
-/// The newest event that was dropped because of its age.
+/// Number up to which events other than messages are pruned.
 pub(in crate::store) fn events_pruned(connection: &Connection) -> rusqlite::Result<u64> {
     connection.query_row("SELECT events_pruned FROM facts", [], |row| row.get(0)).map(uncounted)
 }
@@ -93,7 +93,7 @@ pub(in crate::store) fn set_events_pruned(connection: &Connection, event: u64) -
     Ok(())
 }
 
-/// Up to which message row the text index reaches.
+/// Row number of the newest message in the text index.
 pub(in crate::store) fn searchable(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("SELECT searchable FROM facts", [], |row| row.get(0))
 }

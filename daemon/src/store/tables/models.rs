@@ -1,4 +1,4 @@
-//! What the store gives out: message rows, stored events, pages of history.
+//! Types of what the store holds: rooms, messages, events, pages of history, keys.
 
 use std::sync::OnceLock;
 
@@ -8,57 +8,57 @@ use chat_proto::event::Event;
 use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 
-/// Text of a direct message to or from this peer that cannot be opened: its keys went with a lost database.
+/// Text of a direct message to or from this peer that cannot be decrypted: its keys were lost with a database.
 pub const UNREADABLE_TEXT: &str = "(a direct message that cannot be opened here)";
 
 /// The room of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Room {
-    /// Hash of the first entry.
+pub struct RoomRecord {
+    /// Hash of the genesis entry.
     pub id: RoomId,
-    /// Its name; empty while nobody told it.
+    /// Its name; empty if it is not known.
     pub name: String,
     /// Whether every knock is admitted.
     pub open: bool,
 }
 
-/// A message as this peer may read it. Names are not stored: they follow from the roster.
+/// A message as this peer may read it. Names are not stored: the roster gives them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageRow {
     /// Its id.
     pub id: MessageId,
-    /// The log its entry stands in; its author is who wrote it.
+    /// The log of its entry, whose author wrote the message.
     pub log: LogId,
-    /// The place of its entry there.
+    /// Sequence number of its entry in that log.
     pub seq: Seq,
     /// When its author wrote it.
     pub time: Hlc,
     /// Recipients of a direct message; empty for the whole room.
     pub to: Vec<PeerId>,
-    /// The text; [`UNREADABLE_TEXT`] where a direct message cannot be opened.
+    /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted.
     pub text: String,
 }
 
 impl MessageRow {
-    /// Its place in the order that is the same at every peer.
-    pub fn position(&self) -> Position {
+    /// Its position in the history.
+    pub fn position(&self) -> MessagePosition {
         let LogId { author, incarnation } = self.log;
-        Position { time: self.time, author, incarnation, seq: self.seq, index: self.id.index }
+        MessagePosition { time: self.time, author, incarnation, seq: self.seq, index: self.id.index }
     }
 }
 
-/// A place in the shared order of messages.
+/// A position in the history, in the order that is the same at every peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Position {
+pub struct MessagePosition {
     /// When its author wrote it.
     pub time: Hlc,
-    /// The author, where times are equal.
+    /// The author, which decides between equal times.
     pub author: PeerId,
     /// The author's database.
     pub incarnation: Incarnation,
-    /// The entry's place in its log.
+    /// Sequence number of the entry.
     pub seq: Seq,
-    /// The message's place in its entry.
+    /// Index of the message in its entry.
     pub index: u16,
 }
 
@@ -74,7 +74,7 @@ pub struct StoredEvent {
     encoded: OnceLock<Bytes>,
 }
 
-/// What happened.
+/// Content of a stored event.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StoredEventKind {
     /// A message was stored.
@@ -84,47 +84,49 @@ pub enum StoredEventKind {
 }
 
 impl StoredEvent {
-    /// An event as it stands on disk.
+    /// An event as it is on disk.
     pub fn new(id: u64, at: Timestamp, kind: StoredEventKind) -> Self {
         Self { id, at, kind, encoded: OnceLock::new() }
     }
 
-    /// The event in the form readers get it, made by the first one that asks: 100 readers of one event encode it once.
+    /// The event as it is sent to readers, encoded by the first one that asks, so that many readers of an event encode
+    /// it once.
     pub fn encoded(&self, encode: impl FnOnce(&Self) -> Bytes) -> &Bytes {
         self.encoded.get_or_init(|| encode(self))
     }
 }
 
-/// Events behind a cursor.
+/// Events after a cursor.
 #[derive(Debug, Default)]
 pub struct EventPage {
-    /// The events, in order; empty when there are none behind the cursor.
+    /// The events, in order; empty if there are none after the cursor.
     pub events: Vec<StoredEvent>,
-    /// Whether events behind the cursor are no longer kept, or the cursor lies ahead of every event of this database.
+    /// Whether events after the cursor are no longer kept, or the cursor is ahead of every event of this database.
     pub gap: bool,
-    /// The cursor to go on from when there are no events: the given one, or the newest when it lay ahead.
+    /// The cursor to continue from if there are no events: the given one, or the newest if that was ahead.
     pub from: u64,
 }
 
-/// Where a page of history begins or ends.
+/// Where a page of history starts or ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Edge {
-    /// At this message, which is not part of the page.
+    /// This message, which is not part of the page.
     Message(MessageId),
-    /// At this time: what was written then is after it.
+    /// This time; messages written at it are after the edge.
     Time(Timestamp),
 }
 
-/// Which part of the history is wanted. All filters together narrow the result.
+/// Selects a part of the history. A message must match all filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryFilter {
-    /// Only what stands before.
+    /// Only messages before this edge.
     pub before: Option<Edge>,
-    /// Only what stands after.
+    /// Only messages after this edge.
     pub after: Option<Edge>,
-    /// At most so many, 1 to [`HistoryFilter::LIMIT_MAX`]: with `after` the first so many, otherwise the last.
+    /// Maximum number of messages, 1 to [`HistoryFilter::LIMIT_MAX`]: the first ones with `after`, otherwise the last
+    /// ones.
     pub limit: u32,
-    /// Only by this author.
+    /// Only messages of this author.
     pub from: Option<PeerId>,
     /// Only direct messages that this peer wrote or received.
     pub with: Option<PeerId>,
@@ -133,20 +135,29 @@ pub struct HistoryFilter {
 }
 
 impl HistoryFilter {
-    /// Most messages in one page.
+    /// Maximum number of messages in one page.
     pub const LIMIT_MAX: u32 = 1000;
 }
 
-/// A page of history, oldest first, in the shared order.
+/// A page of history, oldest message first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HistoryPage {
     /// The messages.
     pub messages: Vec<MessageRow>,
-    /// Whether there are more beyond this page: before its first, or with `after`, behind its last.
+    /// Whether there are more messages before the page, or with `after`, after it.
     pub more: bool,
 }
 
-/// What a retry finds under its key.
+/// The idempotency key of a request, stored in the same transaction as the message.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Idempotency {
+    /// Chosen by the client; 1 to 255 printable ASCII characters.
+    pub key: String,
+    /// BLAKE3 hash of the request: the same key with another request is refused.
+    pub request: [u8; 32],
+}
+
+/// The message that is stored under an idempotency key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyRecord {
     /// Hash of the request that was carried out.
@@ -155,11 +166,11 @@ pub struct KeyRecord {
     pub message: MessageId,
 }
 
-/// Keys with which direct messages to this peer are sealed.
+/// Public keys with which peers seal direct messages to a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DmKeys {
     /// Curve25519 identity key.
     pub identity: [u8; 32],
-    /// Curve25519 key that opens a session while this peer is away.
+    /// Curve25519 key that opens a session while the peer is offline.
     pub fallback: [u8; 32],
 }

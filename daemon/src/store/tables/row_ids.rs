@@ -1,4 +1,4 @@
-//! Small row numbers that stand for peers and logs.
+//! Row numbers of peers and logs, which stand for their long ids in other tables.
 
 use std::collections::HashMap;
 
@@ -8,31 +8,32 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::tables::sql_types::{ordered, uncounted, unordered};
 
-/// Most logs whose heads are remembered: several times the members of a large room. Beyond, memory starts anew.
+/// Maximum number of logs whose heads are cached: several times the members of a large room. Beyond it the cache is
+/// cleared.
 const LOGS_MAX: usize = 16 * 1024;
 
-/// The newest entry of a log.
+/// Row numbers of a log, and its newest entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct LogHead {
+pub(in crate::store) struct LogRow {
     /// Row number of the log.
     pub(in crate::store) log: i64,
     /// Row number of its author.
     pub(in crate::store) author: i64,
-    /// Its newest place; [`Seq::ZERO`] before the first entry.
+    /// Sequence number of its newest entry; [`Seq::ZERO`] if it has none.
     pub(in crate::store) seq: Seq,
-    /// The entry there.
+    /// Hash of that entry.
     pub(in crate::store) hash: Option<EntryHash>,
 }
 
-/// Heads of logs, so that the next entry of a log costs no look-up. Holds what the current transaction sees: it is
-/// cleared when one is rolled back.
+/// Heads of logs, so that inserting the next entry of a log needs no look-up. Reflects what the current transaction
+/// sees, and is cleared on a rollback.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Heads {
-    logs: HashMap<LogId, LogHead>,
+pub(in crate::store) struct HeadCache {
+    logs: HashMap<LogId, LogRow>,
 }
 
-impl Heads {
-    pub(in crate::store) fn get(&mut self, connection: &Connection, log: LogId) -> rusqlite::Result<LogHead> {
+impl HeadCache {
+    pub(in crate::store) fn get(&mut self, connection: &Connection, log: LogId) -> rusqlite::Result<LogRow> {
         if let Some(head) = self.logs.get(&log) {
             return Ok(*head);
         }
@@ -43,12 +44,12 @@ impl Heads {
             .query_row([row], |row| Ok((Seq(uncounted(row.get(0)?)), EntryHash::from_bytes(row.get(1)?))))
             .optional()?;
         let (seq, hash) = newest.map_or((Seq::ZERO, None), |(seq, hash)| (seq, Some(hash)));
-        let head = LogHead { log: row, author, seq, hash };
+        let head = LogRow { log: row, author, seq, hash };
         self.set(log, head);
         Ok(head)
     }
 
-    pub(in crate::store) fn set(&mut self, log: LogId, head: LogHead) {
+    pub(in crate::store) fn set(&mut self, log: LogId, head: LogRow) {
         if self.logs.len() >= LOGS_MAX {
             self.logs.clear();
         }
@@ -60,7 +61,7 @@ impl Heads {
     }
 }
 
-/// The row of a peer, made where there is none.
+/// Row number of a peer, inserted if it has none.
 pub(in crate::store) fn peer_row(connection: &Connection, peer: &PeerId) -> rusqlite::Result<i64> {
     if let Some(row) = find_peer(connection, peer)? {
         return Ok(row);
@@ -68,7 +69,7 @@ pub(in crate::store) fn peer_row(connection: &Connection, peer: &PeerId) -> rusq
     connection.prepare_cached("INSERT INTO peers (key) VALUES (?)")?.insert([peer.as_bytes()])
 }
 
-/// The row of a peer, where there is one.
+/// Row number of a peer, if it has one.
 pub(in crate::store) fn find_peer(connection: &Connection, peer: &PeerId) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached("SELECT id FROM peers WHERE key = ?")?
@@ -76,7 +77,7 @@ pub(in crate::store) fn find_peer(connection: &Connection, peer: &PeerId) -> rus
         .optional()
 }
 
-/// The row of a log, made where there is none.
+/// Row number of a log, inserted if it has none.
 pub(in crate::store) fn log_row(
     connection: &Connection,
     author: i64,
@@ -93,7 +94,7 @@ pub(in crate::store) fn log_row(
     }
 }
 
-/// The row of a log, where there is one.
+/// Row number of a log, if it has one.
 pub(in crate::store) fn find_log(connection: &Connection, log: LogId) -> rusqlite::Result<Option<i64>> {
     let sql = "SELECT l.id FROM logs l JOIN peers p ON p.id = l.author WHERE p.key = ? AND l.incarnation = ?";
     connection
@@ -102,7 +103,7 @@ pub(in crate::store) fn find_log(connection: &Connection, log: LogId) -> rusqlit
         .optional()
 }
 
-/// A log as its author's key and its incarnation's number stand in a row, beginning at a column.
+/// Reads a log id from the columns of its author's key and its incarnation, starting at `column`.
 pub(in crate::store) fn log_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<LogId> {
     let author = PeerId::from_bytes(row.get(column)?);
     Ok(LogId { author, incarnation: Incarnation(unordered(row.get(column + 1)?)) })

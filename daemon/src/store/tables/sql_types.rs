@@ -1,4 +1,4 @@
-//! How our numbers and failures look to SQLite, and the other way round.
+//! Maps numbers to SQLite's signed integers and back, and SQLite's errors to ours.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,7 +7,7 @@ use chat_proto::time::Timestamp;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
-/// An unsigned number as a signed one of the same rank, so that `ORDER BY` and `<` hold.
+/// Maps an unsigned number to a signed one so that `ORDER BY` and `<` give the same order.
 pub(in crate::store) fn ordered(value: u64) -> i64 {
     (value ^ (1 << 63)).cast_signed()
 }
@@ -17,7 +17,7 @@ pub(in crate::store) fn unordered(value: i64) -> u64 {
     value.cast_unsigned() ^ (1 << 63)
 }
 
-/// A number that counts something we hold, so that it never comes near the bound; larger ones are cut.
+/// Maps a number that counts stored things and therefore stays far below the bound; larger ones are clamped.
 pub(in crate::store) fn counted(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -33,14 +33,14 @@ pub(in crate::store) fn now() -> Timestamp {
     Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
-/// Whether a failure is a full disk: the file system has no block left, for the files or for the shared memory.
+/// Classifies an error: a full disk is one where the file system has no space for the files or for the shared memory.
 pub(in crate::store) fn persist_error(error: &rusqlite::Error) -> PersistError {
     let full = error.sqlite_error_code() == Some(ErrorCode::DiskFull)
         || error.sqlite_extended_error_code() == Some(SQLITE_IOERR_SHMSIZE);
     if full { PersistError::DiskFull } else { PersistError::Failed }
 }
 
-/// Whether a failure says that the file is damaged.
+/// Whether an error says that the file is damaged.
 pub(in crate::store) fn is_corruption(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
@@ -52,7 +52,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_unsigned_numbers_stays(a: u64, b: u64) {
+        fn ordered_numbers_keep_their_order(a: u64, b: u64) {
             prop_assert_eq!(a.cmp(&b), ordered(a).cmp(&ordered(b)));
             prop_assert_eq!(unordered(ordered(a)), a);
         }

@@ -1,38 +1,49 @@
-//! Cuts: which entries of a removed author count. Messages past a cut are hidden; a cut that is lifted shows them again.
+//! Cuts: hides the messages of a removed author's log after a sequence number, and shows them again when the cut moves.
+//!
+//! The node decides which entries of a log are valid; this file applies the decision to `messages.visible` and writes
+//! no other truth. Entries after a cut stay on disk, so that a cut can be lifted without asking other peers.
+//!
+//! Invariants:
+//! * A message gets at most one event: when it is first shown. One that is hidden and shown again gets none.
+//! * A direct message that arrived after a cut was not decrypted, as it must not advance a session; it is decrypted
+//!   when it is first shown, and the text index follows.
+//! * The result counts the messages that changed, so that the published count stays exact.
+//!
+//! Called by the writer's transaction for [`Write::Hide`](crate::store::types::Write::Hide).
 
 use chat_core::log::entry::{Entry, LogId, MessageBody, Seq};
 use chat_proto::id::PeerId;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::store::dm::Opener;
-use crate::store::open::schema::{HIDDEN, MESSAGES_PER_ENTRY, SHOWN, UNTOLD};
-use crate::store::read::search;
-use crate::store::tables::entries::{Scene, signed_entry};
+use crate::store::dm::Unsealer;
+use crate::store::tables::WriteContext;
+use crate::store::tables::entries::signed_entry;
 use crate::store::tables::events;
-use crate::store::tables::messages;
+use crate::store::tables::messages::{self, HIDDEN, MESSAGES_PER_ENTRY, SHOWN, UNANNOUNCED};
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
 use crate::store::tables::row_ids::find_log;
 use crate::store::tables::sql_types::counted;
+use crate::store::tables::text_index;
 
-/// What a cut changed.
+/// Result of applying a cut.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Cut {
-    /// So many messages are no longer shown.
+pub(in crate::store) struct VisibilityChange {
+    /// Number of messages that are no longer shown.
     pub(in crate::store) hidden: u64,
-    /// So many are shown that were not.
+    /// Number of messages that are shown and were not.
     pub(in crate::store) shown: u64,
-    /// Events of those among them that nobody was told of yet.
+    /// Events of those messages that had none yet.
     pub(in crate::store) events: Vec<StoredEvent>,
 }
 
-/// Lets the entries of a log count up to a place and not past it.
-pub(in crate::store) fn apply(scene: &Scene<'_>, log: LogId, upto: Seq) -> rusqlite::Result<Cut> {
-    let mut cut = Cut::default();
-    if let Some(row) = find_log(scene.connection, log)? {
-        cut.hidden = hide(scene.connection, row, upto)?;
-        show(scene, row, log.author, upto, &mut cut)?;
+/// Shows the messages of a log up to a sequence number and hides those after it.
+pub(in crate::store) fn apply(context: &WriteContext<'_>, log: LogId, upto: Seq) -> rusqlite::Result<VisibilityChange> {
+    let mut change = VisibilityChange::default();
+    if let Some(row) = find_log(context.connection, log)? {
+        change.hidden = hide(context.connection, row, upto)?;
+        show(context, row, log.author, upto, &mut change)?;
     }
-    Ok(cut)
+    Ok(change)
 }
 
 fn hide(connection: &Connection, log: i64, upto: Seq) -> rusqlite::Result<u64> {
@@ -48,47 +59,57 @@ fn hide(connection: &Connection, log: i64, upto: Seq) -> rusqlite::Result<u64> {
 }
 
 /// A message that is not shown.
-struct Hidden {
+struct HiddenMessage {
     message: i64,
-    /// Whether readers of the events were told of it before.
-    told: bool,
+    /// Whether it has an event.
+    announced: bool,
     direct: bool,
 }
 
-fn show(scene: &Scene<'_>, log: i64, author: PeerId, upto: Seq, cut: &mut Cut) -> rusqlite::Result<()> {
-    let connection = scene.connection;
+fn show(
+    context: &WriteContext<'_>,
+    log: i64,
+    author: PeerId,
+    upto: Seq,
+    change: &mut VisibilityChange,
+) -> rusqlite::Result<()> {
+    let connection = context.connection;
     let sql = "SELECT m.id, m.visible, m.direct, m.author FROM messages m INDEXED BY messages_hidden
         JOIN entries n ON n.id = m.id / 1024 WHERE m.visible <> 1 AND n.log = ? AND n.seq <= ? ORDER BY m.id";
     let mut author_row = 0;
-    let hidden: Vec<Hidden> = connection
+    let hidden: Vec<HiddenMessage> = connection
         .prepare_cached(sql)?
         .query_map(params![log, counted(upto.0)], |row| {
             author_row = row.get(3)?;
-            Ok(Hidden { message: row.get(0)?, told: row.get::<_, i64>(1)? != UNTOLD, direct: row.get(2)? })
+            Ok(HiddenMessage {
+                message: row.get(0)?,
+                announced: row.get::<_, i64>(1)? != UNANNOUNCED,
+                direct: row.get(2)?,
+            })
         })?
         .collect::<rusqlite::Result<_>>()?;
-    let mut opener = Opener::new(author_row);
-    for Hidden { message, told, direct } in hidden {
-        if direct && !told && author != scene.me {
-            open(scene, author, message, &mut opener)?;
+    let mut unsealer = Unsealer::new(author_row);
+    for HiddenMessage { message, announced, direct } in hidden {
+        if direct && !announced && author != context.me {
+            unseal(context, author, message, &mut unsealer)?;
         }
         let sql = "UPDATE messages SET visible = ? WHERE id = ?";
         connection.prepare_cached(sql)?.execute(params![SHOWN, message])?;
-        cut.shown += 1;
-        if !told {
-            let id = events::insert_message(connection, message, scene.now)?;
+        change.shown += 1;
+        if !announced {
+            let id = events::insert_message(connection, message, context.now)?;
             if let Some(row) = messages::find_row(connection, message)? {
-                cut.events.push(StoredEvent::new(id, scene.now, StoredEventKind::Message(row)));
+                change.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
             }
         }
     }
     Ok(())
 }
 
-/// Opens a direct message that was left closed while it did not count.
-fn open(scene: &Scene<'_>, author: PeerId, message: i64, opener: &mut Opener) -> rusqlite::Result<()> {
+/// Decrypts a direct message that was not decrypted while it was hidden.
+fn unseal(context: &WriteContext<'_>, author: PeerId, message: i64, unsealer: &mut Unsealer) -> rusqlite::Result<()> {
     let sql = "SELECT header, signature, body FROM entries WHERE id = ?";
-    let signed = scene
+    let signed = context
         .connection
         .prepare_cached(sql)?
         .query_row([message / MESSAGES_PER_ENTRY], |row| signed_entry(row, 0))
@@ -96,9 +117,9 @@ fn open(scene: &Scene<'_>, author: PeerId, message: i64, opener: &mut Opener) ->
     let Some(entry) = signed.and_then(|signed| Entry::from_trusted(signed).ok()) else { return Ok(()) };
     let index = usize::try_from(message % MESSAGES_PER_ENTRY).unwrap_or(usize::MAX);
     let Some(MessageBody::Sealed(boxes)) = entry.messages().get(index) else { return Ok(()) };
-    let Some(mine) = boxes.iter().find(|sealed| sealed.to == scene.me) else { return Ok(()) };
-    if let Some(text) = opener.open(scene, author, boxes, mine)? {
-        search::change_text(scene.connection, message, &text)?;
+    let Some(mine) = boxes.iter().find(|sealed| sealed.to == context.me) else { return Ok(()) };
+    if let Some(text) = unsealer.open(context, author, boxes, mine)? {
+        text_index::change_text(context.connection, message, &text)?;
     }
     Ok(())
 }

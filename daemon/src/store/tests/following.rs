@@ -1,4 +1,4 @@
-//! Events: their order, and that who resumes at a cursor misses nothing and is told nothing twice.
+//! Events: their order, and that a reader that resumes at a cursor gets each event exactly once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,22 +9,23 @@ use chat_proto::id::KnockId;
 use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
-use super::cast::{Author, DEADLINE, Desk, Home, texts};
+use super::fixture::{DEADLINE, StoreHome, TestAuthor, TestStore, texts};
+use crate::store::EVENTS_MAX;
 use crate::store::read::follow::{Followed, Follower};
 use crate::store::tables::events;
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
 use crate::store::tables::sql_types::now;
-use crate::store::{EVENTS_MAX, Write};
+use crate::store::types::Write;
 
 fn knock(n: u64) -> Event {
     Event::Knock { knock: KnockId(n), name: "eve".into(), words: "a-b-c".into(), state: KnockState::Waiting }
 }
 
-async fn publish(desk: &Desk, n: u64) {
-    desk.store.write(Write::Event(Box::new(knock(n)))).await.expect("the store is open");
+async fn publish(opened: &TestStore, n: u64) {
+    opened.store.write(Write::Event(Box::new(knock(n)))).await.expect("the store is open");
 }
 
-/// What an event says, in short.
+/// Short form of an event.
 fn said(event: &StoredEvent) -> String {
     match &event.kind {
         StoredEventKind::Message(row) => row.text.clone(),
@@ -33,10 +34,10 @@ fn said(event: &StoredEvent) -> String {
     }
 }
 
-async fn all_after(desk: &Desk, mut cursor: u64, limit: u32) -> Vec<(u64, String)> {
+async fn all_after(opened: &TestStore, mut cursor: u64, limit: u32) -> Vec<(u64, String)> {
     let mut all = Vec::new();
     loop {
-        let page = desk.store.events_after(cursor, limit).await.expect("reads");
+        let page = opened.store.events_after(cursor, limit).await.expect("reads");
         assert!(!page.gap && page.events.len() <= limit as usize);
         let Some(last) = page.events.last() else { return all };
         cursor = last.id;
@@ -58,39 +59,39 @@ async fn next_said(follower: &mut Follower) -> (u64, String) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]
-    fn who_resumes_anywhere_gets_the_rest(plan in prop::collection::vec(0..4usize, 1..20), limit in 1..6u32, cut: prop::sample::Index) {
+    fn reader_that_resumes_anywhere_gets_the_rest(plan in prop::collection::vec(0..4usize, 1..20), limit in 1..6u32, cut: prop::sample::Index) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let mut ann = Author::new(1);
-            let home = Home::new(ann.id());
-            let mut desk = home.open_in_room().await;
-            let mut follower = desk.store.follow(0);
+            let mut ann = TestAuthor::new(1);
+            let home = StoreHome::new(ann.id());
+            let mut opened = home.open_in_room().await;
+            let mut follower = opened.store.follow(0);
             let (mut wanted, mut id) = (Vec::new(), 0);
-            // 0 stands for another event, 1 to 3 for an entry of so many messages.
+            // 0 is an event other than a message, 1 to 3 an entry with that number of messages.
             for (step, messages) in plan.iter().enumerate() {
                 let words: Vec<String> = (0..*messages).map(|n| format!("{step}.{n}")).collect();
                 if words.is_empty() {
-                    publish(&desk, step as u64).await;
+                    publish(&opened, step as u64).await;
                     wanted.push((id + 1, format!("knock {step}")));
                 } else {
-                    desk.persist(&[&ann.write(texts(&words.iter().map(String::as_str).collect::<Vec<_>>()))]).await;
+                    opened.persist(&[&ann.write(texts(&words.iter().map(String::as_str).collect::<Vec<_>>()))]).await;
                     wanted.extend((id + 1..).zip(words));
                 }
                 id = wanted.len() as u64;
             }
-            desk.flush().await;
-            assert_eq!(desk.store.cursor_now(), id);
+            opened.flush().await;
+            assert_eq!(opened.store.cursor_now(), id);
             for event in &wanted {
                 assert_eq!(&next_said(&mut follower).await, event);
             }
-            let database = desk.store.database();
-            desk.store.close().await;
-            let desk = home.open();
-            assert_eq!(desk.store.database(), database);
+            let database = opened.store.database();
+            opened.store.close().await;
+            let opened = home.open();
+            assert_eq!(opened.store.database(), database);
             let cursor = cut.index(wanted.len() + 1);
-            assert_eq!(all_after(&desk, cursor as u64, limit).await, wanted[cursor..]);
-            publish(&desk, 99).await;
-            let mut follower = desk.store.follow(cursor as u64);
+            assert_eq!(all_after(&opened, cursor as u64, limit).await, wanted[cursor..]);
+            publish(&opened, 99).await;
+            let mut follower = opened.store.follow(cursor as u64);
             for event in wanted[cursor..].iter().chain([&(id + 1, "knock 99".to_owned())]) {
                 assert_eq!(&next_said(&mut follower).await, event);
             }
@@ -99,105 +100,105 @@ proptest! {
 }
 
 #[tokio::test]
-async fn a_reader_that_lags_far_behind_misses_nothing() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    let mut follower = desk.store.follow(0);
-    publish(&desk, 0).await;
+async fn lagging_reader_misses_nothing() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    let mut follower = opened.store.follow(0);
+    publish(&opened, 0).await;
     assert_eq!(next_said(&mut follower).await.0, 1);
-    // It is live now, and then does not read for longer than the ring holds.
+    // It is live now, and then lags by more events than the channel holds.
     let many = vec!["x"; 1000];
     let rounds = EVENTS_MAX / 1000 + 1;
     for _ in 0..rounds {
-        desk.persist(&[&ann.write(texts(&many))]).await;
+        opened.persist(&[&ann.write(texts(&many))]).await;
     }
     let last = 1 + 1000 * rounds as u64;
     for id in 2..=last {
         assert_eq!(next_said(&mut follower).await.0, id);
     }
-    publish(&desk, 5).await;
+    publish(&opened, 5).await;
     assert_eq!(next_said(&mut follower).await, (last + 1, "knock 5".into()));
     assert_eq!(follower.cursor(), last + 1);
 }
 
 #[tokio::test]
-async fn who_waits_is_woken_and_told_of_the_end() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    let mut follower = desk.store.follow(desk.store.cursor_now());
+async fn waiting_reader_is_woken_by_an_event_and_by_the_end() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    let mut follower = opened.store.follow(opened.store.cursor_now());
     let waiting = tokio::spawn(async move { (next_said(&mut follower).await, follower) });
-    desk.persist(&[&ann.say("now")]).await;
+    opened.persist(&[&ann.say("now")]).await;
     let (first, mut follower) = waiting.await.expect("no panic");
     assert_eq!(first, (1, "now".into()));
-    desk.store.close().await;
+    opened.store.close().await;
     assert!(follower.next().await.is_err());
 }
 
 #[tokio::test]
-async fn pruned_events_are_told_as_a_gap_and_messages_stay() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    publish(&desk, 1).await;
-    desk.persist(&[&ann.say("kept")]).await;
-    publish(&desk, 3).await;
-    publish(&desk, 4).await;
-    desk.flush().await;
-    desk.store.close().await;
+async fn pruned_events_are_reported_as_a_gap_and_messages_stay() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    publish(&opened, 1).await;
+    opened.persist(&[&ann.say("kept")]).await;
+    publish(&opened, 3).await;
+    publish(&opened, 4).await;
+    opened.flush().await;
+    opened.store.close().await;
     let connection = rusqlite::Connection::open(home.path()).expect("opens");
     connection.execute("UPDATE events SET at = 0 WHERE id <= 3", []).expect("changes");
     assert!(!events::prune(&connection, now()).expect("prunes"));
     drop(connection);
 
-    let desk = home.open();
-    let mut follower = desk.store.follow(0);
-    let told = [next_said(&mut follower).await, next_said(&mut follower).await, next_said(&mut follower).await];
-    assert_eq!(told, [(0, "gap".into()), (2, "kept".into()), (4, "knock 4".into())]);
-    assert!(desk.store.events_after(2, 9).await.expect("reads").gap);
-    assert!(!desk.store.events_after(3, 9).await.expect("reads").gap);
-    publish(&desk, 5).await;
-    assert_eq!(next_said(&mut follower).await, (5, "knock 5".into()), "the gap is told once");
+    let opened = home.open();
+    let mut follower = opened.store.follow(0);
+    let received = [next_said(&mut follower).await, next_said(&mut follower).await, next_said(&mut follower).await];
+    assert_eq!(received, [(0, "gap".into()), (2, "kept".into()), (4, "knock 4".into())]);
+    assert!(opened.store.events_after(2, 9).await.expect("reads").gap);
+    assert!(!opened.store.events_after(3, 9).await.expect("reads").gap);
+    publish(&opened, 5).await;
+    assert_eq!(next_said(&mut follower).await, (5, "knock 5".into()), "the gap is reported once");
 }
 
 #[tokio::test]
-async fn a_cursor_from_the_future_is_a_gap_and_goes_on_with_what_is_new() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    desk.persist(&[&ann.say("old")]).await;
-    let mut follower = desk.store.follow(7000);
+async fn cursor_from_the_future_is_a_gap_then_new_events_follow() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&[&ann.say("old")]).await;
+    let mut follower = opened.store.follow(7000);
     assert_eq!(next_said(&mut follower).await.1, "gap");
-    desk.persist(&[&ann.say("new")]).await;
+    opened.persist(&[&ann.say("new")]).await;
     assert_eq!(next_said(&mut follower).await, (2, "new".into()));
-    let mut follower = desk.store.follow(u64::MAX);
+    let mut follower = opened.store.follow(u64::MAX);
     assert_eq!(next_said(&mut follower).await.1, "gap");
 }
 
 #[tokio::test]
-async fn a_time_is_a_cursor_too() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
+async fn time_is_turned_into_a_cursor() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
     let before = now();
-    assert_eq!(desk.store.cursor_at(before).await.expect("reads"), 0);
-    desk.persist(&[&ann.say("one"), &ann.say("two")]).await;
-    assert_eq!(desk.store.cursor_at(before).await.expect("reads"), 0);
+    assert_eq!(opened.store.cursor_at(before).await.expect("reads"), 0);
+    opened.persist(&[&ann.say("one"), &ann.say("two")]).await;
+    assert_eq!(opened.store.cursor_at(before).await.expect("reads"), 0);
     let later = Timestamp::from_ms(now().as_ms() + 60_000);
-    assert_eq!(desk.store.cursor_at(later).await.expect("reads"), 2);
+    assert_eq!(opened.store.cursor_at(later).await.expect("reads"), 2);
     // The clock was ahead when the first event was written, and was set back.
-    desk.pragma(&format!("UPDATE events SET at = {} WHERE id = 1", later.as_ms())).await;
-    assert_eq!(desk.store.cursor_at(later).await.expect("reads"), 0);
+    opened.pragma(&format!("UPDATE events SET at = {} WHERE id = 1", later.as_ms())).await;
+    assert_eq!(opened.store.cursor_at(later).await.expect("reads"), 0);
 }
 
 #[tokio::test]
-async fn an_event_is_encoded_once_for_all() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    let (mut first, mut second) = (desk.store.subscribe(), desk.store.subscribe());
-    desk.persist(&[&ann.say("hello")]).await;
+async fn event_is_encoded_once_for_all_readers() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    let (mut first, mut second) = (opened.store.subscribe(), opened.store.subscribe());
+    opened.persist(&[&ann.say("hello")]).await;
     let (first, second) = (first.recv().await.expect("an event"), second.recv().await.expect("an event"));
     let calls = AtomicU32::new(0);
     let encode = |event: &StoredEvent| {

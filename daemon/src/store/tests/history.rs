@@ -1,4 +1,4 @@
-//! History: the shared order, pages without holes or repeats, filters, and a text index that misses nothing.
+//! History: its order, pages without gaps or repeats, filters, and a complete text index.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use chat_proto::id::{EntryHash, MessageId};
 use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
-use super::cast::{Author, Desk, Home, THEN, texts};
+use super::fixture::{StoreHome, THEN, TestAuthor, TestStore, texts};
 use crate::store::error::ReadError;
 use crate::store::tables::models::{Edge, HistoryFilter, MessageRow};
 
 const WORDS: [&str; 4] = ["red", "green", "blue", "red green"];
 
-/// One entry: who writes it, how much later than the start, and which words its messages have.
+/// One entry: its author, its time after the start, and the words of its messages.
 type Written = (u8, u64, Vec<usize>);
 
 fn written() -> impl Strategy<Value = Vec<Written>> {
@@ -22,7 +22,7 @@ fn written() -> impl Strategy<Value = Vec<Written>> {
     prop::collection::vec((0..3u8, 0..4u64, words), 1..25)
 }
 
-/// What the store shall hold, in the shared order.
+/// Rows that the store must hold, in order.
 fn rows(entries: &[Arc<Entry>], texts: &[Vec<usize>]) -> Vec<MessageRow> {
     let mut rows = Vec::new();
     for (entry, texts) in entries.iter().zip(texts) {
@@ -41,12 +41,12 @@ fn rows(entries: &[Arc<Entry>], texts: &[Vec<usize>]) -> Vec<MessageRow> {
     rows
 }
 
-async fn filled(plan: &[Written]) -> (Home, Desk, Vec<MessageRow>, [Author; 3]) {
+async fn filled(plan: &[Written]) -> (StoreHome, TestStore, Vec<MessageRow>, [TestAuthor; 3]) {
     // Two logs of one author, and incarnations on both sides of the sign bit.
     let mut authors = [
-        Author::with(1, Incarnation(1)),
-        Author::with(1, Incarnation(u64::MAX)),
-        Author::with(2, Incarnation(1 << 63)),
+        TestAuthor::with(1, Incarnation(1)),
+        TestAuthor::with(1, Incarnation(u64::MAX)),
+        TestAuthor::with(2, Incarnation(1 << 63)),
     ];
     let mut entries = Vec::new();
     for (author, later, words) in plan {
@@ -54,18 +54,18 @@ async fn filled(plan: &[Written]) -> (Home, Desk, Vec<MessageRow>, [Author; 3]) 
         let time = Hlc::from_wall(Timestamp::from_ms(THEN + later));
         entries.push(authors[usize::from(*author)].write_at(body, time));
     }
-    let home = Home::new(authors[0].id());
-    let mut desk = home.open_in_room().await;
-    desk.persist(&entries.iter().collect::<Vec<_>>()).await;
+    let home = StoreHome::new(authors[0].id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&entries.iter().collect::<Vec<_>>()).await;
     let words: Vec<_> = plan.iter().map(|(_, _, words)| words.clone()).collect();
-    (home, desk, rows(&entries, &words), authors)
+    (home, opened, rows(&entries, &words), authors)
 }
 
-/// Reads everything that a filter lets through, page by page, in one direction.
-async fn pages(desk: &Desk, mut filter: HistoryFilter, backwards: bool) -> Vec<MessageRow> {
+/// Reads everything that a filter selects, page by page, in one direction.
+async fn pages(opened: &TestStore, mut filter: HistoryFilter, backwards: bool) -> Vec<MessageRow> {
     let mut all = Vec::new();
     loop {
-        let page = desk.store.history(filter.clone()).await.expect("reads");
+        let page = opened.store.history(filter.clone()).await.expect("reads");
         assert!(page.messages.len() <= filter.limit as usize);
         let edge = if backwards { page.messages.first() } else { page.messages.last() };
         let edge = edge.map(|row| Edge::Message(row.id));
@@ -90,20 +90,20 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn pages_in_both_directions_give_the_shared_order(plan in written(), limit in 1..7u32) {
+    fn pages_in_both_directions_give_the_same_order(plan in written(), limit in 1..7u32) {
         run(async {
-            let (_home, desk, all, _) = filled(&plan).await;
+            let (_home, opened, all, _) = filled(&plan).await;
             let filter = HistoryFilter { limit, ..HistoryFilter::default() };
-            assert_eq!(pages(&desk, filter.clone(), true).await, all);
+            assert_eq!(pages(&opened, filter.clone(), true).await, all);
             let after = Some(Edge::Time(Timestamp::from_ms(0)));
-            assert_eq!(pages(&desk, HistoryFilter { after, ..filter }, false).await, all);
+            assert_eq!(pages(&opened, HistoryFilter { after, ..filter }, false).await, all);
         });
     }
 
     #[test]
-    fn filters_narrow_and_never_lose(plan in written(), limit in 1..5u32, author in 0..3usize, word in 0..3usize, ms in 0..5u64) {
+    fn filtered_pages_have_exactly_the_matching_messages(plan in written(), limit in 1..5u32, author in 0..3usize, word in 0..3usize, ms in 0..5u64) {
         run(async {
-            let (_home, desk, all, authors) = filled(&plan).await;
+            let (_home, opened, all, authors) = filled(&plan).await;
             let author = authors[author].id();
             let time = Timestamp::from_ms(THEN + ms);
             let filter = HistoryFilter {
@@ -118,18 +118,18 @@ proptest! {
                 .filter(|row| row.log.author == author && row.text.contains(WORDS[word]) && row.time.wall() >= time)
                 .cloned()
                 .collect();
-            assert_eq!(pages(&desk, filter.clone(), false).await, wanted);
+            assert_eq!(pages(&opened, filter.clone(), false).await, wanted);
 
             let filter = HistoryFilter { after: None, from: None, words: None, before: Some(Edge::Time(time)), ..filter };
             let wanted: Vec<_> = all.iter().filter(|row| row.time.wall() < time).cloned().collect();
-            assert_eq!(pages(&desk, filter, true).await, wanted);
+            assert_eq!(pages(&opened, filter, true).await, wanted);
         });
     }
 
     #[test]
     fn both_edges_bound_a_page(plan in written(), a: prop::sample::Index, b: prop::sample::Index) {
         run(async {
-            let (_home, desk, all, _) = filled(&plan).await;
+            let (_home, opened, all, _) = filled(&plan).await;
             let (a, b) = (a.index(all.len()), b.index(all.len()));
             let filter = HistoryFilter {
                 limit: 1000,
@@ -137,77 +137,77 @@ proptest! {
                 before: Some(Edge::Message(all[b].id)),
                 ..HistoryFilter::default()
             };
-            let page = desk.store.history(filter).await.expect("reads");
+            let page = opened.store.history(filter).await.expect("reads");
             assert_eq!(page.messages, all.get(a + 1..b).unwrap_or_default());
             assert!(!page.more);
         });
     }
 
     #[test]
-    fn no_search_fails(words: String) {
+    fn any_words_can_be_searched(words: String) {
         run(async {
-            let (_home, desk, _, _) = filled(&[(0, 0, vec![0])]).await;
+            let (_home, opened, _, _) = filled(&[(0, 0, vec![0])]).await;
             let filter = HistoryFilter { limit: 5, words: Some(words), ..HistoryFilter::default() };
-            assert!(desk.store.history(filter).await.is_ok());
+            assert!(opened.store.history(filter).await.is_ok());
         });
     }
 }
 
-async fn found(desk: &Desk, words: &str) -> BTreeSet<String> {
+async fn found(opened: &TestStore, words: &str) -> BTreeSet<String> {
     let filter = HistoryFilter { limit: 1000, words: Some(words.into()), ..HistoryFilter::default() };
-    desk.store.history(filter).await.expect("reads").messages.into_iter().map(|row| row.text).collect()
+    opened.store.history(filter).await.expect("reads").messages.into_iter().map(|row| row.text).collect()
 }
 
 #[tokio::test]
-async fn a_search_finds_what_was_stored_a_moment_ago() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
+async fn search_finds_messages_stored_just_before() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
     for round in 0..3 {
         let said: Vec<String> = (0..700).map(|n| format!("needle round{round} {n}")).collect();
         let entries: Vec<_> = said
             .chunks(100)
             .map(|said| ann.write(texts(&said.iter().map(String::as_str).collect::<Vec<_>>())))
             .collect();
-        desk.persist(&entries.iter().collect::<Vec<_>>()).await;
-        assert_eq!(found(&desk, &format!("needle round{round}")).await.len(), 700, "in round {round}");
+        opened.persist(&entries.iter().collect::<Vec<_>>()).await;
+        assert_eq!(found(&opened, &format!("needle round{round}")).await.len(), 700, "in round {round}");
     }
-    desk.persist(&[&ann.say("Zoë says «hello» — don't panic")]).await;
+    opened.persist(&[&ann.say("Zoë says «hello» — don't panic")]).await;
     for words in ["zoe", "ZOË", "hello says", "don't", "\"panic", "panic ! *"] {
-        assert_eq!(found(&desk, words).await.len(), 1, "{words}");
+        assert_eq!(found(&opened, words).await.len(), 1, "{words}");
     }
     for words in ["hell", "hello OR nothing", "NOT zoe", "text:zoe", ""] {
-        assert_eq!(found(&desk, words).await.len(), 0, "{words}");
+        assert_eq!(found(&opened, words).await.len(), 0, "{words}");
     }
 }
 
 #[tokio::test]
-async fn a_damaged_text_index_is_made_anew() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
-    desk.persist(&[&ann.say("one needle"), &ann.say("two needles")]).await;
-    assert_eq!(found(&desk, "needle").await.len(), 1);
-    desk.pragma("UPDATE search_data SET block = x'ffffffffffff' WHERE id > 1").await;
-    assert_eq!(found(&desk, "needle").await.len(), 1);
-    desk.persist(&[&ann.say("a third needle")]).await;
-    assert_eq!(found(&desk, "needle").await.len(), 2);
+async fn damaged_text_index_is_rebuilt() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&[&ann.say("one needle"), &ann.say("two needles")]).await;
+    assert_eq!(found(&opened, "needle").await.len(), 1);
+    opened.pragma("UPDATE search_data SET block = x'ffffffffffff' WHERE id > 1").await;
+    assert_eq!(found(&opened, "needle").await.len(), 1);
+    opened.persist(&[&ann.say("a third needle")]).await;
+    assert_eq!(found(&opened, "needle").await.len(), 2);
 }
 
 #[tokio::test]
-async fn an_edge_that_is_not_held_is_named() {
-    let mut ann = Author::new(1);
-    let home = Home::new(ann.id());
-    let mut desk = home.open_in_room().await;
+async fn unknown_edge_is_an_error_that_names_it() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
     let entry = ann.say("one");
-    desk.persist(&[&entry]).await;
+    opened.persist(&[&entry]).await;
     let held = entry.hash();
     for (entry, index) in [(EntryHash::from_bytes([3; 32]), 0), (held, 1), (held, 1024), (held, u16::MAX)] {
         let id = MessageId { entry, index };
         let filter = HistoryFilter { limit: 1, before: Some(Edge::Message(id)), ..HistoryFilter::default() };
-        assert!(matches!(desk.store.history(filter).await, Err(ReadError::UnknownMessage(named)) if named == id));
-        assert_eq!(desk.store.message(id).await.expect("reads"), None);
+        assert!(matches!(opened.store.history(filter).await, Err(ReadError::UnknownMessage(named)) if named == id));
+        assert_eq!(opened.store.message(id).await.expect("reads"), None);
     }
-    let nobody = HistoryFilter { limit: 1, from: Some(Author::new(9).id()), ..HistoryFilter::default() };
-    assert_eq!(desk.store.history(nobody).await.expect("reads").messages, []);
+    let nobody = HistoryFilter { limit: 1, from: Some(TestAuthor::new(9).id()), ..HistoryFilter::default() };
+    assert_eq!(opened.store.history(nobody).await.expect("reads").messages, []);
 }

@@ -1,5 +1,5 @@
-//! Checkpoints beside the writer: moving what the write-ahead log holds into the database costs milliseconds to tenths
-//! of a second, and no message shall wait for it.
+//! Checkpoints on a thread beside the writer: moving the write-ahead log into the database takes milliseconds to tenths
+//! of a second, and no message must wait for it.
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -8,16 +8,16 @@ use std::thread::{Builder, JoinHandle};
 use rusqlite::Connection;
 use tracing::{debug, warn};
 
-use crate::store::open::connect;
+use crate::store::open::connection::connect;
 
-/// From so many pages in the log on (8 MiB) a checkpoint runs beside the writer.
+/// Number of pages in the log (8 MiB) from which a checkpoint runs beside the writer.
 const BESIDE_PAGES: i64 = 2048;
 
-/// When a checkpoint beside the writer left no more than this (2 MiB), the writer moves the rest itself: only then the
-/// log begins anew, and that takes a few milliseconds.
+/// Maximum number of pages (2 MiB) that the writer moves itself after a checkpoint beside it: only when all are moved
+/// does the log start from the beginning. Takes a few milliseconds.
 const REST_PAGES: i64 = 512;
 
-/// From so many pages on (256 MiB) the writer does it all itself: the log must not fill the disk.
+/// Number of pages (256 MiB) from which the writer moves all of them itself: the log must not fill the disk.
 const PAGES_MAX: i64 = 64 * 1024;
 
 /// Runs checkpoints on a thread of its own.
@@ -28,7 +28,7 @@ pub(in crate::store) struct Checkpointer {
 }
 
 impl Checkpointer {
-    /// Without a second connection or thread the writer does it all itself.
+    /// Starts the thread. Without a second connection or thread the writer runs the checkpoints itself.
     pub(in crate::store) fn start(path: &Path) -> Self {
         let (wake, woken) = sync_channel(1);
         let started = connect(path)
@@ -43,7 +43,7 @@ impl Checkpointer {
         }
     }
 
-    /// After a commit: starts a checkpoint beside the writer, or finishes one, where the log has grown.
+    /// Called after each commit: if the log has grown, starts a checkpoint beside the writer, or finishes one.
     pub(in crate::store) fn after_commit(&self, writer: &Connection) -> rusqlite::Result<()> {
         let log = state(writer, "NOOP")?;
         if log.pages < BESIDE_PAGES {
@@ -59,7 +59,7 @@ impl Checkpointer {
         Ok(())
     }
 
-    /// In a quiet moment: moves what there is.
+    /// Called when the writer is idle: starts a checkpoint if there is anything to move.
     pub(in crate::store) fn when_idle(&self, writer: &Connection) -> rusqlite::Result<()> {
         let log = state(writer, "NOOP")?;
         if log.pages > log.moved {
@@ -70,7 +70,7 @@ impl Checkpointer {
 
     fn wake(&self) {
         if let Some(wake) = &self.wake {
-            // One that is under way, or about to be, is enough.
+            // One that is running or about to run is enough.
             let _ = wake.try_send(());
         }
     }
@@ -86,7 +86,7 @@ impl Checkpointer {
     }
 }
 
-/// Moves everything and empties the log; the last thing before the database closes.
+/// Moves everything and truncates the log; called before the database closes.
 pub(in crate::store) fn finish(writer: &Connection) -> rusqlite::Result<()> {
     state(writer, "TRUNCATE").map(drop)
 }
@@ -100,15 +100,15 @@ fn run(connection: &Connection, woken: &Receiver<()>) {
     }
 }
 
-/// The write-ahead log: its pages, and how many of them are in the database already.
-struct Log {
+/// State of the write-ahead log: number of its pages, and of those already moved into the database.
+struct WalState {
     pages: i64,
     moved: i64,
 }
 
-fn state(connection: &Connection, mode: &str) -> rusqlite::Result<Log> {
+fn state(connection: &Connection, mode: &str) -> rusqlite::Result<WalState> {
     let sql = format!("PRAGMA wal_checkpoint({mode})");
-    connection.prepare_cached(&sql)?.query_row([], |row| Ok(Log { pages: row.get(1)?, moved: row.get(2)? }))
+    connection.prepare_cached(&sql)?.query_row([], |row| Ok(WalState { pages: row.get(1)?, moved: row.get(2)? }))
 }
 
 #[cfg(test)]
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_has_grown_is_moved_beside_the_writer() {
+    fn grown_log_is_moved_beside_the_writer() {
         let (dir, writer) = database();
         let mut checkpointer = Checkpointer::start(&dir.path().join("test.db"));
         write(&writer, 1024 * 1024);
@@ -141,11 +141,11 @@ mod tests {
         let log = state(&writer, "NOOP").expect("looks");
         assert_eq!(log.moved, log.pages);
         write(&writer, 1);
-        assert!(state(&writer, "NOOP").expect("looks").pages < 10, "the log begins anew");
+        assert!(state(&writer, "NOOP").expect("looks").pages < 10, "the log starts from the beginning");
     }
 
     #[test]
-    fn without_a_thread_the_writer_moves_it_all() {
+    fn writer_without_a_thread_moves_everything_itself() {
         let (_dir, writer) = database();
         let checkpointer = Checkpointer { wake: None, thread: None };
         for _ in 0..3 {
@@ -153,14 +153,14 @@ mod tests {
             checkpointer.after_commit(&writer).expect("moves");
             let log = state(&writer, "NOOP").expect("looks");
             assert_eq!(log.moved, log.pages);
-            assert!(log.pages < 2 * BESIDE_PAGES, "the log begins anew each time");
+            assert!(log.pages < 2 * BESIDE_PAGES, "the log starts from the beginning each time");
         }
         finish(&writer).expect("finishes");
         assert_eq!(state(&writer, "NOOP").expect("looks").pages, 0);
     }
 
     #[test]
-    fn a_quiet_moment_moves_what_there_is() {
+    fn idle_writer_moves_the_whole_log() {
         let (dir, writer) = database();
         let mut checkpointer = Checkpointer::start(&dir.path().join("test.db"));
         write(&writer, 1);

@@ -1,4 +1,12 @@
-//! What waits for the writer: a queue that is bounded by the memory it holds.
+//! The queue of jobs for the writer, bounded by the memory of the jobs.
+//!
+//! A job is a [`Task`] with a permit for its estimated size, in KiB, of a semaphore of [`QUEUE_KIB_MAX`]. Callers
+//! either wait for space ([`JobQueue::push`]) or get the task back ([`JobQueue::try_push`]). The permit is released
+//! when the writer drops the job, so the bound covers jobs that are being executed too. [`JobReceiver::take`] hands the
+//! writer everything that waits, up to [`GROUP_KIB_MAX`], as one group for one transaction.
+//!
+//! Invariants: tasks are taken in the order in which they were queued; a task larger than the whole queue is still
+//! accepted, alone; when the writer ends, however it ends, pushing fails at once and no caller waits for it.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -8,50 +16,50 @@ use chat_core::log::entry::MessageBody;
 use chat_core::peers::addrs::AddrRecord;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
-use crate::store::Write;
 use crate::store::dm::SealRequest;
 use crate::store::error::{ChangeError, Closed, ReadError, SealError};
-use crate::store::tables::models::{DmKeys, Room};
+use crate::store::tables::models::{DmKeys, RoomRecord};
+use crate::store::types::Write;
 
-/// Most memory that waits for the writer, in KiB (32 MiB): some seconds of work for a slow disk.
+/// Maximum memory of queued jobs, in KiB (32 MiB): a few seconds of work for a slow disk.
 pub(in crate::store) const QUEUE_KIB_MAX: u32 = 32 * 1024;
 
-/// Most work in one transaction, in KiB: bounds how long the first message of a group waits for the last.
+/// Maximum memory of the jobs of one transaction, in KiB; bounds how long its first message waits for its last.
 const GROUP_KIB_MAX: u32 = 2 * 1024;
 
-/// Something for the writer to do.
+/// A task for the writer.
 #[derive(Debug)]
 pub(in crate::store) enum Task {
-    /// Write something down. The number says how many failures the giver had heard of.
+    /// A write. The number of failed batches whose reports the caller had received comes with it.
     Write(Write, u64),
-    /// Make the database that of a room.
-    Begin(Room, Vec<AddrRecord>, oneshot::Sender<Result<(), ChangeError>>),
-    /// Seal a direct message.
+    /// Binds the database to a room.
+    Begin(RoomRecord, Vec<AddrRecord>, oneshot::Sender<Result<(), ChangeError>>),
+    /// Seals a direct message.
     Seal(SealRequest, oneshot::Sender<Result<MessageBody, SealError>>),
-    /// Make a new fallback key.
+    /// Makes a new fallback key.
     RotateKeys(oneshot::Sender<Result<DmKeys, ChangeError>>),
-    /// Take every message into the text index that is on disk by then.
+    /// Adds every message that is on disk by then to the text index.
     Index(oneshot::Sender<Result<(), ReadError>>),
-    /// The text index is damaged: empty it.
+    /// Empties the text index, because it is damaged.
     ResetIndex(oneshot::Sender<Result<(), ReadError>>),
-    /// Change a setting of the connection.
+    /// Changes a setting of the connection.
     #[cfg(test)]
     Pragma(String, oneshot::Sender<()>),
-    /// Write what was given before, and end.
+    /// Ends the writer after everything that was queued before.
     Close,
 }
 
-/// A task and the room it takes in the queue.
+/// A task and the space it takes in the queue.
 #[derive(Debug)]
 pub(in crate::store) struct Job {
     pub(in crate::store) task: Task,
     kib: u32,
-    /// Given back when the job is done.
-    _room: OwnedSemaphorePermit,
+    /// Released when the job is done.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Task {
-    /// About how much memory it holds, in KiB, at least one.
+    /// Estimated memory of the task, in KiB; at least 1, at most the whole queue.
     fn kib(&self) -> u32 {
         let bytes = match self {
             Self::Write(Write::Batch(batch, _), _) => {
@@ -71,41 +79,41 @@ impl Task {
     }
 }
 
-/// The givers' end of the queue.
+/// The callers' end of the queue.
 #[derive(Clone, Debug)]
-pub(in crate::store) struct Queue {
+pub(in crate::store) struct JobQueue {
     jobs: Sender<Job>,
-    room: Arc<Semaphore>,
+    space: Arc<Semaphore>,
 }
 
-/// The queue did not take a task.
+/// Why a task was not queued.
 #[derive(Debug)]
 pub(in crate::store) enum PushError {
     Full(Task),
     Closed,
 }
 
-impl Queue {
-    pub(in crate::store) fn new() -> (Self, Waiting) {
-        let (jobs, waiting) = channel();
-        let room = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
-        (Self { jobs, room: room.clone() }, Waiting { jobs: waiting, room, next: None })
+impl JobQueue {
+    pub(in crate::store) fn new() -> (Self, JobReceiver) {
+        let (jobs, receiver) = channel();
+        let space = Arc::new(Semaphore::new(QUEUE_KIB_MAX as usize));
+        (Self { jobs, space: space.clone() }, JobReceiver { jobs: receiver, space, next: None })
     }
 
     pub(in crate::store) fn try_push(&self, task: Task) -> Result<(), PushError> {
         let kib = task.kib();
-        match Arc::clone(&self.room).try_acquire_many_owned(kib) {
-            Ok(room) => self.send(Job { task, kib, _room: room }).map_err(|Closed| PushError::Closed),
+        match Arc::clone(&self.space).try_acquire_many_owned(kib) {
+            Ok(permit) => self.send(Job { task, kib, _permit: permit }).map_err(|Closed| PushError::Closed),
             Err(TryAcquireError::NoPermits) => Err(PushError::Full(task)),
             Err(TryAcquireError::Closed) => Err(PushError::Closed),
         }
     }
 
-    /// Waits for room. Cancel safe.
+    /// Queues a task, waiting for space. Cancel safe.
     pub(in crate::store) async fn push(&self, task: Task) -> Result<(), Closed> {
         let kib = task.kib();
-        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| Closed)?;
-        self.send(Job { task, kib, _room: room })
+        let permit = Arc::clone(&self.space).acquire_many_owned(kib).await.map_err(|_| Closed)?;
+        self.send(Job { task, kib, _permit: permit })
     }
 
     fn send(&self, job: Job) -> Result<(), Closed> {
@@ -115,32 +123,32 @@ impl Queue {
 
 /// The writer's end of the queue.
 #[derive(Debug)]
-pub(in crate::store) struct Waiting {
+pub(in crate::store) struct JobReceiver {
     jobs: Receiver<Job>,
-    room: Arc<Semaphore>,
+    space: Arc<Semaphore>,
     next: Option<Job>,
 }
 
-/// What the queue holds.
+/// Result of [`JobReceiver::take`].
 #[derive(Debug)]
-pub(in crate::store) enum Taken {
+pub(in crate::store) enum TakenJobs {
     /// Jobs, in order.
     Group(Vec<Job>),
-    /// Nothing for so long.
-    Nothing,
-    /// Nothing, and nothing will come.
+    /// No job arrived in time.
+    TimedOut,
+    /// The queue is empty and every handle is dropped.
     Closed,
 }
 
-impl Waiting {
-    /// Everything that waits, up to a bound; waits for the first job.
-    pub(in crate::store) fn take(&mut self, patience: Duration) -> Taken {
+impl JobReceiver {
+    /// Takes all queued jobs up to [`GROUP_KIB_MAX`], waiting up to `patience` for the first one.
+    pub(in crate::store) fn take(&mut self, patience: Duration) -> TakenJobs {
         let first = match self.next.take() {
             Some(job) => job,
             None => match self.jobs.recv_timeout(patience) {
                 Ok(job) => job,
-                Err(RecvTimeoutError::Timeout) => return Taken::Nothing,
-                Err(RecvTimeoutError::Disconnected) => return Taken::Closed,
+                Err(RecvTimeoutError::Timeout) => return TakenJobs::TimedOut,
+                Err(RecvTimeoutError::Disconnected) => return TakenJobs::Closed,
             },
         };
         let mut kib = first.kib;
@@ -153,17 +161,17 @@ impl Waiting {
             }
             group.push(job);
         }
-        Taken::Group(group)
+        TakenJobs::Group(group)
     }
 
-    /// No more room for anybody; what was given before is still taken.
+    /// Refuses further tasks; queued jobs can still be taken.
     pub(in crate::store) fn close(&self) {
-        self.room.close();
+        self.space.close();
     }
 }
 
-impl Drop for Waiting {
-    /// However the writer ends: nobody shall wait for it.
+impl Drop for JobReceiver {
+    /// However the writer ends, no caller must wait for it.
     fn drop(&mut self) {
         self.close();
     }
@@ -180,35 +188,35 @@ mod tests {
     }
 
     #[test]
-    fn the_queue_takes_so_much_and_no_more() {
-        let (queue, mut waiting) = Queue::new();
-        let mut given = 0;
+    fn queue_at_its_bound_refuses_until_jobs_are_done() {
+        let (queue, mut jobs) = JobQueue::new();
+        let mut queued = 0;
         while queue.try_push(seen(16 * 1024)).is_ok() {
-            given += 1;
+            queued += 1;
         }
-        assert_eq!(given, 32, "tasks of a MiB each");
-        let Taken::Group(group) = waiting.take(Duration::ZERO) else { panic!("jobs wait") };
+        assert_eq!(queued, 32, "tasks of a MiB each");
+        let TakenJobs::Group(group) = jobs.take(Duration::ZERO) else { panic!("jobs wait") };
         assert_eq!(group.len(), 2, "a group is bounded too");
         assert!(
             matches!(queue.try_push(seen(16 * 1024)), Err(PushError::Full(_))),
-            "room is held until the job is done"
+            "space is held until the job is done"
         );
         drop(group);
         assert!(queue.try_push(seen(16 * 1024)).is_ok());
     }
 
     #[test]
-    fn a_task_larger_than_the_queue_is_taken_alone() {
-        let (queue, mut waiting) = Queue::new();
+    fn task_larger_than_the_queue_is_taken_alone() {
+        let (queue, mut jobs) = JobQueue::new();
         assert!(queue.try_push(seen(1024 * 1024)).is_ok());
         assert!(matches!(queue.try_push(seen(1)), Err(PushError::Full(_))));
-        assert!(matches!(waiting.take(Duration::ZERO), Taken::Group(group) if group.len() == 1));
+        assert!(matches!(jobs.take(Duration::ZERO), TakenJobs::Group(group) if group.len() == 1));
         assert!(queue.try_push(seen(1)).is_ok());
     }
 
     #[tokio::test]
-    async fn who_waits_gets_room_in_turn() {
-        let (queue, mut waiting) = Queue::new();
+    async fn waiting_push_gets_space_when_jobs_are_taken() {
+        let (queue, mut jobs) = JobQueue::new();
         while queue.try_push(seen(16 * 1024)).is_ok() {}
         let late = tokio::spawn({
             let queue = queue.clone();
@@ -216,19 +224,19 @@ mod tests {
         });
         let mut taken = 0;
         while !late.is_finished() || taken < 33 {
-            match waiting.take(Duration::ZERO) {
-                Taken::Group(group) => taken += group.len(),
-                Taken::Nothing => tokio::task::yield_now().await,
-                Taken::Closed => panic!("the queue is open"),
+            match jobs.take(Duration::ZERO) {
+                TakenJobs::Group(group) => taken += group.len(),
+                TakenJobs::TimedOut => tokio::task::yield_now().await,
+                TakenJobs::Closed => panic!("the queue is open"),
             }
         }
         assert!(matches!(late.await, Ok(Ok(()))));
     }
 
     #[test]
-    fn a_closed_queue_refuses() {
-        let (queue, waiting) = Queue::new();
-        waiting.close();
+    fn closed_queue_refuses() {
+        let (queue, jobs) = JobQueue::new();
+        jobs.close();
         assert!(matches!(queue.try_push(seen(1)), Err(PushError::Closed)));
     }
 }

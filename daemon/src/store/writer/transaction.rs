@@ -1,61 +1,75 @@
-//! Executing jobs in one transaction: all of them, or none.
+//! Executes jobs in one transaction: all of them or none.
+//!
+//! The [`Executor`] holds what the writer remembers between transactions: the [`StoreMeta`] row, the heads of the logs,
+//! and how many batches have failed. [`Executor::attempt`] runs `BEGIN`, every task, `COMMIT`; the commit flushes. On
+//! any error it rolls back and restores the remembered state, so that a caller may try the tasks again one by one.
+//!
+//! Invariants:
+//! * After `attempt` returns, the remembered state is that of the disk.
+//! * A batch from a caller that had not received the report of an earlier failure is refused
+//!   ([`TransactionError::Stale`]): it may depend on the batch that failed.
+//! * Text indexing, closing and the like are not part of a transaction ([`JobOutcome::Elsewhere`]).
+//!
+//! Called by the [writer](crate::store::writer) alone, on its thread.
 
 use chat_core::input::{BatchId, PersistError};
 use chat_core::log::entry::MessageBody;
 use rusqlite::Connection;
 
+use crate::store::dm;
 use crate::store::error::{ChangeError, SealError};
 use crate::store::open::restore;
-use crate::store::tables::entries::{InsertError, Inserted, Scene, insert_batch};
+use crate::store::tables::WriteContext;
+use crate::store::tables::entries::{InsertError, Inserted, insert_batch};
 use crate::store::tables::events;
-use crate::store::tables::meta::Facts;
+use crate::store::tables::meta::StoreMeta;
 use crate::store::tables::models::{DmKeys, StoredEvent};
-use crate::store::tables::row_ids::Heads;
+use crate::store::tables::row_ids::HeadCache;
 use crate::store::tables::sql_types::{is_corruption, now, ordered, persist_error};
-use crate::store::tables::visibility;
-use crate::store::tables::visibility::Cut;
+use crate::store::tables::visibility::{self, VisibilityChange};
+use crate::store::types::{Secret, Write};
 use crate::store::writer::queue::Task;
-use crate::store::{Secret, Write, dm};
 
-/// What the writer needs to execute jobs, and what it remembers between them.
+/// Executes jobs, and remembers what they need to know of each other.
 #[derive(Debug)]
-pub(in crate::store) struct Hand {
-    facts: Facts,
+pub(in crate::store) struct Executor {
+    meta: StoreMeta,
     secret: Secret,
-    heads: Heads,
-    /// Failed batches that were reported, and why the last one failed.
+    heads: HeadCache,
+    /// Number of failed batches that were reported.
     failures: u64,
+    /// Why the last of them failed.
     failure: PersistError,
 }
 
-/// What came of a job.
+/// Result of a job.
 #[derive(Debug)]
-pub(in crate::store) enum Done {
+pub(in crate::store) enum JobOutcome {
     Batch(BatchId, Inserted),
     Event(StoredEvent),
-    Cut(Cut),
+    Visibility(VisibilityChange),
     Addrs,
     Incarnation,
     Kept,
     Begun(Result<(), ChangeError>),
     Sealed(Result<MessageBody, SealError>),
     Keys(DmKeys),
-    /// Not a job of a transaction.
+    /// The job is not part of a transaction.
     Elsewhere,
 }
 
-/// Why nothing of a transaction was done.
+/// Why a transaction failed. It was rolled back.
 #[derive(Debug, thiserror::Error)]
-pub(in crate::store) enum Failure {
+pub(in crate::store) enum TransactionError {
     #[error("the database failed")]
     Database(#[from] rusqlite::Error),
     #[error("an entry is missing")]
     Insert(#[source] InsertError),
-    #[error("a batch before it failed, and its giver had not heard of that")]
+    #[error("an earlier batch failed, and the caller had not received its report")]
     Stale(PersistError),
 }
 
-impl From<InsertError> for Failure {
+impl From<InsertError> for TransactionError {
     fn from(error: InsertError) -> Self {
         match error {
             InsertError::Database(error) => Self::Database(error),
@@ -64,7 +78,7 @@ impl From<InsertError> for Failure {
     }
 }
 
-impl Failure {
+impl TransactionError {
     pub(in crate::store) fn persist_error(&self) -> PersistError {
         match self {
             Self::Database(error) => persist_error(error),
@@ -78,38 +92,39 @@ impl Failure {
     }
 }
 
-impl Hand {
-    pub(in crate::store) fn new(facts: Facts, secret: Secret) -> Self {
-        Self { facts, secret, heads: Heads::default(), failures: 0, failure: PersistError::Failed }
+impl Executor {
+    pub(in crate::store) fn new(meta: StoreMeta, secret: Secret) -> Self {
+        Self { meta, secret, heads: HeadCache::default(), failures: 0, failure: PersistError::Failed }
     }
 
     pub(in crate::store) fn secret(&self) -> &Secret {
         &self.secret
     }
 
-    pub(in crate::store) fn facts(&self) -> &Facts {
-        &self.facts
+    pub(in crate::store) fn meta(&self) -> &StoreMeta {
+        &self.meta
     }
 
-    /// A batch failed and its giver will hear of it: what it gave before that fails too, because it may build on it.
+    /// Records a failed batch: batches that its caller queued before receiving the report fail too, as they may depend
+    /// on it.
     pub(in crate::store) fn batch_failed(&mut self, error: PersistError) {
         self.failures += 1;
         self.failure = error;
     }
 
-    /// Executes jobs in one transaction and flushes it.
+    /// Executes tasks in one transaction and flushes it.
     pub(in crate::store) fn attempt<'a>(
         &mut self,
         connection: &Connection,
         tasks: impl IntoIterator<Item = &'a Task>,
-    ) -> Result<Vec<Done>, Failure> {
-        let before = self.facts.clone();
+    ) -> Result<Vec<JobOutcome>, TransactionError> {
+        let before = self.meta.clone();
         let done = self.transact(connection, tasks);
         if done.is_err() {
-            self.facts = before;
+            self.meta = before;
             self.heads.clear();
             if !connection.is_autocommit() {
-                // When even this fails, the next BEGIN does too, and its batch is reported as failed.
+                // If this fails, the next BEGIN fails too, and its batch is reported as failed.
                 let _ = connection.execute_batch("ROLLBACK");
             }
         }
@@ -120,72 +135,81 @@ impl Hand {
         &mut self,
         connection: &Connection,
         tasks: impl IntoIterator<Item = &'a Task>,
-    ) -> Result<Vec<Done>, Failure> {
+    ) -> Result<Vec<JobOutcome>, TransactionError> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let done = tasks.into_iter().map(|task| self.execute(connection, task)).collect::<Result<_, _>>()?;
         connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(done)
     }
 
-    fn execute(&mut self, connection: &Connection, task: &Task) -> Result<Done, Failure> {
+    fn execute(&mut self, connection: &Connection, task: &Task) -> Result<JobOutcome, TransactionError> {
         match task {
-            Task::Write(write, heard) => self.write(connection, write, *heard),
+            Task::Write(write, seen_failures) => self.write(connection, write, *seen_failures),
             Task::Begin(room, addrs, _) => {
-                if self.facts.room.as_ref().is_some_and(|known| known.id != room.id) {
-                    return Ok(Done::Begun(Err(ChangeError::OtherRoom)));
+                if self.meta.room.as_ref().is_some_and(|known| known.id != room.id) {
+                    return Ok(JobOutcome::Begun(Err(ChangeError::OtherRoom)));
                 }
                 restore::store_addrs(connection, addrs)?;
-                if self.facts.room.is_none() {
-                    self.facts.room = Some(room.clone());
-                    self.facts.write(connection)?;
+                if self.meta.room.is_none() {
+                    self.meta.room = Some(room.clone());
+                    self.meta.write(connection)?;
                 }
-                Ok(Done::Begun(Ok(())))
+                Ok(JobOutcome::Begun(Ok(())))
             }
             Task::Seal(request, _) => {
-                let room = self.facts.room.as_ref().map(|room| room.id);
-                let sealed = dm::seal(connection, &self.secret, self.facts.me, room, request, now())?;
-                Ok(Done::Sealed(sealed))
+                let room = self.meta.room.as_ref().map(|room| room.id);
+                let sealed = dm::seal(connection, &self.secret, self.meta.me, room, request, now())?;
+                Ok(JobOutcome::Sealed(sealed))
             }
-            Task::RotateKeys(_) => Ok(Done::Keys(dm::rotate_keys(connection, &self.secret)?)),
-            Task::Index(_) | Task::ResetIndex(_) | Task::Close => Ok(Done::Elsewhere),
+            Task::RotateKeys(_) => Ok(JobOutcome::Keys(dm::rotate_keys(connection, &self.secret)?)),
+            Task::Index(_) | Task::ResetIndex(_) | Task::Close => Ok(JobOutcome::Elsewhere),
             #[cfg(test)]
-            Task::Pragma(..) => Ok(Done::Elsewhere),
+            Task::Pragma(..) => Ok(JobOutcome::Elsewhere),
         }
     }
 
-    fn scene<'a>(&'a mut self, connection: &'a Connection) -> Scene<'a> {
-        Scene {
+    fn context<'a>(&'a mut self, connection: &'a Connection) -> WriteContext<'a> {
+        WriteContext {
             connection,
             heads: &mut self.heads,
-            me: self.facts.me,
-            room: self.facts.room.clone(),
+            me: self.meta.me,
+            room: self.meta.room.clone(),
             secret: &self.secret,
             now: now(),
         }
     }
 
-    fn write(&mut self, connection: &Connection, write: &Write, heard: u64) -> Result<Done, Failure> {
+    fn write(
+        &mut self,
+        connection: &Connection,
+        write: &Write,
+        seen_failures: u64,
+    ) -> Result<JobOutcome, TransactionError> {
         match write {
             Write::Batch(batch, keys) => {
-                if heard < self.failures {
-                    return Err(Failure::Stale(self.failure));
+                if seen_failures < self.failures {
+                    return Err(TransactionError::Stale(self.failure));
                 }
-                let mut scene = self.scene(connection);
-                let inserted = insert_batch(&mut scene, batch, keys)?;
-                self.facts.room = scene.room;
-                Ok(Done::Batch(batch.id, inserted))
+                let mut context = self.context(connection);
+                let inserted = insert_batch(&mut context, batch, keys)?;
+                self.meta.room = context.room;
+                Ok(JobOutcome::Batch(batch.id, inserted))
             }
-            Write::Event(event) => Ok(Done::Event(events::insert_other(connection, event, now())?)),
-            Write::Hide(log, upto) => Ok(Done::Cut(visibility::apply(&self.scene(connection), *log, *upto)?)),
-            Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(Done::Addrs))?,
-            Write::Fork(first, second) => restore::store_fork(connection, first, second).map(|()| Ok(Done::Kept))?,
-            Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(Done::Kept))?,
+            Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, now())?)),
+            Write::Hide(log, upto) => {
+                Ok(JobOutcome::Visibility(visibility::apply(&self.context(connection), *log, *upto)?))
+            }
+            Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(JobOutcome::Addrs))?,
+            Write::Fork(first, second) => {
+                restore::store_fork(connection, first, second).map(|()| Ok(JobOutcome::Kept))?
+            }
+            Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(JobOutcome::Kept))?,
             Write::Incarnation(incarnation) => {
-                self.facts.incarnation = *incarnation;
+                self.meta.incarnation = *incarnation;
                 connection.execute("UPDATE facts SET incarnation = ?", [ordered(incarnation.0)])?;
-                // Whoever continued this chain elsewhere continued its sessions too.
+                // A copy that continued this log elsewhere continued its sessions too.
                 dm::retire_sessions(connection)?;
-                Ok(Done::Incarnation)
+                Ok(JobOutcome::Incarnation)
             }
         }
     }

@@ -26,7 +26,8 @@ use crate::http::extract::header_text;
 use crate::http::handlers::messages::send::Send;
 use crate::http::handlers::messages::{held, holders, key_reused, shown, state};
 use crate::http::problem::Refusal;
-use crate::node::handle::{COMMANDS_MAX, Idempotency};
+use crate::node::handle::COMMANDS_MAX;
+use crate::store::tables::models::Idempotency;
 use crate::store::tables::models::{MessageRow, StoredEvent, StoredEventKind};
 
 /// Longest key, in characters.

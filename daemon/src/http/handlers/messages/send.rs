@@ -18,9 +18,9 @@ use crate::http::api_state::RoomHandle;
 use crate::http::extract::in_range;
 use crate::http::handlers::messages::state;
 use crate::http::problem::Refusal;
-use crate::node::handle::Idempotency;
 use crate::store::error::SealError;
 use crate::store::tables::models::DmKeys;
+use crate::store::tables::models::Idempotency;
 
 /// Longest wait that can be asked for, in milliseconds: an hour.
 pub(crate) const TIMEOUT_MS: (u64, u64) = (0, 3_600_000);

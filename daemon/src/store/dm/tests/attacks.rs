@@ -1,4 +1,4 @@
-//! What members may try: copied boxes, forged identities, other rooms, garbage.
+//! Attacks by members: copied boxes, claimed identity keys, other rooms, garbage.
 
 use std::sync::Arc;
 
@@ -6,9 +6,9 @@ use chat_core::log::entry::{Body, Control, Entry, MessageBody, SealedBox};
 use chat_proto::id::{PeerId, RoomId};
 use proptest::prelude::*;
 
-use super::{Peer, introduce};
-use crate::store::tables::models::{DmKeys, Room, UNREADABLE_TEXT};
-use crate::store::tests::cast::Home;
+use super::{DmPeer, introduce};
+use crate::store::tables::models::{DmKeys, RoomRecord, UNREADABLE_TEXT};
+use crate::store::tests::fixture::StoreHome;
 
 const SECRET: &str = "meet at the old lighthouse";
 
@@ -24,8 +24,8 @@ fn sealed(boxes: Vec<SealedBox>) -> Body {
 }
 
 #[tokio::test]
-async fn a_copied_box_is_not_read_as_the_thiefs() {
-    let (mut ann, mut bob, mut eve) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+async fn copied_box_is_not_shown_as_the_copiers_message() {
+    let (mut ann, mut bob, mut eve) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     introduce(&mut [&mut ann, &mut bob, &mut eve]).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;
     // Eve is quicker than Ann, first with a message that opens a session, then with one that continues it.
@@ -42,8 +42,8 @@ async fn a_copied_box_is_not_read_as_the_thiefs() {
 }
 
 #[tokio::test]
-async fn an_identity_that_was_not_published_opens_no_session() {
-    let (mut bob, mut eve) = (Peer::new(2).await, Peer::new(3).await);
+async fn unpublished_identity_key_opens_no_session() {
+    let (mut bob, mut eve) = (DmPeer::new(2).await, DmPeer::new(3).await);
     let entry = eve.seal(&[bob.address()], SECRET).await;
     assert_eq!(bob.read(&entry).await.as_deref(), Some(UNREADABLE_TEXT));
     let keys = eve.keys();
@@ -53,32 +53,32 @@ async fn an_identity_that_was_not_published_opens_no_session() {
 }
 
 #[tokio::test]
-async fn who_claims_anothers_identity_key_gains_nothing() {
-    let (mut ann, mut bob, mut eve) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+async fn peer_that_claims_anothers_identity_key_reads_nothing() {
+    let (mut ann, mut bob, mut eve) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     let keys = introduce(&mut [&mut ann, &mut bob]).await;
     for keys in &keys {
         eve.take(keys).await;
     }
-    let DmKeys { identity, fallback } = ann.desk.store.dm_keys();
+    let DmKeys { identity, fallback } = ann.opened.store.dm_keys();
     let claim = eve.author.write(Body::Control(Control::Keys { identity, fallback }));
     bob.take(&claim).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;
     let copied = eve.author.write(sealed(boxes(&entry)));
     assert_eq!(bob.read(&copied).await.as_deref(), Some(UNREADABLE_TEXT));
     assert_eq!(bob.read(&entry).await.as_deref(), Some(SECRET));
-    // What is sealed for Eve with the claimed keys is closed to Eve, and Ann does not look at it.
-    let entry = bob.seal(&[(eve.id(), ann.desk.store.dm_keys())], SECRET).await;
+    // Eve cannot decrypt what is sealed for her with the claimed keys, and Ann has no row of it.
+    let entry = bob.seal(&[(eve.id(), ann.opened.store.dm_keys())], SECRET).await;
     eve.take(&claim).await;
     assert_eq!(eve.take(&entry).await[0].text, UNREADABLE_TEXT);
     assert_eq!(ann.take(&entry).await, []);
 }
 
 #[tokio::test]
-async fn changed_recipients_and_other_rooms_are_noticed() {
-    let (mut ann, mut bob, mut cid) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+async fn changed_recipients_or_room_make_a_message_unreadable() {
+    let (mut ann, mut bob, mut cid) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     introduce(&mut [&mut ann, &mut bob, &mut cid]).await;
-    // Ann tells Bob something and pretends that Cid heard it too.
-    let body = ann.desk.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
+    // Ann writes to Bob and pretends that Cid is a recipient too.
+    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
     let MessageBody::Sealed(mut forged) = body else { panic!("a sealed message") };
     forged.push(SealedBox { to: cid.id(), kind: 1, ciphertext: vec![1, 2, 3] });
     let entry = ann.author.write(sealed(forged));
@@ -86,11 +86,11 @@ async fn changed_recipients_and_other_rooms_are_noticed() {
         assert_eq!(peer.read(&entry).await.as_deref(), Some(UNREADABLE_TEXT));
     }
 
-    let elsewhere = Home::new(ann.id());
-    let desk = elsewhere.open();
-    let room = Room { id: RoomId::from_bytes([8; 32]), name: "elsewhere".into(), open: false };
-    desk.store.begin(room, Vec::new()).await.expect("begins");
-    ann.desk = desk;
+    let elsewhere = StoreHome::new(ann.id());
+    let opened = elsewhere.open();
+    let room = RoomRecord { id: RoomId::from_bytes([8; 32]), name: "elsewhere".into(), open: false };
+    opened.store.begin(room, Vec::new()).await.expect("begins");
+    ann.opened = opened;
     let keys = ann.keys();
     bob.take(&keys).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;
@@ -98,12 +98,12 @@ async fn changed_recipients_and_other_rooms_are_noticed() {
 }
 
 #[tokio::test]
-async fn an_entry_full_of_garbage_costs_little_and_breaks_nothing() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn entry_full_of_garbage_costs_few_attempts_and_breaks_nothing() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let hello = ann.seal(&[bob.address()], "hello").await;
     bob.read(&hello).await.expect("reads");
-    let body = ann.desk.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
+    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
     let MessageBody::Sealed(mut boxes) = body else { panic!("a sealed message") };
     let genuine = boxes.remove(0);
     let spoilt = |n: usize| {
@@ -126,7 +126,7 @@ proptest! {
     fn no_box_crashes_or_is_read(kinds in prop::collection::vec((0..4u8, prop::collection::vec(any::<u8>(), 0..200)), 1..20)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async {
-            let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+            let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
             introduce(&mut [&mut ann, &mut bob]).await;
             let to: PeerId = bob.id();
             let messages = kinds.into_iter().map(|(kind, ciphertext)| MessageBody::Sealed(vec![SealedBox { to, kind, ciphertext }]));

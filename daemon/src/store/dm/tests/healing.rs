@@ -1,33 +1,33 @@
-//! Lost and restored databases, changed keys: what is lost stays lost, and the next message is read again.
+//! Lost and restored databases, rotated keys: lost messages stay lost, and the next one is readable.
 
 use std::fs;
 use std::time::Duration;
 
-use super::{Peer, introduce, kinds};
+use super::{DmPeer, introduce, kinds};
 use crate::store::tables::models::UNREADABLE_TEXT;
-use crate::store::tests::cast::{Desk, Home};
+use crate::store::tests::fixture::{StoreHome, TestStore};
 
 #[tokio::test]
-async fn after_one_end_lost_its_database_both_go_on() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn peer_that_lost_its_database_talks_with_new_keys() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     let keys = introduce(&mut [&mut ann, &mut bob]).await;
     let old = bob.address();
     let first = ann.seal(&[old], "before").await;
     bob.read(&first).await.expect("reads");
     let reply = bob.seal(&[ann.address()], "reply").await;
     ann.read(&reply).await.expect("reads");
-    let underway = ann.seal(&[old], "under way").await;
-    assert_eq!(kinds(&underway), [1]);
+    let in_transit = ann.seal(&[old], "in transit").await;
+    assert_eq!(kinds(&in_transit), [1]);
 
     bob.lose(200).await;
-    assert_eq!(bob.desk.store.room(), ann.desk.store.room());
-    // Everything comes again from the others, and old texts stay closed, one's own among them.
+    assert_eq!(bob.opened.store.room(), ann.opened.store.room());
+    // Everything arrives again from the others, and old texts stay unreadable, its own among them.
     for (entry, text) in
-        [(&keys[0], None), (&keys[1], None), (&first, Some(())), (&reply, Some(())), (&underway, Some(()))]
+        [(&keys[0], None), (&keys[1], None), (&first, Some(())), (&reply, Some(())), (&in_transit, Some(()))]
     {
         assert_eq!(bob.read(entry).await, text.map(|()| UNREADABLE_TEXT.to_owned()));
     }
-    // Before its new keys are known, what comes for it is lost; after that it is not.
+    // Messages sealed before its new keys are known are lost; later ones are not.
     let keys = bob.keys();
     bob.take(&keys).await;
     ann.take(&keys).await;
@@ -40,8 +40,8 @@ async fn after_one_end_lost_its_database_both_go_on() {
 }
 
 #[tokio::test]
-async fn who_lost_its_database_may_speak_first() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn peer_that_lost_its_database_may_write_first() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     let keys = introduce(&mut [&mut ann, &mut bob]).await;
     let first = ann.seal(&[bob.address()], "before").await;
     bob.read(&first).await.expect("reads");
@@ -57,8 +57,8 @@ async fn who_lost_its_database_may_speak_first() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_opened_makes_the_next_message_open_a_session() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn undecryptable_message_makes_the_next_one_open_a_session() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     for _ in 0..2 {
         let entry = ann.seal(&[bob.address()], "question").await;
@@ -66,8 +66,8 @@ async fn what_cannot_be_opened_makes_the_next_message_open_a_session() {
         let entry = bob.seal(&[ann.address()], "answer").await;
         ann.read(&entry).await.expect("reads");
     }
-    // Bob's sessions are gone, and only they: as if a row could not be read any more.
-    bob.desk.pragma("UPDATE dm_sessions SET pickle = 'spoilt'").await;
+    // Only Bob's sessions are lost: as if their rows could not be decrypted.
+    bob.opened.pragma("UPDATE dm_sessions SET pickle = 'spoilt'").await;
     let lost = ann.seal(&[bob.address()], "lost").await;
     assert_eq!(kinds(&lost), [1]);
     assert_eq!(bob.read(&lost).await.as_deref(), Some(UNREADABLE_TEXT));
@@ -79,24 +79,24 @@ async fn what_cannot_be_opened_makes_the_next_message_open_a_session() {
 }
 
 #[tokio::test]
-async fn a_restored_backup_never_uses_a_key_twice() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn restored_backup_never_uses_a_key_twice() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let first = ann.seal(&[bob.address()], "first").await;
     bob.read(&first).await.expect("reads");
     let reply = bob.seal(&[ann.address()], "reply").await;
     ann.take(&first).await;
     ann.read(&reply).await.expect("reads");
-    ann.desk.store.close().await;
-    let backup = Home::new(ann.id());
+    ann.opened.store.close().await;
+    let backup = StoreHome::new(ann.id());
     fs::copy(ann.home.path(), backup.path()).expect("copies");
-    ann.desk = ann.home.open();
+    ann.opened = ann.home.open();
     let second = ann.seal(&[bob.address()], "second").await;
     assert_eq!(bob.read(&second).await.as_deref(), Some("second"));
 
-    let restored: Desk = backup.open();
+    let restored: TestStore = backup.open();
+    ann.opened = restored;
     ann.home = backup;
-    ann.desk = restored;
     let third = ann.seal(&[bob.address()], "third").await;
     assert_eq!(kinds(&third), [0], "a new session: what the old one sent since the backup is not known");
     assert_eq!(bob.read(&third).await.as_deref(), Some("third"));
@@ -105,51 +105,51 @@ async fn a_restored_backup_never_uses_a_key_twice() {
 }
 
 #[tokio::test]
-async fn a_changed_fallback_key_leaves_time_for_what_is_under_way() {
-    let (mut ann, mut bob, mut cid) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+async fn rotated_fallback_key_still_opens_messages_in_transit() {
+    let (mut ann, mut bob, mut cid) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     introduce(&mut [&mut ann, &mut bob, &mut cid]).await;
     let old = bob.address();
     let from_ann = ann.seal(&[old], "sealed before the change").await;
     let from_cid = cid.seal(&[old], "sealed before two changes").await;
-    let changed = bob.desk.store.rotate_dm_keys().await.expect("changes");
-    assert_eq!(bob.desk.store.dm_keys(), changed);
+    let changed = bob.opened.store.rotate_dm_keys().await.expect("changes");
+    assert_eq!(bob.opened.store.dm_keys(), changed);
     assert_eq!(changed.identity, old.1.identity);
     assert_ne!(changed.fallback, old.1.fallback);
     assert_eq!(bob.read(&from_ann).await.as_deref(), Some("sealed before the change"));
-    bob.desk.store.rotate_dm_keys().await.expect("changes");
+    bob.opened.store.rotate_dm_keys().await.expect("changes");
     assert_eq!(bob.read(&from_cid).await.as_deref(), Some(UNREADABLE_TEXT), "only one key before the newest is kept");
     bob.restart().await;
-    assert_ne!(bob.desk.store.dm_keys(), changed);
+    assert_ne!(bob.opened.store.dm_keys(), changed);
     let fresh = bob.seal(&[cid.address()], "again, please").await;
     assert_eq!(cid.read(&fresh).await.as_deref(), Some("again, please"));
-    let entry = ann.seal(&[bob.address()], "the session stands").await;
-    assert_eq!(bob.read(&entry).await.as_deref(), Some("the session stands"));
+    let entry = ann.seal(&[bob.address()], "the session continues").await;
+    assert_eq!(bob.read(&entry).await.as_deref(), Some("the session continues"));
 }
 
 #[tokio::test]
-async fn an_old_fallback_key_is_changed_by_itself() {
-    let mut bob = Peer::new(2).await;
-    let first = bob.desk.store.dm_keys();
+async fn old_fallback_key_is_rotated_by_maintenance() {
+    let mut bob = DmPeer::new(2).await;
+    let first = bob.opened.store.dm_keys();
     bob.restart().await;
-    bob.desk.flush().await;
-    assert_eq!(bob.desk.store.dm_keys(), first, "it is new");
+    bob.opened.flush().await;
+    assert_eq!(bob.opened.store.dm_keys(), first, "it is new");
     for strange in ["0", "9000000000000000000"] {
-        let before = bob.desk.store.dm_keys();
-        bob.desk.pragma(&format!("UPDATE dm_account SET made = {strange}")).await;
+        let before = bob.opened.store.dm_keys();
+        bob.opened.pragma(&format!("UPDATE dm_account SET made = {strange}")).await;
         bob.restart().await;
         let changed = async {
-            while bob.desk.store.dm_keys() == before {
+            while bob.opened.store.dm_keys() == before {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(30), changed).await.expect("changed with the first chores");
-        assert_eq!(bob.desk.store.dm_keys().identity, first.identity);
+        tokio::time::timeout(Duration::from_secs(30), changed).await.expect("changed with the first maintenance");
+        assert_eq!(bob.opened.store.dm_keys().identity, first.identity);
     }
 }
 
 #[tokio::test]
-async fn many_lost_databases_leave_few_sessions() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn many_lost_databases_leave_a_bounded_number_of_sessions() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     let keys = introduce(&mut [&mut ann, &mut bob]).await;
     for round in 0..12 {
         bob.lose(100 + round).await;
@@ -159,7 +159,7 @@ async fn many_lost_databases_leave_few_sessions() {
         ann.take(&keys).await;
         assert_eq!(ann.read(&hello).await.as_deref(), Some("hello"));
     }
-    ann.desk.store.close().await;
+    ann.opened.store.close().await;
     let count: i64 = rusqlite::Connection::open(ann.home.path())
         .and_then(|db| db.query_row("SELECT count(*) FROM dm_sessions", [], |row| row.get(0)))
         .expect("reads");
@@ -167,15 +167,15 @@ async fn many_lost_databases_leave_few_sessions() {
 }
 
 #[tokio::test]
-async fn an_account_that_cannot_be_read_is_replaced() {
-    let mut ann = Peer::new(1).await;
-    let old = ann.desk.store.dm_keys();
+async fn undecryptable_account_is_replaced() {
+    let mut ann = DmPeer::new(1).await;
+    let old = ann.opened.store.dm_keys();
     ann.restart().await;
-    assert_eq!(ann.desk.store.dm_keys(), old);
-    ann.desk.pragma("UPDATE dm_account SET pickle = 'spoilt'").await;
+    assert_eq!(ann.opened.store.dm_keys(), old);
+    ann.opened.pragma("UPDATE dm_account SET pickle = 'spoilt'").await;
     ann.restart().await;
-    assert_ne!(ann.desk.store.dm_keys().identity, old.identity);
-    let mut bob = Peer::new(2).await;
+    assert_ne!(ann.opened.store.dm_keys().identity, old.identity);
+    let mut bob = DmPeer::new(2).await;
     introduce(&mut [&mut ann, &mut bob]).await;
     let entry = bob.seal(&[ann.address()], "new keys, then").await;
     assert_eq!(ann.read(&entry).await.as_deref(), Some("new keys, then"));

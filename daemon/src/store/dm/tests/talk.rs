@@ -1,34 +1,34 @@
-//! Ordinary talk: the ends read, nobody else does, in whatever order entries come.
+//! Ordinary conversations: sender and recipients read, no other peer does, in any order of arrival.
 
 use chat_core::log::entry::{Body, Incarnation, MessageBody, Seq};
 use chat_proto::RECIPIENTS_MAX;
 
-use super::{Peer, introduce, kinds};
-use crate::store::Write;
+use super::{DmPeer, introduce, kinds};
 use crate::store::error::SealError;
 use crate::store::tables::models::{DmKeys, HistoryFilter, UNREADABLE_TEXT};
-use crate::store::tests::cast::{Author, Home};
+use crate::store::tests::fixture::{StoreHome, TestAuthor};
+use crate::store::types::Write;
 
 const SECRET: &str = "meet at the old lighthouse";
 
 #[tokio::test]
-async fn the_ends_read_and_a_third_database_does_not_hold_the_text() {
-    let (mut ann, mut bob, mut eve) = (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await);
+async fn direct_message_is_readable_only_by_its_ends() {
+    let (mut ann, mut bob, mut eve) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     introduce(&mut [&mut ann, &mut bob, &mut eve]).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;
     for (peer, reads) in [(&mut ann, true), (&mut bob, true), (&mut eve, false)] {
         let rows = peer.take(&entry).await;
         assert_eq!(rows.iter().any(|row| row.text == SECRET), reads);
-        assert_eq!(rows.len(), usize::from(reads), "others have no row at all");
-        let events = peer.desk.store.events_after(0, 9).await.expect("reads").events;
+        assert_eq!(rows.len(), usize::from(reads), "other members have no row");
+        let events = peer.opened.store.events_after(0, 9).await.expect("reads").events;
         assert_eq!(events.len(), usize::from(reads));
-        assert!(peer.desk.store.history(search("lighthouse")).await.is_ok());
+        assert!(peer.opened.store.history(search("lighthouse")).await.is_ok());
     }
     assert!(ann.holds(SECRET) && bob.holds(SECRET), "the search would find it");
     assert!(!eve.holds(SECRET) && !eve.holds("lighthouse"));
-    eve.desk.store.close().await;
+    eve.opened.store.close().await;
     assert!(!eve.holds(SECRET) && !eve.holds("lighthouse"));
-    let found = bob.desk.store.history(search("lighthouse")).await.expect("reads").messages;
+    let found = bob.opened.store.history(search("lighthouse")).await.expect("reads").messages;
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].log.author, found[0].to.as_slice()), (ann.id(), &[bob.id()][..]));
 }
@@ -38,8 +38,8 @@ fn search(words: &str) -> HistoryFilter {
 }
 
 #[tokio::test]
-async fn a_talk_goes_back_and_forth_across_restarts() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn conversation_continues_across_restarts() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     for round in 0..12 {
         let text = format!("question {round}");
@@ -58,17 +58,17 @@ async fn a_talk_goes_back_and_forth_across_restarts() {
         assert_eq!(ann.read(&entry).await.as_deref(), Some(text.as_str()));
     }
     let with = HistoryFilter { limit: 100, with: Some(bob.id()), ..HistoryFilter::default() };
-    assert_eq!(ann.desk.store.history(with.clone()).await.expect("reads").messages.len(), 24);
-    let nobody = HistoryFilter { with: Some(Author::new(9).id()), ..with };
-    assert_eq!(ann.desk.store.history(nobody).await.expect("reads").messages.len(), 0);
+    assert_eq!(ann.opened.store.history(with.clone()).await.expect("reads").messages.len(), 24);
+    let nobody = HistoryFilter { with: Some(TestAuthor::new(9).id()), ..with };
+    assert_eq!(ann.opened.store.history(nobody).await.expect("reads").messages.len(), 0);
 }
 
 #[tokio::test]
-async fn both_may_begin_at_once() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn both_ends_may_open_a_session_at_once() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     for round in 0..4 {
-        // Neither has seen what the other writes.
+        // Neither has received what the other has sent.
         let mut from_ann = Vec::new();
         let mut from_bob = Vec::new();
         for n in 0..3 {
@@ -86,9 +86,9 @@ async fn both_may_begin_at_once() {
 }
 
 #[tokio::test]
-async fn several_recipients_each_read_and_see_who_else_does() {
+async fn every_recipient_reads_and_sees_the_recipients() {
     let (mut ann, mut bob, mut cid, mut eve) =
-        (Peer::new(1).await, Peer::new(2).await, Peer::new(3).await, Peer::new(4).await);
+        (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await, DmPeer::new(4).await);
     introduce(&mut [&mut ann, &mut bob, &mut cid, &mut eve]).await;
     let to = [bob.address(), cid.address(), bob.address(), ann.address()];
     let entry = ann.seal(&to, SECRET).await;
@@ -100,24 +100,24 @@ async fn several_recipients_each_read_and_see_who_else_does() {
     assert_eq!(eve.take(&entry).await, []);
     assert!(!eve.holds(SECRET));
     let reply = cid.seal(&[ann.address(), bob.address()], "agreed").await;
-    assert_eq!(kinds(&reply), [1, 0], "a session stands with one of them alone");
+    assert_eq!(kinds(&reply), [1, 0], "there is a session with only one of them");
     for peer in [&mut ann, &mut bob, &mut cid] {
         assert_eq!(peer.read(&reply).await.as_deref(), Some("agreed"));
     }
 }
 
 #[tokio::test]
-async fn many_messages_in_one_entry_and_late_ones_are_read() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn messages_of_one_entry_and_late_logs_are_read() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let mut bodies = Vec::new();
     for n in 0..30 {
         let text = format!("part {n}");
-        bodies.push(ann.desk.store.seal(vec![bob.address()], text).await.expect("seals"));
+        bodies.push(ann.opened.store.seal(vec![bob.address()], text).await.expect("seals"));
         bodies.push(MessageBody::Text(format!("public {n}")));
     }
-    // Sealed, and the post was refused: a number in the session that never comes.
-    ann.desk.store.seal(vec![bob.address()], "never posted".into()).await.expect("seals");
+    // Sealed, and the post was refused: a message key that is never used.
+    ann.opened.store.seal(vec![bob.address()], "never posted".into()).await.expect("seals");
     let entry = ann.author.write(Body::Messages(bodies));
     for peer in [&mut ann, &mut bob] {
         let rows = peer.take(&entry).await;
@@ -125,10 +125,10 @@ async fn many_messages_in_one_entry_and_late_ones_are_read() {
         assert_eq!((rows[58].text.as_str(), rows[59].text.as_str()), ("part 29", "public 29"));
     }
 
-    // The author goes on under another incarnation; its two logs come in the other order.
+    // The author continues under another incarnation; its two logs arrive in the other order.
     let first = ann.seal(&[bob.address()], "under the first").await;
-    ann.desk.store.write(Write::Incarnation(Incarnation(1000))).await.expect("the store is open");
-    ann.author = Author::with(1, Incarnation(1000));
+    ann.opened.store.write(Write::Incarnation(Incarnation(1000))).await.expect("the store is open");
+    ann.author = TestAuthor::with(1, Incarnation(1000));
     let second = ann.seal(&[bob.address()], "under the second").await;
     assert_eq!(kinds(&second), [0], "sessions are retired with the incarnation");
     assert_eq!(bob.read(&second).await.as_deref(), Some("under the second"));
@@ -136,8 +136,8 @@ async fn many_messages_in_one_entry_and_late_ones_are_read() {
 }
 
 #[tokio::test]
-async fn a_sealed_text_waits_for_its_entry_across_a_restart() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn sealed_text_waits_for_its_entry_across_a_restart() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;
     ann.restart().await;
@@ -149,30 +149,30 @@ async fn a_sealed_text_waits_for_its_entry_across_a_restart() {
 }
 
 #[tokio::test]
-async fn what_lies_past_a_cut_is_opened_when_the_cut_is_lifted() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn message_after_a_cut_is_decrypted_when_the_cut_is_lifted() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let hidden = ann.seal(&[bob.address()], SECRET).await;
     bob.take_hidden(&hidden).await;
     assert_eq!(bob.rows(&hidden).await, []);
     assert!(!bob.holds(SECRET));
-    // Indexed as it stands, and found as it will stand.
-    assert_eq!(bob.desk.store.history(search("lighthouse")).await.expect("reads").messages, []);
-    bob.desk.store.write(Write::Hide(ann.author.log, Seq(u64::MAX))).await.expect("the store is open");
-    bob.desk.flush().await;
+    // Indexed with the text it has now; found with the text it gets later.
+    assert_eq!(bob.opened.store.history(search("lighthouse")).await.expect("reads").messages, []);
+    bob.opened.store.write(Write::Hide(ann.author.log, Seq(u64::MAX))).await.expect("the store is open");
+    bob.opened.flush().await;
     let rows = bob.rows(&hidden).await;
     assert_eq!(rows.first().map(|row| row.text.as_str()), Some(SECRET));
-    assert_eq!(bob.desk.store.history(search("lighthouse")).await.expect("reads").messages, rows);
-    assert_eq!(bob.desk.store.history(search("opened")).await.expect("reads").messages, []);
+    assert_eq!(bob.opened.store.history(search("lighthouse")).await.expect("reads").messages, rows);
+    assert_eq!(bob.opened.store.history(search("opened")).await.expect("reads").messages, []);
 }
 
 #[tokio::test]
-async fn what_cannot_be_sealed_is_refused_and_changes_nothing() {
-    let (mut ann, mut bob) = (Peer::new(1).await, Peer::new(2).await);
+async fn invalid_request_is_refused_and_changes_nothing() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
     introduce(&mut [&mut ann, &mut bob]).await;
     let (me, other) = (ann.address(), bob.address());
-    let many = |n: usize| (0..n).map(|n| (Author::new(100 + n as u8).id(), other.1)).collect::<Vec<_>>();
-    let store = &ann.desk.store;
+    let many = |n: usize| (0..n).map(|n| (TestAuthor::new(100 + n as u8).id(), other.1)).collect::<Vec<_>>();
+    let store = &ann.opened.store;
     for to in [Vec::new(), vec![me], many(RECIPIENTS_MAX + 1)] {
         assert!(matches!(store.seal(to, "x".into()).await, Err(SealError::Recipients)));
     }
@@ -182,10 +182,10 @@ async fn what_cannot_be_sealed_is_refused_and_changes_nothing() {
     assert!(matches!(store.seal(many(5), "x".repeat(16 * 1024)).await, Err(SealError::TooLong)));
     assert!(store.seal(many(RECIPIENTS_MAX), "x".repeat(1024)).await.is_ok());
     let zero = DmKeys { identity: [0; 32], fallback: [0; 32] };
-    let refused = store.seal(vec![other, (Author::new(7).id(), zero)], "x".into()).await;
-    assert!(matches!(refused, Err(SealError::BadKeys(peer)) if peer == Author::new(7).id()), "{refused:?}");
+    let refused = store.seal(vec![other, (TestAuthor::new(7).id(), zero)], "x".into()).await;
+    assert!(matches!(refused, Err(SealError::BadKeys(peer)) if peer == TestAuthor::new(7).id()), "{refused:?}");
 
-    let homeless = Home::new(me.0).open();
+    let homeless = StoreHome::new(me.0).open();
     assert!(matches!(homeless.store.seal(vec![other], "x".into()).await, Err(SealError::NoRoom)));
     let entry = ann.seal(&[other], "fine").await;
     assert_eq!(bob.read(&entry).await.as_deref(), Some("fine"));

@@ -1,4 +1,4 @@
-//! Who plays in the tests: peers that sign entries, and homes in which stores are opened.
+//! Test fixtures: authors that sign entries, and homes in which stores are opened.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -13,27 +13,27 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use tempfile::TempDir;
 
-use crate::node::handle::Idempotency;
-use crate::store::error::OpenError;
-use crate::store::tables::models::{HistoryFilter, Room};
+use crate::store::error::OpenStoreError;
+use crate::store::tables::models::{HistoryFilter, Idempotency, RoomRecord};
+use crate::store::types::{Absent, Secret, StoreOptions, StoreReport, Write};
 use crate::store::writer::queue::Task;
-use crate::store::{Absent, Opened, Opening, Report, Reports, Secret, Store, Write};
+use crate::store::{OpenedStore, Store, StoreReports};
 
 /// Longest wait for anything in a test.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Some point in time, in milliseconds.
+/// A fixed time, in milliseconds.
 pub(crate) const THEN: u64 = 1_790_000_000_000;
 
 /// The room of most tests.
 pub(crate) const ROOM: RoomId = RoomId::from_bytes([9; 32]);
 
-pub(crate) fn room() -> Room {
-    Room { id: ROOM, name: "lab".into(), open: false }
+pub(crate) fn room() -> RoomRecord {
+    RoomRecord { id: ROOM, name: "lab".into(), open: false }
 }
 
 /// A peer that writes a log.
-pub(crate) struct Author {
+pub(crate) struct TestAuthor {
     pub(crate) key: SigningKey,
     pub(crate) log: LogId,
     pub(crate) room: RoomId,
@@ -42,7 +42,7 @@ pub(crate) struct Author {
     clock: Hlc,
 }
 
-impl Author {
+impl TestAuthor {
     pub(crate) fn new(n: u8) -> Self {
         Self::with(n, Incarnation(u64::from(n)))
     }
@@ -58,7 +58,7 @@ impl Author {
         self.log.author
     }
 
-    /// The next entry, a moment after the last one.
+    /// The next entry, just after the previous one.
     pub(crate) fn write(&mut self, body: Body) -> Arc<Entry> {
         self.write_at(body, self.clock.tick(Timestamp::from_ms(THEN)))
     }
@@ -96,13 +96,13 @@ pub(crate) fn shown(entry: &Arc<Entry>) -> BatchEntry {
     BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true }
 }
 
-/// A home directory and what is needed to open its store.
-pub(crate) struct Home {
+/// A home directory and the identity that opens its store.
+pub(crate) struct StoreHome {
     pub(crate) dir: TempDir,
     pub(crate) me: PeerId,
 }
 
-impl Home {
+impl StoreHome {
     pub(crate) fn new(me: PeerId) -> Self {
         Self { dir: tempfile::tempdir().expect("a directory"), me }
     }
@@ -111,43 +111,54 @@ impl Home {
         self.dir.path().join("room.db")
     }
 
-    pub(crate) fn opening(&self, absent: Absent) -> Opening {
-        Opening { me: self.me, absent, secret: Secret([42; 32]) }
+    pub(crate) fn options(&self, absent: Absent) -> StoreOptions {
+        StoreOptions { me: self.me, absent, secret: Secret([42; 32]) }
     }
 
-    pub(crate) fn try_open(&self, absent: Absent) -> Result<Desk, OpenError> {
-        let Opened { store, reports, set_aside } = Store::open(&self.path(), self.opening(absent))?;
-        Ok(Desk { store, reports, batch: 0, set_aside })
+    pub(crate) fn try_open(&self, absent: Absent) -> Result<TestStore, OpenStoreError> {
+        let OpenedStore { store, reports, set_aside } = Store::open(&self.path(), self.options(absent))?;
+        Ok(TestStore { store, reports, batch: 0, set_aside })
     }
 
-    pub(crate) fn open(&self) -> Desk {
+    pub(crate) fn open(&self) -> TestStore {
         self.try_open(Absent::Create).expect("opens")
     }
 
-    /// A store that is in [`ROOM`].
-    pub(crate) async fn open_in_room(&self) -> Desk {
-        let desk = self.open();
-        desk.store.begin(room(), Vec::new()).await.expect("begins");
-        desk
+    /// Opens a store and binds it to [`ROOM`].
+    pub(crate) async fn open_in_room(&self) -> TestStore {
+        let opened = self.open();
+        opened.store.begin(room(), Vec::new()).await.expect("begins");
+        opened
     }
 }
 
-/// An open store and its reports.
-pub(crate) struct Desk {
+/// An open store and its reports. Dropping it waits for the writer, which would otherwise write files into a home that
+/// is being removed.
+pub(crate) struct TestStore {
     pub(crate) store: Store,
-    pub(crate) reports: Reports,
+    pub(crate) reports: StoreReports,
     pub(crate) set_aside: Option<PathBuf>,
     batch: u64,
 }
 
-impl Desk {
-    pub(crate) async fn report(&mut self) -> Report {
+impl Drop for TestStore {
+    fn drop(&mut self) {
+        self.store.close_blocking();
+    }
+}
+
+impl TestStore {
+    pub(crate) async fn report(&mut self) -> StoreReport {
         let report = tokio::time::timeout(DEADLINE, self.reports.recv()).await;
         report.expect("a report in time").expect("the store is open")
     }
 
-    /// Gives a batch without waiting for it.
-    pub(crate) async fn give(&mut self, entries: Vec<BatchEntry>, keys: HashMap<CommandId, Idempotency>) -> BatchId {
+    /// Queues a batch without waiting for its report.
+    pub(crate) async fn queue_batch(
+        &mut self,
+        entries: Vec<BatchEntry>,
+        keys: HashMap<CommandId, Idempotency>,
+    ) -> BatchId {
         self.batch += 1;
         let id = BatchId(self.batch);
         self.store.write(Write::Batch(Batch { id, entries }, keys)).await.expect("the store is open");
@@ -155,18 +166,18 @@ impl Desk {
     }
 
     pub(crate) async fn try_persist(&mut self, entries: Vec<BatchEntry>) -> Result<(), PersistError> {
-        let given = self.give(entries, HashMap::new()).await;
+        let queued = self.queue_batch(entries, HashMap::new()).await;
         let report = self.report().await;
         match report {
-            Report::Persisted(id) => {
-                assert_eq!(id, given);
+            StoreReport::Persisted(id) => {
+                assert_eq!(id, queued);
                 Ok(())
             }
-            Report::PersistFailed(id, error) => {
-                assert_eq!(id, given);
+            StoreReport::PersistFailed(id, error) => {
+                assert_eq!(id, queued);
                 Err(error)
             }
-            Report::Loaded(..) => panic!("{report:?} instead of the report of {given:?}"),
+            StoreReport::Loaded(..) => panic!("{report:?} instead of the report of {queued:?}"),
         }
     }
 
@@ -175,7 +186,7 @@ impl Desk {
         self.try_persist(entries).await.expect("persists");
     }
 
-    /// Waits until everything that was given before is written.
+    /// Waits until everything that was queued before is written.
     pub(crate) async fn flush(&self) {
         self.store.begin(self.store.room().unwrap_or_else(room), Vec::new()).await.expect("written");
     }

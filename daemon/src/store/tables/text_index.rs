@@ -1,38 +1,38 @@
-//! Full text: an index derived from the messages, filled when the writer is idle and before somebody searches.
+//! The text index: full-text search derived from the messages, filled when the writer is idle and before a search.
 
 use rusqlite::{Connection, params};
 
 use crate::store::tables::meta::{searchable, set_searchable};
 
-/// Messages indexed in one transaction: about 10 ms, the longest that new messages wait for it.
+/// Number of messages indexed in one transaction: about 10 ms, the longest that new messages wait for it.
 const CHUNK: i64 = 500;
 
-/// Most words of one search: each is looked up by itself.
+/// Maximum number of words of one search; each is looked up separately.
 const WORDS_MAX: usize = 32;
 
-/// How far the index has come.
+/// Progress of the index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::store) struct Progress {
+pub(in crate::store) struct IndexProgress {
     /// Row number of the newest message in the index.
     pub(in crate::store) reaches: i64,
-    /// Whether messages are missing.
+    /// Whether messages may be missing in it.
     pub(in crate::store) more: bool,
 }
 
-/// Takes the next messages into the index.
-pub(in crate::store) fn index_some(connection: &Connection) -> rusqlite::Result<Progress> {
+/// Adds the next messages to the index.
+pub(in crate::store) fn index_some(connection: &Connection) -> rusqlite::Result<IndexProgress> {
     let done = searchable(connection)?;
     let (last, count): (Option<i64>, i64) = connection
         .prepare_cached("SELECT max(id), count(*) FROM (SELECT id FROM messages WHERE id > ? ORDER BY id LIMIT ?)")?
         .query_row([done, CHUNK], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let Some(last) = last else { return Ok(Progress { reaches: done, more: false }) };
+    let Some(last) = last else { return Ok(IndexProgress { reaches: done, more: false }) };
     let sql = "INSERT INTO search (rowid, text) SELECT id, text FROM messages WHERE id > ? AND id <= ?";
     connection.prepare_cached(sql)?.execute([done, last])?;
     set_searchable(connection, last)?;
-    Ok(Progress { reaches: last, more: count == CHUNK })
+    Ok(IndexProgress { reaches: last, more: count == CHUNK })
 }
 
-/// Changes the text of a message, and what the index knows of it.
+/// Changes the text of a message, in its row and in the index.
 pub(in crate::store) fn change_text(connection: &Connection, message: i64, text: &str) -> rusqlite::Result<()> {
     let indexed = message <= searchable(connection)?;
     if indexed {
@@ -46,7 +46,7 @@ pub(in crate::store) fn change_text(connection: &Connection, message: i64, text:
     Ok(())
 }
 
-/// Empties the index, so that it is filled anew.
+/// Empties the index, so that it is filled again.
 pub(in crate::store) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;
     transaction.execute("INSERT INTO search (search) VALUES ('delete-all')", [])?;
@@ -54,13 +54,12 @@ pub(in crate::store) fn reset(connection: &mut Connection) -> rusqlite::Result<(
     transaction.commit()
 }
 
-/// Whether a search failed because of the index alone, which can be made anew.
+/// Whether a search failed only because the index is damaged, which can be rebuilt.
 pub(in crate::store) fn is_damage(error: &rusqlite::Error) -> bool {
     error.sqlite_extended_error_code() == Some(rusqlite::ffi::SQLITE_CORRUPT_VTAB)
 }
 
-/// What somebody typed as an FTS5 expression: all words, in any order, nothing of it as an operator. None where it holds
-/// no word.
+/// Turns typed words into an FTS5 expression: all words, in any order, none as an operator. `None` if there is no word.
 pub(in crate::store) fn expression(words: &str) -> Option<String> {
     let quoted = |word: &str| format!("\"{}\"", word.replace('"', "\"\""));
     // A word without a letter or digit would match nothing, and with it the whole search.
@@ -75,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_typed_is_no_syntax() {
+    fn typed_operators_are_ordinary_words() {
         assert_eq!(expression("a OR b").as_deref(), Some("\"a\" \"OR\" \"b\""));
         assert_eq!(expression(" say \"hi\" ").as_deref(), Some("\"say\" \"\"\"hi\"\"\""));
         assert_eq!(expression("text:x* - ( !"), Some("\"text:x*\"".to_owned()));

@@ -1,0 +1,74 @@
+//! What callers hand to the store, and what it reports to the task that owns the room.
+
+use std::collections::HashMap;
+
+use chat_core::input::{BatchId, CommandId, LoadId, PersistError};
+use chat_core::log::entry::{Incarnation, LogId, Seq, SignedEntry};
+use chat_core::output::Batch;
+use chat_core::peers::addrs::AddrRecord;
+use chat_proto::event::Event;
+use chat_proto::id::PeerId;
+use chat_proto::time::Timestamp;
+
+use crate::store::tables::models::Idempotency;
+
+/// How to open a store.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// This peer.
+    pub me: PeerId,
+    /// What to do where there is no database.
+    pub absent: Absent,
+    /// Encrypts the state of direct-message sessions; derived from the identity.
+    pub secret: Secret,
+}
+
+/// What to do where there is no database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// Create one.
+    Create,
+    /// Refuse, unless `room.json` names the room to return to.
+    Refuse,
+}
+
+/// 32 secret bytes, left out of debug output.
+#[derive(Clone)]
+pub struct Secret(pub [u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// A write to the database.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// Entries, and the idempotency keys of the commands that caused them. Reported as [`StoreReport::Persisted`] or
+    /// [`StoreReport::PersistFailed`]. The first entry of a room binds the database to that room.
+    Batch(Batch, HashMap<CommandId, Idempotency>),
+    /// An event other than [`Event::Message`], which is written with its entry.
+    Event(Box<Event>),
+    /// Hides the messages of this log after this sequence number, and shows hidden ones up to it again.
+    Hide(LogId, Seq),
+    /// Address records; older ones than those on disk are ignored.
+    Addrs(Vec<AddrRecord>),
+    /// Proof of a fork.
+    Fork(Box<SignedEntry>, Box<SignedEntry>),
+    /// When peers were last seen online.
+    Seen(Vec<(PeerId, Timestamp)>),
+    /// Write under this incarnation from now on.
+    Incarnation(Incarnation),
+}
+
+/// A report to the task that owns the room.
+#[derive(Debug)]
+pub enum StoreReport {
+    /// The batch is on disk, flushed.
+    Persisted(BatchId),
+    /// Nothing of this batch is on disk, nor of any batch that was queued before this report was received.
+    PersistFailed(BatchId, PersistError),
+    /// Answer to [`Store::load`](crate::store::Store::load).
+    Loaded(LoadId, Vec<SignedEntry>),
+}

@@ -1,27 +1,31 @@
-//! A durable place in the event stream of one daemon.
+//! A durable position in the event stream of one daemon.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// A place in the event stream: which database, and the last event that was seen of it. Written `<8 hex>-<number>`.
+use crate::schema::text_schema;
+
+/// A position in the event stream: the database, and the last event that was read from it. Written `<8 hex>-<number>`.
 ///
 /// Events of one database are numbered from 1 without gaps being reused; a cursor stays valid across restarts of the
-/// daemon. A cursor of another database (the home was replaced) is answered with a `gap` event.
+/// daemon. A cursor of another database (the home was replaced) leads to a `gap` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
     /// Random number of the database that counts the events.
     pub database: u32,
-    /// The last event that was seen; 0 before the first.
+    /// The last event that was read; 0 before the first.
     pub event: u64,
 }
 
 /// The text is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a cursor: use the id of an event, as the stream gave it")]
+#[error("'{0}' is not a cursor: use the id of an event from the stream")]
 pub struct ParseCursorError(String);
+
+text_schema!(Cursor, "A durable position in the event stream of one daemon.", "pattern": "^[0-9a-f]{8}-[0-9]+$");
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -67,13 +71,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursors_print_what_they_parse(database: u32, event: u64) {
+        fn cursor_displayed_parses_back(database: u32, event: u64) {
             let cursor = Cursor { database, event };
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_parses_without_panic(text: String) {
             let _ = text.parse::<Cursor>();
         }
     }

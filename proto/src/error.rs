@@ -1,52 +1,63 @@
 //! Stable error codes, problem documents (RFC 9457) and exit codes.
 
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
-/// What went wrong, in a word that clients may match on. New codes may be added; a code never changes its meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What went wrong; clients may match on it. New codes may be added; a code never changes its meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[schemars(transform = allow_other_codes)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The request cannot be read: JSON, a parameter, an id.
+    /// The request is malformed: JSON, a parameter, an id.
     BadRequest,
-    /// Message, name or recipient list is empty or too long.
+    /// The message, name or recipient list is empty or too long.
     TooLong,
-    /// No token, or a wrong one.
+    /// The token is missing or wrong.
     Unauthorized,
-    /// Host or Origin is foreign, or the role does not allow it.
+    /// The `Host` or `Origin` is not this daemon's, or the member's role does not allow the call.
     Forbidden,
-    /// No such call, message, invite or knock.
+    /// There is no such call, message, invite or knock.
     NotFound,
-    /// The call exists with another method.
+    /// The path does not support this method.
     MethodNotAllowed,
     /// The body is not `application/json`.
     UnsupportedMediaType,
-    /// No member has that name, or several could be meant.
+    /// No member has that name, or several members match it.
     UnknownMember,
-    /// The member has not published its keys yet, so nothing can be sealed for it.
+    /// The recipient has not published keys for direct messages yet.
     NoKeys,
     /// The ticket is mistyped, expired, revoked or used up.
     BadTicket,
-    /// Nobody could be reached at the addresses that were given.
+    /// No peer answers at the given addresses.
     Unreachable,
-    /// A member refused to let this peer in.
+    /// A member denied the request to be admitted.
     Denied,
-    /// This daemon is in a room already.
+    /// This daemon is in a room with other members already.
     AlreadyInRoom,
-    /// This daemon is in no room yet (it waits to be let in), or is no longer a member.
+    /// This daemon is not in a room yet (it waits to be admitted), or is no longer a member.
     NotInRoom,
-    /// The same `Idempotency-Key` was used with another body.
+    /// The `Idempotency-Key` was used with another text or other recipients.
     KeyReused,
-    /// Too many requests, knocks or messages are waiting; a retry later will pass.
+    /// Too many requests, knocks or messages are waiting; retry later.
     Busy,
-    /// The disk is full; nothing was lost, and nothing was accepted.
+    /// The disk is full; the request was not accepted, and nothing was lost.
     DiskFull,
-    /// The daemon is shutting down; a retry after its restart will pass.
+    /// The daemon is shutting down; retry after its restart.
     ShuttingDown,
-    /// Something failed inside; the log of the daemon says what.
+    /// An internal error; the daemon's log has the details.
     Internal,
     /// A code of a newer daemon.
     #[serde(other)]
+    #[schemars(skip)]
     Unknown,
+}
+
+/// Lets clients that check answers against the schema accept codes of newer daemons.
+fn allow_other_codes(schema: &mut Schema) {
+    if let Some(serde_json::Value::Array(mut codes)) = schema.remove("oneOf") {
+        codes.push(serde_json::json!({"type": "string", "description": "A code of a newer daemon."}));
+        schema.insert("anyOf".into(), codes.into());
+    }
 }
 
 impl ErrorCode {
@@ -94,39 +105,39 @@ impl ErrorCode {
     }
 }
 
-/// How a command of `chat` or `chatd` ends.
+/// Exit code of `chat` and `chatd`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Exit {
-    /// Done.
+    /// Success.
     Done = 0,
-    /// Refused, with the reason on standard error.
+    /// Refused; the reason is on standard error.
     Refused = 1,
     /// The command line is wrong.
     Usage = 2,
-    /// No daemon answers.
+    /// The daemon does not answer.
     NoDaemon = 3,
     /// Not allowed.
     NotAllowed = 4,
-    /// The wait ran out; the message is kept and still travels.
+    /// The wait timed out; the message is stored and still being delivered.
     WaitRanOut = 5,
 }
 
-/// A problem document: the body of every answer that is not a success, `application/problem+json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A problem document (RFC 9457): the body of every answer that is not a success, `application/problem+json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Problem {
-    /// Always `about:blank`: the code says more than a link.
+    /// Always `about:blank`: the code identifies the problem.
     #[serde(rename = "type", default = "about_blank")]
     pub kind: String,
-    /// The HTTP status in words.
+    /// Name of the HTTP status.
     pub title: String,
     /// The HTTP status.
     pub status: u16,
-    /// What went wrong; stable.
+    /// What went wrong; match on this.
     pub code: ErrorCode,
-    /// What went wrong with the values of this case, in one line.
+    /// What went wrong, with the values of this case, in one line.
     pub detail: String,
-    /// What to do next, where there is something.
+    /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
 }
@@ -173,14 +184,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn codes_are_words_and_strange_ones_are_understood() {
+    fn code_of_a_newer_daemon_parses_as_unknown() {
         assert_eq!(serde_json::to_string(&ErrorCode::UnknownMember).expect("serialises"), "\"unknown_member\"");
         let strange: ErrorCode = serde_json::from_str("\"from_the_future\"").expect("other");
         assert_eq!(strange, ErrorCode::Unknown);
     }
 
     #[test]
-    fn a_problem_follows_its_code() {
+    fn problem_takes_status_and_title_from_its_code() {
         let problem = Problem::new(ErrorCode::DiskFull, "the disk is full").with_hint("free some space");
         let json = serde_json::to_value(&problem).expect("serialises");
         assert_eq!(json["type"], "about:blank");

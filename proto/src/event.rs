@@ -1,8 +1,9 @@
-//! What `GET /v1/events` streams.
+//! Events of `GET /v1/events`.
 //!
-//! As SSE, an event's name is its `type`, its `id` the cursor, its `data` the JSON of [`EventEnvelope`]; as
-//! `application/x-ndjson`, each line is that same JSON.
+//! As SSE, the event name is the `type`, the `id` is the cursor and the `data` is the JSON of [`EventEnvelope`]. As
+//! `application/x-ndjson`, each line is the same JSON.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::messages::Message;
@@ -12,12 +13,12 @@ use crate::cursor::Cursor;
 use crate::id::{KnockId, MessageId};
 use crate::time::Timestamp;
 
-/// An event and its place in the stream.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// An event and its position in the stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct EventEnvelope {
-    /// Where a reader that has seen this event goes on.
+    /// Cursor behind this event: a reader that has seen it resumes here.
     pub cursor: Cursor,
-    /// When this daemon wrote it down.
+    /// When this daemon recorded it.
     pub at: Timestamp,
     /// What happened.
     #[serde(flatten)]
@@ -25,53 +26,54 @@ pub struct EventEnvelope {
 }
 
 /// What happened.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Event {
-    /// A message is in the log of this peer: own ones, the room's, and direct ones to or from this peer.
+    /// A message was stored: one of the room, or a direct message to or from this peer. Own messages are included.
     Message {
         /// The message.
         message: Message,
     },
-    /// A member came online, went offline or is reached in another way.
+    /// A member came online, went offline, or the path to it changed.
     Peer {
-        /// How it stands now.
+        /// Its new state.
         peer: PeerView,
     },
-    /// Somebody was admitted, removed, renamed, given a role, or left.
+    /// A member was admitted, removed, renamed or given a role, or it left.
     Membership {
         /// What changed.
         #[serde(flatten)]
         change: MembershipChange,
     },
-    /// The rendezvous role moved.
+    /// The rendezvous role moved to another holder.
     Rendezvous {
-        /// From whom, to whom, why.
+        /// The change.
         change: HolderChange,
     },
-    /// A message of this peer has reached more disks, or its recipient.
+    /// More peers store a message of this peer.
     Delivery {
         /// The message.
         message: MessageId,
-        /// How many other peers hold it on disk.
+        /// Number of other peers that hold it on disk.
         copies: u32,
         /// Recipients of a direct message that hold it.
         delivered: Vec<PeerRef>,
     },
-    /// A stranger asks to be let in, or such a request has ended.
+    /// A peer asks to be admitted, or such a request has ended.
     Knock {
-        /// Number for `chat admit` and `chat deny`.
+        /// Number to admit or deny it by.
         knock: KnockId,
-        /// Name the stranger goes by.
+        /// The name that the peer asks for.
         name: String,
-        /// Words that both sides see; equal words mean that nobody stands between.
+        /// Words that both sides see; equal words mean that no one intercepts the connection.
         words: String,
-        /// `waiting`, `admitted`, `denied` or `gone`.
+        /// State of the request.
         state: KnockState,
     },
-    /// Events before this point are no longer kept, or the cursor is of another database: read the history instead.
+    /// Events before this one are missing: they are no longer kept, or the cursor belongs to another database. The
+    /// history still has the messages.
     Gap {
-        /// Why, in a line.
+        /// Why events are missing, in one line.
         reason: String,
     },
 }
@@ -91,44 +93,44 @@ impl Event {
     }
 }
 
-/// A change of who belongs to the room.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A change of the membership.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct MembershipChange {
-    /// What was done.
+    /// The kind of change.
     pub action: MembershipAction,
-    /// To whom.
+    /// The member that it concerns.
     pub peer: PeerRef,
-    /// By whom; the peer itself when it left or renamed itself.
+    /// The member that made it; the same member if it left or renamed itself.
     pub by: PeerRef,
 }
 
-/// What was done to a membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Kind of a membership change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MembershipAction {
     /// Founded the room.
     Founded,
-    /// Was let in.
+    /// Was admitted.
     Admitted,
     /// Was removed.
     Removed,
-    /// Goes by another name.
+    /// Has a new name.
     Renamed,
-    /// Has another role.
+    /// Has a new role.
     Role,
-    /// Left by itself.
+    /// Left the room.
     Left,
 }
 
-/// How a stranger's request stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// State of a request to be admitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KnockState {
     /// Waits for `chat admit` or `chat deny`.
     Waiting,
-    /// Was let in.
+    /// Was admitted.
     Admitted,
-    /// Was refused.
+    /// Was denied.
     Denied,
     /// Gave up or timed out.
     Gone,

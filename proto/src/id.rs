@@ -1,10 +1,13 @@
-//! Identifiers: each a newtype that is checked when parsed and prints what it parses.
+//! Identifiers: newtypes that are checked when parsed and display as the text they are parsed from.
 
 use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::{BASE32_NOPAD, HEXLOWER, HEXLOWER_PERMISSIVE};
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::schema::text_schema;
 
 /// Why a text is not an identifier. Nothing was changed; the same text will fail again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,11 +15,11 @@ pub enum ParseIdError {
     /// The text has the wrong length or characters.
     #[error("'{text}' is not a {kind}: expected {expected}")]
     Malformed {
-        /// What was expected, in a word.
+        /// Name of the identifier.
         kind: &'static str,
-        /// The form that is expected.
+        /// The expected form.
         expected: &'static str,
-        /// What was given, shortened.
+        /// The given text, shortened.
         text: String,
     },
 }
@@ -35,7 +38,7 @@ macro_rules! bytes_id {
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// Wraps 32 bytes; every value is allowed here, what it stands for is checked where it is used.
+            /// Wraps 32 bytes. Every value is accepted here; its meaning is checked where it is used.
             pub const fn from_bytes(bytes: [u8; 32]) -> Self {
                 Self(bytes)
             }
@@ -50,6 +53,8 @@ macro_rules! bytes_id {
                 HEXLOWER.encode(&self.0[..5])
             }
         }
+
+        text_schema!($name, $doc, "pattern": "^[0-9a-f]{64}$");
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,16 +113,18 @@ bytes_id!(EntryHash, "entry hash", "A log entry: the BLAKE3 hash of its signed h
 bytes_id!(InviteId, "invite id", "An invite: the public half of its one-time ed25519 key.");
 
 impl PeerId {
-    /// The short form that stands next to a name, so that a look-alike name is visible.
+    /// The short form that is shown next to a name, so that a look-alike name is visible.
     pub fn tag(&self) -> PeerTag {
         PeerTag(BASE32_NOPAD.encode(&self.0[..5]).to_ascii_lowercase())
     }
 }
 
-/// Short form of a peer's key: 8 characters of base 32 (40 bits). For people's eyes; never an identity by itself.
+/// Short form of a peer's key: 8 characters of base 32 (40 bits). For display; never an identity by itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PeerTag(String);
+
+text_schema!(PeerTag, "Short form of a peer's key, for display.", "pattern": "^[a-z2-7]{8}$");
 
 impl fmt::Display for PeerTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,14 +156,16 @@ impl From<PeerTag> for String {
     }
 }
 
-/// A message: the entry that carries it and its place in that entry, written `<entry hash>.<index>`.
+/// A message: the entry that carries it and its index in that entry, written `<entry hash>.<index>`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// Entry that carries the message.
     pub entry: EntryHash,
-    /// Place in the entry, from 0.
+    /// Index in the entry, from 0.
     pub index: u16,
 }
+
+text_schema!(MessageId, "A message, the same at every peer.", "pattern": r"^[0-9a-f]{64}\.(0|[1-9][0-9]*)$");
 
 impl fmt::Display for MessageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -196,8 +205,8 @@ impl<'de> Deserialize<'de> for MessageId {
     }
 }
 
-/// A stranger's request to be let in, as `chat knocks` lists it: a number that is unique in one run of the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Number of a request to be admitted; unique in one run of the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct KnockId(pub u64);
 
@@ -215,13 +224,13 @@ impl FromStr for KnockId {
     }
 }
 
-/// A term of the rendezvous role: it grows by one with every claim.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Term of the rendezvous role: increases by one with every claim.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Term(pub u64);
 
 impl Term {
-    /// The term a claimant takes after this one; the last possible term has no successor and stays.
+    /// The term that a claimant takes after this one. The maximum term is its own successor.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
@@ -240,7 +249,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn ids_print_what_they_parse(bytes: [u8; 32], index: u16) {
+        fn id_displayed_parses_back(bytes: [u8; 32], index: u16) {
             let peer = PeerId::from_bytes(bytes);
             prop_assert_eq!(peer.to_string().parse::<PeerId>(), Ok(peer));
             prop_assert_eq!(peer.tag().to_string().parse::<PeerTag>(), Ok(peer.tag()));
@@ -251,7 +260,7 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_parses_without_panic(text: String) {
             let _ = text.parse::<PeerId>();
             let _ = text.parse::<PeerTag>();
             let _ = text.parse::<MessageId>();
@@ -260,10 +269,10 @@ mod tests {
     }
 
     #[test]
-    fn a_message_id_has_one_spelling() {
+    fn message_id_with_a_noncanonical_index_is_rejected() {
         let entry = EntryHash::from_bytes([7; 32]);
         for index in ["00", "01", "+1", "", "65536"] {
-            assert!(format!("{entry}.{index}").parse::<MessageId>().is_err(), "{index} must be refused");
+            assert!(format!("{entry}.{index}").parse::<MessageId>().is_err(), "{index} must be rejected");
         }
         assert!(format!("{entry}.0").parse::<MessageId>().is_ok());
     }

@@ -1,31 +1,31 @@
-//! Checks on what people type: names and message texts, and making others' text safe for a terminal.
+//! Checks on names and message texts, and display of untrusted text in a terminal.
 
 use crate::{NAME_CHARS_MAX, TEXT_BYTES_MAX};
 
-/// Why a text cannot be a name or a message. Nothing was changed; another text may pass.
+/// Why a text cannot be a name or a message. Nothing was changed; retry with another text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
-    /// Nothing but white space.
+    /// Empty, or only white space.
     #[error("the {0} is empty")]
     Empty(&'static str),
-    /// More than [`TEXT_BYTES_MAX`].
-    #[error("the message has {bytes} bytes and at most {max} fit, send it in parts or as a link to a file", max = TEXT_BYTES_MAX)]
+    /// Longer than [`TEXT_BYTES_MAX`].
+    #[error("the message has {bytes} bytes, the maximum is {max}: send it in parts, or as a link to a file", max = TEXT_BYTES_MAX)]
     TextTooLong {
-        /// Length of the text that was given.
+        /// Length of the given text.
         bytes: usize,
     },
-    /// More than [`NAME_CHARS_MAX`].
-    #[error("the {what} has {chars} characters and at most {max} fit", max = NAME_CHARS_MAX)]
+    /// Longer than [`NAME_CHARS_MAX`].
+    #[error("the {what} has {chars} characters, the maximum is {max}", max = NAME_CHARS_MAX)]
     NameTooLong {
-        /// What was being named.
+        /// What the name is for.
         what: &'static str,
-        /// Length that was given.
+        /// Length of the given name.
         chars: usize,
     },
-    /// A character that names cannot hold.
-    #[error("the {what} holds {character:?}: use letters, digits, '-', '_' or '.', without spaces")]
+    /// A character that is not allowed in names.
+    #[error("the {what} contains {character:?}: use letters, digits, '-', '_' or '.', without spaces")]
     NameCharacter {
-        /// What was being named.
+        /// What the name is for.
         what: &'static str,
         /// The first such character.
         character: char,
@@ -35,7 +35,7 @@ pub enum TextError {
 /// Checks a peer's or a room's name: 1 to [`NAME_CHARS_MAX`] letters or digits of any script, `-`, `_` and `.`.
 ///
 /// # Errors
-/// Says which rule the name breaks.
+/// The rule that the name breaks.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), TextError> {
     if name.is_empty() {
         return Err(TextError::Empty(what));
@@ -53,7 +53,7 @@ pub fn check_name(what: &'static str, name: &str) -> Result<(), TextError> {
 /// Checks a message's text: not blank, at most [`TEXT_BYTES_MAX`] bytes.
 ///
 /// # Errors
-/// Says which rule the text breaks.
+/// The rule that the text breaks.
 pub fn check_text(text: &str) -> Result<(), TextError> {
     if text.len() > TEXT_BYTES_MAX {
         return Err(TextError::TextTooLong { bytes: text.len() });
@@ -61,8 +61,8 @@ pub fn check_text(text: &str) -> Result<(), TextError> {
     if text.trim().is_empty() { Err(TextError::Empty("message")) } else { Ok(()) }
 }
 
-/// What others wrote, made safe for a terminal: control characters (escape sequences among them) and the Unicode marks
-/// that reorder or hide text are replaced by `\u{FFFD}`; line feeds and tabs stay.
+/// Makes untrusted text safe for a terminal: replaces control characters (including escape sequences) and the Unicode
+/// marks that reorder or hide text by `\u{FFFD}`. Line feeds and tabs are kept.
 pub fn printable(text: &str) -> String {
     text.chars()
         .map(|c| match c {
@@ -83,22 +83,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escape_sequences_do_not_reach_the_terminal() {
+    fn printable_text_has_no_escape_sequences() {
         assert_eq!(printable("a\x1b[2Jb\r\u{202E}c\nd\t"), "a\u{FFFD}[2Jb\u{FFFD}\u{FFFD}c\nd\t");
     }
 
     #[test]
-    fn names_are_words() {
+    fn name_with_spaces_or_controls_is_rejected() {
         for good in ["bob", "Zoë", "lab-3.rack_2", "李"] {
             assert_eq!(check_name("name", good), Ok(()));
         }
         for bad in ["", "a b", "@bob", "a\x1b", "a\u{202E}b", &"x".repeat(33)] {
-            assert!(check_name("name", bad).is_err(), "{bad:?} must be refused");
+            assert!(check_name("name", bad).is_err(), "{bad:?} must be rejected");
         }
     }
 
     #[test]
-    fn texts_have_a_length() {
+    fn text_over_the_maximum_or_blank_is_rejected() {
         assert_eq!(check_text(&"x".repeat(TEXT_BYTES_MAX)), Ok(()));
         assert_eq!(
             check_text(&"x".repeat(TEXT_BYTES_MAX + 1)),

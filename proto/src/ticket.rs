@@ -1,8 +1,8 @@
-//! The line of text that lets a newcomer in.
+//! Tickets: the line of text that admits a peer to a room.
 //!
 //! A ticket is `chat1` followed by base 32 (RFC 4648, lower case, no padding) of the postcard encoding of [`Ticket`] and
-//! four bytes of its BLAKE3 hash, which catch a mistyped or cut line before anything is dialled. It carries the seed of
-//! the invite's one-time key: who has the ticket can join, so it is a secret and [`Ticket`]'s `Debug` hides the seed.
+//! four bytes of its BLAKE3 hash, which detect a mistyped or truncated line before any peer is dialled. It carries the seed of
+//! the invite's one-time key: anyone who has the ticket can join, so it is a secret and [`Ticket`]'s `Debug` hides the seed.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,34 +14,34 @@ use serde::{Deserialize, Serialize};
 use crate::id::{PeerId, RoomId};
 use crate::time::Timestamp;
 
-/// Most members whose addresses one ticket carries.
+/// Maximum number of members whose addresses a ticket carries.
 pub const TICKET_PEERS_MAX: usize = 8;
 
-/// Most addresses per member in one ticket.
+/// Maximum number of addresses per member in a ticket.
 pub const TICKET_ADDRS_MAX: usize = 8;
 
-/// Longest text that is looked at: a full ticket has about 2,400 characters.
+/// Maximum length of a text that is parsed: a full ticket has about 2,400 characters.
 const TICKET_CHARS_MAX: usize = 8 * 1024;
 
 const PREFIX: &str = "chat1";
 const CHECKSUM_BYTES: usize = 4;
 
-/// What a newcomer needs to get in.
+/// An invite, and the addresses of members that can admit its bearer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ticket {
     /// The room.
     pub room: RoomId,
-    /// The room's name when the ticket was written; for people's eyes.
+    /// The room's name when the ticket was written; for display.
     pub room_name: String,
-    /// Members and where they could be reached when the ticket was written; 1 to [`TICKET_PEERS_MAX`].
+    /// Members and their addresses when the ticket was written; 1 to [`TICKET_PEERS_MAX`].
     pub peers: Vec<TicketPeer>,
     /// Seed of the invite's one-time ed25519 key.
     pub seed: [u8; 32],
-    /// When the invite ends.
+    /// When the invite expires.
     pub expires: Timestamp,
 }
 
-/// A member and the addresses it was reachable at.
+/// A member and its addresses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TicketPeer {
     /// The member.
@@ -53,16 +53,16 @@ pub struct TicketPeer {
 /// Why a text is not a ticket. Nothing was changed; the same text will fail again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTicketError {
-    /// It does not begin with `chat1`.
-    #[error("not a ticket: a ticket begins with 'chat1', get one with 'chat invite' on a member's machine")]
+    /// It does not start with `chat1`.
+    #[error("not a ticket: a ticket starts with 'chat1', get one with 'chat invite' on a member's machine")]
     Prefix,
     /// Characters outside base 32, or far too long.
-    #[error("the ticket has characters that do not belong there: copy the whole line, without spaces")]
+    #[error("the ticket contains invalid characters: copy the whole line, without spaces")]
     Characters,
     /// The checksum does not match.
     #[error("the ticket is incomplete or mistyped: copy the whole line again")]
     Checksum,
-    /// The checksum matches, and the content is of another version or out of bounds.
+    /// The checksum matches, but the content is of another version or out of bounds.
     #[error("the ticket was written by another version of chatd: update, or ask for a new one")]
     Content,
 }
@@ -138,7 +138,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tickets_print_what_they_parse(seed: [u8; 32], peers in 1..=TICKET_PEERS_MAX) {
+        fn ticket_displayed_parses_back(seed: [u8; 32], peers in 1..=TICKET_PEERS_MAX) {
             let ticket = ticket(seed, peers);
             let text = ticket.to_string();
             prop_assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()));
@@ -146,7 +146,7 @@ mod tests {
         }
 
         #[test]
-        fn one_wrong_character_is_noticed(at in 5..200usize, to in "[a-z2-7]") {
+        fn ticket_with_one_wrong_character_is_rejected(at in 5..200usize, to in "[a-z2-7]") {
             let text = ticket([3; 32], 2).to_string();
             let mut wrong = text.clone();
             wrong.replace_range(at..=at, &to);
@@ -155,19 +155,19 @@ mod tests {
         }
 
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_parses_without_panic(text: String) {
             let _ = text.parse::<Ticket>();
             let _ = format!("chat1{text}").parse::<Ticket>();
         }
     }
 
     #[test]
-    fn the_seed_is_not_printed_by_debug() {
+    fn ticket_debug_output_hides_the_seed() {
         assert!(!format!("{:?}", ticket([0xAB; 32], 1)).to_lowercase().contains("171, 171"));
     }
 
     #[test]
-    fn a_ticket_of_this_version_keeps_loading() {
+    fn stored_ticket_of_version_1_still_parses() {
         let stored = include_str!("../fixtures/ticket-v1.txt");
         assert_eq!(stored.parse::<Ticket>(), Ok(ticket([5; 32], 2)));
     }

@@ -1,4 +1,4 @@
-//! Points in time and spans of time as people and scripts write them.
+//! Timestamps and durations as people and scripts write them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Last instant that is printed: the end of the year 9999.
+use crate::schema::text_schema;
+
+/// Latest timestamp: the end of the year 9999.
 const MS_MAX: u64 = 253_402_300_799_999;
 
 /// A point in time: milliseconds since the Unix epoch; as text, RFC 3339 in UTC with milliseconds.
@@ -25,7 +27,7 @@ pub enum ParseTimeError {
 }
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch; what lies after the year 9999 is cut to its end.
+    /// From milliseconds since the Unix epoch, at most the end of the year 9999.
     pub const fn from_ms(ms: u64) -> Self {
         Self(if ms > MS_MAX { MS_MAX } else { ms })
     }
@@ -35,11 +37,13 @@ impl Timestamp {
         self.0
     }
 
-    /// This point moved back by `span`, not before the epoch.
+    /// The time `span` before this one, at the earliest the epoch.
     pub fn before(self, span: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 }
+
+text_schema!(Timestamp, "RFC 3339, UTC, with milliseconds.", "format": "date-time");
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,10 +83,10 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Reads a span of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`, `w`.
+/// Parses a duration: a whole number and one of `ms`, `s`, `m`, `h`, `d`, `w`.
 ///
 /// # Errors
-/// [`ParseTimeError::Duration`] when the number, the unit or the size (more than 10,000 years) is off.
+/// [`ParseTimeError::Duration`] if the number or the unit is invalid, or the duration exceeds 10,000 years.
 pub fn parse_duration(text: &str) -> Result<Duration, ParseTimeError> {
     let fail = || ParseTimeError::Duration(printable(text));
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
@@ -109,30 +113,30 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn timestamps_are_rfc_3339_utc_with_milliseconds() {
+    fn timestamp_displayed_is_rfc_3339_utc_with_milliseconds() {
         let time = Timestamp::from_ms(1_790_000_000_007);
         assert_eq!(time.to_string(), "2026-09-21T14:13:20.007Z");
         assert_eq!("2026-09-21T16:13:20.007+02:00".parse(), Ok(time));
     }
 
     #[test]
-    fn durations_need_a_unit() {
+    fn duration_without_a_unit_is_rejected() {
         assert_eq!(parse_duration("90s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("2h"), Ok(Duration::from_secs(7200)));
         for bad in ["", "5", "s", "-1s", "1.5h", "99999999999999999999s", "18446744073709551615w", "1 s"] {
-            assert!(parse_duration(bad).is_err(), "{bad} must be refused");
+            assert!(parse_duration(bad).is_err(), "{bad} must be rejected");
         }
     }
 
     proptest! {
         #[test]
-        fn timestamps_print_what_they_parse(ms in 0..=MS_MAX) {
+        fn timestamp_displayed_parses_back(ms in 0..=MS_MAX) {
             let time = Timestamp::from_ms(ms);
             prop_assert_eq!(time.to_string().parse(), Ok(time));
         }
 
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_parses_without_panic(text: String) {
             let _ = text.parse::<Timestamp>();
             let _ = parse_duration(&text);
         }

@@ -1,8 +1,24 @@
-//! The table of calls: what the check of query parameters and the OpenAPI document follow.
+//! The table of calls: method, path, parameters, bodies and error codes of each call of the API.
+//!
+//! The table has two readers. The check before the handlers rejects query parameters that the call does not have
+//! ([`ApiCall::find`]), and the OpenAPI document is built from it. The bodies are given as types: their schemas are
+//! derived, so a schema cannot differ from the type that a handler reads or writes. A test asks every call of the table
+//! for real and validates the answers; another one compares the table with the routes.
+//!
+//! To add a call: write the handler, add its route in `routes.rs`, and add its entry here.
 
+use std::borrow::Cow;
+
+use chat_proto::api::invites::{InviteList, InviteRequest, NewInvite};
+use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoleRequest, RoomList};
+use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
+use chat_proto::api::peers::PeerList;
+use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::status::Status;
 use chat_proto::error::ErrorCode;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 
-/// A method.
+/// The method of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum HttpMethod {
     Get,
@@ -12,7 +28,7 @@ pub(crate) enum HttpMethod {
 }
 
 impl HttpMethod {
-    /// As a request has it.
+    /// The name in a request.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -23,7 +39,7 @@ impl HttpMethod {
     }
 }
 
-/// Where a parameter stands.
+/// Where a request carries a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParameterIn {
     Path,
@@ -31,12 +47,12 @@ pub(crate) enum ParameterIn {
     Header,
 }
 
-/// What a parameter can be.
+/// Values of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParameterShape {
     /// Any text that is not empty.
     Text,
-    /// A number, with its least and greatest value.
+    /// A number, with its minimum and maximum.
     Number(u32, u32),
 }
 
@@ -49,20 +65,35 @@ pub(crate) struct Parameter {
     pub(crate) about: &'static str,
 }
 
-/// The JSON body a call takes, by its schema's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum RequestBody {
-    Nothing,
-    Body(&'static str),
-    BodyOrNothing(&'static str),
+/// A type of a JSON body.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyType {
+    /// Name of its schema.
+    pub(crate) name: fn() -> Cow<'static, str>,
+    /// A reference to its schema, which is added to the generator's definitions.
+    pub(crate) schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-/// What an answer holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl BodyType {
+    pub(crate) const fn of<T: JsonSchema>() -> Self {
+        Self { name: T::schema_name, schema: SchemaGenerator::subschema_for::<T> }
+    }
+}
+
+/// The JSON body of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum RequestBody {
+    Nothing,
+    Required(BodyType),
+    Optional(BodyType),
+}
+
+/// The body of a success.
+#[derive(Clone, Copy, Debug)]
 pub(crate) enum ResponseBody {
     Nothing,
-    /// JSON of this schema.
-    Json(&'static str),
+    /// JSON of this type.
+    Json(BodyType),
     /// JSON of any form.
     AnyJson,
     /// Text of this media type.
@@ -71,35 +102,35 @@ pub(crate) enum ResponseBody {
     Events,
 }
 
-/// An answer that is a success.
+/// A success that a call may answer with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SuccessResponse {
     pub(crate) status: u16,
-    pub(crate) holds: ResponseBody,
+    pub(crate) body: ResponseBody,
     pub(crate) about: &'static str,
 }
 
 /// A call of the API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApiCall {
-    pub(crate) verb: HttpMethod,
+    pub(crate) method: HttpMethod,
     pub(crate) path: &'static str,
     pub(crate) about: &'static str,
     pub(crate) parameters: &'static [Parameter],
-    pub(crate) takes: RequestBody,
+    pub(crate) request: RequestBody,
     pub(crate) answers: &'static [SuccessResponse],
-    /// Codes of its own, beside those that every call may answer with.
+    /// Error codes of this call, in addition to those of every call.
     pub(crate) codes: &'static [ErrorCode],
 }
 
 impl ApiCall {
-    /// The entry of a call. `GET` answers `HEAD`, too.
+    /// The entry of a call. `HEAD` has the entry of `GET`.
     pub(crate) fn find(method: &str, path: &str) -> Option<&'static Self> {
         let method = if method == "HEAD" { "GET" } else { method };
-        CALLS.iter().find(|call| call.verb.as_str() == method && call.path == path)
+        CALLS.iter().find(|call| call.method.as_str() == method && call.path == path)
     }
 
-    /// Names of the query parameters it takes.
+    /// Names of its query parameters.
     pub(crate) fn query(&self) -> Vec<&'static str> {
         self.parameters.iter().filter(|p| p.place == ParameterIn::Query).map(|p| p.name).collect()
     }
@@ -117,25 +148,30 @@ const fn segment(about: &'static str) -> Parameter {
     Parameter { name: "id", place: ParameterIn::Path, shape: ParameterShape::Text, about }
 }
 
-const fn json(status: u16, schema: &'static str, about: &'static str) -> SuccessResponse {
-    SuccessResponse { status, holds: ResponseBody::Json(schema), about }
+const fn body<T: JsonSchema>() -> RequestBody {
+    RequestBody::Required(BodyType::of::<T>())
+}
+
+const fn json<T: JsonSchema>(status: u16, about: &'static str) -> SuccessResponse {
+    SuccessResponse { status, body: ResponseBody::Json(BodyType::of::<T>()), about }
 }
 
 const fn nothing(status: u16, about: &'static str) -> SuccessResponse {
-    SuccessResponse { status, holds: ResponseBody::Nothing, about }
+    SuccessResponse { status, body: ResponseBody::Nothing, about }
 }
 
 const fn get(path: &'static str, answers: &'static [SuccessResponse], about: &'static str) -> ApiCall {
-    ApiCall { verb: HttpMethod::Get, path, about, parameters: &[], takes: RequestBody::Nothing, answers, codes: &[] }
+    let (method, request) = (HttpMethod::Get, RequestBody::Nothing);
+    ApiCall { method, path, about, parameters: &[], request, answers, codes: &[] }
 }
 
 const fn post(
     path: &'static str,
-    takes: RequestBody,
+    request: RequestBody,
     answers: &'static [SuccessResponse],
     about: &'static str,
 ) -> ApiCall {
-    ApiCall { verb: HttpMethod::Post, path, about, parameters: &[], takes, answers, codes: &[] }
+    ApiCall { method: HttpMethod::Post, path, about, parameters: &[], request, answers, codes: &[] }
 }
 
 /// Every call.
@@ -144,152 +180,158 @@ pub(crate) const CALLS: &[ApiCall] = &[
         "/healthz",
         &[SuccessResponse {
             status: 200,
-            holds: ResponseBody::Text("text/plain; charset=utf-8"),
-            about: "The daemon answers.",
+            body: ResponseBody::Text("text/plain; charset=utf-8"),
+            about: "The daemon runs.",
         }],
-        "Whether the daemon answers. Needs no token.",
+        "Liveness check. Needs no token.",
     ),
     get(
         "/metrics",
         &[SuccessResponse {
             status: 200,
-            holds: ResponseBody::Text(crate::http::handlers::metrics::MEDIA_TYPE),
-            about: "The figures.",
+            body: ResponseBody::Text(crate::http::handlers::metrics::MEDIA_TYPE),
+            about: "The metrics.",
         }],
-        "Figures in the text format of Prometheus.",
+        "Metrics in the text format of Prometheus.",
     ),
     get(
         "/v1/openapi.json",
-        &[SuccessResponse { status: 200, holds: ResponseBody::AnyJson, about: "This document." }],
+        &[SuccessResponse { status: 200, body: ResponseBody::AnyJson, about: "This document." }],
         "This description of the API, OpenAPI 3.1.",
     ),
-    get("/v1/status", &[json(200, "Status", "How it stands.")], "How the daemon, its peer and its room stand."),
-    get("/v1/peers", &[json(200, "PeerList", "Every member.")], "Every member of the room and how it is reached."),
+    get("/v1/status", &[json::<Status>(200, "The state.")], "State of the daemon, its peer and its room."),
+    get("/v1/peers", &[json::<PeerList>(200, "Every member.")], "Every member of the room and its connection."),
     get(
         "/v1/rendezvous",
-        &[json(200, "Rendezvous", "The role.")],
-        "Who holds the rendezvous role, who would follow, and why.",
+        &[json::<Rendezvous>(200, "The role.")],
+        "The holder of the rendezvous role, its successors, and the figures that rank them.",
     ),
     ApiCall {
         parameters: &[header(
             "Idempotency-Key",
-            "1 to 255 printable ASCII characters: a repeated request with the same key, text and recipients posts once",
+            "1 to 255 printable ASCII characters. Requests with the same key, text and recipients post the message once",
         )],
         codes: &[ErrorCode::UnknownMember, ErrorCode::NoKeys, ErrorCode::KeyReused, ErrorCode::DiskFull],
         ..post(
             "/v1/messages",
-            RequestBody::Body("SendRequest"),
+            body::<SendRequest>(),
             &[
-                json(
+                json::<SentMessage>(
                     200,
-                    "SentMessage",
-                    "A request with the same key posted it before, and what was waited for has come.",
+                    "An earlier request with the same key posted the message; the wait is complete.",
                 ),
-                json(201, "SentMessage", "Posted, and what was waited for has come."),
-                json(202, "SentMessage", "Posted; the wait ran out. The message is kept and still travels."),
+                json::<SentMessage>(201, "Posted; the wait is complete."),
+                json::<SentMessage>(
+                    202,
+                    "Posted; the wait timed out. The message is stored and still being delivered.",
+                ),
             ],
-            "Says something to the room, or to some of its members.",
+            "Sends a message to the room, or to some of its members.",
         )
     },
     ApiCall {
         parameters: &[
-            query("before", ParameterShape::Text, "Only what stands before this message id or time"),
-            query("after", ParameterShape::Text, "Only what stands after this message id or time"),
-            query("limit", ParameterShape::Number(1, 1000), "At most so many; 100 where nothing is said"),
-            query("from", ParameterShape::Text, "Only by this author: name, tag or key"),
+            query("before", ParameterShape::Text, "Only messages before this message id or time"),
+            query("after", ParameterShape::Text, "Only messages after this message id or time"),
+            query("limit", ParameterShape::Number(1, 1000), "Maximum number of messages; default 100"),
+            query("from", ParameterShape::Text, "Only messages of this author: name, tag or key"),
             query("with", ParameterShape::Text, "Only direct messages exchanged with this member: name, tag or key"),
-            query("q", ParameterShape::Text, "Only messages with these words"),
+            query("q", ParameterShape::Text, "Only messages that contain these words"),
         ],
         codes: &[ErrorCode::UnknownMember],
         ..get(
             "/v1/messages",
-            &[json(200, "MessagePage", "A page, oldest first.")],
-            "History in the order that is the same at every peer: the last page, or with `after` the first.",
+            &[json::<MessagePage>(200, "A page of messages, oldest first.")],
+            "History, in the order that is the same at every peer: the last page, or with `after` the first.",
         )
     },
     ApiCall {
         parameters: &[segment("The message's id")],
-        ..get("/v1/messages/{id}", &[json(200, "SentMessage", "The message.")], "A message and who holds it.")
+        ..get(
+            "/v1/messages/{id}",
+            &[json::<SentMessage>(200, "The message.")],
+            "A message and the peers that store it.",
+        )
     },
     ApiCall {
         parameters: &[
             query(
                 "since",
                 ParameterShape::Text,
-                "Begin behind this cursor, at this time, so long ago (`10m`), or with `all`",
+                "Start behind this cursor, at this time, this long ago (`10m`), or at the first stored event (`all`)",
             ),
-            query("type", ParameterShape::Text, "Only these types, separated by commas"),
+            query("type", ParameterShape::Text, "Only events of these types, separated by commas"),
             query("from", ParameterShape::Text, "Only events about this member: name, tag or key"),
-            header("Last-Event-ID", "The cursor to go on from; wins over `since`"),
+            header("Last-Event-ID", "The cursor to resume from; overrides `since`"),
         ],
         codes: &[ErrorCode::UnknownMember],
         ..get(
             "/v1/events",
             &[SuccessResponse {
                 status: 200,
-                holds: ResponseBody::Events,
-                about: "Events without end, from now on unless said otherwise.",
+                body: ResponseBody::Events,
+                about: "Events; the stream does not end. Starts now unless `since` or `Last-Event-ID` is given.",
             }],
-            "What happens: as server-sent events, or with `Accept: application/x-ndjson` as lines of JSON.",
+            "Events, as server-sent events, or with `Accept: application/x-ndjson` as lines of JSON.",
         )
     },
     ApiCall {
         codes: &[ErrorCode::DiskFull],
         ..post(
             "/v1/invites",
-            RequestBody::BodyOrNothing("InviteRequest"),
-            &[json(201, "NewInvite", "The invite and its ticket, which is shown this once.")],
-            "Writes an invite.",
+            RequestBody::Optional(BodyType::of::<InviteRequest>()),
+            &[json::<NewInvite>(201, "The invite and its ticket, which is shown only once.")],
+            "Creates an invite.",
         )
     },
-    get("/v1/invites", &[json(200, "InviteList", "The invites, newest first.")], "The invites of the room."),
+    get("/v1/invites", &[json::<InviteList>(200, "The invites, newest first.")], "The invites to the room."),
     ApiCall {
-        verb: HttpMethod::Delete,
-        parameters: &[segment("The invite's id, or the beginning of it")],
-        ..get("/v1/invites/{id}", &[nothing(204, "Revoked.")], "Ends an invite.")
+        method: HttpMethod::Delete,
+        parameters: &[segment("The invite's id, or its first digits")],
+        ..get("/v1/invites/{id}", &[nothing(204, "Revoked.")], "Revokes an invite.")
     },
-    get("/v1/knocks", &[json(200, "KnockList", "The knocks, oldest first.")], "Strangers that wait to be let in."),
+    get("/v1/knocks", &[json::<KnockList>(200, "The knocks, oldest first.")], "Peers that ask to be admitted."),
     ApiCall {
         parameters: &[segment("The knock's number")],
+        ..post("/v1/knocks/{id}", body::<KnockAnswer>(), &[nothing(204, "Answered.")], "Admits or denies a peer.")
+    },
+    ApiCall {
+        parameters: &[segment("The member: name, tag or key")],
+        codes: &[ErrorCode::UnknownMember],
         ..post(
-            "/v1/knocks/{id}",
-            RequestBody::Body("KnockAnswer"),
-            &[nothing(204, "Answered.")],
-            "Lets a stranger in, or not.",
+            "/v1/members/{id}/remove",
+            RequestBody::Nothing,
+            &[nothing(204, "Removed.")],
+            "Removes a member from the room.",
         )
     },
     ApiCall {
+        method: HttpMethod::Put,
         parameters: &[segment("The member: name, tag or key")],
+        request: body::<RoleRequest>(),
         codes: &[ErrorCode::UnknownMember],
-        ..post("/v1/members/{id}/remove", RequestBody::Nothing, &[nothing(204, "Removed.")], "Removes a member.")
+        ..get("/v1/members/{id}/role", &[nothing(204, "Changed.")], "Grants or revokes a member's admin rights.")
     },
     ApiCall {
-        verb: HttpMethod::Put,
-        parameters: &[segment("The member: name, tag or key")],
-        takes: RequestBody::Body("RoleRequest"),
-        codes: &[ErrorCode::UnknownMember],
-        ..get("/v1/members/{id}/role", &[nothing(204, "Said.")], "Makes a member an admin, or no longer one.")
-    },
-    ApiCall {
-        verb: HttpMethod::Put,
-        takes: RequestBody::Body("NameRequest"),
-        ..get("/v1/name", &[nothing(204, "Renamed.")], "RequestBody another name.")
+        method: HttpMethod::Put,
+        request: body::<NameRequest>(),
+        ..get("/v1/name", &[nothing(204, "Renamed.")], "Changes this peer's name.")
     },
     ApiCall {
         codes: &[ErrorCode::BadTicket, ErrorCode::Unreachable, ErrorCode::Denied, ErrorCode::AlreadyInRoom],
         ..post(
             "/v1/join",
-            RequestBody::Body("JoinRequest"),
-            &[json(200, "Joined", "Let in; the history follows.")],
+            body::<JoinRequest>(),
+            &[json::<Joined>(200, "Admitted; the history is being fetched.")],
             "Moves a daemon that is alone in its room to another room.",
         )
     },
     post("/v1/leave", RequestBody::Nothing, &[nothing(204, "Left.")], "Leaves the room for good."),
-    get("/v1/rooms", &[json(200, "RoomList", "The rooms, by name.")], "Rooms seen on the local network."),
+    get("/v1/rooms", &[json::<RoomList>(200, "The rooms, by name.")], "Rooms found on the local network."),
     post(
         "/v1/shutdown",
         RequestBody::Nothing,
-        &[nothing(202, "The daemon is ending.")],
-        "Ends the daemon in an orderly way.",
+        &[nothing(202, "The daemon is shutting down.")],
+        "Shuts the daemon down.",
     ),
 ];

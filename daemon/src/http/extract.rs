@@ -155,20 +155,6 @@ impl<S: Send + Sync> FromRequestParts<S> for PathSegment {
     }
 }
 
-/// A number of a request's body within its range, or the default.
-pub(crate) fn in_range<N: PartialOrd + Display>(
-    name: &str,
-    given: Option<N>,
-    (min, max): (N, N),
-    default: N,
-) -> Result<N, Refusal> {
-    match given {
-        None => Ok(default),
-        Some(number) if number >= min && number <= max => Ok(number),
-        Some(number) => Err(Refusal::bad(format!("'{name}' is {number}: expected {min} to {max}"))),
-    }
-}
-
 /// The value of a header that may stand there once.
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();

@@ -1,17 +1,23 @@
-//! `GET /v1/openapi.json`: the API in words that machines read (OpenAPI 3.1), built from the table of calls.
+//! `GET /v1/openapi.json`: the OpenAPI 3.1 document of the API.
+//!
+//! The paths come from the [table of calls](crate::http::calls), the schemas from the types in `chat_proto` and their doc
+//! comments: nothing is described by hand a second time. Requests and answers are described apart, because a field that
+//! has a default may be absent from a request but is always in an answer; a type that occurs in both must look the same.
+//! The document is built anew for each request: it is read rarely and takes about a millisecond.
 
 use std::collections::BTreeSet;
 
 use chat_proto::error::{ErrorCode, Problem};
+use chat_proto::event::EventEnvelope;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::calls::{
-    ApiCall, CALLS, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody, SuccessResponse,
+    ApiCall, BodyType, CALLS, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody, SuccessResponse,
 };
 
-mod schemas;
-
-/// Codes that any call may answer with.
+/// Error codes that every call may answer with.
 const CODES_OF_ALL: [ErrorCode; 10] = [
     ErrorCode::BadRequest,
     ErrorCode::Unauthorized,
@@ -25,12 +31,44 @@ const CODES_OF_ALL: [ErrorCode; 10] = [
     ErrorCode::ShuttingDown,
 ];
 
-/// The whole description.
+/// Collects the schemas of the bodies while the paths are described.
+struct Schemas {
+    requests: SchemaGenerator,
+    answers: SchemaGenerator,
+}
+
+impl Schemas {
+    fn new() -> Self {
+        let settings =
+            || SchemaSettings::draft2020_12().with(|with| with.definitions_path = "/components/schemas".into());
+        let requests = settings().for_deserialize().into_generator();
+        Self { requests, answers: settings().for_serialize().into_generator() }
+    }
+
+    fn request(&mut self, body: BodyType) -> Value {
+        (body.schema)(&mut self.requests).into()
+    }
+
+    fn answer(&mut self, body: BodyType) -> Value {
+        (body.schema)(&mut self.answers).into()
+    }
+
+    fn into_definitions(mut self) -> Map<String, Value> {
+        let mut all = self.requests.take_definitions(true);
+        for (name, schema) in self.answers.take_definitions(true) {
+            let known = all.insert(name.clone(), schema.clone());
+            debug_assert!(known.is_none_or(|known| known == schema), "{name} differs between requests and answers");
+        }
+        all
+    }
+}
+
+/// The document.
 pub(crate) fn document() -> Value {
-    let mut paths = Map::new();
+    let (mut paths, mut schemas) = (Map::new(), Schemas::new());
     for call in CALLS {
         let path = paths.entry(call.path).or_insert_with(|| Value::Object(Map::new()));
-        path[call.verb.as_str().to_ascii_lowercase()] = operation(call);
+        path[call.method.as_str().to_ascii_lowercase()] = operation(call, &mut schemas);
     }
     json!({
         "openapi": "3.1.0",
@@ -38,35 +76,36 @@ pub(crate) fn document() -> Value {
             "title": "chatd",
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT", "identifier": "MIT"},
-            "description": "The local API of one daemon. Over its Unix socket the same user needs no token; over TCP every \
-                call but GET /healthz needs one. Every refusal is a problem document (RFC 9457): match its `code`.",
+            "description": "The local API of one daemon. The Unix socket accepts its user without a token; over TCP every call \
+                except GET /healthz needs one. Every error is a problem document (RFC 9457): match its `code`. Answers \
+                may gain fields in later versions.",
         },
         "servers": [{"url": "http://127.0.0.1:24284"}],
         "security": [{"token": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas::all(),
+            "schemas": schemas.into_definitions(),
         },
     })
 }
 
-fn operation(call: &ApiCall) -> Value {
+fn operation(call: &ApiCall, schemas: &mut Schemas) -> Value {
     let mut operation = json!({
         "operationId": operation_id(call),
         "summary": call.about,
-        "responses": responses(call),
+        "responses": responses(call, schemas),
     });
     if !call.parameters.is_empty() {
         operation["parameters"] = call.parameters.iter().map(parameter).collect();
     }
-    let (schema, required) = match call.takes {
-        RequestBody::Nothing => (None, false),
-        RequestBody::Body(schema) => (Some(schema), true),
-        RequestBody::BodyOrNothing(schema) => (Some(schema), false),
+    let body = match call.request {
+        RequestBody::Nothing => None,
+        RequestBody::Required(body) => Some((body, true)),
+        RequestBody::Optional(body) => Some((body, false)),
     };
-    if let Some(schema) = schema {
-        let content = json!({"application/json": {"schema": reference(schema)}});
+    if let Some((body, required)) = body {
+        let content = json!({"application/json": {"schema": schemas.request(body)}});
         operation["requestBody"] = json!({"required": required, "content": content});
     }
     if call.path == "/healthz" {
@@ -78,8 +117,8 @@ fn operation(call: &ApiCall) -> Value {
 /// `get_v1_messages_id` for `GET /v1/messages/{id}`.
 fn operation_id(call: &ApiCall) -> String {
     let words = call.path.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
-    let verb = call.verb.as_str().to_ascii_lowercase();
-    std::iter::once(verb.as_str()).chain(words).collect::<Vec<_>>().join("_")
+    let method = call.method.as_str().to_ascii_lowercase();
+    std::iter::once(method.as_str()).chain(words).collect::<Vec<_>>().join("_")
 }
 
 fn parameter(parameter: &Parameter) -> Value {
@@ -101,34 +140,35 @@ fn parameter(parameter: &Parameter) -> Value {
     })
 }
 
-fn responses(call: &ApiCall) -> Value {
+fn responses(call: &ApiCall, schemas: &mut Schemas) -> Value {
     let mut responses = Map::new();
     for answer in call.answers {
-        responses.insert(answer.status.to_string(), response(answer));
+        responses.insert(answer.status.to_string(), response(answer, schemas));
     }
     let codes: Vec<ErrorCode> = CODES_OF_ALL.iter().chain(call.codes).copied().collect();
     for status in codes.iter().map(|code| code.status()).collect::<BTreeSet<u16>>() {
         let names: Vec<String> = codes.iter().filter(|code| code.status() == status).map(name).collect();
-        let content = json!({"application/problem+json": {"schema": reference("Problem")}});
-        let description = format!("Refused: `{}`.", names.join("`, `"));
+        let content = json!({"application/problem+json": {"schema": schemas.answer(BodyType::of::<Problem>())}});
+        let description = format!("Error: `{}`.", names.join("`, `"));
         responses.insert(status.to_string(), json!({"description": description, "content": content}));
     }
     Value::Object(responses)
 }
 
-fn response(answer: &SuccessResponse) -> Value {
-    let content = match answer.holds {
+fn response(answer: &SuccessResponse, schemas: &mut Schemas) -> Value {
+    let content = match answer.body {
         ResponseBody::Nothing => None,
-        ResponseBody::Json(schema) => Some(json!({"application/json": {"schema": reference(schema)}})),
+        ResponseBody::Json(body) => Some(json!({"application/json": {"schema": schemas.answer(body)}})),
         ResponseBody::AnyJson => Some(json!({"application/json": {"schema": {"type": "object"}}})),
         ResponseBody::Text(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
         ResponseBody::Events => Some(json!({
             "text/event-stream": {"schema": {
                 "type": "string",
-                "description": "The first block has an `id` alone: the place where the stream begins. In every further \
-                    one, `event` is the type, `id` the cursor, `data` an EventEnvelope. A comment comes every 15 s.",
+                "description": "The first block has only an `id`: the cursor at which the stream starts. In every other block \
+                    `event` is the type, `id` the cursor and `data` an EventEnvelope. After 15 s of silence a comment \
+                    is sent.",
             }},
-            "application/x-ndjson": {"schema": reference("EventEnvelope")},
+            "application/x-ndjson": {"schema": schemas.answer(BodyType::of::<EventEnvelope>())},
         })),
     };
     match content {
@@ -137,11 +177,7 @@ fn response(answer: &SuccessResponse) -> Value {
     }
 }
 
-fn reference(schema: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{schema}")})
-}
-
-/// The code as a problem document has it.
+/// The code as in a problem document.
 fn name(code: &ErrorCode) -> String {
     let problem = serde_json::to_value(Problem::new(*code, "")).unwrap_or_default();
     problem["code"].as_str().unwrap_or_default().to_owned()

@@ -8,6 +8,7 @@ use chat_core::admission::codec::DenyReason;
 use chat_core::input::PersistError;
 use chat_core::membership::roster::ResolveError;
 use chat_core::output::CommandError;
+use chat_proto::api::RangeError;
 use chat_proto::cursor::ParseCursorError;
 use chat_proto::error::{ErrorCode, Problem};
 use chat_proto::id::ParseIdError;
@@ -120,6 +121,12 @@ impl From<TextError> for Refusal {
             TextError::NameCharacter { .. } => ErrorCode::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<RangeError> for Refusal {
+    fn from(error: RangeError) -> Self {
+        Self::bad(error.to_string())
     }
 }
 

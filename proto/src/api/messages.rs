@@ -1,68 +1,80 @@
 //! `POST /v1/messages`, `GET /v1/messages`, `GET /v1/messages/{id}`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::peers::PeerRef;
 use crate::id::MessageId;
 use crate::time::Timestamp;
+use crate::{RECIPIENTS_MAX, TEXT_BYTES_MAX};
+
+/// Shortest and longest wait of a send, in milliseconds: none, an hour.
+pub const SEND_TIMEOUT_MS: (u64, u64) = (0, 3_600_000);
+
+/// Fewest and most copies that a send can wait for.
+pub const SEND_COPIES: (u32, u32) = (1, 10_000);
 
 /// Body of `POST /v1/messages`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SendRequest {
-    /// What to say: 1 byte to [`crate::TEXT_BYTES_MAX`] bytes, not blank.
+    /// The text, not blank. The maximum length counts bytes of UTF-8.
+    #[schemars(length(min = 1, max = TEXT_BYTES_MAX))]
     pub text: String,
     /// Recipients of a direct message: names (`bob`, `@bob`), `name~tag`, tags or keys. Empty: the whole room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = RECIPIENTS_MAX))]
     pub to: Vec<String>,
-    /// What to wait for before the answer; `stored` where nothing is said.
+    /// What to wait for before the answer.
     #[serde(default)]
     pub wait: Wait,
-    /// With `wait: replicated`: how many other peers shall hold it, 1 or more; 1 where nothing is said.
+    /// Number of other peers that must hold the message; only with `"wait": "replicated"`. Default: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = SEND_COPIES.0, max = SEND_COPIES.1))]
     pub copies: Option<u32>,
-    /// Longest wait in milliseconds, up to 3,600,000; 10,000 where nothing is said.
+    /// Longest wait in milliseconds, up to an hour. Default: 10,000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = SEND_TIMEOUT_MS.0, max = SEND_TIMEOUT_MS.1))]
     pub timeout_ms: Option<u64>,
 }
 
 /// What a send waits for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Wait {
-    /// On this machine's disk, flushed.
+    /// The message is on this machine's disk, flushed.
     #[default]
     Stored,
-    /// On the disks of `copies` other peers.
+    /// The message is on the disks of `copies` other peers.
     Replicated,
-    /// On the disks of all recipients of a direct message; of a message to the room, of all members that are online.
+    /// The message is on the disks of all recipients; if it has none, of all members that are online.
     Delivered,
 }
 
-/// Answer of `POST /v1/messages` (201; 202 when the wait ran out) and of `GET /v1/messages/{id}`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A message and where it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SentMessage {
     /// The message.
     pub message: Message,
-    /// How far it has come.
+    /// Where it is stored.
     pub state: MessageState,
 }
 
-/// How far a message has come.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a message is stored.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessageState {
-    /// On this machine's disk, flushed.
+    /// Whether it is on this machine's disk, flushed.
     pub stored: bool,
-    /// How many other peers are known to hold it on disk.
+    /// Number of other peers that are known to hold it on disk.
     pub copies: u32,
     /// Those peers.
     pub held_by: Vec<PeerRef>,
-    /// Whether what the request waited for has come.
+    /// Whether the condition that the request waited for is met.
     pub complete: bool,
 }
 
-/// What a person wrote.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A message of the room, or a direct message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Message {
     /// Its id, the same at every peer.
     pub id: MessageId,
@@ -70,42 +82,42 @@ pub struct Message {
     pub time: Timestamp,
     /// The author.
     pub from: PeerRef,
-    /// Recipients of a direct message; empty for the whole room.
+    /// Recipients of a direct message; absent if it is for the whole room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<PeerRef>,
     /// The text.
     pub text: String,
 }
 
-/// Query of `GET /v1/messages`. All filters together narrow the result.
+/// Query of `GET /v1/messages`. A message must match all of its filters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryQuery {
-    /// Only what stands before this message in the shared order: a message id or a time.
+    /// Only messages before this one in the shared order: a message id or a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<String>,
-    /// Only what stands after this message in the shared order: a message id or a time.
+    /// Only messages after this one in the shared order: a message id or a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
-    /// At most so many, 1 to 1,000; 100 where nothing is said. With `after`, the first so many; otherwise the last.
+    /// Maximum number of messages, 1 to 1,000. Default: 100. With `after`, the first ones; otherwise the last ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only by this author: name, tag or key.
+    /// Only messages of this author: name, tag or key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Only direct messages exchanged with this member: name, tag or key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub with: Option<String>,
-    /// Only messages with these words (full text).
+    /// Only messages that contain these words (full text).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
 }
 
-/// Answer of `GET /v1/messages`: oldest first, in the shared order.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A page of history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MessagePage {
-    /// The messages.
+    /// The messages, oldest first, in the order that is the same at every peer.
     pub messages: Vec<Message>,
-    /// Whether there are more beyond this page: before its first, or with `after`, behind its last.
+    /// Whether there are more messages before the first one, or with `after`, behind the last one.
     pub more: bool,
 }

@@ -1,5 +1,6 @@
-//! `GET /v1/rendezvous`: who holds the role, who would follow, and why.
+//! `GET /v1/rendezvous`: the holder of the rendezvous role, its successors, and the figures that rank them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::peers::{PeerRef, RoleView};
@@ -7,80 +8,84 @@ use crate::id::Term;
 use crate::time::Timestamp;
 
 /// The rendezvous role as this peer knows it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Rendezvous {
     /// The current term.
     pub term: Term,
-    /// Who holds it; nobody while the role moves.
+    /// The holder; null while the role moves.
     pub holder: Option<PeerRef>,
-    /// Since when this peer knows so.
+    /// When this peer learned of the holder.
     pub since: Option<Timestamp>,
     /// This peer's part.
     pub role: RoleView,
-    /// The ranking that the holder published, best first, the holder included; its head, the holder left out, is the
-    /// succession list.
+    /// The ranking that the holder published, best first, including the holder. Its first members other than the holder
+    /// are the succession list.
     pub ranking: Vec<RankedPeer>,
-    /// How many of the ranking, the holder left out, are on the succession list.
+    /// Number of members on the succession list.
     pub succession: u32,
-    /// Changes of the role, newest first; the last 100.
+    /// The last 100 changes of the role, newest first.
     pub history: Vec<HolderChange>,
 }
 
-/// A candidate and the figures that rank it, as others observed them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A candidate for the role and the figures that rank it, as other members observed them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RankedPeer {
     /// The candidate.
     pub peer: PeerRef,
-    /// Its place, from 1.
+    /// Its rank, from 1.
     pub rank: u32,
-    /// Score, 0 to 1, that the figures below add up to.
+    /// Score that the figures below add up to.
+    #[schemars(range(min = 0, max = 1))]
     pub score: f64,
-    /// Share of the members that reach it directly, 0 to 1.
+    /// Share of the members that are directly connected to it.
+    #[schemars(range(min = 0, max = 1))]
     pub reach: f64,
-    /// Whether members outside its own network reach it without being called first; unknown until one tried.
+    /// Whether it accepts inbound connections from other networks; null until a member has tried.
     pub inbound: Option<bool>,
-    /// Median round-trip time that others measured to it, in milliseconds.
+    /// Median of the round-trip times that other members measured to it, in milliseconds.
     pub rtt_ms: Option<f64>,
-    /// Share of probes to it that were lost, 0 to 1.
+    /// Share of probes to it that were lost.
+    #[schemars(range(min = 0, max = 1))]
     pub loss: f64,
-    /// Share of the last hour it was online without a break, 0 to 1.
+    /// Share of the last hour that it was online without a break.
+    #[schemars(range(min = 0, max = 1))]
     pub steady: f64,
-    /// Members whose reports went into this.
+    /// Number of members whose reports went into these figures.
     pub reports: u32,
-    /// What decided its place against the one behind it, in words.
+    /// What decided its rank against the next candidate, in words.
     pub why: String,
 }
 
-/// A change of the role.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A change of the role's holder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct HolderChange {
     /// The term that began.
     pub term: Term,
-    /// Who held the role before.
+    /// The holder before.
     pub from: Option<PeerRef>,
-    /// Who holds it now.
+    /// The new holder.
     pub to: PeerRef,
     /// When this peer learned of it.
     pub at: Timestamp,
-    /// Why.
+    /// Why the role moved.
     pub reason: ChangeReason,
-    /// How long nobody held the role, as this peer saw it, in milliseconds.
+    /// Milliseconds without a holder, as this peer saw it.
     pub gap_ms: u64,
 }
 
-/// Why the role moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Why the rendezvous role moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChangeReason {
     /// The room was founded, or its first member came back to an empty room.
     Founded,
     /// The holder's process died: its kernel closed the connection.
     Died,
-    /// The holder fell silent.
+    /// The holder stopped answering.
     Silent,
-    /// The holder left in an orderly way and handed over.
+    /// The holder stopped in an orderly way and handed the role over.
     HandedOver,
-    /// Somebody was clearly better connected for minutes; planned, make before break.
+    /// Another member was clearly better connected for minutes; planned, make before break.
     BetterConnected,
     /// Two halves of a split room met again, and one holder stepped down.
     Merged,

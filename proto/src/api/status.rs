@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::peers::{PeerRef, RoleView};
 use crate::id::{RoomId, Term};
 use crate::time::Timestamp;
 
-/// How the daemon, its peer and its room stand.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// State of the daemon, its peer and its room.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// This peer.
     pub peer: PeerRef,
@@ -17,15 +18,15 @@ pub struct Status {
     pub room: RoomRef,
     /// This peer's part in the rendezvous.
     pub role: RoleView,
-    /// Who holds the rendezvous role, where it is known.
+    /// The holder of the rendezvous role; null if it is not known.
     pub rendezvous: Option<RendezvousRef>,
-    /// Members of the room, this peer included.
+    /// Number of members, including this peer.
     pub members: u32,
-    /// Members online, this peer included.
+    /// Number of members that are online, including this peer.
     pub members_online: u32,
-    /// Messages in the history that this peer can read.
+    /// Number of messages in the history that this peer can read.
     pub messages: u64,
-    /// Where this peer listens and is seen.
+    /// Addresses of this peer.
     pub reachability: Reachability,
     /// Version of the daemon.
     pub version: String,
@@ -37,19 +38,19 @@ pub struct Status {
     pub home: String,
 }
 
-/// The room a daemon is in.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A room.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomRef {
-    /// Hash of the first entry.
+    /// Hash of its first entry.
     pub id: RoomId,
-    /// Name given by the founder; empty while the first entry has not arrived.
+    /// Its name, given by the founder; empty while the first entry has not arrived.
     pub name: String,
     /// Whether every knock is admitted.
     pub open: bool,
 }
 
-/// Who holds the rendezvous role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The holder of the rendezvous role.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RendezvousRef {
     /// The holder.
     pub peer: PeerRef,
@@ -57,27 +58,27 @@ pub struct RendezvousRef {
     pub term: Term,
 }
 
-/// Where a peer listens and at which addresses others see it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// Addresses at which a peer listens, and at which other members see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reachability {
-    /// UDP and TCP port the peer listens on.
+    /// UDP and TCP port that the peer listens on.
     pub port: u16,
-    /// Addresses it gives to others.
+    /// Addresses that it announces to other peers, IP and port.
     pub addrs: Vec<SocketAddr>,
-    /// Addresses at which others said they see it.
+    /// Addresses at which other members see it, IP and port.
     pub observed: Vec<SocketAddr>,
-    /// Whether members from outside its network reached it without being called first; unknown until one tried.
+    /// Whether it accepts inbound connections from other networks; null until a member has tried.
     pub inbound: Option<bool>,
 }
 
-/// Content of `run/api.json`: how to reach the daemon. The token stands in its own file.
+/// Content of `run/api.json`: how to connect to the daemon. The token has a file of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiFile {
     /// Process id of the daemon.
     pub pid: u32,
     /// Path of the Unix socket.
     pub socket: String,
-    /// `http://127.0.0.1:PORT`, unless TCP is off.
+    /// `http://127.0.0.1:PORT`; null if TCP is off.
     pub url: Option<String>,
     /// Version of the daemon.
     pub version: String,

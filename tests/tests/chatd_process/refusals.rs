@@ -9,7 +9,7 @@ fn invalid_settings_are_refused_in_one_line_and_create_nothing() {
     let home = Home::new();
     let table: [(&[&str], &str); 6] = [
         (&["start", "--listen", "here"], "--listen: 'here' is not an address"),
-        (&["start", "--name", "a b"], "--name: the name holds ' '"),
+        (&["start", "--name", "a b"], "--name: the name contains ' '"),
         (&["start", "--room", ""], "--room: the name of the room is empty"),
         (&["start", "--api", "192.0.2.1:80"], "--api: 192.0.2.1 is not a loopback address"),
         (&["start", "--join", "http://host/"], "'http://host/' is neither a ticket nor an address"),

@@ -106,7 +106,7 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
         ("name = 'ann'\nopen = 'yes'", "config.toml:2: open: invalid type: string \"yes\", expected a boolean"),
         (
             "\n\nname = 'a b'",
-            "config.toml:3: name: the name holds ' ': use letters, digits, '-', '_' or '.', without spaces",
+            "config.toml:3: name: the name contains ' ': use letters, digits, '-', '_' or '.', without spaces",
         ),
         ("room = ''", "config.toml:1: room: the name of the room is empty"),
         (
@@ -134,7 +134,7 @@ fn an_error_names_the_variable_or_the_flag() {
         "CHATD_OPEN: 'maybe' is neither true nor false"
     );
     let flag = StartArgs { name: Some("x".repeat(33)), ..StartArgs::default() };
-    assert_eq!(error("", &[], flag), "--name: the name has 33 characters and at most 32 fit");
+    assert_eq!(error("", &[], flag), "--name: the name has 33 characters, the maximum is 32");
     let flag = StartArgs { listen: Some("\u{1b}[2J".into()), ..StartArgs::default() };
     assert_eq!(
         error("", &[], flag),

@@ -9,25 +9,20 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use chat_core::input::Command;
 use chat_core::output::{CommandError, Reply};
-use chat_proto::api::invites::{Invite, InviteList, InviteRequest, NewInvite};
+use chat_proto::api::in_range;
+use chat_proto::api::invites::{INVITE_EXPIRES_MS, INVITE_USES, Invite, InviteList, InviteRequest, NewInvite};
 use chat_proto::id::InviteId;
 use chat_proto::time::Timestamp;
 
 use crate::http::api_state::{Api, RoomHandle};
-use crate::http::extract::{OptionalJsonBody, PathSegment, in_range};
+use crate::http::extract::{OptionalJsonBody, PathSegment};
 use crate::http::problem::Refusal;
 
 /// How long an invite is valid where nothing is said: 7 days.
 const EXPIRES_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// Shortest and longest validity, in milliseconds: a second, a year.
-pub(crate) const EXPIRES_MS: (u64, u64) = (1_000, 31_536_000_000);
-
 /// How many an invite lets in where nothing is said.
 const USES_DEFAULT: u32 = 1_000;
-
-/// Fewest and most that an invite can let in.
-pub(crate) const USES: (u32, u32) = (1, 10_000);
 
 /// Fewest digits that name an invite: shorter ones are more likely a slip than a name.
 const PREFIX_CHARS_MIN: usize = 4;
@@ -38,8 +33,8 @@ pub(crate) async fn create(
     OptionalJsonBody(request): OptionalJsonBody<InviteRequest>,
 ) -> Result<impl IntoResponse, Refusal> {
     let default = u64::try_from(EXPIRES_DEFAULT.as_millis()).unwrap_or(u64::MAX);
-    let expires_ms = in_range("expires_ms", request.expires_ms, EXPIRES_MS, default)?;
-    let uses = in_range("uses", request.uses, USES, USES_DEFAULT)?;
+    let expires_ms = in_range("expires_ms", request.expires_ms, INVITE_EXPIRES_MS, default)?;
+    let uses = in_range("uses", request.uses, INVITE_USES, USES_DEFAULT)?;
     let expires = Timestamp::from_ms(now().as_ms().saturating_add(expires_ms));
     let Reply::Invited(invite, ticket) = api.room()?.node.command(Command::Invite { expires, uses }).await? else {
         return Err(Refusal::strange_reply());

@@ -24,7 +24,6 @@ mod retry;
 mod send;
 
 pub(crate) use retry::Posts;
-pub(crate) use send::{COPIES, TIMEOUT_MS};
 
 /// Says something: 201 with the message when what was to be waited for has come, 202 when the wait ran out, 200 when a
 /// request with the same key has posted it before.

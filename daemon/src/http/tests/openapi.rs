@@ -1,4 +1,4 @@
-//! The OpenAPI document is complete and true: every route stands in it, every call in it answers as it says.
+//! The OpenAPI document is complete and correct: it describes every route, and every answer fits its schema.
 
 use std::collections::BTreeSet;
 
@@ -20,76 +20,25 @@ fn paths() -> BTreeSet<&'static str> {
     routes().into_iter().map(|(path, _)| path).collect()
 }
 
-/// Checks a value against a schema of the document, as far as its schemas go.
-fn check(document: &Value, schema: &Value, value: &Value, at: &str) -> Result<(), String> {
-    let fail = |what: &str| Err(format!("{at}: {what}: {value}"));
-    if let Some(name) = schema["$ref"].as_str() {
-        let name = name.trim_start_matches("#/components/schemas/");
-        let target = &document["components"]["schemas"][name];
-        assert!(target.is_object(), "{at}: there is no schema {name}");
-        return check(document, target, value, &format!("{at}:{name}"));
-    }
-    if let Some(variants) = schema["oneOf"].as_array() {
-        let results: Vec<_> = variants.iter().map(|variant| check(document, variant, value, at)).collect();
-        let fits = results.iter().filter(|result| result.is_ok()).count();
-        return if fits == 1 { Ok(()) } else { fail(&format!("{fits} variants fit: {results:?}")) };
-    }
-    let named = schema["type"].as_array().cloned().unwrap_or_else(|| vec![schema["type"].clone()]);
-    let is = match value {
-        Value::Null => "null",
-        Value::Bool(_) => "boolean",
-        Value::Number(number) if number.is_f64() => "number",
-        Value::Number(_) => "integer",
-        Value::String(_) => "string",
-        Value::Array(_) => "array",
-        Value::Object(_) => "object",
-    };
-    if !named.iter().any(|name| name == is || (name == "number" && is == "integer")) {
-        return fail(&format!("expected {named:?}"));
-    }
-    if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
-        return fail("not one of the words");
-    }
-    if schema.get("const").is_some_and(|constant| constant != value) {
-        return fail("not the word");
-    }
-    if let Some(items) = value.as_array() {
-        for (n, item) in items.iter().enumerate() {
-            check(document, &schema["items"], item, &format!("{at}[{n}]"))?;
-        }
-    }
-    let (Some(fields), Some(properties)) = (value.as_object(), schema["properties"].as_object()) else { return Ok(()) };
-    for name in schema["required"].as_array().into_iter().flatten() {
-        if !fields.contains_key(name.as_str().expect("names are text")) {
-            return fail(&format!("{name} is missing"));
-        }
-    }
-    for (name, field) in fields {
-        match properties.get(name) {
-            Some(schema) => check(document, schema, field, &format!("{at}.{name}"))?,
-            None if schema["additionalProperties"] == json!(false) => return fail(&format!("{name} is not described")),
-            None => {}
-        }
-    }
-    Ok(())
-}
-
+/// Validates a value against a schema of the document.
 fn assert_fits(schema: &str, value: &Value) {
-    let document = document();
-    let reference = json!({"$ref": format!("#/components/schemas/{schema}")});
-    if let Err(error) = check(&document, &reference, value, "") {
-        panic!("{error}");
-    }
+    let mut root = document();
+    root["$ref"] = format!("#/components/schemas/{schema}").into();
+    let options = jsonschema::options().with_draft(jsonschema::Draft::Draft202012).should_validate_formats(true);
+    let validator = options.build(&root).expect("the document's schemas are valid");
+    let errors: Vec<String> =
+        validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect();
+    assert!(errors.is_empty(), "{schema}: {errors:?}: {value}");
 }
 
 #[test]
-fn every_route_is_described_and_every_description_has_a_route() {
+fn document_describes_exactly_the_routes() {
     let described: BTreeSet<&str> = CALLS.iter().map(|call| call.path).collect();
     assert_eq!(described, paths());
     let document = document();
     for call in CALLS {
-        let operation = &document["paths"][call.path][call.verb.as_str().to_ascii_lowercase()];
-        assert!(operation["responses"].is_object(), "{} {}", call.verb.as_str(), call.path);
+        let operation = &document["paths"][call.path][call.method.as_str().to_ascii_lowercase()];
+        assert!(operation["responses"].is_object(), "{} {}", call.method.as_str(), call.path);
         let segments = call.path.matches('{').count();
         let named = call.parameters.iter().filter(|parameter| parameter.place == ParameterIn::Path).count();
         assert_eq!(segments, named, "{}", call.path);
@@ -105,12 +54,12 @@ fn every_route_is_described_and_every_description_has_a_route() {
 }
 
 #[tokio::test]
-async fn methods_that_are_not_described_are_refused_and_those_that_are_answer() {
+async fn methods_not_in_the_document_are_rejected() {
     let (running, _stage) = TestApi::with_room().await;
     for path in paths() {
         let concrete = path.replace("{id}", "0");
         let described: BTreeSet<&str> =
-            CALLS.iter().filter(|call| call.path == path).map(|call| call.verb.as_str()).collect();
+            CALLS.iter().filter(|call| call.path == path).map(|call| call.method.as_str()).collect();
         let mut answered = BTreeSet::new();
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH"] {
             let answer = TestRequest::new(method, concrete.as_str()).open(&running.unix).await;
@@ -123,12 +72,12 @@ async fn methods_that_are_not_described_are_refused_and_those_that_are_answer() 
 }
 
 #[test]
-fn every_reference_leads_somewhere_and_every_schema_is_used() {
+fn schema_references_resolve_and_every_schema_is_used() {
     let document = document();
     let text = document.to_string();
     let schemas = document["components"]["schemas"].as_object().expect("schemas");
     for name in schemas.keys() {
-        assert!(text.contains(&format!("\"#/components/schemas/{name}\"")), "{name} is not used");
+        assert!(text.contains(&format!("\"#/components/schemas/{name}\"")), "{name} is unused");
     }
     for reference in text.split("\"#/components/schemas/").skip(1) {
         let name = reference.split('"').next().unwrap_or_default();
@@ -137,7 +86,7 @@ fn every_reference_leads_somewhere_and_every_schema_is_used() {
 }
 
 #[tokio::test]
-async fn answers_are_what_the_document_says() {
+async fn answers_of_every_call_fit_their_schema() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["hello"]).await;
     stage.script.hold(vec![peer(BOB)]);
@@ -145,24 +94,23 @@ async fn answers_are_what_the_document_says() {
     let id = sent.json::<Value>()["message"]["id"].as_str().expect("an id").to_owned();
     for call in CALLS {
         let [answer, ..] = call.answers else { panic!("{} has no answer", call.path) };
-        let ResponseBody::Json(schema) = answer.holds else { continue };
-        let body = match call.takes {
-            RequestBody::Body("SendRequest") => json!({"text": "hello", "wait": "replicated", "copies": 1}),
-            RequestBody::Body("JoinRequest") => json!({"target": "192.0.2.7", "name": "ann"}),
-            RequestBody::BodyOrNothing("InviteRequest") => json!({"uses": 1, "expires_ms": 1000}),
-            RequestBody::Nothing => Value::Null,
-            RequestBody::Body(other) | RequestBody::BodyOrNothing(other) => panic!("{other} has no example"),
-        };
-        let mut ask = TestRequest::new(call.verb.as_str(), call.path.replace("{id}", &id));
-        if !body.is_null() {
-            let (RequestBody::Body(request) | RequestBody::BodyOrNothing(request)) = call.takes else { continue };
-            assert_fits(request, &body);
+        let ResponseBody::Json(answer_type) = answer.body else { continue };
+        let mut ask = TestRequest::new(call.method.as_str(), call.path.replace("{id}", &id));
+        if let RequestBody::Required(request) | RequestBody::Optional(request) = call.request {
+            let name = (request.name)();
+            let body = match name.as_ref() {
+                "SendRequest" => json!({"text": "hello", "wait": "replicated", "copies": 1}),
+                "JoinRequest" => json!({"target": "192.0.2.7", "name": "ann"}),
+                "InviteRequest" => json!({"uses": 1, "expires_ms": 1000}),
+                other => panic!("{other} has no example"),
+            };
+            assert_fits(&name, &body);
             ask = ask.json(&body);
         }
         let answer = ask.send(&running.unix).await;
         let described: Vec<u16> = call.answers.iter().map(|answer| answer.status).collect();
         assert!(described.contains(&answer.status), "{} {}: {}", call.path, answer.status, answer.text());
-        assert_fits(schema, &answer.json());
+        assert_fits(&(answer_type.name)(), &answer.json());
     }
     let problem = TestRequest::get("/v1/messages?limit=0").send(&running.unix).await;
     assert_fits("Problem", &serde_json::from_slice(&problem.body).expect("JSON"));
@@ -171,7 +119,7 @@ async fn answers_are_what_the_document_says() {
 }
 
 #[tokio::test]
-async fn calls_that_answer_without_a_body_do_so() {
+async fn calls_without_an_answer_body_send_none() {
     let (running, _stage): (TestApi, TestRoom) = TestApi::with_room().await;
     for (ask, status) in [
         (TestRequest::new("PUT", "/v1/name").json(&json!({"name": "anna"})), 204),
@@ -188,7 +136,7 @@ async fn calls_that_answer_without_a_body_do_so() {
 }
 
 #[test]
-fn every_event_is_described() {
+fn events_of_every_type_fit_their_schema() {
     let who = || chat_proto::api::peers::PeerRef { id: peer(ANN), name: "ann".into(), tag: peer(ANN).tag() };
     let time = Timestamp::from_ms(1_790_000_000_000);
     let message = MessageId { entry: EntryHash::from_bytes([5; 32]), index: 3 };
@@ -239,4 +187,27 @@ fn every_event_is_described() {
     };
     assert_fits("RankedPeer", &serde_json::to_value(&ranked).expect("serialises"));
     assert_fits("HolderChange", &serde_json::to_value(change()).expect("serialises"));
+}
+
+#[test]
+fn requests_outside_of_their_schema_are_rejected_by_it() {
+    let document = document();
+    let fits = |schema: &str, value: &Value| {
+        let mut root = document.clone();
+        root["$ref"] = format!("#/components/schemas/{schema}").into();
+        jsonschema::validator_for(&root).expect("valid").is_valid(value)
+    };
+    assert!(fits("SendRequest", &json!({"text": "x"})));
+    for bad in [
+        json!({}),
+        json!({"text": ""}),
+        json!({"text": "x", "colour": "red"}),
+        json!({"text": "x", "copies": 0}),
+        json!({"text": "x", "wait": "read"}),
+        json!({"text": "x", "timeout_ms": 3_600_001}),
+    ] {
+        assert!(!fits("SendRequest", &bad), "{bad}");
+    }
+    assert!(fits("ErrorCode", &json!("code_of_a_newer_daemon")));
+    assert!(!fits("MessageId", &json!("7")));
 }

@@ -8,28 +8,22 @@ use chat_core::log::entry::MessageBody;
 use chat_core::membership::roster::Roster;
 use chat_core::output::{CommandError, Reply};
 use chat_proto::RECIPIENTS_MAX;
-use chat_proto::api::messages::{Message, SendRequest, SentMessage, Wait};
+use chat_proto::api::in_range;
+use chat_proto::api::messages::{Message, SEND_COPIES, SEND_TIMEOUT_MS, SendRequest, SentMessage, Wait};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_text;
 use tokio::time::{Instant, sleep};
 
 use crate::http::api_state::RoomHandle;
-use crate::http::extract::in_range;
 use crate::http::handlers::messages::state;
 use crate::http::problem::Refusal;
 use crate::store::error::SealError;
 use crate::store::tables::models::DmKeys;
 use crate::store::tables::models::Idempotency;
 
-/// Longest wait that can be asked for, in milliseconds: an hour.
-pub(crate) const TIMEOUT_MS: (u64, u64) = (0, 3_600_000);
-
 /// Wait where nothing is said, in milliseconds.
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
-
-/// Fewest and most copies that can be waited for.
-pub(crate) const COPIES: (u32, u32) = (1, 10_000);
 
 /// How long the keys of a new member are waited for: they come in milliseconds, or not before it is online again.
 const KEYS_MAX: Duration = Duration::from_secs(1);
@@ -59,8 +53,8 @@ impl Send {
         if copies.is_some() && wait != Wait::Replicated {
             return Err(Refusal::bad("'copies' goes with \"wait\": \"replicated\""));
         }
-        let copies = in_range("copies", copies, COPIES, 1)?;
-        let timeout_ms = in_range("timeout_ms", timeout_ms, TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
+        let copies = in_range("copies", copies, SEND_COPIES, 1)?;
+        let timeout_ms = in_range("timeout_ms", timeout_ms, SEND_TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
         Ok(Self { text, to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
     }
 

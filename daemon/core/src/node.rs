@@ -11,7 +11,6 @@
 //! contradicts what others hold of it. What comes from others is verified, applied in causal order and passed on at
 //! once, written, and shown when written.
 
-mod admit;
 mod apply;
 mod commands;
 mod dialing;
@@ -23,13 +22,13 @@ mod members;
 mod persist;
 mod pulse;
 mod role;
+pub(crate) mod state;
 mod sync;
-mod timers;
+pub(crate) mod timers;
 mod tree;
 mod views;
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,28 +37,19 @@ use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::admission::door::{Door, DoorHandler};
 use crate::config::NodeSettings;
-use crate::delivery::drafts::{DraftOrigin, Drafts};
-use crate::delivery::receipts::Receipts;
+use crate::delivery::drafts::DraftOrigin;
 use crate::input::{Input, Now};
 use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq};
-use crate::log::heads::{Heads, LogHead};
-use crate::log::pending::Pending;
-use crate::membership::control_log::ControlLog;
-use crate::membership::derive::Derived;
+use crate::log::heads::LogHead;
 use crate::membership::roster::Roster;
-use crate::node::admit::Knocks;
-use crate::node::forks::Forks;
-use crate::node::members::News;
-use crate::node::persist::Disk;
 use crate::node::role::Role;
-use crate::node::sync::Sync;
+use crate::node::state::{Delivery, Local, Logs, Membership};
 use crate::node::timers::Timer;
-use crate::node::tree::Spread;
 use crate::output::Output;
-use crate::peers::addrs::{AddrBook, RecordOwner};
-use crate::peers::connections::Connections;
-use crate::peers::liveness::Liveness;
+use crate::peers::Peers;
+use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::io::RoleInput;
 use crate::restore::{Restored, Start, StoredHead};
 use crate::timers::Timers;
@@ -67,30 +57,14 @@ use crate::timers::Timers;
 /// One peer of one room.
 pub struct Node {
     settings: NodeSettings,
-    key: SigningKey,
-    me: PeerId,
     rng: ChaCha8Rng,
-    room: RoomId,
-    log: LogId,
-    heads: Heads,
-    pending: Pending,
-    controls: ControlLog,
-    derived: Derived,
-    roster: Arc<Roster>,
-    news: News,
-    forks: Forks,
-    drafts: Drafts,
-    receipts: Receipts,
-    disk: Disk,
-    links: Connections,
-    pulse: Liveness,
-    addrs: AddrBook,
-    own_addrs: Vec<SocketAddr>,
-    observed: BTreeMap<PeerId, SocketAddr>,
-    sync: Sync,
-    spread: Spread,
+    local: Local,
+    logs: Logs,
+    membership: Membership,
+    peers: Peers,
+    delivery: Delivery,
+    door: Door,
     role: Role,
-    knocks: Knocks,
     timers: Timers<Timer>,
     out: VecDeque<Output>,
     life: Life,
@@ -98,7 +72,7 @@ pub struct Node {
 
 /// Whether the node works, or is on its way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
+pub(crate) enum Life {
     /// Works.
     Running,
     /// Takes no new commands; what is on its way is finished.
@@ -132,30 +106,14 @@ impl Node {
         let rng = ChaCha8Rng::from_seed(seed);
         let node = |room: RoomId, incarnation: Incarnation| Self {
             settings,
-            key,
-            me,
             rng,
-            room,
-            log: LogId { author: me, incarnation },
-            heads: Heads::default(),
-            pending: Pending::default(),
-            controls: ControlLog::default(),
-            derived: Derived::default(),
-            roster: Arc::default(),
-            news: News::default(),
-            forks: Forks::default(),
-            drafts: Drafts::default(),
-            receipts: Receipts::default(),
-            disk: Disk::default(),
-            links: Connections::default(),
-            pulse: Liveness::default(),
-            addrs: AddrBook::default(),
-            own_addrs: Vec::new(),
-            observed: BTreeMap::new(),
-            sync: Sync::default(),
-            spread: Spread::default(),
+            local: Local { key, me, room, log: LogId { author: me, incarnation } },
+            logs: Logs::default(),
+            membership: Membership::default(),
+            peers: Peers::default(),
+            delivery: Delivery::default(),
+            door: Door::default(),
             role: Role::default(),
-            knocks: Knocks::default(),
             timers: Timers::new(),
             out: VecDeque::new(),
             life: Life::Running,
@@ -165,7 +123,7 @@ impl Node {
                 chat_proto::text::check_name("room name", &room_name)?;
                 chat_proto::text::check_name("name", &name)?;
                 let mut node = node(RoomId::from_bytes([0; 32]), incarnation);
-                node.own_addrs = addrs;
+                node.peers.own_addrs = addrs;
                 node.found(room_name, open, name, now)?;
                 node
             }
@@ -175,8 +133,8 @@ impl Node {
                 node
             }
         };
-        let newest = node.heads.head(&node.log).map(|head| (head.seq, head.hash));
-        node.receipts.begin(node.log, newest);
+        let newest = node.logs.heads.head(&node.local.log).map(|head| (head.seq, head.hash));
+        node.delivery.receipts.begin(node.local.log, newest);
         let role = node.settings.role.clone();
         node.begin_role(role, now);
         node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);
@@ -186,17 +144,17 @@ impl Node {
 
     /// The room.
     pub fn room(&self) -> RoomId {
-        self.room
+        self.local.room
     }
 
     /// This peer.
     pub fn me(&self) -> PeerId {
-        self.me
+        self.local.me
     }
 
     /// The newest roster.
     pub fn roster(&self) -> Arc<Roster> {
-        self.roster.clone()
+        self.membership.roster.clone()
     }
 
     /// Tells the node that something happened. Drain [`Node::poll_output`] afterwards.
@@ -212,14 +170,23 @@ impl Node {
             Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error, now),
             Input::Loaded(id, entries) => self.on_loaded(id, entries, now),
             Input::Admission { id, peer, observed, request, words } => {
-                self.on_admission(id, peer, observed, request, words, now);
+                self.door().on_admission(id, peer, observed, request, words, now);
             }
-            Input::AdmissionGone(id) => self.on_admission_gone(id),
+            Input::AdmissionGone(id) => self.door().on_admission_gone(id),
             Input::Addrs(addrs) => self.on_addrs(addrs, now),
             Input::Role(event) => self.tell_role(RoleInput::Net(event), now),
             Input::Deaf => self.on_deaf(now),
             Input::Tick => self.on_tick(now),
         }
+        self.settle(now);
+    }
+
+    /// What follows every input:
+    ///
+    /// 1. The membership is derived anew where control entries were applied; entries that waited for it are reconsidered.
+    /// 2. Unless a batch is being written, the next one is cut: drafts are sealed into one signed own entry, and received
+    ///    entries go with it, or alone where there is no draft.
+    fn settle(&mut self, now: Now) {
         self.catch_up(now);
         self.flush(now);
     }
@@ -237,9 +204,9 @@ impl Node {
     fn found(&mut self, room_name: String, open: bool, name: String, now: Now) -> Result<(), StartError> {
         let control = Control::Genesis { room_name, open, name, nonce: self.rng.random() };
         let header = self.next_header(Vec::new(), Hlc::default().tick(now.wall));
-        let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.key)?;
-        self.room = RoomId::from_bytes(*genesis.hash().as_bytes());
-        self.controls.add(&genesis, &self.room);
+        let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.local.key)?;
+        self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
+        self.membership.controls.add(&genesis, &self.local.room);
         self.derive(now);
         self.write_own(genesis, vec![DraftOrigin::Nobody]);
         Ok(())
@@ -248,20 +215,20 @@ impl Node {
     fn restore(&mut self, restored: Restored, now: Now) -> Result<(), StartError> {
         for head in restored.heads {
             let StoredHead { log, seq, hash, time, first } = head;
-            self.heads.restore(log, LogHead { seq, hash, time, first });
+            self.logs.heads.restore(log, LogHead { seq, hash, time, first });
         }
         for signed in restored.controls {
             let entry = Entry::from_trusted(signed)?;
-            self.controls.add(&entry, &self.room);
+            self.membership.controls.add(&entry, &self.local.room);
         }
         for (one, other) in restored.forks {
-            self.forks.restore(one, other);
+            self.logs.forks.restore(one, other);
         }
         for record in restored.addrs {
-            self.addrs.add(record, RecordOwner::Member);
+            self.peers.addrs.add(record, RecordOwner::Member);
         }
         for (peer, at) in restored.seen {
-            self.links.restore_seen(peer, at);
+            self.peers.connections.restore_seen(peer, at);
         }
         self.derive(now);
         self.dial_everybody(now);
@@ -270,11 +237,11 @@ impl Node {
 
     /// The header of this peer's next entry; hashes are filled in when it is signed.
     fn next_header(&self, deps: Vec<crate::log::entry::Dep>, time: Hlc) -> Header {
-        let head = self.heads.head(&self.log);
+        let head = self.logs.heads.head(&self.local.log);
         Header {
             version: 1,
-            room: self.room,
-            log: self.log,
+            room: self.local.room,
+            log: self.local.log,
             seq: head.map_or(Seq(1), |head| head.seq.next()),
             backlink: head.map(|head| head.hash),
             time,
@@ -284,8 +251,21 @@ impl Node {
         }
     }
 
+    fn door(&mut self) -> DoorHandler<'_> {
+        DoorHandler {
+            local: &self.local,
+            membership: &self.membership,
+            logs: &self.logs,
+            peers: &self.peers,
+            life: self.life,
+            door: &mut self.door,
+            drafts: &mut self.delivery.drafts,
+            out: &mut self.out,
+        }
+    }
+
     fn is_member(&self) -> bool {
-        self.roster.is_member(&self.me)
+        self.membership.roster.is_member(&self.local.me)
     }
 
     fn jitter(&mut self) -> f64 {

@@ -20,7 +20,7 @@ impl Node {
     /// Takes entries that a peer sent.
     pub(super) fn receive(&mut self, from: PeerId, entries: Vec<SignedEntry>, now: Now) {
         for signed in entries {
-            if !self.disk.has_room() {
+            if !self.logs.disk.has_room() {
                 tracing::debug!("entries dropped: too many wait for the disk");
                 break;
             }
@@ -28,18 +28,18 @@ impl Node {
                 return self.break_with(from, CloseReason::Protocol, now);
             };
             let place = Dep { log: header.log, seq: header.seq };
-            self.links.knows(&from, place.log, place.seq);
-            self.forks.keep(&from, &place, &signed);
-            if self.disk.is_writing(&place.log) {
+            self.peers.connections.knows(&from, place.log, place.seq);
+            self.logs.forks.keep(&from, &place, &signed);
+            if self.logs.disk.is_writing(&place.log) {
                 // What this very log holds next is being written here: it went on elsewhere, and that shows later.
                 continue;
             }
-            if header.seq <= self.heads.seq(&place.log) || self.pending.contains(&place) {
+            if header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place) {
                 continue;
             }
-            match Entry::verify(signed, &self.room) {
+            match Entry::verify(signed, &self.local.room) {
                 Ok(entry) if entry.body().is_some() => {
-                    if entry.log() == self.log {
+                    if entry.log() == self.local.log {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
                         self.renew_incarnation();
                     }
@@ -63,10 +63,10 @@ impl Node {
             if self.hold_back(&entry, now) {
                 continue;
             }
-            match self.heads.fit(&entry, self.taken(&place.log)) {
+            match self.logs.heads.fit(&entry, self.taken(&place.log)) {
                 Fit::Ready if self.may_write(&entry, now) => {
                     self.apply(&entry, from, now);
-                    queue.extend(self.pending.release(&place));
+                    queue.extend(self.logs.pending.release(&place));
                 }
                 Fit::Ready => {
                     tracing::debug!(author = %place.log.author.short(), "log of a stranger refused");
@@ -82,13 +82,13 @@ impl Node {
 
     /// The last place of a log that is taken: further than its cut allows where something waits for it.
     pub(super) fn taken(&self, log: &LogId) -> Seq {
-        let awaited = self.pending.awaited(log).min(self.heads.limit_if_built_on(log));
-        self.heads.limit(log).max(awaited)
+        let awaited = self.logs.pending.awaited(log).min(self.logs.heads.limit_if_built_on(log));
+        self.logs.heads.limit(log).max(awaited)
     }
 
     /// Looks again at what waited for a place.
     pub(super) fn release(&mut self, place: &Dep, now: Now) {
-        for entry in self.pending.release(place) {
+        for entry in self.logs.pending.release(place) {
             self.consider(entry, None, now);
         }
     }
@@ -96,16 +96,16 @@ impl Node {
     fn wait_for(&mut self, entry: Arc<Entry>, missing: Dep, from: Option<PeerId>, now: Now) {
         // Whoever holds an entry holds what it builds on.
         let place = Dep { log: entry.log(), seq: entry.seq() };
-        if let Some(holder) = from.or_else(|| self.links.who_knows(&place)) {
-            self.links.knows(&holder, missing.log, missing.seq);
+        if let Some(holder) = from.or_else(|| self.peers.connections.who_knows(&place)) {
+            self.peers.connections.knows(&holder, missing.log, missing.seq);
             self.timers.set_earlier(Timer::Fetch(holder), now.mono + super::sync::FETCH_GRACE);
         }
-        if !self.heads.counts(&place.log, place.seq) && self.pending.awaited(&place.log) < place.seq {
+        if !self.logs.heads.counts(&place.log, place.seq) && self.logs.pending.awaited(&place.log) < place.seq {
             // Nobody may ever send what it waits for: whoever holds it sends it again.
             return;
         }
-        if !self.pending.wait(entry, missing) {
-            tracing::debug!(waiting = self.pending.len(), "entry dropped: too many wait for their causes");
+        if !self.logs.pending.wait(entry, missing) {
+            tracing::debug!(waiting = self.logs.pending.len(), "entry dropped: too many wait for their causes");
         }
     }
 
@@ -117,7 +117,7 @@ impl Node {
             return false;
         }
         let wait = std::time::Duration::from_millis((ahead - max).min(60_000));
-        if self.sync.hold_back(entry.clone(), FUTURE_ENTRIES_MAX) {
+        if self.delivery.sync.hold_back(entry.clone(), FUTURE_ENTRIES_MAX) {
             tracing::warn!(author = %entry.author().short(), ahead_ms = ahead, "entry from the future held back");
             self.timers.set_earlier(Timer::Future, now.mono + wait);
         }
@@ -127,9 +127,9 @@ impl Node {
     /// Whether the author was a member when its log began, as far as the entries say that this one builds on.
     fn may_write(&mut self, entry: &Entry, now: Now) -> bool {
         if entry.is_genesis() {
-            return self.heads.is_empty();
+            return self.logs.heads.is_empty();
         }
-        let begins = |node: &Self| node.derived.cut(&entry.log(), entry.header().time) != Some(Seq::ZERO);
+        let begins = |node: &Self| node.membership.derived.cut(&entry.log(), entry.header().time) != Some(Seq::ZERO);
         if entry.seq() > Seq(1) || begins(self) {
             return true;
         }
@@ -138,8 +138,8 @@ impl Node {
     }
 
     fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
-        self.heads.apply(entry);
-        self.disk.push(entry.clone());
+        self.logs.heads.apply(entry);
+        self.logs.disk.push(entry.clone());
         // Whoever is removed by it shall still hear of it.
         self.spread(entry, from, now);
         if entry.control().is_some() {
@@ -150,7 +150,7 @@ impl Node {
     /// Passes an entry on to every connected peer that does not hold it and is not reached by its author.
     pub(super) fn spread(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
         if self.is_tree() {
-            if entry.author() == self.me && entry.log() == self.log {
+            if entry.author() == self.local.me && entry.log() == self.local.log {
                 self.broadcast(entry, now);
             }
             return;
@@ -161,10 +161,11 @@ impl Node {
             *peer != author
                 && Some(*peer) != from
                 && !known
-                && (author == self.me || !self.links.reaches(&author, peer))
+                && (author == self.local.me || !self.peers.connections.reaches(&author, peer))
         };
         let to: Vec<PeerId> = self
-            .links
+            .peers
+            .connections
             .connected()
             .filter(|(peer, c)| needs(peer, c.known.get(&place.log).is_some_and(|seq| *seq >= place.seq)))
             .map(|(peer, _)| *peer)
@@ -174,7 +175,7 @@ impl Node {
         }
         let Ok(frame) = Frame::Entries(vec![entry.signed().clone()]).encode() else { return };
         for peer in to {
-            self.links.knows(&peer, place.log, place.seq);
+            self.peers.connections.knows(&peer, place.log, place.seq);
             self.out.push_back(crate::output::Output::Send(peer, frame.clone()));
         }
     }

@@ -38,7 +38,7 @@ impl Node {
             Command::Revoke(key) => return self.revoke(id, key),
             Command::AnswerKnock(knock, verdict) => {
                 self.must_be_member()?;
-                return self.answer_knock(id, knock, verdict);
+                return self.door().answer_knock(id, knock, verdict);
             }
             Command::Remove(peer) => return self.remove(id, peer),
             Command::SetAdmin(peer, verdict) => return self.set_admin(id, peer, verdict),
@@ -64,7 +64,7 @@ impl Node {
             Command::Peers => Reply::Peers(self.peer_views(now)),
             Command::Status => Reply::Status(self.status()),
             Command::Invites => Reply::Invites(self.invite_views()),
-            Command::Knocks => Reply::Knocks(self.list_knocks()),
+            Command::Knocks => Reply::Knocks(self.door.list_knocks()),
             Command::Rendezvous => Reply::Rendezvous(Box::new(self.rendezvous_view())),
         };
         self.out.push_back(Output::Reply(id, Ok(reply)));
@@ -81,12 +81,12 @@ impl Node {
     fn must_be_admin(&self) -> Result<(), CommandError> {
         use chat_proto::api::peers::MemberRole;
         self.must_be_member()?;
-        let admin = self.roster.people.get(&self.me).is_some_and(|me| me.role == MemberRole::Admin);
+        let admin = self.membership.roster.people.get(&self.local.me).is_some_and(|me| me.role == MemberRole::Admin);
         if admin { Ok(()) } else { Err(CommandError::NotAdmin) }
     }
 
     fn write(&mut self, id: CommandId, control: Control) -> Result<(), CommandError> {
-        let queued = self.drafts.push_control(control, DraftOrigin::Control(id));
+        let queued = self.delivery.drafts.push_control(control, DraftOrigin::Control(id));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -103,10 +103,10 @@ impl Node {
         if bytes > MESSAGE_BYTES_MAX {
             return Err(CommandError::TooLong);
         }
-        if wait.wait != Wait::Stored && self.receipts.is_full() {
+        if wait.wait != Wait::Stored && self.delivery.receipts.is_full() {
             return Err(CommandError::Busy);
         }
-        let queued = self.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
+        let queued = self.delivery.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -115,14 +115,14 @@ impl Node {
         let seed: [u8; 32] = self.rng.random();
         let key = InviteId::from_bytes(SigningKey::from_bytes(&seed).verifying_key().to_bytes());
         let ticket = Ticket {
-            room: self.room,
-            room_name: self.roster.room_name.clone(),
+            room: self.local.room,
+            room_name: self.membership.roster.room_name.clone(),
             peers: self.ticket_peers(),
             seed,
             expires,
         };
         let control = Control::Invite { key, expires, uses };
-        let queued = self.drafts.push_control(control, DraftOrigin::Invite(id, Box::new(ticket)));
+        let queued = self.delivery.drafts.push_control(control, DraftOrigin::Invite(id, Box::new(ticket)));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -133,11 +133,14 @@ impl Node {
             TicketPeer { peer, addrs }
         };
         let members = || {
-            self.addrs.records().filter(|r| r.peer != self.me && self.roster.is_member(&r.peer) && !r.addrs.is_empty())
+            self.peers
+                .addrs
+                .records()
+                .filter(|r| r.peer != self.local.me && self.membership.roster.is_member(&r.peer) && !r.addrs.is_empty())
         };
-        let online = members().filter(|record| self.links.is_online(&record.peer));
-        let others = members().filter(|record| !self.links.is_online(&record.peer));
-        std::iter::once(entry(self.me, self.own_addrs.clone()))
+        let online = members().filter(|record| self.peers.connections.is_online(&record.peer));
+        let others = members().filter(|record| !self.peers.connections.is_online(&record.peer));
+        std::iter::once(entry(self.local.me, self.peers.own_addrs.clone()))
             .chain(online.chain(others).map(|record| entry(record.peer, record.addrs.clone())))
             .take(TICKET_PEERS_MAX)
             .collect()
@@ -152,8 +155,8 @@ impl Node {
 
     fn revoke(&mut self, id: CommandId, key: InviteId) -> Result<(), CommandError> {
         self.must_be_member()?;
-        let invite = self.derived.invites.get(&key).ok_or(CommandError::UnknownInvite)?;
-        if invite.by != self.me {
+        let invite = self.membership.derived.invites.get(&key).ok_or(CommandError::UnknownInvite)?;
+        if invite.by != self.local.me {
             self.must_be_admin()?;
         }
         self.write(id, Control::Revoke { key })
@@ -163,10 +166,11 @@ impl Node {
         self.must_be_admin()?;
         self.must_be_there(&peer)?;
         let cuts = self
+            .logs
             .heads
             .logs()
             .filter(|log| log.author == peer)
-            .map(|log| Dep { log: *log, seq: self.heads.seq(log) })
+            .map(|log| Dep { log: *log, seq: self.logs.heads.seq(log) })
             .collect();
         self.write(id, Control::Remove { peer, cuts })
     }
@@ -178,19 +182,23 @@ impl Node {
     }
 
     fn must_be_there(&self, peer: &PeerId) -> Result<(), CommandError> {
-        if self.roster.is_member(peer) {
+        if self.membership.roster.is_member(peer) {
             return Ok(());
         }
-        let name = self.roster.peer_ref(peer).name;
-        Err(if self.roster.people.contains_key(peer) { ResolveError::Gone(name) } else { ResolveError::Unknown(name) }
-            .into())
+        let name = self.membership.roster.peer_ref(peer).name;
+        Err(if self.membership.roster.people.contains_key(peer) {
+            ResolveError::Gone(name)
+        } else {
+            ResolveError::Unknown(name)
+        }
+        .into())
     }
 
     fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
-        let mut holders: Vec<PeerId> = self.links.holders(log, seq).collect();
-        if *log == self.log {
-            holders.extend(self.receipts.holders(log, seq));
-        } else if log.author != self.me {
+        let mut holders: Vec<PeerId> = self.peers.connections.holders(log, seq).collect();
+        if *log == self.local.log {
+            holders.extend(self.delivery.receipts.holders(log, seq));
+        } else if log.author != self.local.me {
             holders.push(log.author);
         }
         holders.sort_unstable();
@@ -201,17 +209,17 @@ impl Node {
     /// Answers everybody who waits, hands the role over, and takes leave of the neighbours.
     fn stop(&mut self, id: CommandId, now: Now) {
         self.life = Life::Stopping;
-        for (command, waiting) in self.receipts.drain() {
+        for (command, waiting) in self.delivery.receipts.drain() {
             self.reply_posted(command, &waiting);
         }
         self.refuse_drafts(&CommandError::Stopping);
-        self.close_door();
-        self.out.push_back(Output::StoreSeen(self.links.seen()));
+        self.door().close_door();
+        self.out.push_back(Output::StoreSeen(self.peers.connections.seen()));
         self.release_role(id, now);
     }
 
     pub(super) fn say_goodbye(&mut self) {
-        for peer in self.links.connected_ids() {
+        for peer in self.peers.connections.connected_ids() {
             self.send(&peer, &Frame::Bye);
         }
     }

@@ -34,12 +34,12 @@ const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 impl Node {
     pub(super) fn on_up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
-        if self.links.down(&peer).is_some_and(|ended| ended.open) {
+        if self.peers.connections.down(&peer).is_some_and(|ended| ended.open) {
             self.link_ended(peer, now);
         }
         self.timers.cancel(Timer::Redial(peer));
-        self.links.up(peer, path, now);
-        self.addrs.is_back(&peer);
+        self.peers.connections.up(peer, path, now);
+        self.peers.addrs.is_back(&peer);
         self.watch_pulse(peer, path.rtt, now);
         if !self.may_connect(&peer) {
             return self.break_with(peer, CloseReason::NotMember, now);
@@ -47,7 +47,7 @@ impl Node {
         self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
         self.send_vector(&peer, false);
         self.send_addr_records(&peer);
-        self.send_knocks(&peer);
+        self.door().send_knocks(&peer);
         self.send_forks(&peer);
         self.tree_up(&peer);
         self.seen_by(&peer, path.inbound, now);
@@ -56,12 +56,12 @@ impl Node {
     }
 
     pub(super) fn on_path(&mut self, peer: PeerId, path: PathInfo, now: Now) {
-        let Some(connected) = self.links.get_mut(&peer) else { return };
+        let Some(connected) = self.peers.connections.get_mut(&peer) else { return };
         let news = noticeably_different(&connected.path, &path);
         let changed_kind = connected.path.direct != path.direct;
         let seen_elsewhere = path.remote.is_some() && connected.path.remote != path.remote;
         connected.path = path;
-        self.pulse.path(&peer, path.rtt);
+        self.peers.liveness.path(&peer, path.rtt);
         self.tell_role(RoleInput::Path(peer, path), now);
         if news {
             self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
@@ -76,7 +76,7 @@ impl Node {
     }
 
     pub(super) fn on_down(&mut self, peer: PeerId, now: Now) {
-        let Some(Ended { since, open }) = self.links.down(&peer) else { return };
+        let Some(Ended { since, open }) = self.peers.connections.down(&peer) else { return };
         if open {
             self.link_ended(peer, now);
         }
@@ -84,7 +84,7 @@ impl Node {
             return;
         }
         if open && now.mono.saturating_sub(since) >= STEADY_AFTER {
-            self.addrs.reset(&peer);
+            self.peers.addrs.reset(&peer);
             self.timers.set(Timer::Redial(peer), now.mono + REDIAL_AT_ONCE);
         } else {
             self.redial_later(peer, self.settings.redial_max, now);
@@ -93,7 +93,7 @@ impl Node {
 
     fn redial_later(&mut self, peer: PeerId, longest: Duration, now: Now) {
         let jitter = self.jitter();
-        let wait = self.addrs.backoff(peer, &self.settings, longest, jitter);
+        let wait = self.peers.addrs.backoff(peer, &self.settings, longest, jitter);
         self.timers.set(Timer::Redial(peer), now.mono + wait);
     }
 
@@ -101,36 +101,35 @@ impl Node {
     /// they are not dialled more often than one alone would be.
     fn redial_ceiling(&self, peer: &PeerId, now: Now) -> Duration {
         let since = now.wall.as_ms().saturating_sub(u64::try_from(LOST_LATELY.as_millis()).unwrap_or(u64::MAX));
-        let seen = |peer: &PeerId| self.links.last_seen(peer).is_some_and(|seen| seen.as_ms() > since);
-        let lately = |peer: &PeerId| seen(peer) && !self.addrs.has_left(peer);
+        let seen = |peer: &PeerId| self.peers.connections.last_seen(peer).is_some_and(|seen| seen.as_ms() > since);
+        let lately = |peer: &PeerId| seen(peer) && !self.peers.addrs.has_left(peer);
         if !lately(peer) {
             return self.settings.redial_max;
         }
-        let lost = |peer: &PeerId| !self.links.is_connected(peer) && lately(peer) && self.wants_link(peer);
-        let lost = self.roster.members().filter(|person| lost(&person.peer.id)).count().max(1);
+        let lost = |peer: &PeerId| !self.peers.connections.is_connected(peer) && lately(peer) && self.wants_link(peer);
+        let lost = self.membership.roster.members().filter(|person| lost(&person.peer.id)).count().max(1);
         self.settings.redial_lost.saturating_mul(u32::try_from(lost).unwrap_or(u32::MAX)).min(self.settings.redial_max)
     }
 
     /// Ends the connection to a peer: nothing more is taken from it or sent to it. The shell says `Down` when it is over.
     pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason, now: Now) {
-        if !self.links.close(&peer) {
+        if !self.peers.connections.close(&peer) {
             return;
         }
         self.out.push_back(Output::Disconnect(peer, reason));
         if reason == CloseReason::Protocol {
-            self.addrs.distrust(&peer);
+            self.peers.addrs.distrust(&peer);
         }
         self.link_ended(peer, now);
     }
 
     /// A peer is not connected any more: what depended on it goes.
     fn link_ended(&mut self, peer: PeerId, now: Now) {
-        self.pulse.down(&peer);
+        self.peers.liveness.down(&peer);
         self.tell_parted();
-        self.observed.remove(&peer);
         self.forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
-        self.forget_knocks_at(&peer);
+        self.door().forget_knocks_at(&peer);
         self.neighbour_lost(peer, now);
         self.tree_down(peer, now);
         self.tell_role(RoleInput::Down(peer), now);
@@ -138,10 +137,10 @@ impl Node {
     }
 
     pub(super) fn on_dial_failed(&mut self, peer: PeerId, now: Now) {
-        if !self.links.is_connected(&peer) {
+        if !self.peers.connections.is_connected(&peer) {
             self.tree_down(peer, now);
         }
-        if self.links.is_connected(&peer) || !self.wants_link(&peer) {
+        if self.peers.connections.is_connected(&peer) || !self.wants_link(&peer) {
             return;
         }
         self.redial_later(peer, self.redial_ceiling(&peer, now), now);
@@ -149,34 +148,35 @@ impl Node {
 
     /// A neighbour leaves in an orderly way: it is not dialled again at once.
     pub(super) fn on_bye(&mut self, peer: PeerId, now: Now) {
-        if self.links.close(&peer) {
-            self.addrs.left(peer);
+        if self.peers.connections.close(&peer) {
+            self.peers.addrs.left(peer);
             self.link_ended(peer, now);
             self.redial_later(peer, self.settings.redial_max, now);
         }
     }
 
     pub(super) fn on_addrs(&mut self, addrs: Vec<SocketAddr>, now: Now) {
-        self.own_addrs = addrs.clone();
+        self.peers.own_addrs = addrs.clone();
         self.tell_role(RoleInput::Addrs(addrs.clone()), now);
-        let held = self.addrs.get(&self.me).map(|record| record.time);
+        let held = self.peers.addrs.get(&self.local.me).map(|record| record.time);
         let after = held.map_or(0, |time| time.as_ms() + 1);
         let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
-        let record = AddrRecord::sign(addrs, time, &self.key);
-        if self.addrs.add(record.clone(), RecordOwner::Member) {
+        let record = AddrRecord::sign(addrs, time, &self.local.key);
+        if self.peers.addrs.add(record.clone(), RecordOwner::Member) {
             self.out.push_back(Output::StoreAddrs(vec![record.clone()]));
             let frame = Frame::Addrs(vec![record]);
-            for peer in self.links.connected_ids() {
-                self.send(&peer, &frame);
-            }
+            self.peers.connections.send_to_all(&mut self.out, &frame);
         }
     }
 
     fn send_addr_records(&mut self, peer: &PeerId) {
         let records: Vec<AddrRecord> = self
+            .peers
             .addrs
             .records()
-            .filter(|record| record.peer != *peer && (record.peer == self.me || self.roster.is_member(&record.peer)))
+            .filter(|record| {
+                record.peer != *peer && (record.peer == self.local.me || self.membership.roster.is_member(&record.peer))
+            })
             .cloned()
             .collect();
         for chunk in records.chunks(RECORDS_PER_FRAME) {
@@ -192,22 +192,20 @@ impl Node {
 
     /// Tells neighbours about this peer's links.
     pub(super) fn tell_links(&mut self) {
-        let frame = Frame::Links(self.links.report());
-        for peer in self.links.connected_ids() {
-            self.send(&peer, &frame);
-        }
+        let frame = Frame::Links(self.peers.connections.report());
+        self.peers.connections.send_to_all(&mut self.out, &frame);
     }
 
     /// Nobody sends a peer what its author reaches it with. When the two are parted, the peer is told at once what is held
     /// of that author here: it may have told only some before it was gone.
     pub(super) fn tell_parted(&mut self) {
-        let parted = self.links.take_parted();
+        let parted = self.peers.connections.take_parted();
         if parted.is_empty() || self.is_tree() {
             return;
         }
-        let vector = self.heads.vector();
+        let vector = self.logs.heads.vector();
         for (author, to) in parted {
-            let Some(connected) = self.links.get(&to) else { continue };
+            let Some(connected) = self.peers.connections.get(&to) else { continue };
             let lacks = |head: &&Head| connected.known.get(&head.log).is_none_or(|seq| *seq < head.seq);
             let heads: Vec<Head> =
                 vector.iter().filter(|head| head.log.author == author).filter(lacks).copied().collect();
@@ -219,17 +217,17 @@ impl Node {
 
     /// Works out who is online and tells who came or went.
     pub(super) fn presence_changed(&mut self, now: Now) {
-        let me = self.me;
-        let members = self.roster.clone();
+        let me = self.local.me;
+        let members = self.membership.roster.clone();
         let others = members.members().map(|person| person.peer.id).filter(|peer| *peer != me);
-        let changed = self.links.refresh_online(others, self.heard_for(), now);
+        let changed = self.peers.connections.refresh_online(others, self.heard_for(), now);
         if !changed.is_empty() {
-            self.tell_role(RoleInput::Online(self.links.online().clone()), now);
+            self.tell_role(RoleInput::Online(self.peers.connections.online().clone()), now);
         }
         for peer in changed {
             self.publish_peer(&peer, now);
-            if self.links.is_online(&peer) {
-                if !self.links.is_connected(&peer) {
+            if self.peers.connections.is_online(&peer) {
+                if !self.peers.connections.is_connected(&peer) {
                     self.acknowledge_all(&peer);
                 }
                 self.consider_dialling(peer, now);
@@ -245,22 +243,25 @@ impl Node {
 
     /// Whether a connection to a peer is wanted.
     pub(super) fn wants_link(&self, peer: &PeerId) -> bool {
-        let me = self.me;
-        let alone = !self.roster.members().any(|person| person.peer.id != me);
-        let member = self.roster.is_member(peer) || alone || !self.is_member();
+        let me = self.local.me;
+        let alone = !self.membership.roster.members().any(|person| person.peer.id != me);
+        let member = self.membership.roster.is_member(peer) || alone || !self.is_member();
         let needed = !self.is_tree() || self.tree_needs(peer) || self.role_needs(peer);
-        *peer != self.me && member && needed && !self.is_stopping()
+        *peer != self.local.me && member && needed && !self.is_stopping()
     }
 
     /// Dials a peer now unless it is connected or a try is due soon by itself.
     pub(super) fn consider_dialling(&mut self, peer: PeerId, now: Now) {
-        if self.wants_link(&peer) && !self.links.is_connected(&peer) && self.addrs.get(&peer).is_some() {
+        if self.wants_link(&peer)
+            && !self.peers.connections.is_connected(&peer)
+            && self.peers.addrs.get(&peer).is_some()
+        {
             self.timers.set(Timer::Redial(peer), now.mono);
         }
     }
 
     pub(super) fn dial_everybody(&mut self, now: Now) {
-        let known: Vec<PeerId> = self.addrs.records().map(|record| record.peer).collect();
+        let known: Vec<PeerId> = self.peers.addrs.records().map(|record| record.peer).collect();
         for peer in known {
             self.consider_dialling(peer, now);
         }
@@ -268,8 +269,11 @@ impl Node {
 
     pub(super) fn dial(&mut self, peer: PeerId) {
         // While a connection is being closed, the shell would not dial; when it is over, this is set again.
-        if self.wants_link(&peer) && !self.links.is_connected(&peer) && !self.links.is_closing(&peer) {
-            self.out.push_back(Output::Dial(peer, self.addrs.addrs(&peer)));
+        if self.wants_link(&peer)
+            && !self.peers.connections.is_connected(&peer)
+            && !self.peers.connections.is_closing(&peer)
+        {
+            self.out.push_back(Output::Dial(peer, self.peers.addrs.addrs(&peer)));
         }
     }
 }

@@ -35,7 +35,7 @@ type Proof = (SignedEntry, SignedEntry);
 
 /// Forked logs, and those that may be.
 #[derive(Debug, Default)]
-pub(super) struct Forks {
+pub(crate) struct Forks {
     proven: BTreeMap<LogId, (Seq, Proof)>,
     early: BTreeMap<LogId, Proof>,
     suspects: BTreeMap<LogId, Suspect>,
@@ -95,16 +95,17 @@ impl Node {
     /// A log may be forked at a place or before it, as a peer's entries show.
     pub(super) fn suspect(&mut self, place: Dep, from: Option<PeerId>, now: Now) {
         let Some(peer) = from else { return };
-        let to = place.seq.min(self.heads.durable_seq(&place.log));
-        let known = self.forks.suspects.contains_key(&place.log) || self.forks.proven.contains_key(&place.log);
-        if to == Seq::ZERO || known || self.forks.suspects.len() >= SUSPECTS_MAX {
+        let to = place.seq.min(self.logs.heads.durable_seq(&place.log));
+        let known =
+            self.logs.forks.suspects.contains_key(&place.log) || self.logs.forks.proven.contains_key(&place.log);
+        if to == Seq::ZERO || known || self.logs.forks.suspects.len() >= SUSPECTS_MAX {
             return;
         }
         self.compare_at(peer, place.log, to, now);
     }
 
     fn compare_at(&mut self, peer: PeerId, log: LogId, to: Seq, now: Now) {
-        self.forks.suspects.insert(log, Suspect { peer, to, kept: BTreeMap::new() });
+        self.logs.forks.suspects.insert(log, Suspect { peer, to, kept: BTreeMap::new() });
         self.timers.set(Timer::Compare(log), now.mono + COMPARE_TIMEOUT);
         let from = Seq(to.0.saturating_sub(COMPARE_SPAN - 1).max(1));
         self.send(&peer, &Frame::Want { log, from, to });
@@ -112,13 +113,13 @@ impl Node {
 
     /// The peer did not send what is to be compared. What was suspicious will show again.
     pub(super) fn forget_suspect(&mut self, log: &LogId) {
-        self.forks.suspects.remove(log);
+        self.logs.forks.suspects.remove(log);
         self.timers.cancel(Timer::Compare(*log));
     }
 
     /// Reads the places of a suspicious log for which the other side has come.
     pub(super) fn compare_what_came(&mut self, from: PeerId, log: LogId) {
-        let Some(suspect) = self.forks.suspects.get(&log).filter(|suspect| suspect.peer == from) else { return };
+        let Some(suspect) = self.logs.forks.suspects.get(&log).filter(|suspect| suspect.peer == from) else { return };
         if let (Some((first, _)), Some((last, _))) = (suspect.kept.first_key_value(), suspect.kept.last_key_value()) {
             self.load(LoadFor::Compare(log), log, *first, *last);
         }
@@ -126,13 +127,13 @@ impl Node {
 
     /// Compares what is held of a suspicious log with what another peer sent of it.
     pub(super) fn compare(&mut self, log: LogId, held: Vec<SignedEntry>, now: Now) {
-        let Some(suspect) = self.forks.suspects.remove(&log) else { return };
+        let Some(suspect) = self.logs.forks.suspects.remove(&log) else { return };
         self.timers.cancel(Timer::Compare(log));
         let mut last_alike = Seq::ZERO;
         for ours in held {
             let Ok(entry) = Entry::from_trusted(ours) else { continue };
             let theirs = suspect.kept.get(&entry.seq()).cloned();
-            let Some(theirs) = theirs.and_then(|signed| Entry::verify(signed, &self.room).ok()) else { continue };
+            let Some(theirs) = theirs.and_then(|signed| Entry::verify(signed, &self.local.room).ok()) else { continue };
             if theirs.hash() == entry.hash() {
                 last_alike = entry.seq();
                 continue;
@@ -146,7 +147,7 @@ impl Node {
         if Seq::ZERO < last_alike && last_alike < suspect.to {
             // The answer was cut short: the difference lies behind it.
             let to = Seq(last_alike.0.saturating_add(COMPARE_SPAN)).min(suspect.to);
-            self.forks.suspects.insert(log, Suspect { to, kept: BTreeMap::new(), ..suspect });
+            self.logs.forks.suspects.insert(log, Suspect { to, kept: BTreeMap::new(), ..suspect });
             self.timers.set(Timer::Compare(log), now.mono + COMPARE_TIMEOUT);
             self.send(&suspect.peer, &Frame::Want { log, from: last_alike.next(), to });
         }
@@ -155,36 +156,36 @@ impl Node {
     /// A proof came, from here or from a peer: when it holds, the log is cut before the fork and others are told.
     pub(super) fn on_fork(&mut self, one: SignedEntry, other: SignedEntry) {
         let [one, other] = [one, other].map(|signed| SignedEntry { body: None, ..signed });
-        let (Ok(a), Ok(b)) = (Entry::verify(one.clone(), &self.room), Entry::verify(other.clone(), &self.room)) else {
+        let (Ok(a), Ok(b)) =
+            (Entry::verify(one.clone(), &self.local.room), Entry::verify(other.clone(), &self.local.room))
+        else {
             return;
         };
         let (log, Some(cut)) = (a.log(), proves(&a, &b)) else { return };
-        if self.forks.proven.get(&log).is_some_and(|(held, _)| *held <= cut) {
+        if self.logs.forks.proven.get(&log).is_some_and(|(held, _)| *held <= cut) {
             return;
         }
-        if !self.roster.people.contains_key(&log.author) {
-            if self.forks.early.len() < EARLY_MAX {
-                self.forks.early.insert(log, (one, other));
+        if !self.membership.roster.people.contains_key(&log.author) {
+            if self.logs.forks.early.len() < EARLY_MAX {
+                self.logs.forks.early.insert(log, (one, other));
             }
             return;
         }
         tracing::warn!(author = %log.author.short(), seq = a.seq().0, "log was forked, it ends before the fork");
         self.forget_suspect(&log);
-        self.forks.proven.insert(log, (cut, (one.clone(), other.clone())));
+        self.logs.forks.proven.insert(log, (cut, (one.clone(), other.clone())));
         self.out.push_back(Output::StoreFork(Box::new(one.clone()), Box::new(other.clone())));
         let frame = Frame::Fork(Box::new(one), Box::new(other));
-        for peer in self.links.connected_ids() {
-            self.send(&peer, &frame);
-        }
+        self.peers.connections.send_to_all(&mut self.out, &frame);
         self.cuts_changed();
-        if log == self.log {
+        if log == self.local.log {
             self.renew_incarnation();
         }
     }
 
     /// Proofs that came before their authors were known are looked at again.
     pub(super) fn early_proofs(&mut self) {
-        for (one, other) in std::mem::take(&mut self.forks.early).into_values() {
+        for (one, other) in std::mem::take(&mut self.logs.forks.early).into_values() {
             self.on_fork(one, other);
         }
     }
@@ -192,6 +193,7 @@ impl Node {
     /// A new neighbour learns of all forks: it may hold another side of one and know of none.
     pub(super) fn send_forks(&mut self, to: &PeerId) {
         let frames: Vec<Frame> = self
+            .logs
             .forks
             .proven
             .values()
@@ -204,7 +206,7 @@ impl Node {
 
     /// What waited for entries that will never come is looked at again.
     pub(super) fn reconsider_pending(&mut self, now: Now) {
-        for entry in self.pending.release_all() {
+        for entry in self.logs.pending.release_all() {
             self.consider(entry, None, now);
         }
     }
@@ -213,11 +215,11 @@ impl Node {
     pub(super) fn renew_incarnation(&mut self) {
         let incarnation = Incarnation(self.rng.random());
         tracing::warn!("this peer's log goes on elsewhere or is cut: a new incarnation begins");
-        for (command, waiting) in self.receipts.drain() {
+        for (command, waiting) in self.delivery.receipts.drain() {
             self.reply_posted(command, &waiting);
         }
-        self.log = LogId { author: self.me, incarnation };
-        self.receipts.begin(self.log, None);
+        self.local.log = LogId { author: self.local.me, incarnation };
+        self.delivery.receipts.begin(self.local.log, None);
         self.out.push_back(Output::StoreIncarnation(incarnation));
     }
 }

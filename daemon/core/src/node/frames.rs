@@ -14,18 +14,15 @@ use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::io::RoleInput;
 use crate::wire::{Frame, PeerLink};
 
-/// Most peers whose opinion about this peer's address is kept.
-const OBSERVERS_MAX: usize = 64;
-
 /// How far apart clocks may be before it is logged.
 const SKEW_NOTICEABLE_MS: u64 = 60_000;
 
 impl Node {
     pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8], now: Now) {
-        if !self.links.is_connected(&peer) {
+        if !self.peers.connections.is_connected(&peer) {
             return;
         }
-        self.pulse.heard(&peer, now.mono);
+        self.peers.liveness.heard(&peer, now.mono);
         let frame = match Frame::decode(raw) {
             Ok(frame) => frame,
             Err(error) => {
@@ -44,7 +41,7 @@ impl Node {
             Frame::Links(links) => self.on_links(peer, links, now),
             Frame::Addrs(records) => self.on_addr_records(peer, records, now),
             Frame::Knock { peer: stranger, name, words, state } => {
-                self.on_knock_news(peer, stranger, name, words, state, now);
+                self.door().on_knock_news(peer, stranger, name, words, state, now);
             }
             Frame::Fork(one, other) => self.on_fork(*one, *other),
             Frame::Ping(number) => self.answer_ping(&peer, number),
@@ -58,15 +55,9 @@ impl Node {
         }
     }
 
-    /// Sends a frame to a peer that is connected; one that does not fit is a fault of this peer and only logged.
+    /// Sends a frame to a peer if it is connected.
     pub(super) fn send(&mut self, peer: &PeerId, frame: &Frame) {
-        if !self.links.is_connected(peer) {
-            return;
-        }
-        match frame.encode() {
-            Ok(raw) => self.out.push_back(Output::Send(*peer, raw)),
-            Err(error) => tracing::error!(%error, "frame not sent"),
-        }
+        self.peers.connections.send(&mut self.out, peer, frame);
     }
 
     fn on_hello(&mut self, peer: PeerId, time: Timestamp, observed: Option<SocketAddr>, now: Now) {
@@ -74,8 +65,9 @@ impl Node {
         if skew_ms > SKEW_NOTICEABLE_MS {
             tracing::warn!(remote = %peer.short(), skew_ms, "this clock and the peer's differ, check the time of both");
         }
-        if let Some(observed) = observed.filter(|_| self.observed.len() < OBSERVERS_MAX) {
-            self.observed.insert(peer, observed);
+        if let Some(observed) = observed
+            && self.peers.connections.set_observed(&peer, observed)
+        {
             self.out.push_back(Output::Observed(observed));
         }
     }
@@ -83,7 +75,7 @@ impl Node {
     fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
         for signed in &entries {
             if let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header)
-                && header.seq > self.heads.seq(&header.log)
+                && header.seq > self.logs.heads.seq(&header.log)
             {
                 self.was_pulled(header.log);
             }
@@ -103,32 +95,32 @@ impl Node {
 
     fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head, now: Now) {
         let Head { log, seq, hash } = head;
-        if log == self.log {
-            let known = holder != self.me && self.roster.is_member(&holder);
-            if known && self.receipts.held(holder, seq, &hash) {
+        if log == self.local.log {
+            let known = holder != self.local.me && self.membership.roster.is_member(&holder);
+            if known && self.delivery.receipts.held(holder, seq, &hash) {
                 self.receipts_changed();
-            } else if holder == from && self.receipts.contradicts(seq, &hash) {
+            } else if holder == from && self.delivery.receipts.contradicts(seq, &hash) {
                 self.suspect(Dep { log, seq }, Some(from), now);
             }
-        } else if holder == from && self.links.is_connected(&log.author) {
+        } else if holder == from && self.peers.connections.is_connected(&log.author) {
             self.send(&log.author, &Frame::Held { holder, log, seq, hash });
         }
     }
 
     /// Answers posts and tells deliveries for which enough peers hold the message now.
     pub(super) fn receipts_changed(&mut self) {
-        for (command, waiting) in self.receipts.take_reached() {
+        for (command, waiting) in self.delivery.receipts.take_reached() {
             self.reply_posted(command, &waiting);
         }
-        for (message, seq, recipients) in self.receipts.take_delivered() {
-            let copies = u32::try_from(self.receipts.holders(&self.log, seq).len()).unwrap_or(u32::MAX);
-            let delivered = recipients.iter().map(|peer| self.roster.peer_ref(peer)).collect();
+        for (message, seq, recipients) in self.delivery.receipts.take_delivered() {
+            let copies = u32::try_from(self.delivery.receipts.holders(&self.local.log, seq).len()).unwrap_or(u32::MAX);
+            let delivered = recipients.iter().map(|peer| self.membership.roster.peer_ref(peer)).collect();
             self.out.push_back(Output::Publish(chat_proto::event::Event::Delivery { message, copies, delivered }));
         }
     }
 
     fn on_links(&mut self, peer: PeerId, links: Vec<PeerLink>, now: Now) {
-        self.links.set_links(&peer, links);
+        self.peers.connections.set_links(&peer, links);
         self.tell_parted();
         self.presence_changed(now);
     }
@@ -136,9 +128,9 @@ impl Node {
     fn on_addr_records(&mut self, from: PeerId, records: Vec<AddrRecord>, now: Now) {
         let mut news = Vec::new();
         for record in records {
-            let member = self.roster.is_member(&record.peer) || !self.is_member();
+            let member = self.membership.roster.is_member(&record.peer) || !self.is_member();
             let standing = if member { RecordOwner::Member } else { RecordOwner::Stranger };
-            if record.peer != self.me && self.addrs.add(record.clone(), standing) {
+            if record.peer != self.local.me && self.peers.addrs.add(record.clone(), standing) {
                 news.push(record);
             }
         }
@@ -151,7 +143,7 @@ impl Node {
         }
         self.relays_changed(now);
         let frame = Frame::Addrs(news);
-        for peer in self.links.connected_ids() {
+        for peer in self.peers.connections.connected_ids() {
             if peer != from {
                 self.send(&peer, &frame);
             }

@@ -18,12 +18,12 @@ impl Node {
 impl Inspect<'_> {
     /// The last place of a log that counts, where it is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
-        self.0.heads.cut(log)
+        self.0.logs.heads.cut(log)
     }
 
     /// The same for a log of which nothing may be held, by the time of its first entry.
     pub(crate) fn cut_if_held(&self, log: &LogId, first: Hlc) -> Option<Seq> {
-        self.cut(log).or_else(|| self.0.derived.cut(log, first))
+        self.cut(log).or_else(|| self.0.membership.derived.cut(log, first))
     }
 
     /// Who holds the role, as this node believes.
@@ -37,21 +37,21 @@ impl Inspect<'_> {
     }
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {
-        self.0.derived.invites.iter().map(|(id, invite)| (*id, invite.clone())).collect()
+        self.0.membership.derived.invites.iter().map(|(id, invite)| (*id, invite.clone())).collect()
     }
 
     /// What is not done yet, by name: nothing, once a room has settled.
     pub(crate) fn work_left(&self) -> Vec<(&'static str, usize)> {
         let node = self.0;
-        let sync = node.sync.sizes();
+        let sync = node.delivery.sync.sizes();
         let mut left = vec![
-            ("entries that wait", node.pending.len()),
-            ("drafts", node.drafts.len()),
-            ("waits", node.receipts.waits()),
+            ("entries that wait", node.logs.pending.len()),
+            ("drafts", node.delivery.drafts.len()),
+            ("waits", node.delivery.receipts.waits()),
             ("outputs", node.out.len()),
         ];
         left.extend(sync);
-        left.push(("suspects", node.forks.suspects()));
+        left.push(("suspects", node.logs.forks.suspects()));
         left.retain(|(_, count)| *count > 0);
         left
     }

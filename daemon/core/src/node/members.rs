@@ -15,7 +15,7 @@ use crate::output::{CloseReason, CommandError, Output};
 /// Control entries that were applied and from which the membership was not derived yet: a whole frame of them is derived
 /// at once.
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(crate) struct News {
     entries: Vec<Arc<Entry>>,
     stale: bool,
     cuts_moved: bool,
@@ -31,37 +31,37 @@ impl News {
 impl Node {
     /// Takes a control entry into the membership; [`Node::catch_up`] works out what follows.
     pub(super) fn apply_control(&mut self, entry: &Arc<Entry>) {
-        if self.controls.add(entry, &self.room) {
-            self.news.entries.push(entry.clone());
-            self.news.stale = true;
+        if self.membership.controls.add(entry, &self.local.room) {
+            self.membership.news.entries.push(entry.clone());
+            self.membership.news.stale = true;
         }
     }
 
     /// The proof of a fork, or something else than an entry, changes where logs end.
     pub(super) fn cuts_changed(&mut self) {
-        self.news.stale = true;
+        self.membership.news.stale = true;
     }
 
     /// The first entry came of a log whose author was no member then: nothing waits any more for the rest of it.
     pub(super) fn void_log(&mut self, entry: &Arc<Entry>) {
-        if self.heads.has_room_for_void() {
-            self.heads.void(entry.log());
+        if self.logs.heads.has_room_for_void() {
+            self.logs.heads.void(entry.log());
             self.out.push_back(Output::Hide(entry.log(), Seq::ZERO));
-            self.heads.apply(entry);
-            self.disk.push(entry.clone());
+            self.logs.heads.apply(entry);
+            self.logs.disk.push(entry.clone());
             self.apply_control(entry);
         } else {
-            self.heads.refuse(entry.log(), entry.header().time);
+            self.logs.heads.refuse(entry.log(), entry.header().time);
         }
-        self.news.cuts_moved = true;
+        self.membership.news.cuts_moved = true;
     }
 
     /// Works out everything that follows from the control entries applied so far.
     pub(super) fn catch_up(&mut self, now: Now) {
-        while self.news.stale || self.news.cuts_moved {
+        while self.membership.news.stale || self.membership.news.cuts_moved {
             self.refresh(now);
-            if std::mem::take(&mut self.news.cuts_moved) {
-                self.sync.forget_failures();
+            if std::mem::take(&mut self.membership.news.cuts_moved) {
+                self.delivery.sync.forget_failures();
                 self.reconsider_pending(now);
             }
         }
@@ -69,31 +69,36 @@ impl Node {
 
     /// Derives the membership anew where entries have come since, and tells about them.
     pub(super) fn refresh(&mut self, now: Now) {
-        if !std::mem::take(&mut self.news.stale) {
+        if !std::mem::take(&mut self.membership.news.stale) {
             return;
         }
-        let entries = std::mem::take(&mut self.news.entries);
-        let before = self.roster.clone();
+        let entries = std::mem::take(&mut self.membership.news.entries);
+        let before = self.membership.roster.clone();
         self.derive(now);
         for entry in entries {
             self.tell(&entry, &before);
             if let Some(Control::Admit { peer, .. }) = entry.control() {
-                self.admitted_elsewhere(*peer, Dep { log: entry.log(), seq: entry.seq() });
+                self.door().admitted_elsewhere(*peer, Dep { log: entry.log(), seq: entry.seq() });
             }
         }
     }
 
     pub(super) fn derive(&mut self, now: Now) {
-        let derived = derive::derive(&self.controls, self.room, self.forks.cuts(), &self.heads.firsts());
-        let moved = self.heads.set_cuts(derived.cuts.clone(), self.forks.logs(), derived.admins.clone());
-        self.news.cuts_moved |= !moved.is_empty();
+        let derived = derive::derive(
+            &self.membership.controls,
+            self.local.room,
+            self.logs.forks.cuts(),
+            &self.logs.heads.firsts(),
+        );
+        let moved = self.logs.heads.set_cuts(derived.cuts.clone(), self.logs.forks.logs(), derived.admins.clone());
+        self.membership.news.cuts_moved |= !moved.is_empty();
         for (log, seq) in moved {
             self.out.push_back(Output::Hide(log, seq));
         }
         let roster = Arc::new(derived.roster.clone());
-        self.derived = derived;
-        if roster != self.roster {
-            let before = std::mem::replace(&mut self.roster, roster.clone());
+        self.membership.derived = derived;
+        if roster != self.membership.roster {
+            let before = std::mem::replace(&mut self.membership.roster, roster.clone());
             self.out.push_back(Output::Roster(roster));
             self.roster_changed(&before, now);
         }
@@ -107,22 +112,27 @@ impl Node {
     /// Whether somebody may be connected: members, and of those that the log does not know (yet) whom the shell trusts to
     /// have let this peer in. A founder that lost its disk knows nobody but itself at first.
     pub(super) fn may_connect(&self, peer: &PeerId) -> bool {
-        self.roster.people.get(peer).is_none_or(|person| person.active)
+        self.membership.roster.people.get(peer).is_none_or(|person| person.active)
     }
 
     /// Gates and connections follow the membership.
     fn roster_changed(&mut self, before: &Roster, now: Now) {
-        for peer in self.links.connected_ids() {
-            let lost = before.is_member(&peer) && !self.roster.is_member(&peer);
+        for peer in self.peers.connections.connected_ids() {
+            let lost = before.is_member(&peer) && !self.membership.roster.is_member(&peer);
             if lost || !self.may_connect(&peer) {
                 self.break_with(peer, CloseReason::NotMember, now);
             }
         }
         self.early_proofs();
-        let new: Vec<PeerId> =
-            self.roster.members().map(|person| person.peer.id).filter(|peer| !before.is_member(peer)).collect();
+        let new: Vec<PeerId> = self
+            .membership
+            .roster
+            .members()
+            .map(|person| person.peer.id)
+            .filter(|peer| !before.is_member(peer))
+            .collect();
         for peer in new {
-            self.addrs.reset(&peer);
+            self.peers.addrs.reset(&peer);
             self.consider_dialling(peer, now);
         }
         self.choose_mode(now);
@@ -133,7 +143,7 @@ impl Node {
     fn tell(&mut self, entry: &Entry, before: &Roster) {
         let Some(control) = entry.control() else { return };
         let author = entry.author();
-        let after = &self.roster;
+        let after = &self.membership.roster;
         let turned = |peer: &PeerId| before.is_member(peer) != after.is_member(peer);
         let (action, peer) = match control {
             Control::Genesis { .. } => (MembershipAction::Founded, author),

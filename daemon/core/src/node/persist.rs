@@ -26,7 +26,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is on its way to the disk: one batch at a time, so that a failure never leaves a hole.
 #[derive(Debug, Default)]
-pub(super) struct Disk {
+pub(crate) struct Disk {
     received: Vec<Arc<Entry>>,
     received_bytes: usize,
     flight: Option<Flight>,
@@ -67,16 +67,16 @@ impl Disk {
 impl Node {
     /// Sends what waits to the disk, unless a batch is under way.
     pub(super) fn flush(&mut self, now: Now) {
-        if self.disk.flight.is_some() || self.timers.is_set(&Timer::Retry) {
+        if self.logs.disk.flight.is_some() || self.timers.is_set(&Timer::Retry) {
             return;
         }
-        if let Some(genesis) = self.disk.genesis.take() {
+        if let Some(genesis) = self.logs.disk.genesis.take() {
             return self.submit(Some(genesis));
         }
         if let Some(entry) = self.seal(now) {
             return self.write_own(entry.0, entry.1);
         }
-        if !self.disk.received.is_empty() {
+        if !self.logs.disk.received.is_empty() {
             self.submit(None);
         }
     }
@@ -86,12 +86,12 @@ impl Node {
         if !self.is_member() || self.own_log_is_cut() {
             return None;
         }
-        let cut = self.drafts.cut()?;
-        let first_entry = self.heads.head(&self.log).is_none();
-        let admission = self.derived.admitted_in.get(&self.me).copied().filter(|_| first_entry);
-        let deps = self.heads.deps(&self.log, admission);
-        let header = self.next_header(deps, self.heads.clock().tick(now.wall));
-        match Entry::sign(header, cut.body, &self.key) {
+        let cut = self.delivery.drafts.cut()?;
+        let first_entry = self.logs.heads.head(&self.local.log).is_none();
+        let admission = self.membership.derived.admitted_in.get(&self.local.me).copied().filter(|_| first_entry);
+        let deps = self.logs.heads.deps(&self.local.log, admission);
+        let header = self.next_header(deps, self.logs.heads.clock().tick(now.wall));
+        match Entry::sign(header, cut.body, &self.local.key) {
             Ok(entry) => Some((entry, cut.origins)),
             Err(error) => {
                 tracing::error!(%error, "own entry cannot be signed");
@@ -108,23 +108,23 @@ impl Node {
     }
 
     fn submit(&mut self, own: Option<(Arc<Entry>, Vec<DraftOrigin>)>) {
-        self.disk.next += 1;
-        let id = BatchId(self.disk.next);
-        let received = std::mem::take(&mut self.disk.received);
-        self.disk.received_bytes = 0;
+        self.logs.disk.next += 1;
+        let id = BatchId(self.logs.disk.next);
+        let received = std::mem::take(&mut self.logs.disk.received);
+        self.logs.disk.received_bytes = 0;
         let flight = Flight { id, received, own };
-        self.out.push_back(Output::Persist(flight.batch(&self.heads)));
-        self.disk.flight = Some(flight);
+        self.out.push_back(Output::Persist(flight.batch(&self.logs.heads)));
+        self.logs.disk.flight = Some(flight);
     }
 
     pub(super) fn on_persisted(&mut self, batch: BatchId, now: Now) {
-        let Some(flight) = self.disk.flight.take_if(|flight| flight.id == batch) else { return };
-        if self.disk.stalled.take().is_some() {
+        let Some(flight) = self.logs.disk.flight.take_if(|flight| flight.id == batch) else { return };
+        if self.logs.disk.stalled.take().is_some() {
             tracing::info!("the disk takes entries again");
         }
         let mut newest: BTreeSet<LogId> = BTreeSet::new();
         for entry in &flight.received {
-            self.heads.persisted(entry);
+            self.logs.heads.persisted(entry);
             newest.insert(entry.log());
         }
         for log in newest {
@@ -133,20 +133,20 @@ impl Node {
         if let Some((entry, origins)) = flight.own {
             self.own_is_stored(&entry, origins, now);
         }
-        self.answer_delayed_admissions();
+        self.door().answer_delayed_admissions();
         self.hint_pulled();
         self.finish_stop();
     }
 
     /// Tells an author up to where this peer holds its log: directly, or through everybody who is connected.
     fn acknowledge(&mut self, log: LogId) {
-        let Some(head) = self.heads.durable(&log) else { return };
-        let held = Frame::Held { holder: self.me, log, seq: head.seq, hash: head.hash };
-        if self.links.is_connected(&log.author) {
+        let Some(head) = self.logs.heads.durable(&log) else { return };
+        let held = Frame::Held { holder: self.local.me, log, seq: head.seq, hash: head.hash };
+        if self.peers.connections.is_connected(&log.author) {
             self.send(&log.author, &held);
-        } else if self.links.is_online(&log.author) {
-            for peer in self.links.connected_ids() {
-                if self.links.reaches(&log.author, &peer) {
+        } else if self.peers.connections.is_online(&log.author) {
+            for peer in self.peers.connections.connected_ids() {
+                if self.peers.connections.reaches(&log.author, &peer) {
                     self.send(&peer, &held);
                 }
             }
@@ -155,17 +155,17 @@ impl Node {
 
     /// An author that was not reached before is: it learns what is held of its logs.
     pub(super) fn acknowledge_all(&mut self, author: &PeerId) {
-        let logs: Vec<LogId> = self.heads.logs().filter(|log| log.author == *author).copied().collect();
+        let logs: Vec<LogId> = self.logs.heads.logs().filter(|log| log.author == *author).copied().collect();
         for log in logs {
             self.acknowledge(log);
         }
     }
 
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<DraftOrigin>, now: Now) {
-        self.heads.apply(entry);
-        self.heads.persisted(entry);
-        if entry.log() == self.log {
-            self.receipts.written(entry.seq(), entry.hash());
+        self.logs.heads.apply(entry);
+        self.logs.heads.persisted(entry);
+        if entry.log() == self.local.log {
+            self.delivery.receipts.written(entry.seq(), entry.hash());
         }
         self.spread(entry, None, now);
         if entry.control().is_some() {
@@ -184,63 +184,63 @@ impl Node {
             DraftOrigin::Post(command, wait) => self.post_is_stored(entry, id, command, wait, now),
             DraftOrigin::Control(command) => self.out.push_back(Output::Reply(command, Ok(Reply::Done))),
             DraftOrigin::Invite(command, ticket) => self.reply_invited(command, *ticket),
-            DraftOrigin::Admission(admission) => self.answer_admitted(admission),
+            DraftOrigin::Admission(admission) => self.door().answer_admitted(admission),
             DraftOrigin::Nobody => {}
         }
     }
 
     fn post_is_stored(&mut self, entry: &Entry, id: MessageId, command: CommandId, wait: PostWait, now: Now) {
         let seq = entry.seq();
-        let recipients = recipients(entry, id.index, &self.me);
+        let recipients = recipients(entry, id.index, &self.local.me);
         if let Some(recipients) = &recipients {
-            self.receipts.expect_delivery(id, seq, recipients.clone());
+            self.delivery.receipts.expect_delivery(id, seq, recipients.clone());
         }
         let goal = match wait.wait {
             Wait::Stored => Goal::Copies(0),
             Wait::Replicated => Goal::Copies(wait.copies as usize),
-            Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.links.online().clone())),
+            Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.peers.connections.online().clone())),
         };
         let waiting = WaitingPost { id, time: entry.header().time.wall(), log: entry.log(), seq, goal };
-        let in_vain = self.is_stopping() || entry.log() != self.log;
-        if in_vain || self.receipts.reached(&waiting) {
+        let in_vain = self.is_stopping() || entry.log() != self.local.log;
+        if in_vain || self.delivery.receipts.reached(&waiting) {
             return self.reply_posted(command, &waiting);
         }
         self.timers.set(Timer::Wait(command), now.mono + wait.timeout);
-        self.receipts.wait(command, waiting);
+        self.delivery.receipts.wait(command, waiting);
     }
 
     /// Answers a post: its goal is reached, its time ran out, or this peer stops.
     pub(super) fn reply_posted(&mut self, command: CommandId, waiting: &WaitingPost) {
         self.timers.cancel(Timer::Wait(command));
-        let complete = self.receipts.reached(waiting);
-        let held_by = self.receipts.holders(&waiting.log, waiting.seq);
+        let complete = self.delivery.receipts.reached(waiting);
+        let held_by = self.delivery.receipts.holders(&waiting.log, waiting.seq);
         let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete };
         self.out.push_back(Output::Reply(command, Ok(reply)));
     }
 
     pub(super) fn on_persist_failed(&mut self, batch: BatchId, error: PersistError, now: Now) {
-        let Some(flight) = self.disk.flight.take_if(|flight| flight.id == batch) else { return };
-        self.disk.stalled = Some(error);
+        let Some(flight) = self.logs.disk.flight.take_if(|flight| flight.id == batch) else { return };
+        self.logs.disk.stalled = Some(error);
         let refusal = match error {
             PersistError::DiskFull => CommandError::DiskFull,
             PersistError::Failed => CommandError::StoreFailed,
         };
         match flight.own {
-            Some((entry, origins)) if entry.is_genesis() => self.disk.genesis = Some((entry, origins)),
+            Some((entry, origins)) if entry.is_genesis() => self.logs.disk.genesis = Some((entry, origins)),
             Some((_, origins)) => origins.iter().for_each(|origin| self.refuse(origin, &refusal)),
             None => {}
         }
         self.refuse_drafts(&refusal);
-        let newer = std::mem::replace(&mut self.disk.received, flight.received);
-        self.disk.received.extend(newer);
-        self.disk.received_bytes = self.disk.received.iter().map(|entry| entry.signed().len_bytes()).sum();
+        let newer = std::mem::replace(&mut self.logs.disk.received, flight.received);
+        self.logs.disk.received.extend(newer);
+        self.logs.disk.received_bytes = self.logs.disk.received.iter().map(|entry| entry.signed().len_bytes()).sum();
         self.timers.set(Timer::Retry, now.mono + RETRY_AFTER);
         self.finish_stop();
     }
 
     /// Answers whoever waits for drafts: none of them will be written.
     pub(super) fn refuse_drafts(&mut self, error: &CommandError) {
-        for origin in self.drafts.drain() {
+        for origin in self.delivery.drafts.drain() {
             self.refuse(&origin, error);
         }
     }
@@ -251,14 +251,14 @@ impl Node {
             DraftOrigin::Post(command, _) | DraftOrigin::Control(command) | DraftOrigin::Invite(command, _) => {
                 self.out.push_back(Output::Reply(*command, Err(error.clone())));
             }
-            DraftOrigin::Admission(admission) => self.admission_not_ready(*admission),
+            DraftOrigin::Admission(admission) => self.door().admission_not_ready(*admission),
             DraftOrigin::Nobody => {}
         }
     }
 
     /// Whether nothing more can be written under the current incarnation.
     pub(super) fn own_log_is_cut(&self) -> bool {
-        self.heads.cut(&self.log).is_some()
+        self.logs.heads.cut(&self.local.log).is_some()
     }
 
     pub(super) fn is_stopping(&self) -> bool {

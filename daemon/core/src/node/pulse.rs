@@ -16,20 +16,20 @@ impl Node {
     /// A connection stands: from now on something must be heard over it.
     pub(super) fn watch_pulse(&mut self, peer: PeerId, rtt: Duration, now: Now) {
         let jitter = self.jitter();
-        self.pulse.up(peer, rtt, jitter, now.mono);
+        self.peers.liveness.up(peer, rtt, jitter, now.mono);
         self.set_pulse();
     }
 
     /// The role was taken from a peer because it seems gone: it has to show that it is not.
     pub(super) fn doubt_pulse(&mut self, peer: &PeerId, now: Now) {
-        self.pulse.suspect(peer, now.mono);
+        self.peers.liveness.suspect(peer, now.mono);
         self.set_pulse();
     }
 
     /// Asks who was quiet, and gives up who is silent.
     pub(super) fn feel_pulse(&mut self, now: Now) {
         let stretch = self.rendezvous().map_or(1, |role| role.stretch(now));
-        for finding in self.pulse.tick(stretch, now.mono) {
+        for finding in self.peers.liveness.tick(stretch, now.mono) {
             match finding {
                 Finding::Ask(peer, times) => self.send_either(&peer, times, &Frame::Ping(times)),
                 Finding::Gone(peer) => {
@@ -51,7 +51,7 @@ impl Node {
             return self.send(peer, frame);
         }
         if let Ok(raw) = frame.encode()
-            && self.links.is_connected(peer)
+            && self.peers.connections.is_connected(peer)
         {
             self.out.push_back(Output::Datagram(*peer, raw));
         }
@@ -59,12 +59,12 @@ impl Node {
 
     /// Nothing is read from the network: nobody is blamed for it.
     pub(super) fn on_deaf(&mut self, now: Now) {
-        self.pulse.forgive(now.mono);
+        self.peers.liveness.forgive(now.mono);
         self.tell_role(RoleInput::Deaf, now);
     }
 
     fn set_pulse(&mut self) {
-        match self.pulse.next() {
+        match self.peers.liveness.next() {
             Some(at) => self.timers.set(Timer::Pulse, at),
             None => self.timers.cancel(Timer::Pulse),
         }

@@ -49,9 +49,9 @@ impl Node {
     /// Begins to take part, once the room is known.
     pub(super) fn begin_role(&mut self, settings: RoleSettings, now: Now) {
         let seed = self.rng.random();
-        self.role.rendezvous = Some(Rendezvous::new(self.room, self.key.clone(), settings, seed, now));
+        self.role.rendezvous = Some(Rendezvous::new(self.local.room, self.local.key.clone(), settings, seed, now));
         self.role_members(now);
-        self.tell_role(RoleInput::Addrs(self.own_addrs.clone()), now);
+        self.tell_role(RoleInput::Addrs(self.peers.own_addrs.clone()), now);
     }
 
     /// The role as this peer knows it.
@@ -83,16 +83,17 @@ impl Node {
         let Some(rendezvous) = &self.role.rendezvous else { return };
         let mut order = rendezvous.relays(now.mono);
         // Anybody may run one, or tell by its absence who does: all are tried in the end, also by those who know of no holder.
-        let others = self.addrs.records().map(|record| record.peer);
-        let others = others.filter(|peer| *peer != self.me && self.roster.is_member(peer) && !order.contains(peer));
+        let others = self.peers.addrs.records().map(|record| record.peer);
+        let others = others
+            .filter(|peer| *peer != self.local.me && self.membership.roster.is_member(peer) && !order.contains(peer));
         let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
-        let alone = self.links.connected_ids().is_empty();
+        let alone = self.peers.connections.connected_ids().is_empty();
         // In touch with nobody, this peer's own is the last.
-        let own = order.iter().position(|peer| *peer == self.me).filter(|_| alone).unwrap_or(order.len());
+        let own = order.iter().position(|peer| *peer == self.local.me).filter(|_| alone).unwrap_or(order.len());
         order.splice(own..own, others);
         order.truncate(RELAYS_MAX);
         let doubted = rendezvous.doubted_relay();
-        let order = order.into_iter().map(|peer| (peer, self.addrs.addrs(&peer))).collect();
+        let order = order.into_iter().map(|peer| (peer, self.peers.addrs.addrs(&peer))).collect();
         let relays = Relays { order, doubted };
         if relays != self.role.relays {
             self.role.relays = relays.clone();
@@ -104,7 +105,7 @@ impl Node {
         match output {
             RoleOutput::Send { to, frame, delivery } => self.role_sends(to, frame.to_vec(), delivery),
             RoleOutput::Net(request) => {
-                let addrs = request.target().map(|peer| self.addrs.addrs(&peer)).unwrap_or_default();
+                let addrs = request.target().map(|peer| self.peers.addrs.addrs(&peer)).unwrap_or_default();
                 self.out.push_back(Output::Role(request, addrs));
             }
             RoleOutput::Keep(peers) => {
@@ -127,7 +128,7 @@ impl Node {
 
     fn role_sends(&mut self, to: Vec<PeerId>, frame: Vec<u8>, delivery: Delivery) {
         let Ok(frame) = Frame::Role(frame).encode() else { return };
-        for peer in to.into_iter().filter(|peer| self.links.is_connected(peer)) {
+        for peer in to.into_iter().filter(|peer| self.peers.connections.is_connected(peer)) {
             self.out.push_back(match delivery {
                 Delivery::Stream => Output::Send(peer, frame.clone()),
                 Delivery::Datagram => Output::Datagram(peer, frame.clone()),
@@ -142,13 +143,18 @@ impl Node {
         }
         let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
         tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
-        self.out.push_back(Output::Publish(Event::Rendezvous { change: change.to_api(&self.roster) }));
+        self.out.push_back(Output::Publish(Event::Rendezvous { change: change.to_api(&self.membership.roster) }));
     }
 
     /// The members, as the role has to know them.
     pub(super) fn role_members(&mut self, now: Now) {
         let ids = |active: bool| {
-            self.roster.people.values().filter(move |person| person.active == active).map(|person| person.peer.id)
+            self.membership
+                .roster
+                .people
+                .values()
+                .filter(move |person| person.active == active)
+                .map(|person| person.peer.id)
         };
         let input = RoleInput::Members { active: ids(true).collect(), former: ids(false).collect() };
         self.tell_role(input, now);
@@ -182,7 +188,7 @@ impl Node {
         let Some((command, handover)) = self.role.stop else { return };
         let ready = match handover {
             Handover::UnderWay => false,
-            Handover::Done => !self.disk.writes_own(),
+            Handover::Done => !self.logs.disk.writes_own(),
             Handover::Overdue => true,
         };
         if ready {

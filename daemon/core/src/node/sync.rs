@@ -65,7 +65,7 @@ const FUTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What is asked for, served and compared.
 #[derive(Debug, Default)]
-pub(super) struct Sync {
+pub(crate) struct Sync {
     wants: BTreeMap<LogId, Want>,
     loads: BTreeMap<LoadId, LoadFor>,
     next_load: u64,
@@ -156,7 +156,7 @@ impl Sync {
 impl Node {
     /// Sends what this peer holds on disk.
     pub(super) fn send_vector(&mut self, peer: &PeerId, reply: bool) {
-        let vector = self.heads.vector();
+        let vector = self.logs.heads.vector();
         let chunks = vector.len().div_ceil(HEADS_PER_FRAME).max(1);
         for (n, heads) in vector.chunks(HEADS_PER_FRAME).enumerate() {
             let last = n + 1 == chunks;
@@ -172,15 +172,15 @@ impl Node {
         let spread = 0.8 + 0.4 * self.jitter();
         self.timers.set(Timer::AntiEntropy, now.mono + self.settings.anti_entropy.mul_f64(spread));
         self.presence_changed(now);
-        let connected = self.links.connected_ids();
+        let connected = self.peers.connections.connected_ids();
         if connected.is_empty() {
             return;
         }
         // What came from somebody who is gone may wait for what nobody here has: whoever holds it sends it again.
-        self.pending.drop_orphans(|place| self.links.who_knows(place).is_some());
+        self.logs.pending.drop_orphans(|place| self.peers.connections.who_knows(place).is_some());
         let at = (self.jitter() * connected.len() as f64) as usize;
         if let Some(peer) = connected.get(at.min(connected.len() - 1)) {
-            let digest = digest(&self.heads.vector());
+            let digest = digest(&self.logs.heads.vector());
             self.send(peer, &Frame::Digest { digest, reply: true });
         }
     }
@@ -188,7 +188,7 @@ impl Node {
     /// A peer says what it holds in short. Where it is what is held here, that is all: a quiet room exchanges no vectors,
     /// which grow with the number of members.
     pub(super) fn on_digest(&mut self, peer: PeerId, theirs: [u8; 32], reply: bool, now: Now) {
-        let heads = self.heads.vector();
+        let heads = self.logs.heads.vector();
         let own = digest(&heads);
         if own == theirs {
             if reply {
@@ -201,7 +201,7 @@ impl Node {
     }
 
     pub(super) fn on_vector(&mut self, peer: PeerId, heads: Vec<Head>, reply: bool, now: Now) {
-        self.links.holds(&peer, &heads);
+        self.peers.connections.holds(&peer, &heads);
         for head in &heads {
             self.check_head(&peer, head, now);
         }
@@ -215,12 +215,12 @@ impl Node {
     /// Asks a peer for what it holds, and for what entries wait for that it holds: whoever holds an entry holds what it
     /// builds on, also where that stands in a log that counts for nothing and that nobody speaks of.
     pub(super) fn fetch_causes(&mut self, peer: PeerId, now: Now) {
-        if let Some(connected) = self.links.get(&peer) {
+        if let Some(connected) = self.peers.connections.get(&peer) {
             let holds = |place: &Dep| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
             let causes: Vec<Dep> =
-                self.pending.missing().filter(|(_, place)| holds(place)).map(|(missing, _)| *missing).collect();
+                self.logs.pending.missing().filter(|(_, place)| holds(place)).map(|(missing, _)| *missing).collect();
             for missing in causes {
-                self.links.knows(&peer, missing.log, missing.seq);
+                self.peers.connections.knows(&peer, missing.log, missing.seq);
             }
         }
         self.fetch_from(peer, now);
@@ -228,35 +228,35 @@ impl Node {
 
     /// What a peer's vector says about one log: how far it holds ours, or that it holds another side of a fork.
     fn check_head(&mut self, peer: &PeerId, head: &Head, now: Now) {
-        let own = self.heads.head(&head.log).copied();
+        let own = self.logs.heads.head(&head.log).copied();
         let same_place = own.is_some_and(|own| own.seq == head.seq);
         let differs = same_place && own.is_some_and(|own| own.hash != head.hash);
-        let mine = head.log == self.log;
-        if differs || (mine && self.receipts.contradicts(head.seq, &head.hash)) {
+        let mine = head.log == self.local.log;
+        if differs || (mine && self.delivery.receipts.contradicts(head.seq, &head.hash)) {
             self.suspect(Dep { log: head.log, seq: head.seq }, Some(*peer), now);
-        } else if mine && self.roster.is_member(peer) {
-            self.receipts.held(*peer, head.seq, &head.hash);
+        } else if mine && self.membership.roster.is_member(peer) {
+            self.delivery.receipts.held(*peer, head.seq, &head.hash);
         }
     }
 
     /// Asks a peer for everything that it holds and this one does not, as far as nobody else was asked; who was, has less
     /// time to answer now.
     pub(super) fn fetch_from(&mut self, peer: PeerId, now: Now) {
-        let Some(connected) = self.links.get(&peer) else { return };
-        let asked = self.sync.wants.keys().filter(|log| connected.known.contains_key(log));
+        let Some(connected) = self.peers.connections.get(&peer) else { return };
+        let asked = self.delivery.sync.wants.keys().filter(|log| connected.known.contains_key(log));
         for log in asked.copied().collect::<Vec<_>>() {
             self.hurry(log);
         }
-        let Some(connected) = self.links.get(&peer) else { return };
-        let free = WANTS_PER_PEER_MAX.saturating_sub(self.sync.wants_of(&peer));
+        let Some(connected) = self.peers.connections.get(&peer) else { return };
+        let free = WANTS_PER_PEER_MAX.saturating_sub(self.delivery.sync.wants_of(&peer));
         let missing: Vec<(LogId, Seq)> = connected
             .known
             .iter()
-            .filter(|(log, seq)| **seq > self.heads.seq(log) && !self.sync.wants.contains_key(log))
+            .filter(|(log, seq)| **seq > self.logs.heads.seq(log) && !self.delivery.sync.wants.contains_key(log))
             .map(|(log, seq)| (*log, self.taken(log).min(*seq)))
             .filter(|(log, to)| {
                 let reach = self.reach(log);
-                *to > reach && !self.sync.has_failed(log, reach, now)
+                *to > reach && !self.delivery.sync.has_failed(log, reach, now)
             })
             .take(free)
             .collect();
@@ -267,12 +267,12 @@ impl Node {
 
     /// How far a log is held, with what waits.
     fn reach(&self, log: &LogId) -> Seq {
-        self.pending.reach(log, self.heads.seq(log))
+        self.logs.pending.reach(log, self.logs.heads.seq(log))
     }
 
     fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>, now: Now) {
         let from = self.reach(&log).next();
-        self.sync.wants.insert(log, Want { peer, from, to, at: now.mono, tried });
+        self.delivery.sync.wants.insert(log, Want { peer, from, to, at: now.mono, tried });
         self.timers.set(Timer::Want(log), now.mono + WANT_TIMEOUT);
         self.hurry(log);
         self.send(&peer, &Frame::Want { log, from, to });
@@ -280,12 +280,12 @@ impl Node {
 
     /// Waits less long for a few entries that somebody else has, too: who was asked may be gone, and nobody knows it yet.
     fn hurry(&mut self, log: LogId) {
-        let Some(want) = self.sync.wants.get(&log) else { return };
+        let Some(want) = self.delivery.sync.wants.get(&log) else { return };
         let few = want.to.0.saturating_sub(want.from.0) < FEW;
         if !few || self.other_holder(&log, want).is_none() {
             return;
         }
-        let rtt = self.links.get(&want.peer).map_or(Duration::ZERO, |connected| connected.path.rtt);
+        let rtt = self.peers.connections.get(&want.peer).map_or(Duration::ZERO, |connected| connected.path.rtt);
         let doublings = u32::try_from(want.tried.len()).unwrap_or(u32::MAX).min(FAILED_DOUBLINGS);
         let patience = (FEW_TIMEOUT + rtt * ROUND_TRIPS) * (1 << doublings);
         self.timers.set_earlier(Timer::Want(log), want.at + patience.min(WANT_TIMEOUT));
@@ -296,13 +296,19 @@ impl Node {
         let reach = self.reach(log);
         let asked = |peer: &PeerId| *peer == want.peer || want.tried.contains(peer);
         let holds = |c: &crate::peers::connections::Connected| c.known.get(log).is_some_and(|seq| *seq > reach);
-        self.links.connected().find(|(peer, c)| !asked(peer) && holds(c)).map(|(peer, _)| *peer)
+        self.peers.connections.connected().find(|(peer, c)| !asked(peer) && holds(c)).map(|(peer, _)| *peer)
     }
 
     /// Entries came from a peer: ranges that are whole are done.
     pub(super) fn after_entries(&mut self, peer: &PeerId, now: Now) {
-        let asked: Vec<(LogId, Seq)> =
-            self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, want)| (*log, want.to)).collect();
+        let asked: Vec<(LogId, Seq)> = self
+            .delivery
+            .sync
+            .wants
+            .iter()
+            .filter(|(_, want)| want.peer == *peer)
+            .map(|(log, want)| (*log, want.to))
+            .collect();
         for (log, to) in asked {
             if self.reach(&log) >= to.min(self.taken(&log)) {
                 self.take_want(&log);
@@ -314,7 +320,7 @@ impl Node {
     /// The answer to a `Want` came: the next chunk of its log is asked for, or where it brought nothing new, another
     /// peer.
     pub(super) fn chunk_came(&mut self, peer: PeerId, log: LogId, now: Now) {
-        let Some(want) = self.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
+        let Some(want) = self.delivery.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
         let (from, to) = (want.from, want.to);
         if self.reach(&log) < from {
             self.ask_another(log, now);
@@ -325,7 +331,7 @@ impl Node {
 
     fn take_want(&mut self, log: &LogId) -> Option<Want> {
         self.timers.cancel(Timer::Want(*log));
-        self.sync.wants.remove(log)
+        self.delivery.sync.wants.remove(log)
     }
 
     /// A range has not come, or is of no use: the next one who holds it is asked; where nobody is left, it rests for a
@@ -341,13 +347,13 @@ impl Node {
                 // They do not hold what they seemed to, nor what builds on it, which a tree passes on before it is held. Where
                 // one says that it holds an entry that waits for it, it is asked again.
                 let above =
-                    self.pending.missing().filter(|(missing, _)| missing.log == log).map(|(_, place)| place.log);
+                    self.logs.pending.missing().filter(|(missing, _)| missing.log == log).map(|(_, place)| place.log);
                 for log in above.chain([log]).collect::<BTreeSet<_>>() {
-                    tried.iter().for_each(|peer| self.links.holds_no_more(peer, log));
+                    tried.iter().for_each(|peer| self.peers.connections.holds_no_more(peer, log));
                 }
-                let until = self.sync.fail(log, self.reach(&log), now);
-                if self.sync.often_failed(&log) && self.heads.forgo(log) {
-                    self.news.reconsider();
+                let until = self.delivery.sync.fail(log, self.reach(&log), now);
+                if self.delivery.sync.often_failed(&log) && self.logs.heads.forgo(log) {
+                    self.membership.news.reconsider();
                 }
                 self.timers.set_earlier(Timer::Fetch(peer), until);
                 self.fetch_from(peer, now);
@@ -358,7 +364,7 @@ impl Node {
     /// A connection ended: what was asked of that peer is asked of others.
     pub(super) fn forget_wants_of(&mut self, peer: &PeerId, now: Now) {
         let lost: Vec<LogId> =
-            self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();
+            self.delivery.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();
         for log in lost {
             let Some(want) = self.take_want(&log) else { continue };
             if let Some(other) = self.other_holder(&log, &want) {
@@ -368,8 +374,9 @@ impl Node {
     }
 
     pub(super) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
-        let to = to.min(self.heads.served(&log));
-        let busy = self.sync.loads.len() >= SERVING_MAX || self.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
+        let to = to.min(self.logs.heads.served(&log));
+        let busy =
+            self.delivery.sync.loads.len() >= SERVING_MAX || self.delivery.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
         if from > to || from == Seq::ZERO || busy {
             return;
         }
@@ -377,14 +384,14 @@ impl Node {
     }
 
     pub(super) fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
-        self.sync.next_load += 1;
-        let id = LoadId(self.sync.next_load);
-        self.sync.loads.insert(id, purpose);
+        self.delivery.sync.next_load += 1;
+        let id = LoadId(self.delivery.sync.next_load);
+        self.delivery.sync.loads.insert(id, purpose);
         self.out.push_back(Output::Load { id, log, from, to, bytes_max: CHUNK_BYTES });
     }
 
     pub(super) fn on_loaded(&mut self, id: LoadId, entries: Vec<SignedEntry>, now: Now) {
-        match self.sync.loads.remove(&id) {
+        match self.delivery.sync.loads.remove(&id) {
             Some(LoadFor::Serve(peer)) => self.send(&peer, &Frame::Chunk(entries)),
             Some(LoadFor::Compare(log)) => self.compare(log, entries, now),
             None => {}
@@ -393,7 +400,7 @@ impl Node {
 
     /// Entries that were dated in the future are looked at again.
     pub(super) fn future_has_come(&mut self, now: Now) {
-        for entry in std::mem::take(&mut self.sync.future) {
+        for entry in std::mem::take(&mut self.delivery.sync.future) {
             self.consider(entry, None, now);
         }
     }

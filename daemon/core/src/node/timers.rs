@@ -76,7 +76,7 @@ impl Node {
             Timer::Links => self.tell_links(),
             Timer::Seen => {
                 self.timers.set(Timer::Seen, now.mono + SEEN_EVERY);
-                self.out.push_back(Output::StoreSeen(self.links.seen()));
+                self.out.push_back(Output::StoreSeen(self.peers.connections.seen()));
             }
             Timer::Retry => {}
             Timer::Future => self.future_has_come(now),
@@ -94,7 +94,7 @@ impl Node {
             Timer::Seek => self.seek(now),
             Timer::Gone(peer) => self.tell_gone(peer, now),
             Timer::Wait(command) => {
-                if let Some(waiting) = self.receipts.take(command) {
+                if let Some(waiting) = self.delivery.receipts.take(command) {
                     self.reply_posted(command, &waiting);
                 }
             }

@@ -67,7 +67,7 @@ pub(super) enum Mode {
 
 /// The tree and what belongs to it.
 #[derive(Default)]
-pub(super) struct Spread {
+pub(crate) struct Dissemination {
     tree: Option<Box<dyn Tree>>,
     mode: Mode,
     neighbours: BTreeSet<PeerId>,
@@ -84,37 +84,37 @@ impl Node {
     /// Gives the node the tree it uses when the room is large. Without one every room is a mesh.
     #[must_use]
     pub fn with_tree(mut self, tree: Box<dyn Tree>, now: Now) -> Self {
-        self.spread.tree = Some(tree);
+        self.delivery.dissemination.tree = Some(tree);
         self.choose_mode(now);
         self
     }
 
     pub(super) fn is_tree(&self) -> bool {
-        self.spread.mode == Mode::Tree
+        self.delivery.dissemination.mode == Mode::Tree
     }
 
     /// Whether the tree needs a connection to a peer.
     pub(super) fn tree_needs(&self, peer: &PeerId) -> bool {
-        self.spread.neighbours.contains(peer) || self.spread.queued.contains_key(peer)
+        self.delivery.dissemination.neighbours.contains(peer) || self.delivery.dissemination.queued.contains_key(peer)
     }
 
     /// Mesh or tree, by the number of members; a quarter of distance between the two keeps it from flapping.
     pub(super) fn choose_mode(&mut self, now: Now) {
-        if self.spread.tree.is_none() {
+        if self.delivery.dissemination.tree.is_none() {
             return;
         }
-        let members = self.roster.members().count();
+        let members = self.membership.roster.members().count();
         let max = self.settings.mesh_members_max;
-        let mode = match self.spread.mode {
+        let mode = match self.delivery.dissemination.mode {
             Mode::Mesh if members > max => Mode::Tree,
             Mode::Tree if members <= max - max / 4 => Mode::Mesh,
             unchanged @ (Mode::Mesh | Mode::Tree) => unchanged,
         };
-        if mode == self.spread.mode {
+        if mode == self.delivery.dissemination.mode {
             return;
         }
         tracing::info!(?mode, members, "the way entries spread changes");
-        self.spread.mode = mode;
+        self.delivery.dissemination.mode = mode;
         match mode {
             Mode::Tree => {
                 self.timers.set(Timer::Rejoin, now.mono);
@@ -134,15 +134,15 @@ impl Node {
 
     /// Joins the tree through some peers, unless it has neighbours.
     pub(super) fn rejoin(&mut self, now: Now) {
-        if !self.is_tree() || !self.spread.neighbours.is_empty() {
+        if !self.is_tree() || !self.delivery.dissemination.neighbours.is_empty() {
             return;
         }
         self.timers.set(Timer::Rejoin, now.mono + REJOIN_AFTER);
-        let mut peers = self.links.connected_ids();
+        let mut peers = self.peers.connections.connected_ids();
         if peers.is_empty() {
-            let me = self.me;
-            let known = self.addrs.records().map(|record| record.peer);
-            peers = known.filter(|peer| *peer != me && self.roster.is_member(peer)).collect();
+            let me = self.local.me;
+            let known = self.peers.addrs.records().map(|record| record.peer);
+            peers = known.filter(|peer| *peer != me && self.membership.roster.is_member(peer)).collect();
         }
         let chosen = peers.into_iter().sample(&mut self.rng, JOIN_PEERS);
         self.tree(TreeInput::Join(chosen), now);
@@ -169,15 +169,15 @@ impl Node {
     pub(super) fn beacon(&mut self, now: Now) {
         let spread = 0.9 + 0.2 * self.jitter();
         self.timers.set(Timer::Alive, now.mono + self.alive_every().mul_f64(spread));
-        self.spread.alive_at = Some(now.mono);
-        let record = AddrRecord::sign(self.own_addrs.clone(), now.wall, &self.key);
-        self.addrs.add(record.clone(), RecordOwner::Member);
+        self.delivery.dissemination.alive_at = Some(now.mono);
+        let record = AddrRecord::sign(self.peers.own_addrs.clone(), now.wall, &self.local.key);
+        self.peers.addrs.add(record.clone(), RecordOwner::Member);
         self.broadcast_payload(&Payload::Alive(record), now);
     }
 
     /// Time between two signs of life of one member.
     fn alive_every(&self) -> Duration {
-        let members = u32::try_from(self.roster.members().count()).unwrap_or(u32::MAX);
+        let members = u32::try_from(self.membership.roster.members().count()).unwrap_or(u32::MAX);
         ALIVE_EVERY.max(ALIVE_PER_MEMBER.saturating_mul(members))
     }
 
@@ -193,16 +193,16 @@ impl Node {
         if !self.is_tree() {
             return;
         }
-        self.links.heard(*peer, now);
+        self.peers.connections.heard(*peer, now);
         if inbound {
-            let earliest = self.spread.alive_at.map_or(now.mono, |at| at + ALIVE_AGAIN);
+            let earliest = self.delivery.dissemination.alive_at.map_or(now.mono, |at| at + ALIVE_AGAIN);
             self.timers.set_earlier(Timer::Alive, earliest.max(now.mono + CALLED));
         }
     }
 
     /// A neighbour in the tree is lost: when it does not come back, the room is told.
     pub(super) fn neighbour_lost(&mut self, peer: PeerId, now: Now) {
-        if self.is_tree() && self.spread.neighbours.contains(&peer) {
+        if self.is_tree() && self.delivery.dissemination.neighbours.contains(&peer) {
             let after = GONE_AFTER.mul_f64(1.0 + 0.5 * self.jitter());
             self.timers.set(Timer::Gone(peer), now.mono + after);
         }
@@ -211,15 +211,15 @@ impl Node {
     /// Tells the room that somebody is gone, unless it was heard of since. The tree may be in two parts by that, of which each
     /// still takes the other for present.
     pub(super) fn tell_gone(&mut self, peer: PeerId, now: Now) {
-        if !self.is_tree() || self.links.is_connected(&peer) {
+        if !self.is_tree() || self.peers.connections.is_connected(&peer) {
             return;
         }
-        self.spread.cut = true;
+        self.delivery.dissemination.cut = true;
         let soon = SEEK_SOON.mul_f64(self.jitter());
         self.timers.set_earlier(Timer::Seek, now.mono + soon);
-        if self.links.was_heard(&peer) {
-            let seen = self.addrs.get(&peer).map_or(Timestamp::from_ms(0), |record| record.time);
-            self.links.not_heard(&peer);
+        if self.peers.connections.was_heard(&peer) {
+            let seen = self.peers.addrs.get(&peer).map_or(Timestamp::from_ms(0), |record| record.time);
+            self.peers.connections.not_heard(&peer);
             self.presence_changed(now);
             self.broadcast_payload(&Payload::Gone(peer, seen), now);
         }
@@ -227,16 +227,16 @@ impl Node {
 
     /// Somebody is said to be gone since it showed at `seen` that it lives.
     fn on_gone(&mut self, peer: PeerId, seen: Timestamp, now: Now) {
-        if peer == self.me {
-            let rested = self.spread.alive_at.is_none_or(|at| at + ALIVE_AGAIN <= now.mono);
+        if peer == self.local.me {
+            let rested = self.delivery.dissemination.alive_at.is_none_or(|at| at + ALIVE_AGAIN <= now.mono);
             return if rested {
                 self.beacon(now)
             } else {
                 self.timers.set_earlier(Timer::Alive, now.mono + ALIVE_AGAIN)
             };
         }
-        if self.addrs.get(&peer).is_none_or(|record| record.time <= seen) {
-            self.links.not_heard(&peer);
+        if self.peers.addrs.get(&peer).is_none_or(|record| record.time <= seen) {
+            self.peers.connections.not_heard(&peer);
             self.presence_changed(now);
         }
     }
@@ -249,14 +249,14 @@ impl Node {
         }
         let spread = 0.5 + self.jitter();
         self.timers.set(Timer::Seek, now.mono + SEEK_EVERY.mul_f64(spread));
-        let cut = std::mem::take(&mut self.spread.cut);
+        let cut = std::mem::take(&mut self.delivery.dissemination.cut);
         let missed = |peer: &PeerId| {
-            *peer != self.me
-                && self.addrs.get(peer).is_some()
-                && !self.links.is_connected(peer)
-                && (cut || !self.links.is_online(peer))
+            *peer != self.local.me
+                && self.peers.addrs.get(peer).is_some()
+                && !self.peers.connections.is_connected(peer)
+                && (cut || !self.peers.connections.is_online(peer))
         };
-        let missed = self.roster.members().map(|person| person.peer.id).filter(missed);
+        let missed = self.membership.roster.members().map(|person| person.peer.id).filter(missed);
         let chosen = missed.sample(&mut self.rng, if cut { JOIN_PEERS } else { 1 });
         if !chosen.is_empty() {
             self.tree(TreeInput::Join(chosen), now);
@@ -270,24 +270,24 @@ impl Node {
 
     /// Tells the tree, and does what it says.
     pub(super) fn tree(&mut self, input: TreeInput, now: Now) {
-        let Some(tree) = self.spread.tree.as_mut() else { return };
+        let Some(tree) = self.delivery.dissemination.tree.as_mut() else { return };
         tree.handle(input, now);
-        while let Some(output) = self.spread.tree.as_mut().and_then(|tree| tree.poll_output()) {
+        while let Some(output) = self.delivery.dissemination.tree.as_mut().and_then(|tree| tree.poll_output()) {
             match output {
                 TreeOutput::Send(peer, raw) => self.tree_sends(peer, raw),
                 TreeOutput::Received(from, payload) => self.tree_received(from, &payload, now),
                 TreeOutput::Up(peer) => {
-                    self.spread.neighbours.insert(peer);
+                    self.delivery.dissemination.neighbours.insert(peer);
                 }
                 TreeOutput::Down(peer) => {
-                    self.spread.neighbours.remove(&peer);
-                    if self.spread.neighbours.is_empty() && self.is_tree() {
+                    self.delivery.dissemination.neighbours.remove(&peer);
+                    if self.delivery.dissemination.neighbours.is_empty() && self.is_tree() {
                         self.timers.set_earlier(Timer::Rejoin, now.mono + REJOIN_AFTER);
                     }
                 }
             }
         }
-        match self.spread.tree.as_ref().and_then(|tree| tree.poll_timeout()) {
+        match self.delivery.dissemination.tree.as_ref().and_then(|tree| tree.poll_timeout()) {
             Some(at) => self.timers.set(Timer::Tree, at),
             None => self.timers.cancel(Timer::Tree),
         }
@@ -295,36 +295,37 @@ impl Node {
 
     fn tree_sends(&mut self, peer: PeerId, raw: Vec<u8>) {
         let Ok(frame) = Frame::Tree(raw).encode() else { return };
-        if self.links.is_connected(&peer) {
+        if self.peers.connections.is_connected(&peer) {
             return self.out.push_back(Output::Send(peer, frame));
         }
-        if !self.roster.is_member(&peer) || self.is_stopping() {
+        if !self.membership.roster.is_member(&peer) || self.is_stopping() {
             return;
         }
-        let room = self.spread.queued.len() < QUEUE_MAX || self.spread.queued.contains_key(&peer);
+        let room = self.delivery.dissemination.queued.len() < QUEUE_MAX
+            || self.delivery.dissemination.queued.contains_key(&peer);
         if room {
-            let queue = self.spread.queued.entry(peer).or_default();
+            let queue = self.delivery.dissemination.queued.entry(peer).or_default();
             let first = queue.is_empty();
             if queue.len() < QUEUE_MAX {
                 queue.push(frame);
             }
             if first {
-                self.out.push_back(Output::Dial(peer, self.addrs.addrs(&peer)));
+                self.out.push_back(Output::Dial(peer, self.peers.addrs.addrs(&peer)));
             }
         }
     }
 
     /// A peer is connected: what the tree had for it is sent.
     pub(super) fn tree_up(&mut self, peer: &PeerId) {
-        for frame in self.spread.queued.remove(peer).unwrap_or_default() {
+        for frame in self.delivery.dissemination.queued.remove(peer).unwrap_or_default() {
             self.out.push_back(Output::Send(*peer, frame));
         }
     }
 
     /// A peer is gone or cannot be reached.
     pub(super) fn tree_down(&mut self, peer: PeerId, now: Now) {
-        self.spread.queued.remove(&peer);
-        self.spread.neighbours.remove(&peer);
+        self.delivery.dissemination.queued.remove(&peer);
+        self.delivery.dissemination.neighbours.remove(&peer);
         self.tree(TreeInput::Down(peer), now);
     }
 
@@ -332,7 +333,7 @@ impl Node {
         match postcard::from_bytes(payload) {
             Ok(Payload::Entry(signed)) => self.receive(from, vec![signed], now),
             Ok(Payload::Have(place)) => {
-                self.links.knows(&from, place.log, place.seq);
+                self.peers.connections.knows(&from, place.log, place.seq);
                 self.fetch_from(from, now);
             }
             Ok(Payload::Alive(record)) => self.on_beacon(record, now),
@@ -343,15 +344,15 @@ impl Node {
 
     fn on_beacon(&mut self, record: AddrRecord, now: Now) {
         let peer = record.peer;
-        if peer == self.me || !self.roster.is_member(&peer) {
+        if peer == self.local.me || !self.membership.roster.is_member(&peer) {
             return;
         }
-        let moved = self.addrs.get(&peer).is_none_or(|held| held.addrs != record.addrs);
-        if self.addrs.add(record.clone(), RecordOwner::Member) {
+        let moved = self.peers.addrs.get(&peer).is_none_or(|held| held.addrs != record.addrs);
+        if self.peers.addrs.add(record.clone(), RecordOwner::Member) {
             if moved {
                 self.out.push_back(Output::StoreAddrs(vec![record]));
             }
-            self.links.heard(peer, now);
+            self.peers.connections.heard(peer, now);
             self.presence_changed(now);
         }
     }
@@ -359,19 +360,19 @@ impl Node {
     /// Something of a log came by another way than the tree: neighbours are told when it is on disk.
     pub(super) fn was_pulled(&mut self, log: LogId) {
         if self.is_tree() {
-            self.spread.pulled.insert(log);
+            self.delivery.dissemination.pulled.insert(log);
         }
     }
 
     /// Tells neighbours what came by another way than the tree, so that they fetch it, too.
     pub(super) fn hint_pulled(&mut self) {
-        let pulled = std::mem::take(&mut self.spread.pulled);
+        let pulled = std::mem::take(&mut self.delivery.dissemination.pulled);
         if pulled.is_empty() {
             return;
         }
-        let heads: Vec<Head> = self.heads.vector().into_iter().filter(|head| pulled.contains(&head.log)).collect();
-        for peer in self.links.connected_ids() {
-            let Some(connected) = self.links.get(&peer) else { continue };
+        let heads: Vec<Head> = self.logs.heads.vector().into_iter().filter(|head| pulled.contains(&head.log)).collect();
+        for peer in self.peers.connections.connected_ids() {
+            let Some(connected) = self.peers.connections.get(&peer) else { continue };
             let lacks = |head: &&Head| connected.known.get(&head.log).is_none_or(|seq| *seq < head.seq);
             let heads: Vec<Head> = heads.iter().filter(lacks).copied().collect();
             if !heads.is_empty() {
@@ -383,10 +384,10 @@ impl Node {
     /// Closes connections that the tree does not need.
     pub(super) fn prune(&mut self, now: Now) {
         self.timers.set(Timer::Prune, now.mono + PRUNE_EVERY);
-        if self.spread.neighbours.is_empty() {
+        if self.delivery.dissemination.neighbours.is_empty() {
             return;
         }
-        for peer in self.links.connected_ids() {
+        for peer in self.peers.connections.connected_ids() {
             if !self.tree_needs(&peer) && !self.role_needs(&peer) {
                 self.break_with(peer, CloseReason::Surplus, now);
             }

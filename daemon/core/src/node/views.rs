@@ -13,27 +13,27 @@ use crate::output::NodeStatus;
 
 impl Node {
     pub(super) fn peer_view(&self, peer: &PeerId, now: Now) -> Option<PeerView> {
-        self.roster.people.get(peer).map(|person| self.view(person, now))
+        self.membership.roster.people.get(peer).map(|person| self.view(person, now))
     }
 
     fn view(&self, person: &Person, now: Now) -> PeerView {
         let id = person.peer.id;
-        let me = id == self.me;
-        let connected = self.links.get(&id);
+        let me = id == self.local.me;
+        let connected = self.peers.connections.get(&id);
         let path = match connected {
             _ if me => PathView::Direct,
             Some(connected) if connected.path.direct => PathView::Direct,
             Some(_) => PathView::Relayed,
             None => PathView::None,
         };
-        let online = me || self.links.is_online(&id);
+        let online = me || self.peers.connections.is_online(&id);
         PeerView {
             peer: person.peer.clone(),
             me,
             online,
             path,
             rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
-            last_seen: if online { Some(now.wall) } else { self.links.last_seen(&id) },
+            last_seen: if online { Some(now.wall) } else { self.peers.connections.last_seen(&id) },
             role: self.rendezvous().map_or(RoleView::Member, |role| role.role_of(&id)),
             rank: self.rendezvous().and_then(|role| role.rank_of(&id)),
             member: person.role,
@@ -41,25 +41,29 @@ impl Node {
     }
 
     pub(super) fn peer_views(&self, now: Now) -> Vec<PeerView> {
-        let mut views: Vec<PeerView> = self.roster.members().map(|person| self.view(person, now)).collect();
+        let mut views: Vec<PeerView> = self.membership.roster.members().map(|person| self.view(person, now)).collect();
         views.sort_by(|a, b| b.me.cmp(&a.me).then_with(|| a.peer.name.to_lowercase().cmp(&b.peer.name.to_lowercase())));
         views
     }
 
     pub(super) fn status(&self) -> NodeStatus {
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let mut observed: Vec<_> = self.observed.values().copied().collect();
+        let mut observed: Vec<_> = self.peers.connections.observed().collect();
         observed.sort_unstable();
         observed.dedup();
         NodeStatus {
-            room: RoomRef { id: self.room, name: self.roster.room_name.clone(), open: self.roster.open },
+            room: RoomRef {
+                id: self.local.room,
+                name: self.membership.roster.room_name.clone(),
+                open: self.membership.roster.open,
+            },
             role: self.rendezvous().map_or(RoleView::Member, crate::rendezvous::Rendezvous::role),
             rendezvous: self
                 .rendezvous()
                 .and_then(crate::rendezvous::Rendezvous::holder)
-                .map(|(peer, term)| RendezvousRef { peer: self.roster.peer_ref(&peer), term }),
-            members: count(self.roster.members().count()),
-            online: count(self.links.online().len() + usize::from(self.is_member())),
+                .map(|(peer, term)| RendezvousRef { peer: self.membership.roster.peer_ref(&peer), term }),
+            members: count(self.membership.roster.members().count()),
+            online: count(self.peers.connections.online().len() + usize::from(self.is_member())),
             observed,
             inbound: self.rendezvous().and_then(crate::rendezvous::Rendezvous::inbound),
         }
@@ -67,12 +71,13 @@ impl Node {
 
     pub(super) fn invite_views(&self) -> Vec<Invite> {
         let mut invites: Vec<Invite> = self
+            .membership
             .derived
             .invites
             .iter()
             .map(|(id, invite)| Invite {
                 id: *id,
-                by: self.roster.peer_ref(&invite.by),
+                by: self.membership.roster.peer_ref(&invite.by),
                 created: invite.created.wall(),
                 expires: invite.expires,
                 uses: invite.uses,
@@ -86,7 +91,7 @@ impl Node {
 
     pub(super) fn rendezvous_view(&self) -> Rendezvous {
         match self.rendezvous() {
-            Some(rendezvous) => rendezvous.view(&self.roster),
+            Some(rendezvous) => rendezvous.view(&self.membership.roster),
             None => Rendezvous {
                 term: Term::default(),
                 holder: None,

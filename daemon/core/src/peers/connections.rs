@@ -1,6 +1,7 @@
 //! Connected peers, what they hold and whom they reach; who is online.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
@@ -8,14 +9,18 @@ use chat_proto::time::Timestamp;
 
 use crate::input::Now;
 use crate::log::entry::{Dep, Head, LogId, Seq};
+use crate::output::Output;
 use crate::types::PathInfo;
-use crate::wire::PeerLink;
+use crate::wire::{Frame, PeerLink};
 
 /// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.
 pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
 
 /// Most logs remembered of one peer: what one vector frame can carry.
 const KNOWN_LOGS_MAX: usize = 16 * 1024;
+
+/// Maximum number of peers whose view of this peer's address is kept.
+const OBSERVERS_MAX: usize = 64;
 
 /// A connected peer.
 #[derive(Clone, Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Connected {
     pub(crate) held: BTreeMap<LogId, Seq>,
     /// Whom it is connected to.
     pub(crate) links: BTreeMap<PeerId, PeerLink>,
+    /// The address at which it sees this peer.
+    pub(crate) observed: Option<SocketAddr>,
 }
 
 /// A connection that is over.
@@ -58,8 +65,15 @@ impl Connections {
     }
 
     pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
-        let (known, held, links) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        self.connected.insert(peer, Connected { path, since: now.mono, known, held, links });
+        let connected = Connected {
+            path,
+            since: now.mono,
+            known: BTreeMap::new(),
+            held: BTreeMap::new(),
+            links: BTreeMap::new(),
+            observed: None,
+        };
+        self.connected.insert(peer, connected);
     }
 
     /// This peer ends a connection; says whether there was one.
@@ -111,6 +125,22 @@ impl Connections {
         self.connected.contains_key(peer)
     }
 
+    /// Sends a frame to a peer if it is connected. A frame that is too long is a fault of this peer and only logged.
+    pub(crate) fn send(&self, out: &mut VecDeque<Output>, peer: &PeerId, frame: &Frame) {
+        if !self.is_connected(peer) {
+            return;
+        }
+        match frame.encode() {
+            Ok(raw) => out.push_back(Output::Send(*peer, raw)),
+            Err(error) => tracing::error!(%error, "frame not sent"),
+        }
+    }
+
+    /// Sends a frame to every connected peer.
+    pub(crate) fn send_to_all(&self, out: &mut VecDeque<Output>, frame: &Frame) {
+        self.connected.keys().for_each(|peer| self.send(out, peer, frame));
+    }
+
     pub(crate) fn connected(&self) -> impl Iterator<Item = (&PeerId, &Connected)> {
         self.connected.iter()
     }
@@ -146,6 +176,21 @@ impl Connections {
             raise(&mut connected.known, head.log, head.seq);
             raise(&mut connected.held, head.log, head.seq);
         }
+    }
+
+    /// Remembers the address at which a connected peer sees this one; says whether there was room.
+    pub(crate) fn set_observed(&mut self, peer: &PeerId, observed: SocketAddr) -> bool {
+        let room = self.observed().count() < OBSERVERS_MAX;
+        match self.connected.get_mut(peer).filter(|_| room) {
+            Some(connected) => connected.observed = Some(observed),
+            None => return false,
+        }
+        true
+    }
+
+    /// The addresses at which connected peers see this one.
+    pub(crate) fn observed(&self) -> impl Iterator<Item = SocketAddr> {
+        self.connected.values().filter_map(|connected| connected.observed)
     }
 
     /// Whether `from`, the author or a sender, reaches `to` by itself, as one of the two says.

@@ -77,14 +77,14 @@ fn a_removed_peer_needs_a_new_ticket_and_begins_a_new_log() {
     let mut kit = Kit::room(2);
     let old = kit.invite(0);
     kit.say(1, "before");
-    let log = kit.peers[1].node.log;
+    let log = kit.peers[1].node.local.log;
     assert_eq!(kit.command(0, Command::Remove(id(1))), Some(Ok(Reply::Done)));
     assert_eq!(reason(kit.ask(1, 0, ticket_request(&old, &id(1), "p1"))), DenyReason::Removed);
     let fresh = kit.invite(0);
     assert!(kit.show_ticket(1, 0, &fresh));
     kit.connect(0, 1);
     kit.say(1, "after");
-    assert_ne!(kit.peers[1].node.log, log);
+    assert_ne!(kit.peers[1].node.local.log, log);
     kit.assert_alike();
     assert_eq!(kit.peers[0].history(), ["before", "after"]);
 }

@@ -15,8 +15,8 @@ fn done(kit: &mut Kit, n: usize, command: Command) {
 }
 
 fn last(kit: &Kit, n: usize) -> Dep {
-    let log = kit.peers[n].node.log;
-    Dep { log, seq: kit.peers[n].node.heads.seq(&log) }
+    let log = kit.peers[n].node.local.log;
+    Dep { log, seq: kit.peers[n].node.logs.heads.seq(&log) }
 }
 
 fn entries(kit: &Kit, at: usize, log: &LogId) -> Vec<SignedEntry> {
@@ -37,7 +37,7 @@ fn what_an_author_had_seen_before_a_cut_stays_a_cause() {
     kit.connect(3, 0);
     assert_eq!(kit.peers[0].history(), ["question"]);
     kit.say(0, "answer");
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     let answer = kit.peers[0].logs[&log].last().expect("answered").header().deps.clone();
     assert!(answer.contains(&question), "{answer:?}");
 }
@@ -54,7 +54,7 @@ fn what_stands_behind_a_cut_carries_its_causes() {
     kit.say(3, "question");
     let question = last(&kit, 3);
     behind.header.deps = vec![question];
-    behind.header.time = kit.peers[3].node.heads.clock().tick(kit.now.wall);
+    behind.header.time = kit.peers[3].node.logs.heads.clock().tick(kit.now.wall);
     let link = behind.say("behind the cut");
     let mut answering = Forger::behind(&kit, 1);
     answering.header.deps = vec![Dep { log: behind.header.log, seq: Seq(2) }];
@@ -87,7 +87,7 @@ fn what_was_seen_by_way_of_a_log_that_counts_for_nothing_is_waited_for() {
     kit.say(3, "question");
     let question = last(&kit, 3);
     unnamed.header.deps = vec![question];
-    unnamed.header.time = kit.peers[3].node.heads.clock().tick(kit.now.wall);
+    unnamed.header.time = kit.peers[3].node.logs.heads.clock().tick(kit.now.wall);
     hidden.push(unnamed.say("builds on the question, and is hidden"));
     let mut answering = Forger::behind(&kit, 1);
     answering.header.deps = vec![Dep { log: unnamed.header.log, seq: Seq(2) }];
@@ -153,7 +153,7 @@ fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
     kit.join(3);
     kit.pass(Duration::from_secs(60));
     assert_eq!(kit.peers[3].history(), ["builds on both"]);
-    assert_eq!(kit.peers[3].node.pending.len(), 0);
+    assert_eq!(kit.peers[3].node.logs.pending.len(), 0);
 }
 
 /// The rest of a removed member's log may be held by nobody who may speak.
@@ -166,9 +166,9 @@ fn nothing_behind_a_cut_is_waited_for_without_end() {
     forger.say("lost");
     let late = forger.say("late");
     kit.frame(0, 1, &Frame::Entries(vec![late]));
-    assert_eq!(kit.peers[0].node.pending.len(), 1);
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 1);
     done(&mut kit, 0, Command::Remove(removed));
-    assert_eq!(kit.peers[0].node.pending.len(), 0);
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 0);
     kit.pass(Duration::from_secs(30));
     kit.peers[0].take_sent();
     kit.pass(Duration::from_secs(600));
@@ -186,13 +186,13 @@ fn what_nobody_else_holds_does_not_wait_for_ever_and_comes_again() {
     let late = vec![forger.say("late"), forger.say("later")];
     kit.disconnect(0, 1);
     kit.frame(0, 2, &Frame::Entries(late.clone()));
-    assert_eq!(kit.peers[0].node.pending.len(), 2);
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 2);
     kit.disconnect(0, 2);
     kit.pass(Duration::from_secs(60));
-    assert_eq!(kit.peers[0].node.pending.len(), 2, "nobody is there to send them again");
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 2, "nobody is there to send them again");
     kit.connect(0, 1);
     kit.pass(Duration::from_secs(60));
-    assert_eq!(kit.peers[0].node.pending.len(), 0);
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 0);
     kit.frame(0, 1, &Frame::Entries(late));
     kit.frame(0, 1, &Frame::Entries(vec![lost]));
     assert_eq!(kit.peers[0].history(), ["before", "lost", "late", "later"]);
@@ -211,9 +211,9 @@ fn two_who_wait_for_the_same_do_not_take_each_other_for_its_holders() {
     kit.disconnect_all(2);
     kit.frame(0, 1, &passed_on);
     kit.frame(1, 0, &passed_on);
-    assert_eq!([0, 1].map(|n| kit.peers[n].node.pending.len()), [1, 1]);
+    assert_eq!([0, 1].map(|n| kit.peers[n].node.logs.pending.len()), [1, 1]);
     kit.pass(Duration::from_secs(60));
-    assert_eq!([0, 1].map(|n| kit.peers[n].node.pending.len()), [0, 0]);
+    assert_eq!([0, 1].map(|n| kit.peers[n].node.logs.pending.len()), [0, 0]);
 }
 
 /// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.

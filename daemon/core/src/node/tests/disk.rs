@@ -15,7 +15,7 @@ fn a_room_whose_first_entry_could_not_be_written_is_written_later() {
     kit.peers[0].disk = Disk::Writes;
     kit.pass(Duration::from_secs(2));
     kit.say(0, "hello");
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     assert!(kit.peers[0].logs[&log][0].is_genesis());
     kit.join(1);
     kit.assert_alike();
@@ -83,13 +83,13 @@ fn a_crash_loses_what_nobody_was_told() {
 fn an_old_disk_that_comes_back_begins_a_new_log() {
     let mut kit = Kit::room(2);
     kit.say(0, "one");
-    let (logs, log) = (kit.peers[0].logs.clone(), kit.peers[0].node.log);
+    let (logs, log) = (kit.peers[0].logs.clone(), kit.peers[0].node.local.log);
     kit.say(0, "two");
     kit.peers[0].logs = logs;
     kit.restart(0);
     kit.connect(0, 1);
     kit.say(0, "three");
-    assert_ne!(kit.peers[0].node.log, log);
+    assert_ne!(kit.peers[0].node.local.log, log);
     kit.assert_alike();
     assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
 }

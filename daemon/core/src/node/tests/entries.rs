@@ -88,7 +88,7 @@ fn the_order_of_arrival_decides_nothing() {
         prop_assert_eq!(found.history(), expected.history());
         prop_assert_eq!(found.node.roster(), expected.node.roster());
         prop_assert_eq!(found.node.inspect().invites(), expected.node.inspect().invites());
-        prop_assert_eq!(found.node.pending.len(), 0);
+        prop_assert_eq!(found.node.logs.pending.len(), 0);
     });
 }
 
@@ -122,7 +122,7 @@ fn entries_from_the_future_are_held_back_until_their_time_has_come() {
     kit.frame(0, 1, &Frame::Entries(vec![early]));
     kit.say(0, "meanwhile");
     assert_eq!(kit.peers[0].history(), ["now", "meanwhile"]);
-    assert!(kit.peers[0].node.heads.clock().wall() <= kit.now.wall, "nobody's clock follows it");
+    assert!(kit.peers[0].node.logs.heads.clock().wall() <= kit.now.wall, "nobody's clock follows it");
     kit.pass(Duration::from_secs(29));
     assert_eq!(kit.peers[0].history().len(), 2);
     kit.pass(Duration::from_secs(3));
@@ -145,7 +145,7 @@ fn an_answer_waits_for_its_question() {
     let mut kit = Kit::room(3);
     kit.disconnect_all(0);
     kit.say(1, "question");
-    let (asked, answered) = (kit.peers[1].node.log, kit.peers[2].node.log);
+    let (asked, answered) = (kit.peers[1].node.local.log, kit.peers[2].node.local.log);
     let question = kit.peers[1].logs[&asked].last().expect("asked").signed().clone();
     kit.say(2, "answer");
     let answer = kit.peers[2].logs[&answered].last().expect("answered").signed().clone();
@@ -204,7 +204,7 @@ fn a_removed_member_cannot_begin_another_log() {
     assert!(matches!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done))));
     for (incarnation, backdated) in [(501, 0), (502, 1_000_000)] {
         let mut forger = Forger::new(&kit, 2, incarnation);
-        forger.header.time = Hlc(kit.peers[0].node.heads.clock().0 - backdated + 1);
+        forger.header.time = Hlc(kit.peers[0].node.logs.heads.clock().0 - backdated + 1);
         let more: Vec<SignedEntry> = (0..3).map(|n| forger.say(&format!("after {n}"))).collect();
         kit.frame(0, 1, &Frame::Entries(more));
     }
@@ -224,7 +224,7 @@ fn behind_a_cut_some_entries_are_taken_and_none_is_shown() {
         kit.frame(0, 1, &Frame::Entries(chunk.to_vec()));
     }
     let log: LogId = forger.header.log;
-    assert_eq!(kit.peers[0].node.heads.seq(&log).0, 1 + PAST_CUT_MAX);
+    assert_eq!(kit.peers[0].node.logs.heads.seq(&log).0, 1 + PAST_CUT_MAX);
     assert_eq!(kit.peers[0].history(), ["before"]);
     assert_eq!(kit.peers[1].history(), ["before"]);
     assert!(kit.peers[1].shown.iter().all(|body| *body == text("before")));

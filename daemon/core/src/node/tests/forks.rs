@@ -12,7 +12,7 @@ fn forked(alike: usize, apart: [usize; 2]) -> (Kit, LogId) {
     for n in 0..alike {
         kit.say(3, &format!("alike {n}"));
     }
-    let log = kit.peers[3].node.log;
+    let log = kit.peers[3].node.local.log;
     kit.disconnect(0, 1);
     kit.disconnect(1, 2);
     kit.disconnect(0, 2);
@@ -39,7 +39,7 @@ fn a_fork_ends_the_log_before_it_everywhere() {
         for n in [0, 1] {
             assert_eq!(kit.peers[n].history(), alike(3), "at {n}, apart {apart:?}");
             assert_eq!(kit.peers[n].forks.len(), 1, "the proof is kept");
-            assert_eq!(kit.peers[n].node.heads.cut(&log), Some(Seq(3)));
+            assert_eq!(kit.peers[n].node.logs.heads.cut(&log), Some(Seq(3)));
         }
     }
 }
@@ -68,7 +68,7 @@ fn nothing_waits_for_a_forked_log_that_was_never_held() {
     kit.frame(0, 1, &proof);
     kit.frame(0, 1, &Frame::Entries(vec![answering.say("answer")]));
     assert_eq!(kit.peers[0].history(), ["answer"]);
-    assert_eq!(kit.peers[0].node.pending.len(), 0);
+    assert_eq!(kit.peers[0].node.logs.pending.len(), 0);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn a_proof_outlives_the_process() {
     let (mut kit, log) = forked(2, [2, 2]);
     kit.connect(0, 1);
     kit.restart(0);
-    assert_eq!(kit.peers[0].node.heads.cut(&log), Some(Seq(2)));
+    assert_eq!(kit.peers[0].node.logs.heads.cut(&log), Some(Seq(2)));
     kit.connect(0, 2);
     assert_eq!(kit.peers[2].forks.len(), 1);
 }
@@ -88,7 +88,7 @@ fn a_fork_far_back_is_found() {
         kit.connect(0, 1);
         kit.pass(std::time::Duration::from_secs(60));
         for n in [0, 1] {
-            assert_eq!(kit.peers[n].node.heads.cut(&log), Some(Seq(before as u64)), "at {n}: {before} {apart:?}");
+            assert_eq!(kit.peers[n].node.logs.heads.cut(&log), Some(Seq(before as u64)), "at {n}: {before} {apart:?}");
             assert_eq!(kit.peers[n].history(), alike(before));
         }
     }
@@ -98,7 +98,7 @@ fn a_fork_far_back_is_found() {
 fn the_earlier_of_two_forks_counts() {
     let (mut kit, log) = forked(4, [1, 1]);
     kit.connect(0, 1);
-    assert_eq!(kit.peers[0].node.heads.cut(&log), Some(Seq(4)));
+    assert_eq!(kit.peers[0].node.logs.heads.cut(&log), Some(Seq(4)));
     // Somebody else was told a third story, which begins earlier.
     let held = kit.peers[0].logs[&log][1].signed().clone();
     let mut forger = Forger::behind(&kit, 3);
@@ -109,7 +109,7 @@ fn the_earlier_of_two_forks_counts() {
     let other = forger.say("another second entry");
     kit.frame(1, 0, &Frame::Fork(Box::new(held.clone()), Box::new(other.clone())));
     for n in [0, 1] {
-        assert_eq!(kit.peers[n].node.heads.cut(&log), Some(Seq(1)), "at {n}");
+        assert_eq!(kit.peers[n].node.logs.heads.cut(&log), Some(Seq(1)), "at {n}");
         assert_eq!(kit.peers[n].history(), alike(1));
     }
     kit.frame(1, 0, &Frame::Fork(Box::new(other), Box::new(held)));
@@ -121,7 +121,7 @@ fn what_proves_nothing_changes_nothing() {
     let mut kit = Kit::room(3);
     kit.say(2, "one");
     kit.say(2, "two");
-    let log = kit.peers[2].node.log;
+    let log = kit.peers[2].node.local.log;
     let entries: Vec<SignedEntry> = kit.peers[2].logs[&log].iter().map(|entry| entry.signed().clone()).collect();
     let stranger = Forger::new(&kit, 9, 5).say("a stranger");
     let other_stranger = Forger::new(&kit, 9, 5).say("a stranger twice");
@@ -141,7 +141,7 @@ fn what_proves_nothing_changes_nothing() {
 fn an_author_whose_log_is_forked_begins_a_new_one() {
     let mut kit = Kit::room(3);
     kit.say(0, "one");
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     let mut copy = Forger::behind(&kit, 0);
     kit.say(0, "two");
     kit.disconnect(0, 1);
@@ -150,7 +150,7 @@ fn an_author_whose_log_is_forked_begins_a_new_one() {
     let proof = (kit.peers[0].logs[&log].last().expect("two").signed().clone(), told);
     kit.connect(0, 1);
     kit.frame(1, 0, &Frame::Fork(Box::new(proof.0), Box::new(proof.1)));
-    assert_ne!(kit.peers[0].node.log, log);
+    assert_ne!(kit.peers[0].node.local.log, log);
     kit.connect(0, 2);
     kit.say(0, "three");
     kit.assert_alike();
@@ -161,14 +161,14 @@ fn an_author_whose_log_is_forked_begins_a_new_one() {
 fn a_claim_about_ones_own_log_proves_nothing() {
     let mut kit = Kit::room(2);
     kit.say(0, "one");
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     let head = |seq| crate::log::entry::Head { log, seq, hash: chat_proto::id::EntryHash::from_bytes([7; 32]) };
-    let held = kit.peers[0].node.heads.seq(&log);
+    let held = kit.peers[0].node.logs.heads.seq(&log);
     for seq in [held, held.next(), Seq(1_000_000), Seq::MAX] {
         kit.frame(0, 1, &Frame::Vector { heads: vec![head(seq)], reply: false });
         kit.pass(std::time::Duration::from_secs(10));
     }
-    assert_eq!(kit.peers[0].node.log, log);
+    assert_eq!(kit.peers[0].node.local.log, log);
     assert!(kit.peers[0].forks.is_empty());
     kit.say(0, "two");
     // Whoever claims to hold everything is not sent it, and has to ask.

@@ -202,7 +202,7 @@ fn entries_that_wait_for_ever_fill_no_memory() {
         let entry = forger.say(&format!("never {n}"));
         kit.frame(0, 2, &Frame::Entries(vec![entry]));
     }
-    assert!(kit.peers[0].node.pending.len() <= 4096);
+    assert!(kit.peers[0].node.logs.pending.len() <= 4096);
     still_works(&mut kit);
     kit.say(1, "and in the other direction");
     assert_eq!(kit.peers[0].history().last().map(String::as_str), Some("and in the other direction"));
@@ -219,7 +219,7 @@ fn claims_fill_no_memory() {
         };
         kit.frame(0, 1, &Frame::Vector { heads: (0..1000).map(head).collect(), reply: false });
     }
-    let connected = kit.peers[0].node.links.get(&kit.peers[1].id).expect("connected");
+    let connected = kit.peers[0].node.peers.connections.get(&kit.peers[1].id).expect("connected");
     assert!(connected.known.len() <= 16 * 1024 && connected.held.len() <= 16 * 1024);
     assert!(kit.peers[0].node.inspect().work_left().iter().all(|(_, count)| *count <= 16 * 1024));
     kit.pass(Duration::from_secs(60));
@@ -238,9 +238,9 @@ fn addresses_of_nobody_leave_room_for_members() {
         let record = AddrRecord::sign(vec![SocketAddr::from(([192, 0, 2, 9], 9))], now, &stranger);
         kit.frame(0, 1, &Frame::Addrs(vec![record]));
     }
-    assert!(kit.peers[0].node.addrs.records().count() <= 5_000);
+    assert!(kit.peers[0].node.peers.addrs.records().count() <= 5_000);
     kit.join(2);
-    assert!(kit.peers[0].node.addrs.get(&kit.peers[2].id).is_some());
+    assert!(kit.peers[0].node.peers.addrs.get(&kit.peers[2].id).is_some());
     assert!(
         kit.peers[0].dials.iter().all(|peer| kit.peers.iter().any(|known| known.id == *peer)),
         "strangers are not dialled"

@@ -117,7 +117,7 @@ impl Peer {
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
             controls: controls.into_iter().map(|entry| entry.signed().clone()).collect(),
-            addrs: self.node.addrs.records().cloned().collect(),
+            addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
             seen: Vec::new(),
         }
@@ -241,7 +241,7 @@ impl Kit {
         assert_eq!(n, self.peers.len(), "the next number");
         let incarnation = Incarnation(1000 + n as u64);
         let room = self.peers[0].node.room();
-        let addrs = self.peers[0].node.addrs.records().cloned().collect();
+        let addrs = self.peers[0].node.peers.addrs.records().cloned().collect();
         let (heads, controls, forks, seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let start = Start::Restore(Restored { room, incarnation, heads, controls, addrs, forks, seen });
         self.peers.push(Peer::new(n, start, incarnation, self.now));

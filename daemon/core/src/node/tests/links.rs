@@ -167,7 +167,7 @@ fn what_a_silent_peer_was_asked_for_comes_from_who_has_it_too_before_a_talk_stop
     kit.pass(Duration::from_secs(10));
     kit.cut(0, 1);
     kit.say(1, "question");
-    let heads = kit.peers[1].node.heads.vector();
+    let heads = kit.peers[1].node.logs.heads.vector();
     kit.frame(0, 1, &Frame::Vector { heads, reply: false });
     kit.pass(Duration::from_millis(50));
     kit.say(2, "answer");
@@ -208,7 +208,7 @@ fn a_peer_that_falls_silent_is_offline_soon_and_online_when_it_is_back() {
     let mut kit = Kit::room(3);
     kit.pass(Duration::from_secs(10));
     let silent = kit.peers[2].id;
-    let online = |kit: &Kit, n: usize| kit.peers[n].node.links.is_online(&silent);
+    let online = |kit: &Kit, n: usize| kit.peers[n].node.peers.connections.is_online(&silent);
     kit.cut(0, 2);
     kit.cut(1, 2);
     kit.pass(Duration::from_secs(1));

@@ -68,14 +68,14 @@ fn only_members_count_as_holders() {
     let mut kit = Kit::room(2);
     kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Replicated, 1));
-    let (log, me) = (kit.peers[0].node.log, kit.peers[0].id);
+    let (log, me) = (kit.peers[0].node.local.log, kit.peers[0].id);
     for holder in [me, PeerId::from_bytes([77; 32])] {
-        let head = *kit.peers[0].node.heads.head(&log).expect("written");
+        let head = *kit.peers[0].node.logs.heads.head(&log).expect("written");
         kit.frame(0, 1, &Frame::Held { holder, log, seq: Seq(100), hash: head.hash });
         kit.frame(0, 1, &Frame::Held { holder, log, seq: head.seq, hash: head.hash });
     }
     assert_eq!(kit.peers[0].replies.get(&id), None);
-    assert!(kit.peers[0].node.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
+    assert!(kit.peers[0].node.delivery.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
 }
 
 /// Others may hold another entry at the place of one that was written after an older copy of the disk came back.
@@ -83,19 +83,19 @@ fn only_members_count_as_holders() {
 fn who_holds_another_entry_at_its_place_does_not_count_as_a_holder() {
     let mut kit = Kit::room(2);
     kit.say(0, "one");
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     kit.say(0, "lost with the disk");
     kit.peers[0].logs.get_mut(&log).expect("written").pop();
     kit.restart(0);
     let id = kit.begin(0, post("in its place", Wait::Replicated, 1));
     kit.say(0, "and on");
-    let head = *kit.peers[1].node.heads.head(&log).expect("held");
+    let head = *kit.peers[1].node.logs.heads.head(&log).expect("held");
     kit.frame(0, 1, &Frame::Held { holder: kit.peers[1].id, log, seq: head.seq, hash: head.hash });
     assert_eq!(kit.peers[0].replies.get(&id), None);
     kit.connect(0, 1);
     kit.pass(Duration::from_secs(10));
     assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
-    assert_ne!(kit.peers[0].node.log, log, "the fork is found");
+    assert_ne!(kit.peers[0].node.local.log, log, "the fork is found");
     kit.assert_alike();
 }
 
@@ -107,7 +107,7 @@ fn messages_that_come_while_the_disk_is_busy_share_an_entry() {
         kit.begin(0, post(&format!("m{n}"), Wait::Stored, 1));
     }
     kit.let_write(0);
-    let log = kit.peers[0].node.log;
+    let log = kit.peers[0].node.local.log;
     let sizes: Vec<usize> = kit.peers[0].logs[&log].iter().map(|entry| entry.messages().len()).collect();
     assert_eq!(sizes, [0, 1, 4]);
     assert_eq!(kit.peers[0].shown.len(), 5);
@@ -166,11 +166,11 @@ fn a_wait_ends_when_the_log_it_waits_for_does() {
     let mut kit = Kit::room(2);
     kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Replicated, 1));
-    let before = kit.peers[0].node.log;
+    let before = kit.peers[0].node.local.log;
     let elsewhere = Forger::behind(&kit, 0).say("from a copy of the disk");
     kit.frame(0, 1, &Frame::Entries(vec![elsewhere]));
     assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(false));
-    assert_ne!(kit.peers[0].node.log, before, "a new log begins");
+    assert_ne!(kit.peers[0].node.local.log, before, "a new log begins");
     kit.let_write(1);
     kit.say(0, "and here");
     kit.assert_alike();

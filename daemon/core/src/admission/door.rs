@@ -1,6 +1,6 @@
 //! The front door: tickets, knocks, and who answers them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use chat_proto::api::members::Knock;
@@ -10,11 +10,13 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::VerifyingKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
-use crate::delivery::drafts::DraftOrigin;
+use crate::delivery::drafts::{DraftOrigin, Drafts};
 use crate::input::{AdmissionId, CommandId, Now, Verdict};
 use crate::log::entry::{AdmitBy, Control, Dep};
-use crate::node::Node;
+use crate::node::Life;
+use crate::node::state::{Local, Logs, Membership};
 use crate::output::{CommandError, Output, Reply};
+use crate::peers::Peers;
 use crate::signature::SignatureBytes;
 use crate::wire::{Frame, KnockNews};
 
@@ -26,8 +28,8 @@ const ADMISSIONS_MAX: usize = 1024;
 
 /// Strangers at the door.
 #[derive(Debug, Default)]
-pub(super) struct Knocks {
-    waiting: BTreeMap<KnockId, Waiting>,
+pub(crate) struct Door {
+    waiting: BTreeMap<KnockId, Knocker>,
     admitting: BTreeMap<AdmissionId, (PeerId, Option<SocketAddr>)>,
     /// Admitted by an entry that is not on disk yet.
     unwritten: Vec<(AdmissionId, Dep)>,
@@ -35,25 +37,52 @@ pub(super) struct Knocks {
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct Knocker {
     peer: PeerId,
     name: String,
     words: String,
     since: Timestamp,
-    door: Door,
+    at: KnockedAt,
 }
 
 /// Where a stranger waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Door {
+enum KnockedAt {
     /// Here.
     Here(AdmissionId, Option<SocketAddr>),
     /// At another member's.
     At(PeerId),
 }
 
-impl Node {
-    pub(super) fn on_admission(
+/// Runs the door: borrows what admissions read and the drafts that they add to.
+pub(crate) struct DoorHandler<'a> {
+    pub(crate) local: &'a Local,
+    pub(crate) membership: &'a Membership,
+    pub(crate) logs: &'a Logs,
+    pub(crate) peers: &'a Peers,
+    pub(crate) life: Life,
+    pub(crate) door: &'a mut Door,
+    pub(crate) drafts: &'a mut Drafts,
+    pub(crate) out: &'a mut VecDeque<Output>,
+}
+
+impl Door {
+    /// Every knock that waits for an answer.
+    pub(crate) fn list_knocks(&self) -> Vec<Knock> {
+        let knock = |(id, waiting): (&KnockId, &Knocker)| Knock {
+            id: *id,
+            peer: waiting.peer,
+            tag: waiting.peer.tag(),
+            name: waiting.name.clone(),
+            words: waiting.words.clone(),
+            since: waiting.since,
+        };
+        self.waiting.iter().map(knock).collect()
+    }
+}
+
+impl DoorHandler<'_> {
+    pub(crate) fn on_admission(
         &mut self,
         id: AdmissionId,
         peer: PeerId,
@@ -62,7 +91,10 @@ impl Node {
         words: String,
         now: Now,
     ) {
-        if !self.is_member() || self.is_stopping() || self.knocks.admitting.len() >= ADMISSIONS_MAX {
+        if !self.membership.roster.is_member(&self.local.me)
+            || self.life == Life::Stopping
+            || self.door.admitting.len() >= ADMISSIONS_MAX
+        {
             return self.deny(id, DenyReason::NotReady);
         }
         if is_weak(&peer) {
@@ -87,18 +119,18 @@ impl Node {
         (room, name, key, signature): (RoomId, String, InviteId, SignatureBytes),
         now: Now,
     ) -> Result<(), DenyReason> {
-        if room != self.room {
+        if room != self.local.room {
             return Err(DenyReason::OtherRoom);
         }
         if !ticket_holds(&key, &room, &peer, &name, signature) {
             return Err(DenyReason::UnknownInvite);
         }
-        if self.roster.is_member(&peer) {
-            self.knocks.admitting.insert(id, (peer, observed));
+        if self.membership.roster.is_member(&peer) {
+            self.door.admitting.insert(id, (peer, observed));
             self.answer_admitted(id);
             return Ok(());
         }
-        let invite = self.derived.invites.get(&key).ok_or(DenyReason::UnknownInvite)?;
+        let invite = self.membership.derived.invites.get(&key).ok_or(DenyReason::UnknownInvite)?;
         if invite.revoked {
             return Err(DenyReason::Revoked);
         }
@@ -108,7 +140,7 @@ impl Node {
         if invite.used >= invite.uses {
             return Err(DenyReason::UsedUp);
         }
-        if self.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created) {
+        if self.membership.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created) {
             return Err(DenyReason::Removed);
         }
         self.admit(id, peer, observed, name, AdmitBy::Invite { key, signature })
@@ -124,26 +156,24 @@ impl Node {
         now: Now,
     ) -> Result<(), DenyReason> {
         chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
-        if self.roster.is_member(&peer) {
-            self.knocks.admitting.insert(id, (peer, observed));
+        if self.membership.roster.is_member(&peer) {
+            self.door.admitting.insert(id, (peer, observed));
             self.answer_admitted(id);
             return Ok(());
         }
-        if self.roster.open {
-            if self.derived.removed.contains_key(&peer) {
+        if self.membership.roster.open {
+            if self.membership.derived.removed.contains_key(&peer) {
                 return Err(DenyReason::Removed);
             }
             return self.admit(id, peer, observed, name, AdmitBy::Member);
         }
-        if self.knocks.waiting.len() >= KNOCKS_MAX {
+        if self.door.waiting.len() >= KNOCKS_MAX {
             return Err(DenyReason::Busy);
         }
         self.out.push_back(Output::Admission(id, AdmissionAnswer::Waiting));
         let frame = Frame::Knock { peer, name: name.clone(), words: words.clone(), state: KnockNews::Waiting };
-        for neighbour in self.links.connected_ids() {
-            self.send(&neighbour, &frame);
-        }
-        self.knock(Waiting { peer, name, words, since: now.wall, door: Door::Here(id, observed) });
+        self.peers.connections.send_to_all(self.out, &frame);
+        self.knock(Knocker { peer, name, words, since: now.wall, at: KnockedAt::Here(id, observed) });
         Ok(())
     }
 
@@ -156,22 +186,22 @@ impl Node {
         by: AdmitBy,
     ) -> Result<(), DenyReason> {
         chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
-        self.knocks.admitting.insert(id, (peer, observed));
+        self.door.admitting.insert(id, (peer, observed));
         if self.drafts.push_control(Control::Admit { peer, name, by }, DraftOrigin::Admission(id)) {
             return Ok(());
         }
-        self.knocks.admitting.remove(&id);
+        self.door.admitting.remove(&id);
         Err(DenyReason::Busy)
     }
 
-    fn knock(&mut self, waiting: Waiting) {
-        self.knocks.next += 1;
-        let id = KnockId(self.knocks.next);
+    fn knock(&mut self, waiting: Knocker) {
+        self.door.next += 1;
+        let id = KnockId(self.door.next);
         self.tell_knock(id, &waiting, KnockState::Waiting);
-        self.knocks.waiting.insert(id, waiting);
+        self.door.waiting.insert(id, waiting);
     }
 
-    fn tell_knock(&mut self, knock: KnockId, waiting: &Waiting, state: KnockState) {
+    fn tell_knock(&mut self, knock: KnockId, waiting: &Knocker, state: KnockState) {
         let (name, words) = (waiting.name.clone(), waiting.words.clone());
         self.out.push_back(Output::Publish(Event::Knock { knock, name, words, state }));
     }
@@ -180,32 +210,34 @@ impl Node {
         self.out.push_back(Output::Admission(id, AdmissionAnswer::Denied(reason)));
     }
 
-    pub(super) fn admission_not_ready(&mut self, id: AdmissionId) {
-        self.knocks.admitting.remove(&id);
+    pub(crate) fn admission_not_ready(&mut self, id: AdmissionId) {
+        self.door.admitting.remove(&id);
         self.deny(id, DenyReason::NotReady);
     }
 
     /// The admission is on disk: the newcomer is told what it needs to begin.
-    pub(super) fn answer_admitted(&mut self, id: AdmissionId) {
-        let Some((newcomer, observed)) = self.knocks.admitting.remove(&id) else { return };
-        if !self.roster.is_member(&newcomer) {
+    pub(crate) fn answer_admitted(&mut self, id: AdmissionId) {
+        let Some((newcomer, observed)) = self.door.admitting.remove(&id) else { return };
+        if !self.membership.roster.is_member(&newcomer) {
             return self.deny(id, DenyReason::UsedUp);
         }
-        let own = self.addrs.get(&self.me).cloned();
-        let online = self.addrs.records().filter(|record| self.links.is_online(&record.peer));
-        let others = self.addrs.records().filter(|record| !self.links.is_online(&record.peer));
+        let own = self.peers.addrs.get(&self.local.me).cloned();
+        let online = self.peers.addrs.records().filter(|record| self.peers.connections.is_online(&record.peer));
+        let others = self.peers.addrs.records().filter(|record| !self.peers.connections.is_online(&record.peer));
         let members = own.into_iter().chain(
             online
                 .chain(others)
                 .filter(|record| {
-                    record.peer != self.me && record.peer != newcomer && self.roster.is_member(&record.peer)
+                    record.peer != self.local.me
+                        && record.peer != newcomer
+                        && self.membership.roster.is_member(&record.peer)
                 })
                 .cloned(),
         );
         let admitted = Admitted {
-            room: self.room,
-            room_name: self.roster.room_name.clone(),
-            open: self.roster.open,
+            room: self.local.room,
+            room_name: self.membership.roster.room_name.clone(),
+            open: self.membership.roster.open,
             members: members.take(Admitted::MEMBERS_MAX).collect(),
             observed,
         };
@@ -213,24 +245,24 @@ impl Node {
     }
 
     /// Somebody was admitted by whomever: if it waits at this door, it is told once the entry is on disk.
-    pub(super) fn admitted_elsewhere(&mut self, peer: PeerId, entry: Dep) {
+    pub(crate) fn admitted_elsewhere(&mut self, peer: PeerId, entry: Dep) {
         for id in self.waiting_ids(|waiting| waiting.peer == peer) {
-            let Some(waiting) = self.knocks.waiting.remove(&id) else { continue };
-            if let Door::Here(admission, observed) = waiting.door {
-                self.knocks.admitting.insert(admission, (peer, observed));
+            let Some(waiting) = self.door.waiting.remove(&id) else { continue };
+            if let KnockedAt::Here(admission, observed) = waiting.at {
+                self.door.admitting.insert(admission, (peer, observed));
                 self.knock_is_over(&waiting);
-                self.knocks.unwritten.push((admission, entry));
+                self.door.unwritten.push((admission, entry));
             }
             self.tell_knock(id, &waiting, KnockState::Admitted);
         }
     }
 
     /// Answers those whose admission came from elsewhere, now that it is on disk.
-    pub(super) fn answer_delayed_admissions(&mut self) {
-        let (written, unwritten) = std::mem::take(&mut self.knocks.unwritten)
+    pub(crate) fn answer_delayed_admissions(&mut self) {
+        let (written, unwritten) = std::mem::take(&mut self.door.unwritten)
             .into_iter()
-            .partition(|(_, entry)| self.heads.durable_seq(&entry.log) >= entry.seq);
-        self.knocks.unwritten = unwritten;
+            .partition(|(_, entry)| self.logs.heads.durable_seq(&entry.log) >= entry.seq);
+        self.door.unwritten = unwritten;
         let written: Vec<(AdmissionId, Dep)> = written;
         for (id, _) in written {
             self.answer_admitted(id);
@@ -238,19 +270,19 @@ impl Node {
     }
 
     /// A member is not connected any more: who waits at its door is not known.
-    pub(super) fn forget_knocks_at(&mut self, member: &PeerId) {
-        for id in self.waiting_ids(|waiting| waiting.door == Door::At(*member)) {
-            if let Some(waiting) = self.knocks.waiting.remove(&id) {
+    pub(crate) fn forget_knocks_at(&mut self, member: &PeerId) {
+        for id in self.waiting_ids(|waiting| waiting.at == KnockedAt::At(*member)) {
+            if let Some(waiting) = self.door.waiting.remove(&id) {
                 self.tell_knock(id, &waiting, KnockState::Gone);
             }
         }
     }
 
     /// This peer stops: whoever waits at its door is sent elsewhere.
-    pub(super) fn close_door(&mut self) {
-        for id in self.waiting_ids(|waiting| matches!(waiting.door, Door::Here(..))) {
-            let Some(waiting) = self.knocks.waiting.remove(&id) else { continue };
-            if let Door::Here(admission, _) = waiting.door {
+    pub(crate) fn close_door(&mut self) {
+        for id in self.waiting_ids(|waiting| matches!(waiting.at, KnockedAt::Here(..))) {
+            let Some(waiting) = self.door.waiting.remove(&id) else { continue };
+            if let KnockedAt::Here(admission, _) = waiting.at {
                 self.deny(admission, DenyReason::NotReady);
             }
             self.knock_is_over(&waiting);
@@ -258,33 +290,31 @@ impl Node {
         }
     }
 
-    pub(super) fn on_admission_gone(&mut self, admission: AdmissionId) {
-        self.knocks.admitting.remove(&admission);
-        for id in self.waiting_ids(|waiting| matches!(waiting.door, Door::Here(at, _) if at == admission)) {
-            if let Some(waiting) = self.knocks.waiting.remove(&id) {
+    pub(crate) fn on_admission_gone(&mut self, admission: AdmissionId) {
+        self.door.admitting.remove(&admission);
+        for id in self.waiting_ids(|waiting| matches!(waiting.at, KnockedAt::Here(at, _) if at == admission)) {
+            if let Some(waiting) = self.door.waiting.remove(&id) {
                 self.knock_is_over(&waiting);
                 self.tell_knock(id, &waiting, KnockState::Gone);
             }
         }
     }
 
-    fn knock_is_over(&mut self, waiting: &Waiting) {
+    fn knock_is_over(&mut self, waiting: &Knocker) {
         let frame = Frame::Knock {
             peer: waiting.peer,
             name: waiting.name.clone(),
             words: waiting.words.clone(),
             state: KnockNews::Over,
         };
-        for peer in self.links.connected_ids() {
-            self.send(&peer, &frame);
-        }
+        self.peers.connections.send_to_all(self.out, &frame);
     }
 
     /// A new neighbour learns who waits at this door.
-    pub(super) fn send_knocks(&mut self, to: &PeerId) {
-        let here = |w: &&Waiting| matches!(w.door, Door::Here(..));
+    pub(crate) fn send_knocks(&mut self, to: &PeerId) {
+        let here = |w: &&Knocker| matches!(w.at, KnockedAt::Here(..));
         let frames: Vec<Frame> = self
-            .knocks
+            .door
             .waiting
             .values()
             .filter(here)
@@ -296,12 +326,12 @@ impl Node {
             })
             .collect();
         for frame in frames {
-            self.send(to, &frame);
+            self.peers.connections.send(self.out, to, &frame);
         }
     }
 
     /// Another member tells about a stranger at its door, or answers one at this door.
-    pub(super) fn on_knock_news(
+    pub(crate) fn on_knock_news(
         &mut self,
         from: PeerId,
         stranger: PeerId,
@@ -310,26 +340,30 @@ impl Node {
         news: KnockNews,
         now: Now,
     ) {
-        let at_door = |w: &Waiting| w.peer == stranger && w.door == Door::At(from);
+        let at_door = |w: &Knocker| w.peer == stranger && w.at == KnockedAt::At(from);
         match news {
             KnockNews::Waiting => {
-                let known = self.knocks.waiting.values().any(at_door);
+                let known = self.door.waiting.values().any(at_door);
                 let allowed = chat_proto::text::check_name("name", &name).is_ok() && words.len() <= 64;
-                if !known && allowed && self.knocks.waiting.len() < KNOCKS_MAX && !self.roster.is_member(&stranger) {
-                    self.knock(Waiting { peer: stranger, name, words, since: now.wall, door: Door::At(from) });
+                if !known
+                    && allowed
+                    && self.door.waiting.len() < KNOCKS_MAX
+                    && !self.membership.roster.is_member(&stranger)
+                {
+                    self.knock(Knocker { peer: stranger, name, words, since: now.wall, at: KnockedAt::At(from) });
                 }
             }
             KnockNews::Over => {
                 for id in self.waiting_ids(at_door) {
-                    if let Some(waiting) = self.knocks.waiting.remove(&id) {
-                        let member = self.roster.is_member(&stranger);
+                    if let Some(waiting) = self.door.waiting.remove(&id) {
+                        let member = self.membership.roster.is_member(&stranger);
                         let state = if member { KnockState::Admitted } else { KnockState::Gone };
                         self.tell_knock(id, &waiting, state);
                     }
                 }
             }
             KnockNews::Denied => {
-                let here = |w: &Waiting| w.peer == stranger && matches!(w.door, Door::Here(..));
+                let here = |w: &Knocker| w.peer == stranger && matches!(w.at, KnockedAt::Here(..));
                 for id in self.waiting_ids(here) {
                     self.refuse_knock(id);
                 }
@@ -337,38 +371,38 @@ impl Node {
         }
     }
 
-    fn waiting_ids(&self, matches: impl Fn(&Waiting) -> bool) -> Vec<KnockId> {
-        self.knocks.waiting.iter().filter(|(_, waiting)| matches(waiting)).map(|(id, _)| *id).collect()
+    fn waiting_ids(&self, matches: impl Fn(&Knocker) -> bool) -> Vec<KnockId> {
+        self.door.waiting.iter().filter(|(_, waiting)| matches(waiting)).map(|(id, _)| *id).collect()
     }
 
     fn refuse_knock(&mut self, id: KnockId) {
-        let Some(waiting) = self.knocks.waiting.remove(&id) else { return };
-        match waiting.door {
-            Door::Here(admission, _) => {
+        let Some(waiting) = self.door.waiting.remove(&id) else { return };
+        match waiting.at {
+            KnockedAt::Here(admission, _) => {
                 self.deny(admission, DenyReason::Refused);
                 self.knock_is_over(&waiting);
             }
-            Door::At(member) => {
+            KnockedAt::At(member) => {
                 let frame = Frame::Knock {
                     peer: waiting.peer,
                     name: waiting.name.clone(),
                     words: waiting.words.clone(),
                     state: KnockNews::Denied,
                 };
-                self.send(&member, &frame);
+                self.peers.connections.send(self.out, &member, &frame);
             }
         }
         self.tell_knock(id, &waiting, KnockState::Denied);
     }
 
     /// `chat admit` and `chat deny`.
-    pub(super) fn answer_knock(
+    pub(crate) fn answer_knock(
         &mut self,
         command: CommandId,
         id: KnockId,
         verdict: Verdict,
     ) -> Result<(), CommandError> {
-        let waiting = self.knocks.waiting.get(&id).ok_or(CommandError::UnknownKnock)?;
+        let waiting = self.door.waiting.get(&id).ok_or(CommandError::UnknownKnock)?;
         let (peer, name) = (waiting.peer, waiting.name.clone());
         match verdict {
             Verdict::Yes => {
@@ -382,18 +416,6 @@ impl Node {
                 Ok(())
             }
         }
-    }
-
-    pub(super) fn list_knocks(&self) -> Vec<Knock> {
-        let knock = |(id, waiting): (&KnockId, &Waiting)| Knock {
-            id: *id,
-            peer: waiting.peer,
-            tag: waiting.peer.tag(),
-            name: waiting.name.clone(),
-            words: waiting.words.clone(),
-            since: waiting.since,
-        };
-        self.knocks.waiting.iter().map(knock).collect()
     }
 }
 

@@ -2,4 +2,5 @@
 
 pub(crate) mod drafts;
 pub(crate) mod receipts;
+pub(crate) mod sync;
 pub mod tree;

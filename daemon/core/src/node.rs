@@ -18,14 +18,14 @@ mod forks;
 mod frames;
 #[cfg(any(test, feature = "sim"))]
 mod inspect;
-mod members;
+pub(crate) mod members;
 mod persist;
 mod pulse;
 mod role;
 pub(crate) mod state;
-mod sync;
 pub(crate) mod timers;
 mod tree;
+mod vectors;
 mod views;
 
 use std::collections::VecDeque;

@@ -6,7 +6,7 @@ use chat_proto::id::PeerId;
 
 use crate::config::FUTURE_MAX;
 use crate::input::Now;
-use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::node::timers::Timer;
@@ -52,7 +52,7 @@ impl Node {
                 }
             }
         }
-        self.after_entries(&from, now);
+        self.sync().after_entries(&from, now);
     }
 
     /// Applies an entry if it can be, and everything that waited for it; otherwise it waits or is refused.
@@ -63,7 +63,7 @@ impl Node {
             if self.hold_back(&entry, now) {
                 continue;
             }
-            match self.logs.heads.fit(&entry, self.taken(&place.log)) {
+            match self.logs.heads.fit(&entry, self.logs.taken(&place.log)) {
                 Fit::Ready if self.may_write(&entry, now) => {
                     self.apply(&entry, from, now);
                     queue.extend(self.logs.pending.release(&place));
@@ -80,12 +80,6 @@ impl Node {
         }
     }
 
-    /// The last place of a log that is taken: further than its cut allows where something waits for it.
-    pub(super) fn taken(&self, log: &LogId) -> Seq {
-        let awaited = self.logs.pending.awaited(log).min(self.logs.heads.limit_if_built_on(log));
-        self.logs.heads.limit(log).max(awaited)
-    }
-
     /// Looks again at what waited for a place.
     pub(super) fn release(&mut self, place: &Dep, now: Now) {
         for entry in self.logs.pending.release(place) {
@@ -98,7 +92,7 @@ impl Node {
         let place = Dep { log: entry.log(), seq: entry.seq() };
         if let Some(holder) = from.or_else(|| self.peers.connections.who_knows(&place)) {
             self.peers.connections.knows(&holder, missing.log, missing.seq);
-            self.timers.set_earlier(Timer::Fetch(holder), now.mono + super::sync::FETCH_GRACE);
+            self.timers.set_earlier(Timer::Fetch(holder), now.mono + crate::delivery::sync::FETCH_GRACE);
         }
         if !self.logs.heads.counts(&place.log, place.seq) && self.logs.pending.awaited(&place.log) < place.seq {
             // Nobody may ever send what it waits for: whoever holds it sends it again.

@@ -45,7 +45,7 @@ impl Node {
             return self.break_with(peer, CloseReason::NotMember, now);
         }
         self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
-        self.send_vector(&peer, false);
+        self.sync().send_vector(&peer, crate::delivery::sync::Exchange::Answer);
         self.send_addr_records(&peer);
         self.door().send_knocks(&peer);
         self.send_forks(&peer);
@@ -127,7 +127,7 @@ impl Node {
     fn link_ended(&mut self, peer: PeerId, now: Now) {
         self.peers.liveness.down(&peer);
         self.tell_parted();
-        self.forget_wants_of(&peer, now);
+        self.sync().forget_wants_of(&peer, now);
         self.timers.cancel(Timer::Fetch(peer));
         self.door().forget_knocks_at(&peer);
         self.neighbour_lost(peer, now);

@@ -10,10 +10,10 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 use rand::RngExt;
 
+use crate::delivery::sync::LoadFor;
 use crate::input::Now;
 use crate::log::entry::{Dep, Entry, Incarnation, LogId, Seq, SignedEntry};
 use crate::node::Node;
-use crate::node::sync::LoadFor;
 use crate::node::timers::Timer;
 use crate::output::Output;
 use crate::wire::Frame;
@@ -120,8 +120,9 @@ impl Node {
     /// Reads the places of a suspicious log for which the other side has come.
     pub(super) fn compare_what_came(&mut self, from: PeerId, log: LogId) {
         let Some(suspect) = self.logs.forks.suspects.get(&log).filter(|suspect| suspect.peer == from) else { return };
-        if let (Some((first, _)), Some((last, _))) = (suspect.kept.first_key_value(), suspect.kept.last_key_value()) {
-            self.load(LoadFor::Compare(log), log, *first, *last);
+        let came = suspect.kept.keys().next().copied().zip(suspect.kept.keys().next_back().copied());
+        if let Some((first, last)) = came {
+            self.sync().load(LoadFor::Compare(log), log, first, last);
         }
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 
+use crate::delivery::sync::Exchange;
 use crate::input::Now;
 use crate::log::entry::{Dep, Head, Header, SignedEntry};
 use crate::node::Node;
@@ -34,9 +35,9 @@ impl Node {
             Frame::Hello { time, observed } => self.on_hello(peer, time, observed, now),
             Frame::Entries(entries) => self.on_entries(peer, entries, now),
             Frame::Chunk(entries) => self.on_chunk(peer, entries, now),
-            Frame::Vector { heads, reply } => self.on_vector(peer, heads, reply, now),
-            Frame::Digest { digest, reply } => self.on_digest(peer, digest, reply, now),
-            Frame::Want { log, from, to } => self.on_want(peer, log, from, to),
+            Frame::Vector { heads, reply } => self.on_vector(peer, heads, Exchange::from_reply(reply), now),
+            Frame::Digest { digest, reply } => self.on_digest(peer, digest, Exchange::from_reply(reply), now),
+            Frame::Want { log, from, to } => self.sync().on_want(peer, log, from, to),
             Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }, now),
             Frame::Links(links) => self.on_links(peer, links, now),
             Frame::Addrs(records) => self.on_addr_records(peer, records, now),
@@ -89,7 +90,7 @@ impl Node {
         self.on_entries(peer, entries, now);
         if let Some(log) = log {
             self.compare_what_came(peer, log);
-            self.chunk_came(peer, log, now);
+            self.sync().chunk_came(peer, log, now);
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct News {
 
 impl News {
     /// What waits is looked at again.
-    pub(super) fn reconsider(&mut self) {
+    pub(crate) fn reconsider(&mut self) {
         self.cuts_moved = true;
     }
 }

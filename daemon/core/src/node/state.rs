@@ -1,6 +1,6 @@
 //! The parts of a node: each holds the state of one concern.
 //!
-//! A handler ([`DoorHandler`](crate::admission::door::DoorHandler), [`Fetcher`](crate::node::sync) …) borrows
+//! A handler ([`DoorHandler`](crate::admission::door::DoorHandler), [`SyncHandler`](crate::delivery::sync::SyncHandler)) borrows
 //! the parts that it may change mutably and those that it only reads immutably. What concerns several parts is decided in
 //! `impl Node`.
 
@@ -11,7 +11,8 @@ use ed25519_dalek::SigningKey;
 
 use crate::delivery::drafts::Drafts;
 use crate::delivery::receipts::Receipts;
-use crate::log::entry::LogId;
+use crate::delivery::sync::Sync;
+use crate::log::entry::{LogId, Seq};
 use crate::log::heads::Heads;
 use crate::log::pending::Pending;
 use crate::membership::control_log::ControlLog;
@@ -20,7 +21,6 @@ use crate::membership::roster::Roster;
 use crate::node::forks::Forks;
 use crate::node::members::News;
 use crate::node::persist::Disk;
-use crate::node::sync::Sync;
 use crate::node::tree::Dissemination;
 
 /// This peer: its key, its room, and the log it writes.
@@ -39,6 +39,19 @@ pub(crate) struct Logs {
     pub(crate) pending: Pending,
     pub(crate) forks: Forks,
     pub(crate) disk: Disk,
+}
+
+impl Logs {
+    /// The last sequence number of a log that is accepted: beyond its cut where an entry waits for it.
+    pub(crate) fn taken(&self, log: &LogId) -> Seq {
+        let awaited = self.pending.awaited(log).min(self.heads.limit_if_built_on(log));
+        self.heads.limit(log).max(awaited)
+    }
+
+    /// The last sequence number up to which a log is held, entries that wait included.
+    pub(crate) fn reach(&self, log: &LogId) -> Seq {
+        self.pending.reach(log, self.heads.seq(log))
+    }
 }
 
 /// The control entries and what follows from them.

@@ -19,7 +19,7 @@ pub(super) const LINKS_DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// Names of deadlines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Timer {
+pub(crate) enum Timer {
     /// Exchange version vectors with a neighbour.
     AntiEntropy,
     /// Tell neighbours about this peer's links.
@@ -81,8 +81,8 @@ impl Node {
             Timer::Retry => {}
             Timer::Future => self.future_has_come(now),
             Timer::Redial(peer) => self.dial(peer),
-            Timer::Fetch(peer) => self.fetch_causes(peer, now),
-            Timer::Want(log) => self.ask_another(log, now),
+            Timer::Fetch(peer) => self.sync().fetch_causes(peer, now),
+            Timer::Want(log) => self.sync().ask_another(log, now),
             Timer::Compare(log) => self.forget_suspect(&log),
             Timer::Pulse => self.feel_pulse(now),
             Timer::Role => self.tell_role(RoleInput::Tick, now),

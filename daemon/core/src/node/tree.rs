@@ -334,7 +334,7 @@ impl Node {
             Ok(Payload::Entry(signed)) => self.receive(from, vec![signed], now),
             Ok(Payload::Have(place)) => {
                 self.peers.connections.knows(&from, place.log, place.seq);
-                self.fetch_from(from, now);
+                self.sync().fetch_from(from, now);
             }
             Ok(Payload::Alive(record)) => self.on_beacon(record, now),
             Ok(Payload::Gone(peer, seen)) => self.on_gone(peer, seen, now),

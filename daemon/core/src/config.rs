@@ -40,29 +40,28 @@ impl Default for NodeSettings {
 /// Largest header plus body of one entry, in bytes (64 KiB).
 pub const ENTRY_BYTES_MAX: usize = 64 * 1024;
 
-/// Most messages in one entry: bounds the work one signature can cause.
+/// Maximum number of messages in one entry; bounds the work that one signature can cause.
 pub const ENTRY_MESSAGES_MAX: usize = 1024;
 
-/// Most dependencies of one entry: what an author saw since its last entry; the rest stays for the next entry.
+/// Maximum number of dependencies of one entry; what is left over goes into the author's next entry.
 pub const ENTRY_DEPS_MAX: usize = 256;
 
 /// Largest frame between members, in bytes (1 MiB): several full entries, or a version vector of about 14,000 logs.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 
-/// Most entries of a log that are taken behind its cut. They do not count, but among them may be removals that were
-/// written at the same time as the one that made the cut; bounds what somebody who was removed can still make others
-/// keep.
+/// Maximum number of entries of a log that are accepted beyond its cut. They are void, but among them may be removals
+/// written concurrently with the one that made the cut. Bounds what a removed member can still make others store.
 pub const PAST_CUT_MAX: u64 = 256;
 
-/// Of how many logs that count for nothing the first entry is kept. They are logs of strangers and of removed members;
-/// whoever depends on one that is not kept may have to wait until somebody who keeps it comes back.
+/// Maximum number of void logs of which the first entry is kept. They belong to strangers and removed members. An entry
+/// that depends on one that is not kept may have to wait for a peer that keeps it.
 pub const VOID_LOGS_MAX: usize = 1024;
 
-/// Most refused logs that are remembered, so that nothing waits for them; the rest are asked for again.
+/// Maximum number of rejected logs that are remembered, so that no entry waits for them; others are requested again.
 pub const REFUSED_LOGS_MAX: usize = 4096;
 
 /// How far ahead of this peer's clock an entry may be and still be taken at once; later ones are held back.
 pub const FUTURE_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// Most addresses in one peer's address record.
+/// Maximum number of addresses in one peer's address record.
 pub const ADDRS_MAX: usize = 12;

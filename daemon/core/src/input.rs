@@ -1,4 +1,4 @@
-//! What the shell tells a node.
+//! Inputs: what the daemon reports to a node, and the commands of the local user.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -24,9 +24,9 @@ pub struct Now {
 /// Something happened.
 #[derive(Debug)]
 pub enum Input {
-    /// Somebody on this machine wants something; answered with exactly one [`Reply`](crate::output::Reply).
+    /// A command from this machine; answered with exactly one [`Reply`](crate::output::Reply).
     Command(CommandId, Command),
-    /// A connection on the room protocol stands; replaces an earlier one to the same peer.
+    /// A connection on the room protocol is open; replaces an earlier one to the same peer.
     Up(PeerId, PathInfo),
     /// The path of a connection changed, or was measured again.
     Path(PeerId, PathInfo),
@@ -40,10 +40,11 @@ pub enum Input {
     Persisted(BatchId),
     /// A batch could not be written: the disk is full or failing. Nothing of it is on disk.
     PersistFailed(BatchId, PersistError),
-    /// Entries asked for with [`Output::Load`](crate::output::Output::Load), in order of place; fewer where they are
-    /// not held or a byte bound cut them.
+    /// Entries requested with [`Output::Load`](crate::output::Output::Load), by ascending sequence number; fewer where
+    /// they are not held or the byte limit cut them.
     Loaded(LoadId, Vec<SignedEntry>),
-    /// A stranger asks to be let in. Answered by [`Output::Admission`](crate::output::Output::Admission), perhaps later.
+    /// A stranger asks for admission. Answered by [`Output::Admission`](crate::output::Output::Admission), possibly
+    /// later.
     Admission {
         /// Names the request in the answer.
         id: AdmissionId,
@@ -62,8 +63,8 @@ pub enum Input {
     Addrs(Vec<SocketAddr>),
     /// The outcome of a request of the rendezvous role.
     Role(RoleEvent),
-    /// Nothing is read from the network for now, because the disk does not keep up: the silence of others says nothing
-    /// about them. Said before each tick as long as that lasts, and once when it is over.
+    /// Nothing is read from the network for now because the disk does not keep up: the silence of peers means nothing.
+    /// Repeated before each tick while that lasts, and once when it is over.
     Deaf,
     /// The time of [`Node::poll_timeout`](crate::node::Node::poll_timeout) has come.
     Tick,
@@ -90,56 +91,56 @@ pub struct AdmissionId(pub u64);
 pub enum PersistError {
     /// No room on the disk.
     DiskFull,
-    /// Anything else; the daemon's log says what.
+    /// Any other failure; the daemon's log has the cause.
     Failed,
 }
 
-/// What somebody on this machine wants.
+/// A command of a user or program on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Say something.
+    /// Post a message.
     Post {
         /// What.
         body: MessageBody,
         /// What to wait for before the reply.
         wait: Wait,
-        /// With [`Wait::Replicated`]: how many other peers shall hold it.
+        /// With [`Wait::Replicated`]: number of other peers that must hold it.
         copies: u32,
-        /// Longest wait; the reply then says that it is not complete.
+        /// Maximum wait; after it the reply reports that it is incomplete.
         timeout: Duration,
     },
-    /// Who is known to hold this place of this log on disk.
+    /// List the peers that are known to hold this entry on disk.
     Holders(LogId, Seq),
     /// Write an invite and a ticket for it.
     Invite {
-        /// Until when it lets in.
+        /// End of its validity.
         expires: Timestamp,
-        /// How many it lets in.
+        /// Maximum number of admissions.
         uses: u32,
     },
     /// End an invite.
     Revoke(InviteId),
-    /// Let a stranger in, or not.
+    /// Admit or refuse a stranger that knocked.
     AnswerKnock(KnockId, Verdict),
     /// Remove a member.
     Remove(PeerId),
-    /// Let a member remove others and grant roles, or no longer.
+    /// Grant or revoke a member's right to remove members and grant this right.
     SetAdmin(PeerId, Verdict),
-    /// Go by another name.
+    /// Change this member's name.
     Rename(String),
     /// Publish keys for direct messages: Curve25519 identity and fallback key.
     PublishKeys([u8; 32], [u8; 32]),
     /// Leave the room for good.
     Leave,
-    /// Go offline in an orderly way: tell neighbours, hand over.
+    /// Go offline in an orderly way: hand the role over and say goodbye to neighbours.
     Stop,
-    /// How every member stands.
+    /// List every member with presence, path and role.
     Peers,
-    /// How the room and this peer stand.
+    /// Show the room and this peer's state.
     Status,
     /// The invites of the room.
     Invites,
-    /// Who waits to be let in.
+    /// List the knocks that wait for an answer.
     Knocks,
     /// The rendezvous role.
     Rendezvous,

@@ -5,26 +5,33 @@
 //!                                                           └─▶ poll_timeout() = when to tick
 //! ```
 //!
-//! What comes from this machine becomes a draft; drafts are cut into one signed entry while the entry before it is being
-//! flushed, so that under load many messages share one signature and one flush. Only when the disk has it does an own
-//! entry count as applied, leave this machine and answer its command: a peer that loses its last milliseconds never
-//! contradicts what others hold of it. What comes from others is verified, applied in causal order and passed on at
-//! once, written, and shown when written.
+//! [`Node`] owns the parts in [`state`] and decides what concerns several of them; a handler such as
+//! [`DoorHandler`] decides what concerns one. The only caller is the daemon's driver (`daemon/src/node/driver.rs`), or a
+//! simulation.
+//!
+//! A command's message becomes a draft. Drafts are cut into one signed entry while the entry before it is being flushed,
+//! so that under load many messages share one signature and one flush. Invariants:
+//!
+//! * An own entry is applied, sent and answered only when it is on disk: a peer that loses its last milliseconds never
+//!   contradicts what others hold of it.
+//! * An entry of another author is verified, applied in causal order and forwarded at once, then written, and shown when
+//!   written. Its author receives a receipt only after the flush.
+//! * At most one batch is being written at a time, so that a failed write never leaves a hole in a log.
 
-mod apply;
 mod commands;
 mod dialing;
+mod dissemination;
 mod forks;
 mod frames;
+mod ingest;
 #[cfg(any(test, feature = "sim"))]
 mod inspect;
+mod liveness;
 pub(crate) mod members;
 mod persist;
-mod pulse;
 mod role;
 pub(crate) mod state;
 pub(crate) mod timers;
-mod tree;
 mod vectors;
 mod views;
 
@@ -70,20 +77,20 @@ pub struct Node {
     life: Life,
 }
 
-/// Whether the node works, or is on its way out.
+/// Whether the node works or stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Life {
     /// Works.
     Running,
-    /// Takes no new commands; what is on its way is finished.
+    /// Refuses new commands; work under way is finished.
     Stopping,
 }
 
-/// What was stored does not make a room.
+/// Why a node cannot start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// A control entry on disk does not hold.
-    #[error("stored entry does not hold: {0}")]
+    /// A control entry on disk is invalid.
+    #[error("stored entry is invalid: {0}")]
     Entry(#[from] crate::log::entry::EntryError),
     /// The name of the room or the founder breaks the rules.
     #[error(transparent)]
@@ -157,7 +164,7 @@ impl Node {
         self.membership.roster.clone()
     }
 
-    /// Tells the node that something happened. Drain [`Node::poll_output`] afterwards.
+    /// Processes an input. Drain [`Node::poll_output`] afterwards.
     pub fn handle(&mut self, input: Input, now: Now) {
         match input {
             Input::Command(id, command) => self.on_command(id, command, now),
@@ -191,7 +198,7 @@ impl Node {
         self.flush(now);
     }
 
-    /// Takes the next thing to do; none when everything is told.
+    /// Takes the next output; `None` when there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }

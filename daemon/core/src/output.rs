@@ -1,4 +1,4 @@
-//! What a node tells the shell to do.
+//! Outputs: what a node asks the daemon to do, replies to commands, and their errors.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub struct Relays {
 /// Something to do, in the order given.
 #[derive(Debug)]
 pub enum Output {
-    /// Write these entries and flush, then say [`Input::Persisted`](crate::input::Input::Persisted). Batches may be
+    /// Write these entries and flush, then report [`Input::Persisted`](crate::input::Input::Persisted). Batches may be
     /// written together, never out of order.
     Persist(Batch),
     /// Send a frame to a connected peer; when its queue is full, drop the connection.
@@ -44,7 +44,7 @@ pub enum Output {
     Datagram(PeerId, Bytes),
     /// What the rendezvous role asks of the network, and the known addresses of the peer it is about.
     Role(RoleRequest, Vec<SocketAddr>),
-    /// A member sees this peer at this address: a way in for others, where a NAT stands between.
+    /// A member sees this peer at this address: possibly reachable from outside where there is a NAT.
     Observed(SocketAddr),
     /// Whose relay is used: the relay forwarder connects there.
     Relays(Relays),
@@ -52,15 +52,15 @@ pub enum Output {
     Dial(PeerId, Vec<SocketAddr>),
     /// Close the connection to a peer.
     Disconnect(PeerId, CloseReason),
-    /// Read entries of a log, up to a number of bytes, and say [`Input::Loaded`](crate::input::Input::Loaded).
+    /// Read entries of a log, up to a number of bytes, and report [`Input::Loaded`](crate::input::Input::Loaded).
     Load {
         /// Names the request.
         id: LoadId,
         /// The log.
         log: LogId,
-        /// First place.
+        /// First sequence number.
         from: Seq,
-        /// Last place.
+        /// Last sequence number.
         to: Seq,
         /// About how many bytes at most; one entry is always given.
         bytes_max: usize,
@@ -73,8 +73,8 @@ pub enum Output {
     Publish(Event),
     /// The membership changed: gates are run again, names are shown anew.
     Roster(Arc<Roster>),
-    /// Entries of this log count up to this place and not past it: messages past it are hidden, and those up to it that
-    /// are hidden are shown (again). With the last possible place, all are shown.
+    /// Entries of this log are valid up to this sequence number: messages beyond it are hidden, and hidden ones up to
+    /// it are shown again. With the maximum, all are shown.
     Hide(LogId, Seq),
     /// Keep these address records for the next start.
     StoreAddrs(Vec<AddrRecord>),
@@ -117,27 +117,27 @@ pub enum CloseReason {
     Surplus,
     /// This peer stops.
     Stopping,
-    /// The peer answers no more.
+    /// The peer does not respond.
     Silent,
 }
 
 /// Answer to a command that succeeded.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
-    /// Nothing to tell.
+    /// Done; there is no further data.
     Done,
-    /// The message is stored; `complete` says whether what was waited for has come.
+    /// The message is stored; `complete` tells whether the wait reached its goal.
     Posted {
         /// Its id.
         id: MessageId,
         /// Its time.
         time: Timestamp,
-        /// Who is known to hold it.
+        /// Peers known to hold it.
         held_by: Vec<PeerId>,
-        /// Whether what was waited for has come.
+        /// Whether the wait reached its goal.
         complete: bool,
     },
-    /// Who is known to hold the entry.
+    /// Peers known to hold the entry.
     Holders(Vec<PeerId>),
     /// The invite and its ticket.
     Invited(Invite, Ticket),
@@ -160,7 +160,7 @@ pub struct NodeStatus {
     pub room: RoomRef,
     /// This peer's part in the rendezvous.
     pub role: RoleView,
-    /// Who holds it.
+    /// The holder and its term.
     pub rendezvous: Option<RendezvousRef>,
     /// Members, this peer included.
     pub members: u32,
@@ -172,7 +172,7 @@ pub struct NodeStatus {
     pub inbound: Option<bool>,
 }
 
-/// Why a command was refused. Nothing was changed.
+/// Why a command was refused. The state is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The room's first entries have not arrived, or this peer was removed or left.

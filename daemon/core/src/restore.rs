@@ -28,7 +28,7 @@ pub enum Start {
     Restore(Restored),
 }
 
-/// What the store held. A peer that was just let in has the room, the incarnation and the addresses, and no entries.
+/// What the store held. A newly admitted peer has the room, the incarnation and the addresses, and no entries.
 #[derive(Clone, Debug)]
 pub struct Restored {
     /// The room.
@@ -43,7 +43,7 @@ pub struct Restored {
     pub addrs: Vec<AddrRecord>,
     /// Proofs of forks.
     pub forks: Vec<(SignedEntry, SignedEntry)>,
-    /// When peers were last heard of.
+    /// When peers were last seen.
     pub seen: Vec<(PeerId, Timestamp)>,
 }
 
@@ -52,7 +52,7 @@ pub struct Restored {
 pub struct StoredHead {
     /// The log.
     pub log: LogId,
-    /// Its newest place.
+    /// Its newest sequence number.
     pub seq: Seq,
     /// The entry there.
     pub hash: EntryHash,

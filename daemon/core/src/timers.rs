@@ -22,7 +22,7 @@ impl<K: Ord + Copy> Timers<K> {
         self.by_time.insert((at, name));
     }
 
-    /// Sets a deadline unless an earlier one stands.
+    /// Sets a deadline unless an earlier one is set.
     pub(crate) fn set_earlier(&mut self, name: K, at: Duration) {
         if self.by_name.get(&name).is_none_or(|set| at < *set) {
             self.set(name, at);
@@ -36,12 +36,12 @@ impl<K: Ord + Copy> Timers<K> {
         }
     }
 
-    /// Whether a deadline of that name stands.
+    /// Whether a deadline of that name is set.
     pub(crate) fn is_set(&self, name: &K) -> bool {
         self.by_name.contains_key(name)
     }
 
-    /// How many deadlines stand.
+    /// Number of deadlines that are set.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.by_name.len()
@@ -57,7 +57,7 @@ impl<K: Ord + Copy> Timers<K> {
         self.by_time.iter().take_while(|(at, _)| *at <= now).map(|(_, name)| *name).collect()
     }
 
-    /// Takes a deadline if it still stands and has come.
+    /// Takes a deadline if it is still set and has come.
     pub(crate) fn take_due(&mut self, name: &K, now: Duration) -> bool {
         let due = self.by_name.get(name).is_some_and(|at| *at <= now);
         if due {

@@ -17,7 +17,7 @@ use crate::peers::addrs::AddrRecord;
 /// ALPN of the room protocol: members only.
 pub const ROOM_ALPN: &[u8] = b"chatd/room/1";
 
-/// What members say to each other.
+/// A frame between members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
     /// First frame in each direction.
@@ -29,54 +29,54 @@ pub enum Frame {
     },
     /// New entries, each after what it depends on where the sender had both.
     Entries(Vec<SignedEntry>),
-    /// The answer to a `Want`: entries of one log from the first place on, as many as fit.
+    /// The answer to a `Want`: entries of one log from the first requested on, as many as fit.
     Chunk(Vec<SignedEntry>),
     /// What the sender holds on disk.
     Vector {
         /// Newest entry of each log.
         heads: Vec<Head>,
-        /// Whether the receiver shall answer with its own.
+        /// Whether the receiver answers with its own.
         reply: bool,
     },
-    /// Send me these entries of a log, from the first to the last place.
+    /// Requests entries of a log, first and last sequence number included.
     Want {
         /// The log.
         log: LogId,
-        /// First place wanted.
+        /// First sequence number wanted.
         from: Seq,
-        /// Last place wanted.
+        /// Last sequence number wanted.
         to: Seq,
     },
-    /// Somebody holds this log on disk up to this place. Sent to the log's author; a neighbour that is not the author
-    /// passes it on once.
+    /// A receipt: `holder` holds this log on disk up to `seq`. Sent to the log's author; a neighbour that is not the
+    /// author forwards it once.
     Held {
-        /// Who holds it.
+        /// The peer that holds it.
         holder: PeerId,
         /// The log.
         log: LogId,
-        /// Up to where.
+        /// Newest sequence number held.
         seq: Seq,
-        /// The entry there: the log may be forked.
+        /// Hash of that entry, because the log may be forked.
         hash: EntryHash,
     },
-    /// Whom the sender is connected to, with what it measured.
+    /// Peers that the sender is connected to, with what it measured.
     Links(Vec<PeerLink>),
-    /// Where members can be reached.
+    /// Address records of members.
     Addrs(Vec<AddrRecord>),
-    /// A stranger asks to be let in at the sender's door, or that request has ended.
+    /// A stranger asks the sender for admission, or that request has ended.
     Knock {
         /// The stranger.
         peer: PeerId,
-        /// Name it goes by.
+        /// Name it asks for.
         name: String,
-        /// Words it and the door show.
+        /// Words that both sides show.
         words: String,
-        /// How it stands.
+        /// State of the request.
         state: KnockNews,
     },
-    /// Two entries of one author at one place: proof that the log was forked.
+    /// Two entries of one author with one sequence number: proof that the log was forked.
     Fork(Box<SignedEntry>, Box<SignedEntry>),
-    /// A message of the spreading tree, opaque here.
+    /// A message of the broadcast tree, opaque here.
     Tree(Vec<u8>),
     /// A message of the rendezvous, opaque here.
     Role(Vec<u8>),
@@ -86,7 +86,7 @@ pub enum Frame {
     Pong(u64),
     /// The sender leaves in an orderly way.
     Bye,
-    /// A hash of the vector of what the sender holds on disk: who holds the same needs no vector.
+    /// A hash of the sender's version vector: a receiver with the same one needs no vector.
     Digest {
         /// The hash.
         digest: [u8; 32],
@@ -95,14 +95,14 @@ pub enum Frame {
     },
 }
 
-/// How a knock stands, as members tell each other.
+/// State of a knock, as members report it to each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum KnockNews {
-    /// It waits at the sender's door.
+    /// It waits at the sender.
     Waiting,
-    /// The sender says no; the door tells the stranger.
+    /// The sender refuses it; the receiver informs the stranger.
     Denied,
-    /// It has ended at the sender's door.
+    /// It has ended at the sender.
     Over,
 }
 
@@ -117,7 +117,7 @@ pub struct PeerLink {
     pub rtt_us: u32,
 }
 
-/// A frame that cannot be read or written. A peer that sends one is disconnected.
+/// A frame that cannot be encoded or decoded. A peer that sends one is disconnected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
     /// Longer than [`FRAME_BYTES_MAX`].

@@ -1,9 +1,9 @@
-//! How a stranger is let in: what both sides say before the room protocol may be spoken.
+//! The admission protocol: what newcomer and member exchange before the room protocol may be spoken.
 //!
 //! The newcomer opens one stream on the admission ALPN and sends an [`AdmissionRequest`]. A ticket is proved by a
 //! signature of its one-time key, so any member can check it while the inviter is away. Without a ticket the newcomer
 //! *knocks*: both sides commit to random numbers before they see the other's (as in ZRTP, RFC 6189 section 4.4.1.1), so
-//! that nobody between them can choose keys that give both sides the same words.
+//! that an attacker between them cannot choose keys that give both sides the same words.
 
 use std::net::SocketAddr;
 
@@ -18,16 +18,17 @@ use crate::signature::{self, SignatureBytes};
 /// ALPN of admission: the only protocol strangers reach.
 pub const ADMISSION_ALPN: &[u8] = b"chatd/admission/1";
 
-/// Largest message of the admission protocol, in bytes (64 KiB): an answer carries addresses of many members.
+/// Maximum length of a message of the admission protocol, in bytes (64 KiB): an answer carries addresses of many
+/// members.
 pub const ADMISSION_BYTES_MAX: usize = 64 * 1024;
 
 /// Context of a ticket's signature.
 const TICKET_CONTEXT: &[u8] = b"chatd ticket v1\0";
 
-/// What the newcomer sends first.
+/// The newcomer's first message.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdmissionRequest {
-    /// With a ticket.
+    /// Admission by ticket.
     Ticket {
         /// The room it names.
         room: RoomId,
@@ -38,7 +39,7 @@ pub enum AdmissionRequest {
         /// That key's signature over room, newcomer and name ([`ticket_request`]).
         signature: SignatureBytes,
     },
-    /// Without one.
+    /// Admission by a member's decision.
     Knock {
         /// Name to be known by.
         name: String,
@@ -57,7 +58,7 @@ pub enum AdmissionAnswer {
         /// The room that would be joined.
         room: RoomId,
     },
-    /// Somebody has to say `chat admit`.
+    /// A member has to run `chat admit`.
     Waiting,
     /// The newcomer is a member now.
     Admitted(Admitted),
@@ -83,16 +84,16 @@ pub struct Admitted {
     pub open: bool,
     /// Members and where they can be reached, the answering one first; at most [`Admitted::MEMBERS_MAX`].
     pub members: Vec<AddrRecord>,
-    /// The address at which the newcomer is seen, so that it can tell others.
+    /// The address at which the newcomer is seen, so that it can announce it.
     pub observed: Option<SocketAddr>,
 }
 
 impl Admitted {
-    /// Most address records in one answer; the rest arrives over the room protocol.
+    /// Maximum number of address records in one answer; the rest arrives over the room protocol.
     pub const MEMBERS_MAX: usize = 64;
 }
 
-/// Why somebody is not let in.
+/// Why an admission is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
 pub enum DenyReason {
     /// The ticket is of another room.
@@ -107,10 +108,10 @@ pub enum DenyReason {
     /// The invite was revoked.
     #[error("the ticket was revoked, ask for a new one")]
     Revoked,
-    /// The invite has let in as many as it may.
+    /// The invite was used the maximum number of times.
     #[error("the ticket is used up, ask for a new one")]
     UsedUp,
-    /// A member said no.
+    /// A member refused.
     #[error("a member refused the knock")]
     Refused,
     /// Removed members stay out unless invited anew.
@@ -123,10 +124,10 @@ pub enum DenyReason {
     #[error("too many knocks are waiting, try again in a minute")]
     Busy,
     /// The member itself has no room yet, or its disk is full.
-    #[error("that peer cannot let anybody in now, try another member")]
+    #[error("that peer cannot admit newcomers now, try another member")]
     NotReady,
-    /// Nobody answered the knock in time.
-    #[error("nobody answered the knock, ask a member to run 'chat knocks' and try again")]
+    /// No member answered the knock in time.
+    #[error("no member answered the knock, ask one to run 'chat knocks' and try again")]
     TimedOut,
 }
 
@@ -161,8 +162,8 @@ pub fn commitment(nonce: &[u8; 32]) -> [u8; 32] {
     blake3::derive_key("chatd 2026 knock commitment v1", nonce)
 }
 
-/// The words both sides show: three pronounceable groups of 16 bits (proquints, arXiv:0901.4016). With the commitment
-/// before them, somebody in between has one try in 2^48.
+/// The words both sides show: three pronounceable groups of 16 bits (proquints, arXiv:0901.4016). Because of the
+/// commitment before them, an attacker in between has one try in 2^48.
 pub fn words(
     room: &RoomId,
     newcomer: &PeerId,

@@ -1,4 +1,8 @@
-//! The front door: tickets, knocks, and who answers them.
+//! The front door: admits strangers by ticket, lists their knocks, and answers them when a member decides.
+//!
+//! A valid ticket, or any knock in an open room, becomes an `Admit` entry; the stranger is answered when it is on disk. Any
+//! other knock waits, and all neighbours learn of it, so that each member can answer it (`chat admit`, `chat deny`). A
+//! knock ends when it is answered, when the stranger gives up, or when the member at which it waits is lost.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -20,10 +24,10 @@ use crate::peers::Peers;
 use crate::signature::SignatureBytes;
 use crate::wire::{Frame, KnockNews};
 
-/// Most knocks that wait, at this door and as told by other members; beyond, strangers are asked to try later.
+/// Maximum number of knocks that wait, here and as reported by other members; further strangers are asked to try later.
 const KNOCKS_MAX: usize = 32;
 
-/// Most admissions that wait for the disk.
+/// Maximum number of admissions that wait for the disk.
 const ADMISSIONS_MAX: usize = 1024;
 
 /// Strangers at the door.
@@ -45,12 +49,12 @@ struct Knocker {
     at: KnockedAt,
 }
 
-/// Where a stranger waits.
+/// The peer at which a stranger waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KnockedAt {
-    /// Here.
+    /// At this peer.
     Here(AdmissionId, Option<SocketAddr>),
-    /// At another member's.
+    /// At another member.
     At(PeerId),
 }
 
@@ -215,7 +219,7 @@ impl DoorHandler<'_> {
         self.deny(id, DenyReason::NotReady);
     }
 
-    /// The admission is on disk: the newcomer is told what it needs to begin.
+    /// The admission is on disk: the newcomer receives what it needs to begin.
     pub(crate) fn answer_admitted(&mut self, id: AdmissionId) {
         let Some((newcomer, observed)) = self.door.admitting.remove(&id) else { return };
         if !self.membership.roster.is_member(&newcomer) {
@@ -244,7 +248,7 @@ impl DoorHandler<'_> {
         self.out.push_back(Output::Admission(id, AdmissionAnswer::Admitted(admitted)));
     }
 
-    /// Somebody was admitted by whomever: if it waits at this door, it is told once the entry is on disk.
+    /// A peer was admitted, here or elsewhere: if it waits here, it is answered once the entry is on disk.
     pub(crate) fn admitted_elsewhere(&mut self, peer: PeerId, entry: Dep) {
         for id in self.waiting_ids(|waiting| waiting.peer == peer) {
             let Some(waiting) = self.door.waiting.remove(&id) else { continue };
@@ -257,7 +261,7 @@ impl DoorHandler<'_> {
         }
     }
 
-    /// Answers those whose admission came from elsewhere, now that it is on disk.
+    /// Answers strangers whose admission came from elsewhere, now that it is on disk.
     pub(crate) fn answer_delayed_admissions(&mut self) {
         let (written, unwritten) = std::mem::take(&mut self.door.unwritten)
             .into_iter()
@@ -269,7 +273,7 @@ impl DoorHandler<'_> {
         }
     }
 
-    /// A member is not connected any more: who waits at its door is not known.
+    /// A member is no longer connected: the knocks that wait at it are unknown.
     pub(crate) fn forget_knocks_at(&mut self, member: &PeerId) {
         for id in self.waiting_ids(|waiting| waiting.at == KnockedAt::At(*member)) {
             if let Some(waiting) = self.door.waiting.remove(&id) {
@@ -278,7 +282,7 @@ impl DoorHandler<'_> {
         }
     }
 
-    /// This peer stops: whoever waits at its door is sent elsewhere.
+    /// This peer stops: strangers that wait here are sent elsewhere.
     pub(crate) fn close_door(&mut self) {
         for id in self.waiting_ids(|waiting| matches!(waiting.at, KnockedAt::Here(..))) {
             let Some(waiting) = self.door.waiting.remove(&id) else { continue };
@@ -310,7 +314,7 @@ impl DoorHandler<'_> {
         self.peers.connections.send_to_all(self.out, &frame);
     }
 
-    /// A new neighbour learns who waits at this door.
+    /// Sends the knocks that wait here to a new neighbour.
     pub(crate) fn send_knocks(&mut self, to: &PeerId) {
         let here = |w: &&Knocker| matches!(w.at, KnockedAt::Here(..));
         let frames: Vec<Frame> = self
@@ -330,7 +334,7 @@ impl DoorHandler<'_> {
         }
     }
 
-    /// Another member tells about a stranger at its door, or answers one at this door.
+    /// Another member reports a stranger that waits at it, or refuses one that waits here.
     pub(crate) fn on_knock_news(
         &mut self,
         from: PeerId,

@@ -9,10 +9,10 @@ use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
 use crate::input::{AdmissionId, CommandId};
 use crate::log::entry::{Body, Control, MessageBody};
 
-/// Most drafts that wait for the disk; beyond, commands are refused.
+/// Maximum number of drafts that wait for the disk; beyond, commands are refused.
 const DRAFTS_MAX: usize = 4096;
 
-/// Most bytes of drafts that wait (16 MiB).
+/// Maximum number of bytes of drafts that wait (16 MiB).
 const DRAFT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Room left in an entry for its header: the largest version of it with all dependencies is about 12 KiB.
@@ -21,7 +21,7 @@ const HEADER_BYTES_RESERVED: usize = 16 * 1024;
 /// Largest body of one message, in bytes.
 pub(crate) const MESSAGE_BYTES_MAX: usize = ENTRY_BYTES_MAX - HEADER_BYTES_RESERVED;
 
-/// Who is answered when a draft is on disk.
+/// What is answered when a draft is on disk.
 #[derive(Clone, Debug)]
 pub(crate) enum DraftOrigin {
     /// A post, and what it waits for.
@@ -30,9 +30,9 @@ pub(crate) enum DraftOrigin {
     Control(CommandId),
     /// A command that is answered with an invite's ticket.
     Invite(CommandId, Box<chat_proto::ticket::Ticket>),
-    /// A stranger that is being admitted.
+    /// An admission.
     Admission(AdmissionId),
-    /// Nobody.
+    /// Nothing.
     Nobody,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Drafts {
 }
 
 impl Drafts {
-    /// Queues a message; says whether there was room. `bytes` is its encoded length.
+    /// Queues a message; returns whether there was room. `bytes` is its encoded length.
     pub(crate) fn push_message(&mut self, body: MessageBody, origin: DraftOrigin, bytes: usize) -> bool {
         if self.queue.len() >= DRAFTS_MAX || self.bytes + bytes > DRAFT_BYTES_MAX {
             return false;
@@ -76,7 +76,7 @@ impl Drafts {
         true
     }
 
-    /// Queues a control item; says whether there was room.
+    /// Queues a control item; returns whether there was room.
     pub(crate) fn push_control(&mut self, control: Control, origin: DraftOrigin) -> bool {
         if self.queue.len() >= DRAFTS_MAX {
             return false;
@@ -113,7 +113,7 @@ impl Drafts {
         (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
     }
 
-    /// How many wait.
+    /// Number of drafts that wait.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn len(&self) -> usize {
         self.queue.len()

@@ -1,4 +1,7 @@
 //! Receipts: which peers hold this peer's log and up to where, and which posts wait for that.
+//!
+//! Receipts are cumulative: a peer that holds an entry holds all before it. Each names the hash of the entry, and is
+//! valid only if this peer wrote that entry there; a restored database otherwise takes receipts for its lost future.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,7 +11,7 @@ use chat_proto::time::Timestamp;
 use crate::input::CommandId;
 use crate::log::entry::{LogId, Seq};
 
-/// Most posts that wait for copies.
+/// Maximum number of posts that wait for copies.
 const WAITS_MAX: usize = 4096;
 
 /// A stored post that waits for copies.
@@ -21,28 +24,29 @@ pub(crate) struct WaitingPost {
     pub(crate) goal: Goal,
 }
 
-/// When a wait is over.
+/// The goal of a wait.
 #[derive(Clone, Debug)]
 pub(crate) enum Goal {
-    /// So many other peers hold it.
+    /// This number of other peers hold it.
     Copies(usize),
     /// All of these hold it.
     Peers(BTreeSet<PeerId>),
 }
 
-/// Most direct messages whose delivery is still to be told; the oldest are dropped, and their state can be asked for.
+/// Maximum number of direct messages whose delivery is still to be reported; the oldest are dropped, and their state
+/// can be queried.
 const UNDELIVERED_MAX: usize = 1024;
 
-/// Of how many of its newest entries a peer knows which ones they are, to compare receipts with: more than posts can wait.
-/// Who holds a newer one holds all before it.
+/// Number of recent own entries whose hashes are kept to validate receipts; more than posts can wait. A peer that holds
+/// a newer one holds all before it.
 const OWN_MAX: usize = 2 * WAITS_MAX;
 
-/// Who holds this peer's log up to where, and who waits for that.
+/// Which peers hold this peer's log up to where, and the posts that wait for that.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Receipts {
     log: Option<LogId>,
-    /// What stands in the log, as far as it was written here: an older copy of a database writes its places anew, and who
-    /// holds what stood there before holds none of that.
+    /// Hashes of the log's entries as written here: a restored copy of a database writes its sequence numbers anew, and
+    /// a peer that holds what was there before holds none of that.
     own: BTreeMap<Seq, EntryHash>,
     held: BTreeMap<PeerId, Seq>,
     waiting: BTreeMap<CommandId, WaitingPost>,
@@ -58,12 +62,12 @@ impl Receipts {
         }
     }
 
-    /// Whether another entry is held somewhere than was written here at its place.
+    /// Whether the hash of an own entry differs from the one written here.
     pub(crate) fn contradicts(&self, seq: Seq, hash: &EntryHash) -> bool {
         self.own.get(&seq).is_some_and(|own| own != hash)
     }
 
-    /// A peer holds this peer's log up to an entry; says whether that is news.
+    /// A peer holds this peer's log up to an entry; returns whether that is new.
     pub(crate) fn held(&mut self, peer: PeerId, seq: Seq, hash: &EntryHash) -> bool {
         if self.own.get(&seq) != Some(hash) {
             return false;
@@ -74,8 +78,8 @@ impl Receipts {
         news
     }
 
-    /// A log begins, or goes on after its newest entry: who holds what of it is not known yet, and nothing more is learned
-    /// about an earlier one.
+    /// A log begins, or continues after its newest entry: no receipts for it are known yet, and those of an earlier one
+    /// are dropped.
     pub(crate) fn begin(&mut self, log: LogId, newest: Option<(Seq, EntryHash)>) {
         *self = Self { log: Some(log), own: newest.into_iter().collect(), ..Self::default() };
     }
@@ -87,7 +91,7 @@ impl Receipts {
         self.held.iter().filter(|(_, held)| **held >= seq).map(|(peer, _)| *peer).collect()
     }
 
-    /// How many posts wait for copies.
+    /// Number of posts that wait for copies.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn waits(&self) -> usize {
         self.waiting.len()
@@ -101,7 +105,7 @@ impl Receipts {
         self.waiting.insert(command, waiting);
     }
 
-    /// Whether what is waited for has come.
+    /// Whether a wait has reached its goal.
     pub(crate) fn reached(&self, waiting: &WaitingPost) -> bool {
         let known = self.log == Some(waiting.log);
         let holds = |peer: &PeerId| known && self.held.get(peer).is_some_and(|held| *held >= waiting.seq);

@@ -24,54 +24,55 @@ use crate::peers::Peers;
 use crate::timers::Timers;
 use crate::wire::Frame;
 
-/// About how many bytes one answer carries; well below the frame bound, so that other frames get through in between.
+/// Approximate size of one answer; well below the frame limit, so that other frames get through in between.
 const CHUNK_BYTES: usize = 256 * 1024;
 
-/// How long an answer may take before another peer is asked.
+/// Timeout for an answer before another peer is asked.
 const WANT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the answer to a request for a few entries may take where another peer has them, too, and [`ROUND_TRIPS`] more;
-/// doubled with each peer that was asked. Somebody is talking: what is said next waits for them.
+/// Timeout for a request for a few entries that another peer has, too, plus [`ROUND_TRIPS`]; doubled with each peer
+/// that was asked. A conversation is going on: the next messages wait for them.
 const FEW_TIMEOUT: Duration = Duration::from_millis(150);
 
-/// In how many round trips an answer is certain to come if it comes at all.
+/// Number of round trips within which an answer arrives if it arrives at all.
 const ROUND_TRIPS: u32 = 4;
 
-/// How many entries are few: to ask a second peer for them in vain costs little.
+/// Maximum length of a range of few entries: requesting it from a second peer in vain costs little.
 const FEW: u64 = 8;
 
-/// How long a missing entry may be on its way by itself before it is asked for.
+/// Time that a missing entry has to arrive unrequested.
 pub(crate) const FETCH_GRACE: Duration = Duration::from_millis(30);
 
-/// Most ranges asked of one peer at a time.
+/// Maximum number of ranges requested of one peer at a time.
 const WANTS_PER_PEER_MAX: usize = 16;
 
-/// Most chunks served at a time, to all peers together; beyond, requests are dropped and asked again.
+/// Maximum number of chunks served at a time, to all peers together; beyond, requests are dropped and repeated by the
+/// peer.
 const SERVING_MAX: usize = 256;
 
-/// Most of them to one peer: a peer asks for [`WANTS_PER_PEER_MAX`] ranges, and some to compare.
+/// The same for one peer: a peer requests [`WANTS_PER_PEER_MAX`] ranges, and some to compare.
 const SERVING_PER_PEER_MAX: usize = 2 * WANTS_PER_PEER_MAX;
 
-/// Most heads in one vector frame: 80 bytes each stay below the frame bound.
+/// Maximum number of heads in one vector frame: 80 bytes each stay below the frame limit.
 const HEADS_PER_FRAME: usize = 8 * 1024;
 
-/// How long a range is left alone that nobody could give, or that was refused; doubled with each failure.
+/// Time for which a range that no peer could give, or that was rejected, is not requested; doubled with each failure.
 const FAILED_FOR: Duration = Duration::from_secs(5);
 
-/// How often that time is doubled at most: up to about ten minutes.
+/// Maximum number of such doublings: up to about ten minutes.
 const FAILED_DOUBLINGS: u32 = 7;
 
-/// After how many failures what builds on a log that counts for nothing does without it, so that its own author's word is
-/// not lost for what nobody has kept.
+/// Failed fetches after which dependants of a void log are applied without it, so that their authors' messages are not
+/// lost for entries that no peer has kept.
 const FORGO_AFTER: u32 = 4;
 
-/// Most failed ranges that are remembered; beyond, they are asked for more often than they should be.
+/// Maximum number of failed ranges that are remembered; further ones are requested more often than necessary.
 const FAILED_MAX: usize = 1024;
 
-/// Most bytes of entries from the future that are kept (16 MiB).
+/// Maximum number of bytes of entries dated in the future (16 MiB).
 const FUTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// What is asked for, served and compared.
+/// Ranges requested, served and compared.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
     wants: BTreeMap<LogId, Want>,
@@ -81,22 +82,22 @@ pub(crate) struct Sync {
     failed: BTreeMap<LogId, Failed>,
 }
 
-/// A range that was asked for.
+/// A range that was requested.
 #[derive(Clone, Debug)]
 struct Want {
     peer: PeerId,
     from: Seq,
     to: Seq,
-    /// When it was asked.
+    /// When it was requested.
     at: Duration,
-    /// Who was asked before and did not help.
+    /// Peers that were asked before and did not deliver.
     tried: Vec<PeerId>,
 }
 
-/// A range that nobody could give, or that was refused.
+/// A range that no peer could give, or that was rejected.
 #[derive(Clone, Copy, Debug)]
 struct Failed {
-    /// How far the log was held: when it grows by other means, the failure is forgotten.
+    /// Last sequence number held then: when the log grows by other means, the failure is forgotten.
     reach: Seq,
     times: u32,
     until: Duration,
@@ -148,7 +149,7 @@ impl Sync {
         [("wants", self.wants.len()), ("loads", self.loads.len()), ("entries from the future", self.future.len())]
     }
 
-    /// What could not be had may be had now.
+    /// Forgets failures: what could not be fetched may be available now.
     pub(crate) fn forget_failures(&mut self) {
         self.failed.clear();
     }
@@ -157,7 +158,7 @@ impl Sync {
         self.failed.get(log).is_some_and(|failed| failed.reach == reach && now.mono < failed.until)
     }
 
-    /// Remembers that a range cannot be had; says until when it is left alone.
+    /// Records that a range cannot be fetched; returns until when it is not requested.
     fn fail(&mut self, log: LogId, reach: Seq, now: Now) -> Duration {
         if self.failed.len() >= FAILED_MAX && !self.failed.contains_key(&log) {
             self.failed.pop_first();
@@ -206,8 +207,8 @@ impl SyncHandler<'_> {
         }
     }
 
-    /// Asks a peer for what it holds, and for what entries wait for that it holds: whoever holds an entry holds what it
-    /// builds on, also where that stands in a log that counts for nothing and that nobody speaks of.
+    /// Requests from a peer what it holds, and what its entries that wait here depend on: a peer that holds an entry
+    /// holds its dependencies, also those in void logs, which no vector lists.
     pub(crate) fn fetch_causes(&mut self, peer: PeerId, now: Now) {
         if let Some(connected) = self.peers.connections.get(&peer) {
             let holds = |place: &Dep| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
@@ -220,8 +221,8 @@ impl SyncHandler<'_> {
         self.fetch_from(peer, now);
     }
 
-    /// Asks a peer for everything that it holds and this one does not, as far as nobody else was asked; who was, has less
-    /// time to answer now.
+    /// Requests from a peer everything that it holds and this one lacks, except ranges requested of another; such a
+    /// request gets a shorter timeout.
     pub(crate) fn fetch_from(&mut self, peer: PeerId, now: Now) {
         let Some(connected) = self.peers.connections.get(&peer) else { return };
         let asked = self.sync.wants.keys().filter(|log| connected.known.contains_key(log));
@@ -254,7 +255,8 @@ impl SyncHandler<'_> {
         self.peers.connections.send(self.out, &peer, &Frame::Want { log, from, to });
     }
 
-    /// Waits less long for a few entries that somebody else has, too: who was asked may be gone, and nobody knows it yet.
+    /// Shortens the timeout for a few entries that another peer has, too: the peer that was asked may be gone
+    /// undetected.
     fn hurry(&mut self, log: LogId) {
         let Some(want) = self.sync.wants.get(&log) else { return };
         let few = want.to.0.saturating_sub(want.from.0) < FEW;
@@ -267,7 +269,7 @@ impl SyncHandler<'_> {
         self.timers.set_earlier(Timer::Want(log), want.at + patience.min(WANT_TIMEOUT));
     }
 
-    /// Somebody who holds more of a log than this peer and was not asked for this range.
+    /// A peer that holds more of a log than this one and was not asked for this range.
     fn other_holder(&self, log: &LogId, want: &Want) -> Option<PeerId> {
         let reach = self.logs.reach(log);
         let asked = |peer: &PeerId| *peer == want.peer || want.tried.contains(peer);
@@ -275,7 +277,7 @@ impl SyncHandler<'_> {
         self.peers.connections.connected().find(|(peer, c)| !asked(peer) && holds(c)).map(|(peer, _)| *peer)
     }
 
-    /// Entries came from a peer: ranges that are whole are done.
+    /// Entries arrived from a peer: ranges that are complete are done.
     pub(crate) fn after_entries(&mut self, peer: &PeerId, now: Now) {
         let asked: Vec<(LogId, Seq)> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, want)| (*log, want.to)).collect();
@@ -287,8 +289,7 @@ impl SyncHandler<'_> {
         self.fetch_from(*peer, now);
     }
 
-    /// The answer to a `Want` came: the next chunk of its log is asked for, or where it brought nothing new, another
-    /// peer.
+    /// The answer to a `Want` arrived: requests the next chunk or, where it brought nothing new, asks another peer.
     pub(crate) fn chunk_came(&mut self, peer: PeerId, log: LogId, now: Now) {
         let Some(want) = self.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
         let (from, to) = (want.from, want.to);
@@ -304,8 +305,8 @@ impl SyncHandler<'_> {
         self.sync.wants.remove(log)
     }
 
-    /// A range has not come, or is of no use: the next one who holds it is asked; where nobody is left, it rests for a
-    /// while.
+    /// A range did not arrive or was useless: asks the next peer that holds it; where there is none, the range rests
+    /// for a while.
     pub(crate) fn ask_another(&mut self, log: LogId, now: Now) {
         let Some(want) = self.take_want(&log) else { return };
         let other = self.other_holder(&log, &want);
@@ -314,8 +315,8 @@ impl SyncHandler<'_> {
         match other {
             Some(other) => self.want(other, log, to, tried, now),
             None => {
-                // They do not hold what they seemed to, nor what builds on it, which a tree passes on before it is held. Where
-                // one says that it holds an entry that waits for it, it is asked again.
+                // They do not hold what they seemed to, nor what depends on it, which a tree forwards before it is
+                // held. When one reports to hold an entry that waits for it, it is asked again.
                 let above =
                     self.logs.pending.missing().filter(|(missing, _)| missing.log == log).map(|(_, place)| place.log);
                 for log in above.chain([log]).collect::<BTreeSet<_>>() {
@@ -331,7 +332,7 @@ impl SyncHandler<'_> {
         }
     }
 
-    /// A connection ended: what was asked of that peer is asked of others.
+    /// A connection ended: what was requested of that peer is requested of others.
     pub(crate) fn forget_wants_of(&mut self, peer: &PeerId, now: Now) {
         let lost: Vec<LogId> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();

@@ -1,10 +1,10 @@
-//! How entries reach many: the mesh for small rooms, an epidemic broadcast tree for large ones.
+//! The interface of the broadcast tree, which spreads entries in large rooms.
 //!
-//! Up to [`Settings::mesh_members_max`](crate::config::NodeSettings::mesh_members_max) members everybody is connected to
-//! everybody and an author sends to all by itself: one hop, and a peer that dies takes nothing with it. Beyond, the cost
-//! of that grows with the square of the room, and a tree of bounded degree over a partial view takes over (HyParView and
-//! PlumTree, Leitão et al. 2007). The tree's implementation is a library that this crate does not depend on, so it is
-//! given to the node as a [`Tree`].
+//! Up to [`NodeSettings::mesh_members_max`](crate::config::NodeSettings::mesh_members_max) members, every member is
+//! connected to every other and an author sends to all directly: one hop, and a peer that dies takes nothing with it.
+//! Beyond, that cost grows with the square of the room, and a tree of bounded degree over a partial view takes over
+//! (HyParView and PlumTree, Leitão et al. 2007). The implementation is a library that this crate does not depend on, so
+//! the daemon gives the node a [`Tree`].
 
 use std::time::Duration;
 
@@ -29,12 +29,12 @@ pub trait Tree: Send {
     fn poll_timeout(&self) -> Option<Duration>;
 }
 
-/// What the node tells the tree.
+/// What the node reports to the tree.
 #[derive(Clone, Debug)]
 pub enum TreeInput {
     /// Joins the room's tree through these peers; with none, waits to be joined.
     Join(Vec<PeerId>),
-    /// Sends this to everybody.
+    /// Sends this to every member.
     Broadcast(Bytes),
     /// A message of the tree came from a peer.
     Message(PeerId, Vec<u8>),
@@ -44,12 +44,12 @@ pub enum TreeInput {
     Tick,
 }
 
-/// What the tree tells the node.
+/// What the tree asks of the node.
 #[derive(Clone, Debug)]
 pub enum TreeOutput {
     /// Sends a message to a peer; it is dialled when it is not connected.
     Send(PeerId, Vec<u8>),
-    /// Something that was sent to everybody has come, from this neighbour.
+    /// A broadcast arrived, from this neighbour.
     Received(PeerId, Bytes),
     /// A peer is a neighbour in the tree.
     Up(PeerId),
@@ -62,16 +62,16 @@ pub enum TreeOutput {
 pub(crate) enum Payload {
     /// A small entry, whole.
     Entry(SignedEntry),
-    /// A large entry's place: neighbours fetch it from whom they heard of it.
+    /// A reference to a large entry: neighbours fetch it from the peer that sent this.
     Have(Dep),
-    /// The sender lives, and can be reached here.
+    /// A keep-alive: the sender is online and has these addresses.
     Alive(AddrRecord),
-    /// A member was lost by a neighbour, and not heard of since it showed at this time that it lives.
+    /// A neighbour lost this member and has not seen it since this time.
     Gone(PeerId, Timestamp),
 }
 
-/// Up to how many bytes an entry travels whole.
+/// Maximum length of an entry that travels whole, in bytes.
 pub(crate) const WHOLE_BYTES_MAX: usize = 8 * 1024;
 
-/// Largest message of the tree, in bytes: a whole entry and the tree's own header.
+/// Maximum length of a message of the tree, in bytes: a whole entry and the tree's own header.
 pub const TREE_MESSAGE_BYTES_MAX: usize = 16 * 1024;

@@ -1,9 +1,12 @@
 //! Signed entries: the only thing peers store and replicate.
 //!
-//! An author's log is a hash chain of entries. The header names room, author, place in the chain, the entry before it,
-//! what the author had seen, and the hash of the body; the signature covers the header's bytes. A body can therefore be
-//! dropped without breaking the chain. Headers and bodies are encoded with postcard and travel as the bytes that were
-//! signed, so no peer ever re-encodes what it verifies.
+//! An author's log is a hash chain of entries. The header names room, author, sequence number, the entry before it, the
+//! dependencies, and the hash of the body; the signature covers the header's bytes. A body can therefore be dropped
+//! without breaking the chain. Headers and bodies are encoded with postcard and travel as the bytes that were signed, so no
+//! peer ever re-encodes what it verifies.
+//!
+//! [`SignedEntry`] is unverified; [`Entry`] has passed [`Entry::verify`] (or [`Entry::from_trusted`], for entries from this
+//! peer's own disk). Whether the author was entitled to write it follows from the membership, not from the entry.
 
 use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
@@ -27,7 +30,7 @@ const SIGN_CONTEXT: &[u8] = b"chatd entry v1\0";
 #[serde(transparent)]
 pub struct Incarnation(pub u64);
 
-/// Place of an entry in its log, from 1.
+/// Position of an entry in its log, from 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
@@ -36,10 +39,10 @@ impl Seq {
     /// Before the first entry.
     pub const ZERO: Self = Self(0);
 
-    /// Behind every entry.
+    /// Beyond every entry.
     pub const MAX: Self = Self(u64::MAX);
 
-    /// The place behind this one.
+    /// The next sequence number.
     pub const fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
@@ -48,9 +51,9 @@ impl Seq {
 /// One author's chain under one incarnation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogId {
-    /// Who writes it.
+    /// The peer that writes it.
     pub author: PeerId,
-    /// Under which database.
+    /// The database it writes with.
     pub incarnation: Incarnation,
 }
 
@@ -85,7 +88,7 @@ impl Hlc {
 pub struct Dep {
     /// The log.
     pub log: LogId,
-    /// The place in it.
+    /// The sequence number in it.
     pub seq: Seq,
 }
 
@@ -107,11 +110,11 @@ pub struct Header {
     pub version: u8,
     /// The room; zeros in the first entry, whose hash *is* the room's id.
     pub room: RoomId,
-    /// Who wrote it, under which database.
+    /// The log that it belongs to.
     pub log: LogId,
-    /// Place in the chain, from 1.
+    /// Sequence number, from 1.
     pub seq: Seq,
-    /// The entry before it; none at place 1.
+    /// Hash of the entry before it; none at sequence number 1.
     pub backlink: Option<EntryHash>,
     /// When, after everything the author had seen.
     pub time: Hlc,
@@ -123,12 +126,12 @@ pub struct Header {
     pub body_bytes: u32,
 }
 
-/// What an entry says.
+/// Content of an entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Body {
-    /// What people wrote: 1 to [`ENTRY_MESSAGES_MAX`] messages.
+    /// 1 to [`ENTRY_MESSAGES_MAX`] messages.
     Messages(Vec<MessageBody>),
-    /// Who belongs to the room, and keys.
+    /// A change of the membership, or keys.
     Control(Control),
 }
 
@@ -137,22 +140,22 @@ pub enum Body {
 pub enum MessageBody {
     /// To the whole room.
     Text(String),
-    /// To the owners of the boxes alone.
+    /// To the recipients of the boxes only.
     Sealed(Vec<SealedBox>),
 }
 
 /// A direct message as its recipient can open it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedBox {
-    /// Who can open it.
+    /// The recipient.
     pub to: PeerId,
     /// Olm message type: 0 opens a session, 1 continues one.
     pub kind: u8,
-    /// What only the recipient can read.
+    /// Ciphertext that only the recipient can decrypt.
     pub ciphertext: Vec<u8>,
 }
 
-/// An entry that changes who belongs to the room, or publishes keys.
+/// A control item: changes the membership or publishes keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
     /// The first entry of the room: its author is the founder.
@@ -166,13 +169,13 @@ pub enum Control {
         /// Random, so that two rooms founded alike differ.
         nonce: [u8; 16],
     },
-    /// Who holds the one-time key may join.
+    /// Peers that hold the one-time key may join.
     Invite {
         /// Public half of the one-time key.
         key: InviteId,
-        /// Until when.
+        /// End of its validity.
         expires: Timestamp,
-        /// How many.
+        /// Maximum number of admissions.
         uses: u32,
     },
     /// The invite ends.
@@ -180,28 +183,28 @@ pub enum Control {
         /// Public half of its key.
         key: InviteId,
     },
-    /// Somebody is let in.
+    /// A peer is admitted.
     Admit {
         /// Who.
         peer: PeerId,
-        /// Under which name.
+        /// Its name.
         name: String,
-        /// By which right.
+        /// The right by which it is admitted.
         by: AdmitBy,
     },
-    /// Somebody is removed.
+    /// A peer is removed.
     Remove {
         /// Who.
         peer: PeerId,
-        /// The last entry of each of its logs that still counts.
+        /// The last valid entry of each of its logs.
         cuts: Vec<Dep>,
     },
-    /// The author goes by another name.
+    /// The author changes its name.
     Rename {
         /// The new name.
         name: String,
     },
-    /// Somebody may do more, or less.
+    /// A member's admin right is granted or revoked.
     Role {
         /// Who.
         peer: PeerId,
@@ -219,10 +222,10 @@ pub enum Control {
     },
 }
 
-/// By which right somebody is let in.
+/// The right by which a peer is admitted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdmitBy {
-    /// A member said so, or the room is open.
+    /// A member admitted it, or the room is open.
     Member,
     /// The newcomer showed a ticket.
     Invite {
@@ -245,13 +248,14 @@ pub struct SignedEntry {
 }
 
 impl SignedEntry {
-    /// Bytes that it counts against [`ENTRY_BYTES_MAX`].
+    /// Length in bytes, limited by [`ENTRY_BYTES_MAX`].
     pub fn len_bytes(&self) -> usize {
         self.header.len() + self.body.as_ref().map_or(0, Vec::len)
     }
 }
 
-/// An entry whose signature, hashes and bounds hold. Whether its author may write it is not said by this type.
+/// An entry whose signature, hashes and bounds are valid. Whether its author was entitled to write it is checked
+/// elsewhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     header: Header,
@@ -260,7 +264,7 @@ pub struct Entry {
     signed: SignedEntry,
 }
 
-/// Why bytes are not an entry of the room. The sender is at fault; the same bytes will fail again.
+/// Why bytes are not a valid entry of the room. The sender is at fault; the same bytes will fail again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EntryError {
     /// Header or body cannot be read.
@@ -272,14 +276,14 @@ pub enum EntryError {
     /// Of another room.
     #[error("entry is of another room")]
     OtherRoom,
-    /// Signature or key does not hold.
-    #[error("signature of the entry does not hold")]
+    /// Signature or key is invalid.
+    #[error("signature of the entry is invalid")]
     Signature,
     /// The body is not the one that was signed.
     #[error("body of the entry is not the one that was signed")]
     BodyHash,
     /// Sequence number and backlink contradict each other.
-    #[error("place of the entry and its backlink contradict each other")]
+    #[error("sequence number and backlink of the entry contradict each other")]
     Chain,
 }
 
@@ -304,7 +308,7 @@ impl Entry {
     /// Verifies an entry of `room` that came from outside.
     ///
     /// # Errors
-    /// Says what does not hold; nothing is changed.
+    /// The first check that failed; nothing is changed.
     pub fn verify(signed: SignedEntry, room: &RoomId) -> Result<Self, EntryError> {
         let entry = Self::from_trusted(signed)?;
         let header = &entry.header;
@@ -323,7 +327,7 @@ impl Entry {
     /// checked.
     ///
     /// # Errors
-    /// Says what does not hold.
+    /// The first check that failed.
     pub fn from_trusted(signed: SignedEntry) -> Result<Self, EntryError> {
         if signed.len_bytes() > ENTRY_BYTES_MAX {
             return Err(EntryError::OutOfBounds);
@@ -360,12 +364,12 @@ impl Entry {
         self.hash
     }
 
-    /// The log it stands in.
+    /// The log that it belongs to.
     pub fn log(&self) -> LogId {
         self.header.log
     }
 
-    /// Its place there.
+    /// Its sequence number.
     pub fn seq(&self) -> Seq {
         self.header.seq
     }
@@ -375,7 +379,7 @@ impl Entry {
         self.header.log.author
     }
 
-    /// What it says, unless the body was dropped.
+    /// Its content, unless the body was dropped.
     pub fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }

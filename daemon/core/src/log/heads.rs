@@ -1,4 +1,11 @@
-//! What a peer holds: the newest entry of every log, where logs are cut, and what no entry has built on yet.
+//! Heads: how far each log is applied and on disk, where logs are cut, and what fits next.
+//!
+//! Two heads per log: *applied* (in memory, in causal order) and *durable* (on disk). A log may be cut: by a fork, a removal
+//! or leaving; entries beyond the cut are void. [`Heads::fit`] decides whether an entry can be applied now, waits for a
+//! dependency, or is rejected. *Tips* are the logs whose newest entry no other entry depends on yet: the next own entry
+//! depends on them. The clock is the greatest time of all applied entries.
+//!
+//! Invariant: a head moves by exactly one entry, and only to an entry whose backlink is the head before it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +24,12 @@ pub(crate) struct LogHead {
     pub(crate) first: Hlc,
 }
 
-/// How an entry stands to what is held.
+/// How an entry relates to what is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// Everything it builds on is held: it can be applied.
     Ready,
-    /// Held already, or another entry is held at its place.
+    /// Already held, or another entry with its sequence number is.
     Old,
     /// Too far past the cut of its log: refused.
     Cut,
@@ -43,9 +50,9 @@ pub(crate) struct Heads {
     /// Logs whose authors were no members when they began, with the times of their first entries.
     refused: BTreeMap<LogId, Hlc>,
     frozen: BTreeSet<LogId>,
-    /// Logs that count for nothing and of which nobody has more.
+    /// Void logs of which no peer has more.
     forgone: BTreeSet<LogId>,
-    /// Whose removal may turn out to count for nothing because of what they wrote.
+    /// Peers whose removal may turn out to be void because of what they wrote.
     admins: BTreeSet<PeerId>,
     tips: BTreeSet<LogId>,
     clock: Hlc,
@@ -65,7 +72,7 @@ impl Heads {
         self.clock
     }
 
-    /// Newest applied place of a log; zero where nothing is held.
+    /// Newest applied sequence number of a log; zero where nothing is held.
     pub(crate) fn seq(&self, log: &LogId) -> Seq {
         self.applied.get(log).map_or(Seq::ZERO, |head| head.seq)
     }
@@ -80,20 +87,20 @@ impl Heads {
         self.durable.get(log)
     }
 
-    /// Newest place of a log on disk.
+    /// Newest sequence number of a log on disk.
     pub(crate) fn durable_seq(&self, log: &LogId) -> Seq {
         self.durable.get(log).map_or(Seq::ZERO, |head| head.seq)
     }
 
-    /// The last place that counts, where the log is cut.
+    /// The last valid sequence number, where the log is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.cuts.get(log).copied()
     }
 
-    /// The last place of a log that is taken. Behind a cut some entries still are, though they do not count: among them
-    /// may be the removal of the one who made the cut, and whose removal counts follows from both. Of a log that counts
-    /// for nothing the first entry is taken: it shows why, to whoever waits for what builds on that log. Of a forked log
-    /// there is more than one continuation, so none is taken.
+    /// The last sequence number of a log that is accepted. Some entries beyond a cut are accepted although they are
+    /// void: among them may be a removal of the peer that made the cut, and which removal is valid follows from both.
+    /// Of a void log the first entry is accepted: it shows peers why entries that depend on the log wait in vain. Of a
+    /// forked log there is more than one continuation, so none is accepted.
     pub(crate) fn limit(&self, log: &LogId) -> Seq {
         match self.cut(log) {
             None => Seq::MAX,
@@ -111,12 +118,14 @@ impl Heads {
         if ends { limit } else { limit.max(Seq(PAST_CUT_MAX)) }
     }
 
-    /// Nobody has more of a log that counts for nothing: what builds on it does without; says whether that is news.
+    /// Marks that no peer has more of a void log: entries that depend on it are applied without it. Returns whether
+    /// that is new.
     pub(crate) fn forgo(&mut self, log: LogId) -> bool {
         self.cut(&log) == Some(Seq::ZERO) && self.forgone.insert(log)
     }
 
-    /// The last place of a log that others are given: what was not taken of a forked log is of no use to them.
+    /// The last sequence number of a log that is served to others: what was not accepted of a forked log is of no use
+    /// to them.
     pub(crate) fn served(&self, log: &LogId) -> Seq {
         let ends = self.frozen.contains(log) || self.refused.contains_key(log);
         if ends { self.durable_seq(log).min(self.limit(log)) } else { self.durable_seq(log) }
@@ -133,7 +142,7 @@ impl Heads {
         let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
         let changed: Vec<(LogId, Seq)> = moved.chain(lifted).collect();
         if !changed.is_empty() {
-            // What an entry behind a cut was built on is built on by nobody who counts.
+            // Dependencies of entries beyond a cut are no longer referenced by any valid entry.
             self.tips = self.applied.keys().copied().collect();
         }
         self.refused.retain(|log, _| cuts.contains_key(log));
@@ -144,18 +153,18 @@ impl Heads {
         changed
     }
 
-    /// Whether the first entry of one more log that counts for nothing is kept.
+    /// Whether there is room for the first entry of one more void log.
     pub(crate) fn has_room_for_void(&self) -> bool {
         self.cuts.iter().filter(|(log, cut)| **cut == Seq::ZERO && self.applied.contains_key(log)).count()
             < VOID_LOGS_MAX
     }
 
-    /// A log counts for nothing, as its author was no member when it began.
+    /// Voids a log, because its author was not a member when it began.
     pub(crate) fn void(&mut self, log: LogId) {
         self.cuts.insert(log, Seq::ZERO);
     }
 
-    /// The same, and its first entry is not kept: nothing waits for the log any more.
+    /// The same without keeping its first entry: nothing waits for the log any more.
     pub(crate) fn refuse(&mut self, log: LogId, first: Hlc) {
         if self.refused.len() >= REFUSED_LOGS_MAX
             && let Some((oldest, _)) = self.refused.pop_first()
@@ -166,7 +175,7 @@ impl Heads {
         self.cuts.insert(log, Seq::ZERO);
     }
 
-    /// Whether an entry counts.
+    /// Whether an entry is valid.
     pub(crate) fn counts(&self, log: &LogId, seq: Seq) -> bool {
         self.cut(log).is_none_or(|cut| seq <= cut)
     }
@@ -187,7 +196,7 @@ impl Heads {
         self.applied.keys()
     }
 
-    /// How an entry stands to what is held; `taken` is the last place of its log that is taken.
+    /// How an entry relates to what is held; `taken` is the last sequence number of its log that is accepted.
     pub(crate) fn fit(&self, entry: &Entry, taken: Seq) -> Fit {
         let header = entry.header();
         let log = header.log;
@@ -241,8 +250,8 @@ impl Heads {
         self.durable.insert(log, head);
     }
 
-    /// What an entry of `me` written now builds on: the newest entries nobody built on yet, `first` before all others,
-    /// at most [`ENTRY_DEPS_MAX`]; what is left over is taken by the next entry.
+    /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, `first` before
+    /// all others, at most [`ENTRY_DEPS_MAX`]; the rest goes into the next entry.
     pub(crate) fn deps(&self, me: &LogId, first: Option<LogId>) -> Vec<Dep> {
         let dep = |log: &LogId| {
             let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
@@ -252,7 +261,7 @@ impl Heads {
         first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX).collect()
     }
 
-    /// The version vector: what is on disk, of logs that count for something.
+    /// The version vector: the heads on disk of logs that are not void.
     pub(crate) fn vector(&self) -> Vec<Head> {
         let counts = |log: &LogId| self.cut(log) != Some(Seq::ZERO) || self.limit(log) > Seq(1);
         let held = self.durable.iter().filter(|(log, _)| counts(log));

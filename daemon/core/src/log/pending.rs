@@ -1,15 +1,15 @@
-//! Entries that wait for what they build on, or for their time to come.
+//! Entries that wait for their dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::log::entry::{Dep, Entry, LogId, Seq};
 
-/// Most entries that wait. Beyond, new ones are dropped: anti-entropy fetches them again when there is room, and what
-/// can be applied never needs to wait, so progress does not depend on room here.
+/// Maximum number of waiting entries. Beyond, new ones are dropped: anti-entropy fetches them again when there is room,
+/// and an entry that can be applied never needs to wait, so progress does not depend on room here.
 const ENTRIES_MAX: usize = 4096;
 
-/// Most bytes that wait (16 MiB), for the same reason.
+/// Maximum number of waiting bytes (16 MiB), for the same reason.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// What waits.
@@ -21,12 +21,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Whether an entry of that place waits.
+    /// Whether an entry with that log and sequence number waits.
     pub(crate) fn contains(&self, place: &Dep) -> bool {
         self.entries.contains_key(place)
     }
 
-    /// Keeps an entry until `missing` is there; says whether there was room.
+    /// Keeps an entry until `missing` is there; returns whether there was room.
     pub(crate) fn wait(&mut self, entry: Arc<Entry>, missing: Dep) -> bool {
         let bytes = entry.signed().len_bytes();
         if self.entries.len() >= ENTRIES_MAX || self.bytes + bytes > BYTES_MAX {
@@ -40,7 +40,7 @@ impl Pending {
         true
     }
 
-    /// Takes out what waited for a place that is held now.
+    /// Takes out the entries that waited for an entry that is held now.
     pub(crate) fn release(&mut self, place: &Dep) -> Vec<Arc<Entry>> {
         let places = self.waiting.remove(place).unwrap_or_default();
         places.iter().filter_map(|place| self.take(place)).collect()
@@ -67,14 +67,14 @@ impl Pending {
         self.waiting.iter().flat_map(|(missing, places)| places.iter().map(move |place| (missing, place)))
     }
 
-    /// The last place of a log that something waits for; zero where nothing does.
+    /// The last sequence number of a log that an entry waits for; zero where there is none.
     pub(crate) fn awaited(&self, log: &LogId) -> Seq {
         let places = Dep { log: *log, seq: Seq::ZERO }..=Dep { log: *log, seq: Seq::MAX };
         self.waiting.range(places).next_back().map_or(Seq::ZERO, |(missing, _)| missing.seq)
     }
 
-    /// Drops what nobody is left for to complete: neither what waits nor what it waits for, directly or behind others that
-    /// wait, is at a place that `known` says somebody holds.
+    /// Drops entries that no peer can complete any more: neither the entry nor what it waits for, directly or through
+    /// other waiting entries, is held by a peer according to `known`.
     pub(crate) fn drop_orphans(&mut self, known: impl Fn(&Dep) -> bool) {
         let mut kept: BTreeSet<Dep> = self.entries.keys().filter(|place| known(place)).copied().collect();
         let mut causes: Vec<Dep> = self.waiting.keys().filter(|missing| known(missing)).copied().collect();
@@ -93,7 +93,7 @@ impl Pending {
         }
     }
 
-    /// How many wait.
+    /// Number of waiting entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

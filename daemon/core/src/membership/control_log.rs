@@ -30,7 +30,7 @@ pub(crate) struct ControlLog {
 }
 
 impl ControlLog {
-    /// Adds a control entry; says whether the membership has to be derived anew.
+    /// Adds a control entry; returns whether the membership has to be derived anew.
     pub(crate) fn add(&mut self, entry: &Entry, room: &RoomId) -> bool {
         let Some(control) = entry.control() else { return false };
         if let Control::Admit { peer, name, by: AdmitBy::Invite { key, signature } } = control
@@ -44,7 +44,7 @@ impl ControlLog {
         true
     }
 
-    /// The same controls and one more.
+    /// The same control log with one more item.
     #[cfg(test)]
     pub(crate) fn with(mut self, (position, item): (Position, ControlItem)) -> Self {
         self.in_order.insert(position, item);

@@ -1,15 +1,16 @@
-//! The rules: from control entries to members, names, roles, invites and cuts.
+//! Derivation: from control entries to members, names, roles, invites and cuts.
 //!
-//! Everything here is a pure function of the set of entries, so peers that hold the same entries agree, in whatever
-//! order they came. Removals are decided one by one: the replay is told with those decided so far, and of the others whose
-//! authors are admins at their position in it, the senior's takes effect next and cuts the removed one's logs. So a removal
-//! beats what the removed one did at the same time, and of two who remove each other the senior stays.
+//! [`derive`] is a pure function of the set of entries, so peers that hold the same entries agree, in whatever order they
+//! arrived. Removals are decided one by one: the log is replayed with the removals decided so far, and of the others whose
+//! authors are admins at their position in it, the senior's takes effect next and cuts the removed peer's logs. So a
+//! removal beats what the removed peer did concurrently, and of two members that remove each other the senior stays.
 //!
-//! A log counts as long as its author was a member when it began. A removal names, for each log of the removed one that
-//! its author held, the last entry that still counts; logs from before the removal that it does not name count for
-//! nothing, back to an earlier removal. That the removed one had left meanwhile and was let in again shelters no log: it
-//! may say so itself in a log that counts for nothing, which not everybody takes, and everybody has to come to the same.
-//! Whoever is let in again begins a new log.
+//! A log is valid if its author was a member when it began. A removal names, for each log of the removed peer that its
+//! author held, the last valid entry; logs from before the removal that it does not name are void, back to an earlier
+//! removal. Leaving and rejoining in between does not protect a log: the claim could come from a void log that not every
+//! peer has, and all peers must reach the same result. A peer that is admitted again begins a new log.
+//!
+//! Called by the node whenever a control entry was applied or a fork was proven.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,14 +36,14 @@ pub(crate) struct Derived {
     pub(crate) removed: BTreeMap<PeerId, Hlc>,
     /// The log that holds each member's admission.
     pub(crate) admitted_in: BTreeMap<PeerId, LogId>,
-    /// Everybody who could ever remove others.
+    /// Every peer that ever had the right to remove others.
     pub(crate) admins: BTreeSet<PeerId>,
     verdicts: Verdicts,
     spans: BTreeMap<PeerId, Vec<Span>>,
 }
 
 impl Derived {
-    /// The last position of a log that counts, where it ends; `first` is the time of its first entry.
+    /// The last valid sequence number of a log, where it ends; `first` is the time of its first entry.
     pub(crate) fn cut(&self, log: &LogId, first: Hlc) -> Option<Seq> {
         let member = self.spans.get(&log.author).is_some_and(|spans| spans.iter().any(|span| span.contains(first)));
         if member { self.verdicts.cut(log, first) } else { Some(Seq::ZERO) }
@@ -70,7 +71,7 @@ pub(crate) fn derive(
     let removed = replay.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
     let admitted_in = replay.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
     let (invites, admins, spans) = (replay.invites, replay.admins, replay.spans);
-    // A fork is known by its proof, also to who never holds anything of that log: nobody gives out what lies behind it.
+    // A fork is known by its proof, even to peers that hold nothing of that log: no peer serves what lies beyond it.
     let cuts = verdicts.forks.clone();
     let mut derived = Derived { roster, invites, cuts, removed, admitted_in, admins, verdicts, spans };
     let held: Vec<_> = logs.iter().filter_map(|(log, first)| Some((*log, derived.cut(log, *first)?))).collect();

@@ -1,4 +1,4 @@
-//! The replay of a room: its control entries told in the shared order.
+//! The replay: control entries applied in the shared order to a table of members, names, roles and invites.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::membership::control_log::{ControlItem, Position};
 /// Curve25519 identity and fallback key.
 type PublishedKeys = ([u8; 32], [u8; 32]);
 
-/// An invite as the entries say.
+/// An invite as derived from the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InviteState {
     pub(crate) by: PeerId,
@@ -22,22 +22,22 @@ pub(crate) struct InviteState {
     pub(crate) revoked: bool,
 }
 
-/// Somebody while the replay is told.
+/// A member during the replay.
 #[derive(Clone, Debug)]
 pub(crate) struct MemberState {
     pub(crate) name: String,
-    /// Where the name was bound: the earliest keeps it.
+    /// Where the name was bound: the earliest bearer keeps it.
     pub(crate) named: Position,
     pub(crate) active: bool,
     pub(crate) admin: bool,
     pub(crate) keys: Option<PublishedKeys>,
     pub(crate) removed: Option<Hlc>,
-    /// The first admission since the last removal. Leaving in between changes nothing: who removes may not know of it.
+    /// The first admission since the last removal. Leaving in between changes nothing: the remover may not know of it.
     pub(crate) since: Hlc,
     pub(crate) admitted_in: LogId,
 }
 
-/// A time in which somebody was a member.
+/// A period of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Span {
     pub(crate) from: Hlc,
@@ -50,7 +50,7 @@ impl Span {
     }
 }
 
-/// What has happened so far.
+/// The state derived from the entries replayed so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replay {
     pub(crate) room_name: String,
@@ -58,7 +58,7 @@ pub(crate) struct Replay {
     pub(crate) people: BTreeMap<PeerId, MemberState>,
     pub(crate) spans: BTreeMap<PeerId, Vec<Span>>,
     pub(crate) invites: BTreeMap<InviteId, InviteState>,
-    /// Everybody who could ever remove others.
+    /// Every peer that ever had the right to remove others.
     pub(crate) admins: BTreeSet<PeerId>,
     seniority: BTreeMap<PeerId, usize>,
     admitted_by: BTreeSet<(InviteId, PeerId)>,
@@ -74,7 +74,7 @@ pub(crate) enum Effect {
 }
 
 impl Replay {
-    /// Tells one more entry.
+    /// Applies one more entry.
     pub(crate) fn tell(&mut self, position: &Position, item: &ControlItem, removal: Effect) {
         let author = item.author;
         match &item.control {
@@ -133,7 +133,7 @@ impl Replay {
         self.people.get(peer).is_some_and(|state| state.active && state.admin)
     }
 
-    /// How many were admitted before.
+    /// Number of peers admitted before.
     pub(crate) fn seniority(&self, peer: &PeerId) -> usize {
         self.seniority.get(peer).copied().unwrap_or(usize::MAX)
     }
@@ -145,7 +145,7 @@ impl Replay {
         }
     }
 
-    /// Whether an admission counts; one by ticket uses the ticket up, once for each newcomer.
+    /// Whether an admission is valid; one by ticket uses the ticket up, once for each newcomer.
     fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, position: &Position) -> bool {
         let AdmitBy::Invite { key, .. } = by else { return true };
         let Some(invite) = self.invites.get_mut(key) else { return false };

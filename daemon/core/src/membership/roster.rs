@@ -1,4 +1,4 @@
-//! The roster: a finished picture of the membership, shared with gate, API and relay.
+//! The roster: a snapshot of the membership, shared with the gates, the API and the relay.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, PeerTag, RoomId};
 use unicode_normalization::UnicodeNormalization;
 
-/// Everybody who was ever admitted, as the entries held at one moment say.
+/// Every peer that was ever admitted, according to the entries held at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     /// The room.
@@ -15,11 +15,11 @@ pub struct Roster {
     pub room_name: String,
     /// Whether every knock is admitted.
     pub open: bool,
-    /// Everybody, former members included: their messages still need a name.
+    /// All peers, former members included: their messages still need a name.
     pub people: BTreeMap<PeerId, Person>,
 }
 
-/// Somebody who was admitted once.
+/// A peer that was admitted once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Person {
     /// Key, shown name and tag. The name carries `~tag` where an earlier member holds a confusable one.
@@ -32,21 +32,21 @@ pub struct Person {
     pub keys: Option<([u8; 32], [u8; 32])>,
 }
 
-/// Why a name means nobody. Nothing was changed; another spelling may pass.
+/// Why a name cannot be resolved. The state is unchanged; another spelling may succeed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolveError {
-    /// Nobody of that name.
+    /// There is no such member.
     #[error("no member is called '{0}'")]
     Unknown(String),
-    /// The one that is meant has left or was removed.
+    /// The peer has left or was removed.
     #[error("'{0}' is no longer a member")]
     Gone(String),
-    /// Several could be meant.
+    /// More than one member matches.
     #[error("'{name}' could be {candidates}, say which with its tag")]
     Ambiguous {
-        /// What was given.
+        /// The name given.
         name: String,
-        /// Who could be meant.
+        /// The members that match.
         candidates: String,
     },
 }
@@ -57,7 +57,7 @@ impl Roster {
         self.people.get(peer).is_some_and(|person| person.active)
     }
 
-    /// Everybody who is a member now.
+    /// All present members.
     pub fn members(&self) -> impl Iterator<Item = &Person> {
         self.people.values().filter(|person| person.active)
     }
@@ -73,7 +73,7 @@ impl Roster {
     /// Finds the member that is meant by `bob`, `@bob`, `bob~tag`, a tag or a key, in any case.
     ///
     /// # Errors
-    /// Says whether nobody, somebody gone, or several are meant.
+    /// Whether no peer, a former member, or several match.
     pub fn resolve(&self, text: &str) -> Result<PeerId, ResolveError> {
         let person = self.find(text)?;
         if person.active { Ok(person.peer.id) } else { Err(ResolveError::Gone(bare(text).to_owned())) }
@@ -82,7 +82,7 @@ impl Roster {
     /// The same for members and former members: what they wrote is still there. Members come first.
     ///
     /// # Errors
-    /// Says whether nobody or several are meant.
+    /// Whether no peer or several match.
     pub fn resolve_ever(&self, text: &str) -> Result<PeerId, ResolveError> {
         self.find(text).map(|person| person.peer.id)
     }

@@ -1,4 +1,4 @@
-//! What people and scripts on this machine want.
+//! Commands of users and programs on this machine.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::node::{Life, Node};
 use crate::output::{CommandError, Output, Reply};
 use crate::wire::Frame;
 
-/// Longest wait for copies.
+/// Maximum wait for copies.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Node {
@@ -206,7 +206,7 @@ impl Node {
         holders
     }
 
-    /// Answers everybody who waits, hands the role over, and takes leave of the neighbours.
+    /// Answers all waiting commands, hands the role over, and says goodbye to the neighbours.
     fn stop(&mut self, id: CommandId, now: Now) {
         self.life = Life::Stopping;
         for (command, waiting) in self.delivery.receipts.drain() {

@@ -1,4 +1,4 @@
-//! Connections: who is reached, whom to dial, who is online.
+//! Connections and dials: which peers to connect to, and which are online.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,18 +18,18 @@ use crate::rendezvous::io::RoleInput;
 use crate::types::PathInfo;
 use crate::wire::Frame;
 
-/// Most address records in one frame.
+/// Maximum number of address records in one frame.
 const RECORDS_PER_FRAME: usize = 512;
 
-/// How long after a lost connection it is dialled again for the first time.
+/// Delay before a lost connection is dialled again for the first time.
 const REDIAL_AT_ONCE: Duration = Duration::from_millis(100);
 
-/// For so long after it was seen last, a member that did not say goodbye is dialled more often: most cuts are short, and a
-/// room that was cut in two should be one again soon after.
+/// Time after which a member that was last seen then, and did not say goodbye, is dialled less often: most outages are
+/// short, and a room that was split should be one again soon after.
 const LOST_LATELY: Duration = Duration::from_secs(10 * 60);
 
-/// How long a connection lasts that proves that the peer can be reached and takes this one; after a shorter one, the next
-/// dial waits as after a failure.
+/// Minimum duration of a connection that proves that the peer is reachable and accepts this one; after a shorter one,
+/// the next dial waits as after a failure.
 const STEADY_AFTER: Duration = Duration::from_secs(5);
 
 impl Node {
@@ -97,8 +97,8 @@ impl Node {
         self.timers.set(Timer::Redial(peer), now.mono + wait);
     }
 
-    /// Longest time between two attempts to dial a member that cannot be reached. However many were lost lately, together
-    /// they are not dialled more often than one alone would be.
+    /// Maximum interval between two dials of an unreachable member. However many were lost lately, together they are
+    /// not dialled more often than one alone would be.
     fn redial_ceiling(&self, peer: &PeerId, now: Now) -> Duration {
         let since = now.wall.as_ms().saturating_sub(u64::try_from(LOST_LATELY.as_millis()).unwrap_or(u64::MAX));
         let seen = |peer: &PeerId| self.peers.connections.last_seen(peer).is_some_and(|seen| seen.as_ms() > since);
@@ -111,7 +111,8 @@ impl Node {
         self.settings.redial_lost.saturating_mul(u32::try_from(lost).unwrap_or(u32::MAX)).min(self.settings.redial_max)
     }
 
-    /// Ends the connection to a peer: nothing more is taken from it or sent to it. The shell says `Down` when it is over.
+    /// Ends the connection to a peer: no frame is accepted from it or sent to it any more. The daemon reports `Down`
+    /// when it is closed.
     pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason, now: Now) {
         if !self.peers.connections.close(&peer) {
             return;
@@ -123,7 +124,7 @@ impl Node {
         self.link_ended(peer, now);
     }
 
-    /// A peer is not connected any more: what depended on it goes.
+    /// A connection ended: removes what depended on it.
     fn link_ended(&mut self, peer: PeerId, now: Now) {
         self.peers.liveness.down(&peer);
         self.tell_parted();
@@ -184,20 +185,20 @@ impl Node {
         }
     }
 
-    /// This peer's links changed: neighbours are told soon, and presence is worked out anew.
+    /// This peer's connections changed: reports them to neighbours soon, and updates presence.
     fn links_changed(&mut self, now: Now) {
         self.timers.set_earlier(Timer::Links, now.mono + LINKS_DEBOUNCE);
         self.presence_changed(now);
     }
 
-    /// Tells neighbours about this peer's links.
+    /// Reports this peer's connections to its neighbours.
     pub(super) fn tell_links(&mut self) {
         let frame = Frame::Links(self.peers.connections.report());
         self.peers.connections.send_to_all(&mut self.out, &frame);
     }
 
-    /// Nobody sends a peer what its author reaches it with. When the two are parted, the peer is told at once what is held
-    /// of that author here: it may have told only some before it was gone.
+    /// Peers do not forward to a peer what its author sends it directly. When the two lose their connection, the peer
+    /// receives the heads of that author: the author may have sent its last entries only to some.
     pub(super) fn tell_parted(&mut self) {
         let parted = self.peers.connections.take_parted();
         if parted.is_empty() || self.is_tree() {
@@ -215,7 +216,7 @@ impl Node {
         }
     }
 
-    /// Works out who is online and tells who came or went.
+    /// Updates which members are online, and publishes the changes.
     pub(super) fn presence_changed(&mut self, now: Now) {
         let me = self.local.me;
         let members = self.membership.roster.clone();

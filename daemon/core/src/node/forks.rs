@@ -1,7 +1,7 @@
-//! Forks: two entries of one author at one place. They are kept as proof, and the log ends before them, everywhere.
+//! Forks: two entries of one author with one sequence number. They are kept as proof, and all peers cut the log before it.
 //!
-//! A fork shows as an entry that builds on another one than is held before it, or as two heads of one log that differ.
-//! Then the places up to that one are fetched from the peer that holds the other side and compared with the disk, from
+//! A fork shows as an entry whose backlink does not match the head that is held, or as two heads of one log that differ.
+//! Then the entries up to that one are fetched from the peer that holds the other side and compared with the disk, from
 //! the newest back to the first difference.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,19 +18,19 @@ use crate::node::timers::Timer;
 use crate::output::Output;
 use crate::wire::Frame;
 
-/// How many places are compared at a time.
+/// Number of sequence numbers that are compared at a time.
 const COMPARE_SPAN: u64 = 64;
 
-/// Most logs that are compared at a time.
+/// Maximum number of logs that are compared at a time.
 const SUSPECTS_MAX: usize = 16;
 
-/// How long a peer may take to send what is compared.
+/// Timeout for the entries that are compared.
 const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Most proofs that are kept of authors that are not known yet, as happens while a newcomer catches up.
+/// Maximum number of proofs kept of authors that are not known yet, as happens while a newcomer catches up.
 const EARLY_MAX: usize = 64;
 
-/// Two entries at one place, without their bodies: header and signature prove it.
+/// Two entries with one sequence number, without their bodies: header and signature prove it.
 type Proof = (SignedEntry, SignedEntry);
 
 /// Forked logs, and those that may be.
@@ -45,7 +45,7 @@ pub(crate) struct Forks {
 #[derive(Debug)]
 struct Suspect {
     peer: PeerId,
-    /// The last place at which a difference can lie.
+    /// The last sequence number at which a difference can be.
     to: Seq,
     /// What the peer sent, without bodies.
     kept: BTreeMap<Seq, SignedEntry>,
@@ -61,7 +61,7 @@ impl Forks {
         }
     }
 
-    /// The last place before each fork.
+    /// The last sequence number before each fork.
     pub(super) fn cuts(&self) -> BTreeMap<LogId, Seq> {
         self.proven.iter().map(|(log, (cut, _))| (*log, *cut)).collect()
     }
@@ -86,13 +86,13 @@ impl Forks {
     }
 }
 
-/// The last place before the fork that two entries prove.
+/// The last sequence number before the fork that two entries prove.
 fn proves(a: &Entry, b: &Entry) -> Option<Seq> {
     (a.log() == b.log() && a.seq() == b.seq() && a.hash() != b.hash()).then(|| Seq(a.seq().0.saturating_sub(1)))
 }
 
 impl Node {
-    /// A log may be forked at a place or before it, as a peer's entries show.
+    /// A log may be forked at an entry or before it, as a peer's entries show.
     pub(super) fn suspect(&mut self, place: Dep, from: Option<PeerId>, now: Now) {
         let Some(peer) = from else { return };
         let to = place.seq.min(self.logs.heads.durable_seq(&place.log));
@@ -117,7 +117,7 @@ impl Node {
         self.timers.cancel(Timer::Compare(*log));
     }
 
-    /// Reads the places of a suspicious log for which the other side has come.
+    /// Reads the part of a suspicious log for which the other side has arrived.
     pub(super) fn compare_what_came(&mut self, from: PeerId, log: LogId) {
         let Some(suspect) = self.logs.forks.suspects.get(&log).filter(|suspect| suspect.peer == from) else { return };
         let came = suspect.kept.keys().next().copied().zip(suspect.kept.keys().next_back().copied());
@@ -154,7 +154,8 @@ impl Node {
         }
     }
 
-    /// A proof came, from here or from a peer: when it holds, the log is cut before the fork and others are told.
+    /// A proof was found here or arrived from a peer: when it is valid, the log is cut before the fork and neighbours
+    /// are informed.
     pub(super) fn on_fork(&mut self, one: SignedEntry, other: SignedEntry) {
         let [one, other] = [one, other].map(|signed| SignedEntry { body: None, ..signed });
         let (Ok(a), Ok(b)) =
@@ -191,7 +192,7 @@ impl Node {
         }
     }
 
-    /// A new neighbour learns of all forks: it may hold another side of one and know of none.
+    /// Sends all proofs to a new neighbour: it may hold another side of a fork and not know of it.
     pub(super) fn send_forks(&mut self, to: &PeerId) {
         let frames: Vec<Frame> = self
             .logs
@@ -212,10 +213,10 @@ impl Node {
         }
     }
 
-    /// This database's log went on elsewhere, or is cut: from now on this peer writes under a new number.
+    /// This database's log continued elsewhere, or is cut: from now on this peer writes under a new incarnation.
     pub(super) fn renew_incarnation(&mut self) {
         let incarnation = Incarnation(self.rng.random());
-        tracing::warn!("this peer's log goes on elsewhere or is cut: a new incarnation begins");
+        tracing::warn!("this peer's log continued elsewhere or was cut: a new incarnation begins");
         for (command, waiting) in self.delivery.receipts.drain() {
             self.reply_posted(command, &waiting);
         }

@@ -15,7 +15,7 @@ use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::io::RoleInput;
 use crate::wire::{Frame, PeerLink};
 
-/// How far apart clocks may be before it is logged.
+/// Difference between clocks above which a warning is logged.
 const SKEW_NOTICEABLE_MS: u64 = 60_000;
 
 impl Node {
@@ -64,7 +64,7 @@ impl Node {
     fn on_hello(&mut self, peer: PeerId, time: Timestamp, observed: Option<SocketAddr>, now: Now) {
         let skew_ms = time.as_ms().abs_diff(now.wall.as_ms());
         if skew_ms > SKEW_NOTICEABLE_MS {
-            tracing::warn!(remote = %peer.short(), skew_ms, "this clock and the peer's differ, check the time of both");
+            tracing::warn!(remote = %peer.short(), skew_ms, "this clock and the peer's differ, check the time on both machines");
         }
         if let Some(observed) = observed
             && self.peers.connections.set_observed(&peer, observed)
@@ -108,7 +108,7 @@ impl Node {
         }
     }
 
-    /// Answers posts and tells deliveries for which enough peers hold the message now.
+    /// Answers posts, and publishes deliveries, for which enough peers hold the message now.
     pub(super) fn receipts_changed(&mut self) {
         for (command, waiting) in self.delivery.receipts.take_reached() {
             self.reply_posted(command, &waiting);

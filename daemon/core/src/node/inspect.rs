@@ -1,4 +1,4 @@
-//! What simulations look at from outside.
+//! What simulations inspect.
 
 use chat_proto::id::{InviteId, PeerId, Term};
 
@@ -16,7 +16,7 @@ impl Node {
 }
 
 impl Inspect<'_> {
-    /// The last place of a log that counts, where it is cut.
+    /// The last valid sequence number of a log, where it is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.0.logs.heads.cut(log)
     }
@@ -26,7 +26,7 @@ impl Inspect<'_> {
         self.cut(log).or_else(|| self.0.membership.derived.cut(log, first))
     }
 
-    /// Who holds the role, as this node believes.
+    /// The holder of the role, as this node believes.
     pub(crate) fn holder(&self) -> Option<PeerId> {
         self.0.rendezvous().and_then(|role| role.holder()).map(|(holder, _)| holder)
     }
@@ -40,7 +40,7 @@ impl Inspect<'_> {
         self.0.membership.derived.invites.iter().map(|(id, invite)| (*id, invite.clone())).collect()
     }
 
-    /// What is not done yet, by name: nothing, once a room has settled.
+    /// Unfinished work, by name: none once a room has settled.
     pub(crate) fn work_left(&self) -> Vec<(&'static str, usize)> {
         let node = self.0;
         let sync = node.delivery.sync.sizes();

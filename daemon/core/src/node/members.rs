@@ -1,4 +1,4 @@
-//! What follows when the membership changes.
+//! Consequences of a changed membership: cuts, connections, dials, events.
 
 use std::sync::Arc;
 
@@ -67,7 +67,7 @@ impl Node {
         }
     }
 
-    /// Derives the membership anew where entries have come since, and tells about them.
+    /// Derives the membership anew where control entries have arrived since, and publishes the changes.
     pub(super) fn refresh(&mut self, now: Now) {
         if !std::mem::take(&mut self.membership.news.stale) {
             return;
@@ -109,8 +109,8 @@ impl Node {
         }
     }
 
-    /// Whether somebody may be connected: members, and of those that the log does not know (yet) whom the shell trusts to
-    /// have let this peer in. A founder that lost its disk knows nobody but itself at first.
+    /// Whether a peer may be connected: members, and peers unknown to the log, which the daemon trusts because they
+    /// admitted this peer. A founder that lost its disk knows only itself at first.
     pub(super) fn may_connect(&self, peer: &PeerId) -> bool {
         self.membership.roster.people.get(peer).is_none_or(|person| person.active)
     }

@@ -1,4 +1,9 @@
-//! From drafts and received entries to the disk, and what follows when they are there.
+//! Persistence: drafts and received entries go to the disk, and what follows when they are there.
+//!
+//! One batch is under way at a time ([`Disk`]): the received entries that were applied since the last one and at most one
+//! own entry, sealed from the drafts. [`Output::Persist`] starts it; [`Input::Persisted`](crate::input::Input::Persisted)
+//! ends it with receipts to the authors and, for the own entry, with its application, sending and replies. When a write
+//! fails, own drafts are refused, received entries are kept and written again a second later.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -17,11 +22,11 @@ use crate::node::{Life, Node};
 use crate::output::{Batch, BatchEntry, CommandError, Output, Reply};
 use crate::wire::Frame;
 
-/// Most bytes of received entries that wait for the disk (32 MiB); beyond, what arrives is dropped and anti-entropy
-/// fetches it later.
+/// Maximum number of bytes of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
+/// anti-entropy fetches them later.
 const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
 
-/// How long after a failed write it is tried again.
+/// Delay before a failed write is tried again.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What is on its way to the disk: one batch at a time, so that a failure never leaves a hole.
@@ -120,7 +125,7 @@ impl Node {
     pub(super) fn on_persisted(&mut self, batch: BatchId, now: Now) {
         let Some(flight) = self.logs.disk.flight.take_if(|flight| flight.id == batch) else { return };
         if self.logs.disk.stalled.take().is_some() {
-            tracing::info!("the disk takes entries again");
+            tracing::info!("the disk accepts entries again");
         }
         let mut newest: BTreeSet<LogId> = BTreeSet::new();
         for entry in &flight.received {
@@ -138,7 +143,7 @@ impl Node {
         self.finish_stop();
     }
 
-    /// Tells an author up to where this peer holds its log: directly, or through everybody who is connected.
+    /// Sends a receipt to an author: directly, or through connected peers that reach it.
     fn acknowledge(&mut self, log: LogId) {
         let Some(head) = self.logs.heads.durable(&log) else { return };
         let held = Frame::Held { holder: self.local.me, log, seq: head.seq, hash: head.hash };
@@ -153,7 +158,7 @@ impl Node {
         }
     }
 
-    /// An author that was not reached before is: it learns what is held of its logs.
+    /// An author became reachable: sends receipts for all its logs.
     pub(super) fn acknowledge_all(&mut self, author: &PeerId) {
         let logs: Vec<LogId> = self.logs.heads.logs().filter(|log| log.author == *author).copied().collect();
         for log in logs {
@@ -238,14 +243,14 @@ impl Node {
         self.finish_stop();
     }
 
-    /// Answers whoever waits for drafts: none of them will be written.
+    /// Refuses all drafts: none of them will be written.
     pub(super) fn refuse_drafts(&mut self, error: &CommandError) {
         for origin in self.delivery.drafts.drain() {
             self.refuse(&origin, error);
         }
     }
 
-    /// Answers whoever waits for a draft that will not be written.
+    /// Answers the command or stranger behind a draft that will not be written.
     pub(super) fn refuse(&mut self, origin: &DraftOrigin, error: &CommandError) {
         match origin {
             DraftOrigin::Post(command, _) | DraftOrigin::Control(command) | DraftOrigin::Invite(command, _) => {

@@ -1,4 +1,4 @@
-//! The rendezvous role inside the node: what happens is told to it, what it wants is done.
+//! The rendezvous role inside the node: passes inputs to it and carries out its outputs.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -21,7 +21,7 @@ use rand::RngExt;
 /// Longest time that handing the role over may hold up a stop.
 const RELEASE_MAX: Duration = Duration::from_millis(1_200);
 
-/// Most members whose relay is tried: the holder and its list, then some of all members.
+/// Maximum number of members whose relay is tried: the holder and its list, then some of all members.
 const RELAYS_MAX: usize = 16;
 
 /// How far this peer is with leaving.
@@ -82,13 +82,14 @@ impl Node {
     pub(super) fn relays_changed(&mut self, now: Now) {
         let Some(rendezvous) = &self.role.rendezvous else { return };
         let mut order = rendezvous.relays(now.mono);
-        // Anybody may run one, or tell by its absence who does: all are tried in the end, also by those who know of no holder.
+        // Every member may run a relay, or show by its absence which one does: all are tried in the end, also by peers
+        // that know no holder.
         let others = self.peers.addrs.records().map(|record| record.peer);
         let others = others
             .filter(|peer| *peer != self.local.me && self.membership.roster.is_member(peer) && !order.contains(peer));
         let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
         let alone = self.peers.connections.connected_ids().is_empty();
-        // In touch with nobody, this peer's own is the last.
+        // Without any connection, this peer's own relay is the last.
         let own = order.iter().position(|peer| *peer == self.local.me).filter(|_| alone).unwrap_or(order.len());
         order.splice(own..own, others);
         order.truncate(RELAYS_MAX);
@@ -183,7 +184,7 @@ impl Node {
         self.finish_stop();
     }
 
-    /// Takes leave, when the role is handed over and everybody whose message is being written has an answer.
+    /// Says goodbye once the role is handed over and no own entry is being written.
     pub(super) fn finish_stop(&mut self) {
         let Some((command, handover)) = self.role.stop else { return };
         let ready = match handover {

@@ -18,10 +18,10 @@ use crate::log::pending::Pending;
 use crate::membership::control_log::ControlLog;
 use crate::membership::derive::Derived;
 use crate::membership::roster::Roster;
+use crate::node::dissemination::Dissemination;
 use crate::node::forks::Forks;
 use crate::node::members::News;
 use crate::node::persist::Disk;
-use crate::node::tree::Dissemination;
 
 /// This peer: its key, its room, and the log it writes.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! What a node does by the clock.
+//! The deadlines of a node, and what is done at each.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::rendezvous::io::RoleInput;
 /// How often last signs of life go to the store.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);
 
-/// How long link changes are collected before neighbours are told.
+/// Time for which changes of connections are collected before neighbours receive them.
 pub(super) const LINKS_DEBOUNCE: Duration = Duration::from_millis(50);
 
 /// Names of deadlines.
@@ -40,7 +40,7 @@ pub(crate) enum Timer {
     Compare(LogId),
     /// The role was not handed over in time: go all the same.
     Release,
-    /// Look who has said nothing for a while.
+    /// Ping quiet peers.
     Pulse,
     /// The role wants a tick.
     Role,

@@ -30,7 +30,7 @@ impl Node {
         if connected.is_empty() {
             return;
         }
-        // What came from somebody who is gone may wait for what nobody here has: whoever holds it sends it again.
+        // Entries from a peer that is gone may wait for what no neighbour has: a peer that holds them sends them again.
         self.logs.pending.drop_orphans(|place| self.peers.connections.who_knows(place).is_some());
         let at = (self.jitter() * connected.len() as f64) as usize;
         if let Some(peer) = connected.get(at.min(connected.len() - 1)) {
@@ -39,8 +39,8 @@ impl Node {
         }
     }
 
-    /// A peer says what it holds in short. Where it is what is held here, that is all: a quiet room exchanges no vectors,
-    /// which grow with the number of members.
+    /// A peer sends a digest of its vector. Where it equals this peer's, nothing more follows: a quiet room exchanges
+    /// no vectors, which grow with the number of members.
     pub(super) fn on_digest(&mut self, peer: PeerId, theirs: [u8; 32], exchange: Exchange, now: Now) {
         let heads = self.logs.heads.vector();
         let own = digest(&heads);
@@ -66,7 +66,7 @@ impl Node {
         self.receipts_changed();
     }
 
-    /// What a peer's vector says about one log: how far it holds ours, or that it holds another side of a fork.
+    /// Handles one head of a peer's vector: a receipt for this peer's log, or the other side of a fork.
     fn check_head(&mut self, peer: &PeerId, head: &Head, now: Now) {
         let own = self.logs.heads.head(&head.log).copied();
         let same_place = own.is_some_and(|own| own.seq == head.seq);

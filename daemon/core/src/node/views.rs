@@ -1,4 +1,4 @@
-//! How the room looks from here: what the API shows.
+//! Views of the room for the API.
 
 use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};

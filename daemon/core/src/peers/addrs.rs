@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use crate::config::{ADDRS_MAX, NodeSettings};
 use crate::signature::{self, SignatureBytes};
 
-/// Most peers whose addresses are kept: members beyond it are found through others.
+/// Maximum number of address records: further members are found through others.
 const RECORDS_MAX: usize = 10_000;
 
-/// From so many records on, none of somebody who is no member is added: a newcomer's may come before its admission, and
-/// whoever makes records up must not fill the room that members need.
+/// Above this many records, records of non-members are rejected: a newcomer's may arrive before its admission, but
+/// made-up records must not use up the room that members need.
 const STRANGERS_MAX: usize = 5_000;
 
-/// As many failures somebody gets who broke the protocol: a wait of half a minute.
+/// Failure count given to a peer that broke the protocol; backs off about 30 s.
 const DISTRUST: u32 = 6;
 
 /// Context of an address record's signature.
@@ -28,11 +28,11 @@ const ADDRS_CONTEXT: &[u8] = b"chatd addresses v1\0";
 /// Where a peer can be reached, signed by it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddrRecord {
-    /// Who.
+    /// The peer.
     pub peer: PeerId,
-    /// When it said so; the newest record of a peer counts.
+    /// When it was written; the newest record of a peer is valid.
     pub time: Timestamp,
-    /// Where; at most [`ADDRS_MAX`].
+    /// Its addresses; at most [`ADDRS_MAX`].
     pub addrs: Vec<SocketAddr>,
     /// Its signature.
     pub signature: SignatureBytes,
@@ -69,12 +69,12 @@ fn addr_statement(peer: &PeerId, time: Timestamp, addrs: &[SocketAddr]) -> Vec<u
     statement
 }
 
-/// Whose address it is.
+/// Whether the owner of a record is a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RecordOwner {
-    /// A member's.
+    /// The owner is a member.
     Member,
-    /// Somebody's who is no member as far as is known.
+    /// The owner is not known to be a member.
     Stranger,
 }
 
@@ -83,7 +83,7 @@ pub(crate) enum RecordOwner {
 pub(crate) struct AddrBook {
     records: BTreeMap<PeerId, AddrRecord>,
     failures: BTreeMap<PeerId, u32>,
-    /// Who said goodbye and has not been back.
+    /// Peers that said goodbye and have not been back.
     left: BTreeSet<PeerId>,
 }
 
@@ -116,8 +116,8 @@ impl AddrBook {
         self.records.values()
     }
 
-    /// A dial failed, or a connection ended; how long to wait before the next try: doubled with each failure, up to
-    /// `longest`; `jitter` in 0..1 spreads peers that lost the same neighbour.
+    /// A dial failed or a connection ended; returns how long to wait before the next try: doubled with each failure, up
+    /// to `longest`; `jitter` in 0..1 spreads peers that lost the same neighbour.
     pub(crate) fn backoff(
         &mut self,
         peer: PeerId,

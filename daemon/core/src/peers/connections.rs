@@ -1,4 +1,8 @@
-//! Connected peers, what they hold and whom they reach; who is online.
+//! Connected peers: what each holds and reaches, and which members are online.
+//!
+//! One record per connected peer ([`Connected`]): its path, what it holds, its own connections, and the address at which it
+//! sees this peer. When the connection ends, the record goes. What outlives a connection (last seen, keep-alives of large
+//! rooms) is kept beside it. A peer that this one disconnected stays in `closing` until the daemon reports it down.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -13,10 +17,10 @@ use crate::output::Output;
 use crate::types::PathInfo;
 use crate::wire::{Frame, PeerLink};
 
-/// Most links one peer may report; a report that is longer is cut. Bounds memory at members times this.
+/// Maximum number of links that one peer may report; a longer report is cut. Bounds memory at members times this.
 pub(crate) const LINKS_REPORTED_MAX: usize = 1024;
 
-/// Most logs remembered of one peer: what one vector frame can carry.
+/// Maximum number of logs remembered of one peer: what one vector frame can carry.
 const KNOWN_LOGS_MAX: usize = 16 * 1024;
 
 /// Maximum number of peers whose view of this peer's address is kept.
@@ -27,11 +31,11 @@ const OBSERVERS_MAX: usize = 64;
 pub(crate) struct Connected {
     pub(crate) path: PathInfo,
     pub(crate) since: Duration,
-    /// What it holds or was sent.
+    /// Newest sequence numbers that it holds or was sent.
     pub(crate) known: BTreeMap<LogId, Seq>,
-    /// What it holds on disk as it said itself.
+    /// Newest sequence numbers that it reported to hold on disk.
     pub(crate) held: BTreeMap<LogId, Seq>,
-    /// Whom it is connected to.
+    /// Its own connections, as it reported them.
     pub(crate) links: BTreeMap<PeerId, PeerLink>,
     /// The address at which it sees this peer.
     pub(crate) observed: Option<SocketAddr>,
@@ -45,14 +49,14 @@ pub(crate) struct Ended {
     pub(crate) open: bool,
 }
 
-/// Everybody who is reached, directly or through others.
+/// All peers that are reached, directly or through others.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     connected: BTreeMap<PeerId, Connected>,
-    /// Connections that this peer ended and that the shell has not called down yet, with their beginnings.
+    /// Connections that this peer ended and the daemon has not reported down yet, with their start.
     closing: BTreeMap<PeerId, Duration>,
-    /// Who does not reach whom any more by itself, author first, since this was asked last. At most two for each link that
-    /// was reported.
+    /// Pairs (author, peer) that were connected directly and are no longer, since the last call of
+    /// [`Connections::take_parted`]. At most two for each reported link.
     parted: Vec<(PeerId, PeerId)>,
     last_seen: BTreeMap<PeerId, Timestamp>,
     online: BTreeSet<PeerId>,
@@ -76,7 +80,7 @@ impl Connections {
         self.connected.insert(peer, connected);
     }
 
-    /// This peer ends a connection; says whether there was one.
+    /// Ends a connection; returns whether there was one.
     pub(crate) fn close(&mut self, peer: &PeerId) -> bool {
         let Some(connected) = self.connected.remove(peer) else { return false };
         self.closing.insert(*peer, connected.since);
@@ -94,7 +98,7 @@ impl Connections {
         lost.or(closed)
     }
 
-    /// A peer's links to others are gone, or it does not speak of them any more.
+    /// A peer's connections to others ended, or it no longer reports them.
     fn part(&mut self, peer: PeerId, others: Vec<PeerId>) {
         for other in others {
             let pairs = [(peer, other), (other, peer)];
@@ -103,8 +107,8 @@ impl Connections {
         }
     }
 
-    /// Authors, each with a connected peer that it reached by itself until now: what such an author wrote last may have
-    /// got to others and not to that peer.
+    /// Authors, each with a connected peer that it reached directly until now: that peer may lack what the author wrote
+    /// last.
     pub(crate) fn take_parted(&mut self) -> Vec<(PeerId, PeerId)> {
         std::mem::take(&mut self.parted)
     }
@@ -149,13 +153,13 @@ impl Connections {
         self.connected.keys().copied().collect()
     }
 
-    /// Remembers that a peer holds a log up to a place, or was sent it.
+    /// Records that a peer holds a log up to a sequence number, or was sent it.
     pub(crate) fn knows(&mut self, peer: &PeerId, log: LogId, seq: Seq) {
         let Some(connected) = self.connected.get_mut(peer) else { return };
         raise(&mut connected.known, log, seq);
     }
 
-    /// A peer does not hold more of a log than it said.
+    /// Lowers what a peer is assumed to hold of a log to what it reported.
     pub(crate) fn holds_no_more(&mut self, peer: &PeerId, log: LogId) {
         if let Some(connected) = self.connected.get_mut(peer) {
             let held = connected.held.get(&log).copied().unwrap_or_default();
@@ -169,7 +173,7 @@ impl Connections {
         self.connected.iter().find(|(_, connected)| knows(connected)).map(|(peer, _)| *peer)
     }
 
-    /// Remembers what a peer says it holds on disk.
+    /// Records what a peer reports to hold on disk.
     pub(crate) fn holds(&mut self, peer: &PeerId, heads: &[Head]) {
         let Some(connected) = self.connected.get_mut(peer) else { return };
         for head in heads {
@@ -178,7 +182,7 @@ impl Connections {
         }
     }
 
-    /// Remembers the address at which a connected peer sees this one; says whether there was room.
+    /// Records the address at which a connected peer sees this one; returns whether there was room.
     pub(crate) fn set_observed(&mut self, peer: &PeerId, observed: SocketAddr) -> bool {
         let room = self.observed().count() < OBSERVERS_MAX;
         match self.connected.get_mut(peer).filter(|_| room) {
@@ -193,13 +197,13 @@ impl Connections {
         self.connected.values().filter_map(|connected| connected.observed)
     }
 
-    /// Whether `from`, the author or a sender, reaches `to` by itself, as one of the two says.
+    /// Whether `from`, an author or a sender, is connected to `to`, as one of the two reports.
     pub(crate) fn reaches(&self, from: &PeerId, to: &PeerId) -> bool {
         let says = |one: &PeerId, other: &PeerId| self.connected.get(one).is_some_and(|c| c.links.contains_key(other));
         says(from, to) || says(to, from)
     }
 
-    /// What this peer tells others about its own links.
+    /// This peer's connections, as it reports them to others.
     pub(crate) fn report(&self) -> Vec<PeerLink> {
         let link = |(peer, connected): (&PeerId, &Connected)| PeerLink {
             peer: *peer,
@@ -217,8 +221,8 @@ impl Connections {
         self.part(*peer, before.into_keys().collect());
     }
 
-    /// Works out anew who of `members` is online; who was heard of through the tree counts for so long. Returns who
-    /// changed.
+    /// Updates which of `members` are online; a member seen through the tree is online for `heard_for`. Returns the
+    /// changes.
     pub(crate) fn refresh_online(
         &mut self,
         members: impl Iterator<Item = PeerId>,
@@ -240,17 +244,17 @@ impl Connections {
         changed
     }
 
-    /// A member of a large room showed that it lives.
+    /// A member of a large room sent a keep-alive.
     pub(crate) fn heard(&mut self, peer: PeerId, now: Now) {
         self.heard.insert(peer, now.mono);
     }
 
-    /// Whether somebody was heard of through the tree and not said to be gone since.
+    /// Whether a member was seen through the tree and not reported gone since.
     pub(crate) fn was_heard(&self, peer: &PeerId) -> bool {
         self.heard.contains_key(peer)
     }
 
-    /// Somebody who was heard of is gone.
+    /// A member that was seen is gone.
     pub(crate) fn not_heard(&mut self, peer: &PeerId) {
         self.heard.remove(peer);
     }
@@ -267,12 +271,12 @@ impl Connections {
         self.last_seen.get(peer).copied()
     }
 
-    /// Everybody's last sign of life, for the store.
+    /// When each peer was last seen, for the store.
     pub(crate) fn seen(&self) -> Vec<(PeerId, Timestamp)> {
         self.last_seen.iter().map(|(peer, at)| (*peer, *at)).collect()
     }
 
-    /// Which connected peers are known to hold a place of a log on disk.
+    /// Connected peers that reported to hold an entry on disk.
     pub(crate) fn holders(&self, log: &LogId, seq: Seq) -> impl Iterator<Item = PeerId> {
         self.connected
             .iter()
@@ -289,7 +293,7 @@ fn raise(known: &mut BTreeMap<LogId, Seq>, log: LogId, seq: Seq) {
     *held = (*held).max(seq);
 }
 
-/// How a path is judged when it is told to people: what changes less is not an event.
+/// Whether a change of path is large enough to be published as an event.
 pub(crate) fn noticeably_different(a: &PathInfo, b: &PathInfo) -> bool {
     const NOTICEABLE: Duration = Duration::from_millis(5);
     a.direct != b.direct || a.rtt.abs_diff(b.rtt) > NOTICEABLE.max(a.rtt / 2)

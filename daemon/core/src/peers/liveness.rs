@@ -1,37 +1,38 @@
-//! Signs of life of connected peers: who says nothing is asked, and who does not answer is gone.
+//! Liveness of connected peers: a quiet peer is pinged, and one that does not answer is gone.
 //!
-//! A connection lasts for many seconds without a packet, longer still where it has a path over a relay, and must: it
-//! outlives the moving of the role. Whether a peer is there is therefore told by what it says. Everything counts; a ping
-//! is sent only where nothing came for a while, so that a quiet connection costs about one packet a second.
+//! QUIC keeps a connection open for many seconds without a packet, and longer over a relay, because connections survive
+//! role changes. Liveness is therefore inferred from received frames; any frame counts. A ping is sent only after a pause,
+//! so that an idle connection costs about one packet a second. This detector decides about connections alone; the
+//! rendezvous role has its own (`rendezvous/failure_detector.rs`) and may suspect a peer here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
-/// How long a peer may say nothing before it is asked; less by up to a quarter, so that not both ends ask at once.
+/// Silence after which a peer is pinged; reduced by up to a quarter at random, so that not both ends ping at once.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Time between two pings to a peer that does not answer.
+/// Interval between pings to a peer that does not answer.
 const ASK_EVERY: Duration = Duration::from_millis(400);
 
-/// How long a peer has to answer the first of them, and more where the path is slow: five pings are on their way by then.
+/// Timeout for an answer to the first ping, extended on slow paths: five pings are on their way by then.
 const ANSWER: Duration = Duration::from_millis(2_400);
 
-/// The same for a peer that others have reason to believe gone.
+/// The same for a peer that others suspect.
 const ANSWER_SUSPECTED: Duration = Duration::from_millis(1_200);
 
-/// In how many round trips an answer is certain to come if it comes at all.
+/// Number of round trips within which an answer arrives if it arrives at all.
 const ROUND_TRIPS: u32 = 4;
 
-/// How late this peer's own timer may come. One that comes later slept or was starved of its processor, and has missed
-/// what others said.
+/// Tolerated delay of this peer's own timer. A peer whose timer is later slept or was starved of CPU, and has missed
+/// what others sent.
 const SLIP: Duration = Duration::from_millis(500);
 
-/// What is to be done about a peer.
+/// What to do about a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
-    /// Ping it; the number says how often it was asked in vain.
+    /// Ping it; the number counts unanswered pings.
     Ask(PeerId, u64),
     /// It is gone.
     Gone(PeerId),
@@ -62,13 +63,13 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    /// A connection stands. `jitter` is in 0..1.
+    /// A connection is open. `jitter` is in 0..1.
     pub(crate) fn up(&mut self, peer: PeerId, rtt: Duration, jitter: f64, now: Duration) {
         let quiet = QUIET.mul_f64(1.0 - jitter / 4.0);
         self.of.insert(peer, Watched { sign: Sign::Heard { at: now }, rtt, quiet });
     }
 
-    /// It is over.
+    /// The connection ended.
     pub(crate) fn down(&mut self, peer: &PeerId) {
         self.of.remove(peer);
     }
@@ -80,14 +81,14 @@ impl Liveness {
         }
     }
 
-    /// A peer said something.
+    /// A frame from a peer arrived.
     pub(crate) fn heard(&mut self, peer: &PeerId, now: Duration) {
         if let Some(watched) = self.of.get_mut(peer) {
             watched.sign = Sign::Heard { at: now };
         }
     }
 
-    /// There is reason to believe that a peer is gone: it is asked at once, and has less time.
+    /// A peer is suspected: it is pinged at once and has less time to answer.
     pub(crate) fn suspect(&mut self, peer: &PeerId, now: Duration) {
         let Some(watched) = self.of.get_mut(peer) else { return };
         watched.sign = match watched.sign {
@@ -98,7 +99,7 @@ impl Liveness {
         };
     }
 
-    /// This peer itself could not listen: the silence of others counts from now on.
+    /// This peer itself could not receive: the silence of others is measured from now on.
     pub(crate) fn forgive(&mut self, now: Duration) {
         for watched in self.of.values_mut() {
             if let Sign::Asked { since, times, .. } = &mut watched.sign {
@@ -113,7 +114,7 @@ impl Liveness {
         self.due
     }
 
-    /// What is due. `stretch` multiplies the time that others have.
+    /// Returns what is due. `stretch` multiplies the time that others have.
     pub(crate) fn tick(&mut self, stretch: u32, now: Duration) -> Vec<Finding> {
         if self.due.take().is_some_and(|due| now.saturating_sub(due) > SLIP) {
             self.forgive(now);

@@ -1,4 +1,9 @@
-//! Entries from others: verified, put in causal order, applied, passed on.
+//! Ingest: entries of others are verified, put in causal order, applied and forwarded.
+//!
+//! Every entry that arrives in a frame, from the tree or from the waiting room goes through [`Node::consider`]. An entry is
+//! applied when all its dependencies are; until then it waits in [`Pending`](crate::log::pending::Pending), and the peer
+//! that sent it is asked for what is missing after a short grace. An entry that is dated too far in the future is held
+//! back. An entry that proves a fork, or belongs to a stranger's log, is not applied.
 
 use std::sync::Arc;
 
@@ -13,7 +18,7 @@ use crate::node::timers::Timer;
 use crate::output::CloseReason;
 use crate::wire::Frame;
 
-/// Most entries that are held back because they are dated in the future.
+/// Maximum number of entries that are held back because they are dated in the future.
 const FUTURE_ENTRIES_MAX: usize = 1024;
 
 impl Node {
@@ -47,7 +52,7 @@ impl Node {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "entry refused");
+                    tracing::warn!(%error, "entry rejected");
                     return self.break_with(from, CloseReason::Protocol, now);
                 }
             }
@@ -69,18 +74,20 @@ impl Node {
                     queue.extend(self.logs.pending.release(&place));
                 }
                 Fit::Ready => {
-                    tracing::debug!(author = %place.log.author.short(), "log of a stranger refused");
+                    tracing::debug!(author = %place.log.author.short(), "log of a stranger is void");
                     self.void_log(&entry);
                 }
                 Fit::Missing(missing) => self.wait_for(entry, missing, from, now),
                 Fit::Mismatch => self.suspect(place, from, now),
-                Fit::Clock => tracing::warn!(author = %place.log.author.short(), "entry runs back in time, refused"),
+                Fit::Clock => {
+                    tracing::warn!(author = %place.log.author.short(), "entry is older than the one before it, rejected")
+                }
                 Fit::Old | Fit::Cut => {}
             }
         }
     }
 
-    /// Looks again at what waited for a place.
+    /// Reconsiders the entries that waited for an entry.
     pub(super) fn release(&mut self, place: &Dep, now: Now) {
         for entry in self.logs.pending.release(place) {
             self.consider(entry, None, now);
@@ -88,18 +95,18 @@ impl Node {
     }
 
     fn wait_for(&mut self, entry: Arc<Entry>, missing: Dep, from: Option<PeerId>, now: Now) {
-        // Whoever holds an entry holds what it builds on.
+        // A peer that holds an entry holds its dependencies.
         let place = Dep { log: entry.log(), seq: entry.seq() };
         if let Some(holder) = from.or_else(|| self.peers.connections.who_knows(&place)) {
             self.peers.connections.knows(&holder, missing.log, missing.seq);
             self.timers.set_earlier(Timer::Fetch(holder), now.mono + crate::delivery::sync::FETCH_GRACE);
         }
         if !self.logs.heads.counts(&place.log, place.seq) && self.logs.pending.awaited(&place.log) < place.seq {
-            // Nobody may ever send what it waits for: whoever holds it sends it again.
+            // The missing entry may never arrive: a peer that holds this one sends it again.
             return;
         }
         if !self.logs.pending.wait(entry, missing) {
-            tracing::debug!(waiting = self.logs.pending.len(), "entry dropped: too many wait for their causes");
+            tracing::debug!(waiting = self.logs.pending.len(), "entry dropped: too many wait for their dependencies");
         }
     }
 
@@ -118,7 +125,7 @@ impl Node {
         true
     }
 
-    /// Whether the author was a member when its log began, as far as the entries say that this one builds on.
+    /// Whether the author was a member when its log began, according to the entries that this one depends on.
     fn may_write(&mut self, entry: &Entry, now: Now) -> bool {
         if entry.is_genesis() {
             return self.logs.heads.is_empty();
@@ -134,7 +141,7 @@ impl Node {
     fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
         self.logs.heads.apply(entry);
         self.logs.disk.push(entry.clone());
-        // Whoever is removed by it shall still hear of it.
+        // A peer that is removed by it still receives it.
         self.spread(entry, from, now);
         if entry.control().is_some() {
             self.apply_control(entry);

@@ -1,4 +1,4 @@
-//! Presence by signs of life: quiet neighbours are pinged, silent ones are disconnected and so offline.
+//! Pings: quiet neighbours are pinged, silent ones are disconnected and so offline.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::rendezvous::io::RoleInput;
 use crate::wire::Frame;
 
 impl Node {
-    /// A connection stands: from now on something must be heard over it.
+    /// A connection is open: frames are expected from now on.
     pub(super) fn watch_pulse(&mut self, peer: PeerId, rtt: Duration, now: Now) {
         let jitter = self.jitter();
         self.peers.liveness.up(peer, rtt, jitter, now.mono);
@@ -26,14 +26,14 @@ impl Node {
         self.set_pulse();
     }
 
-    /// Asks who was quiet, and gives up who is silent.
+    /// Pings quiet peers, and disconnects silent ones.
     pub(super) fn feel_pulse(&mut self, now: Now) {
         let stretch = self.rendezvous().map_or(1, |role| role.stretch(now));
         for finding in self.peers.liveness.tick(stretch, now.mono) {
             match finding {
                 Finding::Ask(peer, times) => self.send_either(&peer, times, &Frame::Ping(times)),
                 Finding::Gone(peer) => {
-                    tracing::info!(remote = %peer.short(), "a peer is silent, its connection is given up");
+                    tracing::info!(remote = %peer.short(), "peer is silent, connection closed");
                     self.break_with(peer, CloseReason::Silent, now);
                 }
             }
@@ -57,7 +57,7 @@ impl Node {
         }
     }
 
-    /// Nothing is read from the network: nobody is blamed for it.
+    /// Nothing is read from the network: no peer is blamed for its silence.
     pub(super) fn on_deaf(&mut self, now: Now) {
         self.peers.liveness.forgive(now.mono);
         self.tell_role(RoleInput::Deaf, now);

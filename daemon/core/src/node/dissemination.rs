@@ -1,4 +1,8 @@
-//! Large rooms: entries spread through a tree, and only its neighbours stay connected.
+//! Dissemination in large rooms: entries travel through a broadcast tree, and only its neighbours stay connected.
+//!
+//! A room is a mesh or a tree by its number of members ([`Mode`]). In a tree, own entries are broadcast, every member
+//! sends a keep-alive now and then because it is not connected to most others, and a lost neighbour is reported gone.
+//! Entries that arrive by other means are announced to neighbours, so that a split tree does not split the room.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,46 +23,47 @@ use crate::peers::addrs::AddrRecord;
 use crate::peers::addrs::RecordOwner;
 use crate::wire::Frame;
 
-/// How often a member of a large room shows that it lives, at most.
+/// Minimum interval between a member's keep-alives in a large room.
 const ALIVE_EVERY: Duration = Duration::from_secs(60);
 
-/// And how much time there is between two such signs of anybody, so that each member passes on sixty a minute, however
-/// many members there are.
+/// Interval between the keep-alives of all members together, so that each member forwards sixty a minute, however many
+/// members there are.
 const ALIVE_PER_MEMBER: Duration = Duration::from_secs(1);
 
-/// Shortest time between two signs of life of one member: somebody may say again and again that it is gone.
+/// Minimum interval between a member's keep-alives; bounds the replies to repeated `Gone` reports.
 const ALIVE_AGAIN: Duration = Duration::from_secs(10);
 
-/// How long after a call the called one shows that it lives: the caller is its neighbour in the tree by then.
+/// Delay after an inbound connection before the called peer sends a keep-alive: the caller is its neighbour in the tree
+/// by then.
 const CALLED: Duration = Duration::from_secs(1);
 
-/// How long a lost neighbour has to be connected again, or heard of, before others are told; half of that again is added
-/// by chance, so that one tells and not all of its neighbours.
+/// Time a lost neighbour has to reconnect or be seen before it is reported gone; a random half is added, so that one
+/// neighbour reports and not all.
 const GONE_AFTER: Duration = Duration::from_secs(2);
 
-/// How often a member looks for those it does not hear of: when a large room was split, both halves have all the neighbours
-/// they want and would not notice each other again.
+/// Interval at which a member looks for members that it does not see: when a large room was split, both halves have all
+/// the neighbours they want and would not find each other again.
 const SEEK_EVERY: Duration = Duration::from_secs(30);
 
-/// How long after the loss of a neighbour is told a member looks for others, at most.
+/// Maximum delay after a `Gone` report before a member looks for others.
 const SEEK_SOON: Duration = Duration::from_secs(2);
 
-/// How often connections that the tree does not need are closed.
+/// Interval at which connections that the tree does not need are closed.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// How long after losing all neighbours the tree is joined again.
+/// Delay after losing all neighbours before the tree is joined again.
 const REJOIN_AFTER: Duration = Duration::from_secs(2);
 
-/// Through how many peers the tree is joined.
+/// Number of peers through which the tree is joined.
 const JOIN_PEERS: usize = 4;
 
-/// Most messages kept for a peer while it is dialled, and most peers dialled for the tree at a time.
+/// Maximum number of messages kept for a peer while it is dialled, and of peers dialled for the tree at a time.
 const QUEUE_MAX: usize = 64;
 
 /// How entries spread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Everybody is connected to everybody.
+    /// Every member is connected to every member.
     #[default]
     Mesh,
     /// A tree of bounded degree.
@@ -72,11 +77,11 @@ pub(crate) struct Dissemination {
     mode: Mode,
     neighbours: BTreeSet<PeerId>,
     queued: BTreeMap<PeerId, Vec<Bytes>>,
-    /// Logs of which something came by another way than the tree.
+    /// Logs of which entries arrived by other means than the tree.
     pulled: BTreeSet<LogId>,
-    /// When this member last showed that it lives.
+    /// When this member last sent a keep-alive.
     alive_at: Option<Duration>,
-    /// Whether a neighbour was lost since this member last looked for those it does not hear of.
+    /// Whether a neighbour was lost since this member last looked for members that it does not see.
     cut: bool,
 }
 
@@ -113,7 +118,7 @@ impl Node {
         if mode == self.delivery.dissemination.mode {
             return;
         }
-        tracing::info!(?mode, members, "the way entries spread changes");
+        tracing::info!(?mode, members, "dissemination mode changed");
         self.delivery.dissemination.mode = mode;
         match mode {
             Mode::Tree => {
@@ -148,7 +153,7 @@ impl Node {
         self.tree(TreeInput::Join(chosen), now);
     }
 
-    /// Sends an own entry to everybody.
+    /// Sends an own entry to every member.
     pub(super) fn broadcast(&mut self, entry: &Arc<Entry>, now: Now) {
         let payload = if entry.signed().len_bytes() <= WHOLE_BYTES_MAX {
             Payload::Entry(entry.signed().clone())
@@ -165,7 +170,7 @@ impl Node {
         }
     }
 
-    /// Shows that this member lives, and where.
+    /// Sends a keep-alive with this member's addresses.
     pub(super) fn beacon(&mut self, now: Now) {
         let spread = 0.9 + 0.2 * self.jitter();
         self.timers.set(Timer::Alive, now.mono + self.alive_every().mul_f64(spread));
@@ -175,20 +180,20 @@ impl Node {
         self.broadcast_payload(&Payload::Alive(record), now);
     }
 
-    /// Time between two signs of life of one member.
+    /// Interval between two keep-alives of one member.
     fn alive_every(&self) -> Duration {
         let members = u32::try_from(self.membership.roster.members().count()).unwrap_or(u32::MAX);
         ALIVE_EVERY.max(ALIVE_PER_MEMBER.saturating_mul(members))
     }
 
-    /// For how long somebody counts as online after it was heard of through the tree: two of three signs may be lost.
+    /// Time for which a member is online after it was seen through the tree: two of three keep-alives may be lost.
     pub(super) fn heard_for(&self) -> Duration {
         self.alive_every() * 3 + ALIVE_AGAIN
     }
 
-    /// A connection stands, in a large room: whoever is at its other end is there, also when it has ended. Somebody who
-    /// calls may have missed this peer's last sign of life, and others with it: it gives another one soon, or all of them
-    /// would call.
+    /// A connection opened in a large room: the peer at its other end is online, also after it ends. A peer that calls
+    /// may have missed this peer's last keep-alive, and others with it: this peer sends another one soon, or all of
+    /// them would call.
     pub(super) fn seen_by(&mut self, peer: &PeerId, inbound: bool, now: Now) {
         if !self.is_tree() {
             return;
@@ -200,7 +205,7 @@ impl Node {
         }
     }
 
-    /// A neighbour in the tree is lost: when it does not come back, the room is told.
+    /// A neighbour in the tree is lost: when it does not come back, the room is informed.
     pub(super) fn neighbour_lost(&mut self, peer: PeerId, now: Now) {
         if self.is_tree() && self.delivery.dissemination.neighbours.contains(&peer) {
             let after = GONE_AFTER.mul_f64(1.0 + 0.5 * self.jitter());
@@ -208,8 +213,8 @@ impl Node {
         }
     }
 
-    /// Tells the room that somebody is gone, unless it was heard of since. The tree may be in two parts by that, of which each
-    /// still takes the other for present.
+    /// Reports a member gone, unless it was seen since. The tree may be split by the loss, and each part still takes
+    /// the other for present.
     pub(super) fn tell_gone(&mut self, peer: PeerId, now: Now) {
         if !self.is_tree() || self.peers.connections.is_connected(&peer) {
             return;
@@ -225,7 +230,7 @@ impl Node {
         }
     }
 
-    /// Somebody is said to be gone since it showed at `seen` that it lives.
+    /// A member is reported gone and last seen at `seen`.
     fn on_gone(&mut self, peer: PeerId, seen: Timestamp, now: Now) {
         if peer == self.local.me {
             let rested = self.delivery.dissemination.alive_at.is_none_or(|at| at + ALIVE_AGAIN <= now.mono);
@@ -241,8 +246,8 @@ impl Node {
         }
     }
 
-    /// Joins the tree through a member that this one does not hear of: perhaps it is there, with others, and the tree is in
-    /// two parts. After the loss of a neighbour through any that are not connected: what was heard of them may be old.
+    /// Joins the tree through a member that this one does not see: it may be online in another part of a split tree.
+    /// After the loss of a neighbour through any that are not connected: what is known of them may be old.
     pub(super) fn seek(&mut self, now: Now) {
         if !self.is_tree() {
             return;
@@ -263,12 +268,12 @@ impl Node {
         }
     }
 
-    /// A message of the tree came.
+    /// A message of the tree arrived.
     pub(super) fn on_tree_message(&mut self, peer: PeerId, raw: Vec<u8>, now: Now) {
         self.tree(TreeInput::Message(peer, raw), now);
     }
 
-    /// Tells the tree, and does what it says.
+    /// Passes an input to the tree, and carries out its outputs.
     pub(super) fn tree(&mut self, input: TreeInput, now: Now) {
         let Some(tree) = self.delivery.dissemination.tree.as_mut() else { return };
         tree.handle(input, now);
@@ -315,7 +320,7 @@ impl Node {
         }
     }
 
-    /// A peer is connected: what the tree had for it is sent.
+    /// A peer is connected: sends what the tree queued for it.
     pub(super) fn tree_up(&mut self, peer: &PeerId) {
         for frame in self.delivery.dissemination.queued.remove(peer).unwrap_or_default() {
             self.out.push_back(Output::Send(*peer, frame));
@@ -338,7 +343,7 @@ impl Node {
             }
             Ok(Payload::Alive(record)) => self.on_beacon(record, now),
             Ok(Payload::Gone(peer, seen)) => self.on_gone(peer, seen, now),
-            Err(error) => tracing::debug!(%error, "broadcast not understood"),
+            Err(error) => tracing::debug!(%error, "broadcast cannot be decoded"),
         }
     }
 
@@ -357,14 +362,14 @@ impl Node {
         }
     }
 
-    /// Something of a log came by another way than the tree: neighbours are told when it is on disk.
+    /// Entries of a log arrived by other means than the tree: neighbours are informed when they are on disk.
     pub(super) fn was_pulled(&mut self, log: LogId) {
         if self.is_tree() {
             self.delivery.dissemination.pulled.insert(log);
         }
     }
 
-    /// Tells neighbours what came by another way than the tree, so that they fetch it, too.
+    /// Informs neighbours of entries that arrived by other means than the tree, so that they fetch them, too.
     pub(super) fn hint_pulled(&mut self) {
         let pulled = std::mem::take(&mut self.delivery.dissemination.pulled);
         if pulled.is_empty() {

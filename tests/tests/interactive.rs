@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_tests::cluster::Room;
 use chat_tests::daemon::Daemon;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::process::{Command, Finished};
+use chat_tests::process::{Command, Finished, Handle};
 
 /// A terminal in which `chat` runs; gone with its server when dropped.
 struct Terminal {
@@ -74,7 +74,16 @@ impl Drop for Terminal {
         if std::thread::panicking() {
             eprintln!("--- the terminal\n{}\n---", self.screen());
         }
+        // The shell and `chat` still write into the home when their terminal is gone.
+        let pane = self.tmux(&["display-message", "-p", "#{pane_pid}"]).ok();
+        let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", pane.trim())).unwrap_or_default();
+        let ids = children.split_whitespace().chain([pane.trim()]).filter_map(|id| id.parse().ok());
+        let ending: Vec<Handle> = ids.filter_map(|id| Handle::open(id).ok()).collect();
         self.tmux(&["kill-server"]);
+        assert!(
+            ending.iter().all(|process| process.wait(SOON)) || std::thread::panicking(),
+            "chat outlives its terminal"
+        );
     }
 }
 

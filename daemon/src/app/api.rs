@@ -1,4 +1,4 @@
-//! Opens the local API for a home: its sockets, its token, and the file that says where it is.
+//! Opens the local API of a home: its sockets, its token, and `api.json`, which says how to reach it.
 
 use std::fs;
 use std::io;
@@ -24,7 +24,7 @@ use crate::node::driver::Clock;
 /// Length of a token in hexadecimal digits: 256 bits.
 const TOKEN_CHARS: usize = 64;
 
-/// Why the API cannot be offered. Nothing listens.
+/// Why the API cannot be offered. No socket is open.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// No directory for the socket.
@@ -43,7 +43,7 @@ pub(crate) enum ApiError {
     },
 }
 
-/// The API's sockets, which nobody answers at yet.
+/// The open sockets of the API, before it answers.
 #[derive(Debug)]
 pub(crate) struct OpenApi {
     listeners: Listeners,
@@ -69,10 +69,10 @@ impl OpenApi {
         Ok(Self { listeners, token, file })
     }
 
-    /// Answers from now on, and says where.
+    /// Starts to answer, and writes `api.json`.
     ///
     /// # Errors
-    /// [`ApiError::Write`] when it cannot be said.
+    /// [`ApiError::Write`].
     pub(crate) fn serve(
         self,
         home: &Home,
@@ -100,17 +100,17 @@ impl OpenApi {
 #[derive(Debug)]
 pub(crate) struct RunningApi {
     path: PathBuf,
-    /// The directory that was made because the home's path is too long for a socket.
+    /// The directory that was created because the home's path is too long for a socket.
     short: Option<PathBuf>,
     shutdown: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl RunningApi {
-    /// Takes no more calls; streams end, and calls under way have a short time to.
+    /// Accepts no more calls; streams end, and calls in progress have a short time to.
     pub(crate) fn begin_to_close(&self) {
         if let Err(error) = private_file::ignore_missing(fs::remove_file(&self.path)) {
-            tracing::warn!(%error, "the file that tells where the API is stays behind");
+            tracing::warn!(%error, "api.json is left behind");
         }
         self.shutdown.cancel();
     }
@@ -118,15 +118,15 @@ impl RunningApi {
     /// Waits until the last call has been answered and the socket is gone.
     pub(crate) async fn closed(self) {
         if let Err(error) = self.task.await {
-            tracing::error!(%error, "the local API broke down");
+            tracing::error!(%error, "the task of the local API failed");
         }
         if let Some(Err(error)) = self.short.map(fs::remove_dir) {
-            tracing::warn!(%error, "the directory of the socket stays behind");
+            tracing::warn!(%error, "the directory of the socket is left behind");
         }
     }
 }
 
-/// A port that was asked for is taken or the start fails; otherwise the usual one, or a free one near it.
+/// A port that was asked for must be free; otherwise the usual one is used, or the next free one.
 fn tcp_listen(listen: Listen) -> TcpListen {
     let ip = listen.ip.unwrap_or(Ipv4Addr::LOCALHOST.into());
     match listen.port {
@@ -135,8 +135,7 @@ fn tcp_listen(listen: Listen) -> TcpListen {
     }
 }
 
-/// The home's token: the same at every start, so that scripts that read it before go on; a new one should a loss of power
-/// have taken it.
+/// The home's token: kept across starts, so that scripts that read it go on; a new one if a power failure damaged it.
 fn token(home: &Home) -> io::Result<Token> {
     let path = home.token();
     let kept = fs::read_to_string(&path).ok();
@@ -145,7 +144,7 @@ fn token(home: &Home) -> io::Result<Token> {
         Some(token) => Token::new(token),
         None => Token::generate(),
     };
-    // Written even when it is the same: its permissions are made right.
+    // Written even if unchanged, to correct its permissions.
     private_file::write(&path, token.as_str().as_bytes(), Lasting::WhileRunning)?;
     Ok(token)
 }
@@ -155,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_port_that_was_asked_for_is_insisted_on() {
+    fn only_a_requested_port_is_required() {
         let listen = |ip: Option<&str>, port| tcp_listen(Listen { ip: ip.map(|ip| ip.parse().expect("an ip")), port });
         let addr = |addr: &str| addr.parse().expect("an address");
         assert_eq!(listen(None, None), TcpListen::default());
@@ -166,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_token_stays_and_a_damaged_one_is_replaced() {
+    fn token_is_kept_and_a_damaged_one_is_replaced() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = Home::locate(Some(directory.path()), |_| None).expect("known");
         home.prepare().expect("made");

@@ -1,4 +1,4 @@
-//! The commands of `chatd`, one file each, and which one a command line means.
+//! The commands of `chatd`, one file each, and their dispatch.
 
 mod completions;
 mod env;
@@ -18,12 +18,12 @@ use crate::app::home::lock;
 use crate::app::report::exit_error::ExitError;
 use crate::app::settings::args::{ChatdArgs, ChatdCommand};
 
-/// A command cannot be carried out on this machine.
+/// The system refuses what a command needs.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot wait for input and output")]
 struct RuntimeError(#[source] io::Error);
 
-/// Carries out a command line.
+/// Runs the command of a command line.
 pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitError> {
     let find =
         || Home::locate(home.as_deref(), |name| std::env::var_os(name)).map_err(|error| ExitError::refused(&error));
@@ -40,7 +40,7 @@ pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitErro
     }
 }
 
-/// A runtime for a command that asks the daemon and ends.
+/// A runtime for a command that calls the daemon.
 pub(crate) fn runtime() -> Result<Runtime, ExitError> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

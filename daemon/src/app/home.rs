@@ -1,4 +1,15 @@
-//! Where a daemon keeps its files: the home and the run directory.
+//! The directories of a daemon: the home, and the run directory.
+//!
+//! The **home** keeps what lasts: `identity.key`, `room.db`, `config.toml`, `chatd.log` and `lock`. The **run directory**
+//! keeps what exists while a daemon runs: its socket, `api.json` (how to reach it), `token`, and a second `lock`. It is
+//! `run/` in the home; for the default home it is `$XDG_RUNTIME_DIR/chatd` where that is set, and the home's lock file then
+//! names it, so that a command in any environment finds it ([`lock::follow`]).
+//!
+//! Invariants: both are this user's, the run directory has mode 0700, the home is not writable by others, files are 0600
+//! ([`private_file`]); one daemon holds a home at a time ([`lock`], [`acquire_home`]). A home that violates this is
+//! refused, not repaired, except that the run directory, which is chatd's own, is made private again.
+//!
+//! Every command locates a home; only `chatd start` creates it.
 
 pub(crate) mod acquire_home;
 pub(crate) mod identity;
@@ -12,7 +23,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// Longest path of a Unix socket, in bytes: `sun_path` holds 104 with the closing zero on macOS, 108 on Linux.
+/// Maximum length of a Unix socket's path, in bytes: `sun_path` holds 104 with the closing zero on macOS, 108 on Linux.
 pub(crate) const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// The directories of one daemon, absolute.
@@ -23,7 +34,7 @@ pub(crate) struct Home {
     given: Given,
 }
 
-/// How the home was found.
+/// How the home was given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Given {
     /// With `--home`.
@@ -37,34 +48,34 @@ enum Given {
 /// Why a home cannot be used. Nothing in it was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeError {
-    /// Nothing says where it would be.
-    #[error("no home directory is known: set HOME, or say --home DIR")]
+    /// The environment does not determine it.
+    #[error("no home directory is known: set HOME, or give --home DIR")]
     Unknown,
     /// The path of the home cannot be made absolute.
-    #[error("the home {path} cannot be found: say --home with an absolute path")]
+    #[error("the home {path} cannot be found: give --home with an absolute path")]
     Relative {
         /// As it was given.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A directory cannot be made or looked at.
-    #[error("cannot use the directory {path}: say --home with one that you can write to")]
+    /// A directory cannot be created or inspected.
+    #[error("cannot use the directory {path}: give --home with one that you can write to")]
     Directory {
         /// Which.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// Somebody else owns a directory.
-    #[error("{path} belongs to another user: say --home with a directory of your own")]
+    /// Another user owns a directory.
+    #[error("{path} belongs to another user: give --home with a directory of your own")]
     Foreign {
         /// Which.
         path: PathBuf,
     },
-    /// Others may write to the home and could replace the key.
+    /// Other users may write to the home and could replace the key.
     #[error(
-        "others may write to {path} (mode {mode:04o}): run 'chmod go-w {path}', or say --home with another directory"
+        "other users may write to {path} (mode {mode:04o}): run 'chmod go-w {path}', or give --home with another directory"
     )]
     Writable {
         /// Which.
@@ -75,11 +86,11 @@ pub(crate) enum HomeError {
 }
 
 impl Home {
-    /// The home that is meant: `--home`, else `CHATD_HOME`, else `chatd` in the user's data directory, as the XDG base
-    /// directory specification has it. Nothing is created.
+    /// Locates the home: `--home`, else `CHATD_HOME`, else `chatd` in the user's data directory (XDG Base Directory
+    /// Specification). Creates nothing.
     ///
     /// # Errors
-    /// When the environment does not say where it would be.
+    /// When the environment does not determine it.
     pub(crate) fn locate(flag: Option<&Path>, variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, HomeError> {
         let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
         let flag = flag.map(|path| (path.to_owned(), Given::Flag));
@@ -87,7 +98,7 @@ impl Home {
             let root = std::path::absolute(&path).map_err(|source| HomeError::Relative { path, source })?;
             return Ok(Self { run: root.join("run"), root, given });
         }
-        // The specification has relative paths ignored.
+        // The specification ignores relative paths.
         let directory = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let data = directory("XDG_DATA_HOME").or_else(|| Some(directory("HOME")?.join(".local/share")));
         let root = data.ok_or(HomeError::Unknown)?.join("chatd");
@@ -100,10 +111,10 @@ impl Home {
         Self { run, ..self }
     }
 
-    /// Makes the directories, private to this user, and checks those that are there.
+    /// Creates the directories, private to this user, and checks existing ones.
     ///
     /// # Errors
-    /// When they cannot be made, or others could change what is in them.
+    /// When they cannot be created, or other users could change their contents.
     pub(crate) fn prepare(&self) -> Result<(), HomeError> {
         for path in [&self.root, &self.run] {
             private_file::create_directory(path)
@@ -121,7 +132,7 @@ impl Home {
         &self.root
     }
 
-    /// The directory of what matters while the daemon runs.
+    /// The run directory.
     pub(crate) fn run(&self) -> &Path {
         &self.run
     }
@@ -167,10 +178,10 @@ impl Home {
     }
 
     /// The API's socket: in the run directory or, where that path is too long for a socket, in a short directory of
-    /// this user's that is made for it. `api.json` says which.
+    /// this user's that is created for it. `api.json` names it.
     ///
     /// # Errors
-    /// When the short directory cannot be made, or is somebody else's.
+    /// When the short directory cannot be created, or belongs to another user.
     pub(crate) fn prepare_socket(&self) -> Result<PathBuf, HomeError> {
         let path = self.run.join("chatd.sock");
         if path.as_os_str().as_bytes().len() <= SOCKET_PATH_BYTES_MAX {
@@ -184,7 +195,7 @@ impl Home {
         Ok(short.join("chatd.sock"))
     }
 
-    /// `command` as it reaches this home from the same shell.
+    /// `command` as typed in the same shell to reach this home.
     pub(crate) fn command(&self, command: &str) -> String {
         match self.flag() {
             None => command.to_owned(),
@@ -192,12 +203,12 @@ impl Home {
         }
     }
 
-    /// Whether this is the home of a process that says nothing.
+    /// Whether this is the home of a command without `--home` and `CHATD_HOME`.
     pub(crate) fn is_default(&self) -> bool {
         self.given == Given::Default
     }
 
-    /// What `--home` has to say so that a process with the same environment finds this home.
+    /// The value of `--home` that a process with the same environment needs to find this home.
     pub(crate) fn flag(&self) -> Option<&Path> {
         match self.given {
             Given::Flag => Some(&self.root),
@@ -206,7 +217,7 @@ impl Home {
     }
 }
 
-/// A word as a POSIX shell reads it; words of harmless characters stay bare.
+/// Quotes a word for a POSIX shell; words of harmless characters stay bare.
 pub(crate) fn quote(word: &str) -> String {
     let harmless = |c: char| c.is_ascii_alphanumeric() || "_-./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(harmless) {
@@ -224,7 +235,7 @@ fn own(path: &Path) -> Result<u32, HomeError> {
     Ok(found.permissions().mode() & 0o7777)
 }
 
-/// Makes a directory private that is chatd's by its name: a link to elsewhere is not followed.
+/// Makes a directory of chatd's own private; a symbolic link is refused.
 fn make_private(path: &Path) -> Result<(), HomeError> {
     let fail = |source| HomeError::Directory { path: path.to_owned(), source };
     let found = fs::symlink_metadata(path).map_err(fail)?;

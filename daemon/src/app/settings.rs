@@ -1,4 +1,15 @@
-//! Settings: defaults, then `config.toml`, then `CHATD_*` variables, then flags; checked once.
+//! Settings of the daemon, collected from four sources and checked once.
+//!
+//! Precedence, lowest first: built-in defaults, `config.toml` in the home ([`config_file`]), `CHATD_*` variables, flags of
+//! `chatd start` ([`args`]). Each source becomes a [`SettingsLayer`] of optional values that remember where they were
+//! given ([`layer`]); the layers are merged and [`check`] turns them into [`DaemonSettings`].
+//!
+//! Invariants: a value is validated exactly once, here; an invalid one is an error that names its source, down to the
+//! line of the file, and says what is valid; unknown keys are errors; the API is never offered beyond loopback.
+//! Collecting settings reads the file and changes nothing.
+//!
+//! [`start_options`] calls this for `chatd start`, first in the process of the command, then in the one it leaves in the
+//! background. The other commands have no settings.
 
 pub(crate) mod args;
 mod config_file;
@@ -17,18 +28,18 @@ use crate::app::settings::config_file::ConfigError;
 use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
 use crate::net::settings::{Listen, Mdns};
 
-/// What a daemon starts with. The key in `config.toml` is the field's name, the variable is `CHATD_` and that name, the
-/// flag is named where it differs.
+/// Validated settings of a daemon. The key in `config.toml` is the field's name, the variable is `CHATD_` and that name;
+/// the flag is named where it differs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DaemonSettings {
-    /// Name to be known by in a room that is founded or joined: 1 to 32 letters, digits, `-`, `_`, `.`. Default: the
+    /// Name of this peer in a room that it founds or joins: 1 to 32 letters, digits, `-`, `_`, `.`. Default: the
     /// login name. In a room already joined, `chat name` changes it.
     pub(crate) name: Option<String>,
-    /// Name of a room that is founded, by the same rules. Default: after the founder.
+    /// Name of a room to found, by the same rules. Default: derived from the founder's name.
     pub(crate) room: Option<String>,
-    /// Whether a room that is founded lets everybody in who knocks: `true` or `false`. Default: `false`.
+    /// Whether a founded room admits every knock: `open = true` or `false`. Default: `false`.
     pub(crate) door: DoorPolicy,
-    /// Address and port for other peers, UDP and TCP. Default: every address, port 24283, another one if it is taken.
+    /// Address and port for other peers, UDP and TCP. Default: all addresses, port 24283, another one if it is taken.
     pub(crate) listen: Listen,
     /// Loopback address and port of the local API. Default: 127.0.0.1, port 24284, the next free one if it is taken.
     /// `tcp = false` (`--no-tcp`): none, the Unix socket alone. Default of `tcp`: `true`.
@@ -41,72 +52,72 @@ pub(crate) struct DaemonSettings {
     pub(crate) log: String,
 }
 
-/// Who is let into a room that is founded.
+/// Whom a founded room admits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DoorPolicy {
-    /// Everybody who knocks.
+    /// Every knock.
     Open,
-    /// Whom a ticket or a member lets in.
+    /// Peers with a ticket, and knocks that a member admits.
     Closed,
 }
 
-/// Why the settings cannot be used. Nothing was changed.
+/// Why the settings are invalid. Nothing was changed; a retry with the same settings fails again.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     /// The file cannot be used.
     #[error(transparent)]
     File(#[from] ConfigError),
-    /// A name breaks the rules.
+    /// A name violates the rules.
     #[error("{from}: {source}")]
     Name {
-        /// Who said it.
+        /// Its source.
         from: SettingSource,
-        /// Which rule.
+        /// The rule.
         source: TextError,
     },
     /// Not an address.
-    #[error("{from}: '{given}' is not an address: write it like {example}, or give a port alone")]
+    #[error("{from}: '{given}' is not an address: write it like {example}, or give only a port")]
     Address {
-        /// Who said it.
+        /// Its source.
         from: SettingSource,
-        /// What was said.
+        /// The value.
         given: String,
-        /// A good one.
+        /// A valid one.
         example: &'static str,
     },
     /// The API would be offered to other machines.
-    #[error("{from}: {ip} is not a loopback address: the API is for this machine alone, use 127.0.0.1 or [::1]")]
+    #[error("{from}: {ip} is not a loopback address: the API serves only this machine, use 127.0.0.1 or [::1]")]
     NotLoopback {
-        /// Who said it.
+        /// Its source.
         from: SettingSource,
-        /// What was said.
+        /// The value.
         ip: IpAddr,
     },
-    /// Neither yes nor no.
+    /// Not a truth value.
     #[error("{from}: '{given}' is neither true nor false")]
     NotBool {
-        /// Who said it.
+        /// Its source.
         from: SettingSource,
-        /// What was said.
+        /// The value.
         given: String,
     },
     /// Not a log filter.
     #[error(
-        "{from}: '{given}' is no log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn"
+        "{from}: '{given}' is not a log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn"
     )]
     Log {
-        /// Who said it.
+        /// Its source.
         from: SettingSource,
-        /// What was said.
+        /// The value.
         given: String,
     },
     /// A variable is not text.
-    #[error("{0} is not text: set it anew, or unset it")]
+    #[error("{0} is not text: set it to text, or unset it")]
     NotText(&'static str),
 }
 
 impl SettingsError {
-    /// Whether the command line is at fault, and not a file or the environment.
+    /// Whether the command line is at fault rather than a file or the environment.
     pub(crate) fn is_usage(&self) -> bool {
         match self {
             Self::Name { from, .. }
@@ -123,7 +134,7 @@ impl DaemonSettings {
     /// Collects and checks the settings.
     ///
     /// # Errors
-    /// Names the first source that says what cannot be, and what could be said.
+    /// [`SettingsError`], for the first invalid value.
     pub(crate) fn collect(
         args: &StartArgs,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -134,7 +145,7 @@ impl DaemonSettings {
     }
 }
 
-/// What the command line says.
+/// The settings given on the command line.
 fn from_flags(args: &StartArgs) -> SettingsLayer {
     let text =
         |value: &Option<String>, flag| value.clone().map(|value| Setting { value, source: SettingSource::Flag(flag) });
@@ -145,14 +156,14 @@ fn from_flags(args: &StartArgs) -> SettingsLayer {
         open: set(args.open, true, "--open"),
         listen: text(&args.listen, "--listen"),
         api: text(&args.api, "--api"),
-        // An address on the command line means that the API is wanted there, whatever the file says.
+        // An address on the command line turns TCP on, whatever the file has.
         tcp: set(args.no_tcp, false, "--no-tcp").or_else(|| set(args.api.is_some(), true, "--api")),
         mdns: set(args.no_mdns, false, "--no-mdns"),
         log: None,
     }
 }
 
-/// What the environment says.
+/// The settings given in the environment.
 fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<SettingsLayer, SettingsError> {
     let text = |name: &'static str| match variable(name).filter(|value| !value.is_empty()) {
         None => Ok(None),
@@ -174,14 +185,14 @@ fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Setting
     })
 }
 
-/// Turns what the sources say into settings.
+/// Validates the merged layers.
 fn check(layer: SettingsLayer) -> Result<DaemonSettings, SettingsError> {
-    let on = |said: &Option<Setting<bool>>, default| said.as_ref().map_or(default, |said| said.value);
-    let listen = layer.listen.map(|said| read_address(said, "192.0.2.7:24283")).transpose()?;
+    let on = |setting: &Option<Setting<bool>>, default| setting.as_ref().map_or(default, |setting| setting.value);
+    let listen = layer.listen.map(|setting| read_address(setting, "192.0.2.7:24283")).transpose()?;
     let api = layer.api.map(read_loopback).transpose()?;
     Ok(DaemonSettings {
-        name: layer.name.map(|said| read_name("name", said)).transpose()?,
-        room: layer.room.map(|said| read_name("name of the room", said)).transpose()?,
+        name: layer.name.map(|setting| read_name("name", setting)).transpose()?,
+        room: layer.room.map(|setting| read_name("name of the room", setting)).transpose()?,
         door: if on(&layer.open, false) { DoorPolicy::Open } else { DoorPolicy::Closed },
         listen: listen.unwrap_or_default(),
         api: on(&layer.tcp, true).then(|| api.unwrap_or_default()),
@@ -191,8 +202,8 @@ fn check(layer: SettingsLayer) -> Result<DaemonSettings, SettingsError> {
 }
 
 /// `ADDR`, `ADDR:PORT`, `[ADDR]:PORT`, `:PORT` or `PORT`.
-fn read_address(said: Setting<String>, example: &'static str) -> Result<Listen, SettingsError> {
-    let text = said.value.trim();
+fn read_address(setting: Setting<String>, example: &'static str) -> Result<Listen, SettingsError> {
+    let text = setting.value.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
     let port = text.strip_prefix(':').unwrap_or(text);
     if let Ok(addr) = text.parse::<SocketAddr>() {
@@ -202,44 +213,44 @@ fn read_address(said: Setting<String>, example: &'static str) -> Result<Listen, 
     } else if let Ok(port) = port.parse() {
         Ok(Listen { ip: None, port: Some(port) })
     } else {
-        Err(SettingsError::Address { given: shown(text), from: said.source, example })
+        Err(SettingsError::Address { given: shown(text), from: setting.source, example })
     }
 }
 
-fn read_loopback(said: Setting<String>) -> Result<Listen, SettingsError> {
-    let from = said.source.clone();
-    let at = read_address(said, "127.0.0.1:24284")?;
+fn read_loopback(setting: Setting<String>) -> Result<Listen, SettingsError> {
+    let from = setting.source.clone();
+    let at = read_address(setting, "127.0.0.1:24284")?;
     match at.ip {
         Some(ip) if !ip.is_loopback() => Err(SettingsError::NotLoopback { from, ip }),
         Some(_) | None => Ok(at),
     }
 }
 
-fn read_name(what: &'static str, said: Setting<String>) -> Result<String, SettingsError> {
-    match check_name(what, &said.value) {
-        Ok(()) => Ok(said.value),
-        Err(source) => Err(SettingsError::Name { from: said.source, source }),
+fn read_name(what: &'static str, setting: Setting<String>) -> Result<String, SettingsError> {
+    match check_name(what, &setting.value) {
+        Ok(()) => Ok(setting.value),
+        Err(source) => Err(SettingsError::Name { from: setting.source, source }),
     }
 }
 
-fn read_bool(said: Setting<String>) -> Result<Setting<bool>, SettingsError> {
-    let value = match said.value.to_ascii_lowercase().as_str() {
+fn read_bool(setting: Setting<String>) -> Result<Setting<bool>, SettingsError> {
+    let value = match setting.value.to_ascii_lowercase().as_str() {
         "true" | "1" | "yes" | "on" => true,
         "false" | "0" | "no" | "off" => false,
-        _ => return Err(SettingsError::NotBool { given: shown(&said.value), from: said.source }),
+        _ => return Err(SettingsError::NotBool { given: shown(&setting.value), from: setting.source }),
     };
-    Ok(Setting { value, source: said.source })
+    Ok(Setting { value, source: setting.source })
 }
 
-fn read_log(said: Setting<String>) -> Result<String, SettingsError> {
-    if logging::is_filter(&said.value) {
-        Ok(said.value)
+fn read_log(setting: Setting<String>) -> Result<String, SettingsError> {
+    if logging::is_filter(&setting.value) {
+        Ok(setting.value)
     } else {
-        Err(SettingsError::Log { given: shown(&said.value), from: said.source })
+        Err(SettingsError::Log { given: shown(&setting.value), from: setting.source })
     }
 }
 
-/// A value as an error shows it: short and without control characters.
+/// A value for an error message: short and without control characters.
 fn shown(value: &str) -> String {
     value.chars().filter(|c| !c.is_control()).take(80).collect()
 }

@@ -74,7 +74,7 @@ fn a_knocking_daemon_answers_and_its_start_returns_when_it_is_admitted() {
     assert_eq!((knock.name, knock.words), ("bob".to_owned(), words));
 
     let said = bob.chatd(&["start"]).run().refuses(1);
-    assert!(said.contains("waits to be let into a room"), "{said}");
+    assert!(said.contains("is waiting to be admitted to a room"), "{said}");
     bob.api().get("/v1/status").problem(409);
 
     assert_eq!(ann.api().post(&format!("/v1/knocks/{}", knock.id), &json!({"admit": true})).status, 204);

@@ -31,11 +31,11 @@ fn a_home_that_cannot_be_used_is_named() {
     let said = home.chatd(&["start"]).run().refuses(1);
     assert!(said.contains(&home.path().display().to_string()), "{said}");
     let said = home.chatd(&["start"]).without("HOME").without("CHATD_HOME").run().refuses(1);
-    assert_eq!(said, "chatd: no home directory is known: set HOME, or say --home DIR\n");
+    assert_eq!(said, "chatd: no home directory is known: set HOME, or give --home DIR\n");
 }
 
 #[test]
 fn the_flag_of_the_background_process_is_not_for_people() {
     let said = Home::new().chatd(&["start", "--foreground", "--background-child"]).run().refuses(2);
-    assert!(said.contains("is for 'chatd start' alone"), "{said}");
+    assert!(said.contains("is internal to 'chatd start'"), "{said}");
 }

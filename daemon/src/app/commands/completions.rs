@@ -1,4 +1,4 @@
-//! `chatd completions`: what a shell needs to complete the command line.
+//! `chatd completions`: the completion script of a shell.
 
 use clap_complete::Shell;
 

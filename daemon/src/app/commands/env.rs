@@ -16,8 +16,8 @@ use crate::app::settings::args::OutputArgs;
 /// Why there are no variables to print.
 #[derive(Debug, thiserror::Error)]
 enum EnvError {
-    /// The API is on the Unix socket alone.
-    #[error("the daemon offers its API on the socket {0} alone: start it without --no-tcp, or use the socket")]
+    /// The API is on the Unix socket only.
+    #[error("the daemon offers its API only on the socket {0}: start it without --no-tcp, or use the socket")]
     NoTcp(String),
     /// The token cannot be read.
     #[error("cannot read the token {path}")]
@@ -29,7 +29,7 @@ enum EnvError {
     },
 }
 
-/// What is printed; the names of the fields are those of the variables.
+/// The variables; their names are those of the fields.
 #[derive(Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 struct Variables {
@@ -37,10 +37,10 @@ struct Variables {
     chatd_token: String,
 }
 
-/// Prints the variables of a daemon that runs.
+/// Prints the variables of a running daemon.
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
     let client = Client::of(home)?;
-    // What a daemon that was killed left behind would only send scripts astray.
+    // The files of a killed daemon would mislead scripts.
     if UnixStream::connect(&client.api.socket).is_err() {
         return Err(ExitError::new(ExitKind::NoDaemon, &ClientError::NoDaemon { home: home.clone() }));
     }

@@ -1,4 +1,4 @@
-//! `chatd logs`: the end of the log, and what is added to it.
+//! `chatd logs`: the last lines of the log, and with `--follow` new ones.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -15,17 +15,17 @@ use crate::app::report::logging::older;
 use crate::app::report::startup_report::print;
 use crate::app::settings::args::LogsArgs;
 
-/// How often a log that is followed is looked at: soon enough for people, and next to no work.
+/// Pause between two looks at a followed log: soon enough for people, and hardly any work.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// Most lines that are kept to find the last ones among them.
+/// Maximum number of lines kept in memory to find the last ones.
 const LINES_MAX: usize = 1_000_000;
 
 /// Why the log is not shown.
 #[derive(Debug, thiserror::Error)]
 enum LogsError {
     /// No daemon has run in the background.
-    #[error("there is no log at {path}: a daemon writes it once it was started in the background")]
+    #[error("there is no log at {path}: it is written once a daemon has been started in the background")]
     Missing {
         /// Where it would be.
         path: PathBuf,
@@ -40,7 +40,7 @@ enum LogsError {
     },
 }
 
-/// Prints the last lines, then perhaps what follows, until interrupted.
+/// Prints the last lines, then, if asked to, new ones until interrupted.
 pub(crate) fn run(args: LogsArgs, home: &Home) -> Result<(), ExitError> {
     let path = home.log();
     let fail = |source: io::Error| {
@@ -64,7 +64,7 @@ pub(crate) fn run(args: LogsArgs, home: &Home) -> Result<(), ExitError> {
     }
 }
 
-/// Reads a log to its end and goes on in the file that takes its place.
+/// Reads a log to its end, and continues in the file that replaces it.
 struct LogTail {
     path: PathBuf,
     file: BufReader<File>,
@@ -90,7 +90,7 @@ impl LogTail {
         Ok(lines.into_iter().collect())
     }
 
-    /// What was written since; empty when nothing was.
+    /// What was written since the last call.
     fn added(&mut self) -> io::Result<String> {
         let mut added = read_text(&mut self.file)?;
         if added.is_empty() && self.was_replaced()? {
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_last_lines_come_from_both_files() {
+    fn last_lines_come_from_both_files() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("chatd.log");
         fs::write(older(&path), "1\n2\n3\n").expect("written");
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn following_goes_on_in_a_file_that_was_cut() {
+    fn following_continues_in_a_truncated_file() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("chatd.log");
         fs::write(&path, "1\n2\n").expect("written");

@@ -17,13 +17,13 @@ const UNIT: &str = "chatd.service";
 /// First line of a unit that chatd may replace and remove.
 const MARK: &str = "# Written by 'chatd service install'.";
 
-/// Why the unit was not written or removed. Nothing was changed.
+/// Why the unit was not installed or removed. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 enum ServiceError {
-    /// Nothing says where units are.
+    /// The environment does not determine the directory of units.
     #[error("no directory for systemd units is known: set HOME or XDG_CONFIG_HOME")]
     NoDirectory,
-    /// A unit of that name was written by somebody else.
+    /// A unit of that name was not written by chatd.
     #[error("{path} was not written by chatd: move it away first")]
     Foreign {
         /// The unit.
@@ -45,7 +45,7 @@ enum ServiceError {
     },
 }
 
-/// Writes or removes the unit and says which command makes systemd follow.
+/// Installs or removes the unit, and prints the commands that activate the change.
 pub(crate) fn run(action: ServiceAction, home: &Home) -> Result<(), ExitError> {
     let unit = unit_path(|name| std::env::var_os(name)).map_err(refused)?;
     let text = match action {
@@ -78,12 +78,12 @@ fn install(path: &Path, program: &Path, home: &Home) -> Result<String, ServiceEr
     }
     private_file::write(path, unit.as_bytes(), Lasting::Forever).map_err(fail)?;
     let done = match before {
-        Some(before) if before == unit => "is as it was",
+        Some(before) if before == unit => "is unchanged",
         Some(_) => "was replaced",
         None => "was written",
     };
     Ok(format!(
-        "{} {done}\n  next   systemctl --user daemon-reload && systemctl --user enable --now {UNIT}\n  next   loginctl enable-linger   (to run it while nobody is logged in)\n",
+        "{} {done}\n  next   systemctl --user daemon-reload && systemctl --user enable --now {UNIT}\n  next   loginctl enable-linger   (to keep it running after logout)\n",
         path.display()
     ))
 }
@@ -99,7 +99,7 @@ fn uninstall(path: &Path) -> Result<String, ServiceError> {
     ))
 }
 
-/// The unit that is there, if chatd wrote it.
+/// The installed unit, if chatd wrote it.
 fn read_own(path: &Path) -> Result<Option<String>, ServiceError> {
     match fs::read_to_string(path) {
         Ok(unit) if unit.starts_with(MARK) => Ok(Some(unit)),
@@ -132,7 +132,7 @@ fn unit_text(program: &Path, home: &Home) -> Result<String, ServiceError> {
     ))
 }
 
-/// A path as a word of `ExecStart=`: quoted, with what systemd would replace doubled (systemd.service(5)).
+/// Quotes a path for `ExecStart=`, with systemd's specifiers escaped (systemd.service(5)).
 fn escape(path: &Path) -> Result<String, ServiceError> {
     let text = path.to_str().filter(|text| !text.chars().any(char::is_control));
     let text = text.ok_or_else(|| ServiceError::Path { path: path.to_owned() })?;
@@ -149,20 +149,20 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_names_program_and_home_so_that_systemd_reads_them_as_they_are() {
+    fn unit_quotes_program_and_home_for_systemd() {
         let unit = unit_text(Path::new("/opt/50% \"x\"/chatd"), &home("/srv/$a b")).expect("text");
         let line = unit.lines().find(|line| line.starts_with("ExecStart=")).expect("a command");
         assert_eq!(line, r#"ExecStart="/opt/50%% \"x\"/chatd" --home "/srv/$$a b" start --foreground"#);
-        unit_text(Path::new("/a\nb"), &home("/srv")).expect_err("a line end would begin another setting");
+        unit_text(Path::new("/a\nb"), &home("/srv")).expect_err("a line end would start another setting");
     }
 
     #[test]
-    fn installing_twice_replaces_and_uninstalling_twice_succeeds() {
+    fn repeated_install_replaces_and_repeated_uninstall_succeeds() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let unit = directory.path().join("deep/systemd/user/chatd.service");
         let program = Path::new("/usr/bin/chatd");
         assert!(install(&unit, program, &home("/a")).expect("installed").contains("was written"));
-        assert!(install(&unit, program, &home("/a")).expect("installed").contains("as it was"));
+        assert!(install(&unit, program, &home("/a")).expect("installed").contains("unchanged"));
         assert!(install(&unit, program, &home("/b")).expect("installed").contains("was replaced"));
         assert!(fs::read_to_string(&unit).expect("readable").contains("\"/b\""));
         assert!(uninstall(&unit).expect("removed").contains("was removed"));
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_of_somebody_else_is_left_alone() {
+    fn foreign_unit_is_left_alone() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let unit = directory.path().join(UNIT);
         fs::write(&unit, "[Service]\n").expect("written");
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_stands_where_systemd_looks() {
+    fn unit_path_follows_the_environment() {
         let path = |variables: &[(&str, &str)]| {
             unit_path(|name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
         };

@@ -1,4 +1,4 @@
-//! `chatd start`: leaves a daemon in the background that is ready, or is one in the foreground.
+//! `chatd start`: leaves a ready daemon in the background, or runs it in the foreground.
 
 use std::io::{self, Read};
 
@@ -11,18 +11,18 @@ use crate::app::run::daemon;
 use crate::app::settings::args::StartArgs;
 use crate::app::settings::start_options::StartOptions;
 
-/// Longest target that is read from standard input; a full ticket has about 2,400 characters.
+/// Maximum bytes read from standard input as a target; a full ticket has about 2,400 characters.
 const TARGET_BYTES_MAX: u64 = 64 * 1024;
 
-/// What stands for "read it from standard input".
+/// The target that means standard input.
 const STDIN: &str = "-";
 
 /// `--join -`, and standard input cannot be read.
 #[derive(Debug, thiserror::Error)]
-#[error("--join -: standard input holds no ticket")]
+#[error("--join -: standard input has no ticket")]
 struct InputError(#[source] io::Error);
 
-/// Starts the daemon, or says that it runs.
+/// Starts the daemon, or reports the running one.
 pub(crate) fn run(mut args: StartArgs, home: Home) -> Result<(), ExitError> {
     if args.background_child {
         return child(home);
@@ -34,7 +34,7 @@ pub(crate) fn run(mut args: StartArgs, home: Home) -> Result<(), ExitError> {
     let plan = StartOptions::new(&args, |name| std::env::var_os(name), home)?;
     plan.home.prepare().map_err(|error| ExitError::refused(&error))?;
     if args.foreground {
-        return daemon::run(plan, StartReporter::People { format });
+        return daemon::run(plan, StartReporter::Terminal { format });
     }
     let started = background::start(&args, &plan.home)?;
     match format {
@@ -46,12 +46,12 @@ pub(crate) fn run(mut args: StartArgs, home: Home) -> Result<(), ExitError> {
 
 /// The process in the background.
 fn child(home: Home) -> Result<(), ExitError> {
-    let (voice, args) = StartReporter::detach().map_err(|error| ExitError::new(ExitKind::Usage, &error))?;
+    let (reporter, args) = StartReporter::detach().map_err(|error| ExitError::new(ExitKind::Usage, &error))?;
     match StartOptions::new(&args, |name| std::env::var_os(name), home) {
-        Ok(plan) => daemon::run(plan, voice),
-        // Checked before by the parent: settings were changed in between.
+        Ok(plan) => daemon::run(plan, reporter),
+        // The parent has checked them: they were changed in between.
         Err(failure) => {
-            voice.failed(&failure);
+            reporter.failed(&failure);
             Err(failure)
         }
     }

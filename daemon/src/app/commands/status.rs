@@ -1,4 +1,4 @@
-//! `chatd status`: how the daemon and its room stand.
+//! `chatd status`: the state of the daemon and its room.
 
 use crate::app::client::Client;
 use crate::app::commands::runtime;
@@ -7,7 +7,7 @@ use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{print, print_json, status_lines};
 use crate::app::settings::args::OutputArgs;
 
-/// Asks the daemon and prints its answer.
+/// Prints the daemon's status.
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
     let client = Client::of(home)?;
     let status = runtime()?.block_on(client.status())?;

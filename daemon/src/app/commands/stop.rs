@@ -1,4 +1,4 @@
-//! `chatd stop`: ends the daemon and waits until it is gone.
+//! `chatd stop`: stops the daemon and waits until its process has ended.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use crate::app::report::startup_report::{print, print_json};
 use crate::app::run::shutdown::SHUTDOWN_MAX;
 use crate::app::settings::args::OutputArgs;
 
-/// How long the process may take to be gone: its own deadline, and time for a busy machine.
+/// Timeout for the process to end: its own deadline, and time for a busy machine.
 const GONE_MAX: Duration = SHUTDOWN_MAX.saturating_add(Duration::from_secs(3));
 
-/// Why the daemon is still there.
+/// Why the daemon still runs.
 #[derive(Debug, thiserror::Error)]
 enum StopError {
     /// It does not end.
@@ -32,8 +32,8 @@ enum StopError {
         /// Its process.
         pid: u32,
     },
-    /// Somebody holds the home who does not say who it is.
-    #[error("a daemon holds {home} and does not answer: find it with 'fuser {home}/lock' and end it")]
+    /// The process that holds the home is unknown.
+    #[error("a daemon uses {home} and does not answer: find it with 'fuser {home}/lock' and end it")]
     Unknown {
         /// The home.
         home: String,
@@ -43,13 +43,13 @@ enum StopError {
 /// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 struct Stopped {
-    /// Whether a daemon ran before.
+    /// Whether a daemon was running.
     was_running: bool,
     /// Its process id.
     pid: Option<u32>,
 }
 
-/// Stops the daemon of a home; one that does not run is stopped already.
+/// Stops the daemon of a home; succeeds if none runs.
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
     let stopped = match lock::holder(home).map_err(refused)? {
         LockState::Free => Stopped { was_running: false, pid: None },
@@ -71,7 +71,7 @@ fn stop(home: &Home, holder: Option<&LockHolder>) -> Result<Stopped, ExitError> 
     let pid = holder.map(|holder| holder.pid);
     match (lock::wait_until_free(home, GONE_MAX).map_err(refused)?, pid) {
         (LockState::Free, pid) => {
-            // Its files are closed a moment before it is gone.
+            // Its files are closed a moment before it ends.
             if let Some(process) = process {
                 process.wait();
             }
@@ -82,7 +82,7 @@ fn stop(home: &Home, holder: Option<&LockHolder>) -> Result<Stopped, ExitError> 
     }
 }
 
-/// Over the API or, where that does not answer (yet, or any more), by a signal to the process that holds the lock.
+/// Requests the stop through the API or, if that does not answer, by a signal to the process that holds the lock.
 fn ask(home: &Home, holder: Option<&LockHolder>) -> Result<(), ExitError> {
     let asked = Client::of(home).and_then(|client| match runtime() {
         Ok(runtime) => runtime.block_on(client.shutdown()),
@@ -96,7 +96,7 @@ fn ask(home: &Home, holder: Option<&LockHolder>) -> Result<(), ExitError> {
         return Err(failure);
     }
     let pid = holder.and_then(process).ok_or_else(|| unknown(home))?;
-    // A process that has just ended is what was wanted.
+    // The process may just have ended.
     let _ = kill_process(pid, Signal::TERM);
     Ok(())
 }
@@ -117,12 +117,12 @@ impl WatchedProcess {
 
     fn wait(self) {
         let at_most = Timespec { tv_sec: 1, tv_nsec: 0 };
-        // It has let go of its locks, so that it will end is certain.
+        // It has released its locks, so it is certain to end.
         let _ = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&at_most));
     }
 }
 
-/// Elsewhere the end of its locks is all that can be waited for.
+/// Elsewhere the release of its locks is all that can be waited for.
 #[cfg(not(target_os = "linux"))]
 struct WatchedProcess;
 

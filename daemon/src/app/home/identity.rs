@@ -10,14 +10,14 @@ use ed25519_dalek::SigningKey;
 
 use crate::app::home::private_file::{self, Lasting};
 
-/// More than any identity file has; what is longer is not one.
+/// Maximum bytes read of an identity file; a valid one has 65.
 const FILE_BYTES_MAX: u64 = 1024;
 
-/// Why there is no key. Nothing was changed; the file is never replaced, for it may be the only copy.
+/// Why there is no key. Nothing was changed: the file is never replaced, since it may be the only copy.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum IdentityError {
-    /// Others may read it.
-    #[error("others may read the key {path} (mode {mode:04o}): run 'chmod 600 {path}'")]
+    /// Other users may read it.
+    #[error("other users may read the key {path} (mode {mode:04o}): run 'chmod 600 {path}'")]
     Permissions {
         /// The file.
         path: PathBuf,
@@ -26,7 +26,7 @@ pub(crate) enum IdentityError {
     },
     /// It does not hold a key.
     #[error(
-        "{path} does not hold a key (64 hexadecimal digits): restore it from a backup, or move it away to begin as a new peer"
+        "{path} does not hold a key (64 hexadecimal digits): restore it from a backup, or move it away to start as a new peer"
     )]
     Corrupt {
         /// The file.
@@ -50,10 +50,10 @@ pub(crate) enum IdentityError {
     },
 }
 
-/// Reads this peer's key, or makes one at the first start. The caller holds the home's lock.
+/// Reads this peer's key, or creates one at the first start. The caller holds the home's lock.
 ///
 /// # Errors
-/// When the file is readable by others, is no key, or the disk fails.
+/// When other users may read the file, it does not hold a key, or the disk fails.
 pub(crate) fn load_or_create(path: &Path) -> Result<SigningKey, IdentityError> {
     match File::open(path) {
         Ok(file) => load(path, file),
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_key_stays_the_same_and_private() {
+    fn key_is_created_once_and_private() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         let first = load_or_create(&path).expect("created");
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_the_first_version_keeps_loading() {
+    fn key_of_the_first_version_loads() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         private_file::write(&path, include_bytes!("../../../fixtures/identity-v1.key"), Lasting::Forever)
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_others_can_read_is_refused_with_the_command_that_helps() {
+    fn key_readable_by_others_is_refused_with_the_command_that_helps() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         load_or_create(&path).expect("created");
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_key_is_refused_and_kept() {
+    fn invalid_key_is_refused_and_kept() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
         for content in [&b""[..], b"12", &[0xFF; 32], &[b'0'; 63], &[b'0'; 66], &[b'a'; 5000]] {

@@ -1,4 +1,4 @@
-//! One daemon a home: locks that the kernel releases when their holder ends, however it ends.
+//! At most one daemon per home: file locks that the kernel releases when their holder ends, however it ends.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::app::home::Home;
 use crate::app::home::private_file;
 
-/// More than any lock file has.
+/// Maximum bytes read of a lock file; a valid one has about 100.
 const FILE_BYTES_MAX: u64 = 1024;
 
 /// Both locks of a home; released when the process ends.
@@ -25,37 +25,37 @@ pub(crate) struct HomeLock {
     _run_lock: File,
 }
 
-/// Who holds a lock, as the lock file says.
+/// The process that holds a lock, as the lock file names it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LockHolder {
     /// Its process id.
     pub(crate) pid: u32,
-    /// What it does.
+    /// Its stage.
     pub(crate) stage: StartStage,
-    /// Its run directory: that of the default home is another one where `XDG_RUNTIME_DIR` is not the same.
+    /// Its run directory: that of the default home depends on `XDG_RUNTIME_DIR`.
     pub(crate) run: PathBuf,
 }
 
-/// What the holder of a lock does.
+/// How far the holder of a lock has got.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum StartStage {
-    /// It starts; its API answers in a moment.
+    /// It starts; its API will answer in a moment.
     Starting,
-    /// It waits to be let into a room, which may take minutes.
+    /// It waits to be admitted to a room, which may take minutes.
     Joining,
     /// Its API answers.
     Running,
 }
 
-/// Why a home is not ours. Nothing was changed.
+/// Why the locks cannot be taken. Nothing was changed; a retry helps once the holder has ended.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LockError {
-    /// Another daemon has the home.
-    #[error("another daemon has this home")]
+    /// Another daemon holds the home.
+    #[error("another daemon uses this home")]
     Held(Option<LockHolder>),
     /// A daemon with another home has the run directory.
-    #[error("a daemon with another home uses {run}: say --home, so that this one gets a run directory of its own")]
+    #[error("a daemon with another home uses {run}: give --home, so that this one gets a run directory of its own")]
     RunHeld {
         /// The run directory.
         run: PathBuf,
@@ -71,10 +71,10 @@ pub(crate) enum LockError {
 }
 
 impl HomeLock {
-    /// Takes the locks of a home if nobody has them.
+    /// Takes the locks of a home if they are free.
     ///
     /// # Errors
-    /// When somebody has them, or the files cannot be used.
+    /// [`LockError`]. Does not wait.
     pub(crate) fn try_take(home: &Home) -> Result<Self, LockError> {
         let root = match try_lock(&home.lock())? {
             LockAttempt::Locked(file) => file,
@@ -89,12 +89,12 @@ impl HomeLock {
         Ok(lock)
     }
 
-    /// Holds the locks until the process has ended, which is what those that wait for them wait for.
+    /// Holds the locks until the process ends: a waiting process takes their release for that.
     pub(crate) fn keep(self) {
         std::mem::forget(self);
     }
 
-    /// Writes down what this process does, for those that find the lock held.
+    /// Writes this process's stage into the lock file, for processes that find the lock held.
     pub(crate) fn set_stage(&mut self, stage: StartStage) -> io::Result<()> {
         let holder = LockHolder { pid: std::process::id(), stage, run: self.run.clone() };
         let mut text = serde_json::to_vec(&holder)?;
@@ -105,7 +105,7 @@ impl HomeLock {
     }
 }
 
-/// Who has a home.
+/// Whether a process holds a home, and which.
 ///
 /// # Errors
 /// When the lock file cannot be used.
@@ -116,7 +116,7 @@ pub(crate) fn holder(home: &Home) -> Result<LockState, LockError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
         Err(source) => return Err(LockError::File { path, source }),
     };
-    // Shared, so that two that look at once do not find each other; gone again with the file.
+    // Shared, so that two readers at once do not find each other; released with the file.
     match file.try_lock_shared() {
         Ok(()) => Ok(LockState::Free),
         Err(TryLockError::WouldBlock) => Ok(LockState::Held(read_holder(&mut file))),
@@ -124,7 +124,7 @@ pub(crate) fn holder(home: &Home) -> Result<LockState, LockError> {
     }
 }
 
-/// The home with the run directory of the daemon that has it, if one does: where that is to be asked.
+/// The home with the run directory of the daemon that holds it, if one does.
 pub(crate) fn follow(home: Home) -> Home {
     match holder(&home) {
         Ok(LockState::Held(Some(holder))) => home.with_run(holder.run),
@@ -132,16 +132,16 @@ pub(crate) fn follow(home: Home) -> Home {
     }
 }
 
-/// Whether somebody has a home.
+/// The state of a home's lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LockState {
-    /// Nobody.
+    /// No process holds it.
     Free,
-    /// Somebody; unknown who in the moment between locking and writing.
+    /// A process holds it; unknown which in the moment between locking and writing.
     Held(Option<LockHolder>),
 }
 
-/// Waits until nobody has the home, or the time is over.
+/// Waits until no process holds the home, `longest` at most.
 ///
 /// # Errors
 /// When the lock file cannot be used.
@@ -153,12 +153,12 @@ pub(crate) fn wait_until_free(home: &Home, longest: Duration) -> Result<LockStat
         Err(source) => return Err(LockError::File { path, source }),
     };
     let (done, released) = mpsc::channel();
-    // Waiting for a lock has no deadline of its own: the thread that does it is left behind when the time is over.
+    // Waiting for a lock has no deadline of its own: the waiting thread is left behind at the timeout.
     std::thread::spawn(move || {
         let locked = file.lock_shared();
-        // Whoever hears of it may take the lock.
+        // The receiver may take the lock at once.
         drop(file);
-        // Nobody listens any more after the deadline.
+        // The receiver is gone after the timeout.
         let _ = done.send(locked);
     });
     match released.recv_timeout(longest) {
@@ -208,7 +208,7 @@ mod tests {
         home
     }
 
-    /// Lets go of a home. A process that another test forks has the lock, too, until it has become another program.
+    /// Releases a home. A process that another test forks holds the lock as well until it executes its program.
     fn release(lock: HomeLock, home: &Home) {
         drop(lock);
         let released = wait_until_free(home, Duration::from_secs(60)).expect("readable");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_has_one_daemon_and_says_which() {
+    fn held_home_names_its_daemon() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = home(directory.path());
         assert_eq!(holder(&home).expect("readable"), LockState::Free);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_is_found_though_its_run_directory_is_another() {
+    fn daemon_with_another_run_directory_is_found() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = home(directory.path());
         let elsewhere = home.clone().with_run(directory.path().join("elsewhere"));
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn two_homes_do_not_share_a_run_directory() {
+    fn run_directory_of_another_home_is_refused() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let run = directory.path().join("runtime");
         let home = |data: &str| {
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_when_the_holder_does_or_the_time_is_over() {
+    fn waiting_ends_with_the_holder_or_at_the_timeout() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = home(directory.path());
         let lock = HomeLock::try_take(&home).expect("free");
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_file_that_makes_no_sense_is_written_anew() {
+    fn corrupt_lock_file_is_rewritten() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = home(directory.path());
         std::fs::write(home.lock(), [0xFF; 5000]).expect("written");

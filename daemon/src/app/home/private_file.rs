@@ -1,4 +1,4 @@
-//! Files and directories that only their owner may read, whatever the umask.
+//! Files and directories that only their owner may read, regardless of the umask.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
@@ -11,27 +11,27 @@ pub(crate) const DIRECTORY_MODE: u32 = 0o700;
 /// Mode of files that hold secrets.
 pub(crate) const FILE_MODE: u32 = 0o600;
 
-/// What a file is worth after the power failed.
+/// Whether a file must survive a power failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lasting {
-    /// It must be there: it is flushed to the disk, which takes milliseconds.
+    /// It must: it is flushed to disk, which takes milliseconds.
     Forever,
-    /// It is written anew at the next start.
+    /// It need not: it is rewritten at the next start.
     WhileRunning,
 }
 
-/// Writes a file in one step: afterwards there is the whole new content or, after an error or a crash of the process,
-/// what was there before.
+/// Replaces a file atomically: afterwards it has the whole new content or, after an error or a crash of the process, the
+/// old one.
 pub(crate) fn write(path: &Path, content: &[u8], lasting: Lasting) -> io::Result<()> {
     let directory = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let mut name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?.to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let new = directory.join(name);
-    // A crash may have left one behind, and process ids come again.
+    // A crash may have left one behind, and process ids are reused.
     ignore_missing(fs::remove_file(&new))?;
     let written = write_new(&new, content, lasting).and_then(|()| fs::rename(&new, path));
     if let Err(error) = written {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = fs::remove_file(&new);
         return Err(error);
     }
@@ -58,7 +58,7 @@ pub(crate) fn append(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Creates a directory, and those above it that are missing; one that exists stays as it is.
+/// Creates a directory and its missing parents; an existing one keeps its mode.
 pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     if path.is_dir() {
         return Ok(());
@@ -67,7 +67,7 @@ pub(crate) fn create_directory(path: &Path) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(DIRECTORY_MODE))
 }
 
-/// Takes a file that is not there for removed.
+/// Treats a missing file as removed.
 pub(crate) fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_written_file_is_private_and_replaced_whole() {
+    fn written_file_is_private_and_replaced_as_a_whole() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("token");
         write(&path, b"first", Lasting::Forever).expect("written");
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_write_changes_nothing() {
+    fn failed_write_changes_nothing() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("token");
         fs::create_dir(&path).expect("a directory in the way");
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn directories_are_made_private_and_kept_as_they_are() {
+    fn new_directory_is_private_and_an_existing_one_keeps_its_mode() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("a/b");
         create_directory(&path).expect("created");

@@ -37,7 +37,7 @@ fn the_flag_beats_the_variable_beats_the_default() {
 #[test]
 fn without_any_directory_the_error_says_what_to_set() {
     let error = locate(None, &[]).expect_err("nothing is known");
-    assert_eq!(error.to_string(), "no home directory is known: set HOME, or say --home DIR");
+    assert_eq!(error.to_string(), "no home directory is known: set HOME, or give --home DIR");
 }
 
 #[test]

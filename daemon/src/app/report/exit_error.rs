@@ -1,4 +1,4 @@
-//! What a command says when it fails, and the exit code that goes with it.
+//! The error that a command ends with: its message and its exit code.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,16 +7,16 @@ use std::io;
 use chat_proto::error::Exit;
 use serde::{Deserialize, Serialize};
 
-/// A failure as it is told: to people, or to the process that started this one.
+/// The error of a command, as printed for people or sent to the parent process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExitError {
-    /// Which exit code it has.
+    /// Determines the exit code.
     pub(crate) kind: ExitKind,
     /// What went wrong and what to do next; one line.
     pub(crate) message: String,
 }
 
-/// Kinds of failures, by exit code.
+/// Kinds of errors, by exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExitKind {
@@ -28,12 +28,12 @@ pub(crate) enum ExitKind {
     NoDaemon,
     /// Not allowed.
     NotAllowed,
-    /// Nobody reads what the command prints any more, which is nothing to complain about.
+    /// The reader of standard output is gone, which is not worth a message.
     OutputClosed,
 }
 
 impl ExitError {
-    /// A failure of this kind; the causes of the error are told after it.
+    /// An error of this kind; its causes follow the message.
     pub(crate) fn new(kind: ExitKind, error: &dyn Error) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
@@ -45,12 +45,12 @@ impl ExitError {
         Self { kind, message }
     }
 
-    /// The usual one: refused, and the error says why.
+    /// An error of the usual kind.
     pub(crate) fn refused(error: &dyn Error) -> Self {
         Self::new(ExitKind::Refused, error)
     }
 
-    /// How the command ends.
+    /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self.kind {
             ExitKind::Refused => Exit::Refused,
@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn causes_are_told_once_and_in_order() {
+    fn causes_follow_the_message_once_and_in_order() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot read the key")]
         struct Outer(#[source] io::Error);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_no_failure() {
+    fn closed_output_exits_with_success() {
         assert_eq!(ExitError::from(io::Error::from(io::ErrorKind::BrokenPipe)).exit(), Exit::Done);
         assert_eq!(ExitError::from(io::Error::from(io::ErrorKind::StorageFull)).exit(), Exit::Refused);
     }

@@ -1,4 +1,4 @@
-//! Where the daemon's log goes, and what is in it.
+//! The daemon's log: its destination and its filter.
 
 mod rotating;
 
@@ -10,13 +10,13 @@ use tracing_subscriber::filter::LevelFilter;
 
 pub(crate) use rotating::{RotatingLog, Streams, older};
 
-/// Largest log file, in bytes (10 MiB); a second one of that size is kept.
+/// Maximum size of the log file, in bytes (10 MiB); one older file of that size is kept.
 const LOG_BYTES_MAX: u64 = 10 * 1024 * 1024;
 
-/// What others write into the log: warnings. Behind it, targets that complain about what is not wrong: probes of the hello
-/// protocol, a relay that ends with its endpoint or whose client goes, the last path of a connection that dies, a local network without
-/// multicast.
-const OTHERS: &str = "warn,iroh::socket::remote_map=error,iroh::socket::transports::relay=off,\
+/// Filter for the libraries: warnings, except from targets that warn about normal events: probes of the hello protocol, a
+/// relay that ends with its endpoint or whose client disconnects, the last path of a connection that ends, a local network
+/// without multicast.
+const LIBRARIES: &str = "warn,iroh::socket::remote_map=error,iroh::socket::transports::relay=off,\
     iroh_relay::server::client=error,noq_proto::connection=error,swarm_discovery=error";
 
 /// Logs to standard error, for a daemon in the foreground.
@@ -37,7 +37,7 @@ fn subscribe<W>(filter: &str, writer: W)
 where
     W: for<'a> tracing_subscriber::fmt::MakeWriter<'a> + Send + Sync + 'static,
 {
-    // A second subscriber in one process, in tests: the first one stays.
+    // Tests install a second subscriber in one process: the first one stays.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(directives(filter)))
         .with_ansi(false)
@@ -55,11 +55,11 @@ pub(crate) fn is_filter(text: &str) -> bool {
     directives().all(names_or_level) && EnvFilter::builder().parse(text).is_ok()
 }
 
-/// A level alone is meant for chatd's own parts; directives are taken as they are, over the default.
+/// Turns a level into directives for chatd's own crates; directives are applied over the default.
 fn directives(filter: &str) -> String {
     match filter.trim().parse::<LevelFilter>() {
-        Ok(level) => format!("{OTHERS},chatd={level},chat_core={level}"),
-        Err(_) => format!("{OTHERS},chatd=info,chat_core=info,{filter}"),
+        Ok(level) => format!("{LIBRARIES},chatd={level},chat_core={level}"),
+        Err(_) => format!("{LIBRARIES},chatd=info,chat_core=info,{filter}"),
     }
 }
 
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn filters_are_levels_or_directives() {
+    fn filter_is_a_level_or_directives() {
         for good in ["info", "WARN", "off", "debug", "chatd=trace", "warn,chatd::net=debug", "iroh=info,chatd=debug"] {
             assert!(is_filter(good), "{good}");
         }
@@ -78,9 +78,9 @@ mod tests {
     }
 
     #[test]
-    fn a_level_is_for_our_own_parts() {
-        assert_eq!(directives("debug"), format!("{OTHERS},chatd=debug,chat_core=debug"));
-        assert_eq!(directives("iroh=info"), format!("{OTHERS},chatd=info,chat_core=info,iroh=info"));
+    fn level_applies_to_own_crates_only() {
+        assert_eq!(directives("debug"), format!("{LIBRARIES},chatd=debug,chat_core=debug"));
+        assert_eq!(directives("iroh=info"), format!("{LIBRARIES},chatd=info,chat_core=info,iroh=info"));
         for text in ["trace", "iroh=info"] {
             EnvFilter::builder().parse(directives(text)).expect("valid directives");
         }

@@ -1,4 +1,4 @@
-//! What a starting daemon tells: to the process that started it, one JSON line each, and to people.
+//! The texts of start and status: JSON lines to the process that waits for the daemon, text for people.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 use crate::app::home::Home;
 use crate::app::report::exit_error::ExitError;
 
-/// A line from a daemon that starts in the background.
+/// A report of a daemon that starts in the background, one JSON line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "report", rename_all = "snake_case")]
 pub(crate) enum StartReport {
-    /// Somebody has to let it in; both sides show these words.
+    /// A member has to admit it; both sides show these words.
     Knocking {
         /// The words.
         words: String,
     },
     /// Its API answers.
     Ready(Box<Started>),
-    /// It ends.
+    /// It could not start, and ends.
     Failed(ExitError),
 }
 
-/// A daemon that runs: what `chatd start --json` prints.
+/// A running daemon, as `chatd start --json` prints it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Started {
-    /// Whether it ran before.
+    /// Whether it was running before this start.
     pub(crate) already_running: bool,
     /// This peer.
     pub(crate) peer: PeerRef,
@@ -50,12 +50,12 @@ pub(crate) struct Started {
     pub(crate) home: String,
     /// Version of the daemon.
     pub(crate) version: String,
-    /// What went otherwise than asked or usual, a line each.
+    /// What went otherwise than asked or usual, one line each.
     pub(crate) notes: Vec<String>,
 }
 
 impl Started {
-    /// A daemon as its API tells.
+    /// A daemon from the answers of its API.
     pub(crate) fn new(api: ApiFile, status: Status) -> Self {
         Self {
             already_running: false,
@@ -72,13 +72,14 @@ impl Started {
         }
     }
 
-    /// The lines that people get: what stands, and what to do next.
+    /// The text for people: the state of the daemon, and what to do next.
     pub(crate) fn lines(&self, home: &Home) -> String {
         let Self { peer, room, members, port, url, socket, pid, notes, .. } = self;
-        let before = if self.already_running { format!("chatd runs already (pid {pid}): ") } else { String::new() };
-        let door = if room.open { ", open to everybody who knocks" } else { "" };
+        let before =
+            if self.already_running { format!("chatd is already running (pid {pid}): ") } else { String::new() };
+        let door = if room.open { ", an open room" } else { "" };
         let room_name =
-            if room.name.is_empty() { "a room whose name is on its way".into() } else { printable(&room.name) };
+            if room.name.is_empty() { "a room whose name has not arrived yet".into() } else { printable(&room.name) };
         let mut rows = vec![
             ("", format!("{before}{} (~{}) is in {room_name}{door}", printable(&peer.name), peer.tag)),
             ("peers", format!("port {port}, UDP and TCP")),
@@ -90,9 +91,9 @@ impl Started {
             rows.push(("with", format!("{others} other member{}", if others == 1 { "" } else { "s" })));
         }
         let steps = [
-            ("chat invite", "a ticket that lets others in"),
-            ("chat send hello", "say something"),
-            ("chat tail", "see what is said"),
+            ("chat invite", "print a ticket for others to join"),
+            ("chat send hello", "send a message"),
+            ("chat tail", "read along"),
         ];
         let steps = steps.map(|(command, does)| (home.command(command), does));
         let width = steps.iter().map(|(command, _)| command.chars().count()).max().unwrap_or_default();
@@ -101,7 +102,7 @@ impl Started {
     }
 }
 
-/// Rows with their labels in a column of their own; a label is not repeated, a row without one stands by itself.
+/// Formats rows with their labels in a column; a repeated label is left out, a row without one is not indented.
 fn table(rows: &[(&str, String)]) -> String {
     let mut text = String::new();
     let mut last = "";
@@ -117,29 +118,29 @@ fn table(rows: &[(&str, String)]) -> String {
     text
 }
 
-/// The daemon listens on another port than the usual one, which nobody asked for.
+/// The note that the daemon listens on another port than the usual one, without having been asked to.
 pub(crate) fn port_note(port: u16) -> String {
-    format!("port {PEER_PORT} was taken, so others must be given port {port}: --join HOST:{port}")
+    format!("port {PEER_PORT} was taken: other peers must use port {port}, as in --join HOST:{port}")
 }
 
-/// What is shown while somebody has to let this peer in.
+/// The text shown while a member has to admit this peer.
 pub(crate) fn knocking(words: &str) -> String {
     format!(
-        "waiting to be let in: a member runs 'chat knocks', compares the words and runs 'chat admit'\n  words  {words}\n"
+        "waiting to be admitted: a member runs 'chat knocks', compares the words and runs 'chat admit'\n  words  {words}\n"
     )
 }
 
-/// How a daemon stands, for `chatd status`.
+/// The text of `chatd status`; its labels are those of `chat status`.
 pub(crate) fn status_lines(status: &Status, api: &ApiFile) -> String {
-    let part = match status.role {
+    let me = match status.role {
         RoleView::Holder => "this peer",
         RoleView::Standby | RoleView::Member => "",
     };
     let holder = status.rendezvous.as_ref().map_or_else(
-        || "nobody known".to_owned(),
+        || "unknown".to_owned(),
         |held| {
-            let who = if part.is_empty() { printable(&held.peer.name) } else { part.to_owned() };
-            format!("{who}, term {}", held.term)
+            let holder = if me.is_empty() { printable(&held.peer.name) } else { me.to_owned() };
+            format!("{holder}, term {}", held.term)
         },
     );
     let seen: Vec<String> = status.reachability.observed.iter().map(ToString::to_string).collect();
@@ -149,10 +150,10 @@ pub(crate) fn status_lines(status: &Status, api: &ApiFile) -> String {
         ("members", format!("{}, {} online", status.members, status.members_online)),
         ("messages", status.messages.to_string()),
         ("rendezvous", holder),
-        ("peers' port", status.reachability.port.to_string()),
-        ("seen at", seen.join(", ")),
+        ("port", status.reachability.port.to_string()),
+        ("seen as", seen.join(", ")),
         ("api", api.url.clone().unwrap_or_else(|| api.socket.clone())),
-        ("process", format!("{} since {}, version {}", status.pid, status.started_at, status.version)),
+        ("daemon", format!("chatd {}, process {}, since {}", status.version, status.pid, status.started_at)),
         ("home", status.home.clone()),
     ];
     let mut text = String::new();
@@ -183,7 +184,7 @@ pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(&text)
 }
 
-/// Tells people something that is not the result. Nobody listening is not an error.
+/// Prints something that is not the result to standard error. A closed one is not an error.
 pub(crate) fn talk(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }

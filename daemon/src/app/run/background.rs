@@ -1,4 +1,4 @@
-//! Starts the daemon as a process of its own and hears from it how that went.
+//! Starts the daemon as a process of its own and waits for its reports.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,10 +13,10 @@ use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{StartReport, Started, knocking, talk};
 use crate::app::settings::args::StartArgs;
 
-/// How much of the log's end is shown when the daemon ends without a word.
+/// Maximum bytes shown from the end of the log when the daemon ends without a report.
 const LAST_WORDS_BYTES: u64 = 2048;
 
-/// Why no daemon runs. None was left behind.
+/// Why the daemon was not started. No process is left behind.
 #[derive(Debug, thiserror::Error)]
 enum SpawnError {
     /// The log cannot be written.
@@ -30,14 +30,14 @@ enum SpawnError {
     /// The process cannot be started.
     #[error("cannot start the daemon's process")]
     Spawn(#[source] io::Error),
-    /// It ended without saying why.
+    /// It ended without a report.
     #[error("the daemon ended before it was ready ({status}): see '{logs}'{last_words}")]
-    Silent {
+    NoReport {
         /// How.
         status: ExitStatus,
         /// The command that shows the log.
         logs: String,
-        /// What stands at the end of the log.
+        /// The end of the log, after a line break.
         last_words: String,
     },
 }
@@ -45,7 +45,7 @@ enum SpawnError {
 /// Starts a daemon that outlives this process, and waits until it is ready.
 ///
 /// # Errors
-/// What it failed with; it has ended then.
+/// What the daemon failed with; its process has ended.
 pub(crate) fn start(args: &StartArgs, home: &Home) -> Result<Started, ExitError> {
     let path = home.log();
     let log = private_file::append(&path)
@@ -53,18 +53,18 @@ pub(crate) fn start(args: &StartArgs, home: &Home) -> Result<Started, ExitError>
         .map_err(|source| ExitError::refused(&SpawnError::Log { path, source }));
     let (log_bytes, log) = log?;
     let mut child = spawn(args, home, log).map_err(|error| ExitError::refused(&SpawnError::Spawn(error)))?;
-    let heard = listen(&mut child);
-    if let Some(StartReport::Ready(started)) = heard {
+    let last = follow_reports(&mut child);
+    if let Some(StartReport::Ready(started)) = last {
         return Ok(*started);
     }
-    // Without its lifeline it ends, if it has not yet.
+    // The daemon ends when its lifeline is closed.
     drop(child.stdin.take());
     let status = child.wait().map_err(|error| ExitError::refused(&SpawnError::Spawn(error)))?;
-    match heard {
+    match last {
         Some(StartReport::Failed(failure)) => Err(failure),
         Some(StartReport::Knocking { .. } | StartReport::Ready(_)) | None => {
             let logs = home.command("chatd logs");
-            Err(ExitError::refused(&SpawnError::Silent { status, logs, last_words: last_words(home, log_bytes) }))
+            Err(ExitError::refused(&SpawnError::NoReport { status, logs, last_words: last_words(home, log_bytes) }))
         }
     }
 }
@@ -82,15 +82,15 @@ fn spawn(args: &StartArgs, home: &Home, log: File) -> io::Result<Child> {
         .spawn()?;
     let mut line = serde_json::to_vec(args)?;
     line.push(b'\n');
-    // A child that has ended already is told apart by what it said.
+    // A child that has ended already shows in its reports.
     if let Some(input) = &mut child.stdin {
         let _ = input.write_all(&line);
     }
     Ok(child)
 }
 
-/// The last report of a child, those before it being passed on.
-fn listen(child: &mut Child) -> Option<StartReport> {
+/// Passes on the reports of a child and returns the last one.
+fn follow_reports(child: &mut Child) -> Option<StartReport> {
     let reports = BufReader::new(child.stdout.take()?);
     for line in reports.lines() {
         match serde_json::from_str(&line.ok()?).ok()? {
@@ -101,7 +101,7 @@ fn listen(child: &mut Child) -> Option<StartReport> {
     None
 }
 
-/// What the child wrote into the log.
+/// The end of what the child wrote into the log.
 fn last_words(home: &Home, from: u64) -> String {
     let read = || -> io::Result<String> {
         let mut log = File::open(home.log())?;

@@ -1,5 +1,15 @@
-//! The daemon's process: takes the home, logs, runs on threads of its own, and ends when its life does or its time is
-//! over.
+//! The daemon's process, from its first line of log to its exit code.
+//!
+//! [`run`] is called on the main thread by `chatd start --foreground` and by the process that `chatd start` leaves in the
+//! background. In order: it builds the runtime, acquires the home (or reports the daemon that already uses it), opens the
+//! log, installs the handlers of panics and signals, and starts a thread on which [`services`] runs everything else.
+//!
+//! The main thread then only waits, so that it can end the process even if that thread hangs: [`shutdown`] sets the
+//! deadline. The home's lock is kept until the process has ended, because other processes take its release for the end.
+//!
+//! A daemon that stops because a task panicked or a part failed exits with an error, so that a supervisor restarts it;
+//! one that was asked to stop exits with 0. Whatever fails before the daemon is ready is reported to the process that
+//! waits for it ([`StartReporter`]) as well as returned.
 
 use std::io;
 use std::path::PathBuf;
@@ -18,13 +28,13 @@ use crate::app::run::services;
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::{RoomDescription, StartOptions};
 
-/// Threads that run tasks: one for the room, one for everybody else. The store has threads of its own.
+/// Number of threads that run tasks: one for the room, one for the rest. The store has threads of its own.
 const WORKERS: usize = 2;
 
-/// How long tasks that are left over may take to notice their end.
+/// Timeout for tasks that are left over to notice the shutdown.
 const TASKS_MAX: Duration = Duration::from_millis(500);
 
-/// Why a daemon does not work, or no longer.
+/// Why the daemon did not start, or stopped. What was stored is safe; a retry may help.
 #[derive(Debug, thiserror::Error)]
 enum DaemonError {
     /// The log cannot be written.
@@ -38,37 +48,37 @@ enum DaemonError {
     /// The system refuses threads, timers or signals.
     #[error("the system gives this process no threads, timers or signals")]
     System(#[source] io::Error),
-    /// Something in it broke.
+    /// A task panicked or a part failed.
     #[error("a part of the daemon failed, so it stopped: see '{0}'")]
     Broken(String),
 }
 
-/// Runs a daemon to its end, or finds that one runs already. For the main thread.
+/// Runs the daemon to its end, or reports the one that is already running. Must be called on the main thread.
 ///
 /// # Errors
-/// What it failed with; what it opened is closed again.
-pub(crate) fn run(plan: StartOptions, voice: StartReporter) -> Result<(), ExitError> {
-    // What libraries create is private as well.
+/// What it failed with; everything it opened is closed.
+pub(crate) fn run(plan: StartOptions, reporter: StartReporter) -> Result<(), ExitError> {
+    // Files that libraries create are private, too.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     let runtime = runtime()?;
     let lock = match runtime.block_on(acquire_home::acquire(&plan.home)) {
         Ok(HomeAccess::Ours(lock)) => lock,
-        Ok(HomeAccess::Theirs(started)) => return found(&plan, *started, voice),
-        Err(error) => return fail(ExitError::refused(&error), voice),
+        Ok(HomeAccess::Theirs(started)) => return found(&plan, *started, reporter),
+        Err(error) => return fail(ExitError::refused(&error), reporter),
     };
-    if let Err(failure) = log(&plan, &voice) {
-        return fail(failure, voice);
+    if let Err(failure) = log(&plan, &reporter) {
+        return fail(failure, reporter);
     }
     let (stop, milestones) = StopHandle::new();
     stop.on_panic();
-    let live_and_end = move || {
-        let result = runtime.block_on(live(&plan, lock, voice, &stop));
+    let run_and_end = move || {
+        let result = runtime.block_on(run_services(&plan, lock, reporter, &stop));
         runtime.shutdown_timeout(TASKS_MAX);
         stop.ended(result);
     };
-    let spawned = std::thread::Builder::new().name("chatd-life".into()).spawn(live_and_end);
+    let spawned = std::thread::Builder::new().name("chatd-run".into()).spawn(run_and_end);
     spawned.map_err(|error| ExitError::refused(&DaemonError::System(error)))?;
-    // The main thread is free to end the process should that thread hang.
+    // The main thread stays free to end the process should that thread hang.
     let result = milestones.wait();
     match &result {
         Ok(()) => tracing::info!("stopped"),
@@ -82,9 +92,9 @@ fn runtime() -> Result<Runtime, ExitError> {
     built.map_err(|error| ExitError::refused(&DaemonError::System(error)))
 }
 
-fn log(plan: &StartOptions, voice: &StartReporter) -> Result<(), ExitError> {
-    match voice {
-        StartReporter::People { .. } => logging::log_to_stderr(&plan.settings.log),
+fn log(plan: &StartOptions, reporter: &StartReporter) -> Result<(), ExitError> {
+    match reporter {
+        StartReporter::Terminal { .. } => logging::log_to_stderr(&plan.settings.log),
         StartReporter::Parent { .. } => {
             let path = plan.home.log();
             logging::log_to_file(&plan.settings.log, &path, Streams::FollowLog)
@@ -95,48 +105,49 @@ fn log(plan: &StartOptions, voice: &StartReporter) -> Result<(), ExitError> {
     Ok(())
 }
 
-fn fail(failure: ExitError, voice: StartReporter) -> Result<(), ExitError> {
-    voice.failed(&failure);
+fn fail(failure: ExitError, reporter: StartReporter) -> Result<(), ExitError> {
+    reporter.failed(&failure);
     Err(failure)
 }
 
-/// Another daemon has the home and runs well: that is what was wanted, unless another room was.
-fn found(plan: &StartOptions, mut started: Started, voice: StartReporter) -> Result<(), ExitError> {
+/// Reports the daemon that already uses the home: a success, unless another room was asked for.
+fn found(plan: &StartOptions, mut started: Started, reporter: StartReporter) -> Result<(), ExitError> {
     if let Some(target) = &plan.join {
         let company = if started.members > 1 { Occupancy::Others } else { Occupancy::Alone };
         let room = HomeRoom { id: started.room.id, name: started.room.name.clone(), company };
         match join::check(target, &room, &plan.home) {
             Ok(note) => started.notes.extend(note),
-            Err(error) => return fail(ExitError::refused(&error), voice),
+            Err(error) => return fail(ExitError::refused(&error), reporter),
         }
     }
     if plan.describes_room == RoomDescription::Yes {
-        started
-            .notes
-            .push(format!("the room '{}' exists already: --room and --open are for new ones", started.room.name));
+        started.notes.push(format!(
+            "the room '{}' already exists: --room and --open apply to a new room only",
+            started.room.name
+        ));
     }
     if let Some(name) = plan.rename.as_ref().filter(|name| **name != started.peer.name) {
         let rename = plan.home.command(&format!("chat name {name}"));
-        started.notes.push(format!("this peer goes by '{}': '{rename}' changes that", started.peer.name));
+        started.notes.push(format!("this peer is called '{}': rename it with '{rename}'", started.peer.name));
     }
-    voice.ready(started, &plan.home);
+    reporter.ready(started, &plan.home);
     Ok(())
 }
 
-/// The daemon's life, from the lock on.
-async fn live(
+/// Runs the services until they end, then decides how the process ends.
+async fn run_services(
     plan: &StartOptions,
     mut lock: HomeLock,
-    voice: StartReporter,
+    reporter: StartReporter,
     stop: &StopHandle,
 ) -> Result<(), ExitError> {
     let result = match stop.on_signals() {
-        Ok(()) => services::live(plan, &mut lock, voice, stop).await,
-        Err(error) => fail(ExitError::refused(&DaemonError::System(error)), voice),
+        Ok(()) => services::run(plan, &mut lock, reporter, stop).await,
+        Err(error) => fail(ExitError::refused(&DaemonError::System(error)), reporter),
     };
     lock.keep();
     match stop.reason() {
-        // Whoever watches the process starts it again.
+        // An error, so that a supervisor restarts the process.
         Some(StopReason::Panic | StopReason::PartEnded) => {
             result.and(Err(ExitError::refused(&DaemonError::Broken(plan.home.command("chatd logs")))))
         }

@@ -1,4 +1,13 @@
-//! Whether what `--join` names goes together with the room that a home is in.
+//! Decides whether a start with `--join` is compatible with the room that the home is in.
+//!
+//! A home is in one room at a time, and a start never leaves it: what was said there would be out of sight. So a start
+//! with `--join` in a home that already has a room either means the same room (nothing to do), or is refused with the
+//! command that does what was wanted: `chat leave` where other members were ever in the room, `chat join` where this peer
+//! is alone and may move. An address does not say which room is behind it; a home in a shared room then starts as usual
+//! and notes that the address was not asked.
+//!
+//! Two callers ask: [`open_room`](super::open_room) with the room on disk, and [`daemon`](super::daemon) with the room of
+//! the daemon that is already running. Pure functions; a ticket is a secret and never part of a message.
 
 use chat_core::log::entry::{Control, Entry, SignedEntry};
 use chat_proto::id::RoomId;
@@ -6,32 +15,32 @@ use chat_proto::id::RoomId;
 use crate::app::home::Home;
 use crate::net::JoinTarget;
 
-/// The room that a home is in.
+/// The room of a home.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HomeRoom {
     /// Which.
     pub(crate) id: RoomId,
     /// Its name.
     pub(crate) name: String,
-    /// Who else was ever in it.
-    pub(crate) company: Occupancy,
+    /// Whether other peers were ever members.
+    pub(crate) occupancy: Occupancy,
 }
 
-/// Whether a peer was ever with others in its room.
+/// Whether a room ever had other members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Occupancy {
-    /// Never: what is in the room is this peer's alone.
+    /// It never had: its contents are this peer's own.
     Alone,
-    /// It was or is.
-    Others,
+    /// It had or has.
+    Shared,
 }
 
-/// Why a home does not join. Nothing was changed.
+/// Why a home does not join. Nothing was changed; a retry does not help.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JoinRefused {
-    /// It is in another room, with others.
+    /// It is in another room, with other members.
     #[error(
-        "this home is in the room '{room}' already: run '{leave}' to leave it for good, or say --home with another directory to be in both"
+        "this home is already in the room '{room}': run '{leave}' to leave it for good, or give --home with another directory to be in both"
     )]
     OtherRoom {
         /// The room it is in.
@@ -40,9 +49,7 @@ pub(crate) enum JoinRefused {
         leave: String,
     },
     /// It is in a room of its own.
-    #[error(
-        "this home is in the room '{room}' already, where nobody else is: start it without --join and run '{join}' to move"
-    )]
+    #[error("this home is already in the room '{room}', alone: start it without --join and run '{join}' to move")]
     OwnRoom {
         /// The room it is in.
         room: String,
@@ -51,23 +58,22 @@ pub(crate) enum JoinRefused {
     },
 }
 
-/// Checks what `--join` names against the room that the home is in: to join where one is already is done. What is
-/// behind an address is not known, so a home that is in a room with others starts there, and the note says so.
+/// Checks the target of `--join` against the room that the home is in. Returns a note for the user where the target was
+/// ignored.
 ///
 /// # Errors
-/// When another room is meant.
+/// [`JoinRefused`], when the target is or may be another room.
 pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result<Option<String>, JoinRefused> {
     let same = match target {
         JoinTarget::Ticket(ticket) => Some(ticket.room == room.id),
         JoinTarget::Address { .. } => None,
     };
-    match (same, room.company) {
+    match (same, room.occupancy) {
         (Some(true), _) => Ok(None),
-        (None, Occupancy::Others) => Ok(Some(format!(
-            "this home is in the room '{}' already, so {target} was not asked to let it in",
-            room.name
-        ))),
-        (Some(false), Occupancy::Others) => {
+        (None, Occupancy::Shared) => {
+            Ok(Some(format!("this home is already in the room '{}', so {target} was not asked to admit it", room.name)))
+        }
+        (Some(false), Occupancy::Shared) => {
             Err(JoinRefused::OtherRoom { room: room.name.clone(), leave: home.command("chat leave") })
         }
         (Some(false) | None, Occupancy::Alone) => {
@@ -81,13 +87,13 @@ pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result
     }
 }
 
-/// Whether the control entries of a room let anybody in besides its founder.
-pub(crate) fn company(controls: &[SignedEntry]) -> Occupancy {
+/// Whether the control entries of a room admit a peer besides its founder.
+pub(crate) fn occupancy(controls: &[SignedEntry]) -> Occupancy {
     let admits = |signed: &SignedEntry| {
         Entry::from_trusted(signed.clone()).is_ok_and(|entry| matches!(entry.control(), Some(Control::Admit { .. })))
     };
-    // A peer that was just let in holds no entry yet, and is with those who let it in.
-    if controls.is_empty() || controls.iter().any(admits) { Occupancy::Others } else { Occupancy::Alone }
+    // A peer that was just admitted holds no entry yet.
+    if controls.is_empty() || controls.iter().any(admits) { Occupancy::Shared } else { Occupancy::Alone }
 }
 
 #[cfg(test)]
@@ -99,8 +105,8 @@ mod tests {
 
     use super::*;
 
-    fn room(company: Occupancy) -> HomeRoom {
-        HomeRoom { id: RoomId::from_bytes([1; 32]), name: "lab".into(), company }
+    fn room(occupancy: Occupancy) -> HomeRoom {
+        HomeRoom { id: RoomId::from_bytes([1; 32]), name: "lab".into(), occupancy }
     }
 
     fn ticket(room: u8) -> JoinTarget {
@@ -113,23 +119,23 @@ mod tests {
         }))
     }
 
-    fn decide(target: &JoinTarget, company: Occupancy) -> Result<Option<String>, JoinRefused> {
-        check(target, &room(company), &Home::locate(Some(Path::new("/h")), |_| None).expect("known"))
+    fn decide(target: &JoinTarget, occupancy: Occupancy) -> Result<Option<String>, JoinRefused> {
+        check(target, &room(occupancy), &Home::locate(Some(Path::new("/h")), |_| None).expect("known"))
     }
 
     #[test]
-    fn joining_again_is_done_already() {
-        for company in [Occupancy::Alone, Occupancy::Others] {
-            assert_eq!(decide(&ticket(1), company), Ok(None));
+    fn join_of_the_same_room_is_accepted() {
+        for occupancy in [Occupancy::Alone, Occupancy::Shared] {
+            assert_eq!(decide(&ticket(1), occupancy), Ok(None));
         }
         let host = JoinTarget::parse("192.0.2.7").expect("an address");
-        let note = decide(&host, Occupancy::Others).expect("starts").expect("a note");
+        let note = decide(&host, Occupancy::Shared).expect("starts").expect("a note");
         assert!(note.contains("192.0.2.7:24283"), "{note}");
     }
 
     #[test]
-    fn another_room_is_refused_with_what_to_do() {
-        let text = decide(&ticket(2), Occupancy::Others).expect_err("refused").to_string();
+    fn join_of_another_room_is_refused_with_what_to_do() {
+        let text = decide(&ticket(2), Occupancy::Shared).expect_err("refused").to_string();
         assert!(text.contains("'chat leave --home /h'"), "{text}");
         let text = decide(&ticket(2), Occupancy::Alone).expect_err("refused").to_string();
         assert!(text.contains("'chat join TICKET --home /h'"), "a ticket is a secret and is not repeated: {text}");

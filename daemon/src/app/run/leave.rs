@@ -1,4 +1,4 @@
-//! Leaving a room for good: the others hear of it, and what was said there is set aside, not deleted.
+//! Leaves a room for good: the other members learn of it, and the room's files are set aside, not deleted.
 
 use std::fs;
 use std::io;
@@ -16,31 +16,31 @@ use crate::app::home::private_file::ignore_missing;
 use crate::node::handle::NodeHandle;
 use crate::store::Store;
 
-/// How long is waited until somebody else holds that this peer left. Whoever is offline hears it from them.
+/// Timeout for another member to hold the entry with which this peer left; offline members get it from there.
 const SPREAD_MAX: Duration = Duration::from_secs(2);
 
-/// How often is looked.
+/// Pause between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// Files that belong to a room; the last one is the database itself. The one that names the room goes first: should the
-/// rest fail, the database still says where it belongs.
+/// Files that belong to a room, in the order in which they are renamed: the one that names the room goes first, since the
+/// database names it as well should the rest fail.
 const ROOM_FILES: [&str; 4] = ["room.json", "room.db-wal", "room.db-shm", "room.db"];
 
-/// Leaves the room and waits a little until somebody else knows.
+/// Leaves the room and waits until another member knows, [`SPREAD_MAX`] at most.
 ///
 /// # Errors
-/// When the room refuses; this peer is still in it then.
+/// When the room refuses; this peer is still a member.
 pub(crate) async fn leave(node: &NodeHandle, store: &Store, me: PeerId) -> Result<(), CommandError> {
-    let company = others_online(node).await?;
+    let others = others_online(node).await?;
     node.command(Command::Leave).await?;
-    if !(company && is_spread(node, store, me).await) {
-        tracing::warn!("this peer left while no other member could be told");
+    if !(others && is_spread(node, store, me).await) {
+        tracing::warn!("this peer left, but no other member could be notified");
     }
     Ok(())
 }
 
-/// Waits until somebody else holds this peer's newest entry. Who holds it closes its connections to a peer that left, so
-/// those that are gone have heard, too.
+/// Waits until another member holds this peer's newest entry. A member that holds it closes its connections to a peer that
+/// left, so no online member means that they know as well.
 async fn is_spread(node: &NodeHandle, store: &Store, me: PeerId) -> bool {
     let log = LogId { author: me, incarnation: store.incarnation() };
     let heads = match store.restore().await {
@@ -76,10 +76,10 @@ async fn others_online(node: &NodeHandle) -> Result<bool, CommandError> {
 #[derive(Debug)]
 pub(crate) struct SetAside(Vec<(PathBuf, PathBuf)>);
 
-/// Sets a room's files aside, so that the home is in no room. The store is closed.
+/// Renames a room's files, so that the home is in no room. The store must be closed.
 ///
 /// # Errors
-/// When a file cannot be renamed; those that were are put back.
+/// When a file cannot be renamed; those already renamed are put back.
 pub(crate) fn set_aside(root: &Path, now: Timestamp) -> io::Result<SetAside> {
     let time: String = now.to_string().chars().filter(char::is_ascii_alphanumeric).collect();
     let mut renamed = SetAside(Vec::new());
@@ -106,8 +106,8 @@ fn aside(name: &str, time: &str) -> String {
 }
 
 impl SetAside {
-    /// Undoes it after the next room could not begin; what that one left is removed, lest SQLite take its write-ahead
-    /// log for this room's.
+    /// Puts the files back after the next room could not be opened. What that one left is removed, since SQLite would take
+    /// its write-ahead log for this room's.
     ///
     /// # Errors
     /// When a file cannot be renamed.
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_deleted_and_it_can_be_undone() {
+    fn files_set_aside_are_kept_and_can_be_put_back() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let root = directory.path();
         for name in ["room.json", "room.db", "room.db-wal", "identity.key"] {
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn when_a_file_cannot_be_set_aside_all_stay() {
+    fn failed_rename_puts_all_files_back() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let root = directory.path();
         for name in ["room.json", "room.db"] {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_without_a_room_is_left_alone() {
+    fn home_without_a_room_is_unchanged() {
         let directory = tempfile::tempdir().expect("temporary directory");
         set_aside(directory.path(), Timestamp::from_ms(0)).expect("nothing to do").undo().expect("nothing to undo");
         assert!(names(directory.path()).is_empty());

@@ -1,4 +1,4 @@
-//! What the local API asks of the process: moving to another room, leaving for good, stopping.
+//! What the local API asks of the process: joining another room, leaving for good, stopping.
 
 use std::error::Error;
 use std::sync::{Arc, OnceLock};
@@ -22,61 +22,61 @@ use crate::net::{self, Net};
 use crate::store::Store;
 use crate::store::types::Write;
 
-/// Number of this peer's own knock in its events; those of strangers are counted from 1.
+/// Id of this peer's own knock in its events; those of strangers start at 1.
 const OWN_KNOCK: KnockId = KnockId(0);
 
-/// This peer was let into another room: the daemon goes there.
+/// Another room has admitted this peer: the daemon switches to it.
 #[derive(Debug)]
 pub(crate) struct RoomSwitch {
-    /// By whom, and what is needed to begin.
+    /// The admission, and what is needed to open the room.
     pub(crate) joined: net::Joined,
-    /// Hears how it went; nobody may listen any more.
+    /// Receives the result; the receiver may be gone.
     pub(crate) done: oneshot::Sender<Result<(), RoomError>>,
 }
 
-/// The process around the API.
+/// The daemon's process, for the API.
 #[derive(Debug)]
 pub(crate) struct DaemonProcess {
     me: PeerId,
     stop: StopHandle,
     net: Net,
     room: Arc<RoomSlot>,
-    moves: mpsc::Sender<RoomSwitch>,
+    switches: mpsc::Sender<RoomSwitch>,
     turn: Semaphore,
 }
 
 impl DaemonProcess {
-    /// A process with no move under way. The receiver hears of moves.
+    /// A process with no switch under way. The receiver gets the switches to carry out.
     pub(crate) fn new(
         me: PeerId,
         stop: StopHandle,
         net: Net,
         room: Arc<RoomSlot>,
     ) -> (Self, mpsc::Receiver<RoomSwitch>) {
-        // One at a time: `turn` sees to it.
-        let (moves, receiver) = mpsc::channel(1);
-        (Self { me, stop, net, room, moves, turn: Semaphore::new(1) }, receiver)
+        // `turn` admits one switch at a time.
+        let (switches, receiver) = mpsc::channel(1);
+        (Self { me, stop, net, room, switches, turn: Semaphore::new(1) }, receiver)
     }
 
-    async fn move_to(&self, target: JoinTarget, name: Option<String>) -> Result<Joined, MoveError> {
+    async fn switch_to(&self, target: JoinTarget, name: Option<String>) -> Result<Joined, MoveError> {
         let _turn = self.turn.try_acquire().map_err(|_| MoveError::Moving)?;
         let room = self.room.get().ok_or(CommandError::NotMember)?;
         self.must_be_alone(&room).await?;
         let name = name.unwrap_or_else(|| room.node.roster().peer_ref(&self.me).name);
         let knock = OwnKnock { store: room.store.clone(), name: name.clone(), words: OnceLock::new() };
         let joined = self.net.join(target, &name, &|words| knock.wait(words)).await?;
-        // Somebody may have come in while this peer waited.
+        // A peer may have been admitted here in the meantime.
         self.must_be_alone(&room).await?;
         let admitted = &joined.admitted;
         let there = RoomRef { id: admitted.room, name: admitted.room_name.clone(), open: admitted.open };
         drop((knock, room));
         let (done, moved) = oneshot::channel();
-        self.moves.send(RoomSwitch { joined, done }).await.map_err(|_| CommandError::Stopping)?;
+        self.switches.send(RoomSwitch { joined, done }).await.map_err(|_| CommandError::Stopping)?;
         moved.await.map_err(|_| CommandError::Stopping)?.map_err(failed)?;
         Ok(Joined { room: there })
     }
 
-    /// A room in which others are or were is not left by joining another: what was said there would be out of sight.
+    /// Refuses to leave a room that has or had other members by joining another one: its messages would be out of sight.
     async fn must_be_alone(&self, room: &RoomHandle) -> Result<(), MoveError> {
         let Reply::Status(status) = room.node.command(Command::Status).await? else {
             return Err(CommandError::Busy.into());
@@ -95,7 +95,7 @@ impl DaemonProcess {
 
 impl DaemonControl for DaemonProcess {
     fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>> {
-        self.move_to(target, name).boxed()
+        self.switch_to(target, name).boxed()
     }
 
     fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>> {
@@ -124,7 +124,7 @@ fn failed(error: impl Error + Send + Sync + 'static) -> MoveError {
     MoveError::Failed(Box::new(error))
 }
 
-/// This peer's knock at another room, told to the readers of its own events; over when this is dropped.
+/// This peer's knock at another room, published in its own events; over when this is dropped.
 struct OwnKnock {
     store: Store,
     name: String,
@@ -141,7 +141,7 @@ impl OwnKnock {
     fn publish(&self, words: &str, state: KnockState) {
         let event = Event::Knock { knock: OWN_KNOCK, name: self.name.clone(), words: words.to_owned(), state };
         if let Err(error) = self.store.try_write(Write::Event(Box::new(event))) {
-            tracing::debug!(%error, "this peer's own knock is not shown");
+            tracing::debug!(%error, "this peer's own knock is not published");
         }
     }
 }

@@ -1,4 +1,14 @@
-//! One room of this daemon while it is in it: the store, the task that owns the room, and their orderly end.
+//! The room that the daemon is in: its store, the task that owns it, its orderly end, and the switch to another room.
+//!
+//! A room is prepared ([`PreparedRoom`]: founded, restored from the database, or begun from an admission), launched
+//! ([`RunningRoom`]: the driver's task runs), and stopped, which gives the network's events back for the next room.
+//! [`DaemonContext`] is what all rooms of a process share: key, network, roster.
+//!
+//! Invariants: at most one room runs; the gate knows the roster before the first frame is read; the store is closed before
+//! the driver's task ends, so that callers who wait for a write are answered; a room that ends by itself means that a part
+//! failed, and the daemon stops.
+//!
+//! Used by [`open_room`](super::open_room) at the start and [`services`](super::services) until the end.
 
 use std::io;
 use std::path::PathBuf;
@@ -32,16 +42,16 @@ use crate::store::tables::models::RoomRecord;
 use crate::store::types::{Absent, Secret, StoreOptions};
 use crate::store::{OpenedStore, Store, StoreReports};
 
-/// How long the room may take to hand over and to tell its neighbours that it stops; the core takes a second at most.
+/// Timeout for the room to hand over and to notify its neighbours; the core takes a second at most.
 const FAREWELL_MAX: Duration = Duration::from_millis(1500);
 
-/// How long the store may take to write what waits.
+/// Timeout for the store to write what is queued.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 
-/// How long is waited for the log of a room that was joined. It comes in milliseconds, unless who let this peer in is gone.
+/// Timeout for the log of a joined room. It arrives in milliseconds, unless the member that admitted this peer is gone.
 const LOG_MAX: Duration = Duration::from_secs(3);
 
-/// What does not change when the daemon moves from one room to another.
+/// What does not change when the daemon switches rooms.
 #[derive(Clone, Debug)]
 pub(crate) struct DaemonContext {
     /// The home.
@@ -52,11 +62,11 @@ pub(crate) struct DaemonContext {
     pub(crate) me: PeerId,
     /// The network.
     pub(crate) net: Net,
-    /// The roster that gate, handle and API share.
+    /// The roster, shared by gate, handle and API.
     pub(crate) roster: Arc<ArcSwap<Roster>>,
 }
 
-/// How a room begins.
+/// How the daemon enters a room.
 #[derive(Debug)]
 pub(crate) enum RoomEntry {
     /// This peer founds it.
@@ -68,26 +78,26 @@ pub(crate) enum RoomEntry {
         /// The founder's name.
         name: String,
     },
-    /// The database knows it.
+    /// The database holds it.
     Return,
-    /// This peer was let in.
+    /// A member has admitted this peer.
     Admitted(Box<Joined>),
 }
 
-/// Why there is no room. What is on disk is as it was.
+/// Why there is no room. What is on disk is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RoomError {
     /// The database cannot be opened.
     #[error(transparent)]
     Open(#[from] OpenStoreError),
-    /// The new room cannot be written down.
+    /// The new room cannot be written.
     #[error(transparent)]
     Change(#[from] ChangeError),
-    /// What the database holds cannot be read.
+    /// The database cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// What the database holds does not make a room.
-    #[error("the stored room cannot be used: move {} away to begin anew, or restore it from a backup", .database.display())]
+    /// The stored entries do not make a room.
+    #[error("the stored room cannot be used: move {} away to start over, or restore it from a backup", .database.display())]
     Start {
         /// The database.
         database: PathBuf,
@@ -100,10 +110,10 @@ pub(crate) enum RoomError {
     /// The first entry of a new room did not reach the disk.
     #[error("the new room could not be written: see 'chatd logs', check that the disk is not full, and start again")]
     NotWritten,
-    /// The files of the room before cannot be set aside.
+    /// The files of the former room cannot be set aside.
     #[error("the files of the room cannot be set aside")]
     SetAside(#[source] io::Error),
-    /// A part of the daemon broke down.
+    /// A part of the daemon failed.
     #[error("a part of the daemon failed: see 'chatd logs'")]
     Broken,
 }
@@ -130,18 +140,14 @@ pub(crate) struct PreparedRoom {
 }
 
 impl PreparedRoom {
-    /// Begins a room, or reads it from the database.
+    /// Creates a room, or restores it from the database.
     ///
     /// # Errors
     /// [`RoomError`]; the store is closed then.
-    pub(crate) async fn new(
-        base: &DaemonContext,
-        opened: OpenedStore,
-        beginning: RoomEntry,
-    ) -> Result<Self, RoomError> {
+    pub(crate) async fn new(base: &DaemonContext, opened: OpenedStore, entry: RoomEntry) -> Result<Self, RoomError> {
         let OpenedStore { store, reports, .. } = opened;
         let clock = Clock::start();
-        match node(base, &store, beginning, clock).await {
+        match node(base, &store, entry, clock).await {
             Ok(node) => Ok(Self { node, clock, store, reports }),
             Err(error) => {
                 store.close().await;
@@ -150,10 +156,10 @@ impl PreparedRoom {
         }
     }
 
-    /// Sets it to work.
+    /// Starts its task.
     pub(crate) fn launch(self, base: &DaemonContext, net_events: NetEvents) -> RunningRoom {
         let Self { node, clock, store, reports } = self;
-        // Before the first frame is read and the first caller is answered.
+        // Before the first frame is read and the first call is answered.
         base.net.gate().set_roster(node.roster());
         let (handle, requests) = NodeHandle::new(base.roster.clone());
         let parts = Parts { requests, net: base.net.clone(), net_events, store: store.clone(), reports };
@@ -161,7 +167,7 @@ impl PreparedRoom {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, end) = (stop.clone(), ended.clone().drop_guard());
         let driver = tokio::spawn(async move {
-            // Dropped when the task ends, in whatever way.
+            // Dropped when the task ends, however it ends.
             let _end = end;
             driver.run(stopped).await
         });
@@ -169,8 +175,8 @@ impl PreparedRoom {
     }
 }
 
-async fn node(base: &DaemonContext, store: &Store, beginning: RoomEntry, clock: Clock) -> Result<Node, RoomError> {
-    let start = match beginning {
+async fn node(base: &DaemonContext, store: &Store, entry: RoomEntry, clock: Clock) -> Result<Node, RoomError> {
+    let start = match entry {
         RoomEntry::Found { room_name, open, name } => {
             let (incarnation, addrs) = (store.incarnation(), base.net.addrs());
             Start::Found { room_name, open, name, incarnation, addrs }
@@ -198,20 +204,20 @@ async fn node(base: &DaemonContext, store: &Store, beginning: RoomEntry, clock: 
     Ok(node.with_tree(Box::new(tree), now))
 }
 
-/// Lets the members whose addresses are known be doors, newest first: where the log was lost with its database, nothing
-/// else says who may bring it again. What the log says counts as soon as it is there.
+/// Trusts the peers whose addresses are known to deliver the log, newest first: if the log was lost with its database,
+/// nothing else says who is a member. The log decides as soon as it has arrived.
 fn trust_known(base: &DaemonContext, restored: &Restored) {
     let mut records: Vec<_> = restored.addrs.iter().filter(|record| record.peer != base.me).collect();
     records.sort_by_key(|record| record.time);
     records.iter().for_each(|record| base.net.gate().open_door(record.peer));
 }
 
-/// A room at work.
+/// A room whose task runs.
 #[derive(Debug)]
 pub(crate) struct RunningRoom {
-    /// Reaches the room.
+    /// The handle for commands to the room.
     pub(crate) node: NodeHandle,
-    /// What is on disk of it.
+    /// The room's store.
     pub(crate) store: Store,
     driver: JoinHandle<Ended>,
     first_batch: oneshot::Receiver<()>,
@@ -220,7 +226,7 @@ pub(crate) struct RunningRoom {
 }
 
 impl RunningRoom {
-    /// Waits until a room that is being founded is on disk.
+    /// Waits until a new room is on disk.
     ///
     /// # Errors
     /// [`RoomError::NotWritten`] when it cannot be.
@@ -228,7 +234,7 @@ impl RunningRoom {
         (&mut self.first_batch).await.map_err(|_| RoomError::NotWritten)
     }
 
-    /// Waits a little until the log that says that this peer is a member has arrived: it may write from then on.
+    /// Waits until the log that makes this peer a member has arrived, [`LOG_MAX`] at most: it may write from then on.
     pub(crate) async fn joined(&self, base: &DaemonContext) {
         let gate = base.net.gate();
         let mut changes = gate.changes();
@@ -238,20 +244,20 @@ impl RunningRoom {
         }
     }
 
-    /// Waits until the room ends by itself, which it only does when a part has failed. Cancel safe.
+    /// Waits until the room ends by itself, which means that a part has failed. Cancel safe.
     pub(crate) async fn failed(&self) {
         self.ended.cancelled().await;
     }
 
-    /// Tells neighbours, answers whoever waits, writes what waits, and ends. Gives back the network's events where the
-    /// room did not break down.
+    /// Notifies the neighbours, answers waiting callers, writes what is queued, and ends. Returns the network's events
+    /// unless the room failed.
     pub(crate) async fn stop(self) -> Option<NetEvents> {
         let Self { node, store, driver, stop, ended, .. } = self;
         if !ended.is_cancelled() {
             match timeout(FAREWELL_MAX, node.command(Command::Stop)).await {
                 Ok(Ok(_) | Err(CommandError::Stopping)) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "the room does not stop in an orderly way"),
-                Err(_) => tracing::warn!("the room does not answer and is stopped anyhow"),
+                Ok(Err(error)) => tracing::warn!(%error, "the room does not stop in order"),
+                Err(_) => tracing::warn!("the room does not answer and is stopped without notice"),
             }
         }
         // Closed first, so that callers who wait for what is being written are answered before the driver ends.
@@ -263,15 +269,15 @@ impl RunningRoom {
             Ok(Ended { reason: DriverEnd::Stopped | DriverEnd::Store, net_events }) => Some(net_events),
             Ok(Ended { reason: DriverEnd::Net, .. }) => None,
             Err(error) => {
-                tracing::error!(%error, "the room broke down");
+                tracing::error!(%error, "the room's task failed");
                 None
             }
         }
     }
 }
 
-/// Stops the room, sets its files aside and begins the new one; when that cannot be, goes back. No room is given when
-/// neither can be had: the daemon cannot go on then.
+/// Stops the room, sets its files aside and opens the new one; if that fails, returns to the former one. Returns no room
+/// if both fail: the daemon cannot go on.
 pub(crate) async fn switch_room(
     base: &DaemonContext,
     room: RunningRoom,
@@ -280,7 +286,7 @@ pub(crate) async fn switch_room(
     let Some(net_events) = room.stop().await else {
         return (None, Err(RoomError::Broken));
     };
-    // What the room before wanted of the network ends with it.
+    // The former room's requests to the network end with it.
     base.net.switch_relay(Switch::Off);
     base.net.set_relays(Relays::default());
     let Now { wall, .. } = Clock::start().now();
@@ -290,26 +296,26 @@ pub(crate) async fn switch_room(
     };
     let (error, aside) = match begun {
         Ok(prepared) => {
-            tracing::info!("moved to another room");
+            tracing::info!("switched to another room");
             return (Some(prepared.launch(base, net_events)), Ok(()));
         }
         Err(failed) => failed,
     };
-    tracing::error!(%error, "the other room cannot be begun, going back");
+    tracing::error!(%error, "the other room cannot be opened, returning to the former one");
     if let Some(Err(error)) = aside.map(|aside| aside.undo()) {
-        tracing::error!(%error, "the room before cannot be put back");
+        tracing::error!(%error, "the files of the former room cannot be put back");
         return (None, Err(RoomError::SetAside(error)));
     }
     match prepare(base, RoomEntry::Return).await {
         Ok(prepared) => (Some(prepared.launch(base, net_events)), Err(error)),
         Err(lost) => {
-            tracing::error!(error = %lost, "the room before cannot be used any more");
+            tracing::error!(error = %lost, "the former room cannot be opened any more");
             (None, Err(error))
         }
     }
 }
 
-async fn prepare(base: &DaemonContext, beginning: RoomEntry) -> Result<PreparedRoom, RoomError> {
+async fn prepare(base: &DaemonContext, entry: RoomEntry) -> Result<PreparedRoom, RoomError> {
     let opened = open_store(&base.home, &base.key).await?;
-    PreparedRoom::new(base, opened, beginning).await
+    PreparedRoom::new(base, opened, entry).await
 }

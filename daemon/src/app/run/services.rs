@@ -1,4 +1,16 @@
-//! What stands around the room for as long as the process lives: network, database, API; opened, kept and closed.
+//! The services around the room for as long as the process runs: network, database and API, opened, kept and closed.
+//!
+//! [`run`] is the daemon's main sequence, called by [`daemon`](super::daemon) on a thread of its own: open the services
+//! ([`open`]), open the room ([`open_room`]), report readiness once the API answers, work until a stop is requested, close
+//! everything ([`Services::close`]). An interrupt, or the end of the process that waits for the start, cancels any step
+//! before readiness.
+//!
+//! Invariants: the API answers before the room is open, so that a peer that waits for admission can be asked and stopped;
+//! [`RoomSlot`] holds the room exactly while callers may use it; the room stops before the network closes, and the timeouts
+//! of both together stay below [`SHUTDOWN_MAX`](crate::app::run::shutdown::SHUTDOWN_MAX).
+//!
+//! A switch of rooms requested through the API ([`DaemonProcess`]) is carried out here, one at a time, between two rooms:
+//! callers meanwhile get "not in a room yet".
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,17 +39,17 @@ use crate::net::{Net, NetEvents};
 use crate::node::driver::{Clock, shared_roster};
 use crate::store::OpenedStore;
 
-/// How long connections may take to send what is queued and to close. With the room's farewell before it, it stays below
+/// Timeout for connections to send what is queued and to close. With the room's farewell before it, it stays below
 /// [`SHUTDOWN_MAX`](crate::app::run::shutdown::SHUTDOWN_MAX).
 const NET_CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long calls of the API that are under way may take to be answered; as long as the room may take to stop.
+/// Timeout for calls of the API in progress; as long as the room may take to stop.
 const API_CLOSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long the first answer of the API may take on a machine that is busy.
+/// Timeout for the first answer of the API, on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(20);
 
-/// The daemon was told to end before it was ready.
+/// The daemon was asked to stop before it was ready.
 #[derive(Debug, thiserror::Error)]
 #[error("the start was interrupted")]
 struct Interrupted;
@@ -48,71 +60,70 @@ struct Services {
     slot: Arc<RoomSlot>,
 }
 
-/// What a room is made of.
-struct RoomParts {
+/// What opening the room consumes.
+struct RoomInputs {
     opened: OpenedStore,
     net_events: NetEvents,
-    moves: mpsc::Receiver<RoomSwitch>,
+    switches: mpsc::Receiver<RoomSwitch>,
 }
 
-/// Opens everything, enters the room, says that it is ready, works until it is told to stop, and closes everything.
+/// Opens everything, reports readiness, works until a stop is requested, and closes everything.
 ///
 /// # Errors
-/// Why it did not become ready; the voice has told so then, and everything is closed.
-pub(crate) async fn live(
+/// Why it did not become ready; that is reported, and everything is closed.
+pub(crate) async fn run(
     plan: &StartOptions,
     lock: &mut HomeLock,
-    voice: StartReporter,
+    reporter: StartReporter,
     stop: &StopHandle,
 ) -> Result<(), ExitError> {
     let opened = tokio::select! {
         opened = open(plan, stop) => opened,
-        failure = interrupted(&voice, stop) => Err(failure),
+        failure = interrupted(&reporter, stop) => Err(failure),
     };
-    let (shell, inside) = match opened {
+    let (services, inputs) = match opened {
         Ok(opened) => opened,
-        Err(failure) => return fail(failure, voice),
+        Err(failure) => return fail(failure, reporter),
     };
-    let RoomParts { opened, net_events, mut moves } = inside;
+    let RoomInputs { opened, net_events, mut switches } = inputs;
     let mut notes = Vec::new();
     let entered = tokio::select! {
-        entered = open_room(plan, &shell.base, opened, net_events, (&voice, lock), &mut notes) => entered.map_err(ExitError::from),
-        failure = interrupted(&voice, stop) => Err(failure),
+        entered = open_room(plan, &services.base, opened, net_events, (&reporter, lock), &mut notes) => entered.map_err(ExitError::from),
+        failure = interrupted(&reporter, stop) => Err(failure),
     };
     let room = match entered {
         Ok(room) => room,
         Err(failure) => {
-            shell.close(None, stop).await;
-            return fail(failure, voice);
+            services.close(None, stop).await;
+            return fail(failure, reporter);
         }
     };
-    shell.let_in(&room);
-    if let Err(failure) = shell.say_ready(plan, lock, voice, notes).await {
-        shell.close(Some(room), stop).await;
+    services.publish(&room);
+    if let Err(failure) = services.report_ready(plan, lock, reporter, notes).await {
+        services.close(Some(room), stop).await;
         return Err(failure);
     }
-    let room = shell.work(room, &mut moves, stop).await;
-    shell.close(room, stop).await;
+    let room = services.work(room, &mut switches, stop).await;
+    services.close(room, stop).await;
     Ok(())
 }
 
-/// Waits until nobody wants the daemon to become ready any more.
-async fn interrupted(voice: &StartReporter, stop: &StopHandle) -> ExitError {
+/// Waits until the start is cancelled.
+async fn interrupted(reporter: &StartReporter, stop: &StopHandle) -> ExitError {
     tokio::select! {
         () = stop.requested() => {}
-        () = voice.parent_gone() => stop.request(StopReason::ParentGone),
+        () = reporter.parent_gone() => stop.request(StopReason::ParentGone),
     }
     ExitError::refused(&Interrupted)
 }
 
-fn fail(failure: ExitError, voice: StartReporter) -> Result<(), ExitError> {
-    voice.failed(&failure);
+fn fail(failure: ExitError, reporter: StartReporter) -> Result<(), ExitError> {
+    reporter.failed(&failure);
     Err(failure)
 }
 
-/// Opens network, database and API. The API answers from then on, so that a peer that waits to be let in can be asked and
-/// stopped.
-async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomParts), ExitError> {
+/// Opens network, database and API. The API answers from then on.
+async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomInputs), ExitError> {
     let home = plan.home.clone();
     let key = identity::load_or_create(&home.identity()).map_err(|error| ExitError::refused(&error))?;
     let me = PeerId::from_bytes(key.verifying_key().to_bytes());
@@ -125,14 +136,14 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomP
     );
     let (net, net_events) = bound.map_err(|error| ExitError::refused(&error))?;
     let slot = Arc::new(RoomSlot::default());
-    let (process, moves) = DaemonProcess::new(me, stop.clone(), net.clone(), slot.clone());
+    let (process, switches) = DaemonProcess::new(me, stop.clone(), net.clone(), slot.clone());
     let base = DaemonContext { home, key, me, net, roster };
     let rest = opened.map_err(|error| ExitError::refused(&error)).and_then(|opened| {
         let served = api.and_then(|api| api.serve(&base.home, me, slot.clone(), Arc::new(process)));
         Ok((opened, served.map_err(|error| ExitError::refused(&error))?))
     });
     match rest {
-        Ok((opened, api)) => Ok((Services { base, api, slot }, RoomParts { opened, net_events, moves })),
+        Ok((opened, api)) => Ok((Services { base, api, slot }, RoomInputs { opened, net_events, switches })),
         Err(failure) => {
             base.net.shutdown(NET_CLOSE_MAX).await;
             Err(failure)
@@ -141,21 +152,21 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomP
 }
 
 impl Services {
-    /// Lets callers of the API reach the room.
-    fn let_in(&self, room: &RunningRoom) {
+    /// Makes the room available to the API.
+    fn publish(&self, room: &RunningRoom) {
         self.slot.set(Some(RoomHandle::new(room.node.clone(), room.store.clone())));
     }
 
-    /// Asks the API as any caller does, and tells whoever waits what it answers.
-    async fn say_ready(
+    /// Calls the API as any client does, and reports its answer to the process that waits.
+    async fn report_ready(
         &self,
         plan: &StartOptions,
         lock: &mut HomeLock,
-        voice: StartReporter,
+        reporter: StartReporter,
         mut notes: Vec<String>,
     ) -> Result<(), ExitError> {
         if let Err(error) = lock.set_stage(StartStage::Running) {
-            tracing::warn!(%error, "who looks at the lock does not see that the daemon is ready");
+            tracing::warn!(%error, "the lock file does not say that the daemon is ready");
         }
         let asked = async {
             let client = Client::of(&plan.home)?.patient(READY_MAX);
@@ -164,7 +175,7 @@ impl Services {
         };
         let (client, status) = match asked.await {
             Ok(answer) => answer,
-            Err(error) => return fail(error.into(), voice),
+            Err(error) => return fail(error.into(), reporter),
         };
         if self.base.net.port_was_taken() {
             notes.insert(0, port_note(self.base.net.port()));
@@ -173,15 +184,15 @@ impl Services {
             tracing::warn!("{note}");
         }
         tracing::info!(me = %self.base.me.short(), room = %status.room.id.short(), port = self.base.net.port(), "ready");
-        voice.ready(Started { notes, ..Started::new(client.api, status) }, &plan.home);
+        reporter.ready(Started { notes, ..Started::new(client.api, status) }, &plan.home);
         Ok(())
     }
 
-    /// Goes from room to room until it is told to stop, or a part has failed.
+    /// Carries out switches of rooms until a stop is requested or a part fails.
     async fn work(
         &self,
         mut room: RunningRoom,
-        moves: &mut mpsc::Receiver<RoomSwitch>,
+        switches: &mut mpsc::Receiver<RoomSwitch>,
         stop: &StopHandle,
     ) -> Option<RunningRoom> {
         loop {
@@ -191,7 +202,7 @@ impl Services {
                     stop.request(StopReason::PartEnded);
                     return Some(room);
                 }
-                Some(next) = moves.recv() => next,
+                Some(next) = switches.recv() => next,
             };
             self.slot.set(None);
             let (next, result) = switch_room(&self.base, room, joined).await;
@@ -200,19 +211,19 @@ impl Services {
                 return None;
             };
             room = next;
-            self.let_in(&room);
+            self.publish(&room);
             if result.is_ok() {
                 tokio::select! {
                     () = room.joined(&self.base) => {}
                     () = stop.requested() => {}
                 }
             }
-            // Who asked may have hung up; the daemon is where it is.
+            // The caller may have hung up.
             let _ = done.send(result);
         }
     }
 
-    /// The orderly end: no more calls, farewell to the neighbours, what waits is written, connections close.
+    /// Ends in order: no more calls, farewell to the neighbours, queued writes, connections.
     async fn close(self, room: Option<RunningRoom>, stop: &StopHandle) {
         self.api.begin_to_close();
         let room_closed = async {
@@ -221,16 +232,16 @@ impl Services {
                 None => None,
             }
         };
-        // Together, since calls under way wait for the room.
+        // Together, since calls in progress wait for the room.
         let (net_events, api_closed) = tokio::join!(room_closed, timeout(API_CLOSE_MAX, self.api.closed()));
         if api_closed.is_err() {
-            tracing::warn!("calls of the local API are left unanswered");
+            tracing::warn!("calls of the local API were left unanswered");
         }
         self.slot.set(None);
         if stop.reason() == Some(StopReason::Left)
             && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)
         {
-            tracing::error!(%error, "the room that was left is still in the home");
+            tracing::error!(%error, "the files of the room that was left are still in the home");
         }
         let read_on = async {
             if let Some(mut net_events) = net_events {

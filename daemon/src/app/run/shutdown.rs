@@ -1,4 +1,14 @@
-//! The end of the daemon: why it ends, and the deadline after which it does so anyhow.
+//! The end of the daemon: who may request it, and the deadline after which the process ends regardless.
+//!
+//! Every task may hold a [`StopHandle`]. The first request wins and is kept as the [`StopReason`]: a signal, a call of the
+//! API, the peer leaving its room, the end of the parent that waits for the start, a part that failed, a panic in any
+//! task. A request cancels what awaits [`StopHandle::requested`] and starts the clock.
+//!
+//! The main thread waits in [`Milestones::wait`], outside the runtime: it returns when the daemon has ended, after
+//! [`SHUTDOWN_MAX`], or at a second signal, whichever is first. So a task that hangs cannot keep the process alive, and no
+//! stored message is lost by cutting it off, since messages are acknowledged after their flush.
+//!
+//! The order in which things close is in [`services`](super::services).
 
 use std::panic;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -10,27 +20,27 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::report::exit_error::ExitError;
 
-/// How long an orderly end may take before the process ends without it.
+/// Deadline of an orderly end, after which the process ends without it.
 pub(crate) const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 
-/// Why the daemon ends.
+/// Why the daemon stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StopReason {
     /// SIGTERM or SIGINT.
     Signal,
-    /// A caller of the API asked for it.
+    /// A caller of the API requested it.
     Asked,
     /// This peer left its room.
     Left,
-    /// The process that started it has gone before it was ready.
+    /// The process that started it ended before it was ready.
     ParentGone,
-    /// A part that it cannot do without has ended.
+    /// A part that it depends on has ended.
     PartEnded,
     /// A task panicked: the state is no longer trusted.
     Panic,
 }
 
-/// Asks for the end, from anywhere. Cheap to clone.
+/// Requests and awaits the end of the daemon. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct StopHandle {
     reason: Arc<OnceLock<StopReason>>,
@@ -38,7 +48,7 @@ pub(crate) struct StopHandle {
     milestones: Sender<Milestone>,
 }
 
-/// Hears what becomes of the daemon; for the main thread, which alone ends the process.
+/// Receives the milestones of the end; for the main thread, which alone ends the process.
 #[derive(Debug)]
 pub(crate) struct Milestones(Receiver<Milestone>);
 
@@ -49,32 +59,32 @@ enum Milestone {
     Ended(Result<(), ExitError>),
 }
 
-/// How the daemon did not end in an orderly way.
+/// Why the daemon did not end in order. No stored message is lost.
 #[derive(Debug, thiserror::Error)]
 enum EndError {
-    /// Something hung.
-    #[error("the daemon did not end within {} s and was cut off; no stored message is lost", SHUTDOWN_MAX.as_secs())]
+    /// A task hung.
+    #[error("the daemon did not stop within {} s and was killed; no stored message is lost", SHUTDOWN_MAX.as_secs())]
     Overdue,
     /// A second signal.
-    #[error("the daemon was interrupted while it ended; no stored message is lost")]
+    #[error("the daemon was interrupted while it stopped; no stored message is lost")]
     Interrupted,
     /// The daemon's own thread panicked.
-    #[error("the daemon broke down: see 'chatd logs'")]
+    #[error("the daemon failed: see 'chatd logs'")]
     Panicked,
 }
 
 impl StopHandle {
-    /// A daemon that shall go on for now.
+    /// A handle with nothing requested yet, and its receiver.
     pub(crate) fn new() -> (Self, Milestones) {
-        let (milestones, heard) = mpsc::channel();
-        (Self { reason: Arc::default(), begun: CancellationToken::new(), milestones }, Milestones(heard))
+        let (milestones, received) = mpsc::channel();
+        (Self { reason: Arc::default(), begun: CancellationToken::new(), milestones }, Milestones(received))
     }
 
-    /// Begins the orderly end; the first reason stays.
+    /// Begins the orderly end; the first reason is kept.
     pub(crate) fn request(&self, reason: StopReason) {
         if self.reason.set(reason).is_ok() {
             tracing::info!(?reason, "stopping");
-            // The main thread has gone: the process ends anyhow.
+            // If the main thread is gone, the process ends anyhow.
             let _ = self.milestones.send(Milestone::Stopping);
             self.begun.cancel();
         }
@@ -90,30 +100,30 @@ impl StopHandle {
         self.begun.cancelled().await;
     }
 
-    /// Tells the main thread that all is done.
+    /// Reports to the main thread that the daemon has ended.
     pub(crate) fn ended(&self, result: Result<(), ExitError>) {
         // As above.
         let _ = self.milestones.send(Milestone::Ended(result));
     }
 
-    /// Lets a panic in any thread or task begin the end, after it has been logged.
+    /// Makes a panic in any thread or task begin the end, after it has been logged.
     pub(crate) fn on_panic(&self) {
         let stop = self.clone();
         let before = panic::take_hook();
         panic::set_hook(Box::new(move |info| {
             let place = info.location().map(ToString::to_string).unwrap_or_default();
-            // The message may hold what a person wrote; the place says enough to find the cause.
+            // The message may contain what a person wrote; the location is enough to find the cause.
             tracing::error!(place, "a task panicked");
             before(info);
             stop.request(StopReason::Panic);
         }));
     }
 
-    /// Lets SIGTERM and SIGINT begin the end, a second one cut it short; SIGHUP is ignored, so that the daemon outlives
+    /// Makes SIGTERM and SIGINT begin the end, a second one cut it short; SIGHUP is ignored, so that the daemon outlives
     /// its terminal. Must be called within a runtime.
     ///
     /// # Errors
-    /// When the system takes no handlers.
+    /// When the system refuses handlers.
     pub(crate) fn on_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -141,10 +151,10 @@ impl StopHandle {
 }
 
 impl Milestones {
-    /// Waits until the daemon has ended, or until its time to end is over.
+    /// Waits until the daemon has ended, or until its deadline.
     ///
     /// # Errors
-    /// What it failed with, or that it did not end in an orderly way.
+    /// What it failed with, or that it did not end in order.
     pub(crate) fn wait(self) -> Result<(), ExitError> {
         self.wait_at_most(SHUTDOWN_MAX)
     }
@@ -162,7 +172,7 @@ impl Milestones {
             match last {
                 Ok(Milestone::Ended(result)) => return result,
                 Ok(Milestone::Interrupted) => return Err(ExitError::refused(&EndError::Interrupted)),
-                // It is sent once.
+                // Sent only once.
                 Ok(Milestone::Stopping) => last = self.0.recv_timeout(longest),
                 Err(RecvTimeoutError::Timeout) => return Err(ExitError::refused(&EndError::Overdue)),
                 Err(RecvTimeoutError::Disconnected) => return Err(ExitError::refused(&EndError::Panicked)),
@@ -176,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_stays_and_the_end_is_heard() {
+    fn first_reason_is_kept_and_the_end_is_reported() {
         let (stop, milestones) = StopHandle::new();
         stop.request(StopReason::Asked);
         stop.request(StopReason::Signal);
@@ -186,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_second_signal_cuts_the_end_short() {
+    fn second_signal_cuts_the_end_short() {
         let (stop, milestones) = StopHandle::new();
         stop.signalled();
         stop.signalled();
@@ -195,15 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_hangs_at_its_end_is_cut_off() {
+    fn daemon_that_hangs_while_stopping_is_cut_off() {
         let (stop, milestones) = StopHandle::new();
         stop.request(StopReason::Asked);
         let failure = milestones.wait_at_most(Duration::ZERO).expect_err("cut off");
-        assert!(failure.message.contains("did not end within 5 s"), "{}", failure.message);
+        assert!(failure.message.contains("did not stop within 5 s"), "{}", failure.message);
     }
 
     #[test]
-    fn a_panic_anywhere_begins_the_end() {
+    fn panic_in_any_thread_begins_the_end() {
         let (stop, _milestones) = StopHandle::new();
         stop.on_panic();
         std::thread::spawn(|| panic!("on purpose")).join().expect_err("panics");
@@ -212,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn a_daemon_that_breaks_down_without_a_word_is_noticed() {
+    fn daemon_that_ends_without_a_milestone_is_an_error() {
         let (stop, milestones) = StopHandle::new();
         drop(stop);
-        milestones.wait().expect_err("nobody is left to say how it ended");
+        milestones.wait().expect_err("no sender is left to report the end");
     }
 
     #[tokio::test]
-    async fn whoever_waits_for_the_end_hears_of_it_before_and_after() {
+    async fn requested_returns_before_and_after_the_request() {
         let (stop, _milestones) = StopHandle::new();
         let waiting = tokio::spawn({
             let stop = stop.clone();

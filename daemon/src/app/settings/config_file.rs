@@ -1,4 +1,4 @@
-//! `config.toml` as it is written: every key optional, unknown keys refused, each value with its line.
+//! Reads `config.toml`: every key is optional, unknown keys are refused, each value keeps its line for errors.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,13 +9,13 @@ use toml::Spanned;
 
 use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
 
-/// Longest file that is read (64 KiB); one with every key has under a kilobyte.
+/// Maximum size of `config.toml`, in bytes (64 KiB); one with every key has under a kilobyte.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Every key, for errors that TOML gives no key for.
+/// Every key, for errors to which the TOML parser attaches none.
 const KEYS: [&str; 8] = ["name", "room", "open", "listen", "api", "tcp", "mdns", "log"];
 
-/// The keys of `config.toml`. What they mean stands at [`DaemonSettings`](crate::app::settings::Settings).
+/// The keys of `config.toml`. [`DaemonSettings`](crate::app::settings::DaemonSettings) documents them.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConfigFile {
@@ -32,7 +32,7 @@ struct ConfigFile {
 /// Why the file cannot be used. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
-    /// It is there and cannot be read.
+    /// It exists and cannot be read.
     #[error("cannot read {path}")]
     Read {
         /// The file.
@@ -41,7 +41,7 @@ pub(crate) enum ConfigError {
         source: io::Error,
     },
     /// It is not text, or longer than [`FILE_BYTES_MAX`].
-    #[error("{path} is not a text file of settings: write it anew, or remove it")]
+    #[error("{path} is not a text file with settings: rewrite or remove it")]
     NotText {
         /// The file.
         path: PathBuf,
@@ -55,15 +55,15 @@ pub(crate) enum ConfigError {
         line: usize,
         /// The key on that line, where it is one of ours.
         key: Option<&'static str>,
-        /// What is wrong, told in the message; boxed for its size.
+        /// What is wrong, part of the message; boxed for its size.
         error: Box<toml::de::Error>,
     },
 }
 
-/// Reads the file; without one, nothing is said.
+/// Reads the file; a missing one gives an empty layer.
 ///
 /// # Errors
-/// When it cannot be read or says what is not known.
+/// [`ConfigError`].
 pub(crate) fn read(path: &Path) -> Result<SettingsLayer, ConfigError> {
     let fail = |source| ConfigError::Read { path: path.to_owned(), source };
     let file = match File::open(path) {
@@ -86,18 +86,18 @@ fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
     })?;
     let source = |key, start| SettingSource::File { path: path.to_owned(), line: line(text, start), key };
     Ok(SettingsLayer {
-        name: said(raw.name, |at| source("name", at)),
-        room: said(raw.room, |at| source("room", at)),
-        open: said(raw.open, |at| source("open", at)),
-        listen: said(raw.listen, |at| source("listen", at)),
-        api: said(raw.api, |at| source("api", at)),
-        tcp: said(raw.tcp, |at| source("tcp", at)),
-        mdns: said(raw.mdns, |at| source("mdns", at)),
-        log: said(raw.log, |at| source("log", at)),
+        name: setting(raw.name, |at| source("name", at)),
+        room: setting(raw.room, |at| source("room", at)),
+        open: setting(raw.open, |at| source("open", at)),
+        listen: setting(raw.listen, |at| source("listen", at)),
+        api: setting(raw.api, |at| source("api", at)),
+        tcp: setting(raw.tcp, |at| source("tcp", at)),
+        mdns: setting(raw.mdns, |at| source("mdns", at)),
+        log: setting(raw.log, |at| source("log", at)),
     })
 }
 
-fn said<T>(value: Option<Spanned<T>>, source: impl Fn(usize) -> SettingSource) -> Option<Setting<T>> {
+fn setting<T>(value: Option<Spanned<T>>, source: impl Fn(usize) -> SettingSource) -> Option<Setting<T>> {
     value.map(|value| Setting { source: source(value.span().start), value: value.into_inner() })
 }
 
@@ -105,7 +105,7 @@ fn line(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-/// The key that a line gives a value to.
+/// The key that a line assigns.
 fn key_on(text: &str, line: usize) -> Option<&'static str> {
     let word = text.lines().nth(line - 1)?.split('=').next()?.trim();
     KEYS.into_iter().find(|key| *key == word)

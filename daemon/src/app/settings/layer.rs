@@ -1,9 +1,9 @@
-//! What one source of settings says, unchecked, and which source wins.
+//! The unchecked settings of one source (flags, variables, file) and the precedence between sources.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// What one source says, unchecked.
+/// The settings of one source, unchecked.
 #[derive(Debug, Default)]
 pub(crate) struct SettingsLayer {
     pub(crate) name: Option<Setting<String>>,
@@ -16,16 +16,16 @@ pub(crate) struct SettingsLayer {
     pub(crate) log: Option<Setting<String>>,
 }
 
-/// A value and who said it.
+/// A value and its source.
 #[derive(Clone, Debug)]
 pub(crate) struct Setting<T> {
     /// The value.
     pub(crate) value: T,
-    /// Who said it.
+    /// Its source.
     pub(crate) source: SettingSource,
 }
 
-/// Who says a value; printed in front of what is wrong with it.
+/// The source of a value; errors about the value begin with it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SettingSource {
     /// A flag.
@@ -44,7 +44,7 @@ pub(crate) enum SettingSource {
 }
 
 impl SettingsLayer {
-    /// What this layer says, and the lower one where it says nothing.
+    /// Fills the values that this layer does not set from the `lower` one.
     pub(crate) fn over(self, lower: Self) -> Self {
         Self {
             name: self.name.or(lower.name),

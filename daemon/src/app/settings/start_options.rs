@@ -1,4 +1,4 @@
-//! What a daemon is started with, checked, and the names of peer and room where none was chosen.
+//! The checked options of a start, and the default names of peer and room.
 
 use std::ffi::OsString;
 
@@ -12,22 +12,22 @@ use crate::app::settings::DaemonSettings;
 use crate::app::settings::args::StartArgs;
 use crate::net::JoinTarget;
 
-/// What a daemon is started with.
+/// Everything a daemon is started with, checked.
 #[derive(Debug)]
 pub(crate) struct StartOptions {
-    /// Where.
+    /// The home directory.
     pub(crate) home: Home,
-    /// How.
+    /// The settings.
     pub(crate) settings: DaemonSettings,
-    /// Which room to join.
+    /// The room to join.
     pub(crate) join: Option<JoinTarget>,
-    /// The name that the command line asks for, which one in a room already takes.
+    /// The name given on the command line, which a peer that is in a room already takes as well.
     pub(crate) rename: Option<String>,
     /// Whether the command line describes a room to found.
     pub(crate) describes_room: RoomDescription,
 }
 
-/// Whether something was described.
+/// Whether the command line describes a room to found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RoomDescription {
     /// It was.
@@ -40,7 +40,7 @@ impl StartOptions {
     /// Reads flags, variables and the home's settings. Nothing is changed.
     ///
     /// # Errors
-    /// When one of them is wrong.
+    /// When one of them is invalid.
     pub(crate) fn new(
         args: &StartArgs,
         variable: impl Fn(&str) -> Option<OsString>,
@@ -58,10 +58,10 @@ impl StartOptions {
     }
 }
 
-/// What stands before the key of a peer without a name.
+/// Prefix of the default name of a peer without a usable login name.
 const NAMELESS: &str = "peer-";
 
-/// The login name without what names cannot hold, else one after the peer's key.
+/// The login name without characters that names cannot hold, else a name derived from the peer's key.
 pub(crate) fn default_name(me: &PeerId, variable: impl Fn(&str) -> Option<OsString>) -> String {
     let login = ["USER", "LOGNAME"].into_iter().find_map(|name| {
         let login: String = variable(name)?.to_str()?.chars().filter(|c| fits(*c)).take(NAME_CHARS_MAX).collect();
@@ -74,7 +74,7 @@ fn fits(c: char) -> bool {
     check_name("name", c.encode_utf8(&mut [0; 4])).is_ok()
 }
 
-/// A room after its founder, where that gives a name that says something.
+/// A room name derived from the founder's name, where the founder has a name of its own.
 pub(crate) fn default_room(founder: &str) -> String {
     let room = format!("{founder}s-room");
     let nameless = founder.starts_with(NAMELESS);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_login_name_is_taken_as_far_as_it_goes() {
+    fn login_name_loses_characters_that_names_cannot_hold() {
         assert_eq!(name(Some("ann")), "ann");
         assert_eq!(name(Some("DOMAIN\\ann lee")), "DOMAINannlee");
         assert_eq!(name(Some("\\ ")), "peer-aaaaaaaa");
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_are_called_after_their_founders() {
+    fn default_room_name_is_derived_from_the_founder() {
         assert_eq!(default_room("ann"), "anns-room");
         assert_eq!(default_room(&"x".repeat(32)), "room");
         assert_eq!(default_room(&name(None)), "room");
@@ -108,7 +108,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_login_gives_a_name(login: String) {
+        fn any_login_name_gives_valid_names(login: String) {
             let name = name(Some(&login));
             prop_assert!(check_name("name", &name).is_ok());
             prop_assert!(check_name("room", &default_room(&name)).is_ok());

@@ -111,15 +111,15 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
         ("room = ''", "config.toml:1: room: the name of the room is empty"),
         (
             "listen = 'here'",
-            "config.toml:1: listen: 'here' is not an address: write it like 192.0.2.7:24283, or give a port alone",
+            "config.toml:1: listen: 'here' is not an address: write it like 192.0.2.7:24283, or give only a port",
         ),
         (
             "api = '0.0.0.0:80'",
-            "config.toml:1: api: 0.0.0.0 is not a loopback address: the API is for this machine alone, use 127.0.0.1 or [::1]",
+            "config.toml:1: api: 0.0.0.0 is not a loopback address: the API serves only this machine, use 127.0.0.1 or [::1]",
         ),
         (
             "log = 'loud'",
-            "config.toml:1: log: 'loud' is no log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn",
+            "config.toml:1: log: 'loud' is not a log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn",
         ),
     ];
     for (config, expected) in table {
@@ -138,7 +138,7 @@ fn an_error_names_the_variable_or_the_flag() {
     let flag = StartArgs { listen: Some("\u{1b}[2J".into()), ..StartArgs::default() };
     assert_eq!(
         error("", &[], flag),
-        "--listen: '[2J' is not an address: write it like 192.0.2.7:24283, or give a port alone"
+        "--listen: '[2J' is not an address: write it like 192.0.2.7:24283, or give only a port"
     );
 }
 
@@ -148,7 +148,7 @@ fn a_variable_that_is_not_text_is_named() {
     let variable = |name: &str| (name == "CHATD_NAME").then(|| OsString::from_vec(vec![0xFF]));
     let error =
         DaemonSettings::collect(&StartArgs::default(), variable, Path::new("/nonexistent")).expect_err("not text");
-    assert_eq!(error.to_string(), "CHATD_NAME is not text: set it anew, or unset it");
+    assert_eq!(error.to_string(), "CHATD_NAME is not text: set it to text, or unset it");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A log file of bounded size: when it is full, it becomes the older one and a new one begins.
+//! A log file of bounded size: when it is full, it becomes the older file and a new one is started.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,14 +12,14 @@ use crate::app::home::private_file;
 /// What happens to the standard streams of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Streams {
-    /// Standard error follows the log file, so that what the runtime says at its end stands there as well.
+    /// Standard error follows the log file, so that the last words of the runtime are in it as well.
     FollowLog,
     /// They are left alone.
     #[cfg_attr(not(test), expect(dead_code, reason = "tests keep their streams"))]
     Keep,
 }
 
-/// Writes to a file until it is full, then sets it aside as `….1` and begins anew. Cheap to clone.
+/// Writes to a file until it is full, then renames it to `….1` and starts a new one. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct RotatingLog(Arc<Mutex<RotatingState>>);
 
@@ -32,7 +32,7 @@ struct RotatingState {
     streams: Streams,
 }
 
-/// Where the older part of a log stands.
+/// The path of the older part of a log.
 pub(crate) fn older(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".1");
@@ -40,7 +40,7 @@ pub(crate) fn older(path: &Path) -> PathBuf {
 }
 
 impl RotatingLog {
-    /// Goes on with the file at `path`, up to `bytes_max`.
+    /// Appends to the file at `path`, up to `bytes_max`.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_bounded_private_and_goes_on_after_a_restart() {
+    fn log_is_bounded_private_and_continued_after_a_restart() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("chatd.log");
         for run in 0..5 {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_longer_than_the_bound_is_written_alone() {
+    fn line_longer_than_the_bound_is_written_alone() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("chatd.log");
         let log = RotatingLog::open(&path, 10, Streams::Keep).expect("opened");

@@ -1,4 +1,4 @@
-//! What is printed, word for word.
+//! The printed texts, word for word.
 
 use std::path::Path;
 
@@ -28,20 +28,20 @@ fn home() -> Home {
 }
 
 #[test]
-fn a_new_room_is_told_with_what_to_do_next() {
+fn new_room_is_reported_with_what_to_do_next() {
     assert_eq!(
         started().lines(&home()),
         "ann (~aaaaaaaa) is in anns-room\n\
          \x20 peers  port 24283, UDP and TCP\n\
          \x20 api    http://127.0.0.1:24284\n\
-         \x20 next   chat invite      a ticket that lets others in\n\
-         \x20        chat send hello  say something\n\
-         \x20        chat tail        see what is said\n"
+         \x20 next   chat invite      print a ticket for others to join\n\
+         \x20        chat send hello  send a message\n\
+         \x20        chat tail        read along\n"
     );
 }
 
 #[test]
-fn a_daemon_that_runs_already_says_so() {
+fn running_daemon_is_reported_as_such() {
     let started = Started {
         already_running: true,
         members: 3,
@@ -53,19 +53,19 @@ fn a_daemon_that_runs_already_says_so() {
     let elsewhere = Home::locate(Some(Path::new("/a b")), |_| None).expect("known");
     assert_eq!(
         started.lines(&elsewhere),
-        "chatd runs already (pid 7): ann (~aaaaaaaa) is in a\u{FFFD}[2J, open to everybody who knocks\n\
+        "chatd is already running (pid 7): ann (~aaaaaaaa) is in a\u{FFFD}[2J, an open room\n\
          \x20 peers  port 24283, UDP and TCP\n\
          \x20 api    /h/run/chatd.sock\n\
-         \x20 note   port 24283 was taken, so others must be given port 40000: --join HOST:40000\n\
+         \x20 note   port 24283 was taken: other peers must use port 40000, as in --join HOST:40000\n\
          \x20 with   2 other members\n\
-         \x20 next   chat invite --home '/a b'      a ticket that lets others in\n\
-         \x20        chat send hello --home '/a b'  say something\n\
-         \x20        chat tail --home '/a b'        see what is said\n"
+         \x20 next   chat invite --home '/a b'      print a ticket for others to join\n\
+         \x20        chat send hello --home '/a b'  send a message\n\
+         \x20        chat tail --home '/a b'        read along\n"
     );
 }
 
 #[test]
-fn reports_survive_the_pipe() {
+fn report_round_trips_as_one_json_line() {
     let reports = [
         StartReport::Knocking { words: "lusab-babad".into() },
         StartReport::Ready(Box::new(started())),
@@ -82,7 +82,7 @@ fn reports_survive_the_pipe() {
 }
 
 #[test]
-fn the_json_of_a_start_is_stable() {
+fn json_of_a_start_has_its_documented_keys() {
     let json = serde_json::to_value(started()).expect("serialises");
     let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
     let expected =

@@ -1,4 +1,7 @@
 //! Calls the API of a daemon, on its Unix socket or over TCP, and reads the answers.
+//!
+//! Typed calls go through `chat-client`, as those of any Rust program. What it cannot do or would repair goes through
+//! [`Api::call`], the one raw client: bad requests, single attempts, statuses of successes.
 
 use std::fmt;
 use std::future::Future;
@@ -7,8 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use chat_proto::api::messages::{Message, MessagePage, SendRequest, SentMessage};
-use chat_proto::api::peers::{PeerList, PeerView};
+use chat_client::{Client, ClientError, DaemonAddr, OutgoingMessage, Repeat};
+use chat_proto::api::messages::{HistoryQuery, Message, SendRequest, SentMessage};
+use chat_proto::api::peers::PeerView;
+use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::api::status::Status;
 use chat_proto::error::Problem;
 use http_body_util::{BodyExt, Full};
@@ -27,12 +32,10 @@ use crate::events::Events;
 /// How long an answer may take: longer than any wait that a test asks for.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
-/// Messages a page, the most that the API gives.
-const PAGE: usize = 1000;
-
-/// The API of one daemon. Every call has a connection of its own.
+/// The API of one daemon. Every raw call has a connection of its own.
 #[derive(Clone, Debug)]
 pub struct Api {
+    client: Client,
     place: Place,
     token: Option<String>,
 }
@@ -92,9 +95,15 @@ pub struct Reply {
 }
 
 impl Api {
-    /// On a Unix socket.
+    /// On a Unix socket, called `chatd.sock` as that of every daemon.
+    ///
+    /// # Panics
+    /// When the socket is in no directory.
     pub fn unix(socket: &Path) -> Self {
-        Self { place: Place::Unix(socket.to_owned()), token: None }
+        let run = socket.parent().expect("a socket is in a directory");
+        let home = chat_client::Home::locate(Some(run), |_| None).expect("an absolute path");
+        let client = client(DaemonAddr::Home(home.with_run(run.to_owned())));
+        Self { client, place: Place::Unix(socket.to_owned()), token: None }
     }
 
     /// On TCP, with a token or without.
@@ -104,7 +113,14 @@ impl Api {
     #[track_caller]
     pub fn tcp(url: &str, token: Option<&str>) -> Self {
         let authority = url.strip_prefix("http://").expect("the API speaks plain HTTP on loopback");
-        Self { place: Place::Tcp(authority.trim_end_matches('/').to_owned()), token: token.map(str::to_owned) }
+        let variable = |name: &str| match name {
+            "CHATD_URL" => Some(url.into()),
+            "CHATD_TOKEN" => token.map(Into::into),
+            _ => None,
+        };
+        let client = client(DaemonAddr::locate(None, variable).expect("the URL of an API"));
+        let place = Place::Tcp(authority.trim_end_matches('/').to_owned());
+        Self { client, place, token: token.map(str::to_owned) }
     }
 
     /// Makes a call.
@@ -176,63 +192,59 @@ impl Api {
         self.call(Call { method: "POST", path: "/v1/messages", headers: &headers, body: Some(&json(message)) })
     }
 
-    /// Says something to the room.
+    /// Sends a message to the room.
     ///
     /// # Panics
     /// When it is refused.
     #[track_caller]
     pub fn send(&self, text: &str) -> SentMessage {
-        self.post("/v1/messages", &SendRequest { text: text.into(), ..SendRequest::default() }).json(201)
+        self.send_to(&[], text)
     }
 
-    /// Says something to some.
+    /// Sends a message to these members.
     ///
     /// # Panics
     /// When it is refused.
     #[track_caller]
     pub fn send_to(&self, to: &[&str], text: &str) -> SentMessage {
         let to = to.iter().map(|name| (*name).to_owned()).collect();
-        self.post("/v1/messages", &SendRequest { text: text.into(), to, ..SendRequest::default() }).json(201)
+        typed("a message", self.client.send(&OutgoingMessage::new(to, text), Repeat::Never))
     }
 
-    /// How the daemon stands.
+    /// The state of the daemon.
     ///
     /// # Panics
-    /// When it does not say.
+    /// When it does not answer.
     #[track_caller]
     pub fn status(&self) -> Status {
-        self.get("/v1/status").json(200)
+        typed("the status", self.client.status())
     }
 
     /// The members.
     ///
     /// # Panics
-    /// When it does not say.
+    /// When it does not answer.
     #[track_caller]
     pub fn peers(&self) -> Vec<PeerView> {
-        self.get("/v1/peers").json::<PeerList>(200).peers
+        typed("the members", self.client.peers())
+    }
+
+    /// The rendezvous role, as the daemon knows it.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    #[track_caller]
+    pub fn rendezvous(&self) -> Rendezvous {
+        typed("the role", self.client.rendezvous())
     }
 
     /// The whole history, in the shared order.
     ///
     /// # Panics
-    /// When it does not say.
+    /// When it does not answer.
     #[track_caller]
     pub fn history(&self) -> Vec<Message> {
-        let mut messages: Vec<Message> = Vec::new();
-        loop {
-            let path = match messages.first() {
-                None => format!("/v1/messages?limit={PAGE}"),
-                Some(first) => format!("/v1/messages?limit={PAGE}&before={}", first.id),
-            };
-            let mut page: MessagePage = self.get(&path).json(200);
-            let done = !page.more;
-            page.messages.append(&mut messages);
-            messages = page.messages;
-            if done {
-                return messages;
-            }
-        }
+        typed("the history", self.client.last_messages(&HistoryQuery::default(), u64::MAX))
     }
 
     /// The texts of the whole history, in the shared order.
@@ -309,6 +321,20 @@ impl<'a> Call<'a> {
 impl fmt::Display for Call<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.path)
+    }
+}
+
+/// A typed client that makes every call once.
+fn client(addr: DaemonAddr) -> Client {
+    Client::new(addr).answer_within(ANSWER_MAX).repeat_for(Duration::ZERO)
+}
+
+/// The answer of a typed call.
+#[track_caller]
+fn typed<T>(what: &str, call: impl Future<Output = Result<T, ClientError>>) -> T {
+    match block_on(call) {
+        Ok(answer) => answer,
+        Err(error) => panic!("no answer to {what}: {error:?}"),
     }
 }
 

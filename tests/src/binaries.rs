@@ -78,9 +78,9 @@ fn build() -> Option<PathBuf> {
 /// is not there where only tests were asked for.
 fn is_fresh(binary: &Path, workspace: &Path) -> io::Result<bool> {
     let built = fs::metadata(binary)?.modified()?;
-    let sources = ["proto/src", "daemon/core/src", "daemon/src", "cli/src"];
-    let manifests =
-        ["", "proto", "daemon/core", "daemon", "cli", "tests"].map(|member| Path::new(member).join("Cargo.toml"));
+    let sources = ["proto/src", "daemon/core/src", "daemon/src", "cli/client/src", "cli/src"];
+    let manifests = ["", "proto", "daemon/core", "daemon", "cli/client", "cli", "tests"]
+        .map(|member| Path::new(member).join("Cargo.toml"));
     let mut rest: Vec<PathBuf> = sources.into_iter().map(PathBuf::from).chain(manifests).collect();
     rest.push("Cargo.lock".into());
     while let Some(path) = rest.pop() {
@@ -114,10 +114,16 @@ mod tests {
         let binary = write("target/debug/chatd");
         let is_fresh = || is_fresh(&binary, directory.path());
         assert!(is_fresh().is_err(), "no sources");
-        for source in ["proto/src/lib.rs", "daemon/core/src/node/apply.rs", "daemon/src/main.rs", "cli/src/main.rs"] {
+        for source in [
+            "proto/src/lib.rs",
+            "daemon/core/src/node/apply.rs",
+            "daemon/src/main.rs",
+            "cli/client/src/lib.rs",
+            "cli/src/main.rs",
+        ] {
             write(source);
         }
-        for manifest in ["", "proto/", "daemon/core/", "daemon/", "cli/", "tests/"] {
+        for manifest in ["", "proto/", "daemon/core/", "daemon/", "cli/client/", "cli/", "tests/"] {
             write(&format!("{manifest}Cargo.toml"));
         }
         let deep = write("daemon/core/src/node/a/b.rs");

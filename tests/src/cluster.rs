@@ -46,7 +46,7 @@ impl Room {
         all_online(&running);
     }
 
-    /// Waits until every peer that runs has the same history, of so many messages, and gives it.
+    /// Waits until every running peer has the same history of `messages` messages, and returns it.
     ///
     /// # Panics
     /// When that does not come about.
@@ -77,7 +77,7 @@ impl IndexMut<&str> for Room {
 /// When that does not come about.
 #[track_caller]
 pub fn all_online(peers: &[&Daemon]) {
-    eventually(SOON, "everybody sees everybody online", || {
+    eventually(SOON, "all peers see each other online", || {
         for peer in peers {
             let seen = peer.api().peers();
             for other in peers {
@@ -97,7 +97,7 @@ pub fn all_online(peers: &[&Daemon]) {
 /// When that does not come about.
 #[track_caller]
 pub fn all_miss(peers: &[&Daemon], name: &str) {
-    eventually(SOON, "everybody sees that somebody is gone", || {
+    eventually(SOON, "all peers see that a peer is gone", || {
         for peer in peers {
             let seen = peer.api().peers();
             if seen.iter().any(|view| view.peer.name == name && view.online) {
@@ -108,7 +108,7 @@ pub fn all_miss(peers: &[&Daemon], name: &str) {
     });
 }
 
-/// Waits until each of these has the same history for the room, of so many messages, and gives it.
+/// Waits until all `peers` have the same history of `messages` messages to the room, and returns it.
 ///
 /// # Panics
 /// When that does not come about.
@@ -131,13 +131,13 @@ pub fn same_history(peers: &[&Daemon], messages: usize, deadline: Duration) -> V
                 Some(_) => {}
             }
         }
-        Ok(first.expect("somebody is asked").1)
+        Ok(first.expect("at least one peer").1)
     })
 }
 
 /// What a peer knows of the role.
 pub fn view(peer: &Daemon) -> Rendezvous {
-    peer.api().get("/v1/rendezvous").json(200)
+    peer.api().rendezvous()
 }
 
 /// Waits until all of these know the same holder, one of them, and gives its name and term.

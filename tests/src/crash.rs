@@ -96,7 +96,7 @@ pub fn run(plan: Plan) -> Report {
 }
 
 impl Conversation {
-    /// Sends what nobody else has sent yet.
+    /// Sends the messages that no other sender has taken.
     fn send(&self, name: &str, socket: &Path) {
         let mut api = Api::unix(socket);
         loop {
@@ -147,7 +147,7 @@ impl Conversation {
     }
 }
 
-/// What 'chat log --json' of everybody says, once it is complete.
+/// What 'chat log --json' of every peer prints, once it is complete.
 #[track_caller]
 fn check(room: &Room, acknowledged: &HashMap<String, MessageId>, plan: Plan) {
     assert_eq!(acknowledged.len(), plan.messages, "every message was acknowledged");

@@ -77,7 +77,7 @@ impl Start {
 pub struct Daemon {
     name: String,
     home: Home,
-    /// The child, where this process started it itself; one in the background is nobody's.
+    /// The child, if this process started it itself; one in the background has no parent.
     child: Option<Child>,
     handle: Handle,
 }
@@ -207,7 +207,7 @@ impl Daemon {
         self.gone();
     }
 
-    /// Makes it fall silent: its process stands still, its connections stay open.
+    /// Suspends its process: it falls silent while its connections stay open.
     pub fn suspend(&self) {
         self.handle.signal(Signal::STOP);
     }
@@ -272,10 +272,10 @@ fn spawn(home: &Home, args: &[String]) -> (Child, Handle) {
     thread::spawn(move || {
         let mut lines = BufReader::new(stdout).lines().map_while(Result::ok);
         if let Some(line) = lines.next() {
-            // Nobody listens any more after the deadline.
+            // The receiver is gone after the deadline.
             let _ = sender.send(line);
         }
-        // A pipe that nobody reads would end the daemon at its next word.
+        // A closed pipe would end the daemon at its next line.
         lines.for_each(drop);
     });
     if let Ok(line) = first.recv_timeout(SOON) {

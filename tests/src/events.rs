@@ -1,9 +1,10 @@
-//! Reads an event stream as the SSE standard says (WHATWG HTML, section 9.2), event by event.
+//! Reads an event stream, event by event, with the ids and names of the wire.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use chat_client::sse::{Decoder, SseBlock};
 use chat_proto::api::messages::Message;
 use chat_proto::event::{Event, EventEnvelope};
 use http_body_util::BodyExt;
@@ -12,9 +13,9 @@ use tokio::task::AbortHandle;
 
 use crate::api::runtime;
 
-/// An event as it stands in the stream.
+/// An event as written in the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Raw {
+pub struct RawEvent {
     /// Its `id`: the cursor that resumes behind it.
     pub id: String,
     /// Its `event`: the type.
@@ -23,11 +24,11 @@ pub struct Raw {
     pub data: String,
 }
 
-impl Raw {
-    /// What it says.
+impl RawEvent {
+    /// The event itself.
     ///
     /// # Panics
-    /// When that is not what the contract has.
+    /// When that is not an event of the contract.
     #[track_caller]
     pub fn envelope(&self) -> EventEnvelope {
         let envelope: EventEnvelope = match serde_json::from_str(&self.data) {
@@ -43,7 +44,7 @@ impl Raw {
 /// A reader of an event stream. Its connection is cut when this is dropped.
 #[derive(Debug)]
 pub struct Events {
-    events: Receiver<Raw>,
+    events: Receiver<RawEvent>,
     reading: AbortHandle,
     last: Option<String>,
 }
@@ -52,11 +53,14 @@ impl Events {
     pub(crate) fn read(mut body: Incoming) -> Self {
         let (sender, events) = mpsc::channel();
         let reading = runtime().spawn(async move {
-            let mut parser = Parser::default();
+            let (mut decoder, mut blocks) = (Decoder::default(), VecDeque::new());
             while let Some(Ok(frame)) = body.frame().await {
                 let Ok(bytes) = frame.into_data() else { continue };
-                for event in parser.read(&bytes) {
-                    if sender.send(event).is_err() {
+                decoder.push(&bytes, &mut blocks).expect("chatd keeps the bounds of its stream");
+                // A block without data has the start of the stream.
+                for SseBlock { id, event, data } in blocks.drain(..).filter(|block| block.data.is_some()) {
+                    let (id, name) = (id.unwrap_or_default(), event.unwrap_or_default());
+                    if sender.send(RawEvent { id, name, data: data.unwrap_or_default() }).is_err() {
                         return;
                     }
                 }
@@ -69,7 +73,7 @@ impl Events {
     ///
     /// # Errors
     /// When none comes in time, or the stream ends.
-    pub fn next(&mut self, deadline: Duration) -> Result<Raw, RecvTimeoutError> {
+    pub fn next(&mut self, deadline: Duration) -> Result<RawEvent, RecvTimeoutError> {
         let event = self.events.recv_timeout(deadline)?;
         if !event.id.is_empty() {
             self.last = Some(event.id.clone());
@@ -122,61 +126,5 @@ impl Events {
 impl Drop for Events {
     fn drop(&mut self) {
         self.reading.abort();
-    }
-}
-
-/// Cuts a stream of bytes into events.
-#[derive(Debug, Default)]
-struct Parser {
-    rest: Vec<u8>,
-    id: String,
-    name: String,
-    data: Vec<String>,
-}
-
-impl Parser {
-    fn read(&mut self, bytes: &[u8]) -> VecDeque<Raw> {
-        self.rest.extend_from_slice(bytes);
-        let mut events = VecDeque::new();
-        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = self.rest.drain(..=end).collect();
-            let line = String::from_utf8_lossy(&line);
-            events.extend(self.line(line.trim_end_matches(['\n', '\r'])));
-        }
-        events
-    }
-
-    fn line(&mut self, line: &str) -> Option<Raw> {
-        if line.is_empty() {
-            let (name, data) = (std::mem::take(&mut self.name), std::mem::take(&mut self.data));
-            // Comments and a lone 'retry' make no event.
-            return (!data.is_empty()).then(|| Raw { id: self.id.clone(), name, data: data.join("\n") });
-        }
-        let (field, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match field {
-            "id" => self.id = value.to_owned(),
-            "event" => self.name = value.to_owned(),
-            "data" => self.data.push(value.to_owned()),
-            _ => {}
-        }
-        None
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_are_cut_anywhere() {
-        let stream =
-            "retry: 1000\n\n: here\n\nid: a-1\nevent: gap\ndata: {\ndata: }\n\nid: a-2\r\nevent:x\r\ndata:y\r\n\r\n";
-        let raw = |id: &str, name: &str, data: &str| Raw { id: id.into(), name: name.into(), data: data.into() };
-        let expected = [raw("a-1", "gap", "{\n}"), raw("a-2", "x", "y")];
-        assert_eq!(Parser::default().read(stream.as_bytes()), expected);
-        let mut parser = Parser::default();
-        let single: Vec<Raw> = stream.bytes().flat_map(|byte| parser.read(&[byte])).collect();
-        assert_eq!(single, expected);
     }
 }

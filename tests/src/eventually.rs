@@ -1,16 +1,16 @@
-//! Waits for what must come, with a deadline and without guessing how long it takes.
+//! Waits for an expected state, with a deadline instead of a guess how long it takes.
 
 use std::fmt::Display;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long anything in a small room may take on a busy machine. Nothing waits so long unless it fails.
+/// Timeout for anything in a small room on a busy machine. Only a failing test waits this long.
 pub const SOON: Duration = Duration::from_secs(30);
 
 /// Pause between two looks: short against what a person notices, long against the cost of a look.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// Looks until `look` finds what it looks for, and gives it.
+/// Calls `look` until it finds what it looks for, and returns that.
 ///
 /// # Panics
 /// After `deadline`, saying what was waited for and what `look` said last.
@@ -28,7 +28,7 @@ pub fn eventually<T, E: Display>(deadline: Duration, what: &str, mut look: impl 
     }
 }
 
-/// Looks until `look` is true.
+/// Calls `look` until it returns true.
 ///
 /// # Panics
 /// After `deadline`.

@@ -1,4 +1,4 @@
-//! Takes the holder of the rendezvous role away, again and again, while everybody talks, and measures what the others
+//! Takes the holder of the rendezvous role away, again and again, while all peers talk, and measures what the others
 //! notice of it.
 
 pub mod busy;
@@ -74,7 +74,7 @@ pub struct Kept {
     pub reordered: usize,
 }
 
-/// Runs it; `tell` hears of every round.
+/// Runs it; `tell` receives the result of every round.
 ///
 /// # Errors
 /// [`NoNetwork`] when packets are to be dropped and this process may not.

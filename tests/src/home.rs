@@ -1,4 +1,4 @@
-//! A daemon's home in a temporary directory, and what can be looked at there.
+//! A daemon's home in a temporary directory: commands in it, its files, its daemon.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -46,7 +46,7 @@ impl Home {
         Self::named("home")
     }
 
-    /// A home with a path so long that no socket fits below it.
+    /// A home with a path too long for a socket below it.
     ///
     /// # Panics
     /// When the temporary directory cannot be made.
@@ -60,7 +60,7 @@ impl Home {
         Self { path, ip: next_ip(), space: None, mounted: false, _directory: Some(directory) }
     }
 
-    /// A home in a directory that somebody else removes.
+    /// A home in a directory that the caller removes.
     pub fn below(directory: &Path, name: &str) -> Self {
         Self { path: directory.join(name), ip: next_ip(), space: None, mounted: false, _directory: None }
     }
@@ -73,7 +73,7 @@ impl Home {
         self
     }
 
-    /// A home on a file system of its own that holds so many bytes and no more.
+    /// A home on a file system of its own with `bytes` bytes.
     ///
     /// # Panics
     /// When it cannot be mounted: that takes root.
@@ -87,7 +87,7 @@ impl Home {
         home
     }
 
-    /// Makes a small file system hold so many bytes.
+    /// Gives a small file system `bytes` bytes.
     ///
     /// # Panics
     /// When it cannot be mounted again.

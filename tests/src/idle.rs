@@ -1,4 +1,4 @@
-//! What a room costs its members while nobody says anything: real daemons, each on a machine of its own.
+//! What a quiet room costs its members: real daemons, each on a machine of its own.
 
 use std::fmt;
 use std::io;
@@ -12,7 +12,7 @@ use crate::daemon::{Daemon, Start};
 use crate::netns::{DEVICE, Network};
 use crate::usage::{self, Traffic, Usage};
 
-/// What one member used while nobody said anything.
+/// What one member of a quiet room used.
 #[derive(Clone, Debug)]
 pub struct Member {
     /// Its name.
@@ -33,7 +33,7 @@ pub struct Report {
     pub members: Vec<Member>,
 }
 
-/// A room of so many peers, let alone for `settle` and then watched for `span`. Nothing where no network can be made.
+/// A room of `peers`, left alone for `settle` and then observed for `span`. `None` where no network can be made.
 ///
 /// # Errors
 /// When a daemon ends meanwhile.

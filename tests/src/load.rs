@@ -42,7 +42,7 @@ impl Posted {
     }
 }
 
-/// Posts messages of `text_bytes` bytes over so many connections at once, `each` on every one of them.
+/// Posts messages of `text_bytes` bytes over `connections` connections at once, `each` on every one of them.
 ///
 /// # Panics
 /// When one is not answered with 201.
@@ -78,7 +78,7 @@ pub struct Readers {
 }
 
 impl Readers {
-    /// Opens so many streams of messages; returns when all are open.
+    /// Opens streams of messages; returns when all are open.
     ///
     /// # Panics
     /// When one cannot be opened.
@@ -102,7 +102,7 @@ impl Readers {
         opened
     }
 
-    /// Waits until all readers together have seen so many messages since they were opened.
+    /// Waits until all readers together have seen this many messages since they were opened.
     ///
     /// # Panics
     /// When they do not.

@@ -29,7 +29,7 @@ const TALK_EVERY: Duration = Duration::from_millis(20);
 const BEFORE: Duration = Duration::from_secs(1);
 const AFTER: Duration = Duration::from_secs(3);
 
-/// How long measuring may take until it is known who can be called from outside.
+/// Timeout for measurements to show which peers accept connections from outside.
 const MEASURED_MAX: Duration = Duration::from_secs(60);
 
 /// Where a talker is.
@@ -59,7 +59,7 @@ impl fmt::Display for Site {
 pub enum End {
     /// Its process is killed; its kernel closes its connections.
     Killed,
-    /// The cable is pulled: nobody is told.
+    /// The cable is pulled, without notice to any peer.
     Silent,
 }
 
@@ -88,7 +88,7 @@ impl Scene {
     /// Starts them all; the talkers join by a ticket of the holder. `None` where there are no namespaces.
     ///
     /// # Panics
-    /// When somebody does not get in.
+    /// When a peer is not admitted.
     #[track_caller]
     pub fn new(sites: [Site; 2]) -> Option<Self> {
         let mut network = Network::new()?;
@@ -133,7 +133,7 @@ impl Scene {
     /// Who holds the role and in which term, as each that runs knows it.
     ///
     /// # Panics
-    /// When somebody does not know.
+    /// When a peer does not know.
     #[track_caller]
     pub fn holders(&self) -> Vec<(String, Term)> {
         let all = [&self.holder, &self.standby, &self.one, &self.other];
@@ -175,13 +175,13 @@ impl Scene {
         });
     }
 
-    /// Waits until everybody knows that those at public addresses come first.
+    /// Waits until all peers rank those at public addresses first.
     ///
     /// # Panics
     /// When that does not come about.
     #[track_caller]
     pub fn ranked(&self) {
-        eventually(MEASURED_MAX, "those who can be called come first", || {
+        eventually(MEASURED_MAX, "peers that accept connections come first", || {
             for peer in [&self.holder, &self.standby, &self.one, &self.other] {
                 let view = view(peer);
                 let ranking: Vec<_> = view.ranking.iter().map(|row| (row.peer.name.as_str(), row.inbound)).collect();
@@ -217,7 +217,7 @@ fn in_home(router: Router) -> (Arc<Space>, Option<Router>) {
     (router.machine(), Some(router))
 }
 
-/// How one reaches another.
+/// How one peer reaches another.
 #[track_caller]
 fn path(from: &Daemon, to: &str) -> PathView {
     let views = from.api().peers();
@@ -225,7 +225,7 @@ fn path(from: &Daemon, to: &str) -> PathView {
     view.map_or(PathView::None, |view| view.path)
 }
 
-/// What two said to each other, and when it came.
+/// The messages of two peers to each other, and when they arrived.
 #[derive(Debug, Default)]
 pub struct Flow {
     /// Tells its texts, and the keys they are sent with, from those of other flows in the same room.
@@ -302,7 +302,7 @@ impl Flow {
         }
     }
 
-    /// How many were said.
+    /// Number of messages sent.
     ///
     /// # Panics
     /// When a talker did.
@@ -310,7 +310,7 @@ impl Flow {
         self.said.lock().expect("nobody panicked").len()
     }
 
-    /// How many have not arrived.
+    /// Number of messages that have not arrived.
     ///
     /// # Panics
     /// When a talker did.
@@ -319,7 +319,7 @@ impl Flow {
         self.said.lock().expect("nobody panicked").keys().filter(|text| !heard.contains_key(*text)).count()
     }
 
-    /// How many arrived more than once.
+    /// Number of messages that arrived more than once.
     ///
     /// # Panics
     /// When a talker did.
@@ -327,7 +327,7 @@ impl Flow {
         self.heard.lock().expect("nobody panicked").values().filter(|times| times.len() > 1).count()
     }
 
-    /// The longest time that one was on its way.
+    /// The longest time that a message was on its way.
     ///
     /// # Panics
     /// When a talker did.

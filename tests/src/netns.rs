@@ -1,7 +1,7 @@
 //! Networks made of namespaces: machines with public addresses, and homes behind routers that translate addresses.
 //!
 //! A [`Network`] is one bridge, the internet, on which every machine and every router has an address in a network of its
-//! own; whatever is sent to anybody else is counted ([`Network::strays`]) and dropped. Daemons get into a namespace with
+//! own; packets to any other address are counted ([`Network::strays`]) and dropped. Daemons get into a namespace with
 //! [`Start::inside`](crate::daemon::Start::inside); their API is reached from anywhere on its Unix socket.
 //!
 //! Namespaces have no names here: each lives as long as a process that waits for the end of its input, which comes when the
@@ -23,7 +23,7 @@ use crate::process::Command;
 /// What every namespace needs before anything else: loopback for the daemon's own parts.
 const BEGIN: &str = "link set lo up\n";
 
-/// Where the internet has its exit: whatever is for nobody on the bridge is sent there.
+/// Where the internet has its exit: packets to an address that is not on the bridge are sent there.
 const EXIT: Ipv4Addr = Ipv4Addr::new(198, 18, 0, 1);
 
 /// The device of a machine with a public address.
@@ -32,8 +32,8 @@ pub const DEVICE: &str = "eth0";
 /// Bits of an address that are the same on the whole internet of these tests, the range set aside for benchmarks.
 const PREFIX: u8 = 15;
 
-/// Counts what arrives for somebody who is not there, and lets none of it through. Who is told a member's address at home
-/// may try it, and cannot know that it is not in its own home: that is left out.
+/// Counts and drops packets to addresses that do not exist. A peer that learns a member's address in its home network may
+/// try it, since it cannot know that this is not its own home network: such packets are not counted.
 const COUNT_STRAYS: &str = "
 table ip strays {
     counter strays { }
@@ -102,7 +102,7 @@ impl Space {
         self.command(Path::new("nft"), &["-f", "-"]).input(rules).run().ok();
     }
 
-    /// Drops every packet in and out, as if the cable were pulled: nobody is told.
+    /// Drops every packet in and out, as if the cable were pulled, without notice to any peer.
     ///
     /// # Panics
     /// When it is silent already.
@@ -164,7 +164,7 @@ impl Network {
     pub fn new() -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             assert!(std::env::var_os("CI").is_none(), "network namespaces take root");
-            // Where nobody listens, the test is left out all the same.
+            // A closed output does not matter.
             let _ = writeln!(std::io::stderr(), "LEFT OUT: network namespaces take root");
             return None;
         }
@@ -194,7 +194,7 @@ impl Network {
         Router::new(self.site(router::WAN), nat)
     }
 
-    /// Packets that were sent to anybody who is not on this internet.
+    /// Packets that were sent to addresses that are not on this internet.
     ///
     /// # Panics
     /// When they cannot be counted.
@@ -207,7 +207,7 @@ impl Network {
         counters.iter().find_map(|entry| entry["counter"]["packets"].as_u64()).expect("the counter was made")
     }
 
-    /// A namespace with an address of its own, in a network that nobody else is in.
+    /// A namespace with an address and a network of its own.
     #[track_caller]
     fn site(&mut self, device: &str) -> Space {
         self.sites += 1;

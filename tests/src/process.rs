@@ -17,7 +17,7 @@ use serde::de::DeserializeOwned;
 
 use crate::eventually::SOON;
 
-/// How long a command may take: far more than any does.
+/// Timeout for a command: far more than any takes.
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// How long the rest of what an ended process wrote may need through the pipe. Waited for in full only when something
@@ -63,7 +63,7 @@ impl Command {
         self
     }
 
-    /// The same with this on its standard input; nothing stands there otherwise.
+    /// The same with this on its standard input, which is empty otherwise.
     #[must_use]
     pub fn input(mut self, input: impl Into<Vec<u8>>) -> Self {
         self.input = input.into();

@@ -25,11 +25,11 @@ pub struct Report {
     pub one_history: Duration,
     /// Until all knew one holder.
     pub one_holder: Duration,
-    /// Until everybody saw everybody online.
+    /// Until all peers saw each other online.
     pub one_roster: Duration,
 }
 
-/// Cuts, lets everybody say something `rounds` times, `pause` apart, and heals. Nothing where no network can be made.
+/// Cuts the room, lets every peer send `rounds` messages, `pause` apart, and heals it. `None` where no network can be made.
 ///
 /// # Panics
 /// When the halves do not go on, or do not become one again.

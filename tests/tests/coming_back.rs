@@ -1,11 +1,11 @@
-//! A daemon that starts again finds its room by itself, and gets what it missed from whoever holds it.
+//! Promise P2: a daemon that starts again finds its room by itself, and gets what it missed from any member that holds it.
 
 use chat_tests::cluster::{Room, all_miss, all_online, same_history};
 use chat_tests::daemon::Start;
 use chat_tests::eventually::SOON;
 
 #[test]
-fn who_was_away_gets_what_it_missed() {
+fn absent_member_gets_what_it_missed() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     room["alice"].api().send("before");
     room.same_history(1);
@@ -25,7 +25,7 @@ fn who_was_away_gets_what_it_missed() {
 }
 
 #[test]
-fn one_address_of_all_it_knew_is_enough() {
+fn restarted_member_needs_one_known_address() {
     let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
     room["carol"].stop();
     for moving in ["alice", "bob"] {
@@ -47,7 +47,7 @@ fn one_address_of_all_it_knew_is_enough() {
 }
 
 #[test]
-fn the_peer_it_joined_through_may_be_gone_for_good() {
+fn restarted_member_does_not_need_the_peer_it_joined_through() {
     let alice = Start::found("alice").start();
     let bob = Start::join("bob", &alice.ticket()).start();
     let mut carol = Start::join("carol", &alice.ticket()).start();
@@ -61,7 +61,7 @@ fn the_peer_it_joined_through_may_be_gone_for_good() {
 }
 
 #[test]
-fn a_room_where_everybody_was_down_is_whole_again() {
+fn room_that_was_down_as_a_whole_comes_back() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     for name in ["alice", "bob", "carol"] {
         room[name].api().send(name);
@@ -78,7 +78,7 @@ fn a_room_where_everybody_was_down_is_whole_again() {
 }
 
 #[test]
-fn who_comes_back_alone_serves_what_it_has() {
+fn member_that_comes_back_alone_serves_what_it_has() {
     let mut room = Room::of(&["alice", "bob"]);
     room["bob"].api().send("written while alice was there");
     room.same_history(1);

@@ -1,4 +1,5 @@
-//! Scripts: the API with the real curl, on the socket and over TCP with the token, and 401 without.
+//! Promise P7: the API with the real curl, on the socket and over TCP with the token; bad requests and missing tokens are
+//! refused.
 
 use chat_proto::api::messages::{MessagePage, SentMessage};
 use chat_proto::api::status::Status;
@@ -23,7 +24,7 @@ fn read<T: DeserializeOwned>(body: &str) -> T {
 }
 
 #[test]
-fn on_the_socket_no_token_is_needed() {
+fn socket_calls_need_no_token() {
     let alice = Start::found("alice").start();
     let socket = alice.home().socket();
     let socket = socket.display();
@@ -37,7 +38,7 @@ fn on_the_socket_no_token_is_needed() {
 }
 
 #[test]
-fn over_tcp_the_token_opens_and_nothing_else_does() {
+fn tcp_calls_need_the_token() {
     let alice = Start::found("alice").start();
     let with = "-H \"Authorization: Bearer $CHATD_TOKEN\"";
     let (status, body) = curl(&alice, &format!("{with} $CHATD_URL/v1/status"));
@@ -61,7 +62,7 @@ fn over_tcp_the_token_opens_and_nothing_else_does() {
 }
 
 #[test]
-fn a_web_page_cannot_call() {
+fn foreign_web_page_is_refused() {
     let alice = Start::found("alice").start();
     let with = "-H \"Authorization: Bearer $CHATD_TOKEN\"";
     for foreign in [
@@ -79,7 +80,7 @@ fn a_web_page_cannot_call() {
 }
 
 #[test]
-fn bad_requests_are_problems() {
+fn bad_request_is_a_problem_document() {
     let alice = Start::found("alice").start();
     let socket = format!("--unix-socket {} http://localhost", alice.home().socket().display());
     for (call, expected) in [
@@ -99,7 +100,7 @@ fn bad_requests_are_problems() {
 }
 
 #[test]
-fn the_api_describes_itself() {
+fn api_describes_itself() {
     let alice = Start::found("alice").start();
     let document: serde_json::Value = alice.api().get("/v1/openapi.json").json(200);
     for call in ["/v1/status", "/v1/peers", "/v1/messages", "/v1/events", "/v1/rendezvous", "/v1/invites"] {
@@ -109,7 +110,7 @@ fn the_api_describes_itself() {
 }
 
 #[test]
-fn the_client_uses_tcp_when_the_environment_says_so() {
+fn chat_uses_tcp_when_the_environment_selects_it() {
     let room = Room::of(&["alice", "bob"]);
     let elsewhere = chat_tests::home::Home::new();
     let chat = |token: &str| {

@@ -1,4 +1,4 @@
-//! `cargo demo` tells its story, checks it, and leaves no process and no file behind; not even when it is interrupted.
+//! `cargo demo` runs its story, checks it, and leaves no process and no file behind, also when it is interrupted.
 
 use std::fs;
 use std::path::Path;
@@ -39,7 +39,7 @@ fn nothing_is_left(directory: &Path) {
 }
 
 #[test]
-fn the_demo_tells_its_story() {
+fn demo_runs_its_story() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let told = demo(directory.path()).run().ok();
     for expected in [
@@ -56,7 +56,7 @@ fn the_demo_tells_its_story() {
 }
 
 #[test]
-fn an_interrupt_ends_the_demo_and_all_that_it_started() {
+fn interrupted_demo_ends_all_that_it_started() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut running = demo(directory.path()).spawn();
     running.line(Duration::from_secs(60), |line| line.starts_with("2. "));

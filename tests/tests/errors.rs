@@ -1,4 +1,4 @@
-//! Errors people can act on: one line that says what and what to do, the documented exit code, nothing lost.
+//! Promise P7: errors people can act on: one line with the cause and what to do, the documented exit code, nothing lost.
 
 use std::fs;
 use std::net::{TcpListener, UdpSocket};
@@ -54,7 +54,7 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
 }
 
 #[test]
-fn after_a_kill_commands_say_that_no_daemon_runs() {
+fn commands_after_a_kill_say_that_no_daemon_runs() {
     let mut alice = Start::found("alice").start();
     alice.kill();
     let said = alice.chat(&["send", "hello"]).refuses(3);
@@ -65,7 +65,7 @@ fn after_a_kill_commands_say_that_no_daemon_runs() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_and_nothing_is_said() {
+fn message_to_an_unknown_name_is_refused() {
     let room = Room::of(&["alice", "bob"]);
     let said = room["alice"].chat(&["send", "@bbo", "for bob alone"]).refuses(1);
     assert!(said.contains("bbo") && said.contains("chat peers"), "{said}");
@@ -77,7 +77,7 @@ fn an_unknown_name_is_refused_and_nothing_is_said() {
 }
 
 #[test]
-fn wrong_usage_is_told_apart() {
+fn wrong_usage_has_its_own_exit_code() {
     let alice = Start::found("alice").start();
     for args in [&["frobnicate"][..], &["send", "--wait", "forever", "x"], &["tail", "-n", "many"]] {
         alice.chat(args).fails(2);
@@ -89,7 +89,7 @@ fn wrong_usage_is_told_apart() {
 }
 
 #[test]
-fn a_message_that_is_too_long_is_refused_whole() {
+fn message_that_is_too_long_is_refused_as_a_whole() {
     let room = Room::of(&["alice", "bob"]);
     let alice = &room["alice"];
     let said = alice.home().chat(&["send"]).input(vec![b'x'; TEXT_BYTES_MAX + 1]).run().refuses(1);
@@ -106,7 +106,7 @@ fn a_message_that_is_too_long_is_refused_whole() {
 }
 
 #[test]
-fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
+fn requested_port_that_is_taken_is_an_error() {
     let home = Home::new();
     let _taken = UdpSocket::bind(home.address()).expect("an address of our own");
     let said = start_refused(&home, &[]);
@@ -123,7 +123,7 @@ fn a_port_that_was_asked_for_and_is_taken_is_an_error() {
 }
 
 #[test]
-fn the_usual_port_is_replaced_by_another_and_that_is_said() {
+fn usual_port_that_is_taken_is_replaced_with_a_note() {
     let home = Home::new();
     // By this test or, when that fails, by a daemon of this machine.
     let _taken = UdpSocket::bind((home.ip(), PEER_PORT));
@@ -137,7 +137,7 @@ fn the_usual_port_is_replaced_by_another_and_that_is_said() {
 }
 
 #[test]
-fn a_key_that_others_may_read_is_refused() {
+fn key_readable_by_others_is_refused() {
     let mut alice = Start::found("alice").start();
     alice.api().send("kept");
     alice.stop();
@@ -151,7 +151,7 @@ fn a_key_that_others_may_read_is_refused() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_and_kept() {
+fn invalid_key_is_refused_and_kept() {
     let mut alice = Start::found("alice").start();
     alice.stop();
     let key = alice.home().path().join("identity.key");
@@ -165,7 +165,7 @@ fn a_key_that_is_none_is_refused_and_kept() {
 }
 
 #[test]
-fn a_corrupt_config_names_file_line_and_key() {
+fn corrupt_config_is_refused_with_file_line_and_key() {
     let mut alice = Start::found("alice").start();
     alice.stop();
     let config = alice.home().path().join("config.toml");
@@ -185,7 +185,7 @@ fn a_corrupt_config_names_file_line_and_key() {
 }
 
 #[test]
-fn a_corrupt_database_is_set_aside_and_the_room_fetched_anew() {
+fn corrupt_database_is_set_aside_and_the_room_fetched_again() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     for number in 0..20 {
         room["alice"].api().send(&format!("alice {number}"));
@@ -211,7 +211,7 @@ fn a_corrupt_database_is_set_aside_and_the_room_fetched_anew() {
 }
 
 #[test]
-fn a_full_disk_refuses_messages_and_loses_none() {
+fn full_disk_refuses_messages_and_loses_none() {
     if !rustix::process::geteuid().is_root() {
         assert!(std::env::var_os("CI").is_none(), "this test mounts a file system, which takes root");
         return;

@@ -1,4 +1,5 @@
-//! The rendezvous role moves to those who are left, whoever goes, and one holder remains when those who parted meet again.
+//! Promises P3, P4 and P5: the rendezvous role moves to the remaining peers whichever peers end, no message is lost,
+//! repeated or reordered by that, and one holder remains when separated halves meet again.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
@@ -10,7 +11,7 @@ use chat_tests::daemon::{Daemon, Start};
 use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::split;
 
-/// Waits until so many follow the holder, as everybody knows, and gives their names in order.
+/// Waits until all peers know the same list of this many successors, and returns their names in order.
 #[track_caller]
 fn succession(room: &Room, length: usize) -> Vec<String> {
     let peers: Vec<&Daemon> = room.peers.iter().collect();
@@ -43,7 +44,7 @@ fn living(room: &Room) -> Vec<&Daemon> {
 }
 
 #[test]
-fn the_last_of_two_holds_the_role_and_lets_others_in() {
+fn last_of_two_peers_holds_the_role_and_admits_others() {
     let mut room = Room::of(&["alice", "bob"]);
     let (holder, term) = one_of_them_holds(&living(&room));
     kill(&mut room, std::slice::from_ref(&holder));
@@ -56,7 +57,7 @@ fn the_last_of_two_holds_the_role_and_lets_others_in() {
 }
 
 #[test]
-fn a_ticket_from_before_lets_in_afterwards() {
+fn ticket_from_before_a_failover_admits_afterwards() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     let (holder, _) = one_of_them_holds(&living(&room));
     let ticket = room[holder.as_str()].ticket();
@@ -67,7 +68,7 @@ fn a_ticket_from_before_lets_in_afterwards() {
 }
 
 #[test]
-fn several_successors_may_die_with_the_holder() {
+fn role_is_held_again_when_successors_die_with_the_holder() {
     let mut room = Room::of(&["alice", "bob", "carol", "dave", "erin"]);
     room["erin"].api().send("before");
     room.same_history(1);
@@ -83,7 +84,7 @@ fn several_successors_may_die_with_the_holder() {
 }
 
 #[test]
-fn the_whole_list_may_die_with_the_holder() {
+fn role_is_held_again_when_the_whole_list_dies_with_the_holder() {
     let mut room = Room::of(&["alice", "bob", "carol", "dave", "erin", "frank", "grace"]);
     let list = succession(&room, 5);
     let (holder, term) = one_of_them_holds(&living(&room));
@@ -96,7 +97,7 @@ fn the_whole_list_may_die_with_the_holder() {
 }
 
 #[test]
-fn a_holder_that_wakes_steps_down() {
+fn holder_that_wakes_steps_down() {
     let room = Room::of(&["alice", "bob", "carol"]);
     let everybody = living(&room);
     let (holder, _) = one_of_them_holds(&everybody);
@@ -112,9 +113,9 @@ fn a_holder_that_wakes_steps_down() {
 }
 
 #[test]
-fn halves_that_parted_agree_on_one_holder_and_one_history() {
+fn separated_halves_agree_on_one_holder_and_one_history() {
     let Some(report) = split::run(20, Duration::ZERO) else { return };
     assert_eq!(report.messages, [1, 40, 60]);
-    // For people: where nobody listens, nothing is lost.
+    // For people: a closed output does not matter.
     let _ = write!(io::stderr(), "{report}");
 }

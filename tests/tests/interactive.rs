@@ -1,4 +1,4 @@
-//! `chat` alone: the room to type in, in a real terminal.
+//! `chat` without a command: the interactive room, in a real terminal.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -50,7 +50,7 @@ impl Terminal {
         self.tmux(&words).ok();
     }
 
-    /// What stands on the screen.
+    /// The text on the screen.
     fn screen(&self) -> String {
         self.tmux(&["capture-pane", "-p"]).ok()
     }
@@ -88,7 +88,7 @@ impl Drop for Terminal {
 }
 
 #[test]
-fn what_is_typed_is_sent_and_what_comes_is_shown_above_the_line() {
+fn typed_line_is_sent_and_messages_appear_above_it() {
     let room = Room::of(&["alice", "bob"]);
     let (alice, bob) = (&room["alice"], &room["bob"]);
     alice.api().send("said before");
@@ -134,7 +134,7 @@ fn what_is_typed_is_sent_and_what_comes_is_shown_above_the_line() {
 }
 
 #[test]
-fn it_can_be_left_in_several_ways() {
+fn interactive_room_ends_on_exit_quit_and_ctrl_d() {
     let room = Room::of(&["alice"]);
     for (text, keys) in [(Some("quit"), &[][..]), (None, &["C-d"]), (None, &["C-c", "C-c"])] {
         let terminal = Terminal::open(&room["alice"]);
@@ -156,7 +156,7 @@ fn it_can_be_left_in_several_ways() {
 }
 
 #[test]
-fn it_waits_for_a_daemon_that_restarts() {
+fn interactive_room_waits_for_a_restarting_daemon() {
     let mut room = Room::of(&["alice", "bob"]);
     let terminal = Terminal::open(&room["bob"]);
     terminal.shows("bob>");
@@ -172,7 +172,7 @@ fn it_waits_for_a_daemon_that_restarts() {
 }
 
 #[test]
-fn without_a_daemon_it_says_how_to_start_one() {
+fn interactive_room_without_a_daemon_says_how_to_start_one() {
     let home = chat_tests::home::Home::new();
     let said = home.chat(&[]).run().refuses(3);
     assert!(said.contains("chatd start"), "{said}");

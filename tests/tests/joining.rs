@@ -1,4 +1,5 @@
-//! Getting in: with a ticket, by address into an open room, by knocking; and staying out.
+//! Promise P6: a peer gets into a room by a ticket, by address into an open room, or by a knock that a member admits; all
+//! others stay out.
 
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ fn knock(home: &Home, name: &str, at: &Daemon) -> Running {
 }
 
 #[test]
-fn a_ticket_lets_in() {
+fn ticket_admits_its_holder() {
     let alice = Start::found("alice").args(&["--room", "lab"]).start();
     let home = Home::new();
     let said = home.chatd(&["start", "--name", "bob", "--join", &alice.ticket()]).run().ok();
@@ -53,7 +54,7 @@ fn a_ticket_lets_in() {
 }
 
 #[test]
-fn a_ticket_works_while_its_writer_is_away() {
+fn ticket_admits_while_its_author_is_away() {
     let mut peers = Room::of(&["alice", "bob"]);
     let ticket = peers["alice"].ticket();
     peers["alice"].kill();
@@ -62,7 +63,7 @@ fn a_ticket_works_while_its_writer_is_away() {
 }
 
 #[test]
-fn a_running_daemon_moves_with_a_ticket() {
+fn running_daemon_moves_with_a_ticket() {
     let alice = Start::found("alice").start();
     let bob = Start::found("bob").start();
     assert_ne!(room(&bob), room(&alice));
@@ -74,7 +75,7 @@ fn a_running_daemon_moves_with_a_ticket() {
 }
 
 #[test]
-fn an_open_room_lets_in_whoever_has_the_address() {
+fn open_room_admits_every_knock() {
     let alice = Start::found("alice").args(&["--open"]).start();
     let bob = Start::join("bob", &alice.home().address()).start();
     let dave = Start::found("dave").start();
@@ -83,7 +84,7 @@ fn an_open_room_lets_in_whoever_has_the_address() {
 }
 
 #[test]
-fn a_knock_is_admitted_and_both_sides_see_the_same_words() {
+fn admitted_knock_shows_the_same_words_on_both_sides() {
     let alice = Start::found("alice").start();
     let home = Home::new();
     let mut waiting = knock(&home, "bob", &alice);
@@ -99,7 +100,7 @@ fn a_knock_is_admitted_and_both_sides_see_the_same_words() {
 }
 
 #[test]
-fn a_knock_by_a_running_daemon_says_its_words_too() {
+fn knock_by_a_running_daemon_shows_its_words() {
     let alice = Start::found("alice").start();
     let bob = Start::found("bob").start();
     let mut joining = bob.chat_on(&["join", &alice.home().address()]);
@@ -112,7 +113,7 @@ fn a_knock_by_a_running_daemon_says_its_words_too() {
 }
 
 #[test]
-fn a_knock_is_denied_and_may_be_made_again() {
+fn denied_knock_may_be_repeated() {
     let alice = Start::found("alice").start();
     let home = Home::new();
     let mut waiting = knock(&home, "mallory", &alice);
@@ -132,7 +133,7 @@ fn a_knock_is_denied_and_may_be_made_again() {
 }
 
 #[test]
-fn tickets_that_let_nobody_in_say_why() {
+fn void_ticket_is_refused_with_the_reason() {
     let alice = Start::found("alice").start();
     let tried = |ticket: &str| Home::new().chatd(&["start", "--name", "bob", "--join", ticket]).run();
     let refused = |ticket: &str| tried(ticket).refuses(1);
@@ -170,7 +171,7 @@ fn tickets_that_let_nobody_in_say_why() {
 }
 
 #[test]
-fn an_address_where_nobody_is_says_so() {
+fn unreachable_address_is_refused() {
     let home = Home::new();
     let said = home.chatd(&["start", "--name", "bob", "--join", &Home::new().address()]).run().refuses(1);
     assert!(said.contains("reach"), "{said}");

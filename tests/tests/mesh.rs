@@ -1,4 +1,5 @@
-//! Messages travel the mesh: members that cannot reach each other get them through those that reach both.
+//! Promises P2 and P3: messages travel the mesh. Members that cannot reach each other get them through those that reach
+//! both; a split room goes on in both halves and merges.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use chat_tests::eventually::{SOON, eventually_true};
 use chat_tests::process::Command;
 
 #[test]
-fn a_chain_is_a_room() {
+fn members_in_a_chain_share_one_history() {
     // Alice listens on IPv4 and carol on IPv6, so that neither reaches the other; bob listens on both.
     let bob = Start::found("bob").args(&["--open", "--listen", "0"]).start();
     let port = bob.api().status().reachability.port;
@@ -26,7 +27,7 @@ fn a_chain_is_a_room() {
 }
 
 #[test]
-fn a_peer_that_stood_still_catches_up() {
+fn suspended_peer_catches_up() {
     let room = Room::of(&["alice", "bob", "carol"]);
     room["carol"].suspend();
     for number in 0..200 {
@@ -40,7 +41,7 @@ fn a_peer_that_stood_still_catches_up() {
 }
 
 #[test]
-fn who_falls_silent_is_missed_long_before_its_connection_ends() {
+fn silent_peer_is_missed_long_before_its_connection_ends() {
     // A connection with a path over the relay lasts half a minute without a packet.
     const MISSED_MAX: Duration = Duration::from_secs(12);
     let mut room = Room::of(&["alice", "bob", "carol"]);
@@ -60,7 +61,7 @@ fn who_falls_silent_is_missed_long_before_its_connection_ends() {
 }
 
 #[test]
-fn the_conversation_goes_on_without_its_founder() {
+fn conversation_goes_on_without_the_founder() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     room["alice"].kill();
     room["bob"].api().send("where is alice?");
@@ -75,7 +76,7 @@ fn the_conversation_goes_on_without_its_founder() {
 }
 
 #[test]
-fn halves_of_a_split_room_go_on_and_merge() {
+fn separated_halves_go_on_and_merge() {
     // Each half lives while the other one is down: no message of one is known to the other before they meet.
     let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
     room["alice"].api().send("together");
@@ -107,7 +108,7 @@ fn halves_of_a_split_room_go_on_and_merge() {
 }
 
 #[test]
-fn pipes_and_scripts_post_quickly() {
+fn piped_lines_are_posted_quickly() {
     let room = Room::of(&["alice", "bob"]);
     let lines: String = (0..300).map(|number| format!("line {number}\n")).collect();
     let piped: Command = room["alice"].home().chat(&[]).input(lines);

@@ -1,5 +1,8 @@
-//! Peers behind different NATs find each other, directly where that can be and through a member's relay where not, and go
-//! on talking when the relay's peer is killed. No packet leaves the room's own network.
+//! Promise P10: peers behind different NATs find each other, directly where possible and through a member's relay otherwise,
+//! and go on talking when UDP is lost or the relay's peer is killed. No packet leaves the room's own network.
+//!
+//! Not shown yet, since it does not hold yet: two machines on one cable without a router or default route, and a newcomer
+//! that joins where only TCP passes from the start.
 
 use std::time::{Duration, Instant};
 
@@ -20,18 +23,18 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 const LOSS_MAX: Duration = Duration::from_secs(15);
 
 #[test]
-fn holes_are_punched_where_routers_keep_ports() {
+fn peers_behind_port_keeping_routers_connect_directly() {
     let Some(scene) = Scene::new([KEEPING, KEEPING]) else { return };
     scene.reached_by(PathView::Direct);
     let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
     assert_eq!((flow.lost(), flow.repeated()), (0, 0));
     let seen = scene.one.api().status().reachability.observed;
     assert!(seen.iter().any(|addr| Some(addr.ip()) == scene.outside(0)), "others say where they see it: {seen:?}");
-    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+    assert_eq!(scene.network.strays(), 0, "no packet left the room");
 }
 
 #[test]
-fn who_cannot_be_reached_directly_is_relayed_and_goes_on_when_the_relay_dies() {
+fn peers_behind_random_port_routers_are_relayed_and_go_on_when_the_relay_dies() {
     let Some(mut scene) = Scene::new([RANDOM, RANDOM]) else { return };
     scene.reached_by(PathView::Relayed);
     scene.ranked();
@@ -51,11 +54,11 @@ fn who_cannot_be_reached_directly_is_relayed_and_goes_on_when_the_relay_dies() {
         if holder.as_deref() == Some("standby") { Ok(()) } else { Err(format!("{holder:?}")) }
     });
     scene.reached_by(PathView::Relayed);
-    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+    assert_eq!(scene.network.strays(), 0, "no packet left the room");
 }
 
 #[test]
-fn one_side_alone_makes_no_difference_to_who_is_at_a_public_address() {
+fn peer_behind_a_random_port_router_connects_to_a_public_address() {
     let Some(scene) = Scene::new([Site::Public, RANDOM]) else { return };
     scene.reached_by(PathView::Direct);
     let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
@@ -63,7 +66,7 @@ fn one_side_alone_makes_no_difference_to_who_is_at_a_public_address() {
 }
 
 #[test]
-fn who_loses_udp_right_after_joining_goes_on_over_the_relay() {
+fn peer_that_loses_udp_after_joining_goes_on_over_the_relay() {
     let Some(mut scene) = Scene::new([Site::TcpOnly, Site::TcpOnly]) else { return };
     // Said while the way there dies.
     let (text, begun) = ("for other alone", Instant::now());
@@ -83,7 +86,7 @@ fn who_loses_udp_right_after_joining_goes_on_over_the_relay() {
 }
 
 #[test]
-fn who_loses_udp_in_the_middle_of_a_talk_goes_on_over_the_relay() {
+fn peer_that_loses_udp_while_talking_goes_on_over_the_relay() {
     let Some(mut scene) = Scene::new([KEEPING, KEEPING]) else { return };
     scene.reached_by(PathView::Direct);
     scene.ranked();
@@ -96,7 +99,7 @@ fn who_loses_udp_in_the_middle_of_a_talk_goes_on_over_the_relay() {
     relayed_until_the_holder_dies(&mut scene);
 }
 
-/// Two who reach each other only over the relay go on talking when its peer is killed.
+/// Two peers that are connected only through the relay go on talking when its peer is killed.
 #[track_caller]
 fn relayed_until_the_holder_dies(scene: &mut Scene) {
     let flow = scene.lose_holder(End::Killed);
@@ -104,11 +107,11 @@ fn relayed_until_the_holder_dies(scene: &mut Scene) {
     assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     scene.all_online();
     assert_eq!(scene.one.api().history().len(), scene.other.api().history().len());
-    assert_eq!(scene.network.strays(), 0, "nobody outside the room was called");
+    assert_eq!(scene.network.strays(), 0, "no packet left the room");
 }
 
 #[test]
-fn a_newcomer_behind_a_router_gets_in_by_a_ticket_of_which_one_lives() {
+fn ticket_with_one_living_member_admits_a_newcomer_behind_a_router() {
     let Some(mut network) = Network::new() else { return };
     let mut founder = Start::found("founder").inside(&network.machine()).start();
     let first = founder.ticket();

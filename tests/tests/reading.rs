@@ -1,4 +1,4 @@
-//! Reading: tail, log, peers, status, for people and as JSON.
+//! Reading: `chat tail`, `log`, `peers` and `status`, for people and as JSON.
 
 use chat_proto::api::messages::Message;
 use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
@@ -9,7 +9,7 @@ use chat_tests::daemon::Start;
 use chat_tests::eventually::{SOON, eventually_true};
 
 #[test]
-fn a_tail_shows_the_last_messages_and_then_what_comes() {
+fn tail_shows_the_last_messages_and_then_new_ones() {
     let room = Room::of(&["alice", "bob"]);
     for number in 0..15 {
         room["alice"].api().send(&format!("number {number}"));
@@ -27,7 +27,7 @@ fn a_tail_shows_the_last_messages_and_then_what_comes() {
 }
 
 #[test]
-fn a_tail_lives_through_a_restart_of_its_daemon() {
+fn tail_survives_a_restart_of_its_daemon() {
     let mut room = Room::of(&["alice", "bob"]);
     let mut tail = room["bob"].chat_on(&["tail", "-n", "5"]);
     room["alice"].api().send("one");
@@ -44,7 +44,7 @@ fn a_tail_lives_through_a_restart_of_its_daemon() {
 }
 
 #[test]
-fn a_tail_can_look_back_and_end() {
+fn tail_can_look_back_and_end() {
     let room = Room::of(&["alice", "bob"]);
     for (number, (who, text)) in [("alice", "a1"), ("bob", "b1"), ("alice", "a2")].into_iter().enumerate() {
         room[who].api().send(text);
@@ -78,7 +78,7 @@ fn a_tail_can_look_back_and_end() {
 }
 
 #[test]
-fn the_log_is_the_same_everywhere_and_can_be_searched() {
+fn log_is_the_same_everywhere_and_searchable() {
     let room = Room::of(&["alice", "bob", "carol"]);
     for number in 0..30 {
         for name in ["alice", "bob", "carol"] {
@@ -108,7 +108,7 @@ fn the_log_is_the_same_everywhere_and_can_be_searched() {
 }
 
 #[test]
-fn direct_messages_can_be_looked_up_by_partner() {
+fn direct_messages_are_found_by_partner() {
     let room = Room::of(&["alice", "bob", "carol"]);
     room["alice"].api().send("to all");
     room["alice"].api().send_to(&["bob"], "to bob");
@@ -118,7 +118,7 @@ fn direct_messages_can_be_looked_up_by_partner() {
 }
 
 #[test]
-fn peers_lists_everybody_with_the_state_of_the_connection() {
+fn peers_lists_every_member_with_its_connection() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     let view = |room: &Room, name: &str| -> PeerView {
         let peers: Vec<PeerView> = room["alice"].chat(&["peers", "--json"]).json();
@@ -145,7 +145,7 @@ fn peers_lists_everybody_with_the_state_of_the_connection() {
 }
 
 #[test]
-fn status_says_how_things_stand() {
+fn status_shows_peer_room_and_daemon() {
     let room = Room::of(&["alice", "bob"]);
     room["alice"].api().send("one");
     room.same_history(1);
@@ -163,7 +163,7 @@ fn status_says_how_things_stand() {
 }
 
 #[test]
-fn what_others_write_does_not_drive_the_terminal() {
+fn message_with_escape_sequences_does_not_control_the_terminal() {
     let alice = Start::found("alice").start();
     alice.api().send("\u{1b}[31mred\u{1b}[0m \u{7} \u{202e}backwards");
     for args in [&["log"][..], &["tail", "--no-follow"]] {

@@ -56,7 +56,7 @@ fn timeless(line: &str) -> String {
     line.split(' ').skip_while(|word| digits(word)).collect::<Vec<_>>().join(" ")
 }
 
-/// A shell in which somebody types.
+/// A shell that takes typed commands.
 struct Shell {
     child: Child,
     stdin: ChildStdin,
@@ -127,7 +127,7 @@ impl Drop for Shell {
 }
 
 #[test]
-fn the_quickstart_works_as_printed() {
+fn quickstart_works_as_printed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     // They end the daemons that the quickstart leaves.
     let homes = ["alice", "bob", "carol"].map(|name| Home::below(directory.path(), &format!("chatd-{name}")));

@@ -1,4 +1,4 @@
-//! A send that is repeated with the same key posts once, across restarts of the daemon.
+//! Promise P8: a send that is repeated with the same key posts once, across restarts of the daemon.
 
 use chat_proto::api::messages::{SendRequest, SentMessage};
 use chat_proto::error::ErrorCode;
@@ -10,7 +10,7 @@ fn request(text: &str) -> SendRequest {
 }
 
 #[test]
-fn the_same_key_gives_the_same_message() {
+fn same_key_gives_the_same_message() {
     let mut room = Room::of(&["alice", "bob"]);
     let post = |room: &Room, text: &str| room["alice"].api().post_message(&request(text), "key-1").expect("answered");
     let first: SentMessage = post(&room, "once").json(201);
@@ -31,7 +31,7 @@ fn the_same_key_gives_the_same_message() {
 }
 
 #[test]
-fn a_key_at_a_time_is_posted_once_also_when_all_ask_at_once() {
+fn concurrent_sends_with_one_key_post_once() {
     let alice = Start::found("alice").start();
     let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
         let post = || {
@@ -49,7 +49,7 @@ fn a_key_at_a_time_is_posted_once_also_when_all_ask_at_once() {
 }
 
 #[test]
-fn the_command_takes_a_key() {
+fn send_command_takes_a_key() {
     let mut room = Room::of(&["alice", "bob"]);
     for _ in 0..2 {
         room["alice"].chat(&["send", "--key", "nightly-report", "all is well"]).ok();

@@ -1,4 +1,4 @@
-//! The event stream: resumed at a cursor it misses nothing and repeats nothing, across restarts of either side.
+//! Promise P8: an event stream resumed at a cursor misses nothing and repeats nothing, across restarts of either side.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use chat_tests::daemon::Start;
 use chat_tests::events::Events;
 use chat_tests::eventually::SOON;
 
-/// Takes messages until there are so many in all.
+/// Takes messages until there are `until` in all.
 #[track_caller]
 fn take(events: &mut Events, texts: &mut Vec<String>, until: usize) {
     while texts.len() < until {
@@ -19,7 +19,7 @@ fn take(events: &mut Events, texts: &mut Vec<String>, until: usize) {
 }
 
 #[test]
-fn a_reader_that_is_killed_resumes_across_a_restart_of_the_daemon() {
+fn killed_reader_resumes_across_a_restart_of_the_daemon() {
     let mut room = Room::of(&["alice", "bob"]);
     let mut texts = Vec::new();
     let mut sent = Vec::new();
@@ -55,7 +55,7 @@ fn a_reader_that_is_killed_resumes_across_a_restart_of_the_daemon() {
 }
 
 #[test]
-fn ids_grow_and_none_comes_twice() {
+fn event_ids_grow_and_do_not_repeat() {
     let room = Room::of(&["alice", "bob"]);
     let mut events = room["bob"].api().events_at("/v1/events?since=all", None);
     for number in 0..50 {
@@ -72,7 +72,7 @@ fn ids_grow_and_none_comes_twice() {
 }
 
 #[test]
-fn the_whole_story_of_a_room_is_told() {
+fn stream_from_the_beginning_has_every_kind_of_event() {
     let alice = Start::found("alice").start();
     let mut events = alice.api().events(None);
     let bob = Start::join("bob", &alice.ticket()).start();
@@ -117,7 +117,7 @@ fn the_whole_story_of_a_room_is_told() {
 }
 
 #[test]
-fn a_cursor_of_another_database_is_answered_with_a_gap() {
+fn cursor_of_another_database_is_answered_with_a_gap() {
     let alice = Start::found("alice").start();
     alice.api().send("hello");
     let mut events = alice.api().events(Some("deadbeef-7"));
@@ -127,7 +127,7 @@ fn a_cursor_of_another_database_is_answered_with_a_gap() {
 }
 
 #[test]
-fn the_first_bytes_come_at_once() {
+fn first_bytes_of_a_stream_come_at_once() {
     let alice = Start::found("alice").start();
     let socket = alice.home().socket();
     let curl = format!("exec curl --silent --no-buffer --unix-socket {} http://localhost/v1/events", socket.display());
@@ -137,7 +137,7 @@ fn the_first_bytes_come_at_once() {
 }
 
 #[test]
-fn lines_of_json_are_the_same_events() {
+fn json_lines_have_the_same_events() {
     let alice = Start::found("alice").start();
     alice.api().send("hello");
     let curl = alice.home().shell(&format!(
@@ -159,7 +159,7 @@ fn lines_of_json_are_the_same_events() {
 }
 
 #[test]
-fn streams_work_over_tcp_with_the_token_alone() {
+fn stream_over_tcp_needs_the_token() {
     let alice = Start::found("alice").start();
     let mut events = alice.tcp().events(None);
     alice.tcp().send("over tcp");

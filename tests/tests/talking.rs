@@ -1,4 +1,5 @@
-//! Saying something to all and to some, also to those who are away; and nobody else reads what is said to some.
+//! Promises P2 and P6: messages to the room reach every member in the same order, direct ones only their recipients, also
+//! members that are away.
 
 use chat_proto::api::messages::{Message, SentMessage};
 use chat_tests::cluster::{Room, all_miss, all_online};
@@ -17,7 +18,7 @@ fn reads(peer: &Daemon, text: &str) -> Message {
 }
 
 #[test]
-fn what_is_said_to_all_reaches_all() {
+fn room_message_reaches_every_member() {
     let room = Room::of(&["alice", "bob", "carol"]);
     room["alice"].chat(&["send", "hello"]).ok();
     room["bob"].chat(&["send", "two", "words"]).ok();
@@ -30,7 +31,7 @@ fn what_is_said_to_all_reaches_all() {
 }
 
 #[test]
-fn an_answer_stands_behind_what_it_answers() {
+fn reply_follows_the_message_it_answers() {
     let room = Room::of(&["alice", "bob"]);
     for round in 0..20 {
         let (asks, answers) = if round % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
@@ -47,7 +48,7 @@ fn an_answer_stands_behind_what_it_answers() {
 }
 
 #[test]
-fn what_is_said_to_one_is_for_that_one() {
+fn direct_message_is_readable_by_its_recipient_only() {
     let room = Room::of(&["alice", "bob", "carol"]);
     let secret = "between the two of us: plum-jackdaw-4711";
     room["alice"].chat(&["send", "@bob", secret]).ok();
@@ -68,7 +69,7 @@ fn what_is_said_to_one_is_for_that_one() {
 }
 
 #[test]
-fn what_is_said_to_several_is_for_those() {
+fn direct_message_to_several_is_readable_by_them_only() {
     let room = Room::of(&["alice", "bob", "carol", "dave"]);
     room["alice"].home().chat(&["send", "@bob", "@carol"]).input("the three of us: magpie-0815").run().ok();
     for name in ["alice", "bob", "carol"] {
@@ -86,7 +87,7 @@ fn what_is_said_to_several_is_for_those() {
 }
 
 #[test]
-fn a_direct_message_waits_for_who_is_away_also_when_its_sender_has_gone() {
+fn direct_message_reaches_an_absent_recipient_without_its_sender() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     room["bob"].stop();
     all_miss(&[&room["alice"], &room["carol"]], "bob");
@@ -108,7 +109,7 @@ fn a_direct_message_waits_for_who_is_away_also_when_its_sender_has_gone() {
 }
 
 #[test]
-fn a_sender_may_wait_for_other_disks() {
+fn send_waits_for_copies_on_other_disks() {
     let mut room = Room::of(&["alice", "bob", "carol"]);
     let sent: Vec<SentMessage> =
         room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", "--json", "safe"]).json();
@@ -125,7 +126,7 @@ fn a_sender_may_wait_for_other_disks() {
 }
 
 #[test]
-fn a_new_member_reads_what_was_said_before() {
+fn new_member_reads_earlier_messages() {
     let alice = chat_tests::daemon::Start::found("alice").start();
     for number in 0..30 {
         alice.api().send(&number.to_string());

@@ -1,4 +1,4 @@
-//! `cargo demo`: three real daemons start, meet, talk, part and catch up; every step is checked.
+//! `cargo demo`: three real daemons start, meet, talk, separate and catch up; every step is checked.
 
 use std::collections::BTreeSet;
 use std::panic;
@@ -129,7 +129,7 @@ impl Stage {
         let address = self.home("alice").address();
         self.chatd("carol", &["start", "--name", "carol", "--join", &address]);
 
-        say.step("Everybody sees everybody");
+        say.step("All peers see each other");
         for name in NAMES {
             self.sees(name, &NAMES);
         }
@@ -139,12 +139,12 @@ impl Stage {
 
     fn talk(&self) {
         let say = &self.transcript;
-        say.step("A word to all, and a live view of it");
+        say.step("Messages to the room, and a live view of them");
         let mut tail = self.start("carol", &["tail"]);
-        self.chat("alice", &["send", "good morning, everybody"]);
+        self.chat("alice", &["send", "good morning"]);
         let sent = self.home("bob").shell("uname -sm | chat send");
         self.show("bob", "uname -sm | chat send", sent).ok();
-        for wanted in ["alice: good morning, everybody", "bob: "] {
+        for wanted in ["alice: good morning", "bob: "] {
             let line = tail.line(SOON, |line| line.contains(wanted));
             say.command("carol", "… the tail shows:");
             say.output(&line);
@@ -154,7 +154,7 @@ impl Stage {
 
     fn whisper(&self) {
         let say = &self.transcript;
-        say.step("A word to Bob alone");
+        say.step("A direct message to Bob");
         let secret = "the password of the lab is heliotrope";
         self.chat("alice", &["send", "--wait", "delivered", "@bob", secret]);
         let shown = self.chat("bob", &["tail", "-n", "1", "--no-follow"]);
@@ -162,8 +162,8 @@ impl Stage {
         let shown = self.chat("carol", &["log"]);
         assert!(!shown.contains("heliotrope"), "carol reads it: {shown}");
         say.holds("bob reads it, carol does not");
-        assert_eq!(self.home("carol").files_with("heliotrope"), [""; 0], "it stands in carol's files");
-        say.holds("no file of carol's daemon holds it in clear");
+        assert_eq!(self.home("carol").files_with("heliotrope"), [""; 0], "carol's files hold it");
+        say.holds("no file of carol's daemon holds it in plain text");
     }
 
     fn part(&self) {
@@ -177,7 +177,7 @@ impl Stage {
         self.chat("alice", &["peers"]);
         say.holds("alice sees that bob is away");
 
-        say.step("Now Alice, who founded the room and wrote to Bob, is gone, too: killed without warning");
+        say.step("Alice, who founded the room and wrote to Bob, is killed without warning");
         let alice = self.home("alice").holder().expect("alice runs");
         say.command("alice", &format!("kill -9 {}", alice.pid()));
         alice.signal(Signal::KILL);
@@ -188,15 +188,15 @@ impl Stage {
 
     fn come_back(&self) {
         let say = &self.transcript;
-        say.step("Bob comes back: nothing is said to his daemon about the room");
+        say.step("Bob comes back: his daemon finds the room by itself");
         self.chatd("bob", &["start"]);
         self.reads("bob", "for your eyes, when you are back");
         let shown = self.chat("bob", &["log"]);
         for text in ["good morning", "bob has left us", "we tell him later", "for your eyes"] {
             assert!(shown.contains(text), "bob misses '{text}': {shown}");
         }
-        say.holds("bob has what he missed, from carol: alice is still away");
-        assert_eq!(self.home("carol").files_with("for your eyes"), [""; 0], "it stands in carol's files");
+        say.holds("bob got what he missed from carol: alice is still away");
+        assert_eq!(self.home("carol").files_with("for your eyes"), [""; 0], "carol's files hold it");
         say.holds("the direct message came through carol, who cannot read it");
 
         say.step("Alice comes back");
@@ -246,7 +246,7 @@ impl Stage {
             let before = count();
             eventually_true(SOON, "they still talk", || count() >= before + 9);
             drop(hush);
-            say.holds(&format!("{next} is the rendezvous now, and the talk went on"));
+            say.holds(&format!("{next} is the rendezvous now, and the conversation went on"));
         });
         self.chat(others[0], &["why"]);
         self.chatd(&holder, &["start"]);
@@ -286,9 +286,9 @@ impl Stage {
             histories.push(open);
         }
         let ids: BTreeSet<MessageId> = histories[0].iter().map(|message| message.id).collect();
-        assert!(ids.len() == histories[0].len() && ids.len() >= 23, "five messages and the chatter were said to all");
+        assert!(ids.len() == histories[0].len() && ids.len() >= 23, "five messages and the chatter went to the room");
         assert!(histories.iter().all(|open| *open == histories[0]), "the histories differ");
-        say.holds("what was said to all is the same for all three, in the same order, each message once");
+        say.holds("all three have the same room messages, in the same order, each once");
     }
 
     fn end(&self) {
@@ -302,12 +302,12 @@ impl Stage {
         &self.homes.iter().find(|(known, _)| *known == name).expect("one of the three").1
     }
 
-    /// Runs `chat` at somebody's prompt; gives what it printed.
+    /// Runs `chat` as one of the peers; returns what it printed.
     fn chat(&self, who: &str, args: &[&str]) -> String {
         self.show(who, &typed("chat", args), self.home(who).chat(args)).ok()
     }
 
-    /// Runs `chatd` at somebody's prompt.
+    /// Runs `chatd` as one of the peers.
     fn chatd(&self, who: &str, args: &[&str]) -> String {
         self.show(who, &typed("chatd", args), self.home(who).chatd(args)).ok()
     }
@@ -322,13 +322,13 @@ impl Stage {
         finished
     }
 
-    /// Starts `chat` at somebody's prompt and lets it go on.
+    /// Starts `chat` as one of the peers and lets it go on.
     fn start(&self, who: &str, args: &[&str]) -> Running {
         self.transcript.command(who, &format!("{} &", typed("chat", args)));
         self.home(who).chat(args).spawn()
     }
 
-    /// Waits until somebody sees exactly these online.
+    /// Waits until a peer sees exactly these online.
     fn sees(&self, who: &str, online: &[&str]) {
         eventually(SOON, &format!("{who} sees {online:?} online"), || {
             let peers: Vec<PeerView> = self.home(who).chat(&["peers", "--json"]).run().json();
@@ -339,7 +339,7 @@ impl Stage {
         });
     }
 
-    /// Waits until somebody can read a text.
+    /// Waits until a peer can read a text.
     fn reads(&self, who: &str, text: &str) {
         eventually(SOON, &format!("{who} reads '{text}'"), || {
             let log = self.home(who).chat(&["log"]).run().ok();

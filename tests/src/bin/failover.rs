@@ -1,5 +1,5 @@
 //! `cargo run --release -p chat-tests --bin failover -- --rounds 100`: takes the holder of the rendezvous role away while
-//! everybody talks, again and again.
+//! all peers talk, again and again.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -56,7 +56,7 @@ fn main() -> io::Result<ExitCode> {
         }
     };
     let tell = |round: usize, heard: &Heard| {
-        // Progress only: where nobody listens, the report still counts.
+        // Progress only: a closed output does not void the report.
         let _ = writeln!(io::stderr(), "round {round}: {heard}");
     };
     match run(Plan { peers, rounds, way }, tell) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_tests::idle::run;
 use clap::Parser;
 
-/// Counts packets, bytes, processor time and memory of each member of a room in which nobody says anything.
+/// Counts packets, bytes, processor time and memory of each member of a quiet room.
 #[derive(Debug, Parser)]
 struct Args {
     /// Peers in the room, 2 to 100

@@ -10,7 +10,7 @@ use chat_tests::nat::{End, Scene, Site};
 use chat_tests::netns::Nat;
 use clap::Parser;
 
-/// Where the two who talk are.
+/// Where the two talkers are.
 const CASES: [[Site; 2]; 7] = [
     [Site::Public, Site::Home(Nat::Keeping)],
     [Site::Public, Site::Home(Nat::Random)],

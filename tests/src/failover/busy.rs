@@ -26,7 +26,7 @@ pub struct Report {
     pub kept: Kept,
 }
 
-/// Runs one busy loop for each processor for so long.
+/// Runs one busy loop for each processor, for the given time.
 ///
 /// # Panics
 /// When a daemon does not start, or the room does not agree on a holder.

@@ -1,4 +1,4 @@
-//! Peers that talk without a break, and what each of them hears.
+//! Peers that talk without a break, and the events that each of them receives.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Heard {
     pub known_by: Vec<(String, Duration)>,
     /// How long each message between the living was on its way; one that did not arrive, until the end.
     pub ways: Vec<Duration>,
-    /// The longest of them: what it was, and whom it reached last.
+    /// The longest of them: the text, and the peer it reached last.
     pub slowest: Option<(Duration, String, String)>,
     /// Messages that were acknowledged.
     pub acknowledged: Vec<MessageId>,
@@ -35,7 +35,7 @@ pub struct Heard {
     pub repeated: usize,
     /// Terms that began.
     pub terms: Vec<String>,
-    /// Where it took long: the end of the log of whoever was late.
+    /// Where it took long: the end of the log of the late peer.
     pub log: Option<String>,
 }
 
@@ -75,11 +75,11 @@ struct Peer {
 /// The peers while they talk.
 pub(super) struct Listening {
     peers: Vec<Peer>,
-    /// Who talks waits until everybody listens.
+    /// Talkers wait until all peers listen.
     ready: Barrier,
     done: AtomicBool,
     end: OnceLock<Instant>,
-    /// When each text was handed to its daemon, and by whom.
+    /// When each text was handed to its daemon, and its sender.
     said: Mutex<HashMap<String, (Instant, PeerId)>>,
     /// What each stream brought, and when.
     heard: Mutex<BTreeMap<PeerId, Vec<(Instant, Event)>>>,
@@ -112,7 +112,7 @@ impl Listening {
         }
     }
 
-    /// Everybody falls silent. Who is asleep then has to be woken: it still owes an answer.
+    /// Ends the talk. A suspended peer has to be resumed then: it still owes an answer.
     pub(super) fn end(&self) {
         self.end.get_or_init(Instant::now);
         self.done.store(true, Ordering::Relaxed);
@@ -157,7 +157,7 @@ impl Listening {
         })
     }
 
-    /// What became known, after everybody has fallen silent. Nobody may have gone.
+    /// What was received, once all talk has ended. All peers must still run.
     pub(super) fn sum_up(self, holder: PeerId, term: Term, gone: Instant) -> Heard {
         let end = self.end.into_inner().unwrap_or_else(Instant::now);
         let said = self.said.into_inner().expect("nobody panicked");

@@ -14,7 +14,7 @@ use crate::daemon::{Daemon, Start};
 use crate::eventually::eventually;
 use crate::netns::{Network, Space};
 
-/// For how long everybody talks before the holder goes.
+/// How long all peers talk before the holder is taken away.
 const BEFORE: Duration = Duration::from_millis(500);
 
 /// How long after the end of the holder the others are listened to, at most.
@@ -26,10 +26,10 @@ const KNOWN_LONG: Duration = Duration::from_millis(1_200);
 /// A message that takes longer is looked into.
 const STALL_LONG: Duration = Duration::from_millis(300);
 
-/// How much longer than until everybody knows the next holder.
+/// How long they go on once all know the next holder.
 const AFTER: Duration = Duration::from_millis(1_000);
 
-/// How long everybody may need to agree on one holder before a round.
+/// Timeout for all peers to agree on one holder before a round.
 const AGREED_MAX: Duration = Duration::from_secs(90);
 
 /// The peers, and what is around them.
@@ -59,7 +59,7 @@ impl Stage {
         Ok(Self { plan, room, spaces, away: None, _network: Some(network) })
     }
 
-    /// One round: everybody talks, the holder goes, the others are listened to.
+    /// One round: all peers talk, the holder is taken away, the others are observed.
     pub(super) fn play(&mut self, round: usize) -> Heard {
         self.room.all_online();
         let (holder, term) = agreed(&self.room);
@@ -102,7 +102,7 @@ impl Stage {
         }
     }
 
-    /// Wakes who was only held up.
+    /// Resumes a peer that was only suspended.
     fn wake(&self) {
         let Some(away) = self.away else { return };
         match self.plan.way {
@@ -124,7 +124,7 @@ impl Stage {
     }
 }
 
-/// Waits until everybody knows the same holder, and that somebody follows it.
+/// Waits until all peers know the same holder and that a peer follows it.
 pub(super) fn agreed(room: &Room) -> (PeerId, Term) {
     eventually(AGREED_MAX, "everybody knows the same holder", || {
         let views: Vec<Rendezvous> = room.peers.iter().map(view).collect();

@@ -1,4 +1,4 @@
-//! Home routers: they translate addresses, and drop what nobody inside has asked for.
+//! Home routers: they translate addresses, and drop what no machine inside has asked for.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -17,7 +17,7 @@ const LAN: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
 pub enum Nat {
     /// The one it had inside, where that is free: holes can be punched.
     Keeping,
-    /// Any, another one for every destination: nobody can tell which ("symmetric").
+    /// An unpredictable one for every destination ("symmetric").
     Random,
 }
 

@@ -27,14 +27,14 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
 }
 
 #[test]
-fn a_dead_daemons_socket_is_no_daemon() {
+fn socket_of_a_dead_daemon_is_no_daemon() {
     let fake = Fake::stopped();
     drop(std::os::unix::net::UnixListener::bind(fake.path().join("run/chatd.sock")));
     assert_eq!(run(&fake, &["status"]).code, Some(3));
 }
 
 #[test]
-fn refusals_have_their_reason_hint_and_exit_code() {
+fn refusal_has_its_reason_hint_and_exit_code() {
     let fake = Fake::start();
     let problem = Problem::new(ErrorCode::Forbidden, "only an admin\nremoves others").with_hint("ask one");
     fake.fault("POST /v1/members/bob/remove", Fault::Refuse(problem));
@@ -47,7 +47,7 @@ fn refusals_have_their_reason_hint_and_exit_code() {
 }
 
 #[test]
-fn usage_errors_exit_2() {
+fn usage_error_exits_with_2() {
     let fake = Fake::stopped();
     for arguments in [&["nonsense"][..], &["send", "--wait", "never", "x"], &["tail", "-n", "x"], &["admit", "bob"]] {
         assert_eq!(run(&fake, arguments).code, Some(2), "{arguments:?}");
@@ -56,7 +56,7 @@ fn usage_errors_exit_2() {
 }
 
 #[test]
-fn the_environment_names_a_daemon_over_tcp() {
+fn environment_selects_a_daemon_over_tcp() {
     let fake = Fake::stopped();
     let url = fake.listen_tcp("secret");
     let run = |token: &str| -> Ended {
@@ -70,7 +70,7 @@ fn the_environment_names_a_daemon_over_tcp() {
 }
 
 #[test]
-fn a_daemon_without_a_socket_is_found_through_its_api_file() {
+fn daemon_without_a_socket_is_found_through_its_api_file() {
     let fake = Fake::stopped();
     let url = fake.listen_tcp("secret");
     let run_directory = fake.path().join("run");
@@ -82,7 +82,7 @@ fn a_daemon_without_a_socket_is_found_through_its_api_file() {
 }
 
 #[test]
-fn peers_come_as_a_table_or_as_one_object_a_line() {
+fn peers_prints_a_table_or_one_object_per_line() {
     let fake = Fake::start();
     let table = run(&fake, &["peers"]).out;
     let lines: Vec<&str> = table.lines().collect();
@@ -95,7 +95,7 @@ fn peers_come_as_a_table_or_as_one_object_a_line() {
 }
 
 #[test]
-fn status_and_why_explain() {
+fn status_and_why_print_text_or_one_object() {
     let fake = Fake::start();
     let status = run(&fake, &["status"]).out;
     assert!(status.contains("rendezvous bob, term 3; this peer is on the succession list\n"), "{status}");
@@ -111,7 +111,7 @@ fn status_and_why_explain() {
 }
 
 #[test]
-fn an_invite_prints_its_ticket_and_nothing_else() {
+fn invite_prints_its_ticket_only() {
     let fake = Fake::start();
     let ended = run(&fake, &["invite", "--expires", "2h", "--uses", "5"]);
     assert_eq!((ended.code, ended.out.as_str()), (Some(0), "chat1secretticket\n"));
@@ -122,7 +122,7 @@ fn an_invite_prints_its_ticket_and_nothing_else() {
 }
 
 #[test]
-fn invites_are_listed_and_revoked_by_the_beginning_of_their_id() {
+fn invite_is_revoked_by_a_prefix_of_its_id() {
     let fake = Fake::start();
     let list = run(&fake, &["invites"]).out;
     assert!(list.contains(&format!("{}  alice  3/10  2096-10-02 07:06  valid\n", INVITES[1])), "{list}");
@@ -133,7 +133,7 @@ fn invites_are_listed_and_revoked_by_the_beginning_of_their_id() {
 }
 
 #[test]
-fn strangers_are_listed_let_in_and_refused() {
+fn knock_is_listed_admitted_and_denied() {
     let fake = Fake::start();
     let ended = run(&fake, &["knocks"]);
     assert!(ended.out.contains("car\u{FFFD}ol"), "{}", ended.out);
@@ -145,7 +145,7 @@ fn strangers_are_listed_let_in_and_refused() {
 }
 
 #[test]
-fn names_rooms_joins_and_leaves() {
+fn name_rooms_join_and_leave_make_their_calls() {
     let fake = Fake::start();
     assert_eq!(run(&fake, &["name", "zoë"]), done(""));
     assert_eq!(fake.requests("PUT /v1/name", 1)[0].body, r#"{"name":"zoë"}"#);
@@ -162,7 +162,7 @@ fn names_rooms_joins_and_leaves() {
 }
 
 #[test]
-fn completions_and_the_manual_need_no_daemon() {
+fn completions_and_manual_need_no_daemon() {
     let fake = Fake::stopped();
     for shell in ["bash", "zsh", "fish"] {
         assert!(run(&fake, &["completions", shell]).out.contains("rooms"), "{shell}");

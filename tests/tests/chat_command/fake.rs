@@ -35,7 +35,7 @@ pub(crate) enum Fault {
     Refuse(Problem),
     /// Does what was asked, and answers with this status.
     Status(u16),
-    /// Lets somebody say this just before it answers.
+    /// Publishes this message just before it answers.
     Say(&'static str),
 }
 
@@ -117,7 +117,7 @@ impl Fake {
     pub(crate) fn stop(&mut self) {
         let (stop, listener) = self.listener.take().expect("it runs");
         stop.store(true, Ordering::SeqCst);
-        // The listener sees the flag when somebody knocks.
+        // The listener sees the flag at its next connection.
         drop(UnixStream::connect(self.socket()));
         listener.join().expect("the listener ends");
         std::fs::remove_file(self.socket()).expect("the socket was there");

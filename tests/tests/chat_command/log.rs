@@ -24,7 +24,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[test]
-fn pages_join_without_a_seam() {
+fn log_pages_join_without_gap_or_repetition() {
     let fake = filled(1_234);
     assert_eq!(texts(&fake, &["--all"]), numbers(0..1_234));
     assert_eq!(texts(&fake, &[]), numbers(1_134..1_234));
@@ -39,7 +39,7 @@ fn pages_join_without_a_seam() {
 }
 
 #[test]
-fn each_line_has_its_date() {
+fn log_line_has_its_date() {
     let fake = filled(2);
     let ended = run(&fake, &["log"]);
     assert_eq!(ended.out, "2001-09-09 01:46 bob: m0\n2001-09-09 01:46 bob: m1\n");
@@ -47,7 +47,7 @@ fn each_line_has_its_date() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_error() {
+fn log_whose_reader_leaves_exits_with_success() {
     let fake = filled(1_000);
     fake.state().messages.iter_mut().for_each(|message| message.text += &"x".repeat(1_000));
     let (_, ended) = read_and_leave(&fake, &["log", "--all"], 1);

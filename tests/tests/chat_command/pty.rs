@@ -1,4 +1,4 @@
-//! `chat` on a terminal of its own, and what stands on its screen.
+//! `chat` on a terminal of its own, and what it writes there.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -19,7 +19,7 @@ fn sent(fake: &Fake, count: usize) -> SendRequest {
 }
 
 #[test]
-fn people_talk() {
+fn typed_lines_are_sent_and_messages_shown() {
     let fake = Fake::start();
     fake.say(bob(), "earlier");
     let mut room = Terminal::start(&fake);
@@ -53,7 +53,7 @@ fn people_talk() {
 }
 
 #[test]
-fn what_is_typed_ahead_is_kept() {
+fn lines_typed_ahead_are_sent_in_order() {
     let fake = Fake::start();
     let mut room = Terminal::start(&fake);
     room.wait_for_line(1);
@@ -64,7 +64,7 @@ fn what_is_typed_ahead_is_kept() {
 }
 
 #[test]
-fn failures_are_said_and_the_room_goes_on() {
+fn failure_is_shown_and_the_room_goes_on() {
     let mut fake = Fake::start();
     let mut room = Terminal::start(&fake);
     room.wait_for_line(1);
@@ -93,7 +93,7 @@ fn failures_are_said_and_the_room_goes_on() {
 }
 
 #[test]
-fn ctrl_c_leaves_at_the_second_press() {
+fn second_ctrl_c_leaves() {
     let fake = Fake::start();
     let mut room = Terminal::start(&fake);
     room.wait_for_line(1);
@@ -105,7 +105,7 @@ fn ctrl_c_leaves_at_the_second_press() {
 }
 
 #[test]
-fn a_signal_leaves_the_terminal_as_it_was() {
+fn signal_restores_the_terminal() {
     let fake = Fake::start();
     let mut room = Terminal::start(&fake);
     room.wait_for_line(1);
@@ -115,7 +115,7 @@ fn a_signal_leaves_the_terminal_as_it_was() {
 }
 
 #[test]
-fn typing_with_the_output_elsewhere_is_refused() {
+fn typed_input_with_redirected_output_is_refused() {
     let fake = Fake::start();
     let (_main, line) = crate::pty::open();
     let mut command = chat(fake.path(), &[]).into_inner();

@@ -1,4 +1,4 @@
-//! `chat send`: whom and what, once, and how it fails.
+//! `chat send`: recipients and text, sent once, and how it fails.
 
 use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
 use chat_proto::error::{ErrorCode, Problem};
@@ -25,14 +25,14 @@ fn room(text: &str) -> SendRequest {
 }
 
 #[test]
-fn words_are_one_text_to_the_room_and_success_is_silent() {
+fn send_joins_its_words_and_is_silent() {
     let fake = Fake::start();
     assert_eq!(run(&fake, &["send", "hello", "dear  all", "-1"]), silent());
     assert_eq!(sent(&fake), room("hello dear  all -1"));
 }
 
 #[test]
-fn names_in_front_make_it_direct() {
+fn leading_names_make_a_send_direct() {
     for arguments in [&["send", "@bob", "@carol,", "psst", "@all"][..], &["send", "@bob @carol, psst @all"]] {
         let fake = Fake::start();
         assert_eq!(run(&fake, arguments), silent());
@@ -41,7 +41,7 @@ fn names_in_front_make_it_direct() {
 }
 
 #[test]
-fn standard_input_is_one_message_as_it_is() {
+fn standard_input_is_sent_unchanged_as_one_message() {
     for (arguments, to) in
         [(&["send"][..], vec![]), (&["send", "-"], vec![]), (&["send", "@bob"], vec!["bob".to_owned()])]
     {
@@ -52,7 +52,7 @@ fn standard_input_is_one_message_as_it_is() {
 }
 
 #[test]
-fn what_cannot_be_a_message_is_refused_before_it_is_sent() {
+fn invalid_message_is_refused_before_it_is_sent() {
     let fake = Fake::start();
     let refused = |ended: Ended, line: &str| {
         assert_eq!(ended, Ended { code: Some(1), out: String::new(), err: format!("{line}\n") });
@@ -69,7 +69,7 @@ fn what_cannot_be_a_message_is_refused_before_it_is_sent() {
 }
 
 #[test]
-fn json_and_verbose_say_what_became_of_it() {
+fn json_and_verbose_report_the_result_of_a_send() {
     let fake = Fake::start();
     let ended = run(&fake, &["send", "--json", "hi"]);
     let sent: SentMessage = serde_json::from_str(&ended.out).expect("a sent message");
@@ -78,7 +78,7 @@ fn json_and_verbose_say_what_became_of_it() {
 }
 
 #[test]
-fn waits_are_passed_on_and_running_out_is_exit_5() {
+fn wait_that_runs_out_exits_with_5() {
     let fake = Fake::start();
     fake.fault(SEND, Fault::Status(202));
     let ended = run(&fake, &["send", "hi", "--copies", "2", "--timeout", "250ms"]);
@@ -91,7 +91,7 @@ fn waits_are_passed_on_and_running_out_is_exit_5() {
 }
 
 #[test]
-fn an_unknown_name_is_refused_and_reaches_nobody() {
+fn send_to_an_unknown_name_is_refused() {
     let fake = Fake::start();
     let err = "chat: no member is called 'bbo'\nhint: 'chat peers' lists the members\n".to_owned();
     assert_eq!(run(&fake, &["send", "@bbo", "psst"]), Ended { code: Some(1), out: String::new(), err });
@@ -99,7 +99,7 @@ fn an_unknown_name_is_refused_and_reaches_nobody() {
 }
 
 #[test]
-fn a_broken_connection_posts_once() {
+fn send_over_a_broken_connection_posts_once() {
     let fake = Fake::start();
     fake.fault(SEND, Fault::HangUp);
     fake.fault(SEND, Fault::HangUp);
@@ -112,7 +112,7 @@ fn a_broken_connection_posts_once() {
 }
 
 #[test]
-fn a_daemon_that_shuts_down_is_waited_for() {
+fn send_waits_for_a_daemon_that_shuts_down() {
     let fake = Fake::start();
     fake.fault(SEND, Fault::Refuse(Problem::new(ErrorCode::ShuttingDown, "shutting down")));
     assert_eq!(run(&fake, &["send", "hi"]), silent());
@@ -120,7 +120,7 @@ fn a_daemon_that_shuts_down_is_waited_for() {
 }
 
 #[test]
-fn keys_are_new_for_each_send_unless_given() {
+fn send_has_a_new_key_unless_one_is_given() {
     let fake = Fake::start();
     for arguments in [&["send", "a"][..], &["send", "a"], &["send", "--key", "k", "a"], &["send", "--key", "k", "a"]] {
         assert_eq!(run(&fake, arguments), silent());
@@ -133,7 +133,7 @@ fn keys_are_new_for_each_send_unless_given() {
 }
 
 #[test]
-fn piped_lines_are_sent_one_by_one_until_one_is_refused() {
+fn piped_lines_are_sent_until_one_is_refused() {
     let fake = Fake::start();
     assert_eq!(run_with_input(&fake, &[], b"one\r\n\n@bob two\nexit\n"), silent());
     let texts = |fake: &Fake| fake.state().messages.iter().map(|message| message.text.clone()).collect::<Vec<_>>();

@@ -12,7 +12,7 @@ use crate::process::{read_and_leave, run, spawn};
 const DAY: &str = "-- 2001-09-09";
 
 #[test]
-fn history_comes_first_and_then_what_is_said() {
+fn tail_prints_history_and_then_new_messages() {
     let fake = Fake::start();
     for number in 0..12 {
         fake.say(bob(), &format!("m{number}"));
@@ -31,7 +31,7 @@ fn history_comes_first_and_then_what_is_said() {
 }
 
 #[test]
-fn what_is_said_while_the_history_is_read_comes_once() {
+fn message_sent_during_the_history_is_printed_once() {
     let fake = Fake::start();
     fake.say(bob(), "before");
     fake.fault("GET /v1/messages", Fault::Say("between"));
@@ -45,7 +45,7 @@ fn what_is_said_while_the_history_is_read_comes_once() {
 }
 
 #[test]
-fn a_restart_loses_and_repeats_nothing() {
+fn tail_across_restarts_loses_and_repeats_nothing() {
     let mut fake = Fake::start();
     let mut tail = spawn(&fake, &["tail", "-n", "0"]);
     fake.answered("GET /v1/status");
@@ -75,7 +75,7 @@ fn a_restart_loses_and_repeats_nothing() {
 }
 
 #[test]
-fn a_gap_is_filled_from_the_history() {
+fn tail_fills_a_gap_from_the_history() {
     let mut fake = Fake::start();
     fake.say(bob(), "old");
     let mut tail = spawn(&fake, &["tail"]);
@@ -97,7 +97,7 @@ fn a_gap_is_filled_from_the_history() {
 }
 
 #[test]
-fn json_is_one_event_a_line_that_since_can_resume() {
+fn json_tail_prints_one_event_per_line_to_resume_from() {
     let fake = Fake::start();
     fake.say(bob(), "first");
     let mut tail = spawn(&fake, &["tail", "--json"]);
@@ -114,7 +114,7 @@ fn json_is_one_event_a_line_that_since_can_resume() {
 }
 
 #[test]
-fn no_follow_ends() {
+fn tail_without_follow_ends() {
     let fake = Fake::start();
     fake.say(bob(), "one");
     fake.say(alice(), "two");
@@ -127,7 +127,7 @@ fn no_follow_ends() {
 }
 
 #[test]
-fn from_shows_one_member() {
+fn tail_from_one_member_shows_its_messages_only() {
     let fake = Fake::start();
     fake.say(bob(), "one");
     fake.say(alice(), "two");
@@ -144,7 +144,7 @@ fn from_shows_one_member() {
 }
 
 #[test]
-fn it_ends_when_its_reader_has_gone_though_nothing_more_is_said() {
+fn tail_ends_when_its_reader_leaves() {
     let fake = Fake::start();
     fake.say(bob(), "last");
     let (line, ended) = read_and_leave(&fake, &["tail"], 2);
@@ -152,7 +152,7 @@ fn it_ends_when_its_reader_has_gone_though_nothing_more_is_said() {
 }
 
 #[test]
-fn a_refusal_ends_it() {
+fn refused_stream_ends_the_tail() {
     let mut fake = Fake::start();
     let mut tail = spawn(&fake, &["tail", "-n", "0"]);
     fake.answered("GET /v1/status");

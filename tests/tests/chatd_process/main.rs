@@ -2,6 +2,7 @@
 
 mod commands;
 mod join;
+mod lifecycle;
 mod refusals;
 mod start;
 mod stop;

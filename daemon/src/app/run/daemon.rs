@@ -113,8 +113,8 @@ fn fail(failure: ExitError, reporter: StartReporter) -> Result<(), ExitError> {
 /// Reports the daemon that already uses the home: a success, unless another room was asked for.
 fn found(plan: &StartOptions, mut started: Started, reporter: StartReporter) -> Result<(), ExitError> {
     if let Some(target) = &plan.join {
-        let company = if started.members > 1 { Occupancy::Others } else { Occupancy::Alone };
-        let room = HomeRoom { id: started.room.id, name: started.room.name.clone(), company };
+        let occupancy = if started.members > 1 { Occupancy::Shared } else { Occupancy::Alone };
+        let room = HomeRoom { id: started.room.id, name: started.room.name.clone(), occupancy };
         match join::check(target, &room, &plan.home) {
             Ok(note) => started.notes.extend(note),
             Err(error) => return fail(ExitError::refused(&error), reporter),

@@ -1,4 +1,4 @@
-//! The life of a daemon: started twice it says so, two never share a home, and nothing is left when it stops.
+//! The lifecycle of a daemon: repeated and concurrent starts, an orderly stop, what a kill leaves, leaving and removal.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -11,7 +11,7 @@ use chat_tests::home::Home;
 use rustix::process::Signal;
 
 #[test]
-fn a_daemon_in_the_background_starts_answers_and_stops() {
+fn background_daemon_starts_answers_and_stops() {
     let home = Home::new();
     let said = home.chatd(&["start", "--name", "alice", "--room", "lab"]).run().ok();
     let first = said.lines().next().unwrap_or_default();
@@ -35,7 +35,7 @@ fn a_daemon_in_the_background_starts_answers_and_stops() {
 }
 
 #[test]
-fn two_daemons_never_share_a_home() {
+fn concurrent_starts_give_one_daemon_per_home() {
     let alice = Start::found("alice").start();
     let second = alice.home().chatd(&["start", "--foreground"]).env("CHATD_LISTEN", Home::new().address()).run();
     let said = format!("{}{}", second.stdout, second.stderr);
@@ -56,7 +56,7 @@ fn two_daemons_never_share_a_home() {
 }
 
 #[test]
-fn a_signal_stops_it_in_order() {
+fn signal_stops_the_daemon_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut room = Room::of(&["alice", "bob"]);
         room["bob"].api().send("bye");
@@ -71,7 +71,7 @@ fn a_signal_stops_it_in_order() {
 }
 
 #[test]
-fn what_a_killed_daemon_left_is_no_obstacle() {
+fn files_of_a_killed_daemon_do_not_prevent_a_start() {
     let mut alice = Start::found("alice").start();
     let id = alice.api().send("kept").message.id;
     alice.kill();
@@ -81,7 +81,7 @@ fn what_a_killed_daemon_left_is_no_obstacle() {
 }
 
 #[test]
-fn a_home_whose_path_is_too_long_for_a_socket_works() {
+fn home_with_a_path_too_long_for_a_socket_works() {
     let home = Home::deep();
     home.chatd(&["start", "--name", "alice"]).run().ok();
     let socket = home.api_file().expect("it runs").socket;
@@ -97,7 +97,7 @@ fn a_home_whose_path_is_too_long_for_a_socket_works() {
 }
 
 #[test]
-fn the_name_can_be_changed_and_stays() {
+fn changed_name_is_kept() {
     let mut room = Room::of(&["alice", "bob"]);
     room["bob"].chat(&["name", "robert"]).ok();
     let named = |room: &Room| {
@@ -115,7 +115,7 @@ fn the_name_can_be_changed_and_stays() {
 }
 
 #[test]
-fn who_leaves_is_gone_and_who_is_removed_is_out() {
+fn member_that_left_or_was_removed_is_out() {
     let room = Room::of(&["alice", "bob", "carol"]);
     room["bob"].chat(&["leave"]).ok();
     eventually(SOON, "bob is no member", || match room["alice"].api().status().members {

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use chat_tests::cluster::Room;
-use chat_tests::load::{Posted, Readers, post};
+use chat_tests::cluster::TestRoom;
+use chat_tests::load::{PostTimes, StreamReaders, post};
 use chat_tests::usage::resident_kib;
 
 use bare::Bare;
@@ -33,14 +33,14 @@ fn main() -> io::Result<()> {
     bare::serve_if_asked();
     let mut out = io::stdout();
     let bare = Bare::start();
-    let alone = Room::of(&["alice"]);
+    let alone = TestRoom::of(&["alice"]);
     let socket = alone.peers[0].home().socket();
     writeln!(out, "memory of an idle daemon / of a bare server: {}", memory(alone.peers[0].pid(), bare.pid())?)?;
     let sides: [(&str, &Path); 2] = [("chatd", &socket), ("bare", bare.socket())];
 
     let rates = turns(sides, |socket| post(socket, CONNECTIONS, MESSAGES / CONNECTIONS, TEXT_BYTES).rate());
     tell(&mut out, &format!("durable posts/s, {CONNECTIONS} connections"), "bare axum", rates)?;
-    let latency = |posted: Posted| posted.median().as_secs_f64() * 1e6;
+    let latency = |posted: PostTimes| posted.median().as_secs_f64() * 1e6;
     let latencies = turns(sides, |socket| latency(post(socket, 1, 1000, TEXT_BYTES)));
     tell(&mut out, "µs a durable post, 1 connection", "bare axum", latencies)?;
     let fanned = turns(sides, |socket| fan_out(socket) as f64);
@@ -48,7 +48,7 @@ fn main() -> io::Result<()> {
 
     for others in [2, 7] {
         let names: Vec<String> = (0..=others).map(|number| format!("peer-{number}")).collect();
-        let room = Room::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
+        let room = TestRoom::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
         let sockets = [room.peers[0].home().socket(), socket.clone()];
         let peers: Vec<_> = room.peers.iter().map(|peer| peer.home().socket()).collect();
         let sides = [("room", sockets[0].as_path()), ("alone", sockets[1].as_path())];
@@ -60,7 +60,7 @@ fn main() -> io::Result<()> {
 
 /// Messages a second, times readers, until every reader has seen every one.
 fn fan_out(socket: &Path) -> u64 {
-    let readers = Readers::open(socket, READERS);
+    let readers = StreamReaders::open(socket, READERS);
     let begun = Instant::now();
     let messages = MESSAGES / 4;
     post(socket, CONNECTIONS, messages / CONNECTIONS, TEXT_BYTES);
@@ -70,7 +70,7 @@ fn fan_out(socket: &Path) -> u64 {
 
 /// Messages a second that one peer posts, until the event stream of every peer has shown every one.
 fn spread<S: AsRef<Path>>(socket: &Path, peers: &[S]) -> f64 {
-    let readers: Vec<Readers> = peers.iter().map(|peer| Readers::open(peer.as_ref(), 1)).collect();
+    let readers: Vec<StreamReaders> = peers.iter().map(|peer| StreamReaders::open(peer.as_ref(), 1)).collect();
     let begun = Instant::now();
     post(socket, CONNECTIONS, MESSAGES / CONNECTIONS, TEXT_BYTES);
     readers.iter().for_each(|reader| reader.wait_for(MESSAGES));

@@ -27,22 +27,22 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
-use crate::events::Events;
+use crate::events::EventReader;
 
 /// How long an answer may take: longer than any wait that a test asks for.
 const ANSWER_MAX: Duration = Duration::from_secs(60);
 
 /// The API of one daemon. Every raw call has a connection of its own.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub struct DaemonApi {
     client: Client,
-    place: Place,
+    place: ApiSocket,
     token: Option<String>,
 }
 
 /// Where the API is.
 #[derive(Clone, Debug)]
-enum Place {
+enum ApiSocket {
     /// On a Unix socket.
     Unix(PathBuf),
     /// At `HOST:PORT`.
@@ -70,7 +70,7 @@ enum Unanswered {
 
 /// A call.
 #[derive(Clone, Copy, Debug)]
-pub struct Call<'a> {
+pub struct RawCall<'a> {
     /// `GET`, `POST` and so on.
     pub method: &'a str,
     /// Path and query.
@@ -83,7 +83,7 @@ pub struct Call<'a> {
 
 /// An answer.
 #[derive(Debug)]
-pub struct Reply {
+pub struct RawReply {
     /// Method and path of the call.
     pub call: String,
     /// Its status.
@@ -94,7 +94,7 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-impl Api {
+impl DaemonApi {
     /// On a Unix socket, called `chatd.sock` as that of every daemon.
     ///
     /// # Panics
@@ -103,7 +103,7 @@ impl Api {
         let run = socket.parent().expect("a socket is in a directory");
         let home = chat_client::Home::locate(Some(run), |_| None).expect("an absolute path");
         let client = client(DaemonAddr::Home(home.with_run(run.to_owned())));
-        Self { client, place: Place::Unix(socket.to_owned()), token: None }
+        Self { client, place: ApiSocket::Unix(socket.to_owned()), token: None }
     }
 
     /// On TCP, with a token or without.
@@ -119,7 +119,7 @@ impl Api {
             _ => None,
         };
         let client = client(DaemonAddr::locate(None, variable).expect("the URL of an API"));
-        let place = Place::Tcp(authority.trim_end_matches('/').to_owned());
+        let place = ApiSocket::Tcp(authority.trim_end_matches('/').to_owned());
         Self { client, place, token: token.map(str::to_owned) }
     }
 
@@ -127,30 +127,32 @@ impl Api {
     ///
     /// # Errors
     /// When there is no answer.
-    pub fn call(&self, call: Call<'_>) -> Result<Reply, CallError> {
+    pub fn call(&self, call: RawCall<'_>) -> Result<RawReply, CallError> {
         let exchange = async {
             let response = self.open(call).await?;
             let status = response.status().as_u16();
             let media_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
             let media_type = media_type.unwrap_or_default().to_owned();
             let body = response.into_body().collect().await?.to_bytes().to_vec();
-            Ok(Reply { call: call.to_string(), status, media_type, body })
+            Ok(RawReply { call: call.to_string(), status, media_type, body })
         };
         let bounded = async { tokio::time::timeout(ANSWER_MAX, exchange).await.unwrap_or(Err(Unanswered::TooSlow)) };
         block_on(bounded).map_err(|why| CallError { call: call.to_string(), why })
     }
 
     /// Makes a call and gives the answer with its body still to be read.
-    async fn open(&self, call: Call<'_>) -> Result<Response<Incoming>, Unanswered> {
+    async fn open(&self, call: RawCall<'_>) -> Result<Response<Incoming>, Unanswered> {
         match &self.place {
-            Place::Unix(socket) => exchange(UnixStream::connect(socket).await?, self.request("localhost", call)).await,
-            Place::Tcp(authority) => {
+            ApiSocket::Unix(socket) => {
+                exchange(UnixStream::connect(socket).await?, self.request("localhost", call)).await
+            }
+            ApiSocket::Tcp(authority) => {
                 exchange(TcpStream::connect(authority).await?, self.request(authority, call)).await
             }
         }
     }
 
-    fn request(&self, host: &str, call: Call<'_>) -> Request<Full<Bytes>> {
+    fn request(&self, host: &str, call: RawCall<'_>) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(call.method).uri(call.path).header("Host", host);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -170,8 +172,8 @@ impl Api {
     /// # Panics
     /// When there is no answer.
     #[track_caller]
-    pub fn get(&self, path: &str) -> Reply {
-        answered(self.call(Call::get(path)))
+    pub fn get(&self, path: &str) -> RawReply {
+        answered(self.call(RawCall::get(path)))
     }
 
     /// `POST` of JSON.
@@ -179,17 +181,17 @@ impl Api {
     /// # Panics
     /// When there is no answer.
     #[track_caller]
-    pub fn post(&self, path: &str, body: &impl Serialize) -> Reply {
-        answered(self.call(Call { method: "POST", path, headers: &[], body: Some(&json(body)) }))
+    pub fn post(&self, path: &str, body: &impl Serialize) -> RawReply {
+        answered(self.call(RawCall { method: "POST", path, headers: &[], body: Some(&json(body)) }))
     }
 
     /// Posts a message under a key.
     ///
     /// # Errors
     /// When there is no answer: the daemon may have it or not.
-    pub fn post_message(&self, message: &SendRequest, key: &str) -> Result<Reply, CallError> {
+    pub fn post_message(&self, message: &SendRequest, key: &str) -> Result<RawReply, CallError> {
         let headers = [("Idempotency-Key", key)];
-        self.call(Call { method: "POST", path: "/v1/messages", headers: &headers, body: Some(&json(message)) })
+        self.call(RawCall { method: "POST", path: "/v1/messages", headers: &headers, body: Some(&json(message)) })
     }
 
     /// Sends a message to the room.
@@ -261,7 +263,7 @@ impl Api {
     /// # Panics
     /// When it cannot be opened.
     #[track_caller]
-    pub fn events(&self, last: Option<&str>) -> Events {
+    pub fn events(&self, last: Option<&str>) -> EventReader {
         self.events_at("/v1/events", last)
     }
 
@@ -270,19 +272,19 @@ impl Api {
     /// # Panics
     /// When it cannot be opened.
     #[track_caller]
-    pub fn events_at(&self, path: &str, last: Option<&str>) -> Events {
+    pub fn events_at(&self, path: &str, last: Option<&str>) -> EventReader {
         let resume = last.map(|last| ("Last-Event-ID", last));
         let headers: Vec<(&str, &str)> = std::iter::once(("Accept", "text/event-stream")).chain(resume).collect();
-        let response = match block_on(self.open(Call { headers: &headers, ..Call::get(path) })) {
+        let response = match block_on(self.open(RawCall { headers: &headers, ..RawCall::get(path) })) {
             Ok(response) => response,
             Err(why) => panic!("no event stream: {why}"),
         };
         assert_eq!(response.status().as_u16(), 200, "{path} is refused");
-        Events::read(response.into_body())
+        EventReader::read(response.into_body())
     }
 }
 
-impl Reply {
+impl RawReply {
     /// The body of an answer with this status.
     ///
     /// # Panics
@@ -311,14 +313,14 @@ impl Reply {
     }
 }
 
-impl<'a> Call<'a> {
+impl<'a> RawCall<'a> {
     /// A plain `GET`.
     pub const fn get(path: &'a str) -> Self {
         Self { method: "GET", path, headers: &[], body: None }
     }
 }
 
-impl fmt::Display for Call<'_> {
+impl fmt::Display for RawCall<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.path)
     }
@@ -339,7 +341,7 @@ fn typed<T>(what: &str, call: impl Future<Output = Result<T, ClientError>>) -> T
 }
 
 #[track_caller]
-fn answered(reply: Result<Reply, CallError>) -> Reply {
+fn answered(reply: Result<RawReply, CallError>) -> RawReply {
     match reply {
         Ok(reply) => reply,
         Err(error) => panic!("{error}"),

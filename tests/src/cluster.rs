@@ -8,17 +8,17 @@ use chat_proto::api::messages::Message;
 use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::id::Term;
 
-use crate::daemon::{Daemon, Start};
+use crate::daemon::{Daemon, StartDaemon};
 use crate::eventually::{SOON, eventually};
 
 /// A room and its peers.
 #[derive(Debug)]
-pub struct Room {
+pub struct TestRoom {
     /// The peers, the founder first.
     pub peers: Vec<Daemon>,
 }
 
-impl Room {
+impl TestRoom {
     /// A room that the first founds and the others join by ticket; returns when all see all online.
     ///
     /// # Panics
@@ -26,11 +26,11 @@ impl Room {
     #[track_caller]
     pub fn of(names: &[&str]) -> Self {
         let (founder, others) = names.split_first().expect("a room has a founder");
-        let founder = Start::found(founder).start();
+        let founder = StartDaemon::found(founder).start();
         let mut room = Self { peers: vec![founder] };
         if !others.is_empty() {
             let ticket = room.peers[0].ticket();
-            room.peers.extend(others.iter().map(|name| Start::join(name, &ticket).start()));
+            room.peers.extend(others.iter().map(|name| StartDaemon::join(name, &ticket).start()));
         }
         room.all_online();
         room
@@ -57,7 +57,7 @@ impl Room {
     }
 }
 
-impl Index<&str> for Room {
+impl Index<&str> for TestRoom {
     type Output = Daemon;
 
     fn index(&self, name: &str) -> &Daemon {
@@ -65,7 +65,7 @@ impl Index<&str> for Room {
     }
 }
 
-impl IndexMut<&str> for Room {
+impl IndexMut<&str> for TestRoom {
     fn index_mut(&mut self, name: &str) -> &mut Daemon {
         self.peers.iter_mut().find(|peer| peer.name() == name).expect("a peer of the room")
     }

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use chat_proto::api::messages::{Message, SendRequest, SentMessage};
 use chat_proto::id::MessageId;
 
-use crate::api::Api;
-use crate::cluster::Room;
+use crate::api::DaemonApi;
+use crate::cluster::TestRoom;
 use crate::eventually::eventually;
 
 /// Who talks, and is killed.
@@ -29,7 +29,7 @@ const SETTLED_MAX: Duration = Duration::from_secs(120);
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct CrashPlan {
     /// Messages in all, sent by three peers.
     pub messages: usize,
     /// How often a daemon is killed while they are sent, in turns.
@@ -38,7 +38,7 @@ pub struct Plan {
 
 /// What was seen.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct CrashReport {
     /// Messages that were acknowledged, and are in every log, once, in the same order.
     pub messages: usize,
     /// Daemons that were killed and started again.
@@ -53,7 +53,7 @@ pub struct Report {
 
 /// A conversation in progress.
 struct Conversation {
-    plan: Plan,
+    plan: CrashPlan,
     next: AtomicUsize,
     cut_off: AtomicUsize,
     acknowledged: Mutex<HashMap<String, MessageId>>,
@@ -64,8 +64,8 @@ struct Conversation {
 /// # Panics
 /// When a message is lost, repeated or in another place in one of the logs.
 #[track_caller]
-pub fn run(plan: Plan) -> Report {
-    let mut room = Room::of(&NAMES);
+pub fn run(plan: CrashPlan) -> CrashReport {
+    let mut room = TestRoom::of(&NAMES);
     let conversation = Conversation {
         plan,
         next: AtomicUsize::new(0),
@@ -86,7 +86,7 @@ pub fn run(plan: Plan) -> Report {
     let settled = Instant::now();
     let acknowledged = conversation.acknowledged.into_inner().expect("no sender has panicked");
     check(&room, &acknowledged, plan);
-    Report {
+    CrashReport {
         messages: acknowledged.len(),
         kills: plan.kills,
         cut_off: conversation.cut_off.into_inner(),
@@ -98,7 +98,7 @@ pub fn run(plan: Plan) -> Report {
 impl Conversation {
     /// Sends the messages that no other sender has taken.
     fn send(&self, name: &str, socket: &Path) {
-        let mut api = Api::unix(socket);
+        let mut api = DaemonApi::unix(socket);
         loop {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             if number >= self.plan.messages {
@@ -114,7 +114,7 @@ impl Conversation {
                     Ok(reply) => reply,
                     Err(error) => {
                         // The daemon is down, or was killed under the call: the next one opens a new connection.
-                        api = Api::unix(socket);
+                        api = DaemonApi::unix(socket);
                         return Err(error.to_string());
                     }
                 };
@@ -133,7 +133,7 @@ impl Conversation {
     }
 
     /// Kills one daemon after the other, spread over the conversation, and starts each again.
-    fn kill(&self, room: &mut Room) {
+    fn kill(&self, room: &mut TestRoom) {
         for kill in 0..self.plan.kills {
             let threshold = self.plan.messages * (kill + 1) / (self.plan.kills + 1);
             eventually(SETTLED_MAX, "the conversation goes on", || {
@@ -149,7 +149,7 @@ impl Conversation {
 
 /// What 'chat log --json' of every peer prints, once it is complete.
 #[track_caller]
-fn check(room: &Room, acknowledged: &HashMap<String, MessageId>, plan: Plan) {
+fn check(room: &TestRoom, acknowledged: &HashMap<String, MessageId>, plan: CrashPlan) {
     assert_eq!(acknowledged.len(), plan.messages, "every message was acknowledged");
     eventually(SETTLED_MAX, "every daemon has every message", || {
         for peer in &room.peers {
@@ -175,7 +175,7 @@ fn check(room: &Room, acknowledged: &HashMap<String, MessageId>, plan: Plan) {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for CrashReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { messages, kills, cut_off, sending, settling } = self;
         let a_second = *messages as f64 / sending.as_secs_f64();

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::api::Api;
+use crate::api::DaemonApi;
 use crate::eventually::SOON;
-use crate::home::Home;
+use crate::home::TestHome;
 use crate::netns::Space;
 use crate::process::{Finished, Handle, Running};
 
@@ -21,16 +21,16 @@ const SAID_BYTES_MAX: u64 = 16 * 1024;
 
 /// What a daemon is started with.
 #[derive(Debug)]
-pub struct Start {
+pub struct StartDaemon {
     name: String,
     args: Vec<String>,
-    home: Home,
+    home: TestHome,
 }
 
-impl Start {
+impl StartDaemon {
     /// A peer that founds a room.
     pub fn found(name: &str) -> Self {
-        Self { name: name.into(), args: Vec::new(), home: Home::new() }
+        Self { name: name.into(), args: Vec::new(), home: TestHome::new() }
     }
 
     /// A peer that joins a room: a ticket, or an address.
@@ -47,7 +47,7 @@ impl Start {
 
     /// The same in this home.
     #[must_use]
-    pub fn home(mut self, home: Home) -> Self {
+    pub fn home(mut self, home: TestHome) -> Self {
         self.home = home;
         self
     }
@@ -76,7 +76,7 @@ impl Start {
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
-    home: Home,
+    home: TestHome,
     /// The child, if this process started it itself; one in the background has no parent.
     child: Option<Child>,
     handle: Handle,
@@ -88,7 +88,7 @@ impl Daemon {
     /// # Panics
     /// When none runs there.
     #[track_caller]
-    pub fn adopt(name: &str, home: Home) -> Self {
+    pub fn adopt(name: &str, home: TestHome) -> Self {
         let pid = home.api_file().expect("a daemon that runs says how it is reached").pid;
         let handle = Handle::open(pid).expect("it runs");
         Self { name: name.into(), home, child: None, handle }
@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// Its home.
-    pub fn home(&self) -> &Home {
+    pub fn home(&self) -> &TestHome {
         &self.home
     }
 
@@ -147,7 +147,7 @@ impl Daemon {
     }
 
     /// Its API on the Unix socket.
-    pub fn api(&self) -> Api {
+    pub fn api(&self) -> DaemonApi {
         self.home.api()
     }
 
@@ -156,8 +156,8 @@ impl Daemon {
     /// # Panics
     /// When it has none there.
     #[track_caller]
-    pub fn tcp(&self) -> Api {
-        Api::tcp(&self.url(), Some(&self.home.token()))
+    pub fn tcp(&self) -> DaemonApi {
+        DaemonApi::tcp(&self.url(), Some(&self.home.token()))
     }
 
     /// The URL of its API.
@@ -259,7 +259,7 @@ impl Drop for Daemon {
 
 /// Starts `chatd` in the foreground, so that it belongs to this process, and waits for the line that says it is ready.
 #[track_caller]
-fn spawn(home: &Home, args: &[String]) -> (Child, Handle) {
+fn spawn(home: &TestHome, args: &[String]) -> (Child, Handle) {
     let mut words = vec!["start", "--foreground", "--json"];
     words.extend(args.iter().map(String::as_str));
     let mut command = home.chatd(&words).into_inner();
@@ -288,12 +288,12 @@ fn spawn(home: &Home, args: &[String]) -> (Child, Handle) {
     panic!("chatd did not become ready ({status}); it said:\n{}\n{}", said(home), home.log_tail());
 }
 
-fn said_path(home: &Home) -> PathBuf {
+fn said_path(home: &TestHome) -> PathBuf {
     home.path().with_file_name("stderr")
 }
 
 /// The end of what daemons of this home said on standard error.
-fn said(home: &Home) -> String {
+fn said(home: &TestHome) -> String {
     let Ok(mut file) = File::open(said_path(home)) else { return String::new() };
     let length = fs::metadata(said_path(home)).map_or(0, |meta| meta.len());
     let mut text = Vec::new();

@@ -43,13 +43,13 @@ impl RawEvent {
 
 /// A reader of an event stream. Its connection is cut when this is dropped.
 #[derive(Debug)]
-pub struct Events {
+pub struct EventReader {
     events: Receiver<RawEvent>,
     reading: AbortHandle,
     last: Option<String>,
 }
 
-impl Events {
+impl EventReader {
     pub(crate) fn read(mut body: Incoming) -> Self {
         let (sender, events) = mpsc::channel();
         let reading = runtime().spawn(async move {
@@ -123,7 +123,7 @@ impl Events {
     }
 }
 
-impl Drop for Events {
+impl Drop for EventReader {
     fn drop(&mut self) {
         self.reading.abort();
     }

@@ -12,10 +12,10 @@ use std::time::Duration;
 use chat_proto::api::messages::Message;
 use chat_proto::id::MessageId;
 
-use crate::cluster::Room;
+use crate::cluster::TestRoom;
 use crate::eventually::{SOON, eventually};
 pub use crate::failover::listening::Heard;
-use crate::failover::stage::Stage;
+use crate::failover::stage::FailoverStage;
 
 /// How the holder is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub enum Way {
 
 /// What happens.
 #[derive(Clone, Copy, Debug)]
-pub struct Plan {
+pub struct FailoverPlan {
     /// Peers in the room, 2 to 26.
     pub peers: usize,
     /// How often the holder is taken away.
@@ -49,8 +49,8 @@ pub struct NoNetwork;
 
 /// What was seen.
 #[derive(Clone, Debug)]
-pub struct Report {
-    plan: Plan,
+pub struct FailoverReport {
+    plan: FailoverPlan,
     /// Per round: from the signal that ended the holder until the last of the others had an event with the next one.
     known: Vec<Duration>,
     /// Per round: the longest time a message between the living was on its way.
@@ -58,12 +58,12 @@ pub struct Report {
     /// How long every single message between the living was on its way.
     ways: Vec<Duration>,
     /// What became of what was said.
-    pub kept: Kept,
+    pub kept: HolderFate,
 }
 
 /// What became of the messages that were acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct HolderFate {
     /// How many there are.
     pub acknowledged: usize,
     /// Of those, missing in some log.
@@ -81,9 +81,10 @@ pub struct Kept {
 ///
 /// # Panics
 /// When a daemon does not start, or the room does not agree on a holder before a round.
-pub fn run(plan: Plan, mut tell: impl FnMut(usize, &Heard)) -> Result<Report, NoNetwork> {
-    let mut stage = Stage::new(plan)?;
-    let mut report = Report { plan, known: Vec::new(), stalls: Vec::new(), ways: Vec::new(), kept: Kept::default() };
+pub fn run(plan: FailoverPlan, mut tell: impl FnMut(usize, &Heard)) -> Result<FailoverReport, NoNetwork> {
+    let mut stage = FailoverStage::new(plan)?;
+    let mut report =
+        FailoverReport { plan, known: Vec::new(), stalls: Vec::new(), ways: Vec::new(), kept: HolderFate::default() };
     let mut acknowledged = Vec::new();
     for round in 0..plan.rounds {
         let heard = stage.play(round);
@@ -100,7 +101,7 @@ pub fn run(plan: Plan, mut tell: impl FnMut(usize, &Heard)) -> Result<Report, No
 }
 
 /// Every acknowledged message is in every log, once, in the same order.
-fn check(room: &Room, acknowledged: &[MessageId], kept: &mut Kept) {
+fn check(room: &TestRoom, acknowledged: &[MessageId], kept: &mut HolderFate) {
     kept.acknowledged = acknowledged.len();
     eventually(SOON * 4, "every daemon holds as much as the others", || {
         let counts: Vec<u64> = room.peers.iter().map(|peer| peer.api().status().messages).collect();
@@ -135,9 +136,9 @@ fn line(spans: &[Duration]) -> String {
     format!("p50 {}, p95 {}, max {}", seconds(0.5), seconds(0.95), seconds(1.0))
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for FailoverReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { peers, rounds, way } = self.plan;
+        let FailoverPlan { peers, rounds, way } = self.plan;
         writeln!(f, "{rounds} times {way:?} of the holder among {peers} peers that all talk")?;
         writeln!(f, "  a new holder is known to all after:   {}", line(&self.known))?;
         writeln!(f, "  longest way between the living, by round: {}", line(&self.stalls))?;
@@ -146,7 +147,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Display for Kept {
+impl fmt::Display for HolderFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { acknowledged, lost, repeated, reordered } = self;
         write!(f, "{acknowledged} messages acknowledged; lost {lost}, repeated {repeated}, reordered {reordered}")

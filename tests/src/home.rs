@@ -14,11 +14,11 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_remount, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::api::Api;
+use crate::api::DaemonApi;
 use crate::binaries::binaries;
 use crate::eventually::SOON;
 use crate::netns::Space;
-use crate::process::{Command, Handle};
+use crate::process::{Handle, TestCommand};
 
 /// Lines of the daemon's log that are printed when a test fails.
 const LOG_LINES: usize = 40;
@@ -29,7 +29,7 @@ const LOOPBACK_PEER_PORT: u16 = PEER_PORT - 100;
 
 /// A home. What still runs in it is killed when this is dropped, and its files are removed.
 #[derive(Debug)]
-pub struct Home {
+pub struct TestHome {
     path: PathBuf,
     ip: Ipv4Addr,
     space: Option<Arc<Space>>,
@@ -37,7 +37,7 @@ pub struct Home {
     _directory: Option<TempDir>,
 }
 
-impl Home {
+impl TestHome {
     /// A home that is empty.
     ///
     /// # Panics
@@ -137,8 +137,8 @@ impl Home {
     }
 
     /// The API of its daemon on the Unix socket.
-    pub fn api(&self) -> Api {
-        Api::unix(&self.api_file().map_or_else(|| self.socket(), |file| file.socket.into()))
+    pub fn api(&self) -> DaemonApi {
+        DaemonApi::unix(&self.api_file().map_or_else(|| self.socket(), |file| file.socket.into()))
     }
 
     /// Leaves a daemon in the background and gives what `chatd start --json` printed.
@@ -169,25 +169,25 @@ impl Home {
     }
 
     /// `chatd` in this home, with its own address, an API on a free port, and no packet to the network.
-    pub fn chatd(&self, args: &[&str]) -> Command {
+    pub fn chatd(&self, args: &[&str]) -> TestCommand {
         let chatd = &binaries().chatd;
         match &self.space {
-            None => self.at_home(Command::new(chatd, args)).env("CHATD_LISTEN", self.address()),
+            None => self.at_home(TestCommand::new(chatd, args)).env("CHATD_LISTEN", self.address()),
             Some(space) => self.at_home(space.command(chatd, args)),
         }
     }
 
     /// `chat` in this home.
-    pub fn chat(&self, args: &[&str]) -> Command {
-        self.at_home(Command::new(&binaries().chat, args))
+    pub fn chat(&self, args: &[&str]) -> TestCommand {
+        self.at_home(TestCommand::new(&binaries().chat, args))
     }
 
     /// A shell command in this home, with both binaries on its path.
-    pub fn shell(&self, script: &str) -> Command {
-        self.at_home(Command::new(Path::new("bash"), ["-euo", "pipefail", "-c", script]))
+    pub fn shell(&self, script: &str) -> TestCommand {
+        self.at_home(TestCommand::new(Path::new("bash"), ["-euo", "pipefail", "-c", script]))
     }
 
-    fn at_home(&self, command: Command) -> Command {
+    fn at_home(&self, command: TestCommand) -> TestCommand {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut paths = vec![binaries().directory.clone()];
         paths.extend(std::env::split_paths(&path));
@@ -288,13 +288,13 @@ impl Home {
     }
 }
 
-impl Default for Home {
+impl Default for TestHome {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Drop for Home {
+impl Drop for TestHome {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- end of {}/chatd.log\n{}\n---", self.path.display(), self.log_tail());

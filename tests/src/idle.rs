@@ -8,8 +8,8 @@ use std::time::Duration;
 use chat_proto::api::peers::RoleView;
 
 use crate::cluster::all_online;
-use crate::daemon::{Daemon, Start};
-use crate::netns::{DEVICE, Network};
+use crate::daemon::{Daemon, StartDaemon};
+use crate::netns::{DEVICE, TestNetwork};
 use crate::usage::{self, Traffic, Usage};
 
 /// What one member of a quiet room used.
@@ -27,7 +27,7 @@ pub struct Member {
 
 /// What all of them used.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct IdleReport {
     span: Duration,
     /// The members, the founder first.
     pub members: Vec<Member>,
@@ -40,13 +40,13 @@ pub struct Report {
 ///
 /// # Panics
 /// When a daemon does not start, or they do not meet.
-pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<Report>> {
-    let Some(mut network) = Network::new() else { return Ok(None) };
-    let founder = Start::found("peer-0").inside(&network.machine()).start();
+pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<IdleReport>> {
+    let Some(mut network) = TestNetwork::new() else { return Ok(None) };
+    let founder = StartDaemon::found("peer-0").inside(&network.machine()).start();
     let ticket = founder.ticket();
     let mut room = vec![founder];
     for number in 1..peers {
-        room.push(Start::join(&format!("peer-{number}"), &ticket).inside(&network.machine()).start());
+        room.push(StartDaemon::join(&format!("peer-{number}"), &ticket).inside(&network.machine()).start());
     }
     all_online(&room.iter().collect::<Vec<_>>());
     thread::sleep(settle);
@@ -58,7 +58,7 @@ pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<
         member.traffic.packets -= before.traffic.packets;
         member.traffic.bytes -= before.traffic.bytes;
     }
-    Ok(Some(Report { span, members }))
+    Ok(Some(IdleReport { span, members }))
 }
 
 fn measure(peer: &Daemon) -> io::Result<Member> {
@@ -71,7 +71,7 @@ fn measure(peer: &Daemon) -> io::Result<Member> {
     })
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for IdleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { span, members } = self;
         let minutes = span.as_secs_f64() / 60.0;

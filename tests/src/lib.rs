@@ -1,7 +1,7 @@
 //! The harness under the end-to-end tests and the demo: real daemons in temporary homes, and ways to look at them.
 //!
-//! A test starts peers with [`daemon::Start`] or a whole room with [`cluster::Room`], talks through the commands
-//! ([`process::Command`]), the API ([`api::Api`]) or the event stream ([`events::Events`]), and waits with
+//! A test starts peers with [`daemon::StartDaemon`] or a whole room with [`cluster::TestRoom`], talks through the commands
+//! ([`process::Command`]), the API ([`api::DaemonApi`]) or the event stream ([`events::EventReader`]), and waits with
 //! [`eventually::eventually`]. A process ends with the value that represents it, also when the test panics; the end
 //! of the daemon's log is printed then.
 //!

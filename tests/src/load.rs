@@ -23,14 +23,14 @@ const MISSING_AFTER: Duration = Duration::from_secs(60);
 
 /// What posting came to.
 #[derive(Clone, Debug)]
-pub struct Posted {
+pub struct PostTimes {
     /// From the first request to the last answer.
     pub took: Duration,
     /// How long each took, in ascending order.
     pub latencies: Vec<Duration>,
 }
 
-impl Posted {
+impl PostTimes {
     /// Posts a second.
     pub fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.took.as_secs_f64()
@@ -46,7 +46,7 @@ impl Posted {
 ///
 /// # Panics
 /// When one is not answered with 201.
-pub fn post(socket: &Path, connections: usize, each: usize, text_bytes: usize) -> Posted {
+pub fn post(socket: &Path, connections: usize, each: usize, text_bytes: usize) -> PostTimes {
     block_on(async {
         let mut posters = JoinSet::new();
         let begun = Instant::now();
@@ -65,19 +65,19 @@ pub fn post(socket: &Path, connections: usize, each: usize, text_bytes: usize) -
         let mut latencies = posters.join_all().await.concat();
         let took = begun.elapsed();
         latencies.sort_unstable();
-        Posted { took, latencies }
+        PostTimes { took, latencies }
     })
 }
 
 /// Readers of one event stream or several.
 #[derive(Debug)]
-pub struct Readers {
+pub struct StreamReaders {
     tasks: JoinSet<()>,
     messages: Arc<AtomicUsize>,
     came: Arc<Notify>,
 }
 
-impl Readers {
+impl StreamReaders {
     /// Opens streams of messages; returns when all are open.
     ///
     /// # Panics

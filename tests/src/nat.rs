@@ -15,12 +15,12 @@ use chat_proto::api::peers::{PathView, PeerView};
 use chat_proto::event::Event;
 use chat_proto::id::{PeerId, Term};
 
-use crate::api::Api;
+use crate::api::DaemonApi;
 use crate::cluster::{all_online, view};
-use crate::daemon::{Daemon, Start};
-use crate::events::Events;
+use crate::daemon::{Daemon, StartDaemon};
+use crate::events::EventReader;
 use crate::eventually::{SOON, eventually};
-use crate::netns::{Nat, Network, Router, Space};
+use crate::netns::{Nat, Router, Space, TestNetwork};
 
 /// Pause between two messages of one talker.
 const TALK_EVERY: Duration = Duration::from_millis(20);
@@ -56,7 +56,7 @@ impl fmt::Display for Site {
 
 /// How the holder goes away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum End {
+pub enum HolderLoss {
     /// Its process is killed; its kernel closes its connections.
     Killed,
     /// The cable is pulled, without notice to any peer.
@@ -65,7 +65,7 @@ pub enum End {
 
 /// A room: `holder` and `standby` at public addresses, `one` and `other` where they were put.
 #[derive(Debug)]
-pub struct Scene {
+pub struct NatScene {
     /// Who founded the room.
     pub holder: Daemon,
     /// Its machine.
@@ -81,31 +81,31 @@ pub struct Scene {
     /// From the start of the second talker's daemon until the first had its first message.
     pub first_message: Duration,
     /// The internet they are on.
-    pub network: Network,
+    pub network: TestNetwork,
 }
 
-impl Scene {
+impl NatScene {
     /// Starts them all; the talkers join by a ticket of the holder. `None` where there are no namespaces.
     ///
     /// # Panics
     /// When a peer is not admitted.
     #[track_caller]
     pub fn new(sites: [Site; 2]) -> Option<Self> {
-        let mut network = Network::new()?;
+        let mut network = TestNetwork::new()?;
         let machine = network.machine();
-        let holder = Start::found("holder").inside(&machine).start();
+        let holder = StartDaemon::found("holder").inside(&machine).start();
         let ticket = holder.ticket();
-        let standby = Start::join("standby", &ticket).inside(&network.machine()).start();
+        let standby = StartDaemon::join("standby", &ticket).inside(&network.machine()).start();
         let mut place = |site: Site| match site {
             Site::Public => (network.machine(), None),
             Site::Home(nat) => in_home(network.home(nat)),
             Site::TcpOnly => in_home(network.home(Nat::Keeping)),
         };
         let ((one, first), (other, second)) = (place(sites[0]), place(sites[1]));
-        let one = Start::join("one", &ticket).inside(&one).start();
+        let one = StartDaemon::join("one", &ticket).inside(&one).start();
         let mut heard = one.api().events(None);
         let begun = Instant::now();
-        let other = Start::join("other", &ticket).inside(&other).start();
+        let other = StartDaemon::join("other", &ticket).inside(&other).start();
         other.api().send("first");
         while heard.message(SOON).text != "first" {}
         let first_message = begun.elapsed();
@@ -199,11 +199,11 @@ impl Scene {
     /// # Panics
     /// When what they said does not arrive in the end.
     #[track_caller]
-    pub fn lose_holder(&mut self, end: End) -> Flow {
+    pub fn lose_holder(&mut self, end: HolderLoss) -> Flow {
         let (holder, machine) = (&mut self.holder, &self.machine);
         Flow::through([&self.one, &self.other], || match end {
-            End::Killed => holder.kill(),
-            End::Silent => machine.silence(),
+            HolderLoss::Killed => holder.kill(),
+            HolderLoss::Silent => machine.silence(),
         })
     }
 
@@ -277,7 +277,7 @@ impl Flow {
     }
 
     fn talk(&self, name: &str, socket: &Path, quiet: &AtomicBool) {
-        let api = Api::unix(socket);
+        let api = DaemonApi::unix(socket);
         for number in 0.. {
             if quiet.load(Ordering::Relaxed) {
                 return;
@@ -291,7 +291,7 @@ impl Flow {
         }
     }
 
-    fn listen(&self, me: PeerId, mut events: Events, done: &AtomicBool) {
+    fn listen(&self, me: PeerId, mut events: EventReader, done: &AtomicBool) {
         while !done.load(Ordering::Relaxed) {
             let Ok(raw) = events.next(Duration::from_millis(100)) else { continue };
             if let Event::Message { message } = raw.envelope().event

@@ -1,6 +1,6 @@
 //! Networks made of namespaces: machines with public addresses, and homes behind routers that translate addresses.
 //!
-//! A [`Network`] is one bridge, the internet, on which every machine and every router has an address in a network of its
+//! A [`TestNetwork`] is one bridge, the internet, on which every machine and every router has an address in a network of its
 //! own; packets to any other address are counted ([`Network::strays`]) and dropped. Daemons get into a namespace with
 //! [`Start::inside`](crate::daemon::Start::inside); their API is reached from anywhere on its Unix socket.
 //!
@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 pub use router::{Nat, Router};
 
-use crate::process::Command;
+use crate::process::TestCommand;
 
 /// What every namespace needs before anything else: loopback for the daemon's own parts.
 const BEGIN: &str = "link set lo up\n";
@@ -77,11 +77,11 @@ impl Space {
     }
 
     /// A command inside.
-    pub fn command(&self, program: &Path, args: &[&str]) -> Command {
+    pub fn command(&self, program: &Path, args: &[&str]) -> TestCommand {
         let mut words = vec![format!("--net=/proc/{}/ns/net", self.keeper.id()), "--".into()];
         words.push(program.to_string_lossy().into_owned());
         words.extend(args.iter().map(|arg| (*arg).to_owned()));
-        Command::new(Path::new("nsenter"), words)
+        TestCommand::new(Path::new("nsenter"), words)
     }
 
     /// Runs `ip` inside, a command a line.
@@ -150,12 +150,12 @@ impl Drop for Space {
 
 /// An internet of namespaces.
 #[derive(Debug)]
-pub struct Network {
+pub struct TestNetwork {
     world: Arc<Space>,
     sites: u8,
 }
 
-impl Network {
+impl TestNetwork {
     /// An empty internet, where one can be made: without root it is left out, with a word on standard error.
     ///
     /// # Panics
@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_leaves_for_somewhere_else_is_counted() {
-        let Some(mut network) = Network::new() else { return };
+        let Some(mut network) = TestNetwork::new() else { return };
         let (one, other) = (network.machine(), network.machine());
         assert!(pings(&one, other.addr()));
         assert_eq!(network.strays(), 0, "they are on the same internet");
@@ -242,7 +242,7 @@ mod tests {
 
     #[test]
     fn nothing_is_left_behind() {
-        let Some(mut network) = Network::new() else { return };
+        let Some(mut network) = TestNetwork::new() else { return };
         let machine = network.machine();
         let place = format!("/proc/{}/ns/net", machine.keeper.id());
         assert!(Path::new(&place).exists());

@@ -28,13 +28,13 @@ const PIPE_MAX: Duration = Duration::from_secs(5);
 const KEPT_VARIABLES: [&str; 3] = ["PATH", "TMPDIR", "TERM"];
 
 /// A command to run.
-pub struct Command {
+pub struct TestCommand {
     inner: std::process::Command,
     words: Vec<String>,
     input: Vec<u8>,
 }
 
-impl Command {
+impl TestCommand {
     /// `program` with these arguments and an empty environment, apart from [`KEPT_VARIABLES`] and UTC.
     pub fn new<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>) -> Self {
         let mut inner = std::process::Command::new(program);

@@ -7,16 +7,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::cluster::{all_miss, all_online, one_of_them_holds, same_history};
-use crate::daemon::{Daemon, Start};
+use crate::daemon::{Daemon, StartDaemon};
 use crate::eventually::SOON;
-use crate::netns::{Network, Space};
+use crate::netns::{Space, TestNetwork};
 
 /// How many of the five are cut off from the others.
 const SMALLER: usize = 2;
 
 /// What was seen.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct SplitReport {
     /// Who held the role in each half when it had settled.
     pub holders: [String; 2],
     /// Messages said together, and in each half.
@@ -33,12 +33,12 @@ pub struct Report {
 ///
 /// # Panics
 /// When the halves do not go on, or do not become one again.
-pub fn run(rounds: usize, pause: Duration) -> Option<Report> {
-    let mut network = Network::new()?;
+pub fn run(rounds: usize, pause: Duration) -> Option<SplitReport> {
+    let mut network = TestNetwork::new()?;
     let spaces: Vec<Arc<Space>> = (0..5).map(|_| network.machine()).collect();
-    let alice = Start::found("alice").inside(&spaces[0]).start();
+    let alice = StartDaemon::found("alice").inside(&spaces[0]).start();
     let ticket = alice.ticket();
-    let join = |(name, space): (&&str, &Arc<Space>)| Start::join(name, &ticket).inside(space).start();
+    let join = |(name, space): (&&str, &Arc<Space>)| StartDaemon::join(name, &ticket).inside(space).start();
     let others: Vec<Daemon> = ["bob", "carol", "dave", "erin"].iter().zip(&spaces[1..]).map(join).collect();
     let all: Vec<&Daemon> = [&alice].into_iter().chain(&others).collect();
     all_online(&all);
@@ -81,7 +81,7 @@ pub fn run(rounds: usize, pause: Duration) -> Option<Report> {
         (history.join(), holder, roster.join())
     });
     let seen = "whoever looked has seen it";
-    Some(Report {
+    Some(SplitReport {
         holders,
         messages,
         one_history: one_history.expect(seen),
@@ -112,7 +112,7 @@ fn part(space: &Space, others: &[Ipv4Addr]) {
     ));
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for SplitReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { holders: [one, other], messages, one_history, one_holder, one_roster } = self;
         let [_, two, three] = messages;

@@ -11,13 +11,13 @@ const PROMPTS: [&str; 6] = ["1;32", "1;34", "1;35", "1;36", "1;33", "1;31"];
 
 /// Writes a transcript to standard output.
 #[derive(Debug)]
-pub struct Transcript {
+pub struct DemoTranscript {
     colour: bool,
     steps: AtomicUsize,
     checks: AtomicUsize,
 }
 
-impl Transcript {
+impl DemoTranscript {
     /// A transcript in colour where standard output is a terminal and `NO_COLOR` does not forbid it.
     pub fn new() -> Self {
         let forbidden = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -87,7 +87,7 @@ impl Transcript {
     }
 }
 
-impl Default for Transcript {
+impl Default for DemoTranscript {
     fn default() -> Self {
         Self::new()
     }

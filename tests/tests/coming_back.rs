@@ -1,12 +1,12 @@
 //! Promise P2: a daemon that starts again finds its room by itself, and gets what it missed from any member that holds it.
 
-use chat_tests::cluster::{Room, all_miss, all_online, same_history};
-use chat_tests::daemon::Start;
+use chat_tests::cluster::{TestRoom, all_miss, all_online, same_history};
+use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::SOON;
 
 #[test]
 fn absent_member_gets_what_it_missed() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     room["alice"].api().send("before");
     room.same_history(1);
     room["carol"].stop();
@@ -26,7 +26,7 @@ fn absent_member_gets_what_it_missed() {
 
 #[test]
 fn restarted_member_needs_one_known_address() {
-    let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol", "dave"]);
     room["carol"].stop();
     for moving in ["alice", "bob"] {
         room[moving].stop();
@@ -48,9 +48,9 @@ fn restarted_member_needs_one_known_address() {
 
 #[test]
 fn restarted_member_does_not_need_the_peer_it_joined_through() {
-    let alice = Start::found("alice").start();
-    let bob = Start::join("bob", &alice.ticket()).start();
-    let mut carol = Start::join("carol", &alice.ticket()).start();
+    let alice = StartDaemon::found("alice").start();
+    let bob = StartDaemon::join("bob", &alice.ticket()).start();
+    let mut carol = StartDaemon::join("carol", &alice.ticket()).start();
     all_online(&[&alice, &bob, &carol]);
     carol.stop();
     drop(alice);
@@ -62,7 +62,7 @@ fn restarted_member_does_not_need_the_peer_it_joined_through() {
 
 #[test]
 fn room_that_was_down_as_a_whole_comes_back() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     for name in ["alice", "bob", "carol"] {
         room[name].api().send(name);
     }
@@ -79,7 +79,7 @@ fn room_that_was_down_as_a_whole_comes_back() {
 
 #[test]
 fn member_that_comes_back_alone_serves_what_it_has() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     room["bob"].api().send("written while alice was there");
     room.same_history(1);
     room["alice"].stop();

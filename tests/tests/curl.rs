@@ -4,9 +4,9 @@
 use chat_proto::api::messages::{MessagePage, SentMessage};
 use chat_proto::api::status::Status;
 use chat_proto::error::{ErrorCode, Problem};
-use chat_tests::api::Api;
-use chat_tests::cluster::Room;
-use chat_tests::daemon::{Daemon, Start};
+use chat_tests::api::DaemonApi;
+use chat_tests::cluster::TestRoom;
+use chat_tests::daemon::{Daemon, StartDaemon};
 use serde::de::DeserializeOwned;
 
 /// The status and the body of what curl is answered; `args` as a shell reads them, after `eval $(chatd env)`.
@@ -25,7 +25,7 @@ fn read<T: DeserializeOwned>(body: &str) -> T {
 
 #[test]
 fn socket_calls_need_no_token() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let socket = alice.home().socket();
     let socket = socket.display();
     let (status, body) = curl(&alice, &format!("--unix-socket {socket} http://localhost/v1/status"));
@@ -39,7 +39,7 @@ fn socket_calls_need_no_token() {
 
 #[test]
 fn tcp_calls_need_the_token() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let with = "-H \"Authorization: Bearer $CHATD_TOKEN\"";
     let (status, body) = curl(&alice, &format!("{with} $CHATD_URL/v1/status"));
     assert_eq!((status, read::<Status>(&body).peer.name.as_str()), (200, "alice"));
@@ -63,7 +63,7 @@ fn tcp_calls_need_the_token() {
 
 #[test]
 fn foreign_web_page_is_refused() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let with = "-H \"Authorization: Bearer $CHATD_TOKEN\"";
     for foreign in [
         "-H 'Host: evil.example' $CHATD_URL/v1/status",
@@ -81,7 +81,7 @@ fn foreign_web_page_is_refused() {
 
 #[test]
 fn bad_request_is_a_problem_document() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let socket = format!("--unix-socket {} http://localhost", alice.home().socket().display());
     for (call, expected) in [
         ("/v1/messages --json 'nonsense'", (400, ErrorCode::BadRequest)),
@@ -101,7 +101,7 @@ fn bad_request_is_a_problem_document() {
 
 #[test]
 fn api_describes_itself() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let document: serde_json::Value = alice.api().get("/v1/openapi.json").json(200);
     for call in ["/v1/status", "/v1/peers", "/v1/messages", "/v1/events", "/v1/rendezvous", "/v1/invites"] {
         assert!(document["paths"][call].is_object(), "{call} is described");
@@ -111,8 +111,8 @@ fn api_describes_itself() {
 
 #[test]
 fn chat_uses_tcp_when_the_environment_selects_it() {
-    let room = Room::of(&["alice", "bob"]);
-    let elsewhere = chat_tests::home::Home::new();
+    let room = TestRoom::of(&["alice", "bob"]);
+    let elsewhere = chat_tests::home::TestHome::new();
     let chat = |token: &str| {
         elsewhere.chat(&["send", "from another home"]).env("CHATD_URL", room["alice"].url()).env("CHATD_TOKEN", token)
     };
@@ -120,5 +120,5 @@ fn chat_uses_tcp_when_the_environment_selects_it() {
     let said = chat("wrong").run().refuses(4);
     assert!(said.contains("token"), "{said}");
     room.same_history(1);
-    Api::tcp(&room["alice"].url(), Some("wrong")).get("/v1/status").problem(401);
+    DaemonApi::tcp(&room["alice"].url(), Some("wrong")).get("/v1/status").problem(401);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use chat_tests::binaries::{BINARIES_VARIABLE, binaries};
 use chat_tests::eventually::{SOON, eventually};
-use chat_tests::process::{Command, Signal};
+use chat_tests::process::{Signal, TestCommand};
 
 /// Processes that say this directory's name in their command line or environment.
 fn processes_with(directory: &Path) -> Vec<String> {
@@ -21,10 +21,10 @@ fn processes_with(directory: &Path) -> Vec<String> {
     found
 }
 
-fn demo(directory: &Path) -> Command {
+fn demo(directory: &Path) -> TestCommand {
     // Built before, so that the story's time is its own.
     let binaries = &binaries().directory;
-    Command::new(Path::new(env!("CARGO_BIN_EXE_demo")), [""; 0])
+    TestCommand::new(Path::new(env!("CARGO_BIN_EXE_demo")), [""; 0])
         .env("TMPDIR", directory)
         .env(BINARIES_VARIABLE, binaries)
 }

@@ -1,18 +1,18 @@
 //! Promise P1: an acknowledged message survives `kill -9` of any daemon, and a replicated one the loss of its sender's disk.
 
-use chat_tests::cluster::Room;
-use chat_tests::crash::{Plan, run};
+use chat_tests::cluster::TestRoom;
+use chat_tests::crash::{CrashPlan, run};
 
 #[test]
 fn acknowledged_message_survives_killed_daemons() {
     // The same at full size: cargo run -p chat-tests --bin crash -- --messages 10000
-    let report = run(Plan { messages: 1200, kills: 3 });
+    let report = run(CrashPlan { messages: 1200, kills: 3 });
     assert_eq!(report.messages, 1200);
 }
 
 #[test]
 fn acknowledged_message_is_on_its_senders_disk_before_others_have_it() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     room["bob"].kill();
     let ids: Vec<_> = (0..20).map(|number| room["alice"].api().send(&number.to_string()).message.id).collect();
     room["alice"].kill();
@@ -25,7 +25,7 @@ fn acknowledged_message_is_on_its_senders_disk_before_others_have_it() {
 
 #[test]
 fn replicated_message_survives_the_loss_of_its_senders_disk() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     let wait = ["send", "--wait", "replicated", "--copies", "2", "safe with others"];
     room["alice"].chat(&wait).ok();
     room["alice"].kill();

@@ -7,14 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use chat_proto::api::messages::SendRequest;
 use chat_proto::error::ErrorCode;
 use chat_proto::{PEER_PORT, TEXT_BYTES_MAX};
-use chat_tests::cluster::{Room, all_online, same_history};
-use chat_tests::daemon::{Daemon, Start};
+use chat_tests::cluster::{TestRoom, all_online, same_history};
+use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually_true};
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 
 /// Starts in this home and is refused; gives what it says.
 #[track_caller]
-fn start_refused(home: &Home, args: &[&str]) -> String {
+fn start_refused(home: &TestHome, args: &[&str]) -> String {
     let mut words = vec!["start", "--name", "alice"];
     words.extend(args);
     home.chatd(&words).run().refuses(1)
@@ -22,7 +22,7 @@ fn start_refused(home: &Home, args: &[&str]) -> String {
 
 #[test]
 fn without_a_daemon_every_command_says_how_to_start_one() {
-    let home = Home::new();
+    let home = TestHome::new();
     for args in [
         &["send", "hello"][..],
         &["tail"],
@@ -55,7 +55,7 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
 
 #[test]
 fn commands_after_a_kill_say_that_no_daemon_runs() {
-    let mut alice = Start::found("alice").start();
+    let mut alice = StartDaemon::found("alice").start();
     alice.kill();
     let said = alice.chat(&["send", "hello"]).refuses(3);
     assert!(said.contains("chatd start"), "{said}");
@@ -66,7 +66,7 @@ fn commands_after_a_kill_say_that_no_daemon_runs() {
 
 #[test]
 fn message_to_an_unknown_name_is_refused() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     let said = room["alice"].chat(&["send", "@bbo", "for bob alone"]).refuses(1);
     assert!(said.contains("bbo") && said.contains("chat peers"), "{said}");
     let said = room["alice"].chat(&["send", "@bob", "@bbo", "for both"]).refuses(1);
@@ -78,7 +78,7 @@ fn message_to_an_unknown_name_is_refused() {
 
 #[test]
 fn wrong_usage_has_its_own_exit_code() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     for args in [&["frobnicate"][..], &["send", "--wait", "forever", "x"], &["tail", "-n", "many"]] {
         alice.chat(args).fails(2);
     }
@@ -90,7 +90,7 @@ fn wrong_usage_has_its_own_exit_code() {
 
 #[test]
 fn message_that_is_too_long_is_refused_as_a_whole() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     let alice = &room["alice"];
     let said = alice.home().chat(&["send"]).input(vec![b'x'; TEXT_BYTES_MAX + 1]).run().refuses(1);
     assert!(said.contains("16384"), "{said}");
@@ -107,13 +107,13 @@ fn message_that_is_too_long_is_refused_as_a_whole() {
 
 #[test]
 fn requested_port_that_is_taken_is_an_error() {
-    let home = Home::new();
+    let home = TestHome::new();
     let _taken = UdpSocket::bind(home.address()).expect("an address of our own");
     let said = start_refused(&home, &[]);
     assert!(said.contains(&home.port().to_string()) && said.contains("taken") && said.contains("--listen"), "{said}");
     let api = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = api.local_addr().expect("bound").port().to_string();
-    let other = Home::new();
+    let other = TestHome::new();
     let said = start_refused(&other, &["--api", &port]);
     assert!(said.contains(&port) && said.contains("--api"), "{said}");
     assert!(
@@ -124,7 +124,7 @@ fn requested_port_that_is_taken_is_an_error() {
 
 #[test]
 fn usual_port_that_is_taken_is_replaced_with_a_note() {
-    let home = Home::new();
+    let home = TestHome::new();
     // By this test or, when that fails, by a daemon of this machine.
     let _taken = UdpSocket::bind((home.ip(), PEER_PORT));
     // An address alone means its usual port, if that is free.
@@ -132,13 +132,13 @@ fn usual_port_that_is_taken_is_replaced_with_a_note() {
     let started = home.chatd(&["start", "--name", "alice"]).env("CHATD_LISTEN", &ip).run().ok();
     assert!(started.contains("24283 was taken"), "{started}");
     let alice = Daemon::adopt("alice", home);
-    let bob = Start::join("bob", &alice.ticket()).start();
+    let bob = StartDaemon::join("bob", &alice.ticket()).start();
     all_online(&[&alice, &bob]);
 }
 
 #[test]
 fn key_readable_by_others_is_refused() {
-    let mut alice = Start::found("alice").start();
+    let mut alice = StartDaemon::found("alice").start();
     alice.api().send("kept");
     alice.stop();
     let key = alice.home().path().join("identity.key");
@@ -152,7 +152,7 @@ fn key_readable_by_others_is_refused() {
 
 #[test]
 fn invalid_key_is_refused_and_kept() {
-    let mut alice = Start::found("alice").start();
+    let mut alice = StartDaemon::found("alice").start();
     alice.stop();
     let key = alice.home().path().join("identity.key");
     let before = fs::read(&key).expect("our own file");
@@ -166,7 +166,7 @@ fn invalid_key_is_refused_and_kept() {
 
 #[test]
 fn corrupt_config_is_refused_with_file_line_and_key() {
-    let mut alice = Start::found("alice").start();
+    let mut alice = StartDaemon::found("alice").start();
     alice.stop();
     let config = alice.home().path().join("config.toml");
     for (text, expected) in [
@@ -186,7 +186,7 @@ fn corrupt_config_is_refused_with_file_line_and_key() {
 
 #[test]
 fn corrupt_database_is_set_aside_and_the_room_fetched_again() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     for number in 0..20 {
         room["alice"].api().send(&format!("alice {number}"));
         room["bob"].api().send(&format!("bob {number}"));
@@ -216,8 +216,8 @@ fn full_disk_refuses_messages_and_loses_none() {
         assert!(std::env::var_os("CI").is_none(), "this test mounts a file system, which takes root");
         return;
     }
-    let alice = Start::found("alice").start();
-    let bob = Start::join("bob", &alice.ticket()).home(Home::small(3 << 20)).start();
+    let alice = StartDaemon::found("alice").start();
+    let bob = StartDaemon::join("bob", &alice.ticket()).home(TestHome::small(3 << 20)).start();
     all_online(&[&alice, &bob]);
     bob.api().send("there is room");
     let mut kept = vec!["there is room".to_owned()];

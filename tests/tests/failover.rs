@@ -6,14 +6,14 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use chat_proto::api::peers::RoleView;
-use chat_tests::cluster::{Room, one_of_them_holds, view};
-use chat_tests::daemon::{Daemon, Start};
+use chat_tests::cluster::{TestRoom, one_of_them_holds, view};
+use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::split;
 
 /// Waits until all peers know the same list of this many successors, and returns their names in order.
 #[track_caller]
-fn succession(room: &Room, length: usize) -> Vec<String> {
+fn succession(room: &TestRoom, length: usize) -> Vec<String> {
     let peers: Vec<&Daemon> = room.peers.iter().collect();
     let (holder, _) = one_of_them_holds(&peers);
     eventually(SOON, "the succession list is full", || {
@@ -33,43 +33,43 @@ fn succession(room: &Room, length: usize) -> Vec<String> {
 }
 
 /// Kills these at once, as far as one process can.
-fn kill(room: &mut Room, names: &[String]) {
+fn kill(room: &mut TestRoom, names: &[String]) {
     for name in names {
         room[name.as_str()].kill();
     }
 }
 
-fn living(room: &Room) -> Vec<&Daemon> {
+fn living(room: &TestRoom) -> Vec<&Daemon> {
     room.peers.iter().filter(|peer| peer.runs()).collect()
 }
 
 #[test]
 fn last_of_two_peers_holds_the_role_and_admits_others() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     let (holder, term) = one_of_them_holds(&living(&room));
     kill(&mut room, std::slice::from_ref(&holder));
     let (next, after) = one_of_them_holds(&living(&room));
     assert!(next != holder && after > term);
     let ticket = room[next.as_str()].ticket();
-    room.peers.push(Start::join("carol", &ticket).start());
+    room.peers.push(StartDaemon::join("carol", &ticket).start());
     room.all_online();
     assert_eq!(one_of_them_holds(&living(&room)), (next, after), "a newcomer takes it from nobody");
 }
 
 #[test]
 fn ticket_from_before_a_failover_admits_afterwards() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     let (holder, _) = one_of_them_holds(&living(&room));
     let ticket = room[holder.as_str()].ticket();
     kill(&mut room, std::slice::from_ref(&holder));
     one_of_them_holds(&living(&room));
-    room.peers.push(Start::join("dave", &ticket).start());
+    room.peers.push(StartDaemon::join("dave", &ticket).start());
     room.all_online();
 }
 
 #[test]
 fn role_is_held_again_when_successors_die_with_the_holder() {
-    let mut room = Room::of(&["alice", "bob", "carol", "dave", "erin"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol", "dave", "erin"]);
     room["erin"].api().send("before");
     room.same_history(1);
     let list = succession(&room, 4);
@@ -85,20 +85,20 @@ fn role_is_held_again_when_successors_die_with_the_holder() {
 
 #[test]
 fn role_is_held_again_when_the_whole_list_dies_with_the_holder() {
-    let mut room = Room::of(&["alice", "bob", "carol", "dave", "erin", "frank", "grace"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol", "dave", "erin", "frank", "grace"]);
     let list = succession(&room, 5);
     let (holder, term) = one_of_them_holds(&living(&room));
     kill(&mut room, &[list, vec![holder]].concat());
     let (last, after) = one_of_them_holds(&living(&room));
     assert!(after > term);
     let ticket = room[last.as_str()].ticket();
-    room.peers.push(Start::join("heidi", &ticket).start());
+    room.peers.push(StartDaemon::join("heidi", &ticket).start());
     room.all_online();
 }
 
 #[test]
 fn holder_that_wakes_steps_down() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     let everybody = living(&room);
     let (holder, _) = one_of_them_holds(&everybody);
     room[holder.as_str()].suspend();

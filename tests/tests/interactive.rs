@@ -4,17 +4,17 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use chat_tests::cluster::Room;
+use chat_tests::cluster::TestRoom;
 use chat_tests::daemon::Daemon;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::process::{Command, Finished, Handle};
+use chat_tests::process::{Finished, Handle, TestCommand};
 
 /// A terminal in which `chat` runs; gone with its server when dropped.
-struct Terminal {
+struct TmuxTerminal {
     socket: PathBuf,
 }
 
-impl Terminal {
+impl TmuxTerminal {
     /// Opens one, 100 by 30 characters.
     #[track_caller]
     fn open(daemon: &Daemon) -> Self {
@@ -36,7 +36,7 @@ impl Terminal {
         let socket = self.socket.to_string_lossy().into_owned();
         let mut words = vec!["-S", &socket];
         words.extend(args);
-        Command::new(std::path::Path::new("tmux"), words).env("TERM", "screen").run()
+        TestCommand::new(std::path::Path::new("tmux"), words).env("TERM", "screen").run()
     }
 
     fn type_line(&self, text: &str) {
@@ -69,7 +69,7 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for TmuxTerminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- the terminal\n{}\n---", self.screen());
@@ -89,11 +89,11 @@ impl Drop for Terminal {
 
 #[test]
 fn typed_line_is_sent_and_messages_appear_above_it() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     let (alice, bob) = (&room["alice"], &room["bob"]);
     alice.api().send("said before");
     room.same_history(1);
-    let terminal = Terminal::open(bob);
+    let terminal = TmuxTerminal::open(bob);
     terminal.shows("alice: said before");
     terminal.shows("bob>");
     terminal.type_line("hello from the terminal");
@@ -135,9 +135,9 @@ fn typed_line_is_sent_and_messages_appear_above_it() {
 
 #[test]
 fn interactive_room_ends_on_exit_quit_and_ctrl_d() {
-    let room = Room::of(&["alice"]);
+    let room = TestRoom::of(&["alice"]);
     for (text, keys) in [(Some("quit"), &[][..]), (None, &["C-d"]), (None, &["C-c", "C-c"])] {
-        let terminal = Terminal::open(&room["alice"]);
+        let terminal = TmuxTerminal::open(&room["alice"]);
         terminal.shows("alice>");
         if let Some(text) = text {
             terminal.type_line(text);
@@ -157,8 +157,8 @@ fn interactive_room_ends_on_exit_quit_and_ctrl_d() {
 
 #[test]
 fn interactive_room_waits_for_a_restarting_daemon() {
-    let mut room = Room::of(&["alice", "bob"]);
-    let terminal = Terminal::open(&room["bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
+    let terminal = TmuxTerminal::open(&room["bob"]);
     terminal.shows("bob>");
     room["bob"].stop();
     room["alice"].api().send("missed");
@@ -173,7 +173,7 @@ fn interactive_room_waits_for_a_restarting_daemon() {
 
 #[test]
 fn interactive_room_without_a_daemon_says_how_to_start_one() {
-    let home = chat_tests::home::Home::new();
+    let home = chat_tests::home::TestHome::new();
     let said = home.chat(&[]).run().refuses(3);
     assert!(said.contains("chatd start"), "{said}");
 }

@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use chat_proto::api::members::Knock;
-use chat_tests::cluster::{Room, all_online};
-use chat_tests::daemon::{Daemon, Start};
+use chat_tests::cluster::{TestRoom, all_online};
+use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use chat_tests::process::Running;
 
 /// The room's id as this peer has it.
@@ -38,14 +38,14 @@ fn the_knock(peer: &Daemon) -> Knock {
 
 /// A knock at `at` by a new daemon, which waits.
 #[track_caller]
-fn knock(home: &Home, name: &str, at: &Daemon) -> Running {
+fn knock(home: &TestHome, name: &str, at: &Daemon) -> Running {
     home.chatd(&["start", "--name", name, "--join", &at.home().address()]).spawn()
 }
 
 #[test]
 fn ticket_admits_its_holder() {
-    let alice = Start::found("alice").args(&["--room", "lab"]).start();
-    let home = Home::new();
+    let alice = StartDaemon::found("alice").args(&["--room", "lab"]).start();
+    let home = TestHome::new();
     let said = home.chatd(&["start", "--name", "bob", "--join", &alice.ticket()]).run().ok();
     assert!(said.contains("bob") && said.contains("is in lab"), "{said}");
     let bob = Daemon::adopt("bob", home);
@@ -55,17 +55,17 @@ fn ticket_admits_its_holder() {
 
 #[test]
 fn ticket_admits_while_its_author_is_away() {
-    let mut peers = Room::of(&["alice", "bob"]);
+    let mut peers = TestRoom::of(&["alice", "bob"]);
     let ticket = peers["alice"].ticket();
     peers["alice"].kill();
-    let carol = Start::join("carol", &ticket).start();
+    let carol = StartDaemon::join("carol", &ticket).start();
     all_online(&[&peers["bob"], &carol]);
 }
 
 #[test]
 fn running_daemon_moves_with_a_ticket() {
-    let alice = Start::found("alice").start();
-    let bob = Start::found("bob").start();
+    let alice = StartDaemon::found("alice").start();
+    let bob = StartDaemon::found("bob").start();
     assert_ne!(room(&bob), room(&alice));
     bob.chat(&["join", &alice.ticket()]).ok();
     all_online(&[&alice, &bob]);
@@ -76,17 +76,17 @@ fn running_daemon_moves_with_a_ticket() {
 
 #[test]
 fn open_room_admits_every_knock() {
-    let alice = Start::found("alice").args(&["--open"]).start();
-    let bob = Start::join("bob", &alice.home().address()).start();
-    let dave = Start::found("dave").start();
+    let alice = StartDaemon::found("alice").args(&["--open"]).start();
+    let bob = StartDaemon::join("bob", &alice.home().address()).start();
+    let dave = StartDaemon::found("dave").start();
     dave.chat(&["join", &alice.home().address()]).ok();
     all_online(&[&alice, &bob, &dave]);
 }
 
 #[test]
 fn admitted_knock_shows_the_same_words_on_both_sides() {
-    let alice = Start::found("alice").start();
-    let home = Home::new();
+    let alice = StartDaemon::found("alice").start();
+    let home = TestHome::new();
     let mut waiting = knock(&home, "bob", &alice);
     let words = words_of(&waiting);
     let knock = the_knock(&alice);
@@ -101,8 +101,8 @@ fn admitted_knock_shows_the_same_words_on_both_sides() {
 
 #[test]
 fn knock_by_a_running_daemon_shows_its_words() {
-    let alice = Start::found("alice").start();
-    let bob = Start::found("bob").start();
+    let alice = StartDaemon::found("alice").start();
+    let bob = StartDaemon::found("bob").start();
     let mut joining = bob.chat_on(&["join", &alice.home().address()]);
     let words = words_of(&joining);
     let knock = the_knock(&alice);
@@ -114,8 +114,8 @@ fn knock_by_a_running_daemon_shows_its_words() {
 
 #[test]
 fn denied_knock_may_be_repeated() {
-    let alice = Start::found("alice").start();
-    let home = Home::new();
+    let alice = StartDaemon::found("alice").start();
+    let home = TestHome::new();
     let mut waiting = knock(&home, "mallory", &alice);
     let id = the_knock(&alice).id.to_string();
     alice.chat(&["deny", &id]).ok();
@@ -134,8 +134,8 @@ fn denied_knock_may_be_repeated() {
 
 #[test]
 fn void_ticket_is_refused_with_the_reason() {
-    let alice = Start::found("alice").start();
-    let tried = |ticket: &str| Home::new().chatd(&["start", "--name", "bob", "--join", ticket]).run();
+    let alice = StartDaemon::found("alice").start();
+    let tried = |ticket: &str| TestHome::new().chatd(&["start", "--name", "bob", "--join", ticket]).run();
     let refused = |ticket: &str| tried(ticket).refuses(1);
 
     let mut mistyped = alice.ticket();
@@ -145,7 +145,7 @@ fn void_ticket_is_refused_with_the_reason() {
         let said = tried(wrong).refuses(2);
         assert!(said.contains("incomplete or mistyped"), "{said}");
     }
-    let bob = Start::found("bob").start();
+    let bob = StartDaemon::found("bob").start();
     let said = bob.chat(&["join", &mistyped]).refuses(1);
     assert!(said.contains("incomplete or mistyped"), "{said}");
 
@@ -156,7 +156,7 @@ fn void_ticket_is_refused_with_the_reason() {
     assert!(said.contains("revoked"), "{said}");
 
     let single = alice.chat(&["invite", "--uses", "1"]).ok();
-    let bob = Start::join("bob", single.trim()).start();
+    let bob = StartDaemon::join("bob", single.trim()).start();
     all_online(&[&alice, &bob]);
     let said = refused(single.trim());
     assert!(said.contains("used up"), "{said}");
@@ -172,8 +172,8 @@ fn void_ticket_is_refused_with_the_reason() {
 
 #[test]
 fn unreachable_address_is_refused() {
-    let home = Home::new();
-    let said = home.chatd(&["start", "--name", "bob", "--join", &Home::new().address()]).run().refuses(1);
+    let home = TestHome::new();
+    let said = home.chatd(&["start", "--name", "bob", "--join", &TestHome::new().address()]).run().refuses(1);
     assert!(said.contains("reach"), "{said}");
     // The same home can found a room after that.
     home.chatd(&["start", "--name", "bob"]).run().ok();

@@ -3,18 +3,18 @@
 
 use std::time::Duration;
 
-use chat_tests::cluster::{Room, all_miss, all_online, same_history};
-use chat_tests::daemon::Start;
+use chat_tests::cluster::{TestRoom, all_miss, all_online, same_history};
+use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::{SOON, eventually_true};
-use chat_tests::process::Command;
+use chat_tests::process::TestCommand;
 
 #[test]
 fn members_in_a_chain_share_one_history() {
     // Alice listens on IPv4 and carol on IPv6, so that neither reaches the other; bob listens on both.
-    let bob = Start::found("bob").args(&["--open", "--listen", "0"]).start();
+    let bob = StartDaemon::found("bob").args(&["--open", "--listen", "0"]).start();
     let port = bob.api().status().reachability.port;
-    let alice = Start::join("alice", &format!("127.0.0.1:{port}")).start();
-    let carol = Start::join("carol", &format!("[::1]:{port}")).args(&["--listen", "[::1]:0"]).start();
+    let alice = StartDaemon::join("alice", &format!("127.0.0.1:{port}")).start();
+    let carol = StartDaemon::join("carol", &format!("[::1]:{port}")).args(&["--listen", "[::1]:0"]).start();
     all_online(&[&alice, &bob, &carol]);
     for number in 0..20 {
         alice.api().send(&format!("alice {number}"));
@@ -28,7 +28,7 @@ fn members_in_a_chain_share_one_history() {
 
 #[test]
 fn suspended_peer_catches_up() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     room["carol"].suspend();
     for number in 0..200 {
         room["alice"].api().send(&format!("alice {number}"));
@@ -44,12 +44,12 @@ fn suspended_peer_catches_up() {
 fn silent_peer_is_missed_long_before_its_connection_ends() {
     // A connection with a path over the relay lasts half a minute without a packet.
     const MISSED_MAX: Duration = Duration::from_secs(12);
-    let mut room = Room::of(&["alice", "bob", "carol"]);
-    let sees = |room: &Room, who: &str, whom: &str, online: bool| {
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
+    let sees = |room: &TestRoom, who: &str, whom: &str, online: bool| {
         room[who].api().peers().iter().any(|view| view.peer.name == whom && view.online == online)
     };
     room["carol"].suspend();
-    let both = |room: &Room| sees(room, "alice", "carol", false) && sees(room, "bob", "carol", false);
+    let both = |room: &TestRoom| sees(room, "alice", "carol", false) && sees(room, "bob", "carol", false);
     eventually_true(MISSED_MAX, "a peer that stands still is offline", || both(&room));
     room["alice"].api().send("without carol");
     same_history(&[&room["alice"], &room["bob"]], 1, SOON);
@@ -62,7 +62,7 @@ fn silent_peer_is_missed_long_before_its_connection_ends() {
 
 #[test]
 fn conversation_goes_on_without_the_founder() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     room["alice"].kill();
     room["bob"].api().send("where is alice?");
     room["carol"].api().send("gone");
@@ -70,7 +70,7 @@ fn conversation_goes_on_without_the_founder() {
     all_miss(&[&room["bob"], &room["carol"]], "alice");
     // Also in letting others in.
     let ticket = room["carol"].ticket();
-    room.peers.push(Start::join("dave", &ticket).start());
+    room.peers.push(StartDaemon::join("dave", &ticket).start());
     room.all_online();
     room.same_history(2);
 }
@@ -78,7 +78,7 @@ fn conversation_goes_on_without_the_founder() {
 #[test]
 fn separated_halves_go_on_and_merge() {
     // Each half lives while the other one is down: no message of one is known to the other before they meet.
-    let mut room = Room::of(&["alice", "bob", "carol", "dave"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol", "dave"]);
     room["alice"].api().send("together");
     room.same_history(1);
     for name in ["carol", "dave"] {
@@ -109,9 +109,9 @@ fn separated_halves_go_on_and_merge() {
 
 #[test]
 fn piped_lines_are_posted_quickly() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     let lines: String = (0..300).map(|number| format!("line {number}\n")).collect();
-    let piped: Command = room["alice"].home().chat(&[]).input(lines);
+    let piped: TestCommand = room["alice"].home().chat(&[]).input(lines);
     piped.run().ok();
     let history = room.same_history(300);
     assert!(history.iter().enumerate().all(|(number, message)| message.text == format!("line {number}")));

@@ -7,10 +7,10 @@
 use std::time::{Duration, Instant};
 
 use chat_proto::api::peers::PathView;
-use chat_tests::daemon::Start;
+use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::nat::{End, Flow, Scene, Site};
-use chat_tests::netns::{Nat, Network};
+use chat_tests::nat::{Flow, HolderLoss, NatScene, Site};
+use chat_tests::netns::{Nat, TestNetwork};
 
 const KEEPING: Site = Site::Home(Nat::Keeping);
 const RANDOM: Site = Site::Home(Nat::Random);
@@ -24,7 +24,7 @@ const LOSS_MAX: Duration = Duration::from_secs(15);
 
 #[test]
 fn peers_behind_port_keeping_routers_connect_directly() {
-    let Some(scene) = Scene::new([KEEPING, KEEPING]) else { return };
+    let Some(scene) = NatScene::new([KEEPING, KEEPING]) else { return };
     scene.reached_by(PathView::Direct);
     let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
     assert_eq!((flow.lost(), flow.repeated()), (0, 0));
@@ -35,7 +35,7 @@ fn peers_behind_port_keeping_routers_connect_directly() {
 
 #[test]
 fn peers_behind_random_port_routers_are_relayed_and_go_on_when_the_relay_dies() {
-    let Some(mut scene) = Scene::new([RANDOM, RANDOM]) else { return };
+    let Some(mut scene) = NatScene::new([RANDOM, RANDOM]) else { return };
     scene.reached_by(PathView::Relayed);
     scene.ranked();
     for peer in [&scene.one, &scene.other] {
@@ -46,7 +46,7 @@ fn peers_behind_random_port_routers_are_relayed_and_go_on_when_the_relay_dies() 
             }
         });
     }
-    let flow = scene.lose_holder(End::Killed);
+    let flow = scene.lose_holder(HolderLoss::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     eventually(SOON, "the one who can be called holds the role", || {
@@ -59,7 +59,7 @@ fn peers_behind_random_port_routers_are_relayed_and_go_on_when_the_relay_dies() 
 
 #[test]
 fn peer_behind_a_random_port_router_connects_to_a_public_address() {
-    let Some(scene) = Scene::new([Site::Public, RANDOM]) else { return };
+    let Some(scene) = NatScene::new([Site::Public, RANDOM]) else { return };
     scene.reached_by(PathView::Direct);
     let flow = Flow::between([&scene.one, &scene.other], || std::thread::sleep(Duration::from_millis(500)));
     assert_eq!((flow.lost(), flow.repeated()), (0, 0));
@@ -67,7 +67,7 @@ fn peer_behind_a_random_port_router_connects_to_a_public_address() {
 
 #[test]
 fn peer_that_loses_udp_after_joining_goes_on_over_the_relay() {
-    let Some(mut scene) = Scene::new([Site::TcpOnly, Site::TcpOnly]) else { return };
+    let Some(mut scene) = NatScene::new([Site::TcpOnly, Site::TcpOnly]) else { return };
     // Said while the way there dies.
     let (text, begun) = ("for other alone", Instant::now());
     scene.one.api().send_to(&["other"], text);
@@ -87,7 +87,7 @@ fn peer_that_loses_udp_after_joining_goes_on_over_the_relay() {
 
 #[test]
 fn peer_that_loses_udp_while_talking_goes_on_over_the_relay() {
-    let Some(mut scene) = Scene::new([KEEPING, KEEPING]) else { return };
+    let Some(mut scene) = NatScene::new([KEEPING, KEEPING]) else { return };
     scene.reached_by(PathView::Direct);
     scene.ranked();
     let before = scene.holders();
@@ -101,8 +101,8 @@ fn peer_that_loses_udp_while_talking_goes_on_over_the_relay() {
 
 /// Two peers that are connected only through the relay go on talking when its peer is killed.
 #[track_caller]
-fn relayed_until_the_holder_dies(scene: &mut Scene) {
-    let flow = scene.lose_holder(End::Killed);
+fn relayed_until_the_holder_dies(scene: &mut NatScene) {
+    let flow = scene.lose_holder(HolderLoss::Killed);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     assert!(flow.longest() < STALL_MAX, "{:?}", flow.longest());
     scene.all_online();
@@ -112,15 +112,15 @@ fn relayed_until_the_holder_dies(scene: &mut Scene) {
 
 #[test]
 fn ticket_with_one_living_member_admits_a_newcomer_behind_a_router() {
-    let Some(mut network) = Network::new() else { return };
-    let mut founder = Start::found("founder").inside(&network.machine()).start();
+    let Some(mut network) = TestNetwork::new() else { return };
+    let mut founder = StartDaemon::found("founder").inside(&network.machine()).start();
     let first = founder.ticket();
-    let living = Start::join("living", &first).inside(&network.machine()).start();
+    let living = StartDaemon::join("living", &first).inside(&network.machine()).start();
     chat_tests::cluster::all_online(&[&founder, &living]);
     let ticket = founder.ticket();
     founder.kill();
     let home = network.home(Nat::Random);
-    let newcomer = Start::join("newcomer", &ticket).inside(&home.machine()).start();
+    let newcomer = StartDaemon::join("newcomer", &ticket).inside(&home.machine()).start();
     living.api().send("welcome");
     eventually_true(SOON, "the newcomer reads it", || newcomer.api().texts().contains(&"welcome".to_owned()));
     newcomer.api().send("thanks");

@@ -4,13 +4,13 @@ use chat_proto::api::messages::Message;
 use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
 use chat_proto::api::status::Status;
 use chat_proto::event::{Event, EventEnvelope};
-use chat_tests::cluster::{Room, all_miss};
-use chat_tests::daemon::Start;
+use chat_tests::cluster::{TestRoom, all_miss};
+use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::{SOON, eventually_true};
 
 #[test]
 fn tail_shows_the_last_messages_and_then_new_ones() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     for number in 0..15 {
         room["alice"].api().send(&format!("number {number}"));
     }
@@ -28,7 +28,7 @@ fn tail_shows_the_last_messages_and_then_new_ones() {
 
 #[test]
 fn tail_survives_a_restart_of_its_daemon() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     let mut tail = room["bob"].chat_on(&["tail", "-n", "5"]);
     room["alice"].api().send("one");
     tail.line(SOON, |line| line.ends_with("alice: one"));
@@ -45,7 +45,7 @@ fn tail_survives_a_restart_of_its_daemon() {
 
 #[test]
 fn tail_can_look_back_and_end() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     for (number, (who, text)) in [("alice", "a1"), ("bob", "b1"), ("alice", "a2")].into_iter().enumerate() {
         room[who].api().send(text);
         room.same_history(number + 1);
@@ -79,7 +79,7 @@ fn tail_can_look_back_and_end() {
 
 #[test]
 fn log_is_the_same_everywhere_and_searchable() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     for number in 0..30 {
         for name in ["alice", "bob", "carol"] {
             room[name].api().send(&format!("{name} says {number}"));
@@ -109,7 +109,7 @@ fn log_is_the_same_everywhere_and_searchable() {
 
 #[test]
 fn direct_messages_are_found_by_partner() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     room["alice"].api().send("to all");
     room["alice"].api().send_to(&["bob"], "to bob");
     room["alice"].api().send_to(&["carol"], "to carol");
@@ -119,8 +119,8 @@ fn direct_messages_are_found_by_partner() {
 
 #[test]
 fn peers_lists_every_member_with_its_connection() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
-    let view = |room: &Room, name: &str| -> PeerView {
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
+    let view = |room: &TestRoom, name: &str| -> PeerView {
         let peers: Vec<PeerView> = room["alice"].chat(&["peers", "--json"]).json();
         assert_eq!(peers.len(), 3);
         peers.into_iter().find(|view| view.peer.name == name).expect("a member")
@@ -146,7 +146,7 @@ fn peers_lists_every_member_with_its_connection() {
 
 #[test]
 fn status_shows_peer_room_and_daemon() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     room["alice"].api().send("one");
     room.same_history(1);
     let status: Status = room["bob"].chat(&["status", "--json"]).json().remove(0);
@@ -164,7 +164,7 @@ fn status_shows_peer_room_and_daemon() {
 
 #[test]
 fn message_with_escape_sequences_does_not_control_the_terminal() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     alice.api().send("\u{1b}[31mred\u{1b}[0m \u{7} \u{202e}backwards");
     for args in [&["log"][..], &["tail", "--no-follow"]] {
         let shown = alice.chat(args).ok();

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use chat_tests::binaries::binaries;
 use chat_tests::eventually::{SOON, eventually};
-use chat_tests::home::Home;
-use chat_tests::process::{Command, lines};
+use chat_tests::home::TestHome;
+use chat_tests::process::{TestCommand, lines};
 
 /// What a shell prints when a command has ended, followed by its exit code.
 const ENDED: &str = "-- ended with ";
@@ -69,7 +69,7 @@ impl Shell {
     fn open(network: u32, home: &Path) -> Self {
         let args = ["--target", &network.to_string(), "--net", "bash"].map(str::to_owned);
         let path = std::env::var("PATH").expect("a path");
-        let command = Command::new(Path::new("nsenter"), args)
+        let command = TestCommand::new(Path::new("nsenter"), args)
             .env("HOME", home)
             .env("PATH", format!("{}:{path}", binaries().directory.display()));
         let mut command = command.into_inner();
@@ -130,9 +130,9 @@ impl Drop for Shell {
 fn quickstart_works_as_printed() {
     let directory = tempfile::tempdir().expect("a temporary directory");
     // They end the daemons that the quickstart leaves.
-    let homes = ["alice", "bob", "carol"].map(|name| Home::below(directory.path(), &format!("chatd-{name}")));
+    let homes = ["alice", "bob", "carol"].map(|name| TestHome::below(directory.path(), &format!("chatd-{name}")));
     let apart = ["--net", "bash", "-c", "ip link set lo up && echo ready && exec sleep 600"];
-    let mut network = Command::new(Path::new("unshare"), apart).spawn();
+    let mut network = TestCommand::new(Path::new("unshare"), apart).spawn();
     network.line(SOON, |line| line == "ready");
     let mut shells: BTreeMap<u32, Shell> =
         (1..=3).map(|number| (number, Shell::open(network.pid(), directory.path()))).collect();

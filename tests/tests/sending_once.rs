@@ -2,8 +2,8 @@
 
 use chat_proto::api::messages::{SendRequest, SentMessage};
 use chat_proto::error::ErrorCode;
-use chat_tests::cluster::Room;
-use chat_tests::daemon::Start;
+use chat_tests::cluster::TestRoom;
+use chat_tests::daemon::StartDaemon;
 
 fn request(text: &str) -> SendRequest {
     SendRequest { text: text.into(), ..SendRequest::default() }
@@ -11,8 +11,9 @@ fn request(text: &str) -> SendRequest {
 
 #[test]
 fn same_key_gives_the_same_message() {
-    let mut room = Room::of(&["alice", "bob"]);
-    let post = |room: &Room, text: &str| room["alice"].api().post_message(&request(text), "key-1").expect("answered");
+    let mut room = TestRoom::of(&["alice", "bob"]);
+    let post =
+        |room: &TestRoom, text: &str| room["alice"].api().post_message(&request(text), "key-1").expect("answered");
     let first: SentMessage = post(&room, "once").json(201);
     // 200: there is nothing new.
     let second: SentMessage = post(&room, "once").json(200);
@@ -32,7 +33,7 @@ fn same_key_gives_the_same_message() {
 
 #[test]
 fn concurrent_sends_with_one_key_post_once() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let answers: Vec<(u16, String)> = std::thread::scope(|scope| {
         let post = || {
             let api = alice.api();
@@ -50,7 +51,7 @@ fn concurrent_sends_with_one_key_post_once() {
 
 #[test]
 fn send_command_takes_a_key() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     for _ in 0..2 {
         room["alice"].chat(&["send", "--key", "nightly-report", "all is well"]).ok();
     }

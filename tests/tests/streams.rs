@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chat_proto::event::{Event, MembershipAction};
-use chat_tests::api::{Api, Call};
-use chat_tests::cluster::Room;
-use chat_tests::daemon::Start;
-use chat_tests::events::Events;
+use chat_tests::api::{DaemonApi, RawCall};
+use chat_tests::cluster::TestRoom;
+use chat_tests::daemon::StartDaemon;
+use chat_tests::events::EventReader;
 use chat_tests::eventually::SOON;
 
 /// Takes messages until there are `until` in all.
 #[track_caller]
-fn take(events: &mut Events, texts: &mut Vec<String>, until: usize) {
+fn take(events: &mut EventReader, texts: &mut Vec<String>, until: usize) {
     while texts.len() < until {
         texts.push(events.message(SOON).text);
     }
@@ -20,10 +20,10 @@ fn take(events: &mut Events, texts: &mut Vec<String>, until: usize) {
 
 #[test]
 fn killed_reader_resumes_across_a_restart_of_the_daemon() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     let mut texts = Vec::new();
     let mut sent = Vec::new();
-    let mut say = |room: &Room, count: usize| {
+    let mut say = |room: &TestRoom, count: usize| {
         for _ in 0..count {
             let text = format!("number {}", sent.len());
             room["alice"].api().send(&text);
@@ -56,7 +56,7 @@ fn killed_reader_resumes_across_a_restart_of_the_daemon() {
 
 #[test]
 fn event_ids_grow_and_do_not_repeat() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     let mut events = room["bob"].api().events_at("/v1/events?since=all", None);
     for number in 0..50 {
         room["alice"].api().send(&number.to_string());
@@ -73,9 +73,9 @@ fn event_ids_grow_and_do_not_repeat() {
 
 #[test]
 fn stream_from_the_beginning_has_every_kind_of_event() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let mut events = alice.api().events(None);
-    let bob = Start::join("bob", &alice.ticket()).start();
+    let bob = StartDaemon::join("bob", &alice.ticket()).start();
     let membership = |event: &Event| match event {
         Event::Membership { change } if change.peer.name == "bob" => Some(change.action),
         Event::Membership { .. }
@@ -118,17 +118,17 @@ fn stream_from_the_beginning_has_every_kind_of_event() {
 
 #[test]
 fn cursor_of_another_database_is_answered_with_a_gap() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     alice.api().send("hello");
     let mut events = alice.api().events(Some("deadbeef-7"));
     events.find(SOON, "a gap", |event| matches!(event, Event::Gap { .. }).then_some(()));
-    let strange = Call { headers: &[("Last-Event-ID", "x")], ..Call::get("/v1/events") };
+    let strange = RawCall { headers: &[("Last-Event-ID", "x")], ..RawCall::get("/v1/events") };
     alice.api().call(strange).expect("answered").problem(400);
 }
 
 #[test]
 fn first_bytes_of_a_stream_come_at_once() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let socket = alice.home().socket();
     let curl = format!("exec curl --silent --no-buffer --unix-socket {} http://localhost/v1/events", socket.display());
     let mut curl = alice.home().shell(&curl).spawn();
@@ -138,7 +138,7 @@ fn first_bytes_of_a_stream_come_at_once() {
 
 #[test]
 fn json_lines_have_the_same_events() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     alice.api().send("hello");
     let curl = alice.home().shell(&format!(
         "curl --silent --no-buffer --max-time 20 --unix-socket {} -H 'Accept: application/x-ndjson' \
@@ -160,9 +160,9 @@ fn json_lines_have_the_same_events() {
 
 #[test]
 fn stream_over_tcp_needs_the_token() {
-    let alice = Start::found("alice").start();
+    let alice = StartDaemon::found("alice").start();
     let mut events = alice.tcp().events(None);
     alice.tcp().send("over tcp");
     assert_eq!(events.message(SOON).text, "over tcp");
-    Api::tcp(&alice.url(), None).get("/v1/events").problem(401);
+    DaemonApi::tcp(&alice.url(), None).get("/v1/events").problem(401);
 }

@@ -2,7 +2,7 @@
 //! members that are away.
 
 use chat_proto::api::messages::{Message, SentMessage};
-use chat_tests::cluster::{Room, all_miss, all_online};
+use chat_tests::cluster::{TestRoom, all_miss, all_online};
 use chat_tests::daemon::Daemon;
 use chat_tests::eventually::{SOON, eventually_true};
 
@@ -19,7 +19,7 @@ fn reads(peer: &Daemon, text: &str) -> Message {
 
 #[test]
 fn room_message_reaches_every_member() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     room["alice"].chat(&["send", "hello"]).ok();
     room["bob"].chat(&["send", "two", "words"]).ok();
     room["carol"].home().chat(&["send"]).input("several\nlines\n").run().ok();
@@ -32,7 +32,7 @@ fn room_message_reaches_every_member() {
 
 #[test]
 fn reply_follows_the_message_it_answers() {
-    let room = Room::of(&["alice", "bob"]);
+    let room = TestRoom::of(&["alice", "bob"]);
     for round in 0..20 {
         let (asks, answers) = if round % 2 == 0 { ("alice", "bob") } else { ("bob", "alice") };
         let question = format!("question {round}");
@@ -49,7 +49,7 @@ fn reply_follows_the_message_it_answers() {
 
 #[test]
 fn direct_message_is_readable_by_its_recipient_only() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     let secret = "between the two of us: plum-jackdaw-4711";
     room["alice"].chat(&["send", "@bob", secret]).ok();
     room["alice"].chat(&["send", "for everybody: heron-2207"]).ok();
@@ -70,7 +70,7 @@ fn direct_message_is_readable_by_its_recipient_only() {
 
 #[test]
 fn direct_message_to_several_is_readable_by_them_only() {
-    let room = Room::of(&["alice", "bob", "carol", "dave"]);
+    let room = TestRoom::of(&["alice", "bob", "carol", "dave"]);
     room["alice"].home().chat(&["send", "@bob", "@carol"]).input("the three of us: magpie-0815").run().ok();
     for name in ["alice", "bob", "carol"] {
         let read = reads(&room[name], "the three of us: magpie-0815");
@@ -88,7 +88,7 @@ fn direct_message_to_several_is_readable_by_them_only() {
 
 #[test]
 fn direct_message_reaches_an_absent_recipient_without_its_sender() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     room["bob"].stop();
     all_miss(&[&room["alice"], &room["carol"]], "bob");
     let sent: Vec<SentMessage> =
@@ -110,7 +110,7 @@ fn direct_message_reaches_an_absent_recipient_without_its_sender() {
 
 #[test]
 fn send_waits_for_copies_on_other_disks() {
-    let mut room = Room::of(&["alice", "bob", "carol"]);
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
     let sent: Vec<SentMessage> =
         room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", "--json", "safe"]).json();
     assert!(sent[0].state.complete && sent[0].state.copies == 2, "{sent:?}");
@@ -127,11 +127,11 @@ fn send_waits_for_copies_on_other_disks() {
 
 #[test]
 fn new_member_reads_earlier_messages() {
-    let alice = chat_tests::daemon::Start::found("alice").start();
+    let alice = chat_tests::daemon::StartDaemon::found("alice").start();
     for number in 0..30 {
         alice.api().send(&number.to_string());
     }
-    let bob = chat_tests::daemon::Start::join("bob", &alice.ticket()).start();
+    let bob = chat_tests::daemon::StartDaemon::join("bob", &alice.ticket()).start();
     let history = chat_tests::cluster::same_history(&[&alice, &bob], 30, SOON);
     assert!(history.iter().enumerate().all(|(number, message)| message.text == number.to_string()));
 }

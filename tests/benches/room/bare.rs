@@ -72,19 +72,19 @@ pub(crate) fn serve_if_asked() {
     let socket = args.next().expect("a socket follows");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be had");
     runtime.block_on(async {
-        let room = Arc::new(Room { posted: AtomicU64::new(0), events: broadcast::channel(WAITING_MAX).0 });
+        let room = Arc::new(BareRoom { posted: AtomicU64::new(0), events: broadcast::channel(WAITING_MAX).0 });
         let calls = Router::new().route("/v1/messages", post(say)).route("/v1/events", get(events)).with_state(room);
         let listener = UnixListener::bind(socket).expect("the socket is free");
         axum::serve(listener, calls).await.expect("it serves until it is killed");
     });
 }
 
-struct Room {
+struct BareRoom {
     posted: AtomicU64,
     events: broadcast::Sender<Value>,
 }
 
-async fn say(State(room): State<Arc<Room>>, Json(request): Json<SendRequest>) -> (StatusCode, Json<Value>) {
+async fn say(State(room): State<Arc<BareRoom>>, Json(request): Json<SendRequest>) -> (StatusCode, Json<Value>) {
     let id = room.posted.fetch_add(1, Ordering::Relaxed);
     let message = json!({"id": id, "text": request.text, "from": {"name": "alice"}, "to": []});
     // Nobody may be reading.
@@ -92,7 +92,7 @@ async fn say(State(room): State<Arc<Room>>, Json(request): Json<SendRequest>) ->
     (StatusCode::CREATED, Json(json!({"message": message, "state": "stored"})))
 }
 
-async fn events(State(room): State<Arc<Room>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+async fn events(State(room): State<Arc<BareRoom>>) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
     let events = BroadcastStream::new(room.events.subscribe());
     let written = events.filter_map(async |event| {
         let event = event.ok()?;

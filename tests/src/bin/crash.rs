@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use chat_tests::crash::{Plan, run};
+use chat_tests::crash::{CrashPlan, run};
 use clap::Parser;
 
 /// Kills daemons in the middle of a conversation of three and checks that every log holds every acknowledged message,
@@ -19,6 +19,6 @@ struct Args {
 
 fn main() -> io::Result<()> {
     let Args { messages, kills } = Args::parse();
-    let report = run(Plan { messages, kills });
+    let report = run(CrashPlan { messages, kills });
     writeln!(io::stdout(), "{report}")
 }

@@ -15,9 +15,9 @@ use chat_proto::id::MessageId;
 use chat_tests::api::unless_interrupted;
 use chat_tests::binaries::binaries;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::home::Home;
-use chat_tests::process::{Command, Finished, Running, Signal};
-use chat_tests::transcript::Transcript;
+use chat_tests::home::TestHome;
+use chat_tests::process::{Finished, Running, Signal, TestCommand};
+use chat_tests::transcript::DemoTranscript;
 use tempfile::TempDir;
 
 /// How long the whole story may take. It takes some seconds; a machine that builds something else meanwhile is slower.
@@ -30,9 +30,9 @@ const CHATTER_EVERY: Duration = Duration::from_millis(30);
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
 /// The stage: a home for each, below one temporary directory.
-struct Stage {
-    transcript: Transcript,
-    homes: Vec<(&'static str, Home)>,
+struct DemoStage {
+    transcript: DemoTranscript,
+    homes: Vec<(&'static str, TestHome)>,
     directory: TempDir,
     /// Held while a command runs; true once nothing more may be started.
     over: Mutex<bool>,
@@ -41,8 +41,8 @@ struct Stage {
 fn main() -> ExitCode {
     binaries();
     let directory = tempfile::Builder::new().prefix("chat-demo-").tempdir().expect("a temporary directory");
-    let homes = NAMES.map(|name| (name, Home::below(directory.path(), name))).into();
-    let stage = Arc::new(Stage { transcript: Transcript::new(), homes, directory, over: Mutex::new(false) });
+    let homes = NAMES.map(|name| (name, TestHome::below(directory.path(), name))).into();
+    let stage = Arc::new(DemoStage { transcript: DemoTranscript::new(), homes, directory, over: Mutex::new(false) });
     let begun = Instant::now();
     let result = perform(&stage);
     let took = begun.elapsed().as_secs_f64();
@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 }
 
 /// Tells the story on a thread of its own, so that a check that fails, an interrupt and a deadline all end here.
-fn perform(stage: &Arc<Stage>) -> Result<(), String> {
+fn perform(stage: &Arc<DemoStage>) -> Result<(), String> {
     let told = Arc::new(Mutex::new("it panicked".to_owned()));
     let teller = told.clone();
     panic::set_hook(Box::new(move |info| {
@@ -91,7 +91,7 @@ fn perform(stage: &Arc<Stage>) -> Result<(), String> {
     }
 }
 
-impl Stage {
+impl DemoStage {
     fn tell(&self) {
         self.introduce();
         self.meet();
@@ -298,7 +298,7 @@ impl Stage {
         }
     }
 
-    fn home(&self, name: &str) -> &Home {
+    fn home(&self, name: &str) -> &TestHome {
         &self.homes.iter().find(|(known, _)| *known == name).expect("one of the three").1
     }
 
@@ -312,7 +312,7 @@ impl Stage {
         self.show(who, &typed("chatd", args), self.home(who).chatd(args)).ok()
     }
 
-    fn show(&self, who: &str, line: &str, command: Command) -> Finished {
+    fn show(&self, who: &str, line: &str, command: TestCommand) -> Finished {
         let over = self.over.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(!*over, "the story is over");
         self.transcript.command(who, line);

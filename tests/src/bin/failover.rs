@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_tests::failover::{Heard, Plan, Way, busy, run};
+use chat_tests::failover::{FailoverPlan, Heard, Way, busy, run};
 use clap::{Parser, ValueEnum};
 
 /// Takes the holder away and measures how soon another is known, and what a conversation notices of it.
@@ -59,7 +59,7 @@ fn main() -> io::Result<ExitCode> {
         // Progress only: a closed output does not void the report.
         let _ = writeln!(io::stderr(), "round {round}: {heard}");
     };
-    match run(Plan { peers, rounds, way }, tell) {
+    match run(FailoverPlan { peers, rounds, way }, tell) {
         Ok(report) => print(&report).map(|()| ExitCode::SUCCESS),
         Err(error) => writeln!(io::stderr(), "error: {error}").map(|()| ExitCode::FAILURE),
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat_proto::api::peers::PathView;
-use chat_tests::nat::{End, Scene, Site};
+use chat_tests::nat::{HolderLoss, NatScene, Site};
 use chat_tests::netns::Nat;
 use clap::Parser;
 
@@ -29,15 +29,15 @@ const HEAD: &str = "one                other              one→other  other→o
 #[derive(Debug, Parser)]
 struct Args {
     /// How the holder, whose relay is used, goes away
-    #[arg(long, value_enum, default_value_t = End::Killed)]
-    end: End,
+    #[arg(long, value_enum, default_value_t = HolderLoss::Killed)]
+    end: HolderLoss,
 }
 
 fn main() -> io::Result<ExitCode> {
     let Args { end } = Args::parse();
     let mut out = io::stdout().lock();
     for (number, sites) in CASES.into_iter().enumerate() {
-        let Some(mut scene) = Scene::new(sites) else { return Ok(ExitCode::FAILURE) };
+        let Some(mut scene) = NatScene::new(sites) else { return Ok(ExitCode::FAILURE) };
         if sites.contains(&Site::TcpOnly) {
             scene.reached_by(PathView::Relayed);
         }
@@ -67,8 +67,8 @@ fn main() -> io::Result<ExitCode> {
         "\nEach is a room of four: a holder and a standby at public addresses, and two who talk, every 20 ms each. The holder,
 whose relay is used, goes away: {}. Strays are packets to anybody who is not on this internet.",
         match end {
-            End::Killed => "it is killed with SIGKILL",
-            End::Silent => "its cable is pulled",
+            HolderLoss::Killed => "it is killed with SIGKILL",
+            HolderLoss::Silent => "its cable is pulled",
         }
     )?;
     Ok(ExitCode::SUCCESS)

@@ -10,8 +10,8 @@ use chat_proto::id::PeerId;
 
 use super::listening::Listening;
 use super::stage::agreed;
-use super::{Kept, check, line};
-use crate::cluster::Room;
+use super::{HolderFate, check, line};
+use crate::cluster::TestRoom;
 
 /// What was seen.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Report {
     pub changes: Vec<String>,
     ways: Vec<Duration>,
     /// What became of what was said.
-    pub kept: Kept,
+    pub kept: HolderFate,
 }
 
 /// Runs one busy loop for each processor, for the given time.
@@ -33,7 +33,7 @@ pub struct Report {
 pub fn run(peers: usize, span: Duration) -> Report {
     let names: Vec<String> = ('a'..='z').take(peers).map(|letter| format!("peer-{letter}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let room = Room::of(&names);
+    let room = TestRoom::of(&names);
     let (holder, term) = agreed(&room);
     let ids: Vec<PeerId> = room.peers.iter().map(|peer| peer.api().status().peer.id).collect();
     let listening = Listening::new(&room, &ids);
@@ -56,7 +56,7 @@ pub fn run(peers: usize, span: Duration) -> Report {
         listening.end();
     });
     let heard = listening.sum_up(PeerId::from_bytes([0; 32]), term, begun);
-    let mut kept = Kept { repeated: heard.repeated, ..Kept::default() };
+    let mut kept = HolderFate { repeated: heard.repeated, ..HolderFate::default() };
     check(&room, &heard.acknowledged, &mut kept);
     let mut changes = heard.terms;
     let after = agreed(&room);

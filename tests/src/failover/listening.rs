@@ -12,8 +12,8 @@ use chat_proto::api::messages::{SendRequest, SentMessage};
 use chat_proto::event::Event;
 use chat_proto::id::{MessageId, PeerId, Term};
 
-use crate::api::Api;
-use crate::cluster::Room;
+use crate::api::DaemonApi;
+use crate::cluster::TestRoom;
 
 /// Pause between two messages of one peer.
 const TALK_EVERY: Duration = Duration::from_millis(25);
@@ -66,7 +66,7 @@ impl fmt::Display for Heard {
 }
 
 /// A peer that talks and listens.
-struct Peer {
+struct TalkingPeer {
     name: String,
     id: PeerId,
     socket: PathBuf,
@@ -74,7 +74,7 @@ struct Peer {
 
 /// The peers while they talk.
 pub(super) struct Listening {
-    peers: Vec<Peer>,
+    peers: Vec<TalkingPeer>,
     /// Talkers wait until all peers listen.
     ready: Barrier,
     done: AtomicBool,
@@ -87,8 +87,8 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    pub(super) fn new(room: &Room, ids: &[PeerId]) -> Self {
-        let peer = |(peer, id): (&crate::daemon::Daemon, &PeerId)| Peer {
+    pub(super) fn new(room: &TestRoom, ids: &[PeerId]) -> Self {
+        let peer = |(peer, id): (&crate::daemon::Daemon, &PeerId)| TalkingPeer {
             name: peer.name().to_owned(),
             id: *id,
             socket: peer.home().socket(),
@@ -118,8 +118,8 @@ impl Listening {
         self.done.store(true, Ordering::Relaxed);
     }
 
-    fn talk(&self, round: usize, peer: &Peer) {
-        let api = Api::unix(&peer.socket);
+    fn talk(&self, round: usize, peer: &TalkingPeer) {
+        let api = DaemonApi::unix(&peer.socket);
         self.ready.wait();
         for number in 0.. {
             if self.done.load(Ordering::Relaxed) {
@@ -138,7 +138,7 @@ impl Listening {
     }
 
     fn listen(&self, id: PeerId, socket: &Path) {
-        let mut events = Api::unix(socket).events(None);
+        let mut events = DaemonApi::unix(socket).events(None);
         self.ready.wait();
         while !self.done.load(Ordering::Relaxed) {
             let Ok(raw) = events.next(Duration::from_millis(100)) else { continue };

@@ -8,11 +8,11 @@ use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::id::{PeerId, Term};
 
 use super::listening::{Heard, Listening};
-use super::{NoNetwork, Plan, Way};
-use crate::cluster::{Room, all_online, view};
-use crate::daemon::{Daemon, Start};
+use super::{FailoverPlan, NoNetwork, Way};
+use crate::cluster::{TestRoom, all_online, view};
+use crate::daemon::{Daemon, StartDaemon};
 use crate::eventually::eventually;
-use crate::netns::{Network, Space};
+use crate::netns::{Space, TestNetwork};
 
 /// How long all peers talk before the holder is taken away.
 const BEFORE: Duration = Duration::from_millis(500);
@@ -33,29 +33,29 @@ const AFTER: Duration = Duration::from_millis(1_000);
 const AGREED_MAX: Duration = Duration::from_secs(90);
 
 /// The peers, and what is around them.
-pub(super) struct Stage {
-    plan: Plan,
-    pub(super) room: Room,
+pub(super) struct FailoverStage {
+    plan: FailoverPlan,
+    pub(super) room: TestRoom,
     spaces: Vec<Arc<Space>>,
     away: Option<usize>,
-    _network: Option<Network>,
+    _network: Option<TestNetwork>,
 }
 
-impl Stage {
-    pub(super) fn new(plan: Plan) -> Result<Self, NoNetwork> {
+impl FailoverStage {
+    pub(super) fn new(plan: FailoverPlan) -> Result<Self, NoNetwork> {
         let names: Vec<String> = ('a'..='z').take(plan.peers).map(|letter| format!("peer-{letter}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         if plan.way != Way::Drop {
-            let (room, spaces) = (Room::of(&names), Vec::new());
+            let (room, spaces) = (TestRoom::of(&names), Vec::new());
             return Ok(Self { plan, room, spaces, away: None, _network: None });
         }
-        let mut network = Network::new().ok_or(NoNetwork)?;
+        let mut network = TestNetwork::new().ok_or(NoNetwork)?;
         let spaces: Vec<Arc<Space>> = names.iter().map(|_| network.machine()).collect();
-        let founder = Start::found(names[0]).inside(&spaces[0]).start();
+        let founder = StartDaemon::found(names[0]).inside(&spaces[0]).start();
         let ticket = founder.ticket();
         let others = names.iter().zip(&spaces).skip(1);
-        let others = others.map(|(name, space)| Start::join(name, &ticket).inside(space).start());
-        let room = Room { peers: [founder].into_iter().chain(others).collect() };
+        let others = others.map(|(name, space)| StartDaemon::join(name, &ticket).inside(space).start());
+        let room = TestRoom { peers: [founder].into_iter().chain(others).collect() };
         Ok(Self { plan, room, spaces, away: None, _network: Some(network) })
     }
 
@@ -125,7 +125,7 @@ impl Stage {
 }
 
 /// Waits until all peers know the same holder and that a peer follows it.
-pub(super) fn agreed(room: &Room) -> (PeerId, Term) {
+pub(super) fn agreed(room: &TestRoom) -> (PeerId, Term) {
     eventually(AGREED_MAX, "everybody knows the same holder", || {
         let views: Vec<Rendezvous> = room.peers.iter().map(view).collect();
         let held = |view: &Rendezvous| view.holder.as_ref().map(|holder| (holder.id, view.term));

@@ -5,11 +5,11 @@ use chat_proto::api::peers::PeerView;
 use chat_proto::error::{ErrorCode, Problem};
 
 use crate::answers::{INVITES, TICKET};
-use crate::fake::{Fake, Fault};
-use crate::process::{Ended, chat, run, run_with_input};
+use crate::fake::{Fake, FakeFault};
+use crate::process::{RunResult, chat, run, run_with_input};
 
-fn done(out: &str) -> Ended {
-    Ended { code: Some(0), out: out.into(), err: String::new() }
+fn done(out: &str) -> RunResult {
+    RunResult { code: Some(0), out: out.into(), err: String::new() }
 }
 
 #[test]
@@ -19,7 +19,7 @@ fn without_a_daemon_every_command_says_how_to_start_one() {
     for arguments in [&["status"][..], &["send", "hi"], &["tail"], &["log"], &["join", "192.0.2.7"], &[]] {
         let ended = run(&fake, arguments);
         let err = format!("chat: no daemon answers at {run_directory}: start one with 'chatd start'\n");
-        assert_eq!(ended, Ended { code: Some(3), out: String::new(), err }, "{arguments:?}");
+        assert_eq!(ended, RunResult { code: Some(3), out: String::new(), err }, "{arguments:?}");
     }
     let home = fake.path().display().to_string();
     let ended = run(&fake, &["--home", &home, "peers"]);
@@ -37,9 +37,9 @@ fn socket_of_a_dead_daemon_is_no_daemon() {
 fn refusal_has_its_reason_hint_and_exit_code() {
     let fake = Fake::start();
     let problem = Problem::new(ErrorCode::Forbidden, "only an admin\nremoves others").with_hint("ask one");
-    fake.fault("POST /v1/members/bob/remove", Fault::Refuse(problem));
+    fake.fault("POST /v1/members/bob/remove", FakeFault::Refuse(problem));
     let err = "chat: only an admin removes others\nhint: ask one\n".to_owned();
-    assert_eq!(run(&fake, &["remove", "bob"]), Ended { code: Some(4), out: String::new(), err });
+    assert_eq!(run(&fake, &["remove", "bob"]), RunResult { code: Some(4), out: String::new(), err });
     assert_eq!(run(&fake, &["role", "bob", "admin"]).err, "bob is now an admin\n");
     assert_eq!(run(&fake, &["role", "@bob", "king"]).code, Some(2));
     assert_eq!(run(&fake, &["remove", "no/body"]).code, Some(1));
@@ -59,12 +59,12 @@ fn usage_error_exits_with_2() {
 fn environment_selects_a_daemon_over_tcp() {
     let fake = Fake::stopped();
     let url = fake.listen_tcp("secret");
-    let run = |token: &str| -> Ended {
+    let run = |token: &str| -> RunResult {
         chat(fake.path(), &["status", "--json"]).env("CHATD_URL", &url).env("CHATD_TOKEN", token).run().into()
     };
     assert_eq!(run("secret").code, Some(0));
     let err = "chat: no token\nhint: 'chatd env' prints it\n".to_owned();
-    assert_eq!(run("wrong"), Ended { code: Some(4), out: String::new(), err });
+    assert_eq!(run("wrong"), RunResult { code: Some(4), out: String::new(), err });
     let host = url.strip_prefix("http://");
     assert!(fake.state().requests.iter().all(|request| request.header("host") == host));
 }
@@ -155,7 +155,7 @@ fn name_rooms_join_and_leave_make_their_calls() {
     assert_eq!(run_with_input(&fake, &["join", "-"], b"chat1abc\n").err, "joined lab\n");
     let bodies: Vec<String> = fake.requests("POST /v1/join", 2).into_iter().map(|request| request.body).collect();
     assert_eq!(bodies, [r#"{"target":"192.0.2.7","name":"al"}"#, r#"{"target":"chat1abc"}"#]);
-    fake.fault("GET /v1/events", Fault::Refuse(Problem::new(ErrorCode::NotInRoom, "in no room yet")));
+    fake.fault("GET /v1/events", FakeFault::Refuse(Problem::new(ErrorCode::NotInRoom, "in no room yet")));
     assert_eq!(run(&fake, &["join", "chat1def"]).err, "joined lab\n");
     assert_eq!(run(&fake, &["leave"]).code, Some(0));
     assert_eq!(fake.requests("POST /v1/leave", 1).len(), 1);

@@ -22,13 +22,13 @@ use chat_tests::eventually::SOON;
 use serde::Serialize;
 
 use crate::answers;
-use crate::http::{Request, Wire, answer, begin_stream, chunk, read_request};
+use crate::http::{FakeRequest, Wire, answer, begin_stream, chunk, read_request};
 
 const DATABASE: u32 = 42;
 
 /// What the fake does wrong, once, at the next call with this method and path.
 #[derive(Debug, Clone)]
-pub(crate) enum Fault {
+pub(crate) enum FakeFault {
     /// Does what was asked, and hangs up instead of answering.
     HangUp,
     /// Answers with a problem instead.
@@ -40,25 +40,25 @@ pub(crate) enum Fault {
 }
 
 #[derive(Default)]
-pub(crate) struct State {
+pub(crate) struct FakeState {
     pub(crate) messages: Vec<Message>,
-    pub(crate) requests: Vec<Request>,
+    pub(crate) requests: Vec<FakeRequest>,
     answered: Vec<String>,
     events: Vec<EventEnvelope>,
     /// Events up to this number are no longer kept.
     pub(crate) pruned: u64,
-    faults: VecDeque<(String, Fault)>,
+    faults: VecDeque<(String, FakeFault)>,
     keys: HashMap<String, SentMessage>,
     streams: Vec<Sender<String>>,
     wires: Vec<UnixStream>,
     token: Option<String>,
 }
 
-type Shared = Arc<(Mutex<State>, Condvar)>;
+type SharedState = Arc<(Mutex<FakeState>, Condvar)>;
 
 pub(crate) struct Fake {
     pub(crate) home: tempfile::TempDir,
-    shared: Shared,
+    shared: SharedState,
     listener: Option<(Arc<AtomicBool>, thread::JoinHandle<()>)>,
 }
 
@@ -84,7 +84,7 @@ impl Fake {
     pub(crate) fn stopped() -> Self {
         let home = tempfile::tempdir().expect("a temporary directory");
         std::fs::create_dir(home.path().join("run")).expect("the run directory");
-        Self { home, shared: Shared::default(), listener: None }
+        Self { home, shared: SharedState::default(), listener: None }
     }
 
     /// A home whose daemon answers.
@@ -151,12 +151,12 @@ impl Fake {
         self.path().join("run/chatd.sock")
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, FakeState> {
         lock(&self.shared)
     }
 
     /// At the next such call, something goes wrong.
-    pub(crate) fn fault(&self, call: &str, fault: Fault) {
+    pub(crate) fn fault(&self, call: &str, fault: FakeFault) {
         self.state().faults.push_back((call.into(), fault));
     }
 
@@ -169,7 +169,7 @@ impl Fake {
     }
 
     /// The requests of that call, once there are `count`.
-    pub(crate) fn requests(&self, call: &str, count: usize) -> Vec<Request> {
+    pub(crate) fn requests(&self, call: &str, count: usize) -> Vec<FakeRequest> {
         self.wait(|state| {
             let found: Vec<_> = state.requests.iter().filter(|request| request.call() == call).cloned().collect();
             (found.len() >= count).then_some(found)
@@ -181,7 +181,7 @@ impl Fake {
         self.wait(|state| state.answered.iter().any(|answered| answered == call).then_some(()));
     }
 
-    fn wait<T>(&self, find: impl Fn(&State) -> Option<T>) -> T {
+    fn wait<T>(&self, find: impl Fn(&FakeState) -> Option<T>) -> T {
         let end = Instant::now() + SOON;
         let mut state = self.state();
         loop {
@@ -189,18 +189,18 @@ impl Fake {
                 return found;
             }
             let left = end.saturating_duration_since(Instant::now());
-            let calls: Vec<String> = state.requests.iter().map(Request::call).collect();
+            let calls: Vec<String> = state.requests.iter().map(FakeRequest::call).collect();
             assert!(!left.is_zero(), "what is waited for did not come, these came: {calls:?}");
             state = self.shared.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 }
 
-fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+fn lock(shared: &SharedState) -> MutexGuard<'_, FakeState> {
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl State {
+impl FakeState {
     pub(crate) fn say(&mut self, from: PeerRef, to: Vec<PeerRef>, text: &str) -> Message {
         let number = self.messages.len();
         let mut hash = [0; 32];
@@ -226,7 +226,7 @@ impl State {
         cursor
     }
 
-    fn send(&mut self, request: &Request) -> (u16, String) {
+    fn send(&mut self, request: &FakeRequest) -> (u16, String) {
         let Some(key) = request.header("idempotency-key") else {
             return problem(&Problem::new(ErrorCode::BadRequest, "no key"));
         };
@@ -274,7 +274,7 @@ impl State {
     }
 
     /// The frames that a stream begins with, and the way to the later ones.
-    fn subscribe(&mut self, request: &Request) -> (String, Receiver<String>) {
+    fn subscribe(&mut self, request: &FakeRequest) -> (String, Receiver<String>) {
         let now = self.events.len() as u64;
         let given = request.header("last-event-id").or(request.query.get("since").map(String::as_str));
         let since = match given {
@@ -304,7 +304,7 @@ pub(crate) fn problem(problem: &Problem) -> (u16, String) {
     (problem.status, json(problem))
 }
 
-fn serve(shared: &Shared, wire: Box<dyn Wire>) {
+fn serve(shared: &SharedState, wire: Box<dyn Wire>) {
     let mut reader = BufReader::new(wire);
     while let Some(request) = read_request(&mut reader) {
         let mut state = lock(shared);
@@ -312,11 +312,11 @@ fn serve(shared: &Shared, wire: Box<dyn Wire>) {
         shared.1.notify_all();
         let fault = state.faults.iter().position(|(call, _)| *call == request.call());
         let fault = fault.and_then(|place| state.faults.remove(place)).map(|(_, fault)| fault);
-        if let Some(Fault::Say(text)) = fault {
+        if let Some(FakeFault::Say(text)) = fault {
             state.say(bob(), Vec::new(), text);
         }
         let (mut status, mut body) = match (&fault, &state.token) {
-            (Some(Fault::Refuse(refusal)), _) => problem(refusal),
+            (Some(FakeFault::Refuse(refusal)), _) => problem(refusal),
             (_, Some(token)) if request.header("authorization") != Some(&format!("Bearer {token}")) => {
                 problem(&Problem::new(ErrorCode::Unauthorized, "no token").with_hint("'chatd env' prints it"))
             }
@@ -333,9 +333,9 @@ fn serve(shared: &Shared, wire: Box<dyn Wire>) {
         };
         drop(state);
         match fault {
-            Some(Fault::HangUp) => return reader.get_ref().hang_up(),
-            Some(Fault::Status(other)) => status = other,
-            Some(Fault::Refuse(_) | Fault::Say(_)) | None => {}
+            Some(FakeFault::HangUp) => return reader.get_ref().hang_up(),
+            Some(FakeFault::Status(other)) => status = other,
+            Some(FakeFault::Refuse(_) | FakeFault::Say(_)) | None => {}
         }
         if status == 204 {
             body.clear();

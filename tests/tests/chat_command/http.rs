@@ -24,7 +24,7 @@ impl Wire for TcpStream {
 
 /// A request as it came.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Request {
+pub(crate) struct FakeRequest {
     pub(crate) method: String,
     pub(crate) path: String,
     pub(crate) query: HashMap<String, String>,
@@ -32,7 +32,7 @@ pub(crate) struct Request {
     pub(crate) body: String,
 }
 
-impl Request {
+impl FakeRequest {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }
@@ -44,11 +44,11 @@ impl Request {
 }
 
 /// The next request; nothing when the connection has ended.
-pub(crate) fn read_request(reader: &mut BufReader<Box<dyn Wire>>) -> Option<Request> {
+pub(crate) fn read_request(reader: &mut BufReader<Box<dyn Wire>>) -> Option<FakeRequest> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|read| *read > 0)?;
     let mut words = line.split_whitespace();
-    let mut request = Request { method: words.next()?.into(), ..Request::default() };
+    let mut request = FakeRequest { method: words.next()?.into(), ..FakeRequest::default() };
     let (path, query) = words.next().map(|target| target.split_once('?').unwrap_or((target, "")))?;
     request.path = path.into();
     request.query =

@@ -20,7 +20,7 @@ use crate::process::chat;
 const EDITING: &str = "\x1b[?2004h";
 
 /// The program, its terminal, and all that it wrote there.
-pub(crate) struct Terminal {
+pub(crate) struct PtyTerminal {
     child: Child,
     keys: File,
     line: File,
@@ -37,7 +37,7 @@ pub(crate) fn open() -> (File, File) {
     (File::from(main), line)
 }
 
-impl Terminal {
+impl PtyTerminal {
     pub(crate) fn start(fake: &Fake) -> Self {
         let (main, line) = open();
         let end = || Stdio::from(line.try_clone().expect("a descriptor is free"));
@@ -103,7 +103,7 @@ impl Terminal {
     }
 }
 
-impl Drop for Terminal {
+impl Drop for PtyTerminal {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

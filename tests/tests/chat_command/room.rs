@@ -8,7 +8,7 @@ use chat_tests::process::Signal;
 use crate::answers::view;
 use crate::fake::{Fake, alice, bob};
 use crate::process::{chat, finish};
-use crate::pty::Terminal;
+use crate::pty::PtyTerminal;
 use chat_proto::event::Event;
 
 const SEND: &str = "POST /v1/messages";
@@ -22,7 +22,7 @@ fn sent(fake: &Fake, count: usize) -> SendRequest {
 fn typed_lines_are_sent_and_messages_shown() {
     let fake = Fake::start();
     fake.say(bob(), "earlier");
-    let mut room = Terminal::start(&fake);
+    let mut room = PtyTerminal::start(&fake);
     room.wait_for("lab: 2 of 2 members online");
     room.wait_for("bob\u{1b}[0m: earlier");
     room.wait_for("alice> ");
@@ -55,7 +55,7 @@ fn typed_lines_are_sent_and_messages_shown() {
 #[test]
 fn lines_typed_ahead_are_sent_in_order() {
     let fake = Fake::start();
-    let mut room = Terminal::start(&fake);
+    let mut room = PtyTerminal::start(&fake);
     room.wait_for_line(1);
     room.press("one\rtwo\r@bob three\rexit\r");
     assert_eq!(room.exit_code(), Some(0));
@@ -66,7 +66,7 @@ fn lines_typed_ahead_are_sent_in_order() {
 #[test]
 fn failure_is_shown_and_the_room_goes_on() {
     let mut fake = Fake::start();
-    let mut room = Terminal::start(&fake);
+    let mut room = PtyTerminal::start(&fake);
     room.wait_for_line(1);
     room.press("@bbo psst\r");
     room.wait_for("chat: no member is called 'bbo'");
@@ -95,7 +95,7 @@ fn failure_is_shown_and_the_room_goes_on() {
 #[test]
 fn second_ctrl_c_leaves() {
     let fake = Fake::start();
-    let mut room = Terminal::start(&fake);
+    let mut room = PtyTerminal::start(&fake);
     room.wait_for_line(1);
     room.press("\u{3}");
     room.wait_for("press Ctrl-C again");
@@ -107,7 +107,7 @@ fn second_ctrl_c_leaves() {
 #[test]
 fn signal_restores_the_terminal() {
     let fake = Fake::start();
-    let mut room = Terminal::start(&fake);
+    let mut room = PtyTerminal::start(&fake);
     room.wait_for_line(1);
     room.signal(Signal::TERM);
     assert_eq!(room.exit_code(), Some(0));

@@ -3,13 +3,13 @@
 use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
 use chat_proto::error::{ErrorCode, Problem};
 
-use crate::fake::{Fake, Fault};
-use crate::process::{Ended, run, run_with_input};
+use crate::fake::{Fake, FakeFault};
+use crate::process::{RunResult, run, run_with_input};
 
 const SEND: &str = "POST /v1/messages";
 
-fn silent() -> Ended {
-    Ended { code: Some(0), out: String::new(), err: String::new() }
+fn silent() -> RunResult {
+    RunResult { code: Some(0), out: String::new(), err: String::new() }
 }
 
 /// The one request that was made.
@@ -54,8 +54,8 @@ fn standard_input_is_sent_unchanged_as_one_message() {
 #[test]
 fn invalid_message_is_refused_before_it_is_sent() {
     let fake = Fake::start();
-    let refused = |ended: Ended, line: &str| {
-        assert_eq!(ended, Ended { code: Some(1), out: String::new(), err: format!("{line}\n") });
+    let refused = |ended: RunResult, line: &str| {
+        assert_eq!(ended, RunResult { code: Some(1), out: String::new(), err: format!("{line}\n") });
     };
     refused(run(&fake, &["send", " "]), "chat: the message is empty");
     refused(run_with_input(&fake, &["send"], b"\n"), "chat: the message is empty");
@@ -80,11 +80,11 @@ fn json_and_verbose_report_the_result_of_a_send() {
 #[test]
 fn wait_that_runs_out_exits_with_5() {
     let fake = Fake::start();
-    fake.fault(SEND, Fault::Status(202));
+    fake.fault(SEND, FakeFault::Status(202));
     let ended = run(&fake, &["send", "hi", "--copies", "2", "--timeout", "250ms"]);
     let err = "chat: the wait ran out after 250ms, held by 1 other peer: the message is stored and still travels\n"
         .to_owned();
-    assert_eq!(ended, Ended { code: Some(5), out: String::new(), err });
+    assert_eq!(ended, RunResult { code: Some(5), out: String::new(), err });
     let expected = SendRequest { wait: Wait::Replicated, copies: Some(2), timeout_ms: Some(250), ..room("hi") };
     assert_eq!(sent(&fake), expected);
     assert_eq!(run(&fake, &["send", "hi", "--wait", "delivered", "--copies", "2"]).code, Some(2));
@@ -94,15 +94,15 @@ fn wait_that_runs_out_exits_with_5() {
 fn send_to_an_unknown_name_is_refused() {
     let fake = Fake::start();
     let err = "chat: no member is called 'bbo'\nhint: 'chat peers' lists the members\n".to_owned();
-    assert_eq!(run(&fake, &["send", "@bbo", "psst"]), Ended { code: Some(1), out: String::new(), err });
+    assert_eq!(run(&fake, &["send", "@bbo", "psst"]), RunResult { code: Some(1), out: String::new(), err });
     assert!(fake.state().messages.is_empty());
 }
 
 #[test]
 fn send_over_a_broken_connection_posts_once() {
     let fake = Fake::start();
-    fake.fault(SEND, Fault::HangUp);
-    fake.fault(SEND, Fault::HangUp);
+    fake.fault(SEND, FakeFault::HangUp);
+    fake.fault(SEND, FakeFault::HangUp);
     assert_eq!(run(&fake, &["send", "once"]), silent());
     let requests = fake.requests(SEND, 3);
     let keys: Vec<_> = requests.iter().map(|request| request.header("idempotency-key")).collect();
@@ -114,7 +114,7 @@ fn send_over_a_broken_connection_posts_once() {
 #[test]
 fn send_waits_for_a_daemon_that_shuts_down() {
     let fake = Fake::start();
-    fake.fault(SEND, Fault::Refuse(Problem::new(ErrorCode::ShuttingDown, "shutting down")));
+    fake.fault(SEND, FakeFault::Refuse(Problem::new(ErrorCode::ShuttingDown, "shutting down")));
     assert_eq!(run(&fake, &["send", "hi"]), silent());
     assert_eq!(fake.state().messages.len(), 1);
 }

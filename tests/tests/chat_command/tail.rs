@@ -6,7 +6,7 @@ use chat_proto::event::{Event, EventEnvelope, MembershipAction, MembershipChange
 
 use chat_tests::eventually::SOON;
 
-use crate::fake::{Fake, Fault, alice, bob, peer};
+use crate::fake::{Fake, FakeFault, alice, bob, peer};
 use crate::process::{read_and_leave, run, spawn};
 
 const DAY: &str = "-- 2001-09-09";
@@ -34,7 +34,7 @@ fn tail_prints_history_and_then_new_messages() {
 fn message_sent_during_the_history_is_printed_once() {
     let fake = Fake::start();
     fake.say(bob(), "before");
-    fake.fault("GET /v1/messages", Fault::Say("between"));
+    fake.fault("GET /v1/messages", FakeFault::Say("between"));
     let mut tail = spawn(&fake, &["tail", "-n", "2"]);
     assert_eq!(
         [tail.next_line(), tail.next_line(), tail.next_line()],
@@ -159,7 +159,7 @@ fn refused_stream_ends_the_tail() {
     fake.stop();
     assert_eq!(tail.next_said(), "chat: the daemon is gone, waiting for it to come back");
     let problem = chat_proto::error::Problem::new(chat_proto::error::ErrorCode::Forbidden, "no longer");
-    fake.fault("GET /v1/events", Fault::Refuse(problem));
+    fake.fault("GET /v1/events", FakeFault::Refuse(problem));
     fake.restart();
     assert_eq!(tail.next_said(), "chat: no longer");
     assert_eq!(tail.wait(SOON).code(), Some(4));

@@ -4,11 +4,11 @@ use std::fs;
 use std::io::Write;
 
 use chat_tests::binaries::binaries;
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 
 #[test]
 fn version_help_and_wrong_usage_have_their_exit_codes() {
-    let home = Home::new();
+    let home = TestHome::new();
     let chatd = |args: &[&str]| home.chatd(args).run();
     assert_eq!(chatd(&["--version"]).ok(), format!("chatd {}\n", env!("CARGO_PKG_VERSION")));
     assert!(chatd(&["help", "start"]).ok().contains("--join"));
@@ -19,7 +19,7 @@ fn version_help_and_wrong_usage_have_their_exit_codes() {
 
 #[test]
 fn the_last_lines_of_the_log_are_shown_without_control_characters() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("chatd.log", "1\n2\nescape \x1b[2J\n");
     assert_eq!(home.chatd(&["logs", "-n", "2"]).run().ok(), "2\nescape \u{FFFD}[2J\n");
     assert_eq!(home.chatd(&["logs"]).run().ok().lines().count(), 3);
@@ -27,7 +27,7 @@ fn the_last_lines_of_the_log_are_shown_without_control_characters() {
 
 #[test]
 fn a_followed_log_goes_on_in_its_next_file() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.write("chatd.log", "1\n2\n");
     let mut logs = home.chatd(&["logs", "-f", "-n", "1"]).spawn();
     assert_eq!(logs.next_line(), "2");
@@ -46,7 +46,7 @@ fn a_followed_log_goes_on_in_its_next_file() {
 
 #[test]
 fn completions_and_manual_cover_every_command() {
-    let home = Home::new();
+    let home = TestHome::new();
     let chatd = |args: &[&str]| home.chatd(args).run();
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         assert!(chatd(&["completions", shell]).ok().contains("no-mdns"), "{shell}");
@@ -58,7 +58,7 @@ fn completions_and_manual_cover_every_command() {
 
 #[test]
 fn the_systemd_unit_is_written_where_systemd_looks() {
-    let home = Home::new();
+    let home = TestHome::new();
     let config = home.path().join("config");
     let service = |action: &str| home.chatd(&["service", action]).env("XDG_CONFIG_HOME", &config).run().ok();
     let said = service("install");

@@ -2,15 +2,15 @@
 
 use chat_proto::api::members::Knock;
 use chat_proto::error::ErrorCode;
-use chat_tests::api::{Call, Reply};
+use chat_tests::api::{RawCall, RawReply};
 use chat_tests::eventually::{SOON, eventually_true};
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use chat_tests::process::{Running, Signal};
 use serde_json::{Value, json};
 
 /// Starts a daemon that knocks at another one's room, and waits for the words it shows.
 #[track_caller]
-fn knock(home: &Home, at: &Home) -> (Running, String) {
+fn knock(home: &TestHome, at: &TestHome) -> (Running, String) {
     let knocking = home.chatd(&["start", "--json", "--name", "bob", "--join", &at.address()]).spawn();
     let line = knocking.says(SOON, |line| line.trim().starts_with("words "));
     let words = line.trim().trim_start_matches("words ").trim().to_owned();
@@ -19,20 +19,20 @@ fn knock(home: &Home, at: &Home) -> (Running, String) {
 
 /// The only knock at a home's room.
 #[track_caller]
-fn only_knock(home: &Home) -> Knock {
+fn only_knock(home: &TestHome) -> Knock {
     let mut knocks: Vec<Knock> = home.chat(&["knocks", "--json"]).run().json();
     assert_eq!(knocks.len(), 1, "{knocks:?}");
     knocks.remove(0)
 }
 
 #[track_caller]
-fn join(home: &Home, target: &str) -> Reply {
+fn join(home: &TestHome, target: &str) -> RawReply {
     home.api().post("/v1/join", &json!({"target": target}))
 }
 
 #[test]
 fn a_joined_peer_may_write_at_once_and_joining_again_changes_nothing() {
-    let (ann, bob) = (Home::new(), Home::new());
+    let (ann, bob) = (TestHome::new(), TestHome::new());
     let founded = ann.start(&[]);
     let ticket = ann.ticket();
     let joined = bob.start(&["--name", "bob", "--join", &ticket]);
@@ -49,7 +49,7 @@ fn a_joined_peer_may_write_at_once_and_joining_again_changes_nothing() {
 
 #[test]
 fn another_room_is_refused_with_what_to_do() {
-    let (ann, bob, carol) = (Home::new(), Home::new(), Home::new());
+    let (ann, bob, carol) = (TestHome::new(), TestHome::new(), TestHome::new());
     ann.start(&[]);
     carol.start(&[]);
     bob.start(&["--name", "bob", "--join", &ann.ticket()]);
@@ -67,7 +67,7 @@ fn another_room_is_refused_with_what_to_do() {
 
 #[test]
 fn a_knocking_daemon_answers_and_its_start_returns_when_it_is_admitted() {
-    let (ann, bob) = (Home::new(), Home::new());
+    let (ann, bob) = (TestHome::new(), TestHome::new());
     let founded = ann.start(&[]);
     let (mut knocking, words) = knock(&bob, &ann);
     let knock = only_knock(&ann);
@@ -84,7 +84,7 @@ fn a_knocking_daemon_answers_and_its_start_returns_when_it_is_admitted() {
 
 #[test]
 fn a_knock_ends_with_the_command_that_waits_and_with_chatd_stop() {
-    let (ann, bob) = (Home::new(), Home::new());
+    let (ann, bob) = (TestHome::new(), TestHome::new());
     ann.start(&[]);
     let (mut knocking, _) = knock(&bob, &ann);
     knocking.signal(Signal::INT);
@@ -99,7 +99,7 @@ fn a_knock_ends_with_the_command_that_waits_and_with_chatd_stop() {
 
 #[test]
 fn a_running_daemon_that_is_alone_moves_and_keeps_what_is_its_own() {
-    let (ann, bob) = (Home::new(), Home::new());
+    let (ann, bob) = (TestHome::new(), TestHome::new());
     let (there, here) = (ann.start(&[]), bob.start(&["--name", "bob"]));
     bob.api().send("alone");
     let (api, port) = (bob.api_file(), bob.api().status().reachability.port);
@@ -119,10 +119,10 @@ fn a_running_daemon_that_is_alone_moves_and_keeps_what_is_its_own() {
 
 #[test]
 fn leaving_tells_the_members_sets_the_room_aside_and_stops() {
-    let (ann, bob) = (Home::new(), Home::new());
+    let (ann, bob) = (TestHome::new(), TestHome::new());
     ann.start(&[]);
     let joined = bob.start(&["--name", "bob", "--join", &ann.ticket()]);
-    let leave = Call { method: "POST", path: "/v1/leave", headers: &[], body: Some(b"") };
+    let leave = RawCall { method: "POST", path: "/v1/leave", headers: &[], body: Some(b"") };
     assert_eq!(bob.api().call(leave).expect("an answer").status, 204);
     bob.wait_until_free();
     assert!(!bob.files().contains(&"room.db".to_owned()), "{:?}", bob.files());

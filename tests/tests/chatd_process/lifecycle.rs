@@ -4,15 +4,15 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use chat_tests::cluster::{Room, all_miss};
-use chat_tests::daemon::{Daemon, Start};
+use chat_tests::cluster::{TestRoom, all_miss};
+use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually};
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use rustix::process::Signal;
 
 #[test]
 fn background_daemon_starts_answers_and_stops() {
-    let home = Home::new();
+    let home = TestHome::new();
     let said = home.chatd(&["start", "--name", "alice", "--room", "lab"]).run().ok();
     let first = said.lines().next().unwrap_or_default();
     assert!(first.starts_with("alice (~") && first.ends_with(") is in lab"), "{said}");
@@ -36,15 +36,15 @@ fn background_daemon_starts_answers_and_stops() {
 
 #[test]
 fn concurrent_starts_give_one_daemon_per_home() {
-    let alice = Start::found("alice").start();
-    let second = alice.home().chatd(&["start", "--foreground"]).env("CHATD_LISTEN", Home::new().address()).run();
+    let alice = StartDaemon::found("alice").start();
+    let second = alice.home().chatd(&["start", "--foreground"]).env("CHATD_LISTEN", TestHome::new().address()).run();
     let said = format!("{}{}", second.stdout, second.stderr);
     assert!(said.contains(&alice.pid().to_string()), "{said}");
     assert!(alice.runs());
     alice.chat(&["send", "undisturbed"]).ok();
 
     // Nor when many start at once.
-    let home = Home::new();
+    let home = TestHome::new();
     let started: Vec<serde_json::Value> = std::thread::scope(|scope| {
         let starting: Vec<_> = (0..6).map(|_| scope.spawn(|| home.start(&[]))).collect();
         starting.into_iter().map(|thread| thread.join().expect("started")).collect()
@@ -58,7 +58,7 @@ fn concurrent_starts_give_one_daemon_per_home() {
 #[test]
 fn signal_stops_the_daemon_in_order() {
     for signal in [Signal::TERM, Signal::INT] {
-        let mut room = Room::of(&["alice", "bob"]);
+        let mut room = TestRoom::of(&["alice", "bob"]);
         room["bob"].api().send("bye");
         room["bob"].end(signal);
         assert!(!room["bob"].home().socket().exists() && room["bob"].home().api_file().is_none());
@@ -72,7 +72,7 @@ fn signal_stops_the_daemon_in_order() {
 
 #[test]
 fn files_of_a_killed_daemon_do_not_prevent_a_start() {
-    let mut alice = Start::found("alice").start();
+    let mut alice = StartDaemon::found("alice").start();
     let id = alice.api().send("kept").message.id;
     alice.kill();
     assert!(alice.home().socket().exists(), "a kill leaves the socket");
@@ -82,7 +82,7 @@ fn files_of_a_killed_daemon_do_not_prevent_a_start() {
 
 #[test]
 fn home_with_a_path_too_long_for_a_socket_works() {
-    let home = Home::deep();
+    let home = TestHome::deep();
     home.chatd(&["start", "--name", "alice"]).run().ok();
     let socket = home.api_file().expect("it runs").socket;
     let mode = fs::metadata(Path::new(&socket).parent().expect("a directory")).expect("it exists").permissions().mode();
@@ -98,9 +98,9 @@ fn home_with_a_path_too_long_for_a_socket_works() {
 
 #[test]
 fn changed_name_is_kept() {
-    let mut room = Room::of(&["alice", "bob"]);
+    let mut room = TestRoom::of(&["alice", "bob"]);
     room["bob"].chat(&["name", "robert"]).ok();
-    let named = |room: &Room| {
+    let named = |room: &TestRoom| {
         eventually(SOON, "alice sees the new name", || {
             let names: Vec<String> = room["alice"].api().peers().into_iter().map(|view| view.peer.name).collect();
             if names.contains(&"robert".to_owned()) { Ok(()) } else { Err(format!("{names:?}")) }
@@ -116,7 +116,7 @@ fn changed_name_is_kept() {
 
 #[test]
 fn member_that_left_or_was_removed_is_out() {
-    let room = Room::of(&["alice", "bob", "carol"]);
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
     room["bob"].chat(&["leave"]).ok();
     eventually(SOON, "bob is no member", || match room["alice"].api().status().members {
         2 => Ok(()),

@@ -2,11 +2,11 @@
 
 use std::fs;
 
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 
 #[test]
 fn invalid_settings_are_refused_in_one_line_and_create_nothing() {
-    let home = Home::new();
+    let home = TestHome::new();
     let table: [(&[&str], &str); 6] = [
         (&["start", "--listen", "here"], "--listen: 'here' is not an address"),
         (&["start", "--name", "a b"], "--name: the name contains ' '"),
@@ -26,7 +26,7 @@ fn invalid_settings_are_refused_in_one_line_and_create_nothing() {
 
 #[test]
 fn a_home_that_cannot_be_used_is_named() {
-    let home = Home::new();
+    let home = TestHome::new();
     fs::write(home.path(), "a file").expect("written");
     let said = home.chatd(&["start"]).run().refuses(1);
     assert!(said.contains(&home.path().display().to_string()), "{said}");
@@ -36,6 +36,6 @@ fn a_home_that_cannot_be_used_is_named() {
 
 #[test]
 fn the_flag_of_the_background_process_is_not_for_people() {
-    let said = Home::new().chatd(&["start", "--foreground", "--background-child"]).run().refuses(2);
+    let said = TestHome::new().chatd(&["start", "--foreground", "--background-child"]).run().refuses(2);
     assert!(said.contains("is internal to 'chatd start'"), "{said}");
 }

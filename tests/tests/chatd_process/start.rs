@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use chat_tests::eventually::SOON;
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use chat_tests::process::Signal;
 
 /// Permissions of a file.
@@ -17,7 +17,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn a_start_carries_out_its_options_and_notes_those_it_cannot() {
-    let home = Home::new();
+    let home = TestHome::new();
     let started = home.start(&["--name", "bob", "--room", "lab", "--open"]);
     assert_eq!(started["peer"]["name"], "bob");
     assert_eq!((&started["room"]["name"], &started["room"]["open"]), (&"lab".into(), &true.into()));
@@ -41,7 +41,7 @@ fn a_start_carries_out_its_options_and_notes_those_it_cannot() {
 
 #[test]
 fn without_options_the_room_is_named_after_the_login_name() {
-    let home = Home::new();
+    let home = TestHome::new();
     let said = home.chatd(&["start"]).run().ok();
     assert!(said.lines().next().is_some_and(|line| line.ends_with(") is in anns-room")), "{said}");
     let status = home.chatd(&["status"]).run().ok();
@@ -51,7 +51,7 @@ fn without_options_the_room_is_named_after_the_login_name() {
 #[test]
 fn files_are_private_whatever_the_umask() {
     for umask in ["000", "022", "277"] {
-        let home = Home::new();
+        let home = TestHome::new();
         let start = home.shell(&format!("umask {umask}; exec chatd start"));
         start.env("CHATD_LISTEN", home.address()).run().ok();
         for name in ["", "run"] {
@@ -68,7 +68,7 @@ fn files_are_private_whatever_the_umask() {
 
 #[test]
 fn a_daemon_in_the_background_is_detached_from_its_parent() {
-    let home = Home::new();
+    let home = TestHome::new();
     let here = tempfile::tempdir().expect("temporary directory");
     let command = home.chatd(&["start", "--json", "--name", "bob"]).directory(here.path());
     let started: serde_json::Value = command.run().json().remove(0);
@@ -87,7 +87,7 @@ fn a_daemon_in_the_background_is_detached_from_its_parent() {
 
 #[test]
 fn the_default_home_is_found_from_every_session() {
-    let home = Home::new();
+    let home = TestHome::new();
     let at_default = |args: &[&str], runtime: Option<&str>| {
         let command = home.chatd(args).without("CHATD_HOME").env("XDG_DATA_HOME", home.path());
         match runtime {
@@ -106,7 +106,7 @@ fn the_default_home_is_found_from_every_session() {
 
 #[test]
 fn a_foreground_daemon_logs_to_standard_error_and_ends_with_ctrl_c() {
-    let home = Home::new();
+    let home = TestHome::new();
     let mut daemon = home.chatd(&["start", "--foreground", "--json"]).spawn();
     let ready: serde_json::Value = serde_json::from_str(&daemon.next_line()).expect("JSON");
     assert_eq!(ready["pid"], daemon.pid());

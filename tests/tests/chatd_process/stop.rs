@@ -3,12 +3,12 @@
 use std::fs;
 
 use chat_tests::eventually::SOON;
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use chat_tests::process::Signal;
 
 #[test]
 fn stop_ends_the_daemon_cleans_up_and_can_be_repeated() {
-    let home = Home::new();
+    let home = TestHome::new();
     let started = home.start(&[]);
     assert_eq!(home.chatd(&["stop"]).run().ok(), "chatd has stopped\n");
     assert!(home.holder().is_none());
@@ -26,7 +26,7 @@ fn stop_ends_the_daemon_cleans_up_and_can_be_repeated() {
 
 #[test]
 fn a_daemon_that_hangs_is_named_and_can_be_killed() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.start(&[]);
     let holder = home.holder().expect("it runs");
     let pid = holder.pid();
@@ -43,7 +43,7 @@ fn a_daemon_that_hangs_is_named_and_can_be_killed() {
 
 #[test]
 fn env_prints_what_scripts_need_while_the_daemon_runs() {
-    let home = Home::new();
+    let home = TestHome::new();
     home.chatd(&["env"]).run().refuses(3);
     home.start(&[]);
     let url = home.api_file().and_then(|api| api.url).expect("on TCP");

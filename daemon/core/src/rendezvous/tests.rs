@@ -1,4 +1,6 @@
-//! Hostile members: nothing they send makes a peer panic, grow, or take a role for them that they did not claim.
+//! Hostile members: no frame makes a peer panic, grow without bound, or take a peer for the holder that made no claim.
+//!
+//! Promise P7: bad role frames cause no crash and no unbounded memory.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -19,14 +19,14 @@ const BEGINNING_MS: i64 = 1_790_000_000_000;
 /// The two clocks of a machine. The monotonic clock counts from the start of the process and may stop while the machine
 /// sleeps; the wall clock may be wrong.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(super) struct SimClock {
     /// Error of the wall clock, in milliseconds.
     pub(super) skew_ms: i64,
     started: Duration,
     slept: Duration,
 }
 
-impl Clock {
+impl SimClock {
     /// Restarts the monotonic clock for a process that starts now.
     pub(super) fn restart(&mut self, now: Duration) {
         (self.started, self.slept) = (now, Duration::ZERO);

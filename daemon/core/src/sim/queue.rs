@@ -8,10 +8,10 @@ use std::time::Duration;
 const AT_ONCE_MAX: u32 = 200_000;
 
 /// Something that will happen in the world `W`.
-pub(super) type Event<W> = Box<dyn FnOnce(&mut W)>;
+pub(super) type SimEvent<W> = Box<dyn FnOnce(&mut W)>;
 
 /// Events ordered by time; events of the same time happen in the order in which they were scheduled.
-pub(super) struct Queue<W> {
+pub(super) struct SimQueue<W> {
     now: Duration,
     heap: BinaryHeap<Scheduled<W>>,
     scheduled: u64,
@@ -19,7 +19,7 @@ pub(super) struct Queue<W> {
     at_once: u32,
 }
 
-impl<W> Queue<W> {
+impl<W> SimQueue<W> {
     pub(super) const fn new() -> Self {
         Self { now: Duration::ZERO, heap: BinaryHeap::new(), scheduled: 0, happened: 0, at_once: 0 }
     }
@@ -41,7 +41,7 @@ impl<W> Queue<W> {
     }
 
     /// Moves the clock to the next event and takes it, or to `until` if none is due by then.
-    pub(super) fn next(&mut self, until: Duration) -> Option<Event<W>> {
+    pub(super) fn next(&mut self, until: Duration) -> Option<SimEvent<W>> {
         if self.heap.peek().is_none_or(|next| next.at > until) {
             self.now = until;
             return None;
@@ -58,7 +58,7 @@ impl<W> Queue<W> {
 struct Scheduled<W> {
     at: Duration,
     order: u64,
-    event: Event<W>,
+    event: SimEvent<W>,
 }
 
 impl<W> PartialEq for Scheduled<W> {

@@ -1,4 +1,7 @@
-//! Crashes, restarts, sleep, splits, one-way cuts, loss, jumping clocks, in any order: afterwards there is one holder.
+//! Crashes, restarts, sleep, splits, one-way cuts, loss and jumping clocks in any order; afterwards there is one holder.
+//!
+//! Promise P5: after any partition there is one holder and one history.
+//! Promise P9: jumping clocks change nothing in that.
 
 use std::time::Duration;
 
@@ -7,18 +10,18 @@ use rand::seq::{IndexedRandom, SliceRandom};
 
 use crate::sim::clock::SECOND;
 use crate::sim::role::network::{Id, LinkModel};
-use crate::sim::role::peer::Life;
-use crate::sim::role::world::World;
+use crate::sim::role::peer::ProcessState;
+use crate::sim::role::world::RoleWorld;
 use crate::sim::seeds::{digest, for_seeds, say};
 
-/// One thing that goes wrong, or right again.
-fn trouble(world: &mut World) {
+/// Begins or ends one fault.
+fn fault(world: &mut RoleWorld) {
     let many = world.peers.len();
     let id = world.rng.random_range(0..many);
     let other = world.rng.random_range(0..many);
-    let dead: Vec<Id> = (0..many).filter(|id| world.peers[*id].life == Life::Dead).collect();
-    let asleep: Vec<Id> = (0..many).filter(|id| world.peers[*id].life == Life::Suspended).collect();
-    let runs = world.peers[id].life == Life::Running;
+    let dead: Vec<Id> = (0..many).filter(|id| world.peers[*id].life == ProcessState::Dead).collect();
+    let asleep: Vec<Id> = (0..many).filter(|id| world.peers[*id].life == ProcessState::Suspended).collect();
+    let runs = world.peers[id].life == ProcessState::Running;
     match world.rng.random_range(0..15) {
         0 if runs => world.kill(id),
         1 if runs => world.power_off(id),
@@ -59,16 +62,16 @@ fn trouble(world: &mut World) {
     }
 }
 
-/// Everything works again, and whoever is gone comes back, or stays away.
-fn repair(world: &mut World) {
+/// Ends all faults; a dead peer comes back or stays away.
+fn end_faults(world: &mut RoleWorld) {
     world.net.heal();
     world.net.set_usual(LinkModel::LAN);
     for id in 0..world.peers.len() {
         world.peers[id].busy_until = Duration::ZERO;
         match world.peers[id].life {
-            Life::Suspended => world.resume(id),
-            Life::Dead if world.rng.random_bool(0.5) => world.restart(id),
-            Life::Dead | Life::Running => {}
+            ProcessState::Suspended => world.resume(id),
+            ProcessState::Dead if world.rng.random_bool(0.5) => world.restart(id),
+            ProcessState::Dead | ProcessState::Running => {}
         }
     }
     if world.running().next().is_none() {
@@ -77,20 +80,20 @@ fn repair(world: &mut World) {
 }
 
 #[test]
-fn after_any_trouble_there_is_one_holder_and_one_history() {
+fn room_after_any_faults_has_one_holder_and_one_history() {
     for_seeds(15, |seed| {
         let many = [2, 3, 5, 8][(seed % 4) as usize];
-        let mut world = World::new(many, LinkModel::LAN, seed);
+        let mut world = RoleWorld::new(many, LinkModel::LAN, seed);
         for _ in 0..3 {
             for _ in 0..12 {
-                trouble(&mut world);
+                fault(&mut world);
                 let pause = if world.rng.random_bool(0.5) { SECOND / 5 } else { 8 * SECOND };
                 let pause = world.random_span(Duration::ZERO..pause);
                 world.run_for(pause);
             }
-            repair(&mut world);
+            end_faults(&mut world);
             world.must_settle(30 * SECOND);
-            // What is left of the trouble (dead connections, late refreshes) may move it once more, then it stays.
+            // Remains of the faults (dead connections, late refreshes) may move the role once more; then it stays.
             world.run_for(30 * SECOND);
             world.must_settle(SECOND);
             world.must_stay(60 * SECOND);
@@ -104,14 +107,14 @@ fn after_any_trouble_there_is_one_holder_and_one_history() {
     });
 }
 
-/// The digest of everything that is sent in a course of trouble.
+/// The digest of everything that is sent in a run with many faults.
 fn trace(seed: u64) -> [u8; 32] {
-    let mut world = World::new(2 + (seed % 6) as usize, LinkModel::ROUGH, seed);
+    let mut world = RoleWorld::new(2 + (seed % 6) as usize, LinkModel::ROUGH, seed);
     for _ in 0..30 {
-        trouble(&mut world);
+        fault(&mut world);
         world.run_for(SECOND);
     }
-    repair(&mut world);
+    end_faults(&mut world);
     world.run_for(10 * SECOND);
     *world.trace.finalize().as_bytes()
 }
@@ -125,11 +128,11 @@ fn traces_of_the_same_seeds_are_the_same() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_course() {
+fn same_seed_gives_the_same_changes_and_bytes() {
     let course = |seed| {
-        let mut world = World::new(5, LinkModel::ROUGH, seed);
+        let mut world = RoleWorld::new(5, LinkModel::ROUGH, seed);
         for _ in 0..30 {
-            trouble(&mut world);
+            fault(&mut world);
             world.run_for(SECOND);
         }
         (world.last_changes(), world.peers.iter().map(|peer| peer.bytes_sent).collect::<Vec<_>>())

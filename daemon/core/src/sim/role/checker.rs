@@ -1,4 +1,4 @@
-//! What must hold in the simulation, whatever happened.
+//! What must hold in the role simulation after any faults.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,41 +7,40 @@ use chat_proto::id::{PeerId, Term};
 
 use crate::sim::groups::groups;
 use crate::sim::role::network::Id;
-use crate::sim::role::peer::Life;
-use crate::sim::role::world::World;
+use crate::sim::role::peer::ProcessState;
+use crate::sim::role::world::RoleWorld;
 
-impl World {
-    /// Groups of running peers that can reach each other now, directly or through others.
+impl RoleWorld {
+    /// Running peers in groups that reach each other now, directly or through others.
     pub(super) fn components(&self) -> Vec<Vec<Id>> {
         let groups = groups((0..self.peers.len()).collect(), |a, b| {
-            let runs = |id: Id| self.peers[id].life == Life::Running;
+            let runs = |id: Id| self.peers[id].life == ProcessState::Running;
             let near = self.mesh.is_none() || self.connected(a, b).is_some();
             runs(a) && runs(b) && near && self.net.both_ways(a, b)
         });
-        groups.into_iter().filter(|group| self.peers[group[0]].life == Life::Running).collect()
+        groups.into_iter().filter(|group| self.peers[group[0]].life == ProcessState::Running).collect()
     }
 
-    /// Whether every group has exactly one holder, on which it agrees.
+    /// Whether every group agrees on one holder.
     pub(super) fn settled(&self) -> bool {
         self.components().iter().all(|group| self.agreed(group).is_some())
     }
 
-    /// Lets things settle, and fails if they do not.
+    /// Lets time pass until every group agrees on a holder; fails if it takes longer.
     pub(super) fn must_settle(&mut self, within: Duration) {
         let end = self.now() + within;
         let settled = self.run_until(end, Self::settled);
         assert!(settled, "no single holder after {within:?}: {}", self.beliefs());
     }
 
-    /// Fails if anything happened that must not: faults between honest peers, terms that go back, a role that moves
-    /// when nothing happens.
+    /// Fails if honest peers found faults in each other, or if a term went back.
     pub(super) fn must_be_sound(&self) {
-        assert!(self.faults.is_empty(), "honest peers find no fault: {:?}", self.faults);
+        assert!(self.faults.is_empty(), "honest peers found faults: {:?}", self.faults);
         for peer in &self.peers {
             let mut last = BTreeMap::<u64, Term>::new();
             for (_, change) in &peer.changes {
                 let before = last.insert(0, change.term);
-                // A restarted peer begins anew at whatever term it is told.
+                // A restarted peer begins at whatever term it learns.
                 assert!(peer.run > 0 || before.is_none_or(|before| before < change.term || change.from.is_some()));
             }
         }

@@ -1,4 +1,4 @@
-//! Connections and TCP watches between the peers of the role simulation, and who is online.
+//! Connections and TCP watches between the peers of the role simulation, and the peers that are online.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,8 +10,8 @@ use crate::rendezvous::io::RoleInput;
 use crate::sim::clock::MS;
 use crate::sim::groups::groups;
 use crate::sim::role::network::{DIAL_TIMEOUT, Id};
-use crate::sim::role::peer::Life;
-use crate::sim::role::world::{World, addr};
+use crate::sim::role::peer::ProcessState;
+use crate::sim::role::world::{RoleWorld, addr};
 use crate::types::{PathInfo, RoleEvent};
 
 /// Time without a byte after which a connection is given up, as QUIC does.
@@ -20,7 +20,7 @@ const IDLE: Duration = Duration::from_secs(15);
 /// Interval at which peers try to connect and idle connections are looked for.
 const SWEEP: Duration = Duration::from_millis(250);
 
-/// Time until all peers know who is online.
+/// Time until all peers learn which peers are online.
 const PRESENCE: Duration = Duration::from_millis(300);
 
 /// Time after which something that did not get through is sent again.
@@ -31,12 +31,12 @@ const CLOSE_RESENDS: u32 = 500;
 
 /// A connection, seen from outside.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Conn {
+pub(super) struct RoleConn {
     number: u64,
     alive: Duration,
 }
 
-impl World {
+impl RoleWorld {
     /// The number of the connection between two peers, if there is one.
     pub(super) fn connected(&self, a: Id, b: Id) -> Option<u64> {
         self.conns.get(&(a.min(b), a.max(b))).map(|conn| conn.number)
@@ -48,7 +48,7 @@ impl World {
         let now = self.now();
         let mut lost = Vec::new();
         for (&(a, b), conn) in &mut self.conns {
-            let runs = |id: Id| self.peers[id].life == Life::Running;
+            let runs = |id: Id| self.peers[id].life == ProcessState::Running;
             if runs(a) && runs(b) && self.net.both_ways(a, b) {
                 conn.alive = now;
             }
@@ -73,7 +73,7 @@ impl World {
     }
 
     fn can_connect(&self, a: Id, b: Id) -> bool {
-        let runs = |id: Id| self.peers[id].life == Life::Running && !self.peers[id].leaving;
+        let runs = |id: Id| self.peers[id].life == ProcessState::Running && !self.peers[id].leaving;
         runs(a) && runs(b) && self.net.both_ways(a, b) && self.connected(a, b).is_none()
     }
 
@@ -95,7 +95,7 @@ impl World {
     fn connect(&mut self, a: Id, b: Id) {
         self.conns_opened += 1;
         self.net.reset_stream(a, b);
-        self.conns.insert((a, b), Conn { number: self.conns_opened, alive: self.now() });
+        self.conns.insert((a, b), RoleConn { number: self.conns_opened, alive: self.now() });
         for (id, other, inbound) in [(a, b, false), (b, a, true)] {
             let direct = self.net.direct(a, b);
             let remote = direct.then(|| addr(other));
@@ -167,7 +167,7 @@ impl World {
         let of_run = self.peers[of].run;
         self.schedule_for(by, takes, move |world| {
             let (peer, life, run) = (world.peers[of].id, world.peers[of].life, world.peers[of].run);
-            let accepts = life != Life::Dead && run == of_run;
+            let accepts = life != ProcessState::Dead && run == of_run;
             if accepts && world.net.tcp(by, of) && !world.no_watch.contains(&of) {
                 world.watches.insert((by, of));
                 world.give(by, RoleInput::Net(RoleEvent::WatchOpened(peer)));

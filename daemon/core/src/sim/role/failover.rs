@@ -1,4 +1,6 @@
-//! How long it takes until everybody knows the new holder: distributions over many seeds, in simulated time.
+//! Time until all peers agree on a new holder: distributions over many seeds, in simulated time.
+//!
+//! Promise P4: how soon the role is held again when the holder dies, falls silent or leaves.
 
 use std::time::Duration;
 
@@ -6,12 +8,12 @@ use chat_proto::api::rendezvous::ChangeReason;
 
 use crate::sim::clock::SECOND;
 use crate::sim::role::network::{Id, LinkModel};
-use crate::sim::role::world::World;
+use crate::sim::role::world::RoleWorld;
 use crate::sim::seeds::{for_seeds, percentile, say};
 
-/// What befalls the holder.
+/// What happens to the holder.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Loss {
     Killed,
     KilledWithFirst,
     Suspended,
@@ -20,8 +22,8 @@ enum Fate {
     Stopped,
 }
 
-impl Fate {
-    fn befall(self, world: &mut World, holder: Id) {
+impl Loss {
+    fn happen(self, world: &mut RoleWorld, holder: Id) {
         match self {
             Self::Killed => world.kill(holder),
             Self::KilledWithFirst => {
@@ -49,31 +51,31 @@ impl Fate {
     }
 }
 
-pub(super) fn first_in_line(world: &World, holder: Id) -> Id {
+pub(super) fn first_in_line(world: &RoleWorld, holder: Id) -> Id {
     world.index[&world.peers[holder].role.succession_list()[0]]
 }
 
 /// Milliseconds until all other peers agree on a new holder, sorted, one figure for each seed.
-fn times(many: usize, link: LinkModel, fate: Fate, few: u64) -> Vec<u64> {
+fn times(many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
     let mut times = for_seeds(few, |seed| {
-        let mut world = World::new(many, link, seed);
+        let mut world = RoleWorld::new(many, link, seed);
         let moment = world.random_span(Duration::ZERO..SECOND);
         world.run_for(10 * SECOND + moment);
         let holder = world.holder().expect("a room at rest has a holder");
         let before = world.peers[holder].role.term();
-        fate.befall(&mut world, holder);
+        loss.happen(&mut world, holder);
         let start = world.now();
-        let agreed = |world: &World| {
+        let agreed = |world: &RoleWorld| {
             let left: Vec<Id> = world.running().filter(|id| *id != holder).collect();
             world.agreed(&left).filter(|new| *new != holder)
         };
         let done = world.run_until(start + 10 * SECOND, |world| agreed(world).is_some());
-        assert!(done, "no peer takes over after {fate:?}: {}", world.beliefs());
+        assert!(done, "no peer takes over after {loss:?}: {}", world.beliefs());
         let took = world.now() - start;
         world.run_for(2 * SECOND);
         let new = agreed(&world).expect("the new holder stays");
         let (_, change) = world.peers[new].changes.last().expect("the new holder saw a change");
-        assert_eq!((change.reason, change.term), (fate.reason(), before.next()), "one claim: {}", world.last_changes());
+        assert_eq!((change.reason, change.term), (loss.reason(), before.next()), "one claim: {}", world.last_changes());
         world.must_be_sound();
         u64::try_from(took.as_millis()).expect("ten seconds at most")
     });
@@ -89,33 +91,33 @@ fn check(name: &str, times: &[u64], p50_max: u64, p95_max: u64) {
 }
 
 #[test]
-fn a_dead_process_is_followed_within_a_blink() {
+fn dead_holder_is_replaced_within_a_blink() {
     for many in [2, 3, 5, 12] {
-        check(&format!("killed, {many} peers"), &times(many, LinkModel::LAN, Fate::Killed, 24), 80, 120);
+        check(&format!("killed, {many} peers"), &times(many, LinkModel::LAN, Loss::Killed, 24), 80, 120);
     }
-    check("holder and first killed, 5 peers", &times(5, LinkModel::LAN, Fate::KilledWithFirst, 24), 150, 250);
+    check("holder and first killed, 5 peers", &times(5, LinkModel::LAN, Loss::KilledWithFirst, 24), 150, 250);
 }
 
 #[test]
-fn a_silent_holder_is_followed_within_a_second() {
-    for fate in [Fate::Suspended, Fate::CutOff, Fate::PoweredOff] {
+fn silent_holder_is_replaced_within_a_second() {
+    for loss in [Loss::Suspended, Loss::CutOff, Loss::PoweredOff] {
         for many in [2, 5] {
-            check(&format!("{fate:?}, {many} peers"), &times(many, LinkModel::LAN, fate, 24), 800, 1_000);
+            check(&format!("{loss:?}, {many} peers"), &times(many, LinkModel::LAN, loss, 24), 800, 1_000);
         }
     }
 }
 
 #[test]
-fn a_holder_that_stops_hands_over_at_once() {
+fn stopping_holder_hands_over_at_once() {
     for many in [2, 5, 12] {
-        check(&format!("stopped, {many} peers"), &times(many, LinkModel::LAN, Fate::Stopped, 24), 50, 100);
+        check(&format!("stopped, {many} peers"), &times(many, LinkModel::LAN, Loss::Stopped, 24), 50, 100);
     }
 }
 
 #[test]
-fn far_apart_it_takes_round_trips_more() {
+fn holder_far_away_is_replaced_after_some_round_trips() {
     let far = LinkModel::new(40_000, 10_000, 0.01);
-    check("killed, 5 peers, 90 ms apart", &times(5, far, Fate::Killed, 24), 450, 900);
-    check("suspended, 5 peers, 90 ms apart", &times(5, far, Fate::Suspended, 24), 1_200, 1_800);
-    check("stopped, 5 peers, 90 ms apart", &times(5, far, Fate::Stopped, 24), 300, 600);
+    check("killed, 5 peers, 90 ms apart", &times(5, far, Loss::Killed, 24), 450, 900);
+    check("suspended, 5 peers, 90 ms apart", &times(5, far, Loss::Suspended, 24), 1_200, 1_800);
+    check("stopped, 5 peers, 90 ms apart", &times(5, far, Loss::Stopped, 24), 300, 600);
 }

@@ -1,4 +1,4 @@
-//! The best connected peer gets the role: matrices of delays and missing paths, against an oracle that sees everything.
+//! The best connected peer gets the role: random delays and missing paths, compared with an oracle that knows them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use crate::connectivity::rank::Figures;
 use crate::connectivity::report::{ReportRow, RttCode, share};
 use crate::sim::clock::{MINUTE, MS, SECOND};
 use crate::sim::role::network::{Id, LinkModel};
-use crate::sim::role::world::World;
+use crate::sim::role::world::RoleWorld;
 use crate::sim::seeds::{for_seeds, say};
 
-/// A room in which some pairs have no direct path, some no path at all, and every peer its own distance from the middle.
-fn room(many: usize, seed: u64, jitter: Duration) -> World {
-    let mut world = World::new(many, LinkModel::LAN, seed);
+/// A room with random distances of the peers from the middle; some pairs have no direct path, some no path at all.
+fn room(many: usize, seed: u64, jitter: Duration) -> RoleWorld {
+    let mut world = RoleWorld::new(many, LinkModel::LAN, seed);
     let distance = |_| Duration::from_micros(10u64.pow(world.rng.random_range(2..5)) * 2);
     let distance: Vec<Duration> = (0..many).map(distance).collect();
     let lonely: Vec<f64> = (0..many).map(|_| world.rng.random_range(0.0..0.5)).collect();
@@ -33,8 +33,8 @@ fn room(many: usize, seed: u64, jitter: Duration) -> World {
     world
 }
 
-/// Scores from what is true, not from what was measured.
-fn oracle(world: &World, online: Duration) -> BTreeMap<Id, u16> {
+/// Scores from the true figures instead of the measured ones.
+fn oracle(world: &RoleWorld, online: Duration) -> BTreeMap<Id, u16> {
     let many = world.peers.len();
     let rows = |of: Id| -> Vec<ReportRow> {
         let others = (0..many).filter(|id| *id != of);
@@ -56,7 +56,7 @@ fn oracle(world: &World, online: Duration) -> BTreeMap<Id, u16> {
 }
 
 #[test]
-fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
+fn role_goes_to_the_best_connected_peer_and_stays() {
     for_seeds(2, |seed| {
         let mut world = room(6, seed, 2 * MS);
         world.run_for(45 * MINUTE);
@@ -71,7 +71,7 @@ fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
         let before = world.changes();
         world.run_for(15 * MINUTE);
         assert_eq!(world.changes(), before, "the best one keeps it: {}", world.last_changes());
-        // The list goes by the same measure.
+        // The succession list is sorted by the same scores.
         let line = world.peers[holder].role.succession_list();
         let scores: Vec<u16> = line.iter().map(|peer| truth[&world.index[peer]]).collect();
         let band = world.settings.rank_band * 2;
@@ -81,7 +81,7 @@ fn the_role_goes_to_who_is_clearly_best_connected_and_stays() {
 }
 
 #[test]
-fn jitter_does_not_make_the_role_wander() {
+fn role_with_jitter_stays() {
     for_seeds(1, |seed| {
         let mut world = room(5, seed, 40 * MS);
         world.run_for(45 * MINUTE);
@@ -96,8 +96,8 @@ fn jitter_does_not_make_the_role_wander() {
 }
 
 #[test]
-fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
-    let mut world = World::new(5, LinkModel::LAN, 5);
+fn clearly_better_peer_takes_over_without_a_gap() {
+    let mut world = RoleWorld::new(5, LinkModel::LAN, 5);
     world.run_for(30 * SECOND);
     let holder = world.holder().expect("settled");
     // From now on only one other peer reaches the holder directly, and slowly.
@@ -115,7 +115,7 @@ fn the_clearly_better_one_takes_over_by_plan_and_without_a_gap() {
         world.give(other, crate::rendezvous::io::RoleInput::Path(peer, path));
     }
     let start = world.now();
-    let moved = world.run_until(start + 60 * MINUTE, |world: &World| world.holder().is_some_and(|id| id != holder));
+    let moved = world.run_until(start + 60 * MINUTE, |world: &RoleWorld| world.holder().is_some_and(|id| id != holder));
     assert!(moved, "{}", world.beliefs());
     assert!(world.now() >= world.settings.tenure_min, "not before its time");
     let new = world.holder().expect("settled");

@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::sim::clock::random_span;
 
-/// Time after which a connection attempt that nobody answers fails.
+/// Time after which a unanswered connection attempt fails.
 pub(super) const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Index of a peer.
@@ -50,7 +50,7 @@ impl LinkModel {
 
 /// All links.
 #[derive(Debug)]
-pub(super) struct Network {
+pub(super) struct RoleNetwork {
     usual: LinkModel,
     special: BTreeMap<(Id, Id), LinkModel>,
     /// Nothing travels from the first to the second.
@@ -63,7 +63,7 @@ pub(super) struct Network {
     streams: BTreeMap<(Id, Id), Duration>,
 }
 
-impl Network {
+impl RoleNetwork {
     pub(super) fn new(usual: LinkModel) -> Self {
         Self {
             usual,

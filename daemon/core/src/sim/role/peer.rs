@@ -10,9 +10,9 @@ use rand::RngExt;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::io::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
-use crate::sim::clock::Clock;
+use crate::sim::clock::SimClock;
 use crate::sim::role::network::Id;
-use crate::sim::role::world::World;
+use crate::sim::role::world::RoleWorld;
 use crate::types::{Change, Switch};
 
 pub(crate) const ROOM: RoomId = RoomId::from_bytes([7; 32]);
@@ -22,7 +22,7 @@ const INBOX_MAX: usize = 4_000;
 
 /// Whether a peer runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum ProcessState {
     Running,
     /// Its process does not run, its kernel does.
     Suspended,
@@ -31,15 +31,15 @@ pub(super) enum Life {
 }
 
 /// A peer: the role's state machine, and what it asked the world for.
-pub(super) struct Peer {
+pub(super) struct RolePeer {
     pub(super) id: PeerId,
     key: SigningKey,
-    pub(super) life: Life,
+    pub(super) life: ProcessState,
     pub(super) role: Rendezvous,
     /// Number of restarts: what was meant for an earlier process is dropped.
     pub(super) run: u64,
     inbox: VecDeque<RoleInput>,
-    pub(super) clock: Clock,
+    pub(super) clock: SimClock,
     pub(super) wake_at: Option<Duration>,
     /// Time until which it is starved: everything waits.
     pub(super) busy_until: Duration,
@@ -57,12 +57,12 @@ pub(crate) fn key_of(id: Id) -> SigningKey {
     SigningKey::from_bytes(&seed)
 }
 
-impl Peer {
+impl RolePeer {
     pub(super) fn start(id: Id, settings: &RoleSettings, seed: u64) -> Self {
-        let (key, clock) = (key_of(id), Clock::default());
+        let (key, clock) = (key_of(id), SimClock::default());
         Self {
             id: PeerId::from_bytes(key.verifying_key().to_bytes()),
-            life: Life::Running,
+            life: ProcessState::Running,
             role: Rendezvous::new(ROOM, key.clone(), settings.clone(), seed, clock.at(Duration::ZERO)),
             key,
             run: 0,
@@ -92,7 +92,7 @@ impl Peer {
     }
 }
 
-impl World {
+impl RoleWorld {
     /// The process dies; its kernel closes its connections.
     pub(super) fn kill(&mut self, id: Id) {
         self.power_off(id);
@@ -101,7 +101,7 @@ impl World {
 
     /// The machine dies without a word.
     pub(super) fn power_off(&mut self, id: Id) {
-        self.peers[id].life = Life::Dead;
+        self.peers[id].life = ProcessState::Dead;
         self.peers[id].inbox.clear();
         self.watches.retain(|(by, _)| *by != id);
     }
@@ -113,7 +113,7 @@ impl World {
         self.conns.retain(|(a, b), _| *a != id && *b != id);
         let peer = &mut self.peers[id];
         peer.role = Rendezvous::new(ROOM, peer.key.clone(), settings, seed, now);
-        peer.life = Life::Running;
+        peer.life = ProcessState::Running;
         peer.run += 1;
         peer.inbox.clear();
         peer.wake_at = None;
@@ -126,15 +126,15 @@ impl World {
     }
 
     pub(super) fn suspend(&mut self, id: Id) {
-        self.peers[id].life = Life::Suspended;
+        self.peers[id].life = ProcessState::Suspended;
     }
 
     /// A suspended process goes on: it reads what has arrived, and its timers are late.
     pub(super) fn resume(&mut self, id: Id) {
-        if self.peers[id].life != Life::Suspended {
+        if self.peers[id].life != ProcessState::Suspended {
             return;
         }
-        self.peers[id].life = Life::Running;
+        self.peers[id].life = ProcessState::Running;
         for input in std::mem::take(&mut self.peers[id].inbox) {
             self.give(id, input);
         }

@@ -1,4 +1,6 @@
-//! Splits and merges: both halves go on, one holder remains, and both histories.
+//! Splits and merges: both halves go on; then one holder and both histories remain.
+//!
+//! Promise P5: both halves of a partition have a holder, and soon after healing there is one.
 
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::Term;
@@ -7,17 +9,17 @@ use rand::seq::SliceRandom;
 
 use crate::sim::clock::SECOND;
 use crate::sim::role::network::{Id, LinkModel};
-use crate::sim::role::world::World;
+use crate::sim::role::world::RoleWorld;
 use crate::sim::seeds::for_seeds;
 
-fn founded(many: usize, seed: u64) -> World {
-    let mut world = World::new(many, LinkModel::LAN, seed);
+fn founded(many: usize, seed: u64) -> RoleWorld {
+    let mut world = RoleWorld::new(many, LinkModel::LAN, seed);
     world.run_for(20 * SECOND);
     world.must_settle(SECOND);
     world
 }
 
-fn split(world: &mut World, left: &[Id], right: &[Id]) {
+fn split(world: &mut RoleWorld, left: &[Id], right: &[Id]) {
     for a in left {
         for b in right {
             world.net.cut(*a, *b);
@@ -26,28 +28,28 @@ fn split(world: &mut World, left: &[Id], right: &[Id]) {
 }
 
 /// Peers in two groups, the first of `size`, at random.
-fn groups(world: &mut World, size: usize) -> (Vec<Id>, Vec<Id>) {
+fn groups(world: &mut RoleWorld, size: usize) -> (Vec<Id>, Vec<Id>) {
     let mut all: Vec<Id> = (0..world.peers.len()).collect();
     all.shuffle(&mut world.rng);
     let right = all.split_off(size);
     (all, right)
 }
 
-fn terms_in_history(world: &World, id: Id) -> Vec<(Term, chat_proto::id::PeerId)> {
+fn terms_in_history(world: &RoleWorld, id: Id) -> Vec<(Term, chat_proto::id::PeerId)> {
     world.peers[id].role.known_changes().map(|change| (change.term, change.to)).collect()
 }
 
 #[test]
-fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
+fn split_room_goes_on_in_halves_and_merges_within_seconds() {
     for_seeds(10, |seed| {
         let many = [4, 5, 7][(seed % 3) as usize];
         let mut world = founded(many, seed);
         let size = world.rng.random_range(1..many);
         let (left, right) = groups(&mut world, size);
         split(&mut world, &left, &right);
-        // Who is not on the list waits longer: in a room of seven, one is not.
+        // A peer that is not on the succession list waits longer; in a room of seven there is one.
         let patience = if many > 6 { 20 } else { 5 } * SECOND;
-        let apart = world.run_until(world.now() + patience, |world: &World| {
+        let apart = world.run_until(world.now() + patience, |world: &RoleWorld| {
             world.agreed(&left).is_some() && world.agreed(&right).is_some()
         });
         assert!(apart, "each half has its own holder in time: {}", world.beliefs());
@@ -73,7 +75,7 @@ fn both_halves_go_on_and_merge_to_one_holder_within_seconds() {
 }
 
 #[test]
-fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
+fn peer_cut_off_alone_does_not_take_the_role_from_the_rest() {
     for_seeds(10, |seed| {
         let mut world = founded(5, seed);
         let holder = world.holder().expect("settled");
@@ -88,8 +90,9 @@ fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
         world.net.heal();
         world.must_settle(5 * SECOND);
         assert_eq!(world.holder(), Some(holder), "four do not follow one: {}", world.beliefs());
-        let moved =
-            |world: &World, id: Id| world.peers[id].changes.iter().any(|(_, change)| world.index[&change.to] == alone);
+        let moved = |world: &RoleWorld, id: Id| {
+            world.peers[id].changes.iter().any(|(_, change)| world.index[&change.to] == alone)
+        };
         let misled: Vec<Id> = (0..5).filter(|id| *id != alone && moved(&world, *id)).collect();
         assert!(misled.is_empty(), "{misled:?} followed it for a moment: {}", world.last_changes());
         world.must_stay(60 * SECOND);
@@ -98,7 +101,7 @@ fn a_peer_that_was_cut_off_alone_does_not_take_the_role_from_the_rest() {
 }
 
 #[test]
-fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
+fn holder_cut_off_alone_steps_down_when_it_comes_back() {
     for_seeds(10, |seed| {
         let mut world = founded(5, seed);
         let holder = world.holder().expect("settled");
@@ -121,7 +124,7 @@ fn a_holder_cut_off_alone_steps_down_when_it_comes_back() {
 }
 
 #[test]
-fn two_that_are_cut_apart_both_hold_and_one_remains() {
+fn two_peers_cut_apart_both_hold_and_one_remains() {
     for_seeds(10, |seed| {
         let mut world = founded(2, seed);
         world.net.cut(0, 1);
@@ -136,9 +139,9 @@ fn two_that_are_cut_apart_both_hold_and_one_remains() {
 }
 
 #[test]
-fn rooms_that_began_apart_become_one() {
+fn rooms_that_began_apart_merge() {
     for_seeds(5, |seed| {
-        let mut world = World::new(6, LinkModel::LAN, seed);
+        let mut world = RoleWorld::new(6, LinkModel::LAN, seed);
         let (left, right) = groups(&mut world, 3);
         split(&mut world, &left, &right);
         world.run_for(30 * SECOND);

@@ -1,4 +1,6 @@
-//! No false failover: an hour of a bad network, starved peers and jumping clocks, and the role stays where it is.
+//! No false failover: the role stays through an hour of a bad network, starved peers and jumping clocks.
+//!
+//! Promise P9: clocks that jump do not move the role.
 
 use std::time::Duration;
 
@@ -6,18 +8,18 @@ use rand::RngExt;
 
 use crate::sim::clock::{MINUTE, MS, SECOND};
 use crate::sim::role::network::LinkModel;
-use crate::sim::role::world::World;
+use crate::sim::role::world::RoleWorld;
 use crate::sim::seeds::for_seeds;
 
-fn founded(many: usize, link: LinkModel, seed: u64) -> World {
-    let mut world = World::new(many, link, seed);
+fn founded(many: usize, link: LinkModel, seed: u64) -> RoleWorld {
+    let mut world = RoleWorld::new(many, link, seed);
     world.run_for(30 * SECOND);
     world.must_settle(30 * SECOND);
     world
 }
 
 #[test]
-fn an_hour_of_loss_and_jitter_moves_nothing() {
+fn role_stays_through_an_hour_of_loss_and_jitter() {
     for_seeds(6, |seed| {
         let many = [2, 3, 4, 5][(seed % 4) as usize];
         let mut world = founded(many, LinkModel::ROUGH, seed);
@@ -46,16 +48,16 @@ fn an_hour_of_loss_and_jitter_moves_nothing() {
 }
 
 #[test]
-fn starved_peers_accuse_nobody() {
+fn role_stays_while_peers_are_starved() {
     for_seeds(4, |seed| {
         let mut world = founded(5, LinkModel::LAN, seed);
         let before = world.changes();
         let end = world.now() + 5 * MINUTE;
         while world.now() < end {
-            // Any of them stands still for up to 450 ms, the holder as well, now and then several at once.
+            // Any peer, the holder included, gets no processor time for up to 450 ms; sometimes several do at once.
             let starved = world.rng.random_range(0..5);
             let span = world.random_span(20 * MS..450 * MS);
-            // One that still stands is left alone: it would stand for longer, and be as good as dead.
+            // A peer that is starved already is spared: a longer pause would make it as good as dead.
             if world.peers[starved].busy_until <= world.now() {
                 world.peers[starved].busy_until = world.now() + span;
             }
@@ -68,7 +70,7 @@ fn starved_peers_accuse_nobody() {
 }
 
 #[test]
-fn clocks_that_jump_move_nothing() {
+fn role_stays_while_clocks_jump() {
     for_seeds(4, |seed| {
         let mut world = founded(5, LinkModel::LAN, seed);
         let before = world.changes();
@@ -84,7 +86,7 @@ fn clocks_that_jump_move_nothing() {
 }
 
 #[test]
-fn one_way_that_fails_between_holder_and_one_peer_moves_nothing() {
+fn role_stays_when_holder_and_one_peer_do_not_reach_each_other() {
     for_seeds(4, |seed| {
         let mut world = founded(5, LinkModel::LAN, seed);
         let holder = world.holder().expect("settled");

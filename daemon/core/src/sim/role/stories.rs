@@ -1,21 +1,21 @@
 //! Stories: text files of `given … when … then …` that run in the simulated world.
 //!
-//! A line is a step; what follows `#` is a remark. `then` steps fail the story with its file and line. Peers get one
-//! letter each by `given H holds, A B C in line`: the holder, those behind it in order, then the others.
+//! A line is a step; text after `#` is a comment. `then` steps fail the story with its file and line. Peers get one
+//! letter each by `given H holds, A B C in line`: the holder, the succession list in order, then the others.
 //!
-//! | step | says |
+//! | step | meaning |
 //! |---|---|
-//! | `given 5 peers on a lan` (`on a rough network`, `40 ms apart`) | how many, and what is between them |
-//! | `given H holds, A B in line, C D besides` | the room is at rest; names its peers |
-//! | `given no tcp watch` | nobody accepts one: a firewall, say |
-//! | `given 3 more peers to come` | members that have not started yet, named by `when Z starts` |
+//! | `given 5 peers on a lan` (`on a rough network`, `40 ms apart`) | number of peers and the network between them |
+//! | `given H holds, A B in line, C D besides` | the room has settled; names its peers |
+//! | `given no tcp watch` | no peer accepts one, as behind a firewall |
+//! | `given 3 more peers to come` | members that have not started yet, named by `when Z is started` |
 //! | `when A B are killed` (`is powered off`, `suspended`, `resumed`, `stopped`, `restarted`, `cut off`, `started`) | at once |
-//! | `when A B are without udp` | nothing gets to them or from them but what is over TCP: watches and calls |
-//! | `when A is deaf to B` | what B sends to A is lost, not the other way |
+//! | `when A B are without udp` | only TCP, for watches and dials, gets through to them and from them |
+//! | `when A is deaf to B` | frames from B to A are lost, but not from A to B |
 //! | `when A B are split from C D` / `when all is healed` / `when 5 s pass` | |
-//! | `then A holds within 100 ms` | everybody that can be reached from A agrees on A |
+//! | `then A holds within 100 ms` | all peers that A reaches agree on A |
 //! | `then A and C hold within 5 s` | each in its own part of a split room |
-//! | `then nothing changes for 60 s` | nobody sees a change of the role |
+//! | `then nothing changes for 60 s` | no peer sees a change of the role |
 //! | `then the reason is died` / `then the gap is below 300 ms` / `then 1 term has passed` | of the newest change |
 //! | `then the history names H A` | the claimants of the last terms, oldest first, the same at all peers |
 //! | `then A relays`, `then H relays no more` | |
@@ -25,14 +25,14 @@ use std::time::Duration;
 
 use crate::sim::clock::{MINUTE, MS, SECOND};
 use crate::sim::role::network::{Id, LinkModel};
-use crate::sim::role::peer::Life;
-use crate::sim::role::world::World;
+use crate::sim::role::peer::ProcessState;
+use crate::sim::role::world::RoleWorld;
 
-/// A story under way.
+/// A story that is running.
 struct Teller {
-    world: World,
+    world: RoleWorld,
     names: BTreeMap<String, Id>,
-    /// Members that have not started: not named yet.
+    /// Members that have not started and have no names yet.
     to_come: Vec<Id>,
     term: u64,
 }
@@ -53,7 +53,7 @@ fn tell(text: &str) -> Result<(), String> {
         };
         outcome.map_err(|reason| format!("line {number}, {step}: {reason}"))?;
     }
-    let teller = teller.ok_or("a story begins with peers")?;
+    let teller = teller.ok_or("a story must begin with peers")?;
     teller.world.must_be_sound();
     Ok(())
 }
@@ -67,7 +67,7 @@ fn begin(many: &str, link: &[&str]) -> Result<Teller, String> {
         _ => return Err("no such network".to_owned()),
     };
     let many = usize::try_from(many).map_err(|_| "too many")?;
-    Ok(Teller { world: World::new(many, link, 1), names: BTreeMap::new(), to_come: Vec::new(), term: 0 })
+    Ok(Teller { world: RoleWorld::new(many, link, 1), names: BTreeMap::new(), to_come: Vec::new(), term: 0 })
 }
 
 fn number(word: &str) -> Result<u64, String> {
@@ -95,7 +95,7 @@ fn names<'a, 'w>(words: &'a [&'w str]) -> (&'a [&'w str], &'a [&'w str]) {
 
 impl Teller {
     fn id(&self, name: &str) -> Result<Id, String> {
-        self.names.get(name).copied().ok_or_else(|| format!("nobody is called {name}"))
+        self.names.get(name).copied().ok_or_else(|| format!("no peer has the name {name}"))
     }
 
     fn ids(&self, names: &[&str]) -> Result<Vec<Id>, String> {
@@ -117,12 +117,15 @@ impl Teller {
             }
             [holder, "holds", rest @ ..] => {
                 self.world.run_for(30 * SECOND);
-                let id = self.world.holder().ok_or_else(|| format!("nobody does: {}", self.world.beliefs()))?;
+                let id = self
+                    .world
+                    .holder()
+                    .ok_or_else(|| format!("there is no agreed holder: {}", self.world.beliefs()))?;
                 let (line, rest) = names(rest);
                 let besides = match rest {
                     ["in", "line"] | [] => &[],
                     ["in", "line", besides @ .., "besides"] => besides,
-                    _ => return Err("who is in line?".to_owned()),
+                    _ => return Err("the step must name the peers in line".to_owned()),
                 };
                 let listed = self.world.peers[id].role.succession_list();
                 let listed: Vec<Id> = listed.iter().map(|peer| self.world.index[peer]).collect();
@@ -136,25 +139,25 @@ impl Teller {
                 self.term = self.world.peers[id].role.term().0;
                 Ok(())
             }
-            _ => Err("nothing like that is given".to_owned()),
+            _ => Err("unknown given step".to_owned()),
         }
     }
 
     fn when(&mut self, words: &[&str]) -> Result<(), String> {
-        let (who, what) = names(words);
-        if let (["is", "started"], [name]) = (what, who) {
-            let id = self.to_come.pop().ok_or("nobody is to come")?;
+        let (peers, what) = names(words);
+        if let (["is", "started"], [name]) = (what, peers) {
+            let id = self.to_come.pop().ok_or("all peers have started")?;
             self.names.insert((*name).to_owned(), id);
             self.world.restart(id);
             return Ok(());
         }
-        let ids = self.ids(who)?;
+        let ids = self.ids(peers)?;
         let world = &mut self.world;
         match what {
             ["all", "is", "healed"] => world.net.heal(),
             [amount, unit, "pass"] => world.run_for(span(amount, unit)?),
             ["is" | "are", "deaf", "to", from] => {
-                let from = self.names.get(*from).copied().ok_or("to whom?")?;
+                let from = self.names.get(*from).copied().ok_or("the step must name the other peer")?;
                 ids.iter().for_each(|id| world.net.cut_one_way(from, *id));
             }
             ["is" | "are", "split", "from", others @ ..] => {
@@ -166,19 +169,19 @@ impl Teller {
                     ids.iter().for_each(|id| world.net.cut(*id, other));
                 }
             }
-            ["is" | "are", fate @ ..] => {
+            ["is" | "are", event @ ..] => {
                 for id in ids {
-                    befall(world, id, fate)?;
+                    happen_to(world, id, event)?;
                 }
             }
-            _ => return Err("nothing like that happens".to_owned()),
+            _ => return Err("unknown when step".to_owned()),
         }
         Ok(())
     }
 
     fn then(&mut self, words: &[&str]) -> Result<(), String> {
-        let (who, what) = names(words);
-        let ids = self.ids(who)?;
+        let (peers, what) = names(words);
+        let ids = self.ids(peers)?;
         match what {
             ["holds" | "hold", "within", amount, unit] => {
                 let end = self.world.now() + span(amount, unit)?;
@@ -208,9 +211,9 @@ impl Teller {
                 let on = crate::types::Switch::On;
                 let expected = *rest != ["no", "more"];
                 let fits = ids.iter().all(|id| (self.world.peers[*id].relay == on) == expected);
-                if fits { Ok(()) } else { Err("that is not so".to_owned()) }
+                if fits { Ok(()) } else { Err("it is otherwise".to_owned()) }
             }
-            _ => Err("nothing like that can be checked".to_owned()),
+            _ => Err("unknown then step".to_owned()),
         }
     }
 
@@ -236,21 +239,21 @@ impl Teller {
     }
 }
 
-/// Whether a peer holds the role, and everybody it can reach knows.
-fn holds(world: &World, id: Id) -> bool {
+/// Whether a peer is the holder, and all peers that it reaches agree.
+fn holds(world: &RoleWorld, id: Id) -> bool {
     let components = world.components();
     components.iter().find(|group| group.contains(&id)).is_some_and(|group| world.agreed(group) == Some(id))
 }
 
-fn befall(world: &mut World, id: Id, fate: &[&str]) -> Result<(), String> {
-    match fate {
+fn happen_to(world: &mut RoleWorld, id: Id, event: &[&str]) -> Result<(), String> {
+    match event {
         ["killed"] => world.kill(id),
         ["powered", "off"] => world.power_off(id),
         ["suspended"] => world.suspend(id),
         ["resumed"] => world.resume(id),
         ["stopped"] => world.stop(id),
         ["restarted"] => {
-            if world.peers[id].life == Life::Running {
+            if world.peers[id].life == ProcessState::Running {
                 world.kill(id);
             }
             world.restart(id);
@@ -259,13 +262,13 @@ fn befall(world: &mut World, id: Id, fate: &[&str]) -> Result<(), String> {
         ["cut", "off"] => {
             (0..world.peers.len()).filter(|other| *other != id).for_each(|other| world.net.cut(id, other))
         }
-        _ => return Err("no such fate".to_owned()),
+        _ => return Err("no such event".to_owned()),
     }
     Ok(())
 }
 
 #[test]
-fn the_stories_hold() {
+fn stories_hold() {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/src/rendezvous/stories");
     let mut files: Vec<_> = std::fs::read_dir(dir).expect("the stories are there").flatten().collect();
     files.sort_by_key(std::fs::DirEntry::path);
@@ -281,7 +284,7 @@ fn the_stories_hold() {
 }
 
 #[test]
-fn a_story_that_does_not_hold_fails_at_its_line() {
+fn false_story_fails_at_its_line() {
     let text = "given 3 peers on a lan\ngiven H holds, A B in line\nwhen A is killed\nthen B holds within 2 s";
     let reason = tell(text).expect_err("the holder lives");
     assert!(reason.starts_with("line 4, then B holds within 2 s"), "{reason}");

@@ -14,21 +14,21 @@ use crate::input::Now;
 use crate::rendezvous::io::{Delivery, RoleFault, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::clock::random_span;
-use crate::sim::queue::Queue;
-use crate::sim::role::connections::Conn;
-use crate::sim::role::network::{DIAL_TIMEOUT, Id, LinkModel, Network};
-use crate::sim::role::peer::{Life, Peer};
+use crate::sim::queue::SimQueue;
+use crate::sim::role::connections::RoleConn;
+use crate::sim::role::network::{DIAL_TIMEOUT, Id, LinkModel, RoleNetwork};
+use crate::sim::role::peer::{ProcessState, RolePeer};
 use crate::types::{ProbeOutcome, RoleEvent, RoleRequest};
 
 /// All peers and everything between them.
-pub(super) struct World {
-    pub(super) queue: Queue<Self>,
+pub(super) struct RoleWorld {
+    pub(super) queue: SimQueue<Self>,
     pub(super) rng: ChaCha8Rng,
     pub(super) settings: RoleSettings,
-    pub(super) peers: Vec<Peer>,
+    pub(super) peers: Vec<RolePeer>,
     pub(super) index: BTreeMap<PeerId, Id>,
-    pub(super) net: Network,
-    pub(super) conns: BTreeMap<(Id, Id), Conn>,
+    pub(super) net: RoleNetwork,
+    pub(super) conns: BTreeMap<(Id, Id), RoleConn>,
     pub(super) conns_opened: u64,
     /// Pairs that connect by themselves; all, where there is no list.
     pub(super) mesh: Option<BTreeSet<(Id, Id)>>,
@@ -44,7 +44,7 @@ pub(super) struct World {
     pub(super) trace: blake3::Hasher,
 }
 
-impl World {
+impl RoleWorld {
     /// `many` peers, all members, all starting at once, connected by a full mesh.
     pub(super) fn new(many: usize, link: LinkModel, seed: u64) -> Self {
         Self::with_mesh(many, link, seed, None)
@@ -53,12 +53,12 @@ impl World {
     /// Peers of which only the pairs of `mesh` connect by themselves.
     pub(super) fn with_mesh(many: usize, link: LinkModel, seed: u64, mesh: Option<BTreeSet<(Id, Id)>>) -> Self {
         let mut world = Self {
-            queue: Queue::new(),
+            queue: SimQueue::new(),
             rng: ChaCha8Rng::seed_from_u64(seed),
             settings: RoleSettings::default(),
             peers: Vec::new(),
             index: BTreeMap::new(),
-            net: Network::new(link),
+            net: RoleNetwork::new(link),
             conns: BTreeMap::new(),
             conns_opened: 0,
             mesh,
@@ -70,7 +70,7 @@ impl World {
             trace: blake3::Hasher::new(),
         };
         for id in 0..many {
-            let peer = Peer::start(id, &world.settings, world.rng.random());
+            let peer = RolePeer::start(id, &world.settings, world.rng.random());
             world.index.insert(peer.id, id);
             world.members.insert(peer.id);
             world.peers.push(peer);
@@ -141,13 +141,13 @@ impl World {
         let (now, time) = (self.now(), self.time_of(id));
         let peer = &mut self.peers[id];
         match peer.life {
-            Life::Dead => return,
-            Life::Suspended => return peer.put_aside(input),
-            Life::Running if now < peer.busy_until => {
+            ProcessState::Dead => return,
+            ProcessState::Suspended => return peer.put_aside(input),
+            ProcessState::Running if now < peer.busy_until => {
                 let after = peer.busy_until - now;
                 return self.schedule_for(id, after, move |world| world.give(id, input));
             }
-            Life::Running => {}
+            ProcessState::Running => {}
         }
         peer.role.handle(input, time);
         self.drain(id);
@@ -159,7 +159,7 @@ impl World {
         }
         let now = self.now();
         let peer = &mut self.peers[id];
-        let Some(at) = peer.wake_wanted().filter(|_| peer.life == Life::Running) else { return };
+        let Some(at) = peer.wake_wanted().filter(|_| peer.life == ProcessState::Running) else { return };
         if peer.wake_at.is_none_or(|known| at < known || known < now) {
             peer.wake_at = Some(at);
             self.schedule_for(id, at.saturating_sub(now), move |world| world.wake(id));
@@ -169,7 +169,7 @@ impl World {
     fn wake(&mut self, id: Id) {
         let now = self.now();
         let peer = &mut self.peers[id];
-        if peer.life != Life::Running {
+        if peer.life != ProcessState::Running {
             return;
         }
         if now < peer.busy_until {
@@ -231,7 +231,7 @@ impl World {
     }
 
     fn probe(&mut self, id: Id, of: Id) {
-        let reached = self.peers[of].life == Life::Running && self.net.tcp(id, of) && self.net.direct(id, of);
+        let reached = self.peers[of].life == ProcessState::Running && self.net.tcp(id, of) && self.net.direct(id, of);
         let rtt = self.net.rtt(id, of);
         let (outcome, takes) = if reached {
             (ProbeOutcome::Answered { addr: addr(of), rtt }, rtt)
@@ -243,7 +243,7 @@ impl World {
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = Id> {
-        (0..self.peers.len()).filter(|id| self.peers[*id].life == Life::Running)
+        (0..self.peers.len()).filter(|id| self.peers[*id].life == ProcessState::Running)
     }
 
     /// Peers that take themselves for the holder.

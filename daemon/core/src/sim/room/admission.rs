@@ -1,4 +1,4 @@
-//! How machines come into the room: with tickets, by knocking, and what becomes of answers.
+//! How machines join the room: by ticket or by knocking, and how members answer.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, commi
 use crate::input::{AdmissionId, Command, Input, Verdict};
 use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};
-use crate::sim::room::disk::Held;
-use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::World;
+use crate::sim::room::disk::HeldData;
+use crate::sim::room::machine::{Host, MachineState};
+use crate::sim::room::world::RoomWorld;
 use chat_proto::time::Timestamp;
 
-impl World {
-    /// At the beginning the founder invites most of the others.
+impl RoomWorld {
+    /// The founder invites the others; most of them use the ticket.
     pub(super) fn gather(&mut self) {
         let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
         let expires = Timestamp::from_ms(self.at(Host(0)).clock.at(self.now()).wall.as_ms() + 60_000);
@@ -31,11 +31,13 @@ impl World {
         }
     }
 
-    /// Somebody outside tries to get in.
+    /// A machine outside the room asks a member for admission.
     pub(super) fn ask(&mut self, asker: Host) {
         let machine = self.at(asker);
-        let outside = machine.state == State::Outside
-            || (machine.state == State::Off && machine.disk.held.is_some() && !machine.roster.is_member(&machine.id));
+        let outside = machine.state == MachineState::Outside
+            || (machine.state == MachineState::Off
+                && machine.disk.held.is_some()
+                && !machine.roster.is_member(&machine.id));
         if !outside {
             return;
         }
@@ -55,7 +57,7 @@ impl World {
         if !reached {
             return;
         }
-        self.machine(asker).state = State::Asking(id, door);
+        self.machine(asker).state = MachineState::Asking(id, door);
         let delay = self.between_ms(2, 80);
         self.schedule_for(door, delay, move |world| world.request(door, id, asker, request));
         let patience = self.between_ms(3_000, 20_000);
@@ -67,9 +69,9 @@ impl World {
         self.input(door, Input::Admission { id, peer, observed, request, words: "babad-babad-babad".into() });
     }
 
-    /// A door says something to a stranger.
+    /// A member answers a machine that asks for admission.
     pub(super) fn answer(&mut self, door: Host, id: AdmissionId, answer: AdmissionAnswer) {
-        let state = State::Asking(id, door);
+        let state = MachineState::Asking(id, door);
         let Some(asker) = self.hosts().find(|host| self.at(*host).state == state) else { return };
         let lost = self.troubled && self.chance(0.05);
         if !lost {
@@ -79,7 +81,7 @@ impl World {
     }
 
     pub(super) fn answered(&mut self, id: AdmissionId, asker: Host, answer: AdmissionAnswer) {
-        let State::Asking(at, door) = self.at(asker).state else { return };
+        let MachineState::Asking(at, door) = self.at(asker).state else { return };
         if at != id {
             return;
         }
@@ -93,11 +95,11 @@ impl World {
     fn turn_away(&mut self, asker: Host) {
         let machine = self.machine(asker);
         machine.ticket = None;
-        machine.state = if machine.disk.held.is_some() { State::Off } else { State::Outside };
+        machine.state = if machine.disk.held.is_some() { MachineState::Off } else { MachineState::Outside };
     }
 
     pub(super) fn give_up(&mut self, id: AdmissionId, asker: Host) {
-        let State::Asking(at, door) = self.at(asker).state else { return };
+        let MachineState::Asking(at, door) = self.at(asker).state else { return };
         if at != id {
             return;
         }
@@ -114,13 +116,13 @@ impl World {
         machine.doors.truncate(8);
         match &mut machine.disk.held {
             Some(held) => held.keep_addrs(&admitted.members),
-            None => machine.disk.held = Some(Held::new(admitted.room, incarnation, admitted.members)),
+            None => machine.disk.held = Some(HeldData::new(admitted.room, incarnation, admitted.members)),
         }
-        machine.state = State::Off;
+        machine.state = MachineState::Off;
         self.start(asker);
     }
 
-    /// What somebody at a machine does when a command is answered.
+    /// What the person at a machine does with the answer to a command.
     pub(super) fn follow_up(&mut self, host: Host, reply: Result<Reply, CommandError>) {
         match reply {
             Ok(Reply::Invited(_, ticket)) => {
@@ -147,11 +149,5 @@ impl World {
             )
             | Err(_) => {}
         }
-    }
-
-    /// Time until the next thing happens.
-    pub(super) fn pause(&mut self) -> Duration {
-        let burst = self.chance(0.3);
-        if burst { self.between_ms(0, 20) } else { self.between_ms(5, self.plan.pause_ms_max) }
     }
 }

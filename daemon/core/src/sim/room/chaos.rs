@@ -1,4 +1,4 @@
-//! What people do, and what goes wrong.
+//! What people do at random, and how each fault begins and ends.
 
 use std::time::Duration;
 
@@ -9,32 +9,38 @@ use rand::RngExt;
 
 use crate::input::{Command, Verdict};
 use crate::log::entry::{MessageBody, SealedBox};
-use crate::sim::room::Fault;
+use crate::sim::room::disk::Health;
 use crate::sim::room::lifecycle::Swap;
-use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::World;
+use crate::sim::room::machine::{Host, MachineState};
+use crate::sim::room::plan::{Fault, QUEUE_BYTES_MAX};
+use crate::sim::room::world::RoomWorld;
 
-impl World {
+/// How far all clocks are set ahead at the end, so that no entry is dated in the future any more.
+const AHEAD_MS: i64 = 3_600_000;
+
+impl RoomWorld {
     pub(super) fn running(&self) -> Vec<Host> {
-        self.hosts().filter(|host| self.at(*host).state == State::Running).collect()
+        self.hosts().filter(|host| self.at(*host).state == MachineState::Running).collect()
     }
 
     fn off(&self) -> Vec<Host> {
-        self.hosts().filter(|host| self.at(*host).state == State::Off && self.at(*host).disk.held.is_some()).collect()
+        self.hosts()
+            .filter(|host| self.at(*host).state == MachineState::Off && self.at(*host).disk.held.is_some())
+            .collect()
     }
 
-    fn somebody(&mut self) -> Option<PeerId> {
+    fn any_peer(&mut self) -> Option<PeerId> {
         let ids: Vec<PeerId> = self.machines.iter().map(|machine| machine.id).collect();
         self.pick(&ids)
     }
 
-    /// One thing happens, and the next is due.
+    /// A person acts, or a fault happens; then the next one is due.
     pub(super) fn act(&mut self) {
         if !self.troubled {
             return;
         }
         let pause = self.pause();
-        self.schedule(pause, World::act);
+        self.schedule(pause, RoomWorld::act);
         let running = self.running();
         let Some(host) = self.pick(&running) else { return self.restart_one() };
         match self.rng.random_range(0..100) {
@@ -42,7 +48,7 @@ impl World {
             52..72 => self.command_of_membership(host),
             72..78 => self.newcomer(),
             78..84 => self.restart_one(),
-            _ => self.trouble(host),
+            _ => self.begin_fault(host),
         }
     }
 
@@ -56,7 +62,7 @@ impl World {
         self.command(host, Command::Post { body, wait, copies, timeout });
     }
 
-    /// Somebody says something to the room.
+    /// A member posts a text.
     pub(super) fn say(&mut self, host: Host, text: &str) {
         let (body, timeout) = (MessageBody::Text(text.into()), Duration::from_secs(5));
         self.command(host, Command::Post { body, wait: Wait::Stored, copies: 1, timeout });
@@ -65,14 +71,14 @@ impl World {
     fn sealed(&mut self, text: String) -> MessageBody {
         let count = self.rng.random_range(1..4);
         let boxes = (0..count)
-            .filter_map(|_| self.somebody())
+            .filter_map(|_| self.any_peer())
             .map(|to| SealedBox { to, kind: 1, ciphertext: text.clone().into_bytes() })
             .collect();
         MessageBody::Sealed(boxes)
     }
 
     fn command_of_membership(&mut self, host: Host) {
-        let Some(other) = self.somebody() else { return };
+        let Some(other) = self.any_peer() else { return };
         let yes = if self.chance(0.7) { Verdict::Yes } else { Verdict::No };
         let wall = self.at(host).clock.at(self.now()).wall.as_ms();
         let command = match self.rng.random_range(0..100) {
@@ -109,8 +115,10 @@ impl World {
     }
 
     fn newcomer(&mut self) {
-        let outside: Vec<Host> =
-            self.hosts().filter(|host| matches!(self.at(*host).state, State::Outside | State::Off)).collect();
+        let outside: Vec<Host> = self
+            .hosts()
+            .filter(|host| matches!(self.at(*host).state, MachineState::Outside | MachineState::Off))
+            .collect();
         if let Some(asker) = self.pick(&outside) {
             self.ask(asker);
         }
@@ -129,7 +137,8 @@ impl World {
         self.start(host);
     }
 
-    fn trouble(&mut self, host: Host) {
+    /// Begins one of the faults of the plan, which may hit this machine.
+    fn begin_fault(&mut self, host: Host) {
         let faults: Vec<Fault> = self.plan.faults.iter().copied().collect();
         let Some(fault) = self.pick(&faults) else { return };
         match fault {
@@ -160,7 +169,7 @@ impl World {
             }
             Fault::OldDisk | Fault::OldDiskUnnoticed => {
                 let machine = self.machine(host);
-                // From the time when nobody else was there, nobody could be found again.
+                // With a copy from before the second member joined, no member could be found again.
                 if machine.roster.members().count() > 1 {
                     machine.backup.clone_from(&machine.disk.held);
                 }
@@ -169,7 +178,7 @@ impl World {
         }
     }
 
-    /// The machines fall into two groups that do not reach each other for a while.
+    /// Splits the machines into two groups that do not reach each other for a while.
     fn partition(&mut self) {
         let side: Vec<bool> = self.machines.iter().map(|_| self.rng.random()).collect();
         let mut cut = Vec::new();
@@ -183,7 +192,7 @@ impl World {
         self.cut_off(cut);
     }
 
-    /// Nothing gets out of a machine, or nothing gets in.
+    /// Lets nothing out of a machine, or nothing in.
     fn one_way(&mut self, host: Host) {
         let out: bool = self.rng.random();
         let others: Vec<Host> = self.hosts().filter(|other| *other != host).collect();
@@ -196,10 +205,43 @@ impl World {
         self.cut_for(cut, span);
     }
 
-    /// Nothing gets from the first to the second of each pair for so long.
+    /// Lets nothing through from the first to the second of each pair for a span.
     pub(super) fn cut_for(&mut self, cut: Vec<(Host, Host)>, span: Duration) {
         let fresh: Vec<(Host, Host)> = cut.into_iter().filter(|link| self.net.blocked.insert(*link)).collect();
         self.schedule(span, move |world| world.heal(&fresh));
         self.watch_idle();
+    }
+
+    /// Ends all faults: every machine runs, every disk works, every path is open. A fault that lasts is ended here.
+    pub(super) fn end_faults(&mut self) {
+        self.troubled = false;
+        self.plan.queue_bytes_max = QUEUE_BYTES_MAX;
+        self.net.shielded.clear();
+        let blocked: Vec<(Host, Host)> = self.net.blocked.iter().copied().collect();
+        self.heal(&blocked);
+        for host in self.hosts() {
+            self.resume(host);
+            let skew = (host.0 as i64 % 10 - 3) * 20_000;
+            let machine = self.machine(host);
+            machine.clock.skew_ms = AHEAD_MS + skew;
+            machine.disk.health = Health::Fine;
+            if let MachineState::Asking(id, _) = machine.state {
+                self.give_up(id, host);
+            }
+            if self.at(host).state == MachineState::Off {
+                self.start(host);
+            }
+        }
+        // Machines that were stopping start again, too.
+        self.run_until(self.now() + Duration::from_secs(5));
+        for host in self.hosts() {
+            self.start(host);
+        }
+    }
+
+    /// Time until the next act.
+    pub(super) fn pause(&mut self) -> Duration {
+        let burst = self.chance(0.3);
+        if burst { self.between_ms(0, 20) } else { self.between_ms(5, self.plan.pause_ms_max) }
     }
 }

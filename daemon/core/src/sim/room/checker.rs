@@ -1,4 +1,9 @@
-//! What must hold, step by step: a reference that knows everything and is told what every machine does.
+//! What must hold at every step: a reference model that sees what every machine does.
+//!
+//! An entry is written only after its dependencies; a message is shown only after what its author had read. Only a machine
+//! whose disk was rolled back unnoticed may fork its log. A command is answered once, by its own machine. A message is
+//! acknowledged after it was flushed, and the peers named as its holders really hold it. Frames about the room go to members
+//! only.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,21 +14,21 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 use crate::input::{Command, CommandId};
 use crate::log::entry::{Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
-use crate::sim::room::disk::Held;
+use crate::sim::room::disk::HeldData;
 use crate::sim::room::machine::{Host, Machine};
 use crate::wire::Frame;
 
 /// Where a node cuts a log.
 pub(super) type CutOf<'a> = &'a dyn Fn(&LogId) -> Option<Seq>;
 
-/// A command that was not answered yet.
+/// A command without an answer so far.
 #[derive(Debug)]
-struct Asked {
+struct OpenCommand {
     host: Host,
     life: u32,
     at: Duration,
     what: Kind,
-    /// What could be read on the machine when it was given.
+    /// What was shown on the machine when the command was given.
     view: BTreeMap<LogId, Seq>,
 }
 
@@ -33,7 +38,7 @@ enum Kind {
     Other(&'static str),
 }
 
-/// A message whose sender was told that it is stored.
+/// A message that was acknowledged to its sender.
 #[derive(Clone, Debug)]
 pub(super) struct Acked {
     pub(super) id: MessageId,
@@ -41,20 +46,20 @@ pub(super) struct Acked {
     pub(super) seq: Seq,
     /// The author's machine, unless its disk was changed since.
     pub(super) author: Option<Host>,
-    /// Machines that were named as holders, the author's included, and whose disks were not changed since they said so.
+    /// Machines that the acknowledgement names as holders, and the author's; without those whose disks were changed since.
     pub(super) holders: BTreeSet<Host>,
 }
 
-/// The reference.
+/// The reference model.
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     pub(super) acked: Vec<Acked>,
     /// Logs that were forked because an old disk came back unnoticed.
     pub(super) forked: BTreeSet<LogId>,
     next: u64,
-    open: BTreeMap<CommandId, Asked>,
+    open: BTreeMap<CommandId, OpenCommand>,
     entries: BTreeMap<(LogId, Seq), (EntryHash, Hlc)>,
-    places: BTreeMap<EntryHash, (LogId, Seq)>,
+    positions: BTreeMap<EntryHash, (LogId, Seq)>,
     views: BTreeMap<EntryHash, BTreeMap<LogId, Seq>>,
     ever_held: BTreeMap<EntryHash, BTreeSet<Host>>,
     may_fork: BTreeSet<PeerId>,
@@ -71,34 +76,34 @@ impl Checker {
     ) -> CommandId {
         self.next += 1;
         let id = CommandId(self.next);
-        self.open.insert(id, Asked { host, life, at, what: kind(command), view });
+        self.open.insert(id, OpenCommand { host, life, at, what: kind(command), view });
         id
     }
 
-    /// A machine sends a frame: nothing of the room goes to somebody who is not a member.
+    /// A machine sends a frame; nothing about the room goes to a peer that is not a member.
     pub(super) fn sends(&self, from: &Machine, to: &PeerId, frame: &[u8]) {
         let roster = &from.roster;
         if !roster.is_member(&from.id) || from.admits(to) {
             return;
         }
-        let telling = matches!(
+        let about_room = matches!(
             Frame::decode(frame),
             Ok(Frame::Entries(_) | Frame::Chunk(_) | Frame::Vector { .. } | Frame::Addrs(_))
         );
-        assert!(!telling, "{} tells {} about the room, which is no member", from.name, to.short());
+        assert!(!about_room, "{} sends {}, which is not a member, a frame about the room", from.name, to.short());
     }
 
-    /// A machine writes an entry to its disk, where all this is held by now; `cut` says where its node cuts logs.
-    pub(super) fn stores(&mut self, host: Host, held: &Held, item: &BatchEntry, cut: Option<CutOf<'_>>) {
+    /// A machine writes an entry to its disk with these contents; `cut` returns where its node cuts a log.
+    pub(super) fn stores(&mut self, host: Host, held: &HeldData, item: &BatchEntry, cut: Option<CutOf<'_>>) {
         let entry = &item.entry;
         let (header, hash) = (entry.header(), entry.hash());
-        let place = (header.log, header.seq);
-        let known = self.entries.entry(place).or_insert((hash, header.time)).0;
+        let at = (header.log, header.seq);
+        let known = self.entries.entry(at).or_insert((hash, header.time)).0;
         if known != hash {
-            assert!(self.may_fork.contains(&header.log.author), "{place:?} was forked: {known:?} and {hash:?}");
+            assert!(self.may_fork.contains(&header.log.author), "{at:?} was forked: {known:?} and {hash:?}");
             self.forked.insert(header.log);
         }
-        self.places.insert(hash, place);
+        self.positions.insert(hash, at);
         self.ever_held.entry(hash).or_default().insert(host);
         let mut view: BTreeMap<LogId, Seq> = BTreeMap::new();
         for asked in item.origins.iter().filter_map(|origin| self.open.get(origin)) {
@@ -113,9 +118,9 @@ impl Checker {
         let Some(cut) = cut else { return };
         let there = |log: &LogId, seq: Seq| held.seq(log) >= seq || cut(log).is_some_and(|cut| cut < seq);
         for dep in &header.deps {
-            assert!(there(&dep.log, dep.seq), "{place:?} is written at {host:?} before {dep:?}, on which it builds");
+            assert!(there(&dep.log, dep.seq), "{at:?} is written at {host:?} before {dep:?}, on which it builds");
         }
-        // Where a log was forked, what builds on it may build on a side that is not held here.
+        // An entry that depends on a forked log may depend on a branch that is not held here.
         if !item.visible || entry.messages().is_empty() || !self.forked.is_empty() {
             return;
         }
@@ -123,12 +128,9 @@ impl Checker {
             if *log == header.log {
                 continue;
             }
-            assert!(
-                there(log, *seq),
-                "{place:?} is shown at {host:?} before {log:?} {seq:?}, which its author had read"
-            );
+            assert!(there(log, *seq), "{at:?} is shown at {host:?} before {log:?} {seq:?}, which its author had read");
             let earlier = self.entries.get(&(*log, *seq)).is_none_or(|(_, time)| *time < header.time);
-            assert!(earlier, "{place:?} is dated before {log:?} {seq:?}, which its author had read");
+            assert!(earlier, "{at:?} is dated before {log:?} {seq:?}, which its author had read");
         }
     }
 
@@ -138,7 +140,7 @@ impl Checker {
         host: Host,
         command: CommandId,
         reply: &Result<Reply, CommandError>,
-        disks: &[Option<&Held>],
+        disks: &[Option<&HeldData>],
         ids: &[PeerId],
     ) {
         let disk = |host: Host| disks.get(host.0).copied().flatten();
@@ -148,17 +150,17 @@ impl Checker {
         let (Kind::Post(wait, copies), Ok(Reply::Posted { id, held_by, complete, .. })) = (asked.what, reply) else {
             return;
         };
-        let place = self.places.get(&id.entry).copied();
-        let (log, seq) = place.unwrap_or_else(|| panic!("{id} was acknowledged and is on no disk"));
+        let at = self.positions.get(&id.entry).copied();
+        let (log, seq) = at.unwrap_or_else(|| panic!("{id} was acknowledged and is on no disk"));
         assert!(disk(host).is_some_and(|held| held.holds(&log, seq)), "{id} was acknowledged before it was flushed");
         let ever = self.ever_held.get(&id.entry).cloned().unwrap_or_default();
         let mut holders = BTreeSet::from([host]);
         for peer in held_by {
             let holder = ids.iter().position(|id| id == peer).map(Host);
-            let holder = holder.unwrap_or_else(|| panic!("{peer:?} is said to hold {id} and is nobody"));
-            assert!(ever.contains(&holder), "{holder:?} is said to hold {id} and never did");
-            assert_ne!(holder, host, "the author counts as a copy of its own message");
-            // It said so, and its disk may have been changed since without a word to the author: that disk is lost.
+            let holder = holder.unwrap_or_else(|| panic!("{peer:?} is named as a holder of {id} and is no machine"));
+            assert!(ever.contains(&holder), "{holder:?} is named as a holder of {id} and never held it");
+            assert_ne!(holder, host, "the author is named as a holder of its own message");
+            // Its disk may have been changed since it sent the receipt; then it is no holder any more.
             if disk(holder).is_some_and(|held| held.has(&log, seq, &id.entry)) {
                 holders.insert(holder);
             }
@@ -168,22 +170,22 @@ impl Checker {
             Wait::Replicated => held_by.len() >= copies as usize,
             Wait::Delivered => *complete,
         };
-        assert!(enough || !complete, "{id} is said to be complete with {} of {copies} copies", held_by.len());
+        assert!(enough || !complete, "{id} is reported as complete with {} of {copies} copies", held_by.len());
         self.acked.push(Acked { id: *id, log, seq, author: Some(host), holders });
     }
 
-    /// A machine's process is gone: nobody waits for its answers any more.
+    /// A machine's process is gone, and with it the commands that waited for an answer.
     pub(super) fn crashed(&mut self, host: Host, life: u32) {
         self.open.retain(|_, asked| asked.host != host || asked.life != life);
     }
 
-    /// A process was stopped and everything it wrote is on disk: everybody has an answer.
+    /// A process stopped in order with all writes flushed; all its commands must have an answer.
     pub(super) fn exits(&self, host: Host, life: u32) {
         let left = self.open.values().find(|asked| asked.host == host && asked.life == life);
         assert!(left.is_none(), "{host:?} stopped without an answer to {left:?}");
     }
 
-    /// Commands that nobody answered.
+    /// The oldest command without an answer.
     pub(super) fn unanswered(&self) -> Option<String> {
         self.open
             .values()
@@ -191,18 +193,18 @@ impl Checker {
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 
-    /// When a log began, as it was first written.
+    /// Date of the first entry of a log.
     pub(super) fn began(&self, log: &LogId) -> Hlc {
         self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, time)| *time)
     }
 
-    /// An old disk came back and nobody noticed: this machine's log may fork.
+    /// A disk was rolled back unnoticed; the logs of this author may fork.
     pub(super) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);
     }
 
-    /// A machine has another disk.
-    pub(super) fn disk_changed(&mut self, host: Host, held: Option<&Held>) {
+    /// The disk of a machine was changed.
+    pub(super) fn disk_changed(&mut self, host: Host, held: Option<&HeldData>) {
         for acked in &mut self.acked {
             let holds = held.is_some_and(|held| held.has(&acked.log, acked.seq, &acked.id.entry));
             if !holds {

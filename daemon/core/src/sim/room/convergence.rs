@@ -1,28 +1,28 @@
-//! The end of a run: everything works again, and soon everybody must hold the same.
+//! The end of a run: all faults end, and soon all members must hold the same.
+//!
+//! Converged means: the members of each group have the same roster and invites, show the same messages in the same order,
+//! agree on the holder, and have no command unanswered. A converged room stays so, exchanges no entries, has no work left,
+//! and shows every acknowledged message whose holders are there, unless a removal cut it off.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::sim::groups::groups;
 use crate::sim::room::Fault;
-use crate::sim::room::disk::Health;
-use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::World;
+use crate::sim::room::machine::{Host, MachineState};
+use crate::sim::room::world::RoomWorld;
 
-/// How long after the last fault everybody must hold the same: the longest pause between two dials, and some rounds of
+/// Maximum time from the end of all faults to convergence: the longest pause between two dials and some rounds of
 /// anti-entropy.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
 
-/// How long a settled room is watched.
+/// Time for which a converged room is watched.
 const IDLE: Duration = Duration::from_secs(90);
 
-/// How far all clocks are put ahead at the end, so that nothing lies in the future any more.
-const AHEAD_MS: i64 = 3_600_000;
-
-impl World {
-    /// Ends all trouble, waits until the room has settled, and checks what must hold then; says how long it took.
+impl RoomWorld {
+    /// Ends all faults, waits until the room has converged, and checks what must hold then; returns how long it took.
     pub(super) fn settle(&mut self) -> Duration {
-        self.end_trouble();
+        self.end_faults();
         let began = self.now();
         let mut last = String::new();
         while self.now() - began < SETTLE_MAX {
@@ -40,37 +40,11 @@ impl World {
         panic!("the room has not settled: {last}");
     }
 
-    fn end_trouble(&mut self) {
-        self.troubled = false;
-        self.plan.queue_bytes_max = super::QUEUE_BYTES_MAX;
-        self.net.shielded.clear();
-        let blocked: Vec<(Host, Host)> = self.net.blocked.iter().copied().collect();
-        self.heal(&blocked);
-        for host in self.hosts() {
-            self.resume(host);
-            let skew = (host.0 as i64 % 10 - 3) * 20_000;
-            let machine = self.machine(host);
-            machine.clock.skew_ms = AHEAD_MS + skew;
-            machine.disk.health = Health::Fine;
-            if let State::Asking(id, _) = machine.state {
-                self.give_up(id, host);
-            }
-            if self.at(host).state == State::Off {
-                self.start(host);
-            }
-        }
-        // Machines that were told to stop come back, too.
-        self.run_until(self.now() + Duration::from_secs(5));
-        for host in self.hosts() {
-            self.start(host);
-        }
-    }
-
-    /// Machines that take each other for members, directly or through others.
+    /// Running machines in groups that take each other for members, directly or through others; the largest first.
     fn groups(&self) -> Vec<Vec<Host>> {
         let mut left: BTreeSet<Host> =
             self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
-        left.retain(|host| self.at(*host).state == State::Running);
+        left.retain(|host| self.at(*host).state == MachineState::Running);
         let mut groups = groups(left, |a, b| self.agree(a, b));
         groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
         groups
@@ -102,7 +76,7 @@ impl World {
             let parted = main
                 .iter()
                 .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
-            // Whoever comes back from an old copy of the disk may know none of those who are there now.
+            // A machine that returns with an old copy of its disk may know none of the present members.
             let old_disks = self.plan.has(Fault::OldDisk) || self.plan.has(Fault::OldDiskUnnoticed);
             let knows = |other: &Host| machine.roster.people.contains_key(&self.at(*other).id);
             let parted = parted || (old_disks && !main.iter().any(knows));
@@ -118,15 +92,16 @@ impl World {
         Ok(())
     }
 
-    /// Whether all of a group hold and show the same, and agree on who of them holds the role.
+    /// Whether all of a group hold and show the same, and agree on which of them is the holder.
     fn same(&self, group: &[Host]) -> Result<(), String> {
         let Some((first, others)) = group.split_first() else { return Ok(()) };
         if self.agreed_holder(group).is_none() {
             let believed: Vec<_> = group.iter().map(|host| (*host, self.holder_at(*host))).collect();
-            return Err(format!("they do not agree on who of them holds the role: {believed:?}"));
+            return Err(format!("they do not agree on the holder: {believed:?}"));
         }
         let reference = self.at(*first);
-        let visible = |host: Host| self.at(host).disk.held.as_ref().map(super::disk::Held::visible).unwrap_or_default();
+        let visible =
+            |host: Host| self.at(host).disk.held.as_ref().map(super::disk::HeldData::visible).unwrap_or_default();
         let expected = visible(*first);
         for other in others {
             let machine = self.at(*other);
@@ -157,26 +132,26 @@ impl World {
             let held = self.at(*host).disk.held.as_ref();
             let shown: BTreeSet<_> = held.map(|held| held.shown.iter().copied().collect()).unwrap_or_default();
             for (_, id) in visible(*host) {
-                assert!(shown.contains(&id), "{id} is in the history of {host:?} and was never told");
+                assert!(shown.contains(&id), "{id} is in the history of {host:?} and was never shown");
             }
         }
         Ok(())
     }
 
-    /// Who holds the role, as a machine believes.
+    /// The machine that another one takes for the holder.
     pub(super) fn holder_at(&self, host: Host) -> Option<Host> {
         let holder = self.at(host).node.as_ref().and_then(|node| node.inspect().holder())?;
         self.host_of(&holder)
     }
 
-    /// Who of these holds the role, if all of them believe the same.
+    /// The holder among these machines, if all of them agree on it.
     pub(super) fn agreed_holder(&self, group: &[Host]) -> Option<Host> {
         let first = self.holder_at(*group.first()?)?;
         let all = group.iter().all(|host| self.holder_at(*host) == Some(first));
         (all && group.contains(&first)).then_some(first)
     }
 
-    /// A settled room stays as it is and is quiet.
+    /// A converged room stays as it is and is quiet.
     fn stay_settled(&mut self) {
         self.run_until(self.now() + Duration::from_secs(40));
         let before = self.sent.clone();
@@ -184,7 +159,7 @@ impl World {
         if let Err(why) = self.is_settled() {
             panic!("the room did not stay settled: {why}");
         }
-        // In a large room connections come and go, and addresses are exchanged with each.
+        // In a large room connections come and go, and each exchanges addresses.
         let tree = self.machines.len() > self.plan.mesh_members_max;
         let kinds = ["entries", "chunk", "want", "fork", "addrs", "knock", "garbage"];
         for kind in kinds.into_iter().filter(|kind| *kind != "addrs" || !tree) {
@@ -200,14 +175,14 @@ impl World {
         }
     }
 
-    /// What was acknowledged is there, unless its log was cut before it.
+    /// Checks that acknowledged messages are shown, unless their logs are cut before them.
     fn check_acked(&self) {
         for group in self.groups() {
             let Some(machine) = group.first().map(|host| self.at(*host)) else { continue };
             let (Some(node), Some(held)) = (&machine.node, &machine.disk.held) else { continue };
             let visible: BTreeSet<_> = held.visible().into_iter().map(|(_, id)| id).collect();
             for acked in &self.checker.acked {
-                // Of a log that counts for nothing others hold nothing: the rules say so all the same.
+                // Other members hold nothing of a void log; the rules know its cut all the same.
                 let began = self.checker.began(&acked.log);
                 let cut = node.inspect().cut_if_held(&acked.log, began).is_some_and(|cut| cut < acked.seq);
                 let expected = acked.holders.iter().any(|holder| group.contains(holder));

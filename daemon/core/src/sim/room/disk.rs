@@ -1,4 +1,4 @@
-//! A machine's disk: what is flushed survives, what waits is lost with the power, in whole batches and in order.
+//! A machine's disk. What is flushed survives a crash; waiting writes are lost, in whole batches and in order.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
@@ -13,10 +13,10 @@ use crate::output::{Batch, BatchEntry};
 use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
-/// A place in the shared order of messages.
-pub(super) type Position = (Hlc, LogId, Seq, u16);
+/// Sorts messages in the shared order.
+pub(super) type MessagePosition = (Hlc, LogId, Seq, u16);
 
-/// Something to write.
+/// A write.
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Batch(Batch),
@@ -27,7 +27,7 @@ pub(super) enum Op {
     Incarnation(Incarnation),
 }
 
-/// Whether the disk takes entries.
+/// Whether the disk accepts entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Health {
     #[default]
@@ -35,16 +35,16 @@ pub(super) enum Health {
     Broken(PersistError),
 }
 
-/// What is on the disk.
+/// The contents of a disk.
 #[derive(Clone, Debug)]
-pub(super) struct Held {
+pub(super) struct HeldData {
     pub(super) room: RoomId,
     pub(super) incarnation: Incarnation,
     pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     controls: Vec<SignedEntry>,
     limits: BTreeMap<LogId, Seq>,
-    messages: BTreeMap<Position, (MessageId, bool)>,
-    /// Every message event, in order.
+    messages: BTreeMap<MessagePosition, (MessageId, bool)>,
+    /// Every message that was shown, in the order of the events.
     pub(super) shown: Vec<MessageId>,
     shown_once: BTreeSet<MessageId>,
     addrs: BTreeMap<PeerId, AddrRecord>,
@@ -52,19 +52,19 @@ pub(super) struct Held {
     seen: BTreeMap<PeerId, Timestamp>,
 }
 
-/// A disk.
+/// A disk: its contents and the writes that wait.
 #[derive(Debug, Default)]
-pub(super) struct Disk {
-    pub(super) held: Option<Held>,
+pub(super) struct SimDisk {
+    pub(super) held: Option<HeldData>,
     pub(super) ops: VecDeque<Op>,
     pub(super) health: Health,
     pub(super) busy: bool,
 }
 
-/// Told before each entry is written, with what is held by then.
-pub(super) type Witness<'a> = &'a mut dyn FnMut(&Held, &BatchEntry);
+/// Called before each entry is written, with the contents at that time.
+pub(super) type Witness<'a> = &'a mut dyn FnMut(&HeldData, &BatchEntry);
 
-/// What came of a write.
+/// The result of a write.
 #[derive(Debug)]
 pub(super) enum Wrote {
     Batch(BatchId),
@@ -72,7 +72,7 @@ pub(super) enum Wrote {
     Other,
 }
 
-impl Held {
+impl HeldData {
     pub(super) fn new(room: RoomId, incarnation: Incarnation, addrs: Vec<AddrRecord>) -> Self {
         Self {
             room,
@@ -93,7 +93,7 @@ impl Held {
         self.logs.get(log).map_or(Seq::ZERO, |entries| Seq(entries.len() as u64))
     }
 
-    /// How far each log is held, as far as its messages are shown.
+    /// The last sequence number of each log whose messages are shown.
     pub(super) fn view(&self) -> BTreeMap<LogId, Seq> {
         self.logs
             .keys()
@@ -102,7 +102,7 @@ impl Held {
     }
 
     /// The messages that are shown, in the shared order.
-    pub(super) fn visible(&self) -> Vec<(Position, MessageId)> {
+    pub(super) fn visible(&self) -> Vec<(MessagePosition, MessageId)> {
         self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
     }
 
@@ -110,7 +110,7 @@ impl Held {
         seq <= self.seq(log)
     }
 
-    /// Whether this very entry is held.
+    /// Whether exactly this entry is held.
     pub(super) fn has(&self, log: &LogId, seq: Seq, hash: &EntryHash) -> bool {
         self.logs
             .get(log)
@@ -143,7 +143,7 @@ impl Held {
         }
     }
 
-    /// Entries of a log, about so many bytes.
+    /// Entries of a log, at least one and about `bytes_max` bytes.
     pub(super) fn load(&self, log: &LogId, range: RangeInclusive<Seq>, bytes_max: usize) -> Vec<SignedEntry> {
         let mut bytes = 0;
         let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
@@ -192,11 +192,11 @@ impl Held {
         let mut again = Vec::new();
         for ((_, of, seq, _), (id, visible)) in &mut self.messages {
             if *of == log {
-                let counts = *seq <= limit;
-                if counts && !*visible {
+                let shown = *seq <= limit;
+                if shown && !*visible {
                     again.push(*id);
                 }
-                *visible = counts;
+                *visible = shown;
             }
         }
         for id in again {
@@ -236,7 +236,7 @@ impl Held {
     }
 }
 
-impl Disk {
+impl SimDisk {
     /// Carries out the oldest write.
     pub(super) fn write(&mut self, witness: Witness<'_>) -> Wrote {
         let Some(op) = self.ops.pop_front() else { return Wrote::Other };
@@ -246,7 +246,7 @@ impl Disk {
                 let first = batch.entries.first();
                 if let Some(genesis) = first.filter(|item| item.entry.is_genesis() && self.held.is_none()) {
                     let room = RoomId::from_bytes(*genesis.entry.hash().as_bytes());
-                    self.held = Some(Held::new(room, genesis.entry.log().incarnation, Vec::new()));
+                    self.held = Some(HeldData::new(room, genesis.entry.log().incarnation, Vec::new()));
                 }
                 if let Some(held) = &mut self.held {
                     held.apply(&op, witness);
@@ -262,7 +262,7 @@ impl Disk {
         }
     }
 
-    /// The power goes: some of what waits made it to the platter, though nobody was told.
+    /// Loses power: the first `survive` waiting writes reached the disk, though their completion was never reported.
     pub(super) fn lose_power(&mut self, survive: usize, witness: Witness<'_>) {
         for _ in 0..survive.min(self.ops.len()) {
             self.write(witness);

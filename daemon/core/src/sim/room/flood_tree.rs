@@ -1,5 +1,5 @@
-//! A simple tree for large rooms: whatever is new goes to all neighbours. It stands in for the real one, which the daemon
-//! brings along, and is as pure as that.
+//! A simple broadcast tree for large rooms, which floods new messages to all neighbours. It replaces the tree that the
+//! daemon supplies.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -10,10 +10,10 @@ use chat_proto::id::PeerId;
 use crate::delivery::tree::{Tree, TreeInput, TreeOutput};
 use crate::input::Now;
 
-/// Most neighbours that are sought at a time.
+/// Maximum number of neighbours that one input may ask for.
 const NEIGHBOURS_SOUGHT: usize = 3;
 
-/// Most neighbours; for one more, another is given up, as in the real one.
+/// Maximum number of neighbours; one more displaces another.
 const NEIGHBOURS_MAX: usize = 6;
 
 const JOIN: u8 = 0;
@@ -37,7 +37,7 @@ impl Flood {
         }
         self.out.push_back(TreeOutput::Up(peer));
         if self.neighbours.len() > NEIGHBOURS_MAX {
-            // Any of them, and always the same of the same.
+            // Which one does not matter, but it must not depend on chance.
             self.welcomed += 1;
             let others = self.neighbours.iter().filter(|other| **other != peer);
             let given_up = others.copied().nth(self.welcomed % NEIGHBOURS_MAX);

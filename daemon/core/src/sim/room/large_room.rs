@@ -1,4 +1,4 @@
-//! Rooms of many that stand ready: everybody was let in before the run begins, and holds the log so far.
+//! Rooms of any size that are ready at once: all members are admitted before the run begins and hold the log.
 
 use std::time::Duration;
 
@@ -9,33 +9,16 @@ use crate::admission::codec::ticket_request;
 use crate::input::{AdmissionId, Command, Input};
 use crate::log::entry::Incarnation;
 use crate::peers::addrs::AddrRecord;
-use crate::sim::room::machine::{Host, State};
-use crate::sim::room::world::World;
-use crate::sim::room::{Plan, QUEUE_BYTES_MAX};
+use crate::sim::room::machine::{Host, MachineState};
+use crate::sim::room::plan::Plan;
+use crate::sim::room::world::RoomWorld;
 
-/// Over how long the members of such a room start.
+/// Span over which the members of such a room start, in milliseconds.
 const STARTING_MS: u64 = 3_000;
 
-impl Plan {
-    /// A plan for a room of so many in which nothing goes wrong, on a network as of one building.
-    pub fn calm(machines: usize) -> Self {
-        Self {
-            machines,
-            busy: Duration::from_secs(30),
-            faults: std::collections::BTreeSet::new(),
-            open: false,
-            mesh_members_max: 32,
-            pause_ms_max: 100,
-            queue_bytes_max: QUEUE_BYTES_MAX,
-            latency_ms_max: 1,
-            trail: 0,
-        }
-    }
-}
-
-impl World {
-    /// A room of all machines, running and connected.
-    pub(super) fn crowd(seed: u64, plan: Plan) -> Self {
+impl RoomWorld {
+    /// A room in which all machines are members, running and connected.
+    pub(super) fn with_members(seed: u64, plan: Plan) -> Self {
         let mut world = Self::new(seed, plan);
         world.found(Host(0));
         world.run_until(Duration::from_secs(1));
@@ -55,7 +38,7 @@ impl World {
             held.incarnation = incarnation;
             held.keep_addrs(&records);
             let machine = world.machine(host);
-            (machine.disk.held, machine.state) = (Some(held), State::Off);
+            (machine.disk.held, machine.state) = (Some(held), MachineState::Off);
             let after = world.between_ms(0, STARTING_MS);
             world.schedule(after, move |world| world.start(host));
         }
@@ -63,7 +46,7 @@ impl World {
         world
     }
 
-    /// The founder lets everybody in, one after the other.
+    /// The founder admits all machines, one after the other.
     fn admit_all(&mut self) {
         let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
         let expires = Timestamp::from_ms(self.at(Host(0)).clock.at(self.now()).wall.as_ms() + 3_600_000);
@@ -82,7 +65,7 @@ impl World {
         self.run_until(self.now() + Duration::from_secs(1));
     }
 
-    /// Everybody says something.
+    /// Every member posts a message.
     pub(super) fn say_all(&mut self, pause: Duration) {
         for host in self.hosts() {
             self.say(host, "hello");

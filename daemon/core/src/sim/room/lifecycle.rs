@@ -1,4 +1,4 @@
-//! Machines that start, stop, crash, sleep, and lose or swap their disks.
+//! Machines that start, stop, crash and sleep, and the disks that they lose or swap.
 
 use std::time::Duration;
 
@@ -9,26 +9,26 @@ use crate::input::{Command, Input, PersistError};
 use crate::log::entry::Incarnation;
 use crate::node::Node;
 use crate::restore::Start;
-use crate::sim::room::Fault;
 use crate::sim::room::disk::{Health, Op, Wrote};
 use crate::sim::room::flood_tree::Flood;
-use crate::sim::room::machine::{Host, Machine, State};
-use crate::sim::room::world::World;
+use crate::sim::room::machine::{Host, Machine, MachineState};
+use crate::sim::room::plan::Fault;
+use crate::sim::room::world::RoomWorld;
 
 /// What happens to a disk while its machine is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Swap {
     /// It stays as it is.
     Same,
-    /// It is replaced by an empty one; the room to return to stands elsewhere.
+    /// It is replaced by an empty one; the machine still knows its room.
     Empty,
-    /// An older copy takes its place, and the daemon notices.
+    /// It is replaced by an older copy, and the daemon notices.
     Copy,
-    /// An older copy takes its place, and nobody notices.
+    /// It is replaced by an older copy, and the daemon does not notice.
     SilentCopy,
 }
 
-impl World {
+impl RoomWorld {
     fn boot(&mut self, host: Host, start: Start) {
         let seed = self.rng.random();
         let now = self.now();
@@ -39,7 +39,7 @@ impl World {
         let node = Node::new(settings, machine.key.clone(), start, seed, time);
         let node = node.expect("what a disk holds can be restored").with_tree(Box::new(Flood::default()), time);
         machine.node = Some(Box::new(node));
-        machine.state = State::Running;
+        machine.state = MachineState::Running;
         let addr = machine.addr;
         self.input(host, Input::Addrs(vec![addr]));
     }
@@ -56,10 +56,10 @@ impl World {
         self.boot(host, start);
     }
 
-    /// Switches a machine on that has been in the room before.
+    /// Starts a machine that has been in the room before.
     pub(super) fn start(&mut self, host: Host) {
         let machine = self.machine(host);
-        let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == State::Off) else { return };
+        let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == MachineState::Off) else { return };
         let restored = held.restored();
         self.boot(host, Start::Restore(restored));
     }
@@ -110,13 +110,13 @@ impl World {
         self.schedule(after, move |world| world.repair(host));
     }
 
-    /// The power goes.
+    /// Cuts the power: the process dies and some of the waiting writes are lost.
     pub(super) fn crash(&mut self, host: Host) {
         self.checker.crashed(host, self.at(host).life);
         let Self { machines, checker, rng, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         machine.end();
-        machine.state = State::Off;
+        machine.state = MachineState::Off;
         let survive = match machine.disk.health {
             Health::Fine => rng.random_range(0..=machine.disk.ops.len()),
             Health::Broken(_) => 0,
@@ -125,17 +125,17 @@ impl World {
         self.vanish(host);
     }
 
-    /// Tells a node to go offline in an orderly way.
+    /// Asks a node to stop in an orderly way.
     pub(super) fn stop(&mut self, host: Host) {
-        if self.at(host).state != State::Running {
+        if self.at(host).state != MachineState::Running {
             return;
         }
-        self.machine(host).state = State::Stopping;
+        self.machine(host).state = MachineState::Stopping;
         self.command(host, Command::Stop);
         self.schedule_for(host, Duration::from_secs(4), move |world| world.exit(host));
     }
 
-    /// A process that was told to stop ends.
+    /// A stopping process ends.
     pub(super) fn exit(&mut self, host: Host) {
         let machine = self.at(host);
         let working = machine.disk.health == Health::Fine && machine.disk.ops.is_empty();
@@ -146,7 +146,7 @@ impl World {
         let Self { machines, checker, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         machine.end();
-        machine.state = State::Off;
+        machine.state = MachineState::Off;
         let waiting = machine.disk.ops.len();
         machine.disk.lose_power(waiting, &mut |held, item| checker.stores(host, held, item, None));
         self.part(host);
@@ -158,7 +158,7 @@ impl World {
     }
 
     pub(super) fn suspend_for(&mut self, host: Host, span: Duration) {
-        self.machine(host).state = State::Suspended;
+        self.machine(host).state = MachineState::Suspended;
         self.schedule(span, move |world| world.resume(host));
         if self.chance(0.5) {
             self.machine(host).clock.sleep(span);
@@ -171,10 +171,10 @@ impl World {
 
     pub(super) fn resume(&mut self, host: Host) {
         let machine = self.machine(host);
-        if machine.state != State::Suspended {
+        if machine.state != MachineState::Suspended {
             return;
         }
-        machine.state = State::Running;
+        machine.state = MachineState::Running;
         let deferred = std::mem::take(&mut machine.deferred);
         for event in deferred {
             self.schedule_for(host, Duration::ZERO, event);
@@ -183,20 +183,20 @@ impl World {
         self.input(host, Input::Tick);
     }
 
-    /// Does something to the disk of a machine that is off.
+    /// Swaps the disk of a machine that is off.
     pub(super) fn swap_disk(&mut self, host: Host, swap: Swap) {
         let fresh = Incarnation(self.rng.random());
         let Self { machines, checker, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         let Some(held) = machine.disk.held.take() else { return };
         if swap == Swap::Empty {
-            // Who was known before is trusted to tell what the room has become.
+            // The members known before are trusted to report the present state of the room.
             machine.doors = held.addrs().iter().map(|record| record.peer).filter(|peer| *peer != machine.id).collect();
             machine.roster = std::sync::Arc::default();
         }
         machine.disk.held = Some(match (swap, machine.backup.clone()) {
             (Swap::Same, _) => held,
-            (Swap::Empty, _) => super::disk::Held::new(held.room, fresh, held.addrs()),
+            (Swap::Empty, _) => super::disk::HeldData::new(held.room, fresh, held.addrs()),
             (Swap::Copy, Some(mut backup)) => {
                 backup.incarnation = fresh;
                 backup

@@ -1,4 +1,4 @@
-//! A machine: its key, clock and disk, and the node that runs on it, if one does.
+//! A machine: its key, clocks and disk, and the node on it while its process runs.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use ed25519_dalek::SigningKey;
 use crate::input::AdmissionId;
 use crate::membership::roster::Roster;
 use crate::node::Node;
-use crate::sim::clock::Clock;
-use crate::sim::queue::Event;
-use crate::sim::room::disk::{Disk, Held};
-use crate::sim::room::world::World;
+use crate::sim::clock::SimClock;
+use crate::sim::queue::SimEvent;
+use crate::sim::room::disk::{HeldData, SimDisk};
+use crate::sim::room::world::RoomWorld;
 
 /// Names a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Host(pub(super) usize);
 
-/// What a machine does.
+/// What a machine is doing.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum MachineState {
     /// Not in the room.
     Outside,
-    /// Asks to be let in.
+    /// Asks a member for admission.
     Asking(AdmissionId, Host),
     /// A node runs.
     Running,
-    /// The node runs and gets no time.
+    /// The node gets no processor time.
     Suspended,
-    /// Told to stop; finishes what is on its way.
+    /// The node is stopping and finishes its work.
     Stopping,
-    /// Off, the disk as it is.
+    /// The process has ended.
     Off,
 }
 
@@ -43,23 +43,23 @@ pub(super) struct Machine {
     pub(super) id: PeerId,
     pub(super) name: String,
     pub(super) addr: SocketAddr,
-    pub(super) disk: Disk,
-    pub(super) backup: Option<Held>,
+    pub(super) disk: SimDisk,
+    pub(super) backup: Option<HeldData>,
     pub(super) node: Option<Box<Node>>,
-    pub(super) state: State,
-    /// Grows with each start and crash: what was meant for an earlier life is dropped.
+    pub(super) state: MachineState,
+    /// Number of starts and ends; events for an earlier process are dropped.
     pub(super) life: u32,
-    /// For when the next wake-up is set.
+    /// Time of the scheduled wake-up.
     pub(super) woken: Option<Duration>,
     pub(super) roster: Arc<Roster>,
     pub(super) doors: Vec<PeerId>,
     pub(super) ticket: Option<Ticket>,
-    /// What happened while it was suspended.
-    pub(super) deferred: Vec<Event<World>>,
-    pub(super) clock: Clock,
+    /// Events that arrived while the process was suspended.
+    pub(super) deferred: Vec<SimEvent<RoomWorld>>,
+    pub(super) clock: SimClock,
     /// Frames and bytes that it sent, datagrams included.
     pub(super) sent: (u64, u64),
-    /// After how many ticks in a row the node wanted another at once.
+    /// Number of ticks in a row after which the node was due again at once.
     pub(super) restless: u32,
 }
 
@@ -72,23 +72,23 @@ impl Machine {
             id,
             name: format!("m{n}"),
             addr: SocketAddr::from(([192, 0, 2, 1], port)),
-            disk: Disk::default(),
+            disk: SimDisk::default(),
             backup: None,
             node: None,
-            state: State::Outside,
+            state: MachineState::Outside,
             life: 0,
             woken: None,
             roster: Arc::default(),
             doors: Vec::new(),
             ticket: None,
             deferred: Vec::new(),
-            clock: Clock::default(),
+            clock: SimClock::default(),
             sent: (0, 0),
             restless: 0,
         }
     }
 
-    /// A process begins.
+    /// Starts a process.
     pub(super) fn begin(&mut self, at: Duration) {
         self.life += 1;
         self.clock.restart(at);
@@ -96,7 +96,7 @@ impl Machine {
         self.deferred.clear();
     }
 
-    /// The process is gone.
+    /// Ends the process.
     pub(super) fn end(&mut self) {
         self.life += 1;
         self.node = None;
@@ -104,9 +104,9 @@ impl Machine {
         self.woken = None;
     }
 
-    /// Whether a node is there, working or not.
+    /// Whether a process exists, running or not.
     pub(super) fn is_up(&self) -> bool {
-        matches!(self.state, State::Running | State::Suspended | State::Stopping)
+        matches!(self.state, MachineState::Running | MachineState::Suspended | MachineState::Stopping)
     }
 
     /// Whether this machine lets a peer speak the room protocol.

@@ -1,5 +1,11 @@
-//! Runs of whole rooms. `SEED=n` runs one seed of a test, `CHAT_SEEDS=n` so many of them, `TRAIL=n` tells the last things
-//! that happened before a failure. `CHAT_MEMBERS=n` tries rooms of that size alone where a test tries several.
+//! Runs of whole rooms; [`crate::sim`] explains how to reproduce one.
+//!
+//! `CHAT_MEMBERS=n` runs rooms of that size alone where a test runs several sizes.
+//!
+//! Promise P1: an acknowledged message survives crashes, and as many lost disks as it has further holders.
+//! Promise P2: connected members end with the same messages in the same order, each shown once.
+//! Promise P6: frames about the room go to members only, and a removed member is out.
+//! Promise P9: wrong clocks neither hide nor delay messages (`Fault::Clock`).
 
 use super::*;
 use crate::sim::seeds::{budget, digest, for_seeds, number, say};
@@ -12,7 +18,7 @@ fn trail() -> usize {
     number("TRAIL").and_then(|steps| usize::try_from(steps).ok()).unwrap_or(0)
 }
 
-/// The sizes of rooms that are tried: one that was asked for, or as many as there is time for.
+/// The sizes of rooms that a test runs: the one that the environment asks for, or as many as there is time for.
 fn sizes(everyday: &[usize], deep: &[usize]) -> Vec<usize> {
     match number("CHAT_MEMBERS") {
         Some(members) => vec![usize::try_from(members).expect("a room has few members")],
@@ -22,7 +28,7 @@ fn sizes(everyday: &[usize], deep: &[usize]) -> Vec<usize> {
 }
 
 #[test]
-fn rooms_keep_their_promises_whatever_goes_wrong() {
+fn room_with_random_faults_keeps_its_promises() {
     for_seeds(16, |seed| {
         run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
     });
@@ -39,7 +45,7 @@ fn traces_of_the_same_seeds_are_the_same() {
 }
 
 #[test]
-fn the_same_seed_gives_the_same_run() {
+fn same_seed_gives_the_same_report() {
     for seed in 0..3 {
         assert_eq!(run(seed, &Plan::of(seed)), run(seed, &Plan::of(seed)), "SEED={seed}");
     }

@@ -1,57 +1,43 @@
-//! What happened, in a line each, for the message of a failure.
+//! Inputs and outputs of a node in one line each, for the message of a failure.
 
 use crate::input::Input;
 use crate::log::entry::{Header, LogId, SignedEntry};
+use crate::membership::roster::Person;
 use crate::output::Output;
 use crate::wire::Frame;
 
 pub(super) fn input(input: &Input) -> String {
-    match input {
-        Input::Frame(from, raw) => format!("<- {} {}", from.short(), frame(raw)),
-        Input::Loaded(id, entries) => format!("loaded {id:?} {}", list(entries)),
-        Input::Admission { id, peer, .. } => format!("admission {id:?} of {}", peer.short()),
-        Input::Command(..)
-        | Input::Up(..)
-        | Input::Path(..)
-        | Input::Down(_)
-        | Input::DialFailed(_)
-        | Input::Persisted(_)
-        | Input::PersistFailed(..)
-        | Input::AdmissionGone(_)
-        | Input::Addrs(_)
-        | Input::Role(_)
-        | Input::Deaf
-        | Input::Tick => format!("{input:?}"),
+    if let Input::Frame(from, raw) = input {
+        format!("<- {} {}", from.short(), frame(raw))
+    } else if let Input::Loaded(id, entries) = input {
+        format!("loaded {id:?} {}", list(entries))
+    } else if let Input::Admission { id, peer, .. } = input {
+        format!("admission {id:?} of {}", peer.short())
+    } else {
+        format!("{input:?}")
     }
 }
 
 pub(super) fn output(output: &Output) -> String {
-    match output {
-        Output::Send(to, raw) | Output::Datagram(to, raw) => format!("-> {} {}", to.short(), frame(raw)),
-        Output::Persist(batch) => {
-            let entries: Vec<SignedEntry> = batch.entries.iter().map(|item| item.entry.signed().clone()).collect();
-            format!("   persist {:?} {}", batch.id, list(&entries))
-        }
-        Output::Roster(roster) => {
-            let people = roster.people.values();
-            let people: Vec<String> =
-                people.map(|p| format!("{}{}{:?}", p.peer.name, if p.active { "+" } else { "-" }, p.role)).collect();
-            format!("   roster {}", people.join(" "))
-        }
-        Output::StoreFork(one, _) => format!("   fork {}", place(one)),
-        Output::Publish(_) => "   event".into(),
-        Output::Hide(log, seq) => format!("   hide {} {}", name(log), seq.0),
-        Output::Role(..)
-        | Output::Observed(_)
-        | Output::Relays(_)
-        | Output::Dial(..)
-        | Output::Disconnect(..)
-        | Output::Load { .. }
-        | Output::Reply(..)
-        | Output::Admission(..)
-        | Output::StoreAddrs(_)
-        | Output::StoreSeen(_)
-        | Output::StoreIncarnation(_) => format!("   {output:?}"),
+    if let Output::Send(to, raw) | Output::Datagram(to, raw) = output {
+        format!("-> {} {}", to.short(), frame(raw))
+    } else if let Output::Persist(batch) = output {
+        let entries: Vec<SignedEntry> = batch.entries.iter().map(|item| item.entry.signed().clone()).collect();
+        format!("   persist {:?} {}", batch.id, list(&entries))
+    } else if let Output::Roster(roster) = output {
+        let person = |person: &Person| {
+            let sign = if person.active { "+" } else { "-" };
+            format!(" {}{sign}{:?}", person.peer.name, person.role)
+        };
+        format!("   roster{}", roster.people.values().map(person).collect::<String>())
+    } else if let Output::StoreFork(one, _) = output {
+        format!("   fork {}", entry(one))
+    } else if let Output::Publish(_) = output {
+        "   event".into()
+    } else if let Output::Hide(log, seq) = output {
+        format!("   hide {} {}", name(log), seq.0)
+    } else {
+        format!("   {output:?}")
     }
 }
 
@@ -59,7 +45,7 @@ fn name(log: &LogId) -> String {
     format!("{}/{:x}", log.author.short(), log.incarnation.0 >> 48)
 }
 
-fn place(signed: &SignedEntry) -> String {
+fn entry(signed: &SignedEntry) -> String {
     match postcard::take_from_bytes::<Header>(&signed.header) {
         Ok((header, _)) => {
             let deps: Vec<String> = header.deps.iter().map(|dep| format!("{}:{}", name(&dep.log), dep.seq.0)).collect();
@@ -79,7 +65,7 @@ fn place(signed: &SignedEntry) -> String {
 }
 
 fn list(entries: &[SignedEntry]) -> String {
-    entries.iter().map(place).collect::<Vec<_>>().join(" ")
+    entries.iter().map(entry).collect::<Vec<_>>().join(" ")
 }
 
 fn frame(raw: &[u8]) -> String {

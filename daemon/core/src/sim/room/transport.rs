@@ -1,4 +1,4 @@
-//! What travels: dials, connections, frames, watches.
+//! What travels between machines: dials, connections, frames, datagrams, watches and probes.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use bytes::Bytes;
 use chat_proto::id::PeerId;
 
 use crate::input::Input;
-use crate::sim::room::Fault;
-use crate::sim::room::machine::{Host, State};
-use crate::sim::room::network::{ConnId, End, Phase};
-use crate::sim::room::world::World;
+use crate::sim::room::machine::{Host, MachineState};
+use crate::sim::room::network::{ConnEnd, ConnId, Phase};
+use crate::sim::room::plan::Fault;
+use crate::sim::room::world::RoomWorld;
 use crate::types::{PathInfo, ProbeOutcome, RoleEvent};
 use crate::wire::Frame;
 
-/// How long a dial to somebody who does not answer takes.
+/// Maximum time until an unanswered dial fails, in milliseconds.
 const DIAL_TIMEOUT_MS: u64 = 5_000;
 
-/// How long nothing may come through before a connection ends.
+/// Minimum and maximum time until a connection that carries nothing ends, in milliseconds.
 const IDLE_MS: (u64, u64) = (2_000, 12_000);
 
-/// Share of packets that are lost where packets are lost.
+/// Share of packets that [`Fault::Loss`] loses.
 const LOSS: f64 = 0.05;
 
-/// By how much datagrams are late there.
+/// Maximum delay that [`Fault::Loss`] adds to a datagram, in milliseconds.
 const JITTER_MS: u64 = 200;
 
-impl World {
+impl RoomWorld {
     fn latency(&mut self, a: Host, b: Host) -> Duration {
         let base = 1 + (a.0 * 7 + b.0 * 7) as u64 % self.plan.latency_ms_max;
         let spike = if self.plan.faults.is_empty() || !self.troubled || !self.chance(0.005) { 0 } else { 2_000 };
@@ -63,7 +63,7 @@ impl World {
     pub(super) fn dialled(&mut self, host: Host, to: Host, tries: u8) {
         let peer = self.at(to).id;
         let answers = self.reaches(host, to) && !self.net.shielded.contains(&to);
-        if !answers || matches!(self.at(to).state, State::Suspended) {
+        if !answers || matches!(self.at(to).state, MachineState::Suspended) {
             self.net.dialling.remove(&(host, to));
             let wait = self.between_ms(100, DIAL_TIMEOUT_MS);
             return self.input_after(host, wait, Input::DialFailed(peer));
@@ -71,7 +71,7 @@ impl World {
         let listens = self.at(to).node.is_some();
         let admitted = self.at(host).admits(&peer) && self.at(to).admits(&self.at(host).id);
         if listens && !admitted && tries == 0 {
-            // The gate waits a little for the news that somebody is a member.
+            // The gate waits a moment, as the news of an admission may still be in transit.
             return self.schedule_for(host, Duration::from_secs(1), move |world| world.dialled(host, to, 1));
         }
         self.net.dialling.remove(&(host, to));
@@ -79,7 +79,7 @@ impl World {
             return self.input_after(host, Duration::from_millis(5), Input::DialFailed(peer));
         }
         if let Some((old, conn)) = self.net.between(host, to) {
-            let both = conn.phase(End::Dialler) != Phase::Down && conn.phase(End::Acceptor) != Phase::Down;
+            let both = conn.phase(ConnEnd::Dialler) != Phase::Down && conn.phase(ConnEnd::Acceptor) != Phase::Down;
             if both && self.chance(0.7) {
                 return;
             }
@@ -105,14 +105,14 @@ impl World {
         let other = conn.host(end.other());
         let (peer, addr) = (self.at(other).id, self.at(other).addr);
         if !self.at(host).admits(&peer) {
-            // The shell asks its gate again before it hands a connection over: membership may have changed meanwhile.
+            // The daemon asks its gate again before it hands a connection over, as membership may have changed since.
             if let Some(conn) = self.net.conns.get_mut(&id) {
                 conn.set_phase(end, Phase::Down);
             }
             return self.break_soon(id);
         }
         let rtt = self.latency(host, other) * 2;
-        let inbound = end == End::Acceptor;
+        let inbound = end == ConnEnd::Acceptor;
         let path = PathInfo { direct: true, rtt, loss: 0.0, remote: Some(addr), inbound };
         self.input(host, Input::Up(peer, path));
     }
@@ -177,7 +177,7 @@ impl World {
         }
     }
 
-    fn move_lane(&mut self, id: ConnId, to: End) {
+    fn move_lane(&mut self, id: ConnId, to: ConnEnd) {
         let now = self.now();
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let host = conn.host(to);
@@ -211,7 +211,7 @@ impl World {
         self.input(host, Input::Frame(peer, frame));
     }
 
-    /// Ends a connection so that what was sent from this side still arrives.
+    /// Closes a connection; what this side has sent still arrives.
     pub(super) fn disconnect(&mut self, host: Host, peer: &PeerId) {
         let Some(to) = self.host_of(peer) else { return };
         let flush = self.between_ms(0, 500);
@@ -240,7 +240,7 @@ impl World {
         }
     }
 
-    /// Both ends learn at once.
+    /// Breaks a connection; both ends learn of it at once.
     fn break_now(&mut self, id: ConnId) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         for host in conn.ends {
@@ -262,7 +262,7 @@ impl World {
         }
     }
 
-    /// The kernel of a machine whose process ended tells those who watch it.
+    /// The kernel of a machine whose process ended closes the watches on it.
     fn end_watches(&mut self, host: Host) {
         let peer = self.at(host).id;
         let mut watchers: Vec<Host> =
@@ -275,7 +275,7 @@ impl World {
         }
     }
 
-    /// A machine is gone without a word: others notice sooner or later.
+    /// A machine dies without a word; the others notice after the idle timeout.
     pub(super) fn vanish(&mut self, host: Host) {
         self.end_watches(host);
         self.net.dialling.retain(|(from, _)| *from != host);
@@ -290,7 +290,7 @@ impl World {
         }
     }
 
-    /// A machine's process ends through its exit: others see it in a moment.
+    /// A machine's process exits; its kernel closes the connections.
     pub(super) fn part(&mut self, host: Host) {
         self.end_watches(host);
         self.net.dialling.retain(|(from, _)| *from != host);
@@ -306,7 +306,7 @@ impl World {
         }
     }
 
-    /// Something was cut off: connections that stay so long enough end.
+    /// Lets connections end that something cuts off for longer than the idle timeout.
     pub(super) fn watch_idle(&mut self) {
         let ids: Vec<ConnId> = self.net.conns.keys().copied().collect();
         for id in ids {
@@ -322,7 +322,7 @@ impl World {
     pub(super) fn idle(&mut self, id: ConnId) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         let [a, b] = conn.ends;
-        let asleep = self.at(a).state == State::Suspended || self.at(b).state == State::Suspended;
+        let asleep = self.at(a).state == MachineState::Suspended || self.at(b).state == MachineState::Suspended;
         if !self.reaches(a, b) || asleep {
             self.break_soon(id);
         }
@@ -334,7 +334,7 @@ impl World {
         }
         let ids: Vec<ConnId> = self.net.conns.keys().copied().collect();
         for id in ids {
-            for end in [End::Dialler, End::Acceptor] {
+            for end in [ConnEnd::Dialler, ConnEnd::Acceptor] {
                 let idle = self.net.conns.get_mut(&id).is_some_and(|conn| !conn.lane(end).moving);
                 if idle {
                     self.move_lane(id, end);
@@ -353,7 +353,7 @@ impl World {
 
     pub(super) fn probe(&mut self, host: Host, peer: PeerId, addrs: Vec<SocketAddr>) {
         let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && !self.net.shielded.contains(to));
-        let up = to.is_some_and(|to| self.at(to).state == State::Running);
+        let up = to.is_some_and(|to| self.at(to).state == MachineState::Running);
         let rtt = self.between_ms(2, 80);
         let (after, outcome) = match addrs.first() {
             Some(addr) if up => (rtt, ProbeOutcome::Answered { addr: *addr, rtt }),

@@ -1,4 +1,8 @@
-//! The world: all machines, the network between them, and the one queue of everything that will happen.
+//! The world of the room simulation: machines, the network between them, and the one queue of what will happen.
+//!
+//! A node is driven as the daemon drives it: an input, then its outputs carried out one by one, then its timer. Events for a
+//! machine are dropped when its process has ended in between and wait while it is suspended. Everything that happens to a
+//! machine and every frame sent goes into `hash`, the trace of the run.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
@@ -13,38 +17,38 @@ use crate::input::{Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
 use crate::sim::clock::random_span;
-use crate::sim::queue::Queue;
+use crate::sim::queue::SimQueue;
 use crate::sim::room::Plan;
 use crate::sim::room::checker::Checker;
 use crate::sim::room::disk::Op;
-use crate::sim::room::machine::{Host, Machine, State};
-use crate::sim::room::network::Network;
+use crate::sim::room::machine::{Host, Machine, MachineState};
+use crate::sim::room::network::RoomNetwork;
 use crate::types::RoleRequest;
 
-/// Most events in one run for each machine: one that goes on for ever is a fault.
+/// Maximum number of events in a run for each machine; a run that exceeds it does not end.
 const EVENTS_MAX: u64 = 2_000_000;
 
-/// Most ticks in a row after each of which a node wants another at once: one that does so for ever takes a whole processor.
+/// Maximum number of ticks in a row after which a node is due again at once; a node that exceeds it would take a processor.
 const RESTLESS_MAX: u32 = 20;
 
 /// The machines of a room and everything around them.
-pub(super) struct World {
+pub(super) struct RoomWorld {
     pub(super) plan: Plan,
     pub(super) rng: ChaCha8Rng,
     pub(super) machines: Vec<Machine>,
     index: BTreeMap<PeerId, Host>,
-    pub(super) net: Network,
+    pub(super) net: RoomNetwork,
     pub(super) checker: Checker,
     pub(super) hash: blake3::Hasher,
-    /// Whether things still go wrong.
+    /// Whether faults still happen.
     pub(super) troubled: bool,
     pub(super) sent: BTreeMap<&'static str, u64>,
-    /// What happened last, where the plan wants to know.
+    /// The last steps, as many as the plan asks for.
     pub(super) trail: VecDeque<String>,
-    queue: Queue<Self>,
+    queue: SimQueue<Self>,
 }
 
-impl World {
+impl RoomWorld {
     pub(super) fn new(seed: u64, plan: Plan) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let machine = |n| Machine::new(n, SigningKey::from_bytes(&rng.random()));
@@ -55,13 +59,13 @@ impl World {
             rng,
             machines,
             index,
-            net: Network::default(),
+            net: RoomNetwork::default(),
             checker: Checker::default(),
             hash: blake3::Hasher::new(),
             troubled: true,
             sent: BTreeMap::new(),
             trail: VecDeque::new(),
-            queue: Queue::new(),
+            queue: SimQueue::new(),
         }
     }
 
@@ -113,7 +117,7 @@ impl World {
         if machine.life != life {
             return;
         }
-        if machine.state == State::Suspended {
+        if machine.state == MachineState::Suspended {
             machine.deferred.push(Box::new(event));
             return;
         }
@@ -128,7 +132,7 @@ impl World {
         self.schedule_for(host, after, move |world| world.input(host, input));
     }
 
-    /// Remembers what happens for the message of a failure.
+    /// Records a step for the message of a failure.
     pub(super) fn trace(&mut self, host: Host, what: impl FnOnce() -> String) {
         if self.plan.trail == 0 {
             return;
@@ -160,14 +164,14 @@ impl World {
         if !machine.is_up() {
             return;
         }
-        let view = machine.disk.held.as_ref().map(super::disk::Held::view).unwrap_or_default();
+        let view = machine.disk.held.as_ref().map(super::disk::HeldData::view).unwrap_or_default();
         let life = machine.life;
         let id = self.checker.ask(host, life, self.now(), &command, view);
         self.note(&[b"command", &id.0.to_le_bytes()]);
         self.input(host, Input::Command(id, command));
     }
 
-    /// Tells a node that something happened, and does what it wants.
+    /// Gives a node an input now and carries out its outputs.
     pub(super) fn input(&mut self, host: Host, input: Input) {
         let now = self.now();
         self.trace(host, || super::trace::input(&input));
@@ -210,7 +214,7 @@ impl World {
             self.input(host, Input::Tick);
             let machine = self.machine(host);
             machine.restless = if is_due(machine) { machine.restless + 1 } else { 0 };
-            assert!(machine.restless < RESTLESS_MAX, "{host:?} wants to be woken without end");
+            assert!(machine.restless < RESTLESS_MAX, "{host:?} asks to be woken without end");
         } else {
             self.set_wake(host);
         }

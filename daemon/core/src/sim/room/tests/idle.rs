@@ -1,15 +1,15 @@
-//! What a quiet room costs its members, all frames of a node counted.
+//! The cost of a quiet room to its members, all frames of a node included.
 
 use std::time::Duration;
 
 use crate::sim::room::tests::sizes;
-use crate::sim::room::world::World;
-use crate::sim::room::{Plan, told};
+use crate::sim::room::world::RoomWorld;
+use crate::sim::room::{Plan, run_with};
 use crate::sim::seeds::say;
 
 const MINUTES: u64 = 3;
 
-/// Frames and bytes that a member sends in a minute: the mean and the most, and how many of which kind one sends.
+/// Frames and bytes that a member sends in a minute: mean, maximum, and the mean number of frames of each kind.
 struct Cost {
     mean: (u64, u64),
     most: (u64, u64),
@@ -17,7 +17,7 @@ struct Cost {
 }
 
 fn cost(members: usize) -> Cost {
-    told(World::crowd(1, Plan::calm(members)), 1, |world| {
+    run_with(RoomWorld::with_members(1, Plan::calm(members)), 1, |world| {
         world.say_all(Duration::from_millis(20));
         world.run_until(world.now() + Duration::from_secs(90));
         let (sent, kinds): (Vec<_>, _) = (world.machines.iter().map(|m| m.sent).collect(), world.sent.clone());
@@ -38,7 +38,7 @@ fn cost(members: usize) -> Cost {
 
 /// Prints the table with `--nocapture`; with `CHAT_SEEDS` set, rooms of 300 and of 1,000 as well.
 #[test]
-fn a_quiet_room_costs_each_member_the_same_whatever_its_size() {
+fn quiet_room_of_any_size_costs_each_member_little() {
     let sizes = sizes(&[3, 30, 40], &[3, 10, 30, 100, 300, 1_000]);
     say("members | frames a minute: mean, most | bytes a minute: mean, most | of which (mean)");
     for members in sizes {

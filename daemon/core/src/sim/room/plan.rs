@@ -1,0 +1,135 @@
+//! What a run of the room simulation consists of: its size, its length, its faults.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Something that goes wrong in a run. `chaos.rs` says how each fault begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// A process dies and loses what was not flushed.
+    Crash,
+    /// A process is stopped in an orderly way.
+    Stop,
+    /// A process gets no processor time for a while.
+    Suspend,
+    /// A disk is full or fails for a while.
+    BrokenDisk,
+    /// Some flushes take seconds.
+    SlowDisk,
+    /// A disk is replaced by an empty one.
+    LostDisk,
+    /// A disk is replaced by an older copy of itself, and the daemon notices.
+    OldDisk,
+    /// A disk is replaced by an older copy of itself, and the daemon does not notice.
+    OldDiskUnnoticed,
+    /// A connection breaks.
+    LostConnection,
+    /// Two groups of machines do not reach each other for a while.
+    Partition,
+    /// Nothing gets into a machine, or out of it, for a while.
+    OneWay,
+    /// Send queues are short, so that slow readers are disconnected.
+    SlowReader,
+    /// A machine accepts no connections for a while; it dials others.
+    Shielded,
+    /// Packets are lost and reordered: datagrams disappear, streams are late.
+    Loss,
+    /// A wall clock jumps.
+    Clock,
+    /// Members are removed.
+    Removal,
+    /// Members leave for good.
+    Leaving,
+}
+
+impl Fault {
+    /// All faults.
+    pub const ALL: [Self; 17] = [
+        Self::Crash,
+        Self::Stop,
+        Self::Suspend,
+        Self::BrokenDisk,
+        Self::SlowDisk,
+        Self::LostDisk,
+        Self::OldDisk,
+        Self::OldDiskUnnoticed,
+        Self::LostConnection,
+        Self::Partition,
+        Self::OneWay,
+        Self::SlowReader,
+        Self::Shielded,
+        Self::Loss,
+        Self::Clock,
+        Self::Removal,
+        Self::Leaving,
+    ];
+}
+
+/// Default for [`Plan::queue_bytes_max`].
+pub(super) const QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What a run consists of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Number of machines, those that join later included.
+    pub machines: usize,
+    /// How long people act and things go wrong.
+    pub busy: Duration,
+    /// What can go wrong.
+    pub faults: BTreeSet<Fault>,
+    /// Whether every knock is admitted.
+    pub open: bool,
+    /// Maximum number of members that form a full mesh; above it, entries spread through a tree.
+    pub mesh_members_max: usize,
+    /// Maximum pause between two acts of people, in milliseconds.
+    pub pause_ms_max: u64,
+    /// Maximum number of bytes in transit on one connection; above it, the connection is dropped.
+    pub queue_bytes_max: usize,
+    /// Maximum latency between two machines, in milliseconds.
+    pub latency_ms_max: u64,
+    /// Number of the last steps that a failure prints.
+    pub trail: usize,
+}
+
+impl Plan {
+    /// The plan of a seed: the faults and all sizes are drawn from it.
+    pub fn of(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x706c_616e);
+        let share = rng.random_range(0.0..0.7);
+        let faults: BTreeSet<Fault> = Fault::ALL.into_iter().filter(|_| rng.random_bool(share)).collect();
+        let short = faults.contains(&Fault::SlowReader);
+        Self {
+            machines: rng.random_range(2..10),
+            busy: Duration::from_secs(rng.random_range(5..45)),
+            open: rng.random(),
+            mesh_members_max: if rng.random_bool(0.25) { 4 } else { 32 },
+            pause_ms_max: [30, 100, 300, 800][rng.random_range(0..4)],
+            queue_bytes_max: if short { 20_000 } else { QUEUE_BYTES_MAX },
+            latency_ms_max: 40,
+            faults,
+            trail: 0,
+        }
+    }
+
+    /// A plan in which nothing goes wrong, on the network of one building.
+    pub fn calm(machines: usize) -> Self {
+        Self {
+            machines,
+            busy: Duration::from_secs(30),
+            faults: BTreeSet::new(),
+            open: false,
+            mesh_members_max: 32,
+            pause_ms_max: 100,
+            queue_bytes_max: QUEUE_BYTES_MAX,
+            latency_ms_max: 1,
+            trail: 0,
+        }
+    }
+
+    pub(super) fn has(&self, fault: Fault) -> bool {
+        self.faults.contains(&fault)
+    }
+}

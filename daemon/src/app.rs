@@ -7,7 +7,6 @@
 //! stop ([`run::shutdown`]). All other commands ask the running daemon or its files ([`commands`]).
 
 mod api;
-mod client;
 mod commands;
 mod home;
 mod report;

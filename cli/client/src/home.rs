@@ -37,7 +37,7 @@ pub enum LocateError {
     #[error("no home directory is known: set HOME, or give --home DIR")]
     Unknown,
     /// The path of the home cannot be made absolute.
-    #[error("the home {path} cannot be found: give --home an absolute path")]
+    #[error("the home {path} cannot be found: give --home with an absolute path")]
     Relative {
         /// As it was given.
         path: PathBuf,

@@ -5,7 +5,9 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use chat_client::{Client, DaemonAddr};
 use chat_proto::API_PORT;
 use chat_proto::api::status::ApiFile;
 use chat_proto::id::PeerId;
@@ -13,7 +15,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::home::private_file::{self, Lasting};
-use crate::app::home::{Home, HomeError};
+use crate::app::home::{self, Home, HomeError};
 use crate::http::api_state::{Api, ApiOptions, DaemonControl, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::listen::{ListenError, Listeners, TcpListen};
@@ -21,8 +23,16 @@ use crate::http::server::serve;
 use crate::net::settings::Listen;
 use crate::node::driver::Clock;
 
+/// How long a daemon may take to answer a command or another daemon of its home. One that answers later hangs.
+const ANSWER_MAX: Duration = Duration::from_secs(2);
+
 /// Length of a token in hexadecimal digits: 256 bits.
 const TOKEN_CHARS: usize = 64;
+
+/// A caller of the daemon of a home, which asks once and does not wait for a restart.
+pub(crate) fn client(home: &Home) -> Client {
+    Client::new(DaemonAddr::Home(home.clone())).answer_within(ANSWER_MAX).repeat_for(Duration::ZERO)
+}
 
 /// Why the API cannot be offered. No socket is open.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +67,7 @@ impl OpenApi {
     /// # Errors
     /// [`ApiError`].
     pub(crate) async fn open(home: &Home, tcp: Option<Listen>) -> Result<Self, ApiError> {
-        let socket = home.prepare_socket()?;
+        let socket = home::prepare_socket(home)?;
         let token = token(home).map_err(|source| ApiError::Write { path: home.token(), source })?;
         let listeners = Listeners::bind(Some(&socket), tcp.map_or(TcpListen::Off, tcp_listen)).await?;
         let file = ApiFile {
@@ -168,7 +178,7 @@ mod tests {
     fn token_is_kept_and_a_damaged_one_is_replaced() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = Home::locate(Some(directory.path()), |_| None).expect("known");
-        home.prepare().expect("made");
+        home::prepare(&home).expect("made");
         let first = token(&home).expect("written");
         assert_eq!(token(&home).expect("read").as_str(), first.as_str());
         fs::write(home.token(), "short").expect("written");

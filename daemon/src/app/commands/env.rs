@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use chat_client::ClientError;
+use chat_client::client::announced;
+use chat_client::home::quote;
 use serde::Serialize;
 
-use crate::app::client::{Client, ClientError};
-use crate::app::home::{Home, quote};
-use crate::app::report::exit_error::{ExitError, ExitKind};
+use crate::app::home::Home;
+use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{print, print_json};
 use crate::app::settings::args::OutputArgs;
 
@@ -39,13 +41,14 @@ struct Variables {
 
 /// Prints the variables of a running daemon.
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
-    let client = Client::of(home)?;
-    // The files of a killed daemon would mislead scripts.
-    if UnixStream::connect(&client.api.socket).is_err() {
-        return Err(ExitError::new(ExitKind::NoDaemon, &ClientError::NoDaemon { home: home.clone() }));
+    let api = announced(home)?;
+    // The files of a daemon that was killed would only mislead scripts.
+    if let Err(source) = UnixStream::connect(&api.socket) {
+        let (place, start) = (home.run().display().to_string(), Some(home.command("chatd start")));
+        return Err(ClientError::NoDaemon { place, start, source }.into());
     }
-    let Some(chatd_url) = client.api.url else {
-        return Err(ExitError::refused(&EnvError::NoTcp(client.api.socket)));
+    let Some(chatd_url) = api.url else {
+        return Err(ExitError::refused(&EnvError::NoTcp(api.socket)));
     };
     let path = home.token();
     let token = fs::read_to_string(&path).map_err(|source| ExitError::refused(&EnvError::Token { path, source }))?;

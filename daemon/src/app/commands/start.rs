@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 
-use crate::app::home::Home;
+use crate::app::home::{self, Home};
 use crate::app::report::exit_error::{ExitError, ExitKind};
 use crate::app::report::readiness::{OutputFormat, StartReporter};
 use crate::app::report::startup_report::{print, print_json};
@@ -32,7 +32,7 @@ pub(crate) fn run(mut args: StartArgs, home: Home) -> Result<(), ExitError> {
     }
     let format = OutputFormat::from_flag(args.json);
     let plan = StartOptions::new(&args, |name| std::env::var_os(name), home)?;
-    plan.home.prepare().map_err(|error| ExitError::refused(&error))?;
+    home::prepare(&plan.home).map_err(|error| ExitError::refused(&error))?;
     if args.foreground {
         return daemon::run(plan, StartReporter::Terminal { format });
     }

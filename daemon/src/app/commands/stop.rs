@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chat_client::client::announced;
 use rustix::process::{Pid, Signal, kill_process};
 #[cfg(target_os = "linux")]
 use rustix::{
@@ -11,7 +12,7 @@ use rustix::{
 };
 use serde::Serialize;
 
-use crate::app::client::{Client, ClientError};
+use crate::app::api;
 use crate::app::commands::runtime;
 use crate::app::home::Home;
 use crate::app::home::lock::{self, LockError, LockHolder, LockState};
@@ -84,10 +85,11 @@ fn stop(home: &Home, holder: Option<&LockHolder>) -> Result<Stopped, ExitError> 
 
 /// Requests the stop through the API or, if that does not answer, by a signal to the process that holds the lock.
 fn ask(home: &Home, holder: Option<&LockHolder>) -> Result<(), ExitError> {
-    let asked = Client::of(home).and_then(|client| match runtime() {
-        Ok(runtime) => runtime.block_on(client.shutdown()),
-        Err(_) => Err(ClientError::NoDaemon { home: home.clone() }),
-    });
+    // Without api.json the API does not answer yet, and is not waited for.
+    let asked = match announced(home) {
+        Ok(_) => runtime()?.block_on(api::client(home).shutdown()),
+        Err(error) => Err(error),
+    };
     let Err(error) = asked else {
         return Ok(());
     };

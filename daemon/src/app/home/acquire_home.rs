@@ -12,7 +12,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::app::client::Client;
+use chat_client::client::announced;
+
+use crate::app::api;
 use crate::app::home::Home;
 use crate::app::home::lock::{HomeLock, LockError, LockHolder, StartStage};
 use crate::app::report::startup_report::Started;
@@ -86,9 +88,10 @@ pub(crate) async fn acquire(home: &Home) -> Result<HomeAccess, AcquireHomeError>
 
 /// The daemon of a home, if it answers.
 async fn running(home: &Home) -> Option<Started> {
-    let client = Client::of(home).ok()?;
-    match client.status().await {
-        Ok(status) => Some(Started { already_running: true, ..Started::new(client.api, status) }),
+    // Without the file the API does not answer yet.
+    let api = announced(home).ok()?;
+    match api::client(home).status().await {
+        Ok(status) => Some(Started { already_running: true, ..Started::new(api, status) }),
         Err(error) => {
             tracing::debug!(%error, "the daemon that holds the home does not answer yet");
             None

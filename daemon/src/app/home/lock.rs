@@ -201,10 +201,11 @@ mod tests {
     use std::ffi::OsString;
 
     use super::*;
+    use crate::app::home;
 
     fn home(directory: &Path) -> Home {
         let home = Home::locate(Some(directory), |_| None).expect("known");
-        home.prepare().expect("made");
+        home::prepare(&home).expect("made");
         home
     }
 
@@ -236,7 +237,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let home = home(directory.path());
         let elsewhere = home.clone().with_run(directory.path().join("elsewhere"));
-        elsewhere.prepare().expect("made");
+        home::prepare(&elsewhere).expect("made");
         let lock = HomeLock::try_take(&elsewhere).expect("free");
         assert_eq!(follow(home.clone()), elsewhere);
         release(lock, &home);
@@ -255,7 +256,7 @@ mod tests {
                 _ => None,
             };
             let home = Home::locate(None, variable).expect("known");
-            home.prepare().expect("made");
+            home::prepare(&home).expect("made");
             home
         };
         let _lock = HomeLock::try_take(&home("a")).expect("free");

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt::Write as _;
 use std::io;
 
+use chat_client::ClientError;
 use chat_proto::error::Exit;
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,30 @@ impl ExitError {
     }
 }
 
+impl From<ClientError> for ExitError {
+    /// With the hint at the end of the line.
+    fn from(error: ClientError) -> Self {
+        let (kind, message) = match &error {
+            // The system's reason tells nothing more.
+            ClientError::NoDaemon { .. } => (ExitKind::NoDaemon, error.to_string()),
+            ClientError::Refused(problem) if problem.code.exit() == Exit::NotAllowed => {
+                (ExitKind::NotAllowed, error.to_string())
+            }
+            ClientError::Refused(_)
+            | ClientError::NotYours { .. }
+            | ClientError::Broken { .. }
+            | ClientError::TimedOut { .. }
+            | ClientError::WaitRanOut(_)
+            | ClientError::Unexpected { .. }
+            | ClientError::TooLong
+            | ClientError::Request { .. }
+            | ClientError::File { .. } => (ExitKind::Refused, Self::refused(&error).message),
+        };
+        let hint = error.hint().map_or_else(String::new, |hint| format!(": {hint}"));
+        Self { kind, message: message + &hint }
+    }
+}
+
 /// Standard output cannot be written to.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot write to standard output")]
@@ -77,6 +102,8 @@ impl From<io::Error> for ExitError {
 
 #[cfg(test)]
 mod tests {
+    use chat_proto::error::{ErrorCode, Problem};
+
     use super::*;
 
     #[test]
@@ -87,6 +114,13 @@ mod tests {
         let failure = ExitError::refused(&Outer(io::Error::other("disk on fire")));
         assert_eq!(failure.message, "cannot read the key: disk on fire");
         assert_eq!(failure.exit(), Exit::Refused);
+    }
+
+    #[test]
+    fn refusal_keeps_its_hint_and_exit_code() {
+        let problem = Problem::new(ErrorCode::Forbidden, "no").with_hint("ask an admin");
+        let error = ExitError::from(ClientError::Refused(Box::new(problem)));
+        assert_eq!((error.kind, error.message.as_str()), (ExitKind::NotAllowed, "no: ask an admin"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use chat_proto::PEER_PORT;
-use chat_proto::api::peers::{PeerRef, RoleView};
+use chat_proto::api::peers::PeerRef;
 use chat_proto::api::status::{ApiFile, RoomRef, Status};
 use chat_proto::text::printable;
 use serde::{Deserialize, Serialize};
@@ -128,40 +128,6 @@ pub(crate) fn knocking(words: &str) -> String {
     format!(
         "waiting to be admitted: a member runs 'chat knocks', compares the words and runs 'chat admit'\n  words  {words}\n"
     )
-}
-
-/// The text of `chatd status`; its labels are those of `chat status`.
-pub(crate) fn status_lines(status: &Status, api: &ApiFile) -> String {
-    let me = match status.role {
-        RoleView::Holder => "this peer",
-        RoleView::Standby | RoleView::Member => "",
-    };
-    let holder = status.rendezvous.as_ref().map_or_else(
-        || "unknown".to_owned(),
-        |held| {
-            let holder = if me.is_empty() { printable(&held.peer.name) } else { me.to_owned() };
-            format!("{holder}, term {}", held.term)
-        },
-    );
-    let seen: Vec<String> = status.reachability.observed.iter().map(ToString::to_string).collect();
-    let rows = [
-        ("peer", format!("{} (~{})", printable(&status.peer.name), status.peer.tag)),
-        ("room", printable(&status.room.name) + if status.room.open { ", open" } else { "" }),
-        ("members", format!("{}, {} online", status.members, status.members_online)),
-        ("messages", status.messages.to_string()),
-        ("rendezvous", holder),
-        ("port", status.reachability.port.to_string()),
-        ("seen as", seen.join(", ")),
-        ("api", api.url.clone().unwrap_or_else(|| api.socket.clone())),
-        ("daemon", format!("chatd {}, process {}, since {}", status.version, status.pid, status.started_at)),
-        ("home", status.home.clone()),
-    ];
-    let mut text = String::new();
-    for (label, value) in rows.iter().filter(|(_, value)| !value.is_empty()) {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{label:<12} {value}");
-    }
-    text
 }
 
 /// Prints to standard output.

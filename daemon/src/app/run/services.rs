@@ -15,12 +15,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_client::ClientError;
+use chat_client::client::announced;
 use chat_proto::id::PeerId;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::app::api::{OpenApi, RunningApi};
-use crate::app::client::Client;
+use crate::app::api::{self, OpenApi, RunningApi};
 use crate::app::home::identity;
 use crate::app::home::lock::{HomeLock, StartStage};
 use crate::app::report::exit_error::ExitError;
@@ -169,11 +170,11 @@ impl Services {
             tracing::warn!(%error, "the lock file does not say that the daemon is ready");
         }
         let asked = async {
-            let client = Client::of(&plan.home)?.patient(READY_MAX);
-            let status = client.status().await?;
-            Ok::<_, crate::app::client::ClientError>((client, status))
+            let file = announced(&plan.home)?;
+            let status = api::client(&plan.home).answer_within(READY_MAX).status().await?;
+            Ok::<_, ClientError>((file, status))
         };
-        let (client, status) = match asked.await {
+        let (file, status) = match asked.await {
             Ok(answer) => answer,
             Err(error) => return fail(error.into(), reporter),
         };
@@ -184,7 +185,7 @@ impl Services {
             tracing::warn!("{note}");
         }
         tracing::info!(me = %self.base.me.short(), room = %status.room.id.short(), port = self.base.net.port(), "ready");
-        reporter.ready(Started { notes, ..Started::new(client.api, status) }, &plan.home);
+        reporter.ready(Started { notes, ..Started::new(file, status) }, &plan.home);
         Ok(())
     }
 

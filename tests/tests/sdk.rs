@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use chat_client::{Client, DaemonAddr, FeedItem, Home, OutgoingMessage, Repeat};
 use chat_proto::event::Event;
-use chat_tests::cluster::Room;
+use chat_tests::cluster::TestRoom;
 use chat_tests::daemon::Daemon;
 
 fn client(daemon: &Daemon) -> Client {
@@ -32,7 +32,7 @@ async fn answer(alice: &Client) -> String {
 
 #[tokio::test]
 async fn echo_bot_answers_a_direct_message() {
-    let room = tokio::task::spawn_blocking(|| Room::of(&["alice", "bot"])).await.expect("a room");
+    let room = tokio::task::spawn_blocking(|| TestRoom::of(&["alice", "bot"])).await.expect("a room");
     let alice = client(&room["alice"]);
     let bot = tokio::spawn(echo_bot::echo(client(&room["bot"])));
     let text = async {

@@ -57,7 +57,7 @@ use crate::node::timers::Timer;
 use crate::output::Output;
 use crate::peers::Peers;
 use crate::peers::addrs::RecordOwner;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::restore::{Restored, Start, StoredHead};
 use crate::timers::Timers;
 

@@ -1,191 +1,141 @@
-//! The rendezvous role: who holds it, who follows, and when it moves.
+//! The rendezvous role: which peer holds it, which follow, and when it moves.
 //!
-//! [`Rendezvous`] is one peer's part in it, a pure state machine inside the node: it is told what happens
-//! ([`RoleInput`]), says what to do ([`RoleOutput`]) and when it wants to be woken. The role gives no authority, so two
-//! holders at once do no harm; what follows keeps that short and rare.
+//! [`Rendezvous`] is one peer's part in it, a pure state machine inside the node: it takes what happens ([`RoleInput`]),
+//! gives out what to do ([`RoleOutput`]) and when it wants to be woken. The role gives no authority, so two holders at
+//! once do no harm; the rules below keep that short and rare.
 //!
-//! * **Terms and claims** ([`claim`], [`term`]). A peer takes the role by signing a claim of the next term and telling its
-//!   neighbours, who pass it on once. No vote: it works with one peer left. The higher term wins; of equal terms the
-//!   larger component, then rank, then key. Who loses steps down at sight. [`merge`] is the one exception: the holder of
-//!   the larger half answers a small minority's higher term with a higher one still.
-//! * **Succession** ([`succession`]). The holder signs a list of up to five who follow it, in order, with the ranking
-//!   behind it, and publishes it when it changes and every 30 s.
-//! * **Watch** ([`watch`], [`suspicion`]). Those on the list hold a plain TCP connection to the holder, which its kernel
-//!   closes when the process dies, and get a heartbeat every 200 ms. A close that a ping confirms, or missing heartbeats
-//!   that the others confirm, make the role vacant; the first of the list claims it, the next a little later, and so on.
-//!   Everybody else gets signs of the holder's life with the pings that neighbours exchange anyway, and steps in, by rank
-//!   and later still, when the whole list is gone.
-//! * **Slips** ([`slip`]). A peer whose own timers come late was asleep or starved: it forgives others the silence, and
-//!   if it held the role it asks whether it still does before it says so.
-//! * **Neighbours compare** term, claim, serial and history with every ping; who is behind is told. So whatever a lost
-//!   frame or a partition left undone is done soon after.
+//! * **Terms and claims** ([`protocol`], [`claims`]). A peer takes the role by signing a claim of the next term and sending
+//!   it to its neighbours, which forward it once. No vote: it works with one peer left. The higher term wins; of equal
+//!   terms the larger component, then rank, then key. The loser steps down at sight. [`claims::conflict`] is the one
+//!   exception: the holder of the larger half answers a small minority's higher term with a higher one still.
+//! * **Succession** ([`protocol::succession`]). The holder signs a list of up to five successors, in order, with the
+//!   ranking behind it, and publishes it when it changes and every 30 s.
+//! * **Failure detection** ([`follower::failure_detector`], [`follower::suspicion`]). Peers on the list hold a plain TCP
+//!   connection to the holder, which its kernel closes when the process dies, and get a heartbeat every 200 ms. A close
+//!   that a ping confirms, or missing heartbeats that other peers confirm, make the role vacant.
+//! * **Stalls** ([`state::stall_detector`]). A peer whose own timers are late was asleep or starved: it forgives others the
+//!   silence, and if it held the role it asks whether it still does before it acts as holder.
+//! * **Neighbours compare** ([`gossip`]) term, claim, serial and history with every ping; the one that is behind is sent
+//!   the rest. So whatever a lost frame or a partition left undone is done soon after.
 //!
 //! Every table has a named bound, every neighbour a rate, every statement its author's signature over the room's id.
+//!
+//! # How the role moves
+//!
+//! What happens after `kill -9` of the holder's process, step by step, with the file of each:
+//!
+//! 1. The kernel of the dead process closes the TCP watch of each listed peer: `RoleEvent::WatchClosed`
+//!    (`daemon/net/tcp/watch.rs`) passes driver and node unchanged and reaches [`Rendezvous::handle`].
+//! 2. `Following::watch_closed` ([`follower`]) begins a suspicion: the holder gets six pings, the neighbours a question. A
+//!    listed neighbour whose own watch is not open begins a suspicion, too.
+//! 3. Nothing answers within 50 ms (up to 600 ms on slow paths): the [`suspicion`](follower::suspicion) is confirmed and
+//!    `Following::declare_vacant` ([`follower::election`]) computes when this peer claims. For the first on the list that
+//!    is at once.
+//! 4. `Rendezvous::claim` ([`claims::make`]) signs term + 1, becomes [`Holding`](holder::Holding) and floods the claim.
+//! 5. Each follower checks it ([`claims::accept`]), weighs it ([`claims::conflict`]), forwards it, becomes `Following` and
+//!    reports [`RoleOutput::Changed`]; the node publishes the event and turns the relay forwarder.
+//! 6. The new holder ranks its neighbours ([`holder::ranking`]), publishes its succession and sends heartbeats; the
+//!    listed peers open their TCP watches ([`state::reconciler`]).
+//!
+//! The other ways differ in the first steps only. *Silence*: no heartbeat for 0.62 to 1 s, or no sign of life for 10 s off
+//! the list; the neighbours are asked for 120 to 600 ms and one that heard the holder refutes it. *Leaving* and *a better
+//! connected peer*: the holder offers the role ([`holder::handover`]) and goes on until it sees the claim. *Removal* and
+//! *goodbye*: step 3 at once. *Partition*: the half without the holder does all of this; when the halves meet, step 5
+//! settles it. *No holder known*: [`claims::bootstrap`].
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chat_proto::api::rendezvous::ChangeReason;
-use chat_proto::id::{PeerId, RoomId};
+use chat_proto::id::{PeerId, RoomId, Term};
 use ed25519_dalek::SigningKey;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
 
-use crate::connectivity::measure::Measures;
-use crate::connectivity::sample::Sampler;
 use crate::input::Now;
-use crate::types::{RoleEvent, RoleRequest, Switch};
-
-mod adopt;
-mod claim;
-mod follow;
-mod frames;
-mod gossip;
-mod handover;
-mod history;
-mod hold;
-#[cfg(test)]
-mod inspect;
-pub mod io;
-mod ledger;
-mod links;
-mod merge;
-mod observe;
-mod part;
-mod receive;
-mod relays;
-mod seek;
-pub mod settings;
-mod signed;
-mod slip;
-mod succession;
-mod suspicion;
-mod term;
-mod vacancy;
-mod view;
-mod watch;
-
 use crate::token_bucket::TokenBucket;
-use frames::RoleFrame;
-use history::History;
-use io::{Delivery, RoleInput, RoleOutput};
-use ledger::Ledger;
-use links::Links;
-use part::Part;
-use seek::EarlyClaim;
-use settings::RoleSettings;
-use slip::SlipGuard;
-use term::TermBound;
-use watch::Tcp;
+use crate::types::RoleEvent;
 
-/// Claims that are taken from all neighbours together: a room moves its role now and then, not many times a second.
+mod claims;
+pub mod events;
+mod follower;
+mod gossip;
+mod holder;
+#[cfg(any(test, feature = "sim"))]
+mod inspect;
+mod observer;
+mod protocol;
+mod relay_order;
+pub mod settings;
+mod state;
+mod view;
+
+use claims::bootstrap::{EarlyClaim, Seeking};
+use events::{Delivery, RoleFault, RoleInput, RoleOutput};
+use observer::Observer;
+use protocol::frames::{Cause, RoleFrame, millis};
+use settings::RoleSettings;
+use state::context::Context;
+use state::reconciler::Reconciler;
+use state::{Decision, RoleState};
+
+/// Maximum rate of claims that are adopted: a room moves its role now and then, not many times a second.
 const CLAIMS_BURST: u32 = 32;
 const CLAIMS_PER_MINUTE: u32 = 120;
-
-/// Version of the ledger, kind of part, TCP watch, vacancy.
-type Stance = (u64, u8, Option<Tcp>, bool);
 
 /// One peer's part in the rendezvous role.
 #[derive(Debug)]
 pub struct Rendezvous {
-    me: PeerId,
-    room: RoomId,
-    key: SigningKey,
-    settings: RoleSettings,
-    rng: ChaCha8Rng,
-    started: Duration,
-    members: BTreeSet<PeerId>,
-    former: BTreeSet<PeerId>,
-    /// Who is believed online, and since when.
-    online: BTreeMap<PeerId, Duration>,
-    addrs: Vec<SocketAddr>,
-    links: Links,
-    ledger: Ledger,
-    terms: TermBound,
-    claims: TokenBucket,
-    history: History,
-    part: Part,
-    /// While it seeks: a claim of somebody who is no member as far as this peer knows.
+    cx: Context,
+    state: RoleState,
+    /// While it seeks: a claim of a peer that is not a member as far as this peer knows.
     early: Option<EarlyClaim>,
-    slip: SlipGuard,
-    measures: Measures,
-    sampler: Sampler,
+    claims: TokenBucket,
+    observer: Observer,
+    reconciler: Reconciler,
+    /// When the next neighbour is pinged.
     ping_at: Duration,
-    report_at: Duration,
-    sample_at: Duration,
-    relay: Switch,
-    /// When the relay ends, once it is no longer wanted.
-    relay_until: Option<Duration>,
-    kept: BTreeSet<PeerId>,
-    /// What watch, connections and relay were last put in line with.
-    stance: Option<Stance>,
-    out: VecDeque<RoleOutput>,
     wake: Option<Duration>,
 }
 
 impl Rendezvous {
     /// A peer that just started and knows of no holder. `key` signs claims, lists and reports; `seed` spreads timers.
     pub fn new(room: RoomId, key: SigningKey, settings: RoleSettings, seed: u64, now: Now) -> Self {
-        let me = PeerId::from_bytes(key.verifying_key().to_bytes());
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let sampler = Sampler::new(PeerId::from_bytes(rng.random()));
-        let claim_at = now.mono + settings.settle;
-        let sample_at = now.mono + settings.sample.mul_f64(rng.random_range(0.5..1.5));
+        let mut cx = Context::new(room, key, settings, seed, now);
+        let observer = Observer::new(&mut cx);
+        let claim_at = now.mono + cx.settings.settle;
         Self {
-            me,
-            room,
-            key,
-            rng,
-            started: now.mono,
-            members: BTreeSet::new(),
-            former: BTreeSet::new(),
-            online: BTreeMap::new(),
-            addrs: Vec::new(),
-            links: Links::default(),
-            ledger: Ledger::default(),
-            terms: TermBound::default(),
-            claims: TokenBucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
-            history: History::default(),
-            part: Part::Seeking { claim_at },
+            cx,
+            state: RoleState::Seeking(Seeking { claim_at }),
             early: None,
-            slip: SlipGuard::new(now),
-            measures: Measures::default(),
-            sampler,
+            claims: TokenBucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
+            observer,
+            reconciler: Reconciler::new(),
             ping_at: now.mono,
-            report_at: now.mono + settings.report,
-            sample_at,
-            relay: Switch::Off,
-            relay_until: None,
-            kept: BTreeSet::new(),
-            stance: None,
-            out: VecDeque::new(),
             wake: Some(claim_at),
-            settings,
         }
     }
 
     /// Takes one input; drain [`Rendezvous::poll_output`] afterwards.
     pub fn handle(&mut self, input: RoleInput, now: Now) {
-        if matches!(self.part, Part::Gone) {
+        if matches!(self.state, RoleState::Gone) {
             if input == RoleInput::Leave {
-                self.out.push_back(RoleOutput::Released);
+                self.cx.out.push_back(RoleOutput::Released);
             }
             return;
         }
-        if let Some(late) = self.slip.observe(now, self.settings.beat / 2) {
-            self.slipped(late, now);
+        self.cx.now = now;
+        if let Some(late) = self.cx.stalls.observe(now, self.cx.settings.beat / 2) {
+            self.recover_from_stall(late);
         }
-        self.take(input, now);
-        self.run_timers(now);
-        self.reconcile(now);
+        self.dispatch(input);
+        self.run_timers();
+        self.reconciler.reconcile(&mut self.state, &mut self.cx);
         self.wake = self.next_wake();
-        self.slip.expect(self.wake);
+        self.cx.stalls.expect(self.wake);
     }
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<RoleOutput> {
-        self.out.pop_front()
+        self.cx.out.pop_front()
     }
 
     /// When [`RoleInput::Tick`] is wanted, in monotonic time; may change with every input.
@@ -193,209 +143,251 @@ impl Rendezvous {
         self.wake
     }
 
-    fn take(&mut self, input: RoleInput, now: Now) {
+    /// Factor for timeouts on other peers: more than 1 while this peer itself is late.
+    pub(crate) fn stretch(&self, now: Now) -> u32 {
+        self.cx.stalls.stretch(now.mono)
+    }
+
+    fn dispatch(&mut self, input: RoleInput) {
+        let now = self.cx.now.mono;
         match input {
-            RoleInput::Frame(peer, raw) => self.frame(peer, &raw, now),
+            RoleInput::Frame(peer, raw) => self.receive_frame(peer, &raw),
             RoleInput::Up(peer, path) => {
-                if self.links.up(peer, path, now.mono) {
-                    self.measures.path(peer, &path, now.mono);
-                    self.tell(peer, now.mono);
-                    self.rank_soon(now.mono);
-                    self.sample_soon(now.mono);
+                if self.cx.neighbours.up(peer, path, now) {
+                    self.cx.measures.path(peer, &path, now);
+                    self.cx.send_state(peer);
+                    self.rank_soon();
+                    self.observer.sample_soon(&mut self.cx);
                 }
             }
             RoleInput::Path(peer, path) => {
-                if let Some(link) = self.links.get_mut(&peer) {
+                if let Some(link) = self.cx.neighbours.get_mut(&peer) {
                     link.path = path;
-                    self.measures.path(peer, &path, now.mono);
+                    self.cx.measures.path(peer, &path, now);
                 }
             }
             RoleInput::Down(peer) => {
-                if self.links.down(&peer) {
-                    self.measures.down(&peer);
-                    self.rank_soon(now.mono);
-                    self.holder_down(&peer, now.mono);
+                if self.cx.neighbours.down(&peer) {
+                    self.cx.measures.down(&peer);
+                    match &mut self.state {
+                        RoleState::Following(following) => following.connection_ended(&mut self.cx, &peer),
+                        RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => self.rank_soon(),
+                    }
                 }
             }
-            RoleInput::Bye(peer) => self.holder_left(&peer, ChangeReason::HandedOver, now),
-            RoleInput::Members { active, former } => self.membership(active, former, now),
-            RoleInput::Online(online) => self.presence(&online, now.mono),
-            RoleInput::Addrs(addrs) => self.addrs = addrs,
-            RoleInput::Net(RoleEvent::WatchOpened(peer)) => self.watch_opened(&peer),
-            RoleInput::Net(RoleEvent::WatchFailed(peer)) => self.watch_failed(&peer, now.mono),
-            RoleInput::Net(RoleEvent::WatchClosed(peer)) => self.watch_closed(&peer, now.mono),
-            RoleInput::Net(RoleEvent::Probed(peer, outcome)) => self.probed(peer, &outcome, now.mono),
-            RoleInput::Deaf => self.deaf(now.mono),
-            RoleInput::Leave => self.leave(now),
+            RoleInput::Bye(peer) => self.peer_left(&peer, ChangeReason::HandedOver),
+            RoleInput::Members { active, former } => self.set_members(active, former),
+            RoleInput::Online(online) => self.set_online(&online),
+            RoleInput::Addrs(addrs) => self.observer.addrs = addrs,
+            RoleInput::Net(event) => self.receive_event(&event),
+            RoleInput::Deaf => self.forgive_silence(),
+            RoleInput::Leave => self.leave(),
             RoleInput::Tick => {}
         }
     }
 
-    fn run_timers(&mut self, now: Now) {
-        self.seek(now);
-        self.follow(now);
-        self.hold(now);
-        self.hand_over(now);
-        self.ping_in_turn(now.mono);
-        self.observe(now);
+    /// The network reports the outcome of a request.
+    fn receive_event(&mut self, event: &RoleEvent) {
+        match (event, &mut self.state) {
+            (RoleEvent::Probed(peer, outcome), _) => self.receive_probe(*peer, outcome),
+            (RoleEvent::WatchOpened(peer), RoleState::Following(following)) => following.watch_opened(peer),
+            (RoleEvent::WatchFailed(peer), RoleState::Following(following)) => {
+                following.watch_failed(peer, self.cx.now.mono);
+            }
+            (RoleEvent::WatchClosed(peer), RoleState::Following(following)) => {
+                following.watch_closed(&mut self.cx, peer);
+            }
+            (
+                RoleEvent::WatchOpened(_) | RoleEvent::WatchFailed(_) | RoleEvent::WatchClosed(_),
+                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone,
+            ) => {}
+        }
+    }
+
+    /// A frame arrived. What breaks the protocol is reported and changes nothing; what exceeds the rate is dropped.
+    fn receive_frame(&mut self, peer: PeerId, raw: &[u8]) {
+        let Some(link) = self.cx.neighbours.get_mut(&peer) else { return };
+        let received = match RoleFrame::decode(raw) {
+            Ok(None) => return,
+            Ok(Some(frame)) => {
+                if !link.admits(frame.is_signed(), self.cx.now.mono) {
+                    tracing::debug!(peer = %peer.short(), "role frames exceed the rate, one is dropped");
+                    return;
+                }
+                link.heard = self.cx.now.mono;
+                link.speaks = true;
+                self.dispatch_frame(peer, frame)
+            }
+            Err(fault) => Err(fault),
+        };
+        if let Err(fault) = received {
+            self.cx.out.push_back(RoleOutput::Fault(peer, fault));
+        }
+    }
+
+    fn dispatch_frame(&mut self, peer: PeerId, frame: RoleFrame) -> Result<(), RoleFault> {
+        match frame {
+            RoleFrame::State { claim: Some(claim), succession } => self.receive_claim(peer, claim, succession)?,
+            RoleFrame::State { claim: None, .. } => self.cx.send_state(peer),
+            RoleFrame::Claim(claim) => self.receive_claim(peer, claim, None)?,
+            RoleFrame::Succession(succession) => self.receive_succession(peer, succession)?,
+            RoleFrame::Beat { term, seq, heard_ms } => match &mut self.state {
+                RoleState::Following(following) => following.receive_beat(&mut self.cx, peer, term, seq, heard_ms),
+                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone if term > self.cx.known.term() => {
+                    self.ping(peer);
+                }
+                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => self.cx.send_state(peer),
+            },
+            RoleFrame::BeatAck { term } => self.cx.note_follows(&peer, term),
+            RoleFrame::Ping { nonce, gossip } => self.receive_ping(peer, nonce, gossip),
+            RoleFrame::Pong { nonce, gossip } => self.receive_pong(peer, nonce, gossip),
+            RoleFrame::Suspect { term, nonce, cause } => self.answer_suspicion(peer, term, nonce, cause),
+            RoleFrame::Verdict { nonce, term, heard_ms } => {
+                if let RoleState::Following(following) = &mut self.state {
+                    following.receive_verdict(&self.cx, peer, nonce, term, heard_ms);
+                }
+            }
+            RoleFrame::Offer(offer) => self.receive_offer(peer, offer)?,
+            RoleFrame::Report { hops, report } => self.receive_report(peer, hops, report)?,
+            RoleFrame::HistoryWant => self.receive_history_want(peer),
+            RoleFrame::History(claims) => self.receive_history(peer, claims)?,
+        }
+        Ok(())
+    }
+
+    /// A neighbour suspects the holder and asks when this peer last heard it.
+    fn answer_suspicion(&mut self, peer: PeerId, term: Term, nonce: u64, cause: Cause) {
+        let now = self.cx.now.mono;
+        let known = self.cx.known.term();
+        let heard = match &self.state {
+            RoleState::Holding(holding) => holding.newest_sign(now),
+            RoleState::Following(following) => following.detector.heard,
+            RoleState::Seeking(_) | RoleState::Gone => None,
+        };
+        let heard_ms = heard.filter(|_| term == known).map(|at| millis(now.saturating_sub(at)));
+        self.cx.send(vec![peer], &RoleFrame::Verdict { nonce, term: known, heard_ms }, Delivery::Stream);
+        if term < known {
+            self.cx.send_state(peer);
+        } else if let RoleState::Following(following) = &mut self.state {
+            following.receive_suspicion(&mut self.cx, term, cause);
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let decision = match &mut self.state {
+            RoleState::Seeking(seeking) => seeking.run_timers(&mut self.cx),
+            RoleState::Following(following) => following.run_timers(&mut self.cx),
+            RoleState::Holding(_) | RoleState::Gone => None,
+        };
+        self.carry_out(decision);
+        // A holder that only just became one ranks and sends heartbeats at once.
+        if let RoleState::Holding(holding) = &mut self.state {
+            let decision = holding.run_timers(&mut self.cx);
+            self.carry_out(decision);
+        }
+        self.ping_in_turn();
+        self.observer.run_timers(&self.state, &mut self.cx);
     }
 
     fn next_wake(&self) -> Option<Duration> {
-        let part = match &self.part {
-            Part::Seeking { claim_at } => self.may_claim().then(|| self.seek_due(*claim_at)),
-            Part::Following(following) => self.follow_due(following),
-            Part::Holding(holding) => Some(Self::hold_due(holding)),
-            Part::Gone => return None,
+        let cx = &self.cx;
+        let state = match &self.state {
+            RoleState::Seeking(seeking) => cx.may_claim().then(|| seeking.due(cx)),
+            RoleState::Following(following) => following.due(cx),
+            RoleState::Holding(holding) => Some(holding.due()),
+            RoleState::Gone => return None,
         };
-        let ping = (self.links.len() > 0).then_some(self.ping_at);
-        [part, ping, self.relay_until, self.observe_due()].into_iter().flatten().min()
+        let ping = (cx.neighbours.len() > 0).then_some(self.ping_at);
+        [state, ping, self.reconciler.due(), self.observer.due(&self.state, cx)].into_iter().flatten().min()
     }
 
-    /// This peer slept for `late`: what it did not hear says nothing about others.
-    fn slipped(&mut self, late: Duration, now: Now) {
-        tracing::info!(?late, "this peer's timers come late");
-        self.measures.forgive();
-        let settle = self.settings.settle;
-        match &mut self.part {
-            Part::Seeking { claim_at } => *claim_at = (*claim_at).max(now.mono + settle / 2),
-            Part::Following(_) => self.forgive(now.mono),
-            Part::Holding(_) if late >= self.settings.beat * 2 => self.doubt(now.mono),
-            Part::Holding(_) | Part::Gone => {}
+    /// Changes the state as it wants.
+    fn carry_out(&mut self, decision: impl Into<Option<Decision>>) {
+        match decision.into() {
+            None => {}
+            Some(Decision::Claim(bid)) => self.claim(bid),
+            Some(Decision::Adopt(held)) => self.adopt(held.claim, held.succession, Some(held.source)),
+            Some(Decision::Leave) => {
+                if let RoleState::Following(following) = &mut self.state {
+                    following.close_tcp_watch(&mut self.cx);
+                }
+                self.state = RoleState::Gone;
+                self.cx.out.push_back(RoleOutput::Released);
+            }
         }
     }
 
-    /// This peer hears nothing for now, for its own reasons.
-    fn deaf(&mut self, now: Duration) {
-        self.measures.forgive();
-        if matches!(self.part, Part::Following(_)) {
-            self.forgive(now);
+    /// This peer was stalled for `late`: what it did not hear says nothing about others.
+    fn recover_from_stall(&mut self, late: Duration) {
+        tracing::info!(?late, "this peer's timers are late");
+        self.cx.measures.forgive();
+        match &mut self.state {
+            RoleState::Seeking(seeking) => seeking.forgive_silence(&self.cx),
+            RoleState::Following(following) => following.forgive_silence(&mut self.cx),
+            RoleState::Holding(holding) if late >= self.cx.settings.beat * 2 => holding.begin_doubt(&mut self.cx),
+            RoleState::Holding(_) | RoleState::Gone => {}
         }
     }
 
-    /// What timeouts for others are multiplied with: more than 1 while this peer itself comes late.
-    pub(crate) fn stretch(&self, now: Now) -> u32 {
-        self.slip.stretch(now.mono)
+    /// This peer reads nothing for now, for its own reasons: what it did not hear says nothing about others.
+    fn forgive_silence(&mut self) {
+        self.cx.measures.forgive();
+        if let RoleState::Following(following) = &mut self.state {
+            following.forgive_silence(&mut self.cx);
+        }
     }
 
-    fn membership(&mut self, active: BTreeSet<PeerId>, former: BTreeSet<PeerId>, now: Now) {
-        self.members = active;
-        self.former = former;
-        let members = &self.members;
-        self.measures.retain(|peer| members.contains(peer));
-        self.online.retain(|peer, _| members.contains(peer));
-        if !self.members.contains(&self.me) {
-            self.part = Part::Seeking { claim_at: now.mono + self.settings.settle };
+    /// Something changed that the holder's ranking depends on.
+    fn rank_soon(&mut self) {
+        if let RoleState::Holding(holding) = &mut self.state {
+            holding.ranking.compute_soon(self.cx.now.mono);
+        }
+    }
+
+    /// A peer left in order, or was removed.
+    fn peer_left(&mut self, peer: &PeerId, reason: ChangeReason) {
+        if let RoleState::Following(following) = &mut self.state {
+            let decision = following.peer_left(&mut self.cx, peer, reason);
+            self.carry_out(decision);
+        }
+    }
+
+    fn set_members(&mut self, active: BTreeSet<PeerId>, former: BTreeSet<PeerId>) {
+        let cx = &mut self.cx;
+        cx.members.active = active;
+        cx.members.former = former;
+        let members = &cx.members.active;
+        cx.measures.retain(|peer| members.contains(peer));
+        cx.members.online.retain(|peer, _| members.contains(peer));
+        if !cx.may_claim() {
+            self.state = RoleState::Seeking(Seeking { claim_at: cx.now.mono + cx.settings.settle });
             return;
         }
-        if let Some(holder) = self.ledger.holder().filter(|holder| !self.members.contains(holder)) {
-            self.holder_left(&holder, ChangeReason::Removed, now);
+        if let Some(holder) = cx.known.holder().filter(|holder| !cx.members.contains(holder)) {
+            self.peer_left(&holder, ChangeReason::Removed);
         }
-        self.reconsider_early_claim(now);
-        if matches!(self.part, Part::Seeking { .. }) {
-            self.ask_neighbours(now.mono);
+        self.reconsider_early_claim();
+        if matches!(self.state, RoleState::Seeking(_)) {
+            self.cx.ask_neighbours(None);
         }
-        self.rank_soon(now.mono);
+        self.rank_soon();
     }
 
-    fn presence(&mut self, online: &BTreeSet<PeerId>, now: Duration) {
-        let before = self.online.len();
-        self.online.retain(|peer, _| online.contains(peer));
-        let mut changed = self.online.len() != before;
-        for peer in online.iter().filter(|peer| **peer != self.me && self.members.contains(*peer)) {
-            self.online.entry(*peer).or_insert_with(|| {
+    fn set_online(&mut self, online: &BTreeSet<PeerId>) {
+        let cx = &mut self.cx;
+        let members = &mut cx.members;
+        let before = members.online.len();
+        members.online.retain(|peer, _| online.contains(peer));
+        let mut changed = members.online.len() != before;
+        for peer in online.iter().filter(|peer| **peer != cx.me && members.active.contains(*peer)) {
+            members.online.entry(*peer).or_insert_with(|| {
                 changed = true;
-                now
+                cx.now.mono
             });
         }
         if changed {
-            self.rank_soon(now);
+            self.rank_soon();
         }
-    }
-
-    /// Whether this peer may claim the role at all.
-    fn may_claim(&self) -> bool {
-        self.members.contains(&self.me)
-    }
-
-    /// Puts watch, connections and relay in line with this peer's part, where that may have changed.
-    fn reconcile(&mut self, now: Now) {
-        let (kind, tcp, vacant) = match &self.part {
-            Part::Seeking { .. } => (0, None, false),
-            Part::Following(following) => (1, Some(following.watch.tcp), following.vacancy.is_some()),
-            Part::Holding(_) => (2, None, false),
-            Part::Gone => (3, None, false),
-        };
-        let stance = (self.ledger.version(), kind, tcp, vacant);
-        let retry = matches!(tcp, Some(Tcp::Failed { retry_at, .. }) if retry_at <= now.mono);
-        let relay_ends = self.relay_until.is_some_and(|until| until <= now.mono);
-        if self.stance == Some(stance) && !retry && !relay_ends {
-            return;
-        }
-        self.stance = Some(stance);
-        self.reconcile_watch(now.mono);
-        let keep = self.wanted_links();
-        if keep != self.kept {
-            self.kept = keep.clone();
-            self.out.push_back(RoleOutput::Keep(keep));
-        }
-        if self.wants_relay() {
-            self.relay_until = None;
-            self.switch_relay(Switch::On);
-        } else if self.relay == Switch::On {
-            let until = *self.relay_until.get_or_insert(now.mono + self.settings.relay_linger);
-            if until <= now.mono {
-                self.relay_until = None;
-                self.switch_relay(Switch::Off);
-            }
-        }
-    }
-
-    fn switch_relay(&mut self, to: Switch) {
-        if self.relay != to {
-            self.relay = to;
-            self.out.push_back(RoleOutput::Net(RoleRequest::SwitchRelay(to)));
-        }
-    }
-
-    fn wanted_links(&self) -> BTreeSet<PeerId> {
-        match &self.part {
-            Part::Holding(_) => self.ledger.line().list.into_iter().filter(|peer| *peer != self.me).collect(),
-            Part::Following(following) if following.listed => {
-                let line = self.ledger.line().list.into_iter().filter(|peer| *peer != self.me);
-                line.chain([following.watch.holder]).collect()
-            }
-            Part::Following(_) | Part::Seeking { .. } | Part::Gone => BTreeSet::new(),
-        }
-    }
-
-    fn send(&mut self, to: Vec<PeerId>, frame: &RoleFrame, delivery: Delivery) {
-        if !to.is_empty() {
-            self.out.push_back(RoleOutput::Send { to, frame: frame.encode().into(), delivery });
-        }
-    }
-
-    /// To every neighbour but one.
-    fn flood(&mut self, frame: &RoleFrame, except: Option<PeerId>) {
-        let to = self.links.peers().copied().filter(|peer| Some(*peer) != except).collect();
-        self.send(to, frame, Delivery::Stream);
-    }
-
-    fn nonce(&mut self) -> u64 {
-        self.rng.random()
-    }
-
-    /// How many members other than this peer are believed online.
-    fn others_online(&self) -> usize {
-        self.online.len().max(self.links.len())
-    }
-
-    /// How long an answer over the connection to `peer` may take.
-    fn patience(&self, peer: &PeerId) -> Duration {
-        self.measures.get(peer).and_then(|measure| measure.rtt).map_or(Duration::ZERO, |rtt| rtt.patience())
-    }
-
-    fn tcp_open(&self) -> bool {
-        matches!(&self.part, Part::Following(following) if following.watch.tcp == Tcp::Open)
     }
 }
 

@@ -92,3 +92,20 @@ pub enum ChangeReason {
     /// The holder was removed from the room, or left it for good.
     Removed,
 }
+
+impl ChangeReason {
+    /// Whether the former holder failed: its process died or fell silent.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Died | Self::Silent)
+    }
+
+    /// Whether the role was vacant in between: the former holder failed or was removed.
+    pub const fn is_loss(self) -> bool {
+        self.is_failure() || matches!(self, Self::Removed)
+    }
+
+    /// Whether the former holder handed the role over.
+    pub const fn is_planned(self) -> bool {
+        matches!(self, Self::HandedOver | Self::BetterConnected)
+    }
+}

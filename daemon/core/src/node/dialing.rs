@@ -14,7 +14,7 @@ use crate::output::{CloseReason, Output};
 use crate::peers::addrs::AddrRecord;
 use crate::peers::addrs::RecordOwner;
 use crate::peers::connections::{Ended, noticeably_different};
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::types::PathInfo;
 use crate::wire::Frame;
 

@@ -12,7 +12,7 @@ use crate::node::Node;
 use crate::output::{CloseReason, Output};
 use crate::peers::addrs::AddrRecord;
 use crate::peers::addrs::RecordOwner;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::wire::{Frame, PeerLink};
 
 /// Difference between clocks above which a warning is logged.

@@ -9,7 +9,7 @@ use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output};
 use crate::peers::liveness::Finding;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::wire::Frame;
 
 impl Node {

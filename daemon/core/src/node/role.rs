@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
@@ -12,7 +11,7 @@ use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output, Relays, Reply};
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::io::{Delivery, RoleInput, RoleOutput};
+use crate::rendezvous::events::{Delivery, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
 use crate::types::Change;
 use crate::wire::Frame;
@@ -138,8 +137,7 @@ impl Node {
     }
 
     fn role_moved(&mut self, change: &Change, now: Now) {
-        if let Some(before) = change.from.filter(|_| matches!(change.reason, ChangeReason::Died | ChangeReason::Silent))
-        {
+        if let Some(before) = change.from.filter(|_| change.reason.is_failure()) {
             self.doubt_pulse(&before, now);
         }
         let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());

@@ -9,7 +9,7 @@ use crate::input::{CommandId, Now};
 use crate::log::entry::LogId;
 use crate::node::Node;
 use crate::output::Output;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 
 /// How often last signs of life go to the store.
 pub(super) const SEEN_EVERY: Duration = Duration::from_secs(60);

@@ -4,27 +4,27 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
-use super::Rendezvous;
+use crate::rendezvous::Rendezvous;
 use crate::types::Change;
 
 impl Rendezvous {
     /// The peers on the succession list, in order.
     pub(crate) fn succession_list(&self) -> Vec<PeerId> {
-        self.ledger.line().list.clone()
+        self.cx.known.line().list.clone()
     }
 
     /// The changes of the role in this peer's history, newest term first.
     pub(crate) fn known_changes(&self) -> impl Iterator<Item = &Change> {
-        self.history.changes()
+        self.cx.history.changes()
     }
 
     /// Digest of this peer's history.
     pub(crate) const fn history_digest(&self) -> u32 {
-        self.history.digest()
+        self.cx.history.digest()
     }
 
     /// Age in milliseconds of the last sign of life of the holder, as this peer would report it now.
     pub(crate) fn holder_age_ms(&self, now: Duration) -> u32 {
-        self.gossip(now).age_ms
+        self.cx.gossip(self.state.newest_sign(now), now).age_ms
     }
 }

@@ -15,13 +15,13 @@ use crate::connectivity::rank::{Figures, RankRow};
 use crate::connectivity::report::{Report, ReportRow};
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::claim::Claim;
-use crate::rendezvous::frames::{Cause, Gossip, RoleFrame};
-use crate::rendezvous::handover::{Offer, Purpose};
-use crate::rendezvous::io::{RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::events::{RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::holder::handover::{Offer, Purpose};
+use crate::rendezvous::protocol::claim::Claim;
+use crate::rendezvous::protocol::frames::{Cause, Gossip, RoleFrame};
+use crate::rendezvous::protocol::signed::{Signed, SignedBytes};
+use crate::rendezvous::protocol::succession::Succession;
 use crate::rendezvous::settings::{HISTORY_MAX, RoleSettings};
-use crate::rendezvous::signed::{Signed, SignedBytes};
-use crate::rendezvous::succession::Succession;
 use crate::sim::role::peer::{ROOM, key_of};
 use crate::types::{PathInfo, ProbeOutcome, RoleEvent};
 
@@ -128,7 +128,7 @@ fn only_the_holder_publishes_and_beats() {
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 5)), 30);
     assert_eq!(role.rank_of(&id(0)), Some(1), "passed on by another it counts");
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 4)), 40);
-    assert_eq!(role.ledger.serial(), 5, "an old one changes nothing");
+    assert_eq!(role.cx.known.serial(), 5, "an old one changes nothing");
 
     // Peer 2 beats and answers for a holder that is gone: that keeps nobody from noticing.
     let mut at = 50;
@@ -207,7 +207,7 @@ fn a_flood_costs_little_and_leaves_nothing() {
         sent += drained(&mut role).len();
     }
     assert!(sent < 2_000, "5,000 frames in 50 ms set off {sent} outputs");
-    assert!(role.history.changes().count() <= HISTORY_MAX);
+    assert!(role.cx.history.changes().count() <= HISTORY_MAX);
 }
 
 #[test]
@@ -246,12 +246,12 @@ fn reports_and_histories_of_strangers_are_not_kept() {
         let report = Signed::sign(report, &key_of(by)).raw().clone();
         send(&mut role, 2, &RoleFrame::Report { hops: 0, report }, 10 + by as u64 * 100);
     }
-    let crate::rendezvous::part::Part::Holding(holding) = &role.part else { panic!("peer 0 holds the role") };
+    let crate::rendezvous::state::RoleState::Holding(holding) = &role.state else { panic!("peer 0 holds the role") };
     assert_eq!(holding.reports.len(), 3, "its own and those of the two other members");
 
     let claims = (0..90).map(|n| claim(&key_of(n), 1)).collect();
     send(&mut role, 2, &RoleFrame::History(claims), 9_000);
-    let claimants: BTreeSet<PeerId> = role.history.changes().map(|change| change.to).collect();
+    let claimants: BTreeSet<PeerId> = role.cx.history.changes().map(|change| change.to).collect();
     assert!(claimants.is_subset(&BTreeSet::from([id(0), id(1), id(2), id(9)])), "{claimants:?}");
 }
 

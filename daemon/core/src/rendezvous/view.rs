@@ -4,76 +4,76 @@ use chat_proto::api::peers::RoleView;
 use chat_proto::api::rendezvous::{HolderChange, RankedPeer, Rendezvous as View};
 use chat_proto::id::{PeerId, Term};
 
-use super::Rendezvous;
-use super::part::Part;
-use super::succession::Place;
 use crate::connectivity::explain::why;
 use crate::connectivity::rank::{RankRow, SCORE_MAX};
 use crate::membership::roster::Roster;
+use crate::rendezvous::Rendezvous;
+use crate::rendezvous::protocol::succession::LinePlace;
+use crate::rendezvous::state::RoleState;
 
 impl Rendezvous {
     /// Who holds the role, and its term; nobody while the role moves.
     pub fn holder(&self) -> Option<(PeerId, Term)> {
-        let known = self.ledger.holder().map(|holder| (holder, self.ledger.term()));
-        match &self.part {
-            Part::Following(following) if following.vacancy.is_some() => None,
-            Part::Following(_) | Part::Holding(_) => known,
-            Part::Seeking { .. } | Part::Gone => None,
+        let known = self.cx.known.holder().map(|holder| (holder, self.cx.known.term()));
+        match &self.state {
+            RoleState::Following(following) if following.vacancy.is_some() => None,
+            RoleState::Following(_) | RoleState::Holding(_) => known,
+            RoleState::Seeking(_) | RoleState::Gone => None,
         }
     }
 
     /// The newest term this peer knows; 0 before the first.
     pub fn term(&self) -> Term {
-        self.ledger.term()
+        self.cx.known.term()
     }
 
     /// This peer's part.
     pub fn role(&self) -> RoleView {
-        self.role_of(&self.me)
+        self.role_of(&self.cx.me)
     }
 
     /// Any peer's part.
     pub fn role_of(&self, peer: &PeerId) -> RoleView {
         let holds = self.holder().is_some_and(|(holder, _)| holder == *peer);
-        match self.ledger.line().place(peer) {
+        match self.cx.known.line().place(peer) {
             _ if holds => RoleView::Holder,
-            Place::Listed(_) => RoleView::Standby,
-            Place::Ranked(_) | Place::Any => RoleView::Member,
+            LinePlace::Listed(_) => RoleView::Standby,
+            LinePlace::Ranked(_) | LinePlace::Any => RoleView::Member,
         }
     }
 
     /// A peer's place in the published ranking, from 1.
     pub fn rank_of(&self, peer: &PeerId) -> Option<u32> {
-        self.ledger.rank(peer).map(u32::from)
+        self.cx.known.rank(peer).map(u32::from)
     }
 
     /// Whether members outside its own network reached this peer without being called first; unknown until one tried.
     pub fn inbound(&self) -> Option<bool> {
-        self.ledger.rows().iter().find(|row| row.peer == self.me).and_then(|row| row.figures.inbound)
+        self.cx.known.rows().iter().find(|row| row.peer == self.cx.me).and_then(|row| row.figures.inbound)
     }
 
     /// The role as this peer knows it, for `GET /v1/rendezvous`.
     pub fn view(&self, roster: &Roster) -> View {
         let holder = self.holder();
         View {
-            term: self.ledger.term(),
+            term: self.cx.known.term(),
             holder: holder.map(|(peer, _)| roster.peer_ref(&peer)),
-            since: self.ledger.since(),
+            since: self.cx.known.since(),
             role: self.role(),
             ranking: self.ranking(roster),
-            succession: u32::try_from(self.ledger.line().list.len()).unwrap_or(0),
+            succession: u32::try_from(self.cx.known.line().list.len()).unwrap_or(0),
             history: self.changes(roster),
         }
     }
 
     fn ranking(&self, roster: &Roster) -> Vec<RankedPeer> {
-        let rows = self.ledger.rows();
+        let rows = self.cx.known.rows();
         let behind = rows.iter().skip(1).map(Some).chain([None]);
         (1..).zip(rows.iter().zip(behind)).map(|(rank, (row, next))| ranked(rank, row, next, roster)).collect()
     }
 
     fn changes(&self, roster: &Roster) -> Vec<HolderChange> {
-        let mut changes: Vec<HolderChange> = self.history.changes().map(|change| change.to_api(roster)).collect();
+        let mut changes: Vec<HolderChange> = self.cx.history.changes().map(|change| change.to_api(roster)).collect();
         // Newest first as this peer saw them; the terms of two halves of a split room interleave.
         changes.sort_by_key(|change| std::cmp::Reverse((change.at, change.term)));
         changes

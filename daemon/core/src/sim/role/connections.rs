@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_proto::id::PeerId;
 
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::sim::clock::MS;
 use crate::sim::groups::groups;
 use crate::sim::role::network::{DIAL_TIMEOUT, Id};

@@ -112,7 +112,7 @@ fn clearly_better_peer_takes_over_without_a_gap() {
             inbound: false,
         };
         let peer = world.peers[holder].id;
-        world.give(other, crate::rendezvous::io::RoleInput::Path(peer, path));
+        world.give(other, crate::rendezvous::events::RoleInput::Path(peer, path));
     }
     let start = world.now();
     let moved = world.run_until(start + 60 * MINUTE, |world: &RoleWorld| world.holder().is_some_and(|id| id != holder));

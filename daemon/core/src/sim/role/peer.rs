@@ -8,7 +8,7 @@ use ed25519_dalek::SigningKey;
 use rand::RngExt;
 
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::clock::SimClock;
 use crate::sim::role::network::Id;

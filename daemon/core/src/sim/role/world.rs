@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::input::Now;
-use crate::rendezvous::io::{Delivery, RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::events::{Delivery, RoleFault, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;

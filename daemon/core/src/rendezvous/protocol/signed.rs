@@ -5,8 +5,8 @@ use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::io::RoleFault;
-use super::settings::ROLE_FRAME_BYTES_MAX;
+use crate::rendezvous::events::RoleFault;
+use crate::rendezvous::settings::ROLE_FRAME_BYTES_MAX;
 use crate::signature::{self, SignatureBytes};
 
 /// Something that a member states with its signature.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
-use super::settings::RoleSettings;
+use crate::rendezvous::settings::RoleSettings;
 
 /// Margin of the window on a network without jitter: what schedulers add.
 const MARGIN_MIN: Duration = Duration::from_millis(20);
@@ -27,7 +27,7 @@ const ACK_EVERY: u64 = 4;
 
 /// What a follower knows of its holder's life.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct FailureDetector {
     pub(crate) holder: PeerId,
     pub(crate) term: Term,
     /// When the holder was last heard by this peer itself: a beat, or the answer to a ping.
@@ -36,7 +36,7 @@ pub(crate) struct Watch {
     pub(crate) fresh: Option<Duration>,
     /// Who told so: the way to the holder where there is no connection.
     pub(crate) via: Option<PeerId>,
-    pub(crate) tcp: Tcp,
+    pub(crate) tcp: TcpWatch,
     /// Silence before this does not count: the watch began, or this peer itself slept.
     base: Duration,
     /// When the holder was last heard over a connection, or the watch began.
@@ -48,7 +48,7 @@ pub(crate) struct Watch {
 
 /// The plain TCP connection to the holder's process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tcp {
+pub(crate) enum TcpWatch {
     /// Not wanted.
     Off,
     /// On its way.
@@ -84,7 +84,7 @@ pub(crate) enum Beat {
     Void,
 }
 
-impl Watch {
+impl FailureDetector {
     pub(crate) const fn new(holder: PeerId, term: Term, now: Duration) -> Self {
         Self {
             holder,
@@ -92,7 +92,7 @@ impl Watch {
             heard: None,
             fresh: None,
             via: None,
-            tcp: Tcp::Off,
+            tcp: TcpWatch::Off,
             base: now,
             met: now,
             quiet_until: Duration::ZERO,
@@ -102,7 +102,7 @@ impl Watch {
     }
 
     /// A beat of the holder arrived.
-    pub(crate) fn beat(&mut self, seq: u64, heard: Duration, settings: &RoleSettings, now: Duration) -> Beat {
+    pub(crate) fn receive_beat(&mut self, seq: u64, heard: Duration, settings: &RoleSettings, now: Duration) -> Beat {
         if let Some((last, at)) = self.last_beat {
             if seq <= last {
                 return Beat::Void;
@@ -117,33 +117,33 @@ impl Watch {
             // Answered all the same: that is how a holder that hears again learns so.
             return if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Void };
         }
-        self.lives(now);
+        self.note_heard(now);
         if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Heard }
     }
 
     /// The holder was heard by this peer itself.
-    pub(crate) fn lives(&mut self, now: Duration) {
+    pub(crate) fn note_heard(&mut self, now: Duration) {
         self.met = now;
-        self.seen(now);
+        self.note_sign(now);
     }
 
     /// The holder answered a call over TCP; says whether that counts.
-    pub(crate) fn called(&mut self, now: Duration) -> bool {
+    pub(crate) fn note_probe_answer(&mut self, now: Duration) -> bool {
         let counts = now.saturating_sub(self.met) < CALLED_FOR;
         if counts {
-            self.seen(now);
+            self.note_sign(now);
         }
         counts
     }
 
-    fn seen(&mut self, now: Duration) {
+    fn note_sign(&mut self, now: Duration) {
         self.heard = Some(now);
         self.fresh = Some(now);
         self.via = None;
     }
 
     /// A neighbour says that the holder was heard at `when`.
-    pub(crate) fn hearsay(&mut self, when: Duration, from: PeerId) {
+    pub(crate) fn note_hearsay(&mut self, when: Duration, from: PeerId) {
         if self.fresh.is_none_or(|fresh| fresh < when) {
             self.fresh = Some(when);
             self.via = Some(from);
@@ -156,7 +156,7 @@ impl Watch {
     }
 
     /// The others have spoken up for the holder: no suspicion before `until`.
-    pub(crate) fn quiet(&mut self, until: Duration) {
+    pub(crate) fn hold_off_until(&mut self, until: Duration) {
         self.quiet_until = self.quiet_until.max(until);
     }
 
@@ -181,23 +181,27 @@ impl Watch {
         (MARGIN_MIN + self.jitter * 3 / 2).min(MARGIN_MAX)
     }
 
-    /// When the silence becomes too long.
-    pub(crate) fn alarm_at(&self, closeness: Closeness, settings: &RoleSettings, stretch: u32) -> Duration {
-        let sign = match closeness {
+    /// The last sign of life that is relevant for a peer that watches so closely.
+    pub(crate) const fn last_sign(&self, closeness: Closeness) -> Option<Duration> {
+        match closeness {
             Closeness::Close => self.heard,
             Closeness::Loose => self.fresh,
-        };
-        let since = sign.unwrap_or_default().max(self.base);
+        }
+    }
+
+    /// When the silence becomes too long.
+    pub(crate) fn alarm_at(&self, closeness: Closeness, settings: &RoleSettings, stretch: u32) -> Duration {
+        let since = self.last_sign(closeness).unwrap_or_default().max(self.base);
         (since + self.window(closeness, settings, stretch)).max(self.quiet_until)
     }
 
     /// The TCP watch could not be opened, or was closed while the holder lives.
     pub(crate) fn tcp_failed(&mut self, now: Duration) {
         let wait = match self.tcp {
-            Tcp::Failed { next, .. } => next,
-            Tcp::Off | Tcp::Opening | Tcp::Open => Duration::from_secs(1),
+            TcpWatch::Failed { next, .. } => next,
+            TcpWatch::Off | TcpWatch::Opening | TcpWatch::Open => Duration::from_secs(1),
         };
-        self.tcp = Tcp::Failed { retry_at: now + wait, next: (wait * 2).min(TCP_RETRY_MAX) };
+        self.tcp = TcpWatch::Failed { retry_at: now + wait, next: (wait * 2).min(TCP_RETRY_MAX) };
     }
 }
 
@@ -213,13 +217,13 @@ mod tests {
     }
 
     /// A watch after a minute of beats, each `jitter(n)` ms late.
-    fn watched(jitter: impl Fn(u64) -> u64) -> (Watch, Duration) {
+    fn watched(jitter: impl Fn(u64) -> u64) -> (FailureDetector, Duration) {
         let settings = RoleSettings::default();
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         let mut now = ZERO;
         for seq in 0..300 {
             now = ms(seq * 200 + jitter(seq));
-            watch.beat(seq, ZERO, &settings, now);
+            watch.receive_beat(seq, ZERO, &settings, now);
         }
         (watch, now)
     }
@@ -238,21 +242,21 @@ mod tests {
     #[test]
     fn old_beats_and_deaf_holders_prove_nothing() {
         let settings = RoleSettings::default();
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
-        assert_eq!(watch.beat(4, ZERO, &settings, ms(0)), Beat::Answer);
-        assert_eq!(watch.beat(3, ZERO, &settings, ms(10)), Beat::Void);
-        assert_eq!(watch.beat(5, ms(2_999), &settings, ms(200)), Beat::Heard);
-        assert_eq!(watch.beat(6, ms(3_001), &settings, ms(400)), Beat::Void);
-        assert_eq!(watch.beat(8, ms(3_001), &settings, ms(800)), Beat::Answer);
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
+        assert_eq!(watch.receive_beat(4, ZERO, &settings, ms(0)), Beat::Answer);
+        assert_eq!(watch.receive_beat(3, ZERO, &settings, ms(10)), Beat::Void);
+        assert_eq!(watch.receive_beat(5, ms(2_999), &settings, ms(200)), Beat::Heard);
+        assert_eq!(watch.receive_beat(6, ms(3_001), &settings, ms(400)), Beat::Void);
+        assert_eq!(watch.receive_beat(8, ms(3_001), &settings, ms(800)), Beat::Answer);
         assert_eq!(watch.heard, Some(ms(200)));
     }
 
     #[test]
     fn hearsay_counts_for_those_who_watch_from_afar_only() {
         let settings = RoleSettings::default();
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
-        watch.hearsay(ms(5_000), PeerId::from_bytes([2; 32]));
-        watch.hearsay(ms(4_000), PeerId::from_bytes([3; 32]));
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
+        watch.note_hearsay(ms(5_000), PeerId::from_bytes([2; 32]));
+        watch.note_hearsay(ms(4_000), PeerId::from_bytes([3; 32]));
         assert_eq!(watch.via, Some(PeerId::from_bytes([2; 32])));
         assert_eq!(watch.alarm_at(Closeness::Close, &settings, 1), ms(620));
         assert_eq!(watch.alarm_at(Closeness::Loose, &settings, 1), ms(15_000));
@@ -260,34 +264,34 @@ mod tests {
 
     #[test]
     fn a_holder_that_only_answers_calls_counts_for_a_while() {
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
-        watch.lives(ms(1_000));
-        assert!(watch.called(ms(60_999)));
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
+        watch.note_heard(ms(1_000));
+        assert!(watch.note_probe_answer(ms(60_999)));
         assert_eq!((watch.heard, watch.fresh), (Some(ms(60_999)), Some(ms(60_999))));
-        assert!(!watch.called(ms(61_000)));
+        assert!(!watch.note_probe_answer(ms(61_000)));
         assert_eq!(watch.heard, Some(ms(60_999)), "it has not been heard since");
-        watch.lives(ms(62_000));
-        assert!(watch.called(ms(70_000)));
+        watch.note_heard(ms(62_000));
+        assert!(watch.note_probe_answer(ms(70_000)));
     }
 
     #[test]
     fn who_slept_begins_anew_and_who_was_contradicted_waits() {
         let settings = RoleSettings::default();
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         watch.forgive(ms(2_000));
         assert_eq!(watch.alarm_at(Closeness::Close, &settings, 1), ms(2_620));
         assert_eq!(watch.heard, None, "to forgive is not to have heard");
-        watch.quiet(ms(9_000));
+        watch.hold_off_until(ms(9_000));
         assert_eq!(watch.alarm_at(Closeness::Close, &settings, 1), ms(9_000));
     }
 
     #[test]
     fn a_watch_that_fails_is_tried_ever_more_seldom() {
-        let mut watch = Watch::new(HOLDER, Term(1), ZERO);
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         let mut waits = Vec::new();
         for _ in 0..8 {
             watch.tcp_failed(ZERO);
-            if let Tcp::Failed { retry_at, .. } = watch.tcp {
+            if let TcpWatch::Failed { retry_at, .. } = watch.tcp {
                 waits.push(retry_at.as_secs());
             }
         }

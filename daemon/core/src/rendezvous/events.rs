@@ -93,7 +93,7 @@ pub enum Delivery {
 /// How a peer broke the protocol of the role. The same bytes will fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RoleFault {
-    /// The frame is longer than [`ROLE_FRAME_BYTES_MAX`](super::settings::ROLE_FRAME_BYTES_MAX).
+    /// The frame is longer than [`ROLE_FRAME_BYTES_MAX`](crate::rendezvous::settings::ROLE_FRAME_BYTES_MAX).
     #[error("role frame is too long")]
     TooLong,
     /// It cannot be read, or something in it is out of bounds.

@@ -3,24 +3,27 @@
 use chat_proto::id::{PeerId, Term};
 use chat_proto::time::Timestamp;
 
-use super::claim::Claim;
-use super::frames::RoleFrame;
-use super::signed::Signed;
-use super::succession::{Line, Succession};
 use crate::connectivity::rank::RankRow;
+use crate::rendezvous::protocol::claim::Claim;
+use crate::rendezvous::protocol::frames::RoleFrame;
+use crate::rendezvous::protocol::signed::Signed;
+use crate::rendezvous::protocol::succession::{Succession, SuccessionLine};
+use crate::rendezvous::protocol::term::TermBound;
 
 /// The claim that counts, and who would follow.
 #[derive(Debug, Default)]
-pub(crate) struct Ledger {
+pub(crate) struct KnownClaim {
     claim: Option<Signed<Claim>>,
     claim_id: u32,
     /// Newest succession of that claim's term or, until its holder has published, of an earlier one.
     succession: Option<Signed<Succession>>,
     since: Option<Timestamp>,
     version: u64,
+    /// Terms that this peer believes.
+    pub(crate) terms: TermBound,
 }
 
-impl Ledger {
+impl KnownClaim {
     /// Grows with every change.
     pub(crate) const fn version(&self) -> u64 {
         self.version
@@ -88,8 +91,8 @@ impl Ledger {
     }
 
     /// Who follows the holder.
-    pub(crate) fn line(&self) -> Line {
-        Line::behind(self.succession(), self.holder().as_ref())
+    pub(crate) fn line(&self) -> SuccessionLine {
+        SuccessionLine::behind(self.succession(), self.holder().as_ref())
     }
 
     /// A peer's place in the ranking, from 1.
@@ -98,7 +101,7 @@ impl Ledger {
     }
 
     /// All of it, for a neighbour.
-    pub(crate) fn state(&self) -> RoleFrame {
+    pub(crate) fn state_frame(&self) -> RoleFrame {
         RoleFrame::State {
             claim: self.claim.as_ref().map(|claim| claim.raw().clone()),
             succession: self.current().map(|succession| succession.raw().clone()),

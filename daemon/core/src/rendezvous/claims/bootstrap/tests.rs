@@ -7,8 +7,9 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 
 use super::*;
-use crate::rendezvous::frames::{Gossip, RoleFrame};
-use crate::rendezvous::io::RoleInput;
+use crate::input::Now;
+use crate::rendezvous::events::RoleInput;
+use crate::rendezvous::protocol::frames::{Gossip, RoleFrame};
 use crate::rendezvous::settings::RoleSettings;
 use crate::types::PathInfo;
 
@@ -42,7 +43,7 @@ fn claimed(
     for ms in (from..until).step_by(50) {
         meanwhile(role, ms);
         role.handle(RoleInput::Tick, now(ms));
-        if role.ledger.holder() == Some(id(0)) {
+        if role.cx.known.holder() == Some(id(0)) {
             return Some(ms);
         }
     }
@@ -50,7 +51,7 @@ fn claimed(
 }
 
 fn component(role: &Rendezvous) -> Option<u32> {
-    role.ledger.claim().map(|claim| claim.value().component)
+    role.cx.known.claim().map(|claim| claim.value().component)
 }
 
 #[test]
@@ -100,7 +101,7 @@ fn the_only_member_waits_for_no_connection_of_somebody_who_is_none() {
     let mut role = newcomer();
     role.handle(RoleInput::Members { active: BTreeSet::from([id(0)]), former: (1..4).map(id).collect() }, now(4_000));
     role.handle(RoleInput::Tick, now(4_000));
-    assert_eq!(role.ledger.holder(), Some(id(0)));
+    assert_eq!(role.cx.known.holder(), Some(id(0)));
 }
 
 #[test]
@@ -121,9 +122,9 @@ fn a_newcomer_that_is_told_of_the_holder_before_it_knows_the_members_follows_it_
     let mut newcomer = peer(0);
     newcomer.handle(RoleInput::Up(id(1), path), now(10));
     newcomer.handle(RoleInput::Frame(id(1), told), now(11));
-    assert_eq!(newcomer.ledger.holder(), None, "it may be anybody");
+    assert_eq!(newcomer.cx.known.holder(), None, "it may be anybody");
     newcomer.handle(RoleInput::Members { active: (2..4).map(id).collect(), former: BTreeSet::new() }, now(12));
-    assert_eq!(newcomer.ledger.holder(), None, "it is nobody known so far");
+    assert_eq!(newcomer.cx.known.holder(), None, "it is nobody known so far");
     newcomer.handle(RoleInput::Members { active: (0..4).map(id).collect(), former: BTreeSet::new() }, now(13));
-    assert_eq!(newcomer.ledger.holder(), Some(id(1)));
+    assert_eq!(newcomer.cx.known.holder(), Some(id(1)));
 }

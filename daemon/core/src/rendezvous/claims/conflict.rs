@@ -12,9 +12,9 @@ pub(crate) const HOLD_BACK: Duration = Duration::from_millis(400);
 
 /// Who receives the claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum Standpoint {
     /// It knows of no holder, or has declared it gone.
-    Nobody,
+    NoHolder,
     /// It holds the role.
     Holder(Wakefulness),
     /// It follows another.
@@ -41,7 +41,7 @@ pub(crate) enum Freshness {
 
 /// Where the claim comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum ClaimOrigin {
     /// This peer's holder passed it on, or planned it: it agrees.
     Endorsed,
     /// Anybody else.
@@ -60,24 +60,25 @@ pub(crate) enum Reception {
 }
 
 /// Decides. `theirs` and `ours` are how many members each side is in touch with.
-pub(crate) const fn receive(standing: Standing, origin: Origin, theirs: u32, ours: u32) -> Reception {
+pub(crate) const fn receive(standing: Standpoint, origin: ClaimOrigin, theirs: u32, ours: u32) -> Reception {
     let minority = theirs.saturating_mul(2) <= ours;
     match (standing, origin) {
-        (Standing::Holder(Wakefulness::Awake), Origin::Elsewhere) if minority => Reception::Counter,
-        (Standing::Follower(Freshness::Fresh), Origin::Elsewhere) if minority => Reception::Hold,
-        (Standing::Nobody | Standing::Holder(_) | Standing::Follower(_), Origin::Endorsed | Origin::Elsewhere) => {
-            Reception::Adopt
-        }
+        (Standpoint::Holder(Wakefulness::Awake), ClaimOrigin::Elsewhere) if minority => Reception::Counter,
+        (Standpoint::Follower(Freshness::Fresh), ClaimOrigin::Elsewhere) if minority => Reception::Hold,
+        (
+            Standpoint::NoHolder | Standpoint::Holder(_) | Standpoint::Follower(_),
+            ClaimOrigin::Endorsed | ClaimOrigin::Elsewhere,
+        ) => Reception::Adopt,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ClaimOrigin::{Elsewhere, Endorsed};
     use Freshness::{Fresh, Stale};
-    use Origin::{Elsewhere, Endorsed};
     use Reception::{Adopt, Counter, Hold};
-    use Standing::{Follower, Holder, Nobody};
+    use Standpoint::{Follower, Holder, NoHolder};
     use Wakefulness::{Awake, Slept};
 
     #[test]
@@ -96,7 +97,7 @@ mod tests {
             // Who slept, or lost its holder, does not insist.
             (Holder(Slept), Elsewhere, 1, 4, Adopt),
             (Follower(Stale), Elsewhere, 1, 4, Adopt),
-            (Nobody, Elsewhere, 1, 4, Adopt),
+            (NoHolder, Elsewhere, 1, 4, Adopt),
             // A planned handover.
             (Holder(Awake), Endorsed, 1, 4, Adopt),
             (Follower(Fresh), Endorsed, 1, 4, Adopt),

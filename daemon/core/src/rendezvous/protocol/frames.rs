@@ -3,12 +3,14 @@
 //! One byte of version, then postcard. Frames of another version are passed over without a fault, so that a room can be
 //! upgraded peer by peer.
 
+use std::time::Duration;
+
 use chat_proto::id::Term;
 use serde::{Deserialize, Serialize};
 
-use super::io::RoleFault;
-use super::settings::{HISTORY_MAX, ROLE_FRAME_BYTES_MAX};
-use super::signed::SignedBytes;
+use crate::rendezvous::events::RoleFault;
+use crate::rendezvous::protocol::signed::SignedBytes;
+use crate::rendezvous::settings::{HISTORY_MAX, ROLE_FRAME_BYTES_MAX};
 
 /// Version of the frames.
 const VERSION: u8 = 1;
@@ -110,6 +112,11 @@ pub(crate) enum Cause {
     Died,
     /// Heartbeats are missing, or the connection ended without a word.
     Silent,
+}
+
+/// Milliseconds, as frames carry them.
+pub(crate) fn millis(span: Duration) -> u32 {
+    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
 }
 
 impl RoleFrame {

@@ -7,7 +7,7 @@ use chat_proto::id::{PeerId, RoomId, Term};
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::signed::{Signed, Statement};
+use crate::rendezvous::protocol::signed::{Signed, Statement};
 
 /// A claim. It is made by whom it names and by nobody else: its author is the claimant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

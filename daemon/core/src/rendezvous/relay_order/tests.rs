@@ -9,12 +9,12 @@ use ed25519_dalek::SigningKey;
 use super::*;
 use crate::connectivity::rank::{Figures, RankRow};
 use crate::input::Now;
-use crate::rendezvous::claim::Claim;
-use crate::rendezvous::frames::RoleFrame;
-use crate::rendezvous::io::RoleInput;
+use crate::rendezvous::events::RoleInput;
+use crate::rendezvous::protocol::claim::Claim;
+use crate::rendezvous::protocol::frames::RoleFrame;
+use crate::rendezvous::protocol::signed::Signed;
+use crate::rendezvous::protocol::succession::Succession;
 use crate::rendezvous::settings::RoleSettings;
-use crate::rendezvous::signed::Signed;
-use crate::rendezvous::succession::Succession;
 use crate::types::PathInfo;
 
 const ROOM: RoomId = RoomId::from_bytes([5; 32]);
@@ -46,10 +46,10 @@ fn member() -> Rendezvous {
 /// `holder` holds the role, in touch with so many, and has published this list; of the ranked it is known whether they can
 /// be called.
 fn hold(role: &mut Rendezvous, holder: u8, component: u32, list: &[u8], ranked: &[(u8, bool)]) {
-    let before = role.ledger.holder();
+    let before = role.cx.known.holder();
     let claim = Claim {
         room: ROOM,
-        term: Term(role.ledger.term().0 + 1),
+        term: Term(role.cx.known.term().0 + 1),
         claimant: id(holder),
         from: before,
         reason: ChangeReason::Silent,
@@ -74,7 +74,7 @@ fn hold(role: &mut Rendezvous, holder: u8, component: u32, list: &[u8], ranked: 
         succession: Some(Signed::sign(succession, &key(holder)).raw().clone()),
     };
     role.handle(RoleInput::Frame(id(holder), frame.encode()), now(10));
-    assert_eq!(role.ledger.holder(), Some(id(holder)));
+    assert_eq!(role.cx.known.holder(), Some(id(holder)));
 }
 
 fn ids(order: &[u8]) -> Vec<PeerId> {
@@ -91,7 +91,7 @@ fn the_holder_comes_first_then_its_list_then_the_ranking() {
     assert!(relays(&role).is_empty(), "nobody is known yet");
     hold(&mut role, 2, 4, &[3], &[(1, true), (2, true), (3, true)]);
     assert_eq!(relays(&role), ids(&[2, 3, 1]));
-    assert!(!role.wants_relay(), "two are enough");
+    assert!(!wants_relay(&role.state, &role.cx), "two are enough");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn whom_nobody_outside_reaches_comes_last_even_as_holder() {
     let mut role = member();
     hold(&mut role, 2, 4, &[3, 0], &[(2, false), (3, false), (0, true), (1, true)]);
     assert_eq!(relays(&role), ids(&[0, 1, 2, 3]));
-    assert!(role.wants_relay(), "it is the first that others reach");
+    assert!(wants_relay(&role.state, &role.cx), "it is the first that others reach");
 }
 
 #[test]
@@ -122,8 +122,8 @@ fn who_holds_the_role_alone_asks_those_it_lost_before_itself() {
     for ms in (50..20_000).step_by(50) {
         role.handle(RoleInput::Tick, now(ms));
     }
-    assert_eq!(role.ledger.holder(), Some(id(0)), "it believes itself alone");
+    assert_eq!(role.cx.known.holder(), Some(id(0)), "it believes itself alone");
     let order = role.relays(Duration::from_secs(20));
     assert_eq!((order.first(), order.last()), (Some(&id(2)), Some(&id(0))), "{order:?}");
-    assert!(role.wants_relay(), "its own is there all the same");
+    assert!(wants_relay(&role.state, &role.cx), "its own is there all the same");
 }

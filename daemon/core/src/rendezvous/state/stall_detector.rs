@@ -19,14 +19,14 @@ const JUST_WOKEN: Duration = Duration::from_millis(50);
 
 /// Watches this peer's own timers.
 #[derive(Debug)]
-pub(crate) struct SlipGuard {
+pub(crate) struct StallDetector {
     last: Now,
     due: Option<Duration>,
     slipped_at: Option<Duration>,
     stretched_until: Duration,
 }
 
-impl SlipGuard {
+impl StallDetector {
     pub(crate) const fn new(now: Now) -> Self {
         Self { last: now, due: None, slipped_at: None, stretched_until: Duration::ZERO }
     }
@@ -50,11 +50,6 @@ impl SlipGuard {
     /// When this peer wants to be woken next.
     pub(crate) const fn expect(&mut self, due: Option<Duration>) {
         self.due = due;
-    }
-
-    /// When the last input came.
-    pub(crate) const fn last(&self) -> Duration {
-        self.last.mono
     }
 
     /// Whether this peer has only just woken: what it reads now may be old.
@@ -90,14 +85,14 @@ mod tests {
             (50, now(40, 530), None),
             (50, now(40, 60_040), Some(60_000)),
         ] {
-            let mut guard = SlipGuard::new(now(0, 0));
+            let mut guard = StallDetector::new(now(0, 0));
             guard.expect(Some(Duration::from_millis(due)));
             let late = guard.observe(to, tolerance);
             assert_eq!(late, expected.map(Duration::from_millis), "due {due}, came {to:?}");
             assert_eq!(guard.stretch(to.mono), if expected.is_some() { 2 } else { 1 });
             assert_eq!(guard.stretch(to.mono + STRETCHED_FOR), 1);
         }
-        let mut guard = SlipGuard::new(now(0, 90_000));
+        let mut guard = StallDetector::new(now(0, 90_000));
         assert_eq!(guard.observe(now(10, 0), tolerance), None);
     }
 }

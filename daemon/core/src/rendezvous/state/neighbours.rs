@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
-use super::settings::LINKS_MAX;
+use crate::rendezvous::settings::LINKS_MAX;
 use crate::token_bucket::TokenBucket;
 use crate::types::PathInfo;
 
@@ -29,7 +29,7 @@ const HISTORY_AGAIN: Duration = Duration::from_secs(600);
 
 /// A connection.
 #[derive(Debug)]
-pub(crate) struct Link {
+pub(crate) struct Neighbour {
     pub(crate) path: PathInfo,
     /// When anything was last heard over it; that it stands counts as the first.
     pub(crate) heard: Duration,
@@ -45,14 +45,14 @@ pub(crate) struct Link {
     signed: TokenBucket,
 }
 
-impl Link {
+impl Neighbour {
     /// Whether a frame of this neighbour is taken.
     pub(crate) fn admits(&mut self, signed: bool, now: Duration) -> bool {
         self.frames.take(now) && (!signed || self.signed.take(now))
     }
 
     /// Whether it may be told again; counts as told.
-    pub(crate) fn tell(&mut self, now: Duration) -> bool {
+    pub(crate) fn may_send_state(&mut self, now: Duration) -> bool {
         let due = self.told.is_none_or(|told| told + TELL_EVERY <= now);
         if due {
             self.told = Some(now);
@@ -61,7 +61,7 @@ impl Link {
     }
 
     /// Whether it may have the history, which is long; counts as sent.
-    pub(crate) fn give_history(&mut self, now: Duration) -> bool {
+    pub(crate) fn may_send_history(&mut self, now: Duration) -> bool {
         let due = self.history_sent.is_none_or(|sent| sent + HISTORY_EVERY / 2 <= now);
         if due {
             self.history_sent = Some(now);
@@ -70,7 +70,7 @@ impl Link {
     }
 
     /// Whether its history, of which it sent the digest, is to be asked for; counts as asked.
-    pub(crate) fn ask_history(&mut self, digest: u32, now: Duration) -> bool {
+    pub(crate) fn may_ask_history(&mut self, digest: u32, now: Duration) -> bool {
         let due = match self.history {
             None => true,
             Some((asked, at)) => at + if asked == digest { HISTORY_AGAIN } else { HISTORY_EVERY } <= now,
@@ -84,17 +84,17 @@ impl Link {
 
 /// All connections; at most [`LINKS_MAX`].
 #[derive(Debug, Default)]
-pub(crate) struct Links {
-    of: BTreeMap<PeerId, Link>,
+pub(crate) struct Neighbours {
+    of: BTreeMap<PeerId, Neighbour>,
 }
 
-impl Links {
+impl Neighbours {
     /// A connection stands. Returns whether it is kept track of.
     pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Duration) -> bool {
         if self.of.len() >= LINKS_MAX && !self.of.contains_key(&peer) {
             return false;
         }
-        let link = Link {
+        let link = Neighbour {
             path,
             heard: now,
             speaks: false,
@@ -114,11 +114,11 @@ impl Links {
         self.of.remove(peer).is_some()
     }
 
-    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Link> {
+    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Neighbour> {
         self.of.get(peer)
     }
 
-    pub(crate) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Link> {
+    pub(crate) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Neighbour> {
         self.of.get_mut(peer)
     }
 
@@ -134,7 +134,7 @@ impl Links {
         self.of.keys()
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Link)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Neighbour)> {
         self.of.iter()
     }
 

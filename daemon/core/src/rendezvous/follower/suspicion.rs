@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
-use super::frames::Cause;
+use crate::rendezvous::protocol::frames::Cause;
 
 /// Most neighbours that are asked: all of the list, and enough others to tell how much of the room is there.
 pub(crate) const ASKED_MAX: usize = 16;
@@ -33,7 +33,7 @@ pub(crate) struct Suspicion {
 
 /// How a suspicion stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum SuspicionOutcome {
     /// Nothing is decided.
     Open,
     /// The holder lives, or others hear it.
@@ -75,18 +75,18 @@ impl Suspicion {
     }
 
     /// A neighbour answered: how long ago it heard the holder. Answers nobody asked for are ignored.
-    pub(crate) fn answer(&mut self, peer: PeerId, heard: Option<Duration>) -> Outcome {
+    pub(crate) fn answer(&mut self, peer: PeerId, heard: Option<Duration>) -> SuspicionOutcome {
         if !self.asked.contains(&peer) {
-            return Outcome::Open;
+            return SuspicionOutcome::Open;
         }
         self.answered.insert(peer, heard);
         let speaks_up = heard.is_some_and(|age| age < self.tolerance);
         match self.cause {
             // Whoever heard a process a moment ago may have heard its last words; only its own answer refutes a closed
             // connection.
-            Cause::Died => Outcome::Open,
-            Cause::Silent if speaks_up => Outcome::Dropped,
-            Cause::Silent => Outcome::Open,
+            Cause::Died => SuspicionOutcome::Open,
+            Cause::Silent if speaks_up => SuspicionOutcome::Dropped,
+            Cause::Silent => SuspicionOutcome::Open,
         }
     }
 
@@ -100,8 +100,8 @@ impl Suspicion {
     }
 
     /// How it stands at `now`.
-    pub(crate) fn outcome(&self, now: Duration) -> Outcome {
-        if now < self.deadline { Outcome::Open } else { Outcome::Confirmed }
+    pub(crate) fn outcome(&self, now: Duration) -> SuspicionOutcome {
+        if now < self.deadline { SuspicionOutcome::Open } else { SuspicionOutcome::Confirmed }
     }
 
     /// Whether a neighbour was asked, and answered.
@@ -148,18 +148,18 @@ mod tests {
     #[test]
     fn one_who_heard_the_holder_speaks_up_and_a_dead_process_has_no_advocates() {
         for (cause, heard, expected) in [
-            (Cause::Silent, Some(ms(100)), Outcome::Dropped),
-            (Cause::Silent, Some(ms(500)), Outcome::Open),
-            (Cause::Silent, None, Outcome::Open),
-            (Cause::Died, Some(ms(1)), Outcome::Open),
+            (Cause::Silent, Some(ms(100)), SuspicionOutcome::Dropped),
+            (Cause::Silent, Some(ms(500)), SuspicionOutcome::Open),
+            (Cause::Silent, None, SuspicionOutcome::Open),
+            (Cause::Died, Some(ms(1)), SuspicionOutcome::Open),
         ] {
             let mut suspicion = suspicion(cause, &[2, 3]);
             assert_eq!(suspicion.answer(peer(2), heard), expected, "{cause:?} {heard:?}");
-            assert_eq!(suspicion.answer(peer(9), Some(ms(1))), Outcome::Open, "nobody asked it");
+            assert_eq!(suspicion.answer(peer(9), Some(ms(1))), SuspicionOutcome::Open, "nobody asked it");
         }
         let suspicion = suspicion(Cause::Silent, &[2]);
-        assert_eq!(suspicion.outcome(ms(1_119)), Outcome::Open);
-        assert_eq!(suspicion.outcome(ms(1_120)), Outcome::Confirmed);
+        assert_eq!(suspicion.outcome(ms(1_119)), SuspicionOutcome::Open);
+        assert_eq!(suspicion.outcome(ms(1_120)), SuspicionOutcome::Confirmed);
     }
 
     #[test]

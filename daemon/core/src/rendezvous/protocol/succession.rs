@@ -6,10 +6,10 @@ use chat_proto::id::{PeerId, RoomId, Term};
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::settings::{LIST_MAX, ROWS_MAX};
-use super::signed::Statement;
 use crate::connectivity::rank::RankRow;
 use crate::connectivity::report::Report;
+use crate::rendezvous::protocol::signed::Statement;
+use crate::rendezvous::settings::{LIST_MAX, ROWS_MAX};
 
 /// What the holder publishes whenever it changes and every 30 s.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,7 +81,7 @@ pub(crate) fn list(rows: &[RankRow], holder: &PeerId, eligible: &BTreeSet<PeerId
 
 /// In what order a vacant role is claimed, as one peer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct SuccessionLine {
     /// The list, without whoever is gone.
     pub(crate) list: Vec<PeerId>,
     /// The rest of the ranking.
@@ -90,7 +90,7 @@ pub(crate) struct Line {
 
 /// A peer's place in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum LinePlace {
     /// On the list, with so many before it.
     Listed(usize),
     /// Ranked behind the list, with so many between.
@@ -99,7 +99,7 @@ pub(crate) enum Place {
     Any,
 }
 
-impl Line {
+impl SuccessionLine {
     /// The line behind `gone`.
     pub(crate) fn behind(succession: Option<&Succession>, gone: Option<&PeerId>) -> Self {
         let Some(succession) = succession else { return Self { list: Vec::new(), rest: Vec::new() } };
@@ -110,12 +110,12 @@ impl Line {
         Self { list, rest }
     }
 
-    pub(crate) fn place(&self, peer: &PeerId) -> Place {
+    pub(crate) fn place(&self, peer: &PeerId) -> LinePlace {
         let at = |list: &[PeerId]| list.iter().position(|listed| listed == peer);
         match (at(&self.list), at(&self.rest)) {
-            (Some(place), _) => Place::Listed(place),
-            (None, Some(place)) => Place::Ranked(place),
-            (None, None) => Place::Any,
+            (Some(place), _) => LinePlace::Listed(place),
+            (None, Some(place)) => LinePlace::Ranked(place),
+            (None, None) => LinePlace::Any,
         }
     }
 }
@@ -166,11 +166,14 @@ mod tests {
     #[test]
     fn the_line_forms_behind_the_one_who_is_gone() {
         let succession = succession(1, &[2, 3], &[1, 2, 3, 4, 5]);
-        let line = Line::behind(Some(&succession), Some(&peer(1)));
+        let line = SuccessionLine::behind(Some(&succession), Some(&peer(1)));
         let places = [2, 3, 4, 5, 6].map(|n| line.place(&peer(n)));
-        assert_eq!(places, [Place::Listed(0), Place::Listed(1), Place::Ranked(0), Place::Ranked(1), Place::Any]);
-        let shorter = Line::behind(Some(&succession), Some(&peer(2)));
-        assert_eq!(shorter.place(&peer(3)), Place::Listed(0));
-        assert_eq!(Line::behind(None, None).place(&peer(1)), Place::Any);
+        assert_eq!(
+            places,
+            [LinePlace::Listed(0), LinePlace::Listed(1), LinePlace::Ranked(0), LinePlace::Ranked(1), LinePlace::Any]
+        );
+        let shorter = SuccessionLine::behind(Some(&succession), Some(&peer(2)));
+        assert_eq!(shorter.place(&peer(3)), LinePlace::Listed(0));
+        assert_eq!(SuccessionLine::behind(None, None).place(&peer(1)), LinePlace::Any);
     }
 }

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
-use super::claim::Claim;
-use super::settings::HISTORY_MAX;
-use super::signed::{Signed, SignedBytes};
+use crate::rendezvous::protocol::claim::Claim;
+use crate::rendezvous::protocol::signed::{Signed, SignedBytes};
+use crate::rendezvous::settings::HISTORY_MAX;
 use crate::types::Change;
 
 /// A claim is named by its term and claimant; when a term is used up, the higher ones stay.

@@ -317,7 +317,7 @@ impl Rendezvous {
         }
     }
 
-    /// This peer was stalled for `late`: what it did not hear says nothing about others.
+    /// This peer was stalled for `late`: the silence of others proves nothing.
     fn recover_from_stall(&mut self, late: Duration) {
         tracing::info!(?late, "this peer's timers are late");
         self.cx.measures.forgive();
@@ -329,7 +329,7 @@ impl Rendezvous {
         }
     }
 
-    /// This peer reads nothing for now, for its own reasons: what it did not hear says nothing about others.
+    /// This peer reads nothing for now, for its own reasons: the silence of others proves nothing.
     fn forgive_silence(&mut self) {
         self.cx.measures.forgive();
         if let RoleState::Following(following) = &mut self.state {

@@ -7,27 +7,27 @@ use chat_proto::id::PeerId;
 
 use crate::types::PathInfo;
 
-/// Most members that measurements are kept of; connected ones stay, of the others the oldest go. Members beyond are
-/// measured again when the sample comes round to them.
+/// Maximum number of members that measurements are kept of; connected ones stay, of the others the oldest go. Members beyond are
+/// measured again when the sample reaches them.
 pub(crate) const MEASURES_MAX: usize = 1_024;
 
-/// A ping without an answer for this long counts as lost.
+/// Time after which an unanswered ping is lost.
 const PING_LOST_AFTER: Duration = Duration::from_secs(3);
 
-/// Most pings to one peer that are on their way; with one ping in 2 s and a loss after 3 s, two are.
+/// Maximum number of pings to one peer in flight; with one ping in 2 s and a loss after 3 s, two are.
 const PINGS_PENDING_MAX: usize = 8;
 
 /// By how much a round trip must exceed what was to be expected to say more about the peer than about the path: it slept, or
 /// its processor was busy elsewhere.
 const OUTLIER_ABOVE: Duration = Duration::from_millis(100);
 
-/// Round trips that stay so long for this long are the path's after all.
+/// Time after which such round trips are taken for those of the path.
 const OUTLIERS_FOR: Duration = Duration::from_secs(6);
 
-/// How long a measurement of a member that is not connected says something.
+/// How long a measurement of a member that is not connected is valid.
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 
-/// So many ping outcomes make a share of loss: fewer say nothing.
+/// Minimum number of ping outcomes for a share of loss.
 const LOSS_PINGS_MIN: u32 = 8;
 
 /// Round-trip time, smoothed as in RFC 6298: mean with gain 1/8, deviation with gain 1/4; in microseconds.
@@ -141,7 +141,7 @@ pub(crate) struct Measures {
 }
 
 impl Measures {
-    /// A connection stands, or its path was measured.
+    /// A connection is open, or its path was measured.
     pub(crate) fn path(&mut self, peer: PeerId, path: &PathInfo, now: Duration) {
         let measure = self.entry(peer, now);
         if measure.connected && measure.direct != path.direct {
@@ -189,7 +189,7 @@ impl Measures {
         true
     }
 
-    /// This peer itself was asleep or starved: what is on its way says nothing about others.
+    /// This peer itself was asleep or starved: pings in flight prove nothing about others.
     pub(crate) fn forgive(&mut self) {
         for measure in self.of.values_mut() {
             measure.pending.clear();
@@ -213,12 +213,12 @@ impl Measures {
         self.of.get(peer)
     }
 
-    /// Everything that still says something.
+    /// All measurements that are still valid.
     pub(crate) fn current(&self, now: Duration) -> impl Iterator<Item = (&PeerId, &Measure)> {
         self.of.iter().filter(move |(_, measure)| measure.connected || measure.at + KEPT_FOR > now)
     }
 
-    /// Forgets who is no member.
+    /// Forgets peers that are not members.
     pub(crate) fn retain(&mut self, is_member: impl Fn(&PeerId) -> bool) {
         self.of.retain(|peer, _| is_member(peer));
     }

@@ -29,7 +29,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_tell_networks_apart() {
+    fn address_prefixes_distinguish_networks() {
         let own = addrs(&["192.168.1.5:24283", "203.0.113.9:24283", "[2001:db8:1::5]:24283"]);
         for (other, expected) in [
             ("192.168.1.77", Some(false)),

@@ -2,11 +2,11 @@
 //!
 //! | figure | weight | why so much |
 //! |---|---|---|
-//! | reach: share of members that reach it directly | 40 % | the duties are useless to whom cannot reach the holder |
-//! | inbound: answers calls from outside its network | 20 % | newcomers and peers behind NAT can only call |
-//! | rtt: median round trip, log scale, 1 ms to 1 s | 20 % | every knock and relayed packet pays it; a factor counts, not a difference |
+//! | reach: share of members that reach it directly | 40 % | the duties are useless to a member that cannot reach the holder |
+//! | inbound: accepts connections from other networks | 20 % | newcomers and peers behind NAT can only connect outwards |
+//! | rtt: median round trip, log scale, 1 ms to 1 s | 20 % | every knock and relayed packet pays it; the ratio matters, not the difference |
 //! | loss: median, 0 to 10 % | 10 % | what is lost is sent again: it costs time, not correctness |
-//! | steady: share of the last hour online without a break | 10 % | who stayed is likely to stay; never outweighs being reached |
+//! | steady: share of the last hour online without a break | 10 % | a peer that stayed is likely to stay; never outweighs reachability |
 //!
 //! All arithmetic is on integers, so every peer computes the same score from the same row.
 
@@ -88,7 +88,7 @@ impl Figures {
         }
     }
 
-    /// Points for one figure. What nobody tried counts half, so that the unknown is neither punished nor preferred.
+    /// Points for one figure. An unknown one gives half, so that the unknown is neither punished nor preferred.
     pub(crate) fn points(&self, figure: Figure) -> u16 {
         let weight = u32::from(figure.weight());
         let of = |part: u32, whole: u32| u16::try_from(weight * part.min(whole) / whole.max(1)).unwrap_or(u16::MAX);
@@ -125,8 +125,8 @@ pub(crate) struct RankRow {
     pub(crate) figures: Figures,
 }
 
-/// Orders the candidates. `before` is the last order, which stands, with newcomers at its end, as long as nobody is more
-/// than `band` better than somebody before it; otherwise the order is the one by score. So it never errs by more than
+/// Orders the candidates. `before` is the last order; it is kept, with newcomers at its end, as long as no candidate is more than
+/// `band` better than one before it; otherwise the order is the one by score. So it never errs by more than
 /// `band`, and what shakes less than that does not move it. Equal scores keep their old order; newcomers go by key.
 pub(crate) fn order(before: &[RankRow], candidates: &BTreeMap<PeerId, Figures>, band: u16) -> Vec<RankRow> {
     let places: BTreeMap<PeerId, usize> = before.iter().enumerate().map(|(place, row)| (row.peer, place)).collect();
@@ -169,7 +169,7 @@ pub(crate) fn figures(
         .collect()
 }
 
-/// The ranking: those that can follow at once, then the others, who have no connection to the holder and cannot watch
+/// The ranking: those that can follow at once, then the others, which have no connection to the holder and cannot watch
 /// it; each group ordered for itself.
 pub(crate) fn ranking(
     before: &[RankRow],

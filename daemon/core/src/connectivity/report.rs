@@ -1,4 +1,4 @@
-//! Reports: what a member tells the holder about those it measured, and what the holder keeps of them.
+//! Reports: what a member measured of others, sent to the holder, and what the holder keeps of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::{Measure, Measures};
 
-/// Most rows of one report: a full mesh of 32 fits; in larger rooms the sample comes round.
+/// Maximum number of rows of one report: a full mesh of 32 fits; in larger rooms the sample rotates.
 pub(crate) const REPORT_ROWS_MAX: usize = 32;
 
-/// Most members whose reports the holder keeps (about 1.2 KiB each); further ones are left out of the ranking's figures.
+/// Maximum number of members whose reports the holder keeps (about 1.2 KiB each); further ones are left out of the ranking's figures.
 pub(crate) const REPORTERS_MAX: usize = 4_096;
 
 /// A round-trip time on a log scale: 16 steps an octave from 64 µs, so that one byte spans 64 µs to 4 s with an error
@@ -36,7 +36,7 @@ impl RttCode {
 
 /// What one member measured; signed by it, since it may pass through others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Report {
+pub(crate) struct ConnectivityReport {
     pub(crate) room: RoomId,
     pub(crate) reporter: PeerId,
     /// The term it is written for: an old report cannot be played back to a later holder.
@@ -56,7 +56,7 @@ pub(crate) struct ReportRow {
     pub(crate) rtt: Option<RttCode>,
     /// In 255ths.
     pub(crate) loss: u8,
-    /// Whether it answered a call from outside its network.
+    /// Whether it accepted a connection from outside its network.
     pub(crate) called: Option<bool>,
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn share(of: f32) -> u8 {
     byte
 }
 
-impl Report {
+impl ConnectivityReport {
     /// Whether it keeps the bounds: no row too many, none twice, none about the reporter itself.
     pub(crate) fn fits(&self) -> bool {
         let mut seen = BTreeSet::new();
@@ -112,7 +112,7 @@ struct Kept {
 
 impl Reports {
     /// Keeps a report that was verified, unless a newer one is there.
-    pub(crate) fn keep(&mut self, report: Report, now: Duration) {
+    pub(crate) fn keep(&mut self, report: ConnectivityReport, now: Duration) {
         let full = self.by.len() >= REPORTERS_MAX;
         match self.by.get(&report.reporter) {
             Some(kept) if kept.at >= report.at => return,
@@ -127,7 +127,7 @@ impl Reports {
         self.by.retain(|reporter, kept| kept.received + age > now && is_member(reporter));
     }
 
-    /// Every row, by whom it is about; a peer's rows about itself do not exist.
+    /// All rows, by the peer they are about; there are no rows of a peer about itself.
     pub(crate) fn by_subject(&self) -> BTreeMap<PeerId, Vec<&ReportRow>> {
         let mut subjects: BTreeMap<PeerId, Vec<&ReportRow>> = BTreeMap::new();
         for row in self.by.values().flat_map(|kept| &kept.rows) {
@@ -136,7 +136,7 @@ impl Reports {
         subjects
     }
 
-    /// How many members reported.
+    /// Number of members that reported.
     pub(crate) fn len(&self) -> usize {
         self.by.len()
     }
@@ -151,9 +151,9 @@ mod tests {
         PeerId::from_bytes([n; 32])
     }
 
-    fn report(by: u8, at: u64, about: &[u8]) -> Report {
+    fn report(by: u8, at: u64, about: &[u8]) -> ConnectivityReport {
         let row = |n: &u8| ReportRow { peer: peer(*n), direct: true, rtt: None, loss: 0, called: None };
-        Report {
+        ConnectivityReport {
             room: RoomId::from_bytes([0; 32]),
             reporter: peer(by),
             term: Term(1),
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_about_oneself_twice_or_too_long_is_refused() {
+    fn report_about_its_author_or_twice_or_too_long_is_refused() {
         assert!(report(1, 1, &[2, 3]).fits());
         assert!(!report(1, 1, &[1]).fits());
         assert!(!report(1, 1, &[2, 2]).fits());
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_report_of_each_counts_until_it_is_old() {
+    fn newest_report_of_each_member_is_kept_until_it_is_old() {
         let mut reports = Reports::default();
         let now = Duration::from_secs(10);
         reports.keep(report(1, 5, &[2, 3]), now);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_come_first_when_rows_are_short() {
+    fn report_puts_candidates_first() {
         let mut measures = Measures::default();
         for n in 0..100 {
             measures.probed(peer(n), Some(Duration::from_millis(1)), None, Duration::from_secs(u64::from(n)));
@@ -197,7 +197,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trip_times_keep_their_order_and_size(us in 0u64..4_000_000, more in 0u64..1_000_000) {
+        fn rtt_code_keeps_order_and_size(us in 0u64..4_000_000, more in 0u64..1_000_000) {
             let (a, b) = (Duration::from_micros(us), Duration::from_micros(us + more));
             prop_assert!(RttCode::from_duration(a) <= RttCode::from_duration(b));
             let ms = RttCode::from_duration(a).as_ms();

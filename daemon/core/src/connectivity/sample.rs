@@ -1,40 +1,42 @@
-//! The rotating sample: which member is probed next, so that everybody is reached in turn at a fixed cost.
+//! The rotating sample: which member is probed next, so that each is reached in turn at a fixed cost.
 
 use std::collections::BTreeSet;
 
 use chat_proto::id::PeerId;
 
 /// Takes turns between members without a direct connection (are they reached directly at all?) and connected ones in other
-/// networks (do they answer somebody they did not call?), each group in the order of keys from where it left off.
+/// networks (do they accept connections?), each group in the order of keys from where it left off.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     indirect: PeerId,
     outside: PeerId,
-    turn: Turn,
+    turn: SampleGroup,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Turn {
+enum SampleGroup {
     Indirect,
     Outside,
 }
 
 impl Sampler {
-    /// Begins at `start`: each peer elsewhere, or all would probe the same member at once.
+    /// Begins at `start`: each peer elsewhere, or all peers would probe the same member at once.
     pub(crate) const fn new(start: PeerId) -> Self {
-        Self { indirect: start, outside: start, turn: Turn::Indirect }
+        Self { indirect: start, outside: start, turn: SampleGroup::Indirect }
     }
 
-    /// Whom to probe now.
+    /// The peer to probe now.
     pub(crate) fn next(&mut self, indirect: &BTreeSet<PeerId>, outside: &BTreeSet<PeerId>) -> Option<PeerId> {
         let first = self.turn;
         self.turn = match first {
-            Turn::Indirect => Turn::Outside,
-            Turn::Outside => Turn::Indirect,
+            SampleGroup::Indirect => SampleGroup::Outside,
+            SampleGroup::Outside => SampleGroup::Indirect,
         };
         match first {
-            Turn::Indirect => rotate(&mut self.indirect, indirect).or_else(|| rotate(&mut self.outside, outside)),
-            Turn::Outside => rotate(&mut self.outside, outside).or_else(|| rotate(&mut self.indirect, indirect)),
+            SampleGroup::Indirect => {
+                rotate(&mut self.indirect, indirect).or_else(|| rotate(&mut self.outside, outside))
+            }
+            SampleGroup::Outside => rotate(&mut self.outside, outside).or_else(|| rotate(&mut self.indirect, indirect)),
         }
     }
 }
@@ -62,13 +64,13 @@ mod tests {
     }
 
     #[test]
-    fn everybody_comes_round_and_groups_take_turns() {
+    fn sampler_reaches_every_peer_and_alternates_groups() {
         let mut sampler = Sampler::new(PeerId::from_bytes([4; 32]));
         assert_eq!(drawn(&mut sampler, &[1, 3, 5, 7], &[2, 6], 8), [5, 6, 7, 2, 1, 6, 3, 2]);
     }
 
     #[test]
-    fn an_empty_group_leaves_its_turn_to_the_other() {
+    fn empty_group_leaves_its_turn_to_the_other() {
         let mut sampler = Sampler::new(PeerId::from_bytes([0; 32]));
         assert_eq!(drawn(&mut sampler, &[], &[2, 6], 4), [2, 6, 2, 6]);
         assert_eq!(drawn(&mut sampler, &[1], &[], 3), [1, 1, 1]);

@@ -1,4 +1,4 @@
-//! What the room tells the role, and what the role wants done.
+//! Inputs of the role from the node, and its outputs.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -13,17 +13,17 @@ use crate::types::{Change, PathInfo, RoleEvent, RoleRequest};
 pub enum RoleInput {
     /// A frame of the role arrived from a connected member.
     Frame(PeerId, Vec<u8>),
-    /// A connection stands; replaces an earlier one to the same peer.
+    /// A connection is open; replaces an earlier one to the same peer.
     Up(PeerId, PathInfo),
     /// Its path changed or was measured again.
     Path(PeerId, PathInfo),
     /// A connection ended.
     Down(PeerId),
-    /// The peer said that it leaves; its connection is about to end.
+    /// The peer announced that it leaves; its connection is about to end.
     Bye(PeerId),
-    /// Who is a member and who was one. Give it before the first connection and whenever it changes.
+    /// The present and former members. Required before the first connection and whenever they change.
     Members {
-        /// Members now.
+        /// Present members.
         active: BTreeSet<PeerId>,
         /// Former members: their past claims stay in the history.
         former: BTreeSet<PeerId>,
@@ -34,7 +34,7 @@ pub enum RoleInput {
     Addrs(Vec<SocketAddr>),
     /// The outcome of a request that was made with [`RoleOutput::Net`].
     Net(RoleEvent),
-    /// Nothing is read from the network for now: the silence of others says nothing about them.
+    /// Nothing is read from the network for now: the silence of other peers proves nothing.
     Deaf,
     /// This peer is about to stop or leave: hand over. Answered by [`RoleOutput::Released`] within a second.
     Leave,
@@ -47,7 +47,7 @@ pub enum RoleInput {
 pub enum RoleOutput {
     /// Send a frame of the role to these connected peers; where a queue is full it may be dropped.
     Send {
-        /// To whom; no peer twice.
+        /// The receivers; no peer twice.
         to: Vec<PeerId>,
         /// The bytes for [`Frame::Role`](crate::wire::Frame::Role).
         frame: Bytes,

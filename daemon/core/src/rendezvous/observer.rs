@@ -8,7 +8,7 @@ use chat_proto::id::PeerId;
 use rand::RngExt;
 
 use crate::connectivity::network::outside;
-use crate::connectivity::report::{Report, ReportRow, rows};
+use crate::connectivity::report::{ConnectivityReport, ReportRow, rows};
 use crate::connectivity::sample::Sampler;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::{Delivery, RoleFault, RoleOutput};
@@ -27,7 +27,7 @@ const FIRST_SAMPLES: u32 = 10;
 /// Minimum time between two reports of a member, per member of the room: the holder gets about ten reports a second.
 const REPORT_PER_MEMBER: Duration = Duration::from_millis(100);
 
-/// When this peer reports and probes, and whom.
+/// When this peer reports, and when it probes which peer.
 #[derive(Debug)]
 pub(crate) struct Observer {
     /// Addresses of this peer: its own and those at which others see it.
@@ -131,7 +131,8 @@ impl Following {
         if rows.is_empty() {
             return;
         }
-        let report = Report { room: cx.room, reporter: cx.me, term: cx.known.term(), at: cx.now.wall, rows };
+        let report =
+            ConnectivityReport { room: cx.room, reporter: cx.me, term: cx.known.term(), at: cx.now.wall, rows };
         let report = cx.sign(report).raw().clone();
         self.forward_report(cx, 0, report, None);
     }
@@ -149,7 +150,7 @@ impl Rendezvous {
     /// A report arrived, for this peer or to be forwarded.
     pub(super) fn receive_report(&mut self, source: PeerId, hops: u8, raw: SignedBytes) -> Result<(), RoleFault> {
         let cx = &mut self.cx;
-        let opened: Opened<Report> = raw.clone().open(&cx.room)?;
+        let opened: Opened<ConnectivityReport> = raw.clone().open(&cx.room)?;
         let (reporter, term) = (opened.value().reporter, opened.value().term);
         if !cx.members.contains(&reporter) || reporter == cx.me || term != cx.known.term() {
             return Ok(());
@@ -185,7 +186,7 @@ impl Rendezvous {
                 }
                 cx.measures.probed(peer, Some(*rtt), outside(addrs, addr.ip()), now);
             }
-            // That a peer that seems gone does not answer says nothing about where it can be reached from.
+            // A silent peer that seems gone may still be reachable from outside: nothing is recorded.
             (ProbeOutcome::Unanswered(_), Some(_)) => {}
             (ProbeOutcome::Unanswered(tried), None) => {
                 // Only a silent address of another network shows that the peer does not accept connections from outside.

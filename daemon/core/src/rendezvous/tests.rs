@@ -12,7 +12,7 @@ use ed25519_dalek::SigningKey;
 use proptest::prelude::*;
 
 use crate::connectivity::rank::{Figures, RankRow};
-use crate::connectivity::report::{Report, ReportRow};
+use crate::connectivity::report::{ConnectivityReport, ReportRow};
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::{RoleFault, RoleInput, RoleOutput};
@@ -82,7 +82,7 @@ fn drained(role: &mut Rendezvous) -> Vec<RoleOutput> {
 }
 
 #[test]
-fn nobody_claims_for_somebody_else() {
+fn claim_signed_by_another_peer_is_refused() {
     let other_room = RoomId::from_bytes([8; 32]);
     let forged = |claim: Claim| Signed::sign(claim, &key_of(2)).raw().clone();
     for (name, raw, fault) in [
@@ -108,7 +108,7 @@ fn nobody_claims_for_somebody_else() {
 }
 
 #[test]
-fn only_the_holder_publishes_and_beats() {
+fn succession_and_heartbeat_are_valid_from_the_holder_only() {
     let mut role = follower();
     let succession = |by: usize, serial: u64| {
         let succession = Succession {
@@ -126,11 +126,11 @@ fn only_the_holder_publishes_and_beats() {
     send(&mut role, 2, &RoleFrame::Succession(succession(2, 5)), 20);
     assert_eq!(role.rank_of(&id(0)), None);
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 5)), 30);
-    assert_eq!(role.rank_of(&id(0)), Some(1), "passed on by another it counts");
+    assert_eq!(role.rank_of(&id(0)), Some(1), "forwarded by another peer it is valid");
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 4)), 40);
     assert_eq!(role.cx.known.serial(), 5, "an old one changes nothing");
 
-    // Peer 2 beats and answers for a holder that is gone: that keeps nobody from noticing.
+    // Peer 2 beats and answers for a holder that is gone: the others notice all the same.
     let mut at = 50;
     while role.holder().is_some_and(|(holder, _)| holder == id(1)) && at < 20_000 {
         send(&mut role, 2, &RoleFrame::Beat { term: Term(3), seq: at, heard_ms: 0 }, at);
@@ -140,9 +140,9 @@ fn only_the_holder_publishes_and_beats() {
 }
 
 #[test]
-fn only_the_holder_offers_the_role_and_an_offer_finds_its_way() {
+fn offer_is_valid_from_the_holder_only_and_is_forwarded_to_its_heir() {
     for (name, by, heir, term, taken) in [
-        ("by somebody else", 2, 0, 3, false),
+        ("by another peer", 2, 0, 3, false),
         ("of an old term", 1, 0, 2, false),
         ("to another", 1, 3, 3, false),
         ("by the holder", 1, 0, 3, true),
@@ -167,10 +167,10 @@ fn comes_to_rest(role: &mut Rendezvous, at_ms: u64) -> bool {
     })
 }
 
-/// A newcomer that does not know yet that it was let in, or a removed member whose neighbours do not know yet. Found by a
+/// A newcomer that does not know yet that it was admitted, or a removed member whose neighbours do not know yet. Found by a
 /// simulated room.
 #[test]
-fn a_vacancy_keeps_nobody_awake_who_may_not_claim() {
+fn vacancy_does_not_wake_a_peer_that_may_not_claim() {
     let mut role = Rendezvous::new(ROOM, key_of(0), RoleSettings::default(), 1, now(0));
     let members =
         |peers: std::ops::Range<usize>| RoleInput::Members { active: peers.map(id).collect(), former: BTreeSet::new() };
@@ -189,7 +189,7 @@ fn a_vacancy_keeps_nobody_awake_who_may_not_claim() {
 }
 
 #[test]
-fn a_flood_costs_little_and_leaves_nothing() {
+fn flood_of_frames_is_limited_and_leaves_nothing() {
     let mut role = follower();
     let mut sent = 0;
     for n in 0..5_000u64 {
@@ -211,7 +211,7 @@ fn a_flood_costs_little_and_leaves_nothing() {
 }
 
 #[test]
-fn a_flood_of_claims_that_lose_holds_up_nobody() {
+fn flood_of_losing_claims_does_not_delay_a_winning_one() {
     let mut role = follower();
     for n in 0..60 {
         let losing = Claim { component: 0, at: Timestamp::from_ms(n), ..claim_of(id(2), 3) };
@@ -222,7 +222,7 @@ fn a_flood_of_claims_that_lose_holds_up_nobody() {
 }
 
 #[test]
-fn a_long_history_is_not_sent_for_the_asking() {
+fn repeated_history_requests_are_answered_rarely() {
     let mut role = follower();
     for n in 0..50 {
         send(&mut role, 2, &RoleFrame::HistoryWant, 20 + n);
@@ -232,7 +232,7 @@ fn a_long_history_is_not_sent_for_the_asking() {
 }
 
 #[test]
-fn reports_and_histories_of_strangers_are_not_kept() {
+fn report_and_history_of_a_stranger_are_not_kept() {
     let mut role = Rendezvous::new(ROOM, key_of(0), RoleSettings::default(), 1, now(0));
     let active = BTreeSet::from([id(0)]);
     role.handle(RoleInput::Members { active, former: BTreeSet::new() }, now(0));
@@ -242,7 +242,13 @@ fn reports_and_histories_of_strangers_are_not_kept() {
     assert_eq!(role.holder(), Some((id(0), Term(1))));
     for by in 1..60 {
         let row = ReportRow { peer: id(0), direct: true, rtt: None, loss: 0, called: None };
-        let report = Report { room: ROOM, reporter: id(by), term: Term(1), at: Timestamp::from_ms(5), rows: vec![row] };
+        let report = ConnectivityReport {
+            room: ROOM,
+            reporter: id(by),
+            term: Term(1),
+            at: Timestamp::from_ms(5),
+            rows: vec![row],
+        };
         let report = Signed::sign(report, &key_of(by)).raw().clone();
         send(&mut role, 2, &RoleFrame::Report { hops: 0, report }, 10 + by as u64 * 100);
     }
@@ -256,7 +262,7 @@ fn reports_and_histories_of_strangers_are_not_kept() {
 }
 
 #[test]
-fn the_role_outlives_an_attacker_that_drives_terms_up() {
+fn role_survives_an_attacker_that_drives_terms_up() {
     let mut role = follower();
     for step in 1..200u64 {
         send(&mut role, 2, &RoleFrame::Claim(claim(&key_of(2), 3 + (step << 32) - 1)), 1_000 * step);
@@ -349,7 +355,7 @@ fn arb_input() -> impl Strategy<Value = RoleInput> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
-    fn whatever_comes_the_machine_stays_sound(
+    fn any_input_keeps_the_state_machine_sound(
         inputs in proptest::collection::vec((arb_input(), 0u64..3_000), 1..120),
     ) {
         let mut role = follower();
@@ -367,7 +373,7 @@ proptest! {
     }
 
     #[test]
-    fn frames_are_read_whole_or_not_at_all(frame in arb_frame(), cut in 1usize..9) {
+    fn frame_with_missing_or_extra_bytes_is_refused(frame in arb_frame(), cut in 1usize..9) {
         let raw = frame.encode();
         prop_assert_eq!(RoleFrame::decode(&raw), Ok(Some(frame)));
         prop_assert_eq!(RoleFrame::decode(&[raw.as_slice(), &[0]].concat()), Err(RoleFault::Malformed));

@@ -1,4 +1,4 @@
-//! The role as people see it: who holds it, the ranking in figures and words, the history.
+//! The role as the API shows it: holder, ranking in figures and words, history.
 
 use chat_proto::api::peers::RoleView;
 use chat_proto::api::rendezvous::{HolderChange, RankedPeer, Rendezvous as View};
@@ -12,7 +12,7 @@ use crate::rendezvous::protocol::succession::LinePlace;
 use crate::rendezvous::state::RoleState;
 
 impl Rendezvous {
-    /// Who holds the role, and its term; nobody while the role moves.
+    /// The holder and its term; none while the role is vacant.
     pub fn holder(&self) -> Option<(PeerId, Term)> {
         let known = self.cx.known.holder().map(|holder| (holder, self.cx.known.term()));
         match &self.state {
@@ -42,12 +42,12 @@ impl Rendezvous {
         }
     }
 
-    /// A peer's place in the published ranking, from 1.
+    /// A peer's rank in the published ranking, from 1.
     pub fn rank_of(&self, peer: &PeerId) -> Option<u32> {
         self.cx.known.rank(peer).map(u32::from)
     }
 
-    /// Whether members outside its own network reached this peer without being called first; unknown until one tried.
+    /// Whether this peer accepts connections from other networks, as members there found; unknown until one tried.
     pub fn inbound(&self) -> Option<bool> {
         self.cx.known.rows().iter().find(|row| row.peer == self.cx.me).and_then(|row| row.figures.inbound)
     }

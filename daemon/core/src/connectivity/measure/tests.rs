@@ -15,7 +15,7 @@ fn at(ms: u64) -> Duration {
 }
 
 #[test]
-fn round_trips_are_smoothed_and_deviation_widens_patience() {
+fn rtt_is_smoothed_and_deviation_widens_patience() {
     let mut steady = Rtt::first(at(10));
     let mut jittery = Rtt::first(at(10));
     for n in 0..100 {
@@ -28,7 +28,7 @@ fn round_trips_are_smoothed_and_deviation_widens_patience() {
 }
 
 #[test]
-fn lost_pings_count_once_their_time_is_over() {
+fn unanswered_ping_is_lost_after_its_time() {
     let mut measures = Measures::default();
     measures.path(peer(1), &path(true, 5), at(0));
     for n in 0..20 {
@@ -40,11 +40,11 @@ fn lost_pings_count_once_their_time_is_over() {
     }
     let loss = measures.get(&peer(1)).expect("measured").loss();
     assert!((0.2..0.3).contains(&loss), "{loss}");
-    assert!(!measures.pong(&peer(1), 3, at(50_000)), "an answer counts once");
+    assert!(!measures.pong(&peer(1), 3, at(50_000)), "an answer is used once");
 }
 
 #[test]
-fn a_peer_that_slept_blames_nobody() {
+fn stalled_peer_records_no_loss() {
     let mut measures = Measures::default();
     measures.path(peer(1), &path(true, 5), at(0));
     for n in 0..20 {
@@ -55,7 +55,7 @@ fn a_peer_that_slept_blames_nobody() {
 }
 
 #[test]
-fn a_late_answer_of_a_peer_that_slept_is_not_the_path() {
+fn late_answer_of_a_stalled_peer_does_not_change_the_rtt() {
     let mut measures = Measures::default();
     measures.path(peer(1), &path(true, 5), at(0));
     let patience = |measures: &Measures| measures.get(&peer(1)).and_then(|m| m.rtt).map(|rtt| rtt.patience());
@@ -77,7 +77,7 @@ fn a_late_answer_of_a_peer_that_slept_is_not_the_path() {
 }
 
 #[test]
-fn only_peers_outside_a_network_say_whether_it_can_be_called() {
+fn only_peers_of_other_networks_observe_inbound_reachability() {
     let mut measures = Measures::default();
     measures.path(peer(1), &path(true, 5), at(0));
     measures.probed(peer(1), None, Some(false), at(1));
@@ -91,7 +91,7 @@ fn only_peers_outside_a_network_say_whether_it_can_be_called() {
 }
 
 #[test]
-fn measurements_are_bounded_and_connected_peers_stay() {
+fn measurements_are_bounded_and_keep_connected_peers() {
     let mut measures = Measures::default();
     let wide = |n: u32| {
         let mut raw = [0; 32];

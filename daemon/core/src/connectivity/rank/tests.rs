@@ -14,7 +14,7 @@ fn ms(ms: u64) -> RttCode {
 const GOOD: Figures = Figures { reports: 9, reached: 9, inbound: Some(true), rtt: None, loss: 0, steady: 255 };
 
 #[test]
-fn each_figure_counts_by_its_weight() {
+fn score_weighs_each_figure() {
     let good = Figures { rtt: Some(ms(1)), ..GOOD };
     let points = |figures: Figures| Figure::ALL.map(|figure| figures.points(figure));
     assert_eq!(points(good), [3_800, 2_000, 2_000, 1_000, 1_000]);
@@ -36,7 +36,7 @@ fn each_figure_counts_by_its_weight() {
 }
 
 #[test]
-fn figures_are_medians_of_what_others_say() {
+fn figures_are_medians_of_reports() {
     let row = |direct: bool, rtt: u64, loss: u8, called: Option<bool>| ReportRow {
         peer: peer(1),
         direct,
@@ -57,14 +57,14 @@ fn figures_are_medians_of_what_others_say() {
 }
 
 #[test]
-fn a_relayed_peer_never_outranks_one_that_all_reach() {
+fn relayed_peer_never_outranks_one_that_all_reach() {
     let relayed = Figures { reports: 4, reached: 0, inbound: None, rtt: Some(ms(1)), loss: 0, steady: 255 };
     let reached = Figures { reports: 4, reached: 4, inbound: None, rtt: Some(ms(80)), loss: 5, steady: 0 };
     assert!(reached.score() > relayed.score());
 }
 
 #[test]
-fn without_reports_the_published_figures_stand() {
+fn published_figures_are_kept_without_reports() {
     let before = [RankRow { peer: peer(1), figures: GOOD }];
     let candidates = BTreeMap::from([(peer(1), Duration::ZERO), (peer(2), Duration::ZERO)]);
     let figures = figures(&Reports::default(), &before, &candidates);
@@ -91,7 +91,7 @@ fn arb_candidates() -> impl Strategy<Value = BTreeMap<PeerId, Figures>> {
 
 proptest! {
     #[test]
-    fn scores_stay_in_bounds_whatever_was_reported(figures in arb_figures()) {
+    fn score_of_any_report_stays_in_bounds(figures in arb_figures()) {
         prop_assert!(figures.score() <= SCORE_MAX);
         for figure in Figure::ALL {
             prop_assert!(figures.points(figure) <= figure.weight());
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_is_complete_and_never_errs_by_more_than_the_band(candidates in arb_candidates(), later in arb_candidates()) {
+    fn order_is_complete_and_errs_by_the_band_at_most(candidates in arb_candidates(), later in arb_candidates()) {
         let first = order(&[], &candidates, 0);
         prop_assert_eq!(first.len(), candidates.len());
         let score = |row: &RankRow| row.figures.score();
@@ -122,11 +122,11 @@ proptest! {
         for (place, row) in second.iter().enumerate() {
             prop_assert!(second[place..].iter().all(|behind| score(behind) <= score(row) + 200));
         }
-        prop_assert_eq!(&order(&second, &later, 200), &second, "what stands, stands");
+        prop_assert_eq!(&order(&second, &later, 200), &second, "a kept order stays");
     }
 
     #[test]
-    fn small_moves_never_change_the_order(candidates in arb_candidates(), shake in proptest::collection::vec(0u8..=50, 20)) {
+    fn small_changes_keep_the_order(candidates in arb_candidates(), shake in proptest::collection::vec(0u8..=50, 20)) {
         let first = order(&[], &candidates, 200);
         let moved: BTreeMap<PeerId, Figures> = candidates
             .iter()
@@ -138,7 +138,7 @@ proptest! {
     }
 
     #[test]
-    fn who_cannot_follow_stands_behind_who_can(candidates in arb_candidates(), able: [bool; 32]) {
+    fn peer_that_cannot_follow_ranks_behind_those_that_can(candidates in arb_candidates(), able: [bool; 32]) {
         let eligible: BTreeSet<PeerId> =
             candidates.keys().filter(|peer| able[usize::from(peer.as_bytes()[0] % 32)]).copied().collect();
         let rows = ranking(&[], candidates.clone(), &eligible, 200);
@@ -149,7 +149,7 @@ proptest! {
 }
 
 #[test]
-fn what_all_have_in_common_moves_nobody() {
+fn common_change_keeps_the_order() {
     let score = |steady: u8, n: u8| (peer(n), Figures { steady: steady + n, ..GOOD });
     let mut rows = order(&[], &(1..=6).map(|n| score(0, n)).collect(), 200);
     let before: Vec<PeerId> = rows.iter().map(|row| row.peer).collect();

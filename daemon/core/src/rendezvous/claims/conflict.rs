@@ -1,23 +1,27 @@
 //! What a peer does with a claim that beats the one it knows.
 //!
 //! The higher term wins, always and everywhere. But a peer that was cut off alone for a second claims the next term, and
-//! would take the role from everybody on its return. So when the other side is a small minority, at most half of this
-//! one, the living holder of the larger side answers with a term that is higher still, and its followers wait a moment
-//! for that answer before they turn away. A holder that slept never does: it steps down at sight.
+//! would take the role from all others on its return. So where the other side is a small minority, at most half of this
+//! one, the living holder of the larger side answers with a term that is higher still ([`Reception::Counter`]), and its
+//! followers wait 0.4 s for that answer before they follow ([`Reception::Hold`]). A holder that was stalled never counters:
+//! it steps down at sight.
+//!
+//! [`receive`] is a pure function, called by [`accept`](super::accept) for each valid claim. Two holders never both
+//! counter, whatever sizes they believe in, since both would have to be at most half of the other.
 
 use std::time::Duration;
 
-/// How long followers wait for their holder's answer.
+/// Time that followers wait for their holder's answer.
 pub(crate) const HOLD_BACK: Duration = Duration::from_millis(400);
 
-/// Who receives the claim.
+/// The receiver of a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standpoint {
     /// It knows of no holder, or has declared it gone.
     NoHolder,
     /// It holds the role.
     Holder(Wakefulness),
-    /// It follows another.
+    /// It follows another peer.
     Follower(Freshness),
 }
 
@@ -26,7 +30,7 @@ pub(crate) enum Standpoint {
 pub(crate) enum Wakefulness {
     /// Its timers were on time.
     Awake,
-    /// It was suspended or starved a moment ago, or answered too often.
+    /// It was stalled a moment ago, doubts that it is the holder, or hands the role over.
     Slept,
 }
 
@@ -35,16 +39,16 @@ pub(crate) enum Wakefulness {
 pub(crate) enum Freshness {
     /// A recent one.
     Fresh,
-    /// None of late.
+    /// No recent one.
     Stale,
 }
 
 /// Where the claim comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimOrigin {
-    /// This peer's holder passed it on, or planned it: it agrees.
+    /// This peer's holder forwarded or planned it, and so agrees.
     Endorsed,
-    /// Anybody else.
+    /// Any other peer.
     Elsewhere,
 }
 
@@ -59,7 +63,7 @@ pub(crate) enum Reception {
     Hold,
 }
 
-/// Decides. `theirs` and `ours` are how many members each side is in touch with.
+/// Decides. `theirs` and `ours` are the numbers of members that each side is in touch with.
 pub(crate) const fn receive(standing: Standpoint, origin: ClaimOrigin, theirs: u32, ours: u32) -> Reception {
     let minority = theirs.saturating_mul(2) <= ours;
     match (standing, origin) {
@@ -82,9 +86,9 @@ mod tests {
     use Wakefulness::{Awake, Slept};
 
     #[test]
-    fn what_becomes_of_a_higher_claim() {
+    fn higher_claim_is_adopted_unless_a_small_minority_makes_it() {
         for (standing, origin, theirs, ours, expected) in [
-            // A peer alone comes back to four: its holder insists, the others wait for that.
+            // A peer alone comes back to four: their holder counters, the others wait for that.
             (Holder(Awake), Elsewhere, 1, 4, Counter),
             (Follower(Fresh), Elsewhere, 1, 4, Hold),
             // Halves of like size: the higher term wins at once.
@@ -94,7 +98,7 @@ mod tests {
             // The claim of the larger half.
             (Holder(Awake), Elsewhere, 4, 1, Adopt),
             (Follower(Fresh), Elsewhere, 4, 1, Adopt),
-            // Who slept, or lost its holder, does not insist.
+            // A stalled holder and a follower that lost its own do not resist.
             (Holder(Slept), Elsewhere, 1, 4, Adopt),
             (Follower(Stale), Elsewhere, 1, 4, Adopt),
             (NoHolder, Elsewhere, 1, 4, Adopt),
@@ -111,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn two_holders_never_both_insist() {
+    fn two_holders_never_both_counter() {
         for theirs in 1..200 {
             for ours in 1..200 {
                 let a = receive(Holder(Awake), Elsewhere, theirs, ours);

@@ -1,6 +1,6 @@
 //! A vacant role: which peer claims it, and when.
 //!
-//! There is no vote. The holder is gone because it said so, was removed, or a [`suspicion`](super::suspicion) was
+//! There is no vote. The holder is gone because it announced so, was removed, or a [`suspicion`](super::suspicion) was
 //! confirmed. Each follower then waits until the peers before it in the succession have had their chance, and claims the
 //! role unless one of them has: at once for the first on the list, one *stagger* (150 ms, more on slow networks) later
 //! for each that follows. A peer that did not even answer the suspicion is waited for only a third of that, one that is
@@ -28,7 +28,7 @@ const STAGGER_MAX: Duration = Duration::from_secs(1);
 const STEPS_ANY: u32 = 20;
 
 impl Following {
-    /// The holder is gone for good: it said so, was removed, or no peer hears it.
+    /// The holder is gone for good: it announced so, was removed, or no peer hears it.
     pub(crate) fn declare_vacant(
         &mut self,
         cx: &mut Context,

@@ -1,4 +1,28 @@
-//! Watching the holder: when is its silence too long?
+//! The failure detector: when is the holder's silence too long?
+//!
+//! # Who decides that the holder is gone
+//!
+//! Many parts of the daemon notice that a peer is silent. Only one decides that the role is vacant: a confirmed
+//! [`suspicion`](super::suspicion), or the holder's own goodbye or removal. All others give it signs of life, or reasons to
+//! begin.
+//!
+//! | detector | sees | how fast | may decide alone |
+//! |---|---|---|---|
+//! | TCP watch (`daemon/net/tcp/watch.rs`), of listed peers | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
+//! | heartbeats (here), to listed peers every 200 ms | three are missing: a hung process, a cut cable | 0.62 to 1 s, by the jitter of the path | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
+//! | pings of the role ([`gossip`](crate::rendezvous::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
+//! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next three | at once | that it is suspected as *silent*, for a heartbeat window |
+//! | pings of the node (`peers/liveness.rs`), after 1.5 to 2 s without a frame | no answer for 2.4 s, 1.2 s once the role calls the peer gone | 2.7 to 4.4 s | that the connection is closed and the peer offline, for any peer |
+//! | QUIC idle timeout | no packet on any path | 15 s | that the connection ended |
+//! | path idle timeout, kept alive every 1.8 s | no packet on one path | 3 s | that the connection leaves this path, for the relay if need be; nothing about the peer |
+//! | presence (`node/tree.rs`), in large rooms | a lost neighbour is reported 2 to 3 s later; members show life every 60 s or slower | seconds to minutes | nothing: it sets who is online, for the size of a component and the ranking |
+//! | probe (TCP hello), with each suspicion of silence | the process answers at its port | 2.5 s at most | that silence is refuted, up to 60 s after the holder was last heard over a connection; no answer says nothing |
+//! | relay forwarder (`daemon/net/tcp/forwarder.rs`) | end of the stream to the relay in use | a round trip | which relay is used; a holder that was declared gone has 0.4 s to show that its relay lives |
+//! | [stall detector](crate::rendezvous::state::stall_detector) | this peer's own timers are late by 100 ms, or the wall clock jumped by 0.5 s | at the next input | that the silence so far is void and timeouts double for 2 s |
+//!
+//! [`FailureDetector`] is the second row and keeps what the others contribute: when the holder was heard by this peer,
+//! when by any peer, and since when silence is relevant. It has no timer and no output; [`follower`](super) asks it for the
+//! time of the next alarm.
 
 use std::time::Duration;
 
@@ -6,38 +30,38 @@ use chat_proto::id::{PeerId, Term};
 
 use crate::rendezvous::settings::RoleSettings;
 
-/// Margin of the window on a network without jitter: what schedulers add.
+/// Margin of the window on a network without jitter, for what schedulers add.
 const MARGIN_MIN: Duration = Duration::from_millis(20);
 
-/// Largest margin that jitter can ask for: twice the beat, as in 200 ms of jitter on every heartbeat.
+/// Maximum margin that jitter can ask for: twice the beat, as in 200 ms of jitter on every heartbeat.
 const MARGIN_MAX: Duration = Duration::from_millis(400);
 
-/// A holder that heard nothing of this peer for so long cannot serve it: its heartbeats count no more.
+/// A holder that did not hear this peer for this long cannot serve it: its heartbeats are void.
 const DEAF_AFTER: Duration = Duration::from_secs(3);
 
-/// For how long answers over TCP stand for a holder that is not heard otherwise: another way to it is found by then, or it
-/// never takes this peer, as one of another half does whose history forbids it.
+/// How long answers over TCP are valid for a holder that is not heard otherwise: another path to it is found by then, or
+/// it never accepts this peer, as one of another half does whose history forbids it.
 const CALLED_FOR: Duration = Duration::from_secs(60);
 
-/// Longest time between two attempts to open the TCP watch.
+/// Maximum time between two attempts to open the TCP watch.
 const TCP_RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Which beats are answered: the holder learns within a second who hears it.
+/// Every how many heartbeats one is answered: the holder learns within a second which peers hear it.
 const ACK_EVERY: u64 = 4;
 
-/// What a follower knows of its holder's life.
+/// What a follower knows of its holder's signs of life.
 #[derive(Debug)]
 pub(crate) struct FailureDetector {
     pub(crate) holder: PeerId,
     pub(crate) term: Term,
     /// When the holder was last heard by this peer itself: a beat, or the answer to a ping.
     pub(crate) heard: Option<Duration>,
-    /// When it was last heard by anybody, as far as this peer was told.
+    /// When any peer last heard it, as far as this peer knows.
     pub(crate) fresh: Option<Duration>,
-    /// Who told so: the way to the holder where there is no connection.
+    /// The neighbour that reported so: the next hop to the holder where there is no connection.
     pub(crate) via: Option<PeerId>,
     pub(crate) tcp: TcpWatch,
-    /// Silence before this does not count: the watch began, or this peer itself slept.
+    /// Silence before this is ignored: the watch began, or this peer itself was stalled.
     base: Duration,
     /// When the holder was last heard over a connection, or the watch began.
     met: Duration,
@@ -51,9 +75,9 @@ pub(crate) struct FailureDetector {
 pub(crate) enum TcpWatch {
     /// Not wanted.
     Off,
-    /// On its way.
+    /// Being opened.
     Opening,
-    /// It stands: when the process dies, its kernel closes it.
+    /// Open: when the process dies, its kernel closes it.
     Open,
     /// It could not be opened.
     Failed {
@@ -69,18 +93,18 @@ pub(crate) enum TcpWatch {
 pub(crate) enum Closeness {
     /// On the list, with a connection to the holder: heartbeats are due.
     Close,
-    /// Otherwise: some sign, heard or passed on, is due now and then.
+    /// Otherwise: some sign of life, heard or reported, is due within a longer time.
     Loose,
 }
 
-/// What a beat told.
+/// What a heartbeat proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Beat {
-    /// The holder lives and hears this peer; answer it.
+    /// The holder is alive and hears this peer; answer it.
     Answer,
-    /// The holder lives and hears this peer.
+    /// The holder is alive and hears this peer.
     Heard,
-    /// It proves nothing: an old one, or from a holder that hears nothing.
+    /// Nothing: an old one, or from a holder that does not hear this peer.
     Void,
 }
 
@@ -101,7 +125,7 @@ impl FailureDetector {
         }
     }
 
-    /// A beat of the holder arrived.
+    /// A heartbeat of the holder arrived.
     pub(crate) fn receive_beat(&mut self, seq: u64, heard: Duration, settings: &RoleSettings, now: Duration) -> Beat {
         if let Some((last, at)) = self.last_beat {
             if seq <= last {
@@ -114,26 +138,26 @@ impl FailureDetector {
         }
         self.last_beat = Some((seq, now));
         if heard > DEAF_AFTER {
-            // Answered all the same: that is how a holder that hears again learns so.
+            // Answered all the same, so that a holder that hears again learns so.
             return if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Void };
         }
         self.note_heard(now);
         if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Heard }
     }
 
-    /// The holder was heard by this peer itself.
+    /// This peer heard the holder over a connection.
     pub(crate) fn note_heard(&mut self, now: Duration) {
         self.met = now;
         self.note_sign(now);
     }
 
-    /// The holder answered a call over TCP; says whether that counts.
+    /// The holder answered a probe over TCP; returns whether that is valid.
     pub(crate) fn note_probe_answer(&mut self, now: Duration) -> bool {
-        let counts = now.saturating_sub(self.met) < CALLED_FOR;
-        if counts {
+        let valid = now.saturating_sub(self.met) < CALLED_FOR;
+        if valid {
             self.note_sign(now);
         }
-        counts
+        valid
     }
 
     fn note_sign(&mut self, now: Duration) {
@@ -142,7 +166,7 @@ impl FailureDetector {
         self.via = None;
     }
 
-    /// A neighbour says that the holder was heard at `when`.
+    /// A neighbour reports that the holder was heard at `when`.
     pub(crate) fn note_hearsay(&mut self, when: Duration, from: PeerId) {
         if self.fresh.is_none_or(|fresh| fresh < when) {
             self.fresh = Some(when);
@@ -150,17 +174,17 @@ impl FailureDetector {
         }
     }
 
-    /// This peer itself slept, or was just put on the list: silence counts from now on.
+    /// This peer itself was stalled, or was just listed: earlier silence is void.
     pub(crate) fn forgive(&mut self, now: Duration) {
         self.base = self.base.max(now);
     }
 
-    /// The others have spoken up for the holder: no suspicion before `until`.
+    /// Other peers refuted a suspicion: none before `until`.
     pub(crate) fn hold_off_until(&mut self, until: Duration) {
         self.quiet_until = self.quiet_until.max(until);
     }
 
-    /// How long the holder may be silent.
+    /// Maximum silence of the holder.
     pub(crate) fn window(&self, closeness: Closeness, settings: &RoleSettings, stretch: u32) -> Duration {
         match closeness {
             Closeness::Close => (settings.beat * settings.misses + self.margin()) * stretch,
@@ -168,7 +192,7 @@ impl FailureDetector {
         }
     }
 
-    /// How old a sign of life may be to speak up for a suspected holder.
+    /// Maximum age of a sign of life that refutes a suspicion.
     pub(crate) fn tolerance(&self, closeness: Closeness, settings: &RoleSettings) -> Duration {
         match closeness {
             Closeness::Close => settings.beat * (settings.misses - 1).max(1) + self.margin(),
@@ -176,7 +200,7 @@ impl FailureDetector {
         }
     }
 
-    /// By how much beats may come late without anything being wrong.
+    /// How late a heartbeat may be without a failure.
     pub(crate) fn margin(&self) -> Duration {
         (MARGIN_MIN + self.jitter * 3 / 2).min(MARGIN_MAX)
     }
@@ -229,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_window_follows_the_jitter_of_the_network() {
+    fn window_follows_the_jitter_of_the_network() {
         let settings = RoleSettings::default();
         let (calm, now) = watched(|_| 0);
         assert_eq!(calm.alarm_at(Closeness::Close, &settings, 1), now + ms(620));
@@ -240,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn old_beats_and_deaf_holders_prove_nothing() {
+    fn heartbeat_of_an_old_or_deaf_holder_is_void() {
         let settings = RoleSettings::default();
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         assert_eq!(watch.receive_beat(4, ZERO, &settings, ms(0)), Beat::Answer);
@@ -252,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn hearsay_counts_for_those_who_watch_from_afar_only() {
+    fn hearsay_delays_the_alarm_of_loose_watchers_only() {
         let settings = RoleSettings::default();
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         watch.note_hearsay(ms(5_000), PeerId::from_bytes([2; 32]));
@@ -263,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_that_only_answers_calls_counts_for_a_while() {
+    fn holder_that_only_answers_probes_is_alive_for_a_minute() {
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         watch.note_heard(ms(1_000));
         assert!(watch.note_probe_answer(ms(60_999)));
@@ -275,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn who_slept_begins_anew_and_who_was_contradicted_waits() {
+    fn stalled_peer_begins_anew_and_refuted_one_waits() {
         let settings = RoleSettings::default();
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         watch.forgive(ms(2_000));
@@ -286,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_watch_that_fails_is_tried_ever_more_seldom() {
+    fn failed_tcp_watch_is_retried_with_backoff() {
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
         let mut waits = Vec::new();
         for _ in 0..8 {

@@ -1,4 +1,16 @@
-//! A suspected holder: it is pinged, the others are asked, and at a deadline the suspicion is dropped or confirmed.
+//! A suspicion: the holder is pinged, other peers are asked, and at a deadline the suspicion is dropped or confirmed.
+//!
+//! As in SWIM, a peer that misses the holder does not trust its own view alone. It sends the holder six pings over the
+//! first half of the time, and asks up to sixteen neighbours when they last heard it; for a silent holder it also has its
+//! TCP port probed. What refutes the suspicion depends on its cause:
+//!
+//! * [`Cause::Silent`]: an answer of the holder, a heartbeat, a neighbour that heard it within the tolerance, or an answer
+//!   of its port. The path may be broken, and not the holder.
+//! * [`Cause::Died`]: only an answer of the holder, or a heartbeat that was sent after the close. A neighbour may have heard
+//!   the last words of the process.
+//!
+//! The answers also give the size of the component: how much of the room is in touch with this peer. The state has no
+//! timer; [`Following`](crate::rendezvous::state::Following) owns it and acts on its outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -7,38 +19,39 @@ use chat_proto::id::PeerId;
 
 use crate::rendezvous::protocol::frames::Cause;
 
-/// Most neighbours that are asked: all of the list, and enough others to tell how much of the room is there.
+/// Maximum number of neighbours that are asked: all of the list, and enough others to estimate how much of the room is in
+/// touch.
 pub(crate) const ASKED_MAX: usize = 16;
 
-/// Pings that a suspected holder gets, over the first half of the time it has: each leaves half of it for the answer, and
-/// on a path that loses a tenth of them all six fail once in a million.
+/// Number of pings to a suspected holder, over the first half of its time: each leaves half of it for the answer, and on a
+/// path that loses a tenth of them all six fail once in a million.
 const PINGS: u32 = 6;
 
 /// A suspicion under way.
 #[derive(Debug)]
 pub(crate) struct Suspicion {
     pub(crate) cause: Cause,
-    /// Since when nobody holds the role, if the suspicion is true.
+    /// Since when the role has no holder, if the suspicion is true.
     pub(crate) lost_at: Duration,
     /// Names this suspicion in questions, pings and answers.
     pub(crate) nonce: u64,
     asked: BTreeSet<PeerId>,
     answered: BTreeMap<PeerId, Option<Duration>>,
-    /// Signs of life younger than this, of others, speak up for the holder.
+    /// Signs of life that others report refute the suspicion up to this age.
     tolerance: Duration,
     started: Duration,
     deadline: Duration,
     pings_sent: u32,
 }
 
-/// How a suspicion stands.
+/// The outcome of a suspicion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SuspicionOutcome {
-    /// Nothing is decided.
+    /// It is not decided.
     Open,
-    /// The holder lives, or others hear it.
+    /// The holder is alive, or others hear it.
     Dropped,
-    /// Nobody hears it.
+    /// No peer hears it.
     Confirmed,
 }
 
@@ -65,7 +78,7 @@ impl Suspicion {
         (self.pings_sent < PINGS).then(|| self.started + step * self.pings_sent)
     }
 
-    /// Whether a ping is to be sent now; counts as sent, those that were missed included.
+    /// Whether a ping is due; marks it, and those that were missed, as sent.
     pub(crate) fn ping(&mut self, now: Duration) -> bool {
         let before = self.pings_sent;
         while self.ping_at().is_some_and(|at| at <= now) {
@@ -74,7 +87,7 @@ impl Suspicion {
         self.pings_sent > before
     }
 
-    /// A neighbour answered: how long ago it heard the holder. Answers nobody asked for are ignored.
+    /// A neighbour answered: how long ago it heard the holder. Answers that were not asked for are ignored.
     pub(crate) fn answer(&mut self, peer: PeerId, heard: Option<Duration>) -> SuspicionOutcome {
         if !self.asked.contains(&peer) {
             return SuspicionOutcome::Open;
@@ -82,16 +95,15 @@ impl Suspicion {
         self.answered.insert(peer, heard);
         let speaks_up = heard.is_some_and(|age| age < self.tolerance);
         match self.cause {
-            // Whoever heard a process a moment ago may have heard its last words; only its own answer refutes a closed
-            // connection.
+            // A neighbour may have heard the last words of the process; only its own answer refutes a closed connection.
             Cause::Died => SuspicionOutcome::Open,
             Cause::Silent if speaks_up => SuspicionOutcome::Dropped,
             Cause::Silent => SuspicionOutcome::Open,
         }
     }
 
-    /// A beat arrived on a path whose delay varies by less than `jitter`. A process may have sent it before it died, so for
-    /// a dead one only a later beat counts.
+    /// A heartbeat arrived on a path whose delay varies by less than `jitter`. A process may have sent it before it died, so
+    /// for a dead one only a later heartbeat is valid.
     pub(crate) fn refuted_by_beat(&self, jitter: Duration, now: Duration) -> bool {
         match self.cause {
             Cause::Died => now > self.started + jitter,
@@ -99,7 +111,7 @@ impl Suspicion {
         }
     }
 
-    /// How it stands at `now`.
+    /// The outcome at `now`.
     pub(crate) fn outcome(&self, now: Duration) -> SuspicionOutcome {
         if now < self.deadline { SuspicionOutcome::Open } else { SuspicionOutcome::Confirmed }
     }
@@ -109,12 +121,12 @@ impl Suspicion {
         self.asked.contains(peer).then(|| self.answered.contains_key(peer))
     }
 
-    /// Who was asked and did not answer.
+    /// Peers that were asked and did not answer.
     pub(crate) fn unanswered(&self) -> impl Iterator<Item = &PeerId> {
         self.asked.iter().filter(|peer| !self.answered.contains_key(peer))
     }
 
-    /// Of so many others believed online, how many are in touch, as far as answers tell.
+    /// Of `others` believed online, the number in touch, estimated from the answers.
     pub(crate) fn in_touch(&self, others: usize) -> usize {
         if self.asked.is_empty() { 0 } else { (others * self.answered.len()).div_ceil(self.asked.len()) }
     }
@@ -146,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn one_who_heard_the_holder_speaks_up_and_a_dead_process_has_no_advocates() {
+    fn neighbour_that_heard_the_holder_refutes_silence_and_not_death() {
         for (cause, heard, expected) in [
             (Cause::Silent, Some(ms(100)), SuspicionOutcome::Dropped),
             (Cause::Silent, Some(ms(500)), SuspicionOutcome::Open),
@@ -155,7 +167,7 @@ mod tests {
         ] {
             let mut suspicion = suspicion(cause, &[2, 3]);
             assert_eq!(suspicion.answer(peer(2), heard), expected, "{cause:?} {heard:?}");
-            assert_eq!(suspicion.answer(peer(9), Some(ms(1))), SuspicionOutcome::Open, "nobody asked it");
+            assert_eq!(suspicion.answer(peer(9), Some(ms(1))), SuspicionOutcome::Open, "it was not asked");
         }
         let suspicion = suspicion(Cause::Silent, &[2]);
         assert_eq!(suspicion.outcome(ms(1_119)), SuspicionOutcome::Open);
@@ -163,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_of_a_dead_process_do_not_count_and_later_ones_do() {
+    fn heartbeat_refutes_death_only_when_sent_after_the_close() {
         for (cause, at, expected) in
             [(Cause::Died, 1_010, false), (Cause::Died, 1_031, true), (Cause::Silent, 1_001, true)]
         {
@@ -172,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_tell_how_much_of_the_room_is_there() {
+    fn answers_estimate_how_much_of_the_room_is_in_touch() {
         let mut some = suspicion(Cause::Silent, &[2, 3, 4, 5]);
         assert_eq!(some.in_touch(100), 0);
         some.answer(peer(2), None);

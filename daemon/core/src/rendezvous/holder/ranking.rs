@@ -6,7 +6,7 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 
 use crate::connectivity::rank::{self, RankRow};
-use crate::connectivity::report::Report;
+use crate::connectivity::report::ConnectivityReport;
 use crate::rendezvous::holder::Holding;
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::succession::{Succession, list};
@@ -187,7 +187,7 @@ impl Holding {
     fn keep_own_report(&mut self, cx: &Context) {
         let now = cx.now;
         let rows = cx.report_rows();
-        let report = Report { room: cx.room, reporter: cx.me, term: cx.known.term(), at: now.wall, rows };
+        let report = ConnectivityReport { room: cx.room, reporter: cx.me, term: cx.known.term(), at: now.wall, rows };
         self.reports.keep(report, now.mono);
     }
 }

@@ -1,4 +1,13 @@
-//! Claims: who says "I hold the role from this term on", and which of two claims counts.
+//! Claims: "I hold the role from this term on", and which of two claims wins.
+//!
+//! A claim is a signed statement of its claimant. It carries what other peers need to order it without asking: the term,
+//! the number of members the claimant is in touch with, its rank. The rest (former holder, reason, gap, date) is for the
+//! history; no rule trusts it, except that a planned change is recognised by its former holder.
+//!
+//! [`compare`] is a total order, so that any two peers with the same claims choose the same holder, in whatever order the
+//! claims arrive: the higher term, then the larger component, then the better rank, then the greater key, then the
+//! remaining content. Whether a term may be believed at all is decided in [`term`](super::term); whether the winner is
+//! followed at once, in [`conflict`](crate::rendezvous::claims::conflict).
 
 use std::cmp::{Ordering, Reverse};
 
@@ -9,27 +18,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::rendezvous::protocol::signed::{Signed, Statement};
 
-/// A claim. It is made by whom it names and by nobody else: its author is the claimant.
+/// A claim. Its author is the claimant.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claim {
     pub(crate) room: RoomId,
     pub(crate) term: Term,
     pub(crate) claimant: PeerId,
-    /// Who held the role before, as the claimant knew it.
+    /// The former holder, as the claimant knew it.
     pub(crate) from: Option<PeerId>,
     pub(crate) reason: ChangeReason,
-    /// How many members the claimant was in touch with, itself included; one less where it had just started and could not
+    /// Number of members the claimant was in touch with, itself included; one less where it had just started and could not
     /// know what became of the room.
     pub(crate) component: u32,
-    /// Its place in the ranking, from 1; [`UNRANKED`] where it had none.
+    /// Its rank, from 1; [`UNRANKED`] where it had none.
     pub(crate) rank: u16,
-    /// How long nobody held the role, as the claimant saw it, in milliseconds.
+    /// Time without a holder, as the claimant saw it, in milliseconds.
     pub(crate) gap_ms: u32,
     /// The claimant's clock.
     pub(crate) at: Timestamp,
 }
 
-/// The rank of a claimant that stands in no ranking: behind all that do.
+/// The rank of a claimant outside the ranking: behind all ranked ones.
 pub(crate) const UNRANKED: u16 = u16::MAX;
 
 impl Statement for Claim {
@@ -48,9 +57,9 @@ impl Statement for Claim {
     }
 }
 
-/// Which of two claims counts: the higher term; of equal terms the larger component, then the better rank, then the
-/// greater key. The bytes come last, so that somebody who signs two claims for one term still leaves everybody with the
-/// same one.
+/// Orders two claims; the greater one wins: the higher term, of equal terms the larger component, then the better rank,
+/// then the greater key. The remaining content comes last, so that a peer that signs two claims for one term still leaves
+/// every peer with the same one.
 pub(crate) fn compare(a: &Signed<Claim>, b: &Signed<Claim>) -> Ordering {
     let place = |claim: &Claim| (claim.term, claim.component, Reverse(claim.rank), claim.claimant);
     place(a.value()).cmp(&place(b.value())).then_with(|| tail(a.value()).cmp(&tail(b.value())))
@@ -87,7 +96,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
         #[test]
-        fn one_of_any_claims_wins_in_whatever_order_they_come(claims in proptest::collection::vec(arb_claim(), 1..8)) {
+        fn same_claim_wins_in_whatever_order_they_arrive(claims in proptest::collection::vec(arb_claim(), 1..8)) {
             let winner = |list: &[Signed<Claim>]| list.iter().cloned().max_by(compare).expect("not empty");
             let mut reversed = claims.clone();
             reversed.reverse();
@@ -103,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_terms_go_by_component_then_rank_then_key() {
+    fn equal_terms_are_ordered_by_component_then_rank_then_key() {
         let signed = |key: u8, component: u32, rank: u16| {
             let key = SigningKey::from_bytes(&[key; 32]);
             let claim = Claim {

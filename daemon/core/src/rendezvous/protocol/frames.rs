@@ -1,6 +1,6 @@
 //! Frames of the role: what [`Frame::Role`](crate::wire::Frame::Role) carries.
 //!
-//! One byte of version, then postcard. Frames of another version are passed over without a fault, so that a room can be
+//! One byte of version, then postcard. Frames of another version are ignored without a fault, so that a room can be
 //! upgraded peer by peer.
 
 use std::time::Duration;
@@ -15,32 +15,32 @@ use crate::rendezvous::settings::{HISTORY_MAX, ROLE_FRAME_BYTES_MAX};
 /// Version of the frames.
 const VERSION: u8 = 1;
 
-/// What members say to each other about the role.
+/// What members send each other about the role.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RoleFrame {
     /// What the sender knows: to a new neighbour, and to one that knows less.
     State {
-        /// The claim that counts; none while nobody holds the role.
+        /// The claim in force; none while the sender knows of none.
         claim: Option<SignedBytes>,
         /// The newest succession of that claim's term.
         succession: Option<SignedBytes>,
     },
-    /// Somebody claims the role; passed on once.
+    /// A claim of the role; forwarded once.
     Claim(SignedBytes),
-    /// The holder publishes its succession; the first of a term is passed on at once, later ones to who asks.
+    /// The holder publishes its succession; the first of a term is forwarded at once, later ones on request.
     Succession(SignedBytes),
-    /// The holder lives. From the holder to each peer on its list.
+    /// A heartbeat, from the holder to each peer on its list.
     Beat {
         /// The holder's term.
         term: Term,
         /// Counts the beats of a term.
         seq: u64,
-        /// How long ago the holder heard the receiver: a holder that sends and hears nothing is none.
+        /// How long ago the holder heard the receiver: one that sends and does not hear cannot serve it.
         heard_ms: u32,
     },
-    /// Answers some of the beats.
+    /// Answers some of the heartbeats.
     BeatAck {
-        /// Of which term.
+        /// Their term.
         term: Term,
     },
     /// Measures, and compares what both know.
@@ -57,13 +57,13 @@ pub(crate) enum RoleFrame {
         /// What the sender knows.
         gossip: Gossip,
     },
-    /// The sender suspects the holder of this term: how about you?
+    /// The sender suspects the holder of this term and asks when the receiver heard it.
     Suspect {
         /// The term.
         term: Term,
         /// Returned in the answer.
         nonce: u64,
-        /// Why.
+        /// The reason.
         cause: Cause,
     },
     /// Answers a suspicion.
@@ -75,29 +75,29 @@ pub(crate) enum RoleFrame {
         /// How long ago it heard that term's holder itself, if ever.
         heard_ms: Option<u32>,
     },
-    /// From the holder to one member: take the role over. Passed on once where they are not connected.
+    /// From the holder to one member: take the role over. Forwarded once where they are not connected.
     Offer(SignedBytes),
     /// What a member measured, on its way to the holder.
     Report {
-        /// How often it was passed on.
+        /// How often it was forwarded.
         hops: u8,
         /// The report.
         report: SignedBytes,
     },
-    /// Send me your history.
+    /// Asks for the history.
     HistoryWant,
     /// Past claims.
     History(Vec<SignedBytes>),
 }
 
-/// What neighbours compare with every ping: who is behind is told.
+/// What neighbours compare with every ping; the one that is behind is sent the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gossip {
     /// The term the sender knows; 0 for none.
     pub(crate) term: Term,
     /// The newest succession of that term.
     pub(crate) serial: u64,
-    /// How old the newest sign of that term's holder is, heard or passed on.
+    /// Age of the newest sign of life of that term's holder, heard or reported.
     pub(crate) age_ms: u32,
     /// Short hash of that claim: two claims of one term must meet.
     pub(crate) claim: u32,
@@ -110,7 +110,7 @@ pub(crate) struct Gossip {
 pub(crate) enum Cause {
     /// Its kernel closed the TCP watch.
     Died,
-    /// Heartbeats are missing, or the connection ended without a word.
+    /// Heartbeats are missing, or the connection ended without a goodbye.
     Silent,
 }
 

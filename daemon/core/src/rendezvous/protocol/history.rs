@@ -1,7 +1,7 @@
-//! The history of the role: the last claims that counted, own ones as they were seen here, others as they were signed.
+//! The history of the role: the last claims that were in force, with the change as seen here or as it was signed.
 //!
 //! Two halves of a split room each have their own; when they meet, both are kept. Neighbours compare a short hash with
-//! every ping and fetch what differs, so in the end everybody has the same claims.
+//! every ping and fetch what differs, so in the end every member has the same claims.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,7 +22,7 @@ struct Record {
     change: Change,
 }
 
-/// The claims that counted, at most [`HISTORY_MAX`].
+/// The claims that were in force, at most [`HISTORY_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct History {
     records: BTreeMap<Key, Record>,
@@ -30,12 +30,12 @@ pub(crate) struct History {
 }
 
 impl History {
-    /// A claim began to count here. Returns whether it was new.
+    /// A claim came into force here. Returns whether it was new.
     pub(crate) fn seen(&mut self, claim: &Signed<Claim>, change: Change) -> bool {
         self.insert(claim, change)
     }
 
-    /// A claim that counted elsewhere.
+    /// A claim that was in force elsewhere.
     pub(crate) fn learned(&mut self, claim: &Signed<Claim>) -> bool {
         let value = claim.value();
         let change = Change {
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn both_halves_are_kept_whatever_comes_first() {
+    fn history_keeps_both_halves_in_any_order() {
         let (mut left, mut right) = (History::default(), History::default());
         let (a, b) = (claim(2, 1), claim(2, 2));
         assert!(left.learned(&a) && left.learned(&b) && right.learned(&b));
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_hundred_stay_and_what_was_seen_here_is_not_overwritten() {
+    fn history_keeps_the_last_hundred_and_what_was_seen_here() {
         let mut history = History::default();
         for term in 1..=150 {
             history.learned(&claim(term, 1));

@@ -1,4 +1,4 @@
-//! Signed statements of the role: claims, successions, reports. They pass through others and stay as they were signed.
+//! Signed statements of the role: claims, successions, reports. They pass through other peers and stay as they were signed.
 
 use chat_proto::id::{PeerId, RoomId};
 use ed25519_dalek::SigningKey;
@@ -17,7 +17,7 @@ pub(crate) trait Statement: Serialize + DeserializeOwned {
     /// The room it is about.
     fn room(&self) -> &RoomId;
 
-    /// Who states it.
+    /// The peer that states it.
     fn author(&self) -> &PeerId;
 
     /// Whether its lists keep their bounds.
@@ -31,14 +31,14 @@ pub(crate) struct SignedBytes {
     signature: SignatureBytes,
 }
 
-/// A statement that was read but not verified: good for cheap checks only.
+/// A statement that was read but not verified: for cheap checks only.
 #[derive(Debug)]
 pub(crate) struct Opened<T> {
     value: T,
     raw: SignedBytes,
 }
 
-/// A statement whose signature holds.
+/// A statement with a valid signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Signed<T> {
     value: T,

@@ -1,4 +1,15 @@
-//! The succession: who follows, agreed in advance and signed by the holder.
+//! The succession: the peers that follow the holder, agreed in advance and signed by it.
+//!
+//! The holder publishes `(term, serial, list, ranking)` when it changes and every 30 s. The *list* has up to five peers
+//! that are connected to the holder; they watch it closely and claim a vacant role one after the other. The *ranking* has
+//! up to 32 rows with the figures that decided; after the list, its other peers are next in line, and every member can
+//! show it with `chat why`.
+//!
+//! Invariants, checked when a succession is received: no peer twice, the holder not in its own list, both lengths within
+//! bounds. A later serial of the same term replaces an earlier one. Until a new holder has published, the succession of an
+//! earlier term is still in force, without the new holder: [`SuccessionLine::behind`] makes the line from it. The callers
+//! are [`election`](crate::rendezvous::follower::election), which waits by it, and the reconciler, which opens the TCP
+//! watch by it.
 
 use std::collections::BTreeSet;
 
@@ -7,7 +18,7 @@ use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::connectivity::rank::RankRow;
-use crate::connectivity::report::Report;
+use crate::connectivity::report::ConnectivityReport;
 use crate::rendezvous::protocol::signed::Statement;
 use crate::rendezvous::settings::{LIST_MAX, ROWS_MAX};
 
@@ -20,9 +31,9 @@ pub(crate) struct Succession {
     /// Grows with each publication of a term.
     pub(crate) serial: u64,
     pub(crate) at: Timestamp,
-    /// How many members follow the holder, itself included.
+    /// Number of members that follow the holder, itself included.
     pub(crate) component: u32,
-    /// Who watches the holder and follows it, in order; never the holder itself; at most [`LIST_MAX`].
+    /// The peers that watch the holder and follow it, in order; never the holder itself; at most [`LIST_MAX`].
     pub(crate) list: Vec<PeerId>,
     /// The ranking, best first, the holder included; at most [`ROWS_MAX`].
     pub(crate) rows: Vec<RankRow>,
@@ -49,7 +60,7 @@ impl Statement for Succession {
     }
 }
 
-impl Statement for Report {
+impl Statement for ConnectivityReport {
     const CONTEXT: &'static [u8] = b"chatd role report v1\0";
 
     fn room(&self) -> &RoomId {
@@ -66,7 +77,7 @@ impl Statement for Report {
 }
 
 impl Succession {
-    /// A peer's place in the ranking, from 1.
+    /// A peer's rank, from 1.
     pub(crate) fn rank(&self, peer: &PeerId) -> Option<u16> {
         let place = self.rows.iter().position(|row| row.peer == *peer)?;
         u16::try_from(place + 1).ok()
@@ -79,23 +90,23 @@ pub(crate) fn list(rows: &[RankRow], holder: &PeerId, eligible: &BTreeSet<PeerId
     candidates.take(LIST_MAX).collect()
 }
 
-/// In what order a vacant role is claimed, as one peer sees it.
+/// The order in which peers claim a vacant role, as one peer sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SuccessionLine {
-    /// The list, without whoever is gone.
+    /// The list, without the peer that is gone.
     pub(crate) list: Vec<PeerId>,
     /// The rest of the ranking.
     pub(crate) rest: Vec<PeerId>,
 }
 
-/// A peer's place in line.
+/// A peer's position in line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinePlace {
-    /// On the list, with so many before it.
+    /// On the list, behind this number of peers.
     Listed(usize),
-    /// Ranked behind the list, with so many between.
+    /// Ranked after the list, with this number of peers in between.
     Ranked(usize),
-    /// Not ranked at all.
+    /// Not ranked.
     Any,
 }
 
@@ -144,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn lists_out_of_bounds_are_refused() {
+    fn succession_out_of_bounds_is_refused() {
         assert!(succession(1, &[2, 3], &[1, 2, 3]).fits());
         assert!(!succession(1, &[1, 2], &[]).fits(), "the holder does not follow itself");
         assert!(!succession(1, &[2, 2], &[]).fits());
@@ -155,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_list_is_the_head_of_the_ranking_that_can_follow() {
+    fn list_is_the_head_of_the_ranking_that_can_follow() {
         let rows = succession(1, &[], &[1, 2, 3, 4, 5, 6, 7, 8]).rows;
         let all: BTreeSet<PeerId> = (1..=8).map(peer).collect();
         assert_eq!(list(&rows, &peer(1), &all), [2, 3, 4, 5, 6].map(peer));
@@ -164,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_forms_behind_the_one_who_is_gone() {
+    fn line_leaves_out_the_peer_that_is_gone() {
         let succession = succession(1, &[2, 3], &[1, 2, 3, 4, 5]);
         let line = SuccessionLine::behind(Some(&succession), Some(&peer(1)));
         let places = [2, 3, 4, 5, 6].map(|n| line.place(&peer(n)));

@@ -1,7 +1,7 @@
-//! Terms that are believed: how far a term may jump, so that no member can use them up.
+//! The bound on terms: how far a term may jump, so that no member can use them up.
 //!
 //! Any member can claim the next term; the role gives no authority, so that does little harm, and ends when the member is
-//! removed. A claim of the last possible term would be for ever. So three bounds hold:
+//! removed. A claim of the last possible term would stay for ever. So there are three bounds:
 //!
 //! * Terms beyond [`TERM_MAX`] are refused outright. Half of all numbers stay unused.
 //! * A term may lie at most [`JUMP_MAX`] above what this peer has reached. An honest room moves the role less than once a
@@ -23,7 +23,7 @@ pub(crate) const JUMP_MAX: u64 = 1 << 32;
 /// Shortest time between two raises.
 const RAISE_EVERY: Duration = Duration::from_secs(1);
 
-/// What terms this peer believes.
+/// The terms that this peer believes.
 #[derive(Debug, Default)]
 pub(crate) struct TermBound {
     reached: u64,
@@ -36,7 +36,7 @@ impl TermBound {
         term.0 <= TERM_MAX && term.0 <= self.reached.saturating_add(JUMP_MAX)
     }
 
-    /// A claim was taken.
+    /// A claim was accepted.
     pub(crate) fn reach(&mut self, term: Term) {
         self.reached = self.reached.max(term.0);
     }
@@ -57,7 +57,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn absurd_terms_are_refused_and_change_nothing() {
+    fn term_beyond_the_maximum_is_refused_and_changes_nothing() {
         let mut bound = TermBound::default();
         for second in 0..1_000 {
             for term in [u64::MAX, TERM_MAX + 1] {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newcomer_gets_to_where_an_attacker_drove_the_room() {
+    fn newcomer_reaches_the_term_to_which_an_attacker_drove_the_room() {
         let room = Term(10 * JUMP_MAX);
         let mut bound = TermBound::default();
         let mut seconds = 0;
@@ -84,7 +84,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whoever_claims_terms_always_have_successors(claims in proptest::collection::vec(any::<u64>(), 0..200)) {
+        fn reached_term_always_has_a_successor(claims in proptest::collection::vec(any::<u64>(), 0..200)) {
             let mut bound = TermBound::default();
             for (second, term) in (0u64..).zip(claims) {
                 let before = bound.reached;

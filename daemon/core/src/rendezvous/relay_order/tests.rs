@@ -43,7 +43,7 @@ fn member() -> Rendezvous {
     role
 }
 
-/// `holder` holds the role, in touch with so many, and has published this list; of the ranked it is known whether they can
+/// `holder` holds the role, in touch with `component` members, and has published this list; of the ranked it is known whether they can
 /// be called.
 fn hold(role: &mut Rendezvous, holder: u8, component: u32, list: &[u8], ranked: &[(u8, bool)]) {
     let before = role.cx.known.holder();
@@ -86,16 +86,16 @@ fn relays(role: &Rendezvous) -> Vec<PeerId> {
 }
 
 #[test]
-fn the_holder_comes_first_then_its_list_then_the_ranking() {
+fn relay_order_is_holder_then_list_then_ranking() {
     let mut role = member();
-    assert!(relays(&role).is_empty(), "nobody is known yet");
+    assert!(relays(&role).is_empty(), "no peer is known yet");
     hold(&mut role, 2, 4, &[3], &[(1, true), (2, true), (3, true)]);
     assert_eq!(relays(&role), ids(&[2, 3, 1]));
     assert!(!wants_relay(&role.state, &role.cx), "two are enough");
 }
 
 #[test]
-fn whom_nobody_outside_reaches_comes_last_even_as_holder() {
+fn relay_of_an_unreachable_peer_is_last_even_as_holder() {
     let mut role = member();
     hold(&mut role, 2, 4, &[3, 0], &[(2, false), (3, false), (0, true), (1, true)]);
     assert_eq!(relays(&role), ids(&[0, 1, 2, 3]));
@@ -103,17 +103,17 @@ fn whom_nobody_outside_reaches_comes_last_even_as_holder() {
 }
 
 #[test]
-fn the_relay_of_a_holder_believed_gone_is_doubted() {
+fn relay_of_a_holder_declared_gone_is_doubted() {
     let mut role = member();
     hold(&mut role, 2, 4, &[3], &[(2, true), (3, true)]);
     assert_eq!(role.doubted_relay(), None);
     role.handle(RoleInput::Bye(id(2)), now(30));
     assert_eq!(role.doubted_relay(), Some(id(2)));
-    assert_eq!(relays(&role), ids(&[2, 3]), "those who use it leave it when it does not answer");
+    assert_eq!(relays(&role), ids(&[2, 3]), "its users leave it when it does not answer");
 }
 
 #[test]
-fn who_holds_the_role_alone_asks_those_it_lost_before_itself() {
+fn lone_holder_tries_the_relays_of_lost_peers_before_its_own() {
     let mut role = member();
     hold(&mut role, 2, 4, &[0, 3], &[(2, true), (0, true), (3, true)]);
     for n in 1..4 {

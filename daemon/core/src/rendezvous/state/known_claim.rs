@@ -1,4 +1,4 @@
-//! What this peer knows of the role: the claim that counts and the newest succession.
+//! What this peer knows of the role: the claim in force and the newest succession.
 
 use chat_proto::id::{PeerId, Term};
 use chat_proto::time::Timestamp;
@@ -10,7 +10,7 @@ use crate::rendezvous::protocol::signed::Signed;
 use crate::rendezvous::protocol::succession::{Succession, SuccessionLine};
 use crate::rendezvous::protocol::term::TermBound;
 
-/// The claim that counts, and who would follow.
+/// The claim in force, and the succession behind it.
 #[derive(Debug, Default)]
 pub(crate) struct KnownClaim {
     claim: Option<Signed<Claim>>,
@@ -50,7 +50,7 @@ impl KnownClaim {
         self.since
     }
 
-    /// From now on this claim counts.
+    /// This claim is in force from now on.
     pub(crate) fn follow(&mut self, claim: Signed<Claim>, wall: Timestamp) {
         let hash = blake3::hash(&postcard::to_stdvec(claim.raw()).unwrap_or_default());
         let bytes = hash.as_bytes();
@@ -79,7 +79,7 @@ impl KnownClaim {
         self.current().map_or(0, |signed| signed.value().serial)
     }
 
-    /// Takes a succession; it was checked to be of the current term and newer.
+    /// Replaces the succession; it was checked to be of the current term and newer.
     pub(crate) fn publish(&mut self, succession: Signed<Succession>) {
         self.succession = Some(succession);
         self.version += 1;
@@ -90,17 +90,17 @@ impl KnownClaim {
         self.succession().map_or(&[], |succession| &succession.rows)
     }
 
-    /// Who follows the holder.
+    /// The peers that follow the holder, in order.
     pub(crate) fn line(&self) -> SuccessionLine {
         SuccessionLine::behind(self.succession(), self.holder().as_ref())
     }
 
-    /// A peer's place in the ranking, from 1.
+    /// A peer's rank, from 1.
     pub(crate) fn rank(&self, peer: &PeerId) -> Option<u16> {
         self.succession().and_then(|succession| succession.rank(peer))
     }
 
-    /// All of it, for a neighbour.
+    /// The frame that carries all of it to a neighbour.
     pub(crate) fn state_frame(&self) -> RoleFrame {
         RoleFrame::State {
             claim: self.claim.as_ref().map(|claim| claim.raw().clone()),

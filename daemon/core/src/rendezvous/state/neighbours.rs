@@ -1,4 +1,4 @@
-//! This peer's connections, as far as the role is concerned: what neighbours know, and what they may make this peer do.
+//! The connected peers: what each knows of the role, and at what rate it may make this peer work.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,33 +9,33 @@ use crate::rendezvous::settings::LINKS_MAX;
 use crate::token_bucket::TokenBucket;
 use crate::types::PathInfo;
 
-/// Frames a neighbour may send: the holder's heartbeats, pings and answers are far below.
+/// Maximum rate of frames from a neighbour: the holder's heartbeats, pings and answers are far below.
 const FRAMES_BURST: u32 = 200;
 const FRAMES_PER_MINUTE: u32 = 6_000;
 
-/// Signed frames a neighbour may send; each costs a verification of 40 µs. Reports passed on in a room of thousands are
-/// below.
+/// Maximum rate of signed frames from a neighbour; each costs a verification of 40 µs. Forwarded reports in a room of
+/// thousands are below.
 const SIGNED_BURST: u32 = 64;
 const SIGNED_PER_MINUTE: u32 = 2_000;
 
-/// Shortest time between telling a neighbour twice what it does not know: time for the first to arrive.
+/// Minimum time between two sendings of the whole state to a neighbour: time for the first to arrive.
 const TELL_EVERY: Duration = Duration::from_millis(200);
 
-/// Shortest time between asking a neighbour twice for its history; it gives it twice as often.
+/// Minimum time between two requests for the history of a neighbour; it answers twice as often.
 const HISTORY_EVERY: Duration = Duration::from_secs(10);
 
-/// The same while its history is still the one it had when it was asked: it holds something this peer cannot take.
+/// The same while its history is unchanged since the last request: it holds a claim that this peer cannot accept.
 const HISTORY_AGAIN: Duration = Duration::from_secs(600);
 
-/// A connection.
+/// A connected peer.
 #[derive(Debug)]
 pub(crate) struct Neighbour {
     pub(crate) path: PathInfo,
-    /// When anything was last heard over it; that it stands counts as the first.
+    /// When it was last heard, or the connection opened.
     pub(crate) heard: Duration,
-    /// Whether anything but that was.
+    /// Whether it was ever heard.
     pub(crate) speaks: bool,
-    /// The term the neighbour last said it follows, and when.
+    /// The term the neighbour last reported to follow, and when.
     pub(crate) follows: Option<(Term, Duration)>,
     pinged: Option<Duration>,
     told: Option<Duration>,
@@ -46,12 +46,12 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
-    /// Whether a frame of this neighbour is taken.
+    /// Whether a frame of this neighbour is within its rate.
     pub(crate) fn admits(&mut self, signed: bool, now: Duration) -> bool {
         self.frames.take(now) && (!signed || self.signed.take(now))
     }
 
-    /// Whether it may be told again; counts as told.
+    /// Whether the state may be sent again; marks it as sent.
     pub(crate) fn may_send_state(&mut self, now: Duration) -> bool {
         let due = self.told.is_none_or(|told| told + TELL_EVERY <= now);
         if due {
@@ -60,7 +60,7 @@ impl Neighbour {
         due
     }
 
-    /// Whether it may have the history, which is long; counts as sent.
+    /// Whether the history, which is long, may be sent; marks it as sent.
     pub(crate) fn may_send_history(&mut self, now: Duration) -> bool {
         let due = self.history_sent.is_none_or(|sent| sent + HISTORY_EVERY / 2 <= now);
         if due {
@@ -69,7 +69,7 @@ impl Neighbour {
         due
     }
 
-    /// Whether its history, of which it sent the digest, is to be asked for; counts as asked.
+    /// Whether to ask for its history, of which it sent the digest; marks it as asked.
     pub(crate) fn may_ask_history(&mut self, digest: u32, now: Duration) -> bool {
         let due = match self.history {
             None => true,
@@ -82,14 +82,14 @@ impl Neighbour {
     }
 }
 
-/// All connections; at most [`LINKS_MAX`].
+/// All connected peers; at most [`LINKS_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct Neighbours {
     of: BTreeMap<PeerId, Neighbour>,
 }
 
 impl Neighbours {
-    /// A connection stands. Returns whether it is kept track of.
+    /// A connection is open. Returns whether it is tracked.
     pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Duration) -> bool {
         if self.of.len() >= LINKS_MAX && !self.of.contains_key(&peer) {
             return false;
@@ -138,7 +138,7 @@ impl Neighbours {
         self.of.iter()
     }
 
-    /// The connection whose turn it is to be pinged; counts as pinged.
+    /// The neighbour whose turn it is to be pinged; marks it as pinged.
     pub(crate) fn next_ping(&mut self, now: Duration) -> Option<PeerId> {
         let (peer, link) = self.of.iter_mut().min_by_key(|(peer, link)| (link.pinged, **peer))?;
         link.pinged = Some(now);

@@ -1,23 +1,23 @@
-//! Noticing that this peer itself slept: its timers came late, or the wall clock ran on without it.
+//! Detects that this peer itself was stalled: its timers were late, or the wall clock ran on without it.
 //!
-//! Who was suspended or starved of its processor has missed what others said. It must not take that for their silence,
-//! and if it held the role, somebody else may hold it by now.
+//! A process that was suspended or starved of its processor has missed frames of other peers. It must not take that for
+//! their silence, and if it held the role, another peer may hold it by now.
 
 use std::time::Duration;
 
 use crate::input::Now;
 
-/// How much further than the monotonic clock the wall clock may move at once: a machine that is put to sleep may stop
-/// the former. A clock that is set by hand looks the same; to be careful then costs one question.
+/// How much further than the monotonic clock the wall clock may move at once: a suspended machine may stop the former. A
+/// clock that is set by hand looks the same; caution then costs one question.
 const WALL_JUMP: Duration = Duration::from_millis(500);
 
-/// For how long timeouts are stretched after a slip: a peer that is starved slips again before.
+/// How long timeouts are stretched after a stall: a starved peer stalls again before.
 const STRETCHED_FOR: Duration = Duration::from_secs(2);
 
-/// How long it takes to read what came while a peer slept.
+/// Time to read what arrived during a stall.
 const JUST_WOKEN: Duration = Duration::from_millis(50);
 
-/// Watches this peer's own timers.
+/// Compares this peer's wake-ups with what it asked for.
 #[derive(Debug)]
 pub(crate) struct StallDetector {
     last: Now,
@@ -31,7 +31,7 @@ impl StallDetector {
         Self { last: now, due: None, slipped_at: None, stretched_until: Duration::ZERO }
     }
 
-    /// An input came at `now`. Returns how late it is when that is more than `tolerance`.
+    /// An input arrived at `now`. Returns how late it is where that exceeds `tolerance`.
     pub(crate) fn observe(&mut self, now: Now, tolerance: Duration) -> Option<Duration> {
         let late = self.due.map_or(Duration::ZERO, |due| now.mono.saturating_sub(due));
         let mono = now.mono.saturating_sub(self.last.mono);
@@ -52,12 +52,12 @@ impl StallDetector {
         self.due = due;
     }
 
-    /// Whether this peer has only just woken: what it reads now may be old.
+    /// Whether a stall has only just ended: what this peer reads now may be old.
     pub(crate) fn just_woke(&self, now: Duration) -> bool {
         self.slipped_at.is_some_and(|at| now < at + JUST_WOKEN)
     }
 
-    /// What timeouts are multiplied with.
+    /// Factor for timeouts on other peers.
     pub(crate) fn stretch(&self, now: Duration) -> u32 {
         if now < self.stretched_until { 2 } else { 1 }
     }
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn late_timers_and_lost_wall_time_are_slips_and_clocks_set_back_are_not() {
+    fn late_timer_and_lost_wall_time_are_stalls_and_a_clock_set_back_is_not() {
         let tolerance = Duration::from_millis(100);
         for (due, to, expected) in [
             (50, now(60, 60), None),

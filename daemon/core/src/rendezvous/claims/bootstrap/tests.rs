@@ -1,4 +1,4 @@
-//! When a peer that has heard of no holder takes the role, and whom it counts on.
+//! When a peer that knows of no holder takes the role, and which neighbours it counts.
 
 use std::collections::BTreeSet;
 
@@ -55,21 +55,21 @@ fn component(role: &Rendezvous) -> Option<u32> {
 }
 
 #[test]
-fn neighbours_that_answer_count_and_silent_ones_do_not() {
+fn component_of_a_first_claim_is_the_neighbours_that_answered() {
     let mut role = newcomer();
     let pong = |role: &mut Rendezvous, ms| {
         let gossip = Gossip { term: Term(0), serial: 0, age_ms: 0, claim: 0, digest: 0 };
         role.handle(RoleInput::Frame(id(1), RoleFrame::Pong { nonce: 1, gossip }.encode()), now(ms));
     };
-    let at = claimed(&mut role, 50, 20_000, pong).expect("nobody holds the role");
+    let at = claimed(&mut role, 50, 20_000, pong).expect("the role has no holder");
     assert!((2_000..3_000).contains(&at), "{at}");
     assert_eq!(component(&role), Some(1));
 }
 
 #[test]
-fn who_lost_the_ways_to_all_neighbours_waits_until_they_are_there_again_or_gone() {
+fn peer_whose_paths_all_died_waits_until_they_recover_or_end() {
     let mut role = newcomer();
-    assert_eq!(claimed(&mut role, 50, 4_400, |_, _| {}), None, "nobody is gone, and nobody answers");
+    assert_eq!(claimed(&mut role, 50, 4_400, |_, _| {}), None, "no neighbour is gone, and none answers");
     for n in 1..4 {
         role.handle(RoleInput::Down(id(n)), now(4_400));
     }
@@ -79,7 +79,7 @@ fn who_lost_the_ways_to_all_neighbours_waits_until_they_are_there_again_or_gone(
 }
 
 #[test]
-fn a_connection_that_came_up_a_moment_ago_is_no_answer() {
+fn connection_that_just_opened_is_not_an_answer() {
     let mut role = newcomer();
     let path = PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
     let again = |role: &mut Rendezvous, ms| {
@@ -87,17 +87,17 @@ fn a_connection_that_came_up_a_moment_ago_is_no_answer() {
             role.handle(RoleInput::Up(id(1), path), now(ms));
         }
     };
-    assert_eq!(claimed(&mut role, 50, 9_000, again), None, "nobody answers");
+    assert_eq!(claimed(&mut role, 50, 9_000, again), None, "no neighbour answers");
 }
 
 #[test]
-fn connections_that_neither_end_nor_answer_are_not_waited_for_without_end() {
+fn silent_connection_is_not_waited_for_without_end() {
     let at = claimed(&mut newcomer(), 50, 60_000, |_, _| {}).expect("some day");
     assert!((10_000..12_000).contains(&at), "{at}");
 }
 
 #[test]
-fn the_only_member_waits_for_no_connection_of_somebody_who_is_none() {
+fn only_member_does_not_wait_for_strangers() {
     let mut role = newcomer();
     role.handle(RoleInput::Members { active: BTreeSet::from([id(0)]), former: (1..4).map(id).collect() }, now(4_000));
     role.handle(RoleInput::Tick, now(4_000));
@@ -105,7 +105,7 @@ fn the_only_member_waits_for_no_connection_of_somebody_who_is_none() {
 }
 
 #[test]
-fn a_newcomer_that_is_told_of_the_holder_before_it_knows_the_members_follows_it_as_soon_as_it_does() {
+fn newcomer_follows_an_early_claim_once_its_claimant_is_a_member() {
     let peer = |n: u8| {
         let key = SigningKey::from_bytes(&[n + 1; 32]);
         Rendezvous::new(RoomId::from_bytes([5; 32]), key, RoleSettings::default(), 1, now(0))
@@ -117,14 +117,14 @@ fn a_newcomer_that_is_told_of_the_holder_before_it_knows_the_members_follows_it_
     let told = std::iter::from_fn(|| holder.poll_output()).find_map(|output| {
         if let RoleOutput::Send { to, frame, .. } = output { (to == [id(0)]).then(|| frame.to_vec()) } else { None }
     });
-    let told = told.expect("whoever comes is told");
+    let told = told.expect("a new neighbour is sent the state");
 
     let mut newcomer = peer(0);
     newcomer.handle(RoleInput::Up(id(1), path), now(10));
     newcomer.handle(RoleInput::Frame(id(1), told), now(11));
-    assert_eq!(newcomer.cx.known.holder(), None, "it may be anybody");
+    assert_eq!(newcomer.cx.known.holder(), None, "the claimant is unknown");
     newcomer.handle(RoleInput::Members { active: (2..4).map(id).collect(), former: BTreeSet::new() }, now(12));
-    assert_eq!(newcomer.cx.known.holder(), None, "it is nobody known so far");
+    assert_eq!(newcomer.cx.known.holder(), None, "the claimant is still unknown");
     newcomer.handle(RoleInput::Members { active: (0..4).map(id).collect(), former: BTreeSet::new() }, now(13));
     assert_eq!(newcomer.cx.known.holder(), Some(id(1)));
 }

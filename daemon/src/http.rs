@@ -1,15 +1,18 @@
 //! The local API: HTTP and SSE on a Unix socket and on loopback TCP.
 //!
-//! [`serve`](server::serve) accepts on both [`Listeners`](listen::Listeners). A request passes, in this order: the guard
-//! (who calls, from where: [`auth`]), the check of its shape (media type, query parameters), its handler. What goes wrong
-//! anywhere becomes a problem document in one place. Handlers hold nothing of the room: they ask the node through its
-//! handle and the store through its read connections; both stand in a [`RoomSlot`](state::RoomSlot), because a daemon can
-//! move from one room to another while it runs.
+//! [`serve`](server::serve) accepts connections on both [`Listeners`](listen::Listeners). A request passes, in this order:
+//! the guard that identifies the caller ([`auth`]), the check of its media type and query parameters against the table of
+//! calls (`calls`), and its handler (`handlers`, `event_stream`). Every error becomes a problem document in one place
+//! (`problem`).
 //!
-//! One table of calls is what the check of query parameters and the OpenAPI document follow.
+//! Handlers only translate: they ask the node through its handle, read the store, and send through the use case in
+//! `crate::send`. They find the room in a [`RoomSlot`](api_state::RoomSlot), because a daemon can move to another room
+//! while it runs, and ask the process through [`DaemonControl`](daemon_control::DaemonControl). Imports lead from here to
+//! `send`, `node`, `net` and `store`, never back.
 
 pub mod api_state;
 pub mod auth;
+pub mod daemon_control;
 pub mod listen;
 pub mod server;
 

@@ -5,6 +5,7 @@
 //! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
 //! * [`plumtree`]: the broadcast tree of large rooms.
 //! * [`http`]: the local API.
+//! * `send`: the use case of sending a message.
 //! * [`app`]: the process: command line, settings, home, start in the background, orderly shutdown.
 
 pub mod app;
@@ -13,3 +14,6 @@ pub mod net;
 pub mod node;
 pub mod plumtree;
 pub mod store;
+
+mod send;
+mod wall_clock;

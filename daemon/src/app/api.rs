@@ -16,8 +16,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::home::private_file::{self, Lasting};
 use crate::app::home::{self, Home, HomeError};
-use crate::http::api_state::{Api, ApiOptions, DaemonControl, RoomSlot};
+use crate::http::api_state::{Api, ApiOptions, RoomSlot};
 use crate::http::auth::Token;
+use crate::http::daemon_control::DaemonControl;
 use crate::http::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::net::settings::Listen;

@@ -1,101 +1,48 @@
-//! What the handlers reach: the room the daemon is in, and the process around it.
+//! What the handlers reach: the room of the daemon, and the process around it.
+//!
+//! A daemon can move from one room to another while it runs, and has no room while it waits to be admitted. The process
+//! puts the current room into the [`RoomSlot`]; a handler takes it out once per request and keeps using it, so that one
+//! answer never mixes two rooms. Handlers hold nothing of the room: they ask the node through its handle, read the store
+//! through its read connections, and send through its [`MessageSender`].
 
-use std::error::Error;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
-use chat_core::output::CommandError;
-use chat_proto::api::members::{Joined, NearbyRoom};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
-use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::auth::Token;
-use crate::http::handlers::messages::Posts;
+use crate::http::daemon_control::DaemonControl;
 use crate::http::problem::Refusal;
-use crate::net::JoinError;
-use crate::net::JoinTarget;
 use crate::node::handle::NodeHandle;
+use crate::send::MessageSender;
 use crate::store::Store;
 
-/// Most event streams at a time: each is woken by every event, so their number bounds what one message costs.
+/// Maximum number of open event streams: every event wakes each of them, so the number bounds the cost of a message.
 pub const READERS_MAX: usize = 256;
 
-/// What the API asks of the process around it.
-pub trait DaemonControl: Send + Sync + 'static {
-    /// Moves to another room, under another name if one is given: finds a member, is let in, puts the new room into the
-    /// [`RoomSlot`]. Must be cancel safe: the future is dropped when the caller hangs up, and a pending knock then ends.
-    fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>>;
-
-    /// Leaves the room for good: waits a little until another member knows, then begins the orderly shutdown, at whose end
-    /// the room's files are set aside.
-    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>>;
-
-    /// Rooms seen on the local network.
-    fn rooms(&self) -> Vec<NearbyRoom>;
-
-    /// Figures of the network.
-    fn network(&self) -> NetworkFigures;
-
-    /// Begins the orderly shutdown and returns at once.
-    fn shutdown(&self);
-}
-
-/// What the network tells for status and metrics.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct NetworkFigures {
-    /// UDP and TCP port the peer listens on.
-    pub port: u16,
-    /// Addresses it gives to others.
-    pub addrs: Vec<SocketAddr>,
-    /// Connections to members.
-    pub connections: u64,
-    /// Connections that were dropped because their queue was full, since the start.
-    pub queue_drops: u64,
-}
-
-/// Why a daemon does not get into another room. It is in the room it was in before.
-#[derive(Debug, thiserror::Error)]
-pub enum MoveError {
-    /// The daemon is not alone in its room: its messages would be left behind.
-    #[error("this daemon is in a room with others")]
-    AlreadyInRoom,
-    /// It is asking elsewhere already, or was a moment ago.
-    #[error("this daemon is asking to be let into another room already")]
-    Moving,
-    /// It was not let in.
-    #[error(transparent)]
-    Join(#[from] JoinError),
-    /// The room it is in does not answer.
-    #[error(transparent)]
-    Room(#[from] CommandError),
-    /// Something failed inside.
-    #[error("moving to the other room failed")]
-    Failed(#[source] Box<dyn Error + Send + Sync>),
-}
-
-/// The room a daemon is in, as the API reaches it.
+/// Handles of the room that the daemon is in.
 #[derive(Debug)]
 pub struct RoomHandle {
     /// The task that owns the room.
     pub(crate) node: NodeHandle,
-    /// What is on disk of it.
+    /// Its database.
     pub(crate) store: Store,
-    /// Keyed posts that are under way.
-    pub(crate) posts: Posts,
+    /// Sends messages to it.
+    pub(crate) sender: MessageSender,
     closed: CancellationToken,
 }
 
 impl RoomHandle {
-    /// A room behind these handles.
-    pub fn new(node: NodeHandle, store: Store) -> Self {
-        Self { node, store, posts: Posts::default(), closed: CancellationToken::new() }
+    /// The room of this peer behind these handles.
+    pub fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
+        let sender = MessageSender::new(me, node.clone(), store.clone());
+        Self { node, store, sender, closed: CancellationToken::new() }
     }
 
     /// Cancelled when the daemon has left this room: its event streams end.
@@ -104,12 +51,12 @@ impl RoomHandle {
     }
 }
 
-/// Holds the current room; shared by the API and the life of the process.
+/// Holds the current room; shared by the API and the process.
 #[derive(Debug, Default)]
 pub struct RoomSlot(ArcSwapOption<RoomHandle>);
 
 impl RoomSlot {
-    /// Puts another room in place, or none. Event streams of the one before end.
+    /// Replaces the current room, or removes it. Event streams of the old room end.
     pub fn set(&self, room: Option<RoomHandle>) {
         if let Some(before) = self.0.swap(room.map(Arc::new)) {
             before.closed.cancel();
@@ -126,28 +73,28 @@ impl RoomSlot {
 pub struct ApiOptions {
     /// This peer.
     pub me: PeerId,
-    /// What callers over TCP show.
+    /// The secret that callers over TCP send.
     pub token: Token,
     /// The daemon's home directory.
     pub home: PathBuf,
     /// When the daemon started.
     pub started_at: Timestamp,
-    /// The room; may be filled later.
+    /// The room; may be set later.
     pub room: Arc<RoomSlot>,
-    /// The process around.
+    /// The process around the API.
     pub process: Arc<dyn DaemonControl>,
 }
 
-/// What every handler reaches.
+/// State that every handler can access.
 pub struct Api {
     pub(crate) me: PeerId,
     pub(crate) token: Token,
     pub(crate) home: PathBuf,
     pub(crate) started_at: Timestamp,
     pub(crate) process: Arc<dyn DaemonControl>,
-    /// Places for event streams.
+    /// One permit for each event stream.
     pub(crate) readers: Arc<Semaphore>,
-    /// What goes on when its caller hangs up.
+    /// Tasks that go on when their caller hangs up.
     pub(crate) tasks: TaskTracker,
     room: Arc<RoomSlot>,
 }
@@ -163,8 +110,8 @@ impl Api {
     /// The room the daemon is in.
     pub(crate) fn room(&self) -> Result<Arc<RoomHandle>, Refusal> {
         self.room.get().ok_or_else(|| {
-            Refusal::new(ErrorCode::NotInRoom, "this daemon is in no room yet")
-                .hint("it waits to be let in: a member sees it with 'chat knocks'")
+            Refusal::new(ErrorCode::NotInRoom, "this daemon is not in a room yet")
+                .hint("it waits to be admitted: a member sees it with 'chat knocks' and admits it with 'chat admit'")
         })
     }
 }

@@ -1,8 +1,11 @@
-//! Who may call: the same user over the Unix socket, who has the token over TCP.
+//! Identifies callers: the same user over the Unix socket, the owner of the token over TCP.
 //!
-//! Over TCP a web page in the user's browser can reach the daemon, too. Three things keep it out: the `Host` must be one
-//! of the daemon's own (a name that was rebound to 127.0.0.1 is not), an `Origin` other than the daemon's own is refused,
-//! and everything but `GET /healthz` needs the token, which stands in a file that only the user can read.
+//! A web page in the user's browser can also open TCP connections to the daemon. Three checks keep it out: the `Host` must
+//! be one of the daemon's own (a name that was rebound to 127.0.0.1 is not), an `Origin` other than the daemon's own is
+//! rejected, and every call except `GET /healthz` needs the token, which is in a file that only the user can read.
+//!
+//! Over the Unix socket the kernel reports the caller's user id, so neither the token nor the `Host` is checked there. The
+//! server notes with each request how it arrived ([`CallerConnection`]); a request without that note is rejected.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -16,13 +19,12 @@ use chat_proto::error::ErrorCode;
 use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::api_state::Api;
 use crate::http::problem::Refusal;
 
-/// Bytes of randomness in a generated token.
+/// Random bytes in a generated token.
 const TOKEN_BYTES: usize = 32;
 
-/// The secret that a caller over TCP shows. Its `Debug` hides it.
+/// The secret that a caller over TCP sends. Its `Debug` hides it.
 #[derive(Clone)]
 pub struct Token {
     text: String,
@@ -30,7 +32,7 @@ pub struct Token {
 }
 
 impl Token {
-    /// A token with this text; white space around it does not belong to it.
+    /// A token with this text; surrounding white space is ignored.
     pub fn new(text: &str) -> Self {
         let text = text.trim().to_owned();
         let hash = blake3::hash(text.as_bytes());
@@ -47,7 +49,7 @@ impl Token {
         &self.text
     }
 
-    /// Compares in a time that does not depend on how much of it is right. An empty token never matches.
+    /// Compares in constant time. An empty token never matches.
     fn matches(&self, shown: &[u8]) -> bool {
         let equal = self.hash.as_bytes().ct_eq(blake3::hash(shown).as_bytes());
         !self.text.is_empty() && bool::from(equal)
@@ -60,32 +62,32 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What a request came over; put into each request by the server.
+/// The connection of a request; added to each request by the server.
 #[derive(Clone, Debug)]
 pub(crate) struct CallerConnection {
-    /// Whose it is.
+    /// The caller.
     pub(crate) via: Caller,
     /// Cancelled when the server ends: streams end at once.
     pub(crate) ending: CancellationToken,
 }
 
-/// How a caller is known.
+/// How a caller is identified.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
     /// Over the Unix socket, as the same user.
     SameUser,
-    /// Over the Unix socket, as somebody else.
+    /// Over the Unix socket, as another user.
     OtherUser,
-    /// Over TCP, to one of these hosts.
+    /// Over TCP; `Host` must be one of these.
     Tcp(Arc<AllowedHosts>),
 }
 
-/// What may stand in `Host`, and behind `http://` in `Origin`.
+/// Valid values of `Host`, and of `Origin` behind `http://`.
 #[derive(Debug)]
 pub(crate) struct AllowedHosts(Vec<String>);
 
 impl AllowedHosts {
-    /// The names of the address a connection was accepted at.
+    /// Names of the address that a connection was accepted at.
     pub(crate) fn of(local: SocketAddr) -> Self {
         let port = local.port();
         let mut hosts = vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
@@ -101,9 +103,9 @@ impl AllowedHosts {
     }
 }
 
-/// Lets pass who may call.
-pub(crate) async fn guard(State(api): State<Arc<Api>>, request: Request, next: Next) -> Response {
-    match check(&api.token, &request) {
+/// Rejects callers that are not identified.
+pub(crate) async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
+    match check(&token, &request) {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     }
@@ -121,7 +123,7 @@ fn check(token: &Token, request: &Request) -> Result<(), Refusal> {
         }
         Some(Caller::OtherUser) | None => {
             Err(Refusal::new(ErrorCode::Forbidden, "this daemon belongs to another user")
-                .hint("run 'chatd start' as the user who calls"))
+                .hint("run 'chatd start' as your own user"))
         }
     }
 }
@@ -129,7 +131,7 @@ fn check(token: &Token, request: &Request) -> Result<(), Refusal> {
 fn check_host(hosts: &AllowedHosts, request: &Request) -> Result<(), Refusal> {
     let foreign = |detail: String| {
         Refusal::new(ErrorCode::Forbidden, detail)
-            .hint(format!("call it as http://{}", hosts.0.first().map_or("127.0.0.1", String::as_str)))
+            .hint(format!("use the address http://{}", hosts.0.first().map_or("127.0.0.1", String::as_str)))
     };
     let host = only(request.headers(), &header::HOST)
         .map_err(|()| foreign("the request needs exactly one Host header".into()))?
@@ -150,8 +152,8 @@ fn check_origin(hosts: &AllowedHosts, headers: &HeaderMap) -> Result<(), Refusal
     match only(headers, &header::ORIGIN) {
         Ok(None) => Ok(()),
         Ok(Some(origin)) if own(origin) => Ok(()),
-        Ok(Some(_)) | Err(()) => Err(Refusal::new(ErrorCode::Forbidden, "requests from other web pages are refused")
-            .hint("call from a program, or from a page that this daemon itself serves")),
+        Ok(Some(_)) | Err(()) => Err(Refusal::new(ErrorCode::Forbidden, "requests from other web pages are rejected")
+            .hint("call from a program, or from a page that this daemon serves")),
     }
 }
 
@@ -170,7 +172,7 @@ fn check_token(token: &Token, headers: &HeaderMap) -> Result<(), Refusal> {
     if token.matches(rest.trim().as_bytes()) { Ok(()) } else { Err(refused("the token is wrong")) }
 }
 
-/// The value of a header that may stand there once.
+/// The value of a header that may be given once.
 fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a str>, ()> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -189,24 +191,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_matches_itself_alone() {
+    fn token_matches_only_itself() {
         let token = Token::new(" secret\n");
         assert!(token.matches(b"secret"));
         for wrong in ["", "Secret", "secret ", "secre", "secrets"] {
             assert!(!token.matches(wrong.as_bytes()), "{wrong:?}");
         }
-        assert!(!Token::new("").matches(b""), "an empty token opens nothing");
+        assert!(!Token::new("").matches(b""), "an empty token matches nothing");
         assert!(!format!("{token:?}").contains("secret"));
         assert_ne!(Token::generate().as_str(), Token::generate().as_str());
         assert_eq!(Token::generate().as_str().len(), 2 * TOKEN_BYTES);
     }
 
     #[test]
-    fn another_user_is_refused_whatever_it_shows() {
+    fn other_user_with_a_valid_token_is_rejected() {
         let mut request = Request::new(axum::body::Body::empty());
         let code = |request: &Request| check(&Token::new("t"), request).map_err(|refusal| refusal.problem().code);
         request.headers_mut().insert(header::AUTHORIZATION, header::HeaderValue::from_static("Bearer t"));
-        assert_eq!(code(&request), Err(ErrorCode::Forbidden), "a request of no connection");
+        assert_eq!(code(&request), Err(ErrorCode::Forbidden), "a request without a connection");
         for (via, answer) in [(Caller::OtherUser, Err(ErrorCode::Forbidden)), (Caller::SameUser, Ok(()))] {
             request.extensions_mut().insert(CallerConnection { via, ending: CancellationToken::new() });
             assert_eq!(code(&request), answer);
@@ -214,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_exact() {
+    fn host_with_another_name_or_port_is_rejected() {
         let hosts = AllowedHosts::of(SocketAddr::from(([127, 0, 0, 1], 24284)));
         for own in ["127.0.0.1:24284", "localhost:24284", "LOCALHOST:24284", "[::1]:24284"] {
             assert!(hosts.hold(own), "{own}");

@@ -1,4 +1,4 @@
-//! `GET /v1/events`: what happens, as SSE or as lines of JSON, from any place on, none missed and none twice.
+//! `GET /v1/events`: the event stream, as SSE or as lines of JSON, resumable at any cursor.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -25,8 +25,8 @@ mod event_filter;
 mod start_point;
 mod stream_reader;
 
-/// Opens a stream of events. It is pulled by the socket: a reader that does not read holds a page of events and nothing
-/// that grows.
+/// Opens an event stream. The socket pulls it: a client that does not read holds one page of events and nothing that
+/// grows.
 pub(crate) async fn events(
     State(api): State<Arc<Api>>,
     Extension(connection): Extension<CallerConnection>,
@@ -38,8 +38,8 @@ pub(crate) async fn events(
     let filter = EventFilter::of(&params, &room.node.roster())?;
     let format = StreamFormat::of(&headers);
     let place = Arc::clone(&api.readers).try_acquire_owned().map_err(|_| {
-        Refusal::new(ErrorCode::Busy, format!("{READERS_MAX} event streams are open, and no more are allowed"))
-            .hint("end one that is not needed, or read it through one stream and hand it on")
+        Refusal::new(ErrorCode::Busy, format!("{READERS_MAX} event streams are open, the maximum"))
+            .hint("close one that is not needed, or share one stream between the readers")
     })?;
     let opening = start.open(&room.store).await?;
     let reader = StreamReader::new(room, opening, filter, format, connection.ending, place);

@@ -1,4 +1,4 @@
-//! Reads bodies, query parameters and path segments, and says in words what is wrong with them.
+//! Extracts bodies, query parameters and path segments from requests, with errors that name what is wrong.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -16,10 +16,10 @@ use serde::de::DeserializeOwned;
 
 use crate::http::problem::Refusal;
 
-/// Largest body of a request (128 KiB): the longest message with every character escaped fits.
+/// Maximum size of a request body (128 KiB): fits the longest message with every character escaped.
 pub(crate) const BODY_BYTES_MAX: usize = 128 * 1024;
 
-/// How long a body may take to arrive from a program on the same machine.
+/// Timeout for a body to arrive; the caller is on the same machine.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
 /// A JSON body.
@@ -31,13 +31,13 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
         let bytes = read(request).await?;
         if bytes.is_empty() {
-            return Err(Refusal::bad("this call needs a JSON body").hint(SEE_OPENAPI));
+            return Err(Refusal::bad("this call requires a JSON body").hint(SEE_OPENAPI));
         }
         parse(&bytes).map(Self)
     }
 }
 
-/// A JSON body that may be left out.
+/// A JSON body that may be absent.
 pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJsonBody<T> {
@@ -60,7 +60,7 @@ async fn read(request: Request) -> Result<Bytes, Refusal> {
     match reading.await {
         Ok(Ok(bytes)) => Ok(bytes),
         Ok(Err(error)) if error.source().is_some_and(|source| source.is::<LengthLimitError>()) => Err(too_long()),
-        Ok(Err(_)) => Err(Refusal::bad("the body ended before it was complete")),
+        Ok(Err(_)) => Err(Refusal::bad("the body is incomplete")),
         Err(_) => Err(Refusal::bad(format!("the body did not arrive within {} s", BODY_WAIT.as_secs()))),
     }
 }
@@ -73,13 +73,13 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is not JSON",
-            serde_json::error::Category::Data | serde_json::error::Category::Io => "is not what this call takes",
+            serde_json::error::Category::Data | serde_json::error::Category::Io => "does not fit this call",
         };
         Refusal::bad(format!("the body {what}: {error}")).hint(SEE_OPENAPI)
     })
 }
 
-/// The query parameters of a request. Which ones a call takes was checked before, by its entry in the table of calls.
+/// The query parameters of a request, checked before against the entry of the table of calls.
 pub(crate) struct QueryParams(Vec<(String, String)>);
 
 impl QueryParams {
@@ -87,29 +87,27 @@ impl QueryParams {
     pub(crate) fn of(uri: &Uri) -> Result<Self, Refusal> {
         Query::<Vec<(String, String)>>::try_from_uri(uri)
             .map(|Query(pairs)| Self(pairs))
-            .map_err(|_| Refusal::bad("the query cannot be read"))
+            .map_err(|_| Refusal::bad("the query is not percent-encoded UTF-8"))
     }
 
-    /// Whether each is one of `known`, and stands there once.
+    /// Checks that each is one of `known` and is given once.
     pub(crate) fn check(&self, known: &[&str]) -> Result<(), Refusal> {
         for (at, (name, _)) in self.0.iter().enumerate() {
             if !known.contains(&name.as_str()) {
                 let hint = match known {
-                    [] => "this call takes none".to_owned(),
-                    known => format!("this call takes: {}", known.join(", ")),
+                    [] => "this call has no query parameters".to_owned(),
+                    known => format!("its query parameters are: {}", known.join(", ")),
                 };
                 return Err(Refusal::bad(format!("unknown query parameter '{name}'")).hint(hint));
             }
             if self.0[..at].iter().any(|(before, _)| before == name) {
-                return Err(
-                    Refusal::bad(format!("the query parameter '{name}' stands there twice")).hint("give it once")
-                );
+                return Err(Refusal::bad(format!("query parameter '{name}' given more than once")).hint("give it once"));
             }
         }
         Ok(())
     }
 
-    /// The value of a parameter; an empty one is refused.
+    /// The value of a parameter; an empty one is an error.
     pub(crate) fn text(&self, name: &str) -> Result<Option<&str>, Refusal> {
         match self.0.iter().find(|(given, _)| given == name) {
             None => Ok(None),
@@ -151,11 +149,11 @@ impl<S: Send + Sync> FromRequestParts<S> for PathSegment {
         Path::<String>::from_request_parts(parts, state)
             .await
             .map(|Path(text)| Self(text))
-            .map_err(|_| Refusal::bad("the path is not UTF-8 in percent encoding"))
+            .map_err(|_| Refusal::bad("the path is not percent-encoded UTF-8"))
     }
 }
 
-/// The value of a header that may stand there once.
+/// The value of a header that may be given once.
 pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -163,6 +161,6 @@ pub(crate) fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Result<Opti
         (Some(value), None) => {
             value.to_str().map(Some).map_err(|_| Refusal::bad(format!("the header {name} is not printable ASCII")))
         }
-        (Some(_), Some(_)) => Err(Refusal::bad(format!("the header {name} stands there twice"))),
+        (Some(_), Some(_)) => Err(Refusal::bad(format!("header {name} given more than once"))),
     }
 }

@@ -1,6 +1,5 @@
 //! The handlers of the calls, one module for each family; each translates a request for the room and its answer back.
 
-pub(crate) mod history;
 pub(crate) mod invites;
 pub(crate) mod members;
 pub(crate) mod messages;

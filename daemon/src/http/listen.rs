@@ -1,4 +1,4 @@
-//! Where the API listens: a Unix socket that appears with its final rights, and a port on loopback.
+//! Sockets of the API: a Unix socket that is created with its final permissions, and a TCP port on loopback.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -8,21 +8,20 @@ use std::path::{Path, PathBuf};
 use chat_proto::API_PORT;
 use tokio::net::{TcpListener, UnixListener};
 
-/// How many ports are tried when the usual one is taken: as many daemons as one machine is likely to run.
+/// Number of ports to try if the default one is taken: as many daemons as one machine is likely to run.
 const PORTS_TRIED: u16 = 16;
 
-/// Rights of the socket: the user alone.
+/// Permissions of the socket: only its owner.
 const SOCKET_MODE: u32 = 0o600;
 
-/// What to listen on over TCP.
+/// TCP address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TcpListen {
-    /// Nothing.
+    /// None.
     Off,
     /// The first free port of this address, from its port on; port 0 takes any.
     FreeFrom(SocketAddr),
-    /// This address and no other. An address that is not loopback is taken as it is: whoever reaches it needs the token,
-    /// and the token travels in the clear.
+    /// Only this address. It may be other than loopback: callers need the token, which is sent in the clear.
     Exactly(SocketAddr),
 }
 
@@ -32,34 +31,34 @@ impl Default for TcpListen {
     }
 }
 
-/// Why the API cannot listen. Nothing listens.
+/// Why the API cannot listen. No socket is open.
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
-    /// The socket cannot be made.
+    /// The socket cannot be created.
     #[error("cannot listen on the socket {}", path.display())]
     Socket {
-        /// Where.
+        /// Path of the socket.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// Something that is no socket stands in its place.
-    #[error("{} is in the way of the socket, move it away", .0.display())]
+    /// The path exists and is not a socket.
+    #[error("{} is not a socket: move it away, the socket of the API goes there", .0.display())]
     NotASocket(PathBuf),
-    /// The address that was asked for cannot be had.
+    /// The given address is not available.
     #[error("cannot listen on {addr}, choose another address with --api or none with --no-tcp")]
     Tcp {
         /// The address.
         addr: SocketAddr,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// All ports that are tried are taken.
-    #[error("no port from {first} on is free, choose an address with --api or none with --no-tcp")]
+    /// All tried ports are taken.
+    #[error("no free port from {first} on, choose an address with --api or none with --no-tcp")]
     NoPort {
-        /// The first that was tried.
+        /// The first address that was tried.
         first: SocketAddr,
-        /// Why the last one failed.
+        /// The error of the last one.
         source: io::Error,
     },
 }
@@ -72,10 +71,10 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Opens them. A socket that was left behind by a daemon that died is replaced: the caller holds the home's lock.
+    /// Opens the sockets. Replaces a socket that a dead daemon left behind: the caller holds the home's lock.
     ///
     /// # Errors
-    /// Says which could not be opened.
+    /// The socket that could not be opened.
     pub async fn bind(socket: Option<&Path>, tcp: TcpListen) -> Result<Self, ListenError> {
         let unix = socket.map(bind_unix).transpose()?;
         let tcp = match tcp {
@@ -87,41 +86,41 @@ impl Listeners {
         };
         let beyond = tcp.as_ref().and_then(|tcp| tcp.local_addr().ok()).filter(|addr| !addr.ip().is_loopback());
         if let Some(addr) = beyond {
-            tracing::warn!(%addr, "the local API listens beyond loopback, its token travels in the clear");
+            tracing::warn!(%addr, "the local API listens beyond loopback, its token is sent in the clear");
         }
         Ok(Self { unix, tcp })
     }
 
-    /// Where the Unix socket is.
+    /// Path of the Unix socket.
     pub fn socket(&self) -> Option<&Path> {
         self.unix.as_ref().map(|(_, file)| file.0.as_path())
     }
 
-    /// The address that TCP listens on.
+    /// The TCP address.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
-    /// The base of all URLs over TCP.
+    /// Base of the URLs over TCP.
     pub fn url(&self) -> Option<String> {
         self.tcp_addr().map(|addr| format!("http://{addr}"))
     }
 }
 
-/// The socket's file, removed when nobody listens any more.
+/// The socket's file, removed on drop.
 #[derive(Debug)]
 pub(crate) struct SocketFile(PathBuf);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.0) {
-            tracing::debug!(%error, "the socket of the local API was gone already");
+            tracing::debug!(%error, "the socket of the local API was removed already");
         }
     }
 }
 
-/// Binds beside the final place, sets the rights, then renames: at no moment can another user connect, whatever the
-/// umask, and at no moment is there no socket.
+/// Binds next to the final path, sets the permissions, then renames: another user can never connect, whatever the umask,
+/// and there is always a socket.
 fn bind_unix(path: &Path) -> Result<(UnixListener, SocketFile), ListenError> {
     let fail = |source| ListenError::Socket { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
@@ -162,7 +161,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_socket_is_the_users_alone_and_goes_with_its_listener() {
+    async fn socket_is_private_and_removed_with_its_listener() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("chatd.sock");
         let listeners = Listeners::bind(Some(&path), TcpListen::Off).await.expect("binds");
@@ -175,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_socket_left_behind_is_replaced_and_a_file_is_not() {
+    async fn stale_socket_is_replaced_but_a_file_is_not() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("chatd.sock");
         drop(std::os::unix::net::UnixListener::bind(&path).expect("binds"));
@@ -188,7 +187,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_taken_port_is_passed_over_unless_it_was_asked_for() {
+    async fn taken_port_is_skipped_unless_it_is_given() {
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let taken = Listeners::bind(None, TcpListen::FreeFrom(any)).await.expect("any port");
         let addr = taken.tcp_addr().expect("listens");

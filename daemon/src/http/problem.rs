@@ -1,6 +1,13 @@
-//! What went wrong, as callers see it: the one place where errors become problem documents (RFC 9457).
+//! Problem documents (RFC 9457): the one place where errors become answers.
+//!
+//! A handler returns a [`Refusal`]; every error type that a handler meets has a `From` here, which chooses the stable code
+//! that clients match, takes the error's own message as the detail, and adds a hint what to do next. The status follows
+//! from the code. Internal errors are logged with all their causes and answered without any of them.
+//!
+//! Details quote what the caller sent, so they are cut to one line of bounded length without control characters.
 
 use std::error::Error;
+use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,55 +22,51 @@ use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
-use crate::http::api_state::MoveError;
+use crate::http::daemon_control::MoveError;
 use crate::net::JoinError;
 use crate::net::ParseTargetError;
+use crate::send::SendError;
 use crate::store::error::{ReadError, SealError};
 
-/// Longest detail of a problem, in characters: details quote what was sent.
+/// Maximum length of a detail, in characters: details quote what was sent.
 const DETAIL_CHARS_MAX: usize = 400;
 
-/// A request that is not carried out, and what the caller is told.
+/// A rejected request: the problem document that the caller receives.
 #[derive(Debug)]
 pub(crate) struct Refusal(Box<Problem>);
 
 impl Refusal {
-    /// Refused with this code and these words.
+    /// A problem with this code and detail.
     pub(crate) fn new(code: ErrorCode, detail: impl AsRef<str>) -> Self {
         Self(Box::new(Problem::new(code, one_line(detail.as_ref()))))
     }
 
-    /// A request that cannot be read.
+    /// A malformed request.
     pub(crate) fn bad(detail: impl AsRef<str>) -> Self {
         Self::new(ErrorCode::BadRequest, detail)
     }
 
-    /// The same with what to do next.
+    /// Adds what to do next.
     pub(crate) fn hint(mut self, hint: impl AsRef<str>) -> Self {
         self.0.hint = Some(one_line(hint.as_ref()));
         self
     }
 
-    /// What failed inside; the caller learns no more than that it did.
+    /// An internal error: logged with its causes, and hidden from the caller.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
         tracing::error!(error = chain(error), "a call of the local API failed");
-        Self::new(ErrorCode::Internal, "something failed inside the daemon").hint("'chatd logs' says what")
+        Self::new(ErrorCode::Internal, "an internal error of the daemon").hint("'chatd logs' shows the cause")
     }
 
-    /// The room answered something else than was asked.
+    /// The room answered another question than the one that was asked.
     pub(crate) fn strange_reply() -> Self {
         tracing::error!("the room answered another question than the one that was asked");
-        Self::new(ErrorCode::Internal, "something failed inside the daemon").hint("'chatd logs' says what")
+        Self::new(ErrorCode::Internal, "an internal error of the daemon").hint("'chatd logs' shows the cause")
     }
 
     /// The document.
     pub(crate) fn problem(&self) -> &Problem {
         &self.0
-    }
-
-    /// The document, to be answered again to others who asked the same.
-    pub(crate) fn from_problem(problem: Problem) -> Self {
-        Self(Box::new(problem))
     }
 }
 
@@ -93,11 +96,11 @@ impl From<CommandError> for Refusal {
             CommandError::NotMember => "join with a ticket: 'chat invite' on a member's machine prints one",
             CommandError::NotAdmin => "'chat peers' shows who is an admin",
             CommandError::UnknownInvite => "'chat invites' lists the invites",
-            CommandError::UnknownKnock => "'chat knocks' lists who waits",
+            CommandError::UnknownKnock => "'chat knocks' lists the peers that wait",
             CommandError::TooLong => "send it to fewer members at a time",
             CommandError::Busy => "try again in a moment, with the same Idempotency-Key",
             CommandError::DiskFull => "free some space and send again",
-            CommandError::Stopping => "'chatd start' starts it again; a retry then passes",
+            CommandError::Stopping => "'chatd start' starts it again; then retry",
         };
         Self::new(code, error.to_string()).hint(hint)
     }
@@ -107,7 +110,7 @@ impl From<ResolveError> for Refusal {
     fn from(error: ResolveError) -> Self {
         let hint = match error {
             ResolveError::Unknown(_) => "'chat peers' lists the members",
-            ResolveError::Gone(_) => "a new invite lets a former member in again",
+            ResolveError::Gone(_) => "a new invite admits a former member again",
             ResolveError::Ambiguous { .. } => "write name~tag, or the tag alone",
         };
         Self::new(ErrorCode::UnknownMember, error.to_string()).hint(hint)
@@ -163,9 +166,7 @@ impl From<MoveError> for Refusal {
         match error {
             MoveError::AlreadyInRoom => Self::new(ErrorCode::AlreadyInRoom, error.to_string())
                 .hint("'chat leave' first, or start a second daemon with --home"),
-            MoveError::Moving => {
-                Self::new(ErrorCode::Busy, error.to_string()).hint("wait for its end, or hang up the call that asked")
-            }
+            MoveError::Moving => Self::new(ErrorCode::Busy, error.to_string()).hint("wait for it to end, or cancel it"),
             MoveError::Join(error) => error.into(),
             MoveError::Room(error) => error.into(),
             MoveError::Failed(source) => Self::internal(source.as_ref()),
@@ -178,11 +179,11 @@ impl From<JoinError> for Refusal {
         let (code, hint) = match &error {
             JoinError::Stopping => return CommandError::Stopping.into(),
             JoinError::Denied(reason) => denied(*reason),
-            JoinError::UnknownHost { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms that are near"),
+            JoinError::UnknownHost { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms on the local network"),
             JoinError::Unreachable { .. } | JoinError::NotChatd { .. } | JoinError::NoRoom { .. } => {
-                (ErrorCode::Unreachable, "is chatd running there, and does the firewall let its port through?")
+                (ErrorCode::Unreachable, "is chatd running there, and does the firewall allow its port?")
             }
-            JoinError::NoUdp { .. } => (ErrorCode::Unreachable, "does a firewall here or there stop UDP?"),
+            JoinError::NoUdp { .. } => (ErrorCode::Unreachable, "does a firewall on either side block UDP?"),
             JoinError::TimedOut { .. } | JoinError::Broken { .. } => (ErrorCode::Unreachable, "try again"),
             JoinError::Itself { .. } => (ErrorCode::BadRequest, "give the address of another peer"),
         };
@@ -192,25 +193,67 @@ impl From<JoinError> for Refusal {
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
-        match &error {
+        (&error).into()
+    }
+}
+
+impl From<&ReadError> for Refusal {
+    fn from(error: &ReadError) -> Self {
+        match error {
             ReadError::UnknownMessage(_) => {
-                Self::new(ErrorCode::NotFound, error.to_string()).hint("GET /v1/messages lists what is held")
+                Self::new(ErrorCode::NotFound, error.to_string()).hint("GET /v1/messages lists the stored messages")
             }
-            ReadError::Index(reason) => persist(*reason, &error),
-            ReadError::Database(_) => Self::internal(&error),
+            ReadError::Index(reason) => persist(*reason, error),
+            ReadError::Database(_) => Self::internal(error),
             ReadError::Closed(_) => CommandError::Stopping.into(),
         }
     }
 }
 
-impl From<SealError> for Refusal {
-    fn from(error: SealError) -> Self {
+impl From<SendError> for Refusal {
+    fn from(error: SendError) -> Self {
+        (&error).into()
+    }
+}
+
+impl From<Arc<SendError>> for Refusal {
+    fn from(error: Arc<SendError>) -> Self {
+        (&*error).into()
+    }
+}
+
+impl From<&SendError> for Refusal {
+    fn from(error: &SendError) -> Self {
+        let (code, hint) = match error {
+            SendError::Text(error) => return error.clone().into(),
+            SendError::Range(error) => return error.clone().into(),
+            SendError::Resolve(error) => return error.clone().into(),
+            SendError::Room(error) => return error.clone().into(),
+            SendError::Seal(error) => return error.into(),
+            SendError::Read(error) => return error.into(),
+            SendError::UnexpectedReply => return Self::strange_reply(),
+            SendError::CopiesWithoutReplicated => return Self::bad(error.to_string()),
+            SendError::TooManyRecipients(_) => (ErrorCode::TooLong, "omit 'to' to send to the whole room"),
+            SendError::InvalidKey => (ErrorCode::BadRequest, "a random UUID is a good key"),
+            SendError::KeyReused => {
+                (ErrorCode::KeyReused, "use a new key for each message, and the same key only to retry")
+            }
+            SendError::NoKeys(_) => {
+                (ErrorCode::NoKeys, "its keys come with its first entries: retry when it has been online")
+            }
+        };
+        Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<&SealError> for Refusal {
+    fn from(error: &SealError) -> Self {
         match error {
             SealError::Recipients | SealError::TooLong => Self::new(ErrorCode::TooLong, error.to_string()),
-            SealError::Text(error) => error.into(),
+            SealError::Text(error) => error.clone().into(),
             SealError::BadKeys(_) => Self::new(ErrorCode::NoKeys, error.to_string()),
             SealError::NoRoom => CommandError::NotMember.into(),
-            SealError::Disk(reason) => persist(reason, &error),
+            SealError::Disk(reason) => persist(*reason, error),
             SealError::Busy => CommandError::Busy.into(),
             SealError::Closed(_) => CommandError::Stopping.into(),
         }
@@ -239,7 +282,7 @@ const fn denied(reason: DenyReason) -> (ErrorCode, &'static str) {
     }
 }
 
-/// Details quote what was sent: without control characters, and not at any length.
+/// A text in one line, of bounded length and without control characters: details quote what was sent.
 fn one_line(text: &str) -> String {
     let safe = printable(text).replace(['\n', '\t'], " ");
     let mut short: String = safe.chars().take(DETAIL_CHARS_MAX).collect();

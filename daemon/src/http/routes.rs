@@ -1,4 +1,4 @@
-//! The routes, and what every request passes before its handler.
+//! Routes of the API, and the middleware in front of the handlers.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +16,13 @@ use crate::http::api_state::Api;
 use crate::http::auth::guard;
 use crate::http::calls::ApiCall;
 use crate::http::extract::QueryParams;
-use crate::http::handlers::{history, invites, members, messages, metrics, peers, status};
+use crate::http::handlers::{invites, members, messages, metrics, peers, status};
 use crate::http::problem::Refusal;
 use crate::http::{event_stream, openapi};
 
 type Handler = MethodRouter<Arc<Api>>;
 
-/// Every path and its handlers.
+/// Every path with its handlers.
 pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
     vec![
         ("/healthz", get(status::healthz)),
@@ -31,7 +31,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/status", get(status::status)),
         ("/v1/peers", get(peers::peers)),
         ("/v1/rendezvous", get(peers::rendezvous)),
-        ("/v1/messages", post(messages::post).get(history::history)),
+        ("/v1/messages", post(messages::post).get(messages::history)),
         ("/v1/messages/{id}", get(messages::get)),
         ("/v1/events", get(event_stream::events)),
         ("/v1/invites", post(invites::create).get(invites::list)),
@@ -56,7 +56,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(check_shape))
-        .layer(from_fn_with_state(Arc::clone(&api), guard))
+        .layer(from_fn_with_state(api.token.clone(), guard))
         .layer(from_fn(finish))
         .with_state(api)
 }
@@ -69,12 +69,12 @@ async fn no_such_call(request: Request) -> Refusal {
 async fn no_such_method(request: Request) -> Refusal {
     Refusal::new(
         ErrorCode::MethodNotAllowed,
-        format!("{} does not take the method {}", request.uri().path(), request.method()),
+        format!("{} does not support the method {}", request.uri().path(), request.method()),
     )
-    .hint("the Allow header says which it takes")
+    .hint("the Allow header lists the methods that it supports")
 }
 
-/// Bodies are JSON, and query parameters are known to the call.
+/// Rejects bodies that are not JSON and query parameters that the call does not have.
 async fn check_shape(request: Request, next: Next) -> Response {
     match shape(&request) {
         Ok(()) => next.run(request).await,
@@ -87,7 +87,7 @@ fn shape(request: &Request) -> Result<(), Refusal> {
         let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/json") {
-            return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "bodies are taken as application/json only")
+            return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json")
                 .hint("send 'Content-Type: application/json'"));
         }
     }
@@ -99,7 +99,7 @@ fn shape(request: &Request) -> Result<(), Refusal> {
     }
 }
 
-/// Marks every answer as one of this moment, and logs the call: its route, never its query, body or token.
+/// Forbids caching of the answer, and logs the call: its route, never its query, body or token.
 async fn finish(request: Request, next: Next) -> Response {
     let begin = Instant::now();
     let method = request.method().clone();

@@ -1,4 +1,10 @@
-//! Accepts connections and serves the API on them, until it is told to end.
+//! Accepts connections and serves the API on them until shutdown.
+//!
+//! Each connection has a task of its own and a permit: the number of connections is bounded per socket, so that a caller
+//! without a token on TCP cannot keep the user's own commands out of the Unix socket. Heads, idle time and buffers are
+//! bounded as well. On shutdown, accepting stops, event streams end at once, calls in progress have [`GRACE`] to finish,
+//! and so have keyed sends whose callers have hung up. A message that was stored by then is not lost: only its answer is.
+//! Started by the process (`app::api`), which waits for [`serve`] to return.
 
 use std::io;
 use std::sync::Arc;
@@ -22,24 +28,24 @@ use crate::http::auth::{AllowedHosts, Caller, CallerConnection};
 use crate::http::listen::Listeners;
 use crate::http::routes::router;
 
-/// Most connections at a time on each of the two sockets: all event streams and as many calls again. More wait in the
-/// kernel's queue. Counted apart, so that who has no token cannot keep the user's own commands out.
+/// Maximum number of connections on each of the two sockets: all event streams and as many calls. More wait in the
+/// kernel's queue. Counted per socket, so that callers without a token cannot block the user's own commands.
 pub const CONNECTIONS_MAX: usize = 2 * READERS_MAX;
 
-/// How long a connection may take to send the head of a request, and may idle between two.
+/// Timeout for the head of a request, and for an idle connection.
 const HEAD_MAX: Duration = Duration::from_secs(30);
 
-/// Most bytes of a request's head, and of an answer that waits for a slow reader, per connection (64 KiB).
+/// Maximum size of a request's head, and of buffered output for a slow reader, per connection (64 KiB).
 const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
-/// How long calls that are under way may take once the API ends.
+/// Time that calls in progress have to finish on shutdown.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Pause after an accept that failed, which is so when there are no file descriptors left.
+/// Pause after a failed accept, which happens when no file descriptor is free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the API until `shutdown`. Then nothing is accepted any more, event streams end at once, other calls have a
-/// short time to finish, and the socket's file is removed.
+/// Serves the API until `shutdown`. Then stops accepting, ends event streams at once, gives other calls a short time to
+/// finish, and removes the socket's file.
 pub async fn serve(listeners: Listeners, api: Arc<Api>, shutdown: CancellationToken) {
     let Listeners { unix, tcp } = listeners;
     let server = Server { router: router(Arc::clone(&api)), tasks: TaskTracker::new(), ending: shutdown };
@@ -59,7 +65,7 @@ pub async fn serve(listeners: Listeners, api: Arc<Api>, shutdown: CancellationTo
     server.tasks.wait().await;
     api.tasks.close();
     if timeout(GRACE, api.tasks.wait()).await.is_err() {
-        tracing::debug!("posts that wait for other peers are left behind: their messages are stored");
+        tracing::debug!("sends still wait for other peers; their messages are stored");
     }
 }
 
@@ -90,7 +96,7 @@ impl Server {
             match self.ending.run_until_cancelled(listener.accept()).await {
                 Some(Ok((stream, _))) => match prepare(&stream) {
                     Ok(via) => self.spawn(stream, via, place),
-                    Err(error) => tracing::debug!(%error, "a connection to the local API ended before it began"),
+                    Err(error) => tracing::debug!(%error, "a connection to the local API closed at once"),
                 },
                 Some(Err(error)) => rest(&error).await,
                 None => return,
@@ -98,7 +104,7 @@ impl Server {
         }
     }
 
-    /// A place for one more connection; nothing when the API ends.
+    /// A permit for one more connection; none on shutdown.
     async fn place(&self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
         self.ending.run_until_cancelled(Arc::clone(places).acquire_owned()).await?.ok()
     }
@@ -140,11 +146,11 @@ where
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, "a connection to the local API ended early");
+        tracing::debug!(%error, "a connection to the local API failed");
     }
 }
 
-/// Waits for a file descriptor to come free.
+/// Waits for a file descriptor to become free. Nothing can notify this, so it is a fixed pause.
 async fn rest(error: &io::Error) {
     tracing::warn!(%error, "the local API cannot accept a connection");
     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -158,7 +164,7 @@ fn caller(stream: &UnixStream) -> Caller {
     }
 }
 
-/// Answers are small and somebody waits for them: they leave at once.
+/// Answers are small and callers wait for them: they are sent at once.
 fn prepare(stream: &TcpStream) -> io::Result<Caller> {
     stream.set_nodelay(true)?;
     Ok(Caller::Tcp(Arc::new(AllowedHosts::of(stream.local_addr()?))))

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use chat_core::membership::roster::Roster;
 use chat_core::wire::ROOM_ALPN;
 use chat_proto::id::PeerId;
@@ -26,27 +25,27 @@ const NEWS_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Gate {
     me: PeerId,
-    roster: Arc<ArcSwap<Roster>>,
+    roster: watch::Sender<Arc<Roster>>,
     doors: Mutex<Vec<PeerId>>,
     changed: watch::Sender<u64>,
 }
 
 impl Gate {
     /// A gate over the roster that is shared with the rest of the daemon.
-    pub fn new(me: PeerId, roster: Arc<ArcSwap<Roster>>) -> Arc<Self> {
+    pub fn new(me: PeerId, roster: watch::Sender<Arc<Roster>>) -> Arc<Self> {
         Arc::new(Self { me, roster, doors: Mutex::default(), changed: watch::Sender::new(0) })
     }
 
     /// Puts a new roster in place, for everybody who shares it, and closes the connections of those who are no longer
     /// members.
     pub fn set_roster(&self, roster: Arc<Roster>) {
-        self.roster.store(roster);
+        self.roster.send_replace(roster);
         self.changed.send_modify(|version| *version += 1);
     }
 
     /// The roster in place.
     pub fn roster(&self) -> Arc<Roster> {
-        self.roster.load_full()
+        self.roster.borrow().clone()
     }
 
     /// Trusts a peer that let this one in until the log that says so has arrived.
@@ -61,7 +60,7 @@ impl Gate {
 
     /// Whether the peer may speak the room protocol now.
     pub fn admits(&self, peer: &PeerId) -> bool {
-        let roster = self.roster.load();
+        let roster = self.roster.borrow();
         if roster.people.contains_key(peer) || roster.is_member(&self.me) {
             return roster.is_member(peer);
         }
@@ -114,7 +113,7 @@ mod tests {
     }
 
     fn gate() -> Arc<Gate> {
-        Gate::new(ME, Arc::default())
+        Gate::new(ME, watch::Sender::default())
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! and reported, replies go to whoever still listens. The one thing it waits for is room in the store's queue, and while
 //! it does it reads nothing from the network, so that pressure reaches the senders and not this machine's memory.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use chat_core::input::{BatchId, Input, Now};
@@ -219,9 +218,4 @@ async fn sleep_until(wake: Option<Instant>) {
         Some(at) => tokio::time::sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// A roster to share between gate, handle and API before the room has one.
-pub fn shared_roster() -> Arc<arc_swap::ArcSwap<chat_core::membership::roster::Roster>> {
-    Arc::default()
 }

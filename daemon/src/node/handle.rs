@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use chat_core::input::Command;
 use chat_core::membership::roster::Roster;
 use chat_core::output::{CommandError, Reply};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::tables::models::Idempotency;
 
@@ -29,12 +28,12 @@ pub struct Request {
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     commands: mpsc::Sender<Request>,
-    roster: Arc<ArcSwap<Roster>>,
+    roster: watch::Receiver<Arc<Roster>>,
 }
 
 impl NodeHandle {
     /// A handle and the driver's end of it.
-    pub fn new(roster: Arc<ArcSwap<Roster>>) -> (Self, mpsc::Receiver<Request>) {
+    pub fn new(roster: watch::Receiver<Arc<Roster>>) -> (Self, mpsc::Receiver<Request>) {
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
         (Self { commands, roster }, requests)
     }
@@ -64,6 +63,11 @@ impl NodeHandle {
 
     /// The newest roster: who is a member, how everybody is called.
     pub fn roster(&self) -> Arc<Roster> {
-        self.roster.load_full()
+        self.roster.borrow().clone()
+    }
+
+    /// Watches the roster: notified of each new one.
+    pub fn watch_roster(&self) -> watch::Receiver<Arc<Roster>> {
+        self.roster.clone()
     }
 }

@@ -15,7 +15,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use chat_core::config::NodeSettings;
 use chat_core::input::{Command, Now};
 use chat_core::membership::roster::Roster;
@@ -25,7 +24,7 @@ use chat_core::restore::{Restored, Start};
 use chat_core::types::Switch;
 use chat_proto::id::PeerId;
 use ed25519_dalek::SigningKey;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +62,7 @@ pub(crate) struct DaemonContext {
     /// The network.
     pub(crate) net: Net,
     /// The roster, shared by gate, handle and API.
-    pub(crate) roster: Arc<ArcSwap<Roster>>,
+    pub(crate) roster: watch::Sender<Arc<Roster>>,
 }
 
 /// How the daemon enters a room.
@@ -161,7 +160,7 @@ impl PreparedRoom {
         let Self { node, clock, store, reports } = self;
         // Before the first frame is read and the first call is answered.
         base.net.gate().set_roster(node.roster());
-        let (handle, requests) = NodeHandle::new(base.roster.clone());
+        let (handle, requests) = NodeHandle::new(base.roster.subscribe());
         let parts = Parts { requests, net: base.net.clone(), net_events, store: store.clone(), reports };
         let (driver, first_batch) = Driver::new(node, clock, parts);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());

@@ -18,7 +18,7 @@ use std::time::Duration;
 use chat_client::ClientError;
 use chat_client::client::announced;
 use chat_proto::id::PeerId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::api::{self, OpenApi, RunningApi};
@@ -37,7 +37,7 @@ use crate::http::api_state::{RoomHandle, RoomSlot};
 use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
 use crate::net::{Net, NetEvents};
-use crate::node::driver::{Clock, shared_roster};
+use crate::node::driver::Clock;
 use crate::store::OpenedStore;
 
 /// Timeout for connections to send what is queued and to close. With the room's farewell before it, it stays below
@@ -128,7 +128,7 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
     let home = plan.home.clone();
     let key = identity::load_or_create(&home.identity()).map_err(|error| ExitError::refused(&error))?;
     let me = PeerId::from_bytes(key.verifying_key().to_bytes());
-    let roster = shared_roster();
+    let roster = watch::Sender::default();
     let settings = NetSettings { listen: plan.settings.listen, mdns: plan.settings.mdns, ..NetSettings::default() };
     let (bound, opened, api) = tokio::join!(
         Net::bind(settings, key.to_bytes(), Gate::new(me, roster.clone())),
@@ -155,7 +155,7 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
 impl Services {
     /// Makes the room available to the API.
     fn publish(&self, room: &RunningRoom) {
-        self.slot.set(Some(RoomHandle::new(room.node.clone(), room.store.clone())));
+        self.slot.set(Some(RoomHandle::new(self.base.me, room.node.clone(), room.store.clone())));
     }
 
     /// Calls the API as any client does, and reports its answer to the process that waits.

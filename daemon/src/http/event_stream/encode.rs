@@ -1,4 +1,4 @@
-//! Events as bytes. Each is encoded once, for all readers: a line of JSON is a part of the SSE block.
+//! Encodes events, each once for all readers: a line of JSON is a part of the SSE block.
 
 use std::io::Write;
 
@@ -8,10 +8,10 @@ use chat_core::membership::roster::Roster;
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 
-use crate::http::handlers::messages::shown;
+use crate::send::message_view;
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
 
-/// How a stream is written.
+/// Format of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StreamFormat {
     /// Server-sent events (WHATWG HTML, section 9.2).
@@ -24,7 +24,7 @@ const LINES: &str = "application/x-ndjson";
 const SSE: &str = "text/event-stream";
 
 impl StreamFormat {
-    /// What the reader prefers: lines where they are asked for before SSE, else SSE.
+    /// The format that the client prefers: lines if `Accept` names them before SSE, otherwise SSE.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
         let mut names = accepted
@@ -44,7 +44,7 @@ impl StreamFormat {
         }
     }
 
-    /// The first bytes: the place where the stream begins. Lines have no such thing, each carries its own cursor.
+    /// The first bytes: the cursor at which the stream starts. Lines need none, each has its own cursor.
     pub(super) fn opening(self, cursor: Cursor) -> Option<Bytes> {
         match self {
             Self::Sse => Some(place(cursor)),
@@ -52,7 +52,7 @@ impl StreamFormat {
         }
     }
 
-    /// Shows that the stream lives, and how far it is when events were passed over since `told`.
+    /// A keep-alive; with the cursor if events were skipped since `told`.
     pub(super) fn keep_alive(self, cursor: Cursor, told: Cursor) -> Bytes {
         match self {
             Self::Sse if cursor == told => Bytes::from_static(b": keep-alive\n\n"),
@@ -66,7 +66,7 @@ impl StreamFormat {
         match self {
             Self::Sse => block.clone(),
             Self::Lines => {
-                // Behind the second line break begins `data: `, and the last byte is the block's empty line.
+                // `data: ` follows the second line break, and the last byte is the block's empty line.
                 let breaks = block.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| at);
                 let data = breaks.skip(1).map(|at| at + 1 + DATA.len()).next().unwrap_or_default();
                 block.slice(data..block.len() - 1)
@@ -84,13 +84,13 @@ fn place(cursor: Cursor) -> Bytes {
 /// An event as an SSE block.
 pub(super) fn block(stored: &StoredEvent, database: u32, roster: &Roster) -> Bytes {
     let event = match &stored.kind {
-        StoredEventKind::Message(row) => Event::Message { message: shown(roster, row.clone()) },
+        StoredEventKind::Message(row) => Event::Message { message: message_view(roster, row.clone()) },
         StoredEventKind::Other(event) => event.clone(),
     };
     envelope_block(&EventEnvelope { cursor: Cursor { database, event: stored.id }, at: stored.at, event })
 }
 
-/// An event and its place as an SSE block.
+/// An event with its cursor as an SSE block.
 pub(super) fn envelope_block(envelope: &EventEnvelope) -> Bytes {
     let mut block = Vec::with_capacity(512);
     let head = write!(block, "id: {}\nevent: {}\n{DATA}", envelope.cursor, envelope.event.name());
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_is_what_the_standard_says_and_a_line_is_its_data() {
+    fn block_is_valid_sse_and_a_line_is_its_data() {
         let block = envelope_block(&gap());
         let json = r#"{"cursor":"00000abc-7","at":"1970-01-01T00:00:00.000Z","type":"gap","reason":"a\nb"}"#;
         assert_eq!(block, format!("id: 00000abc-7\nevent: gap\ndata: {json}\n\n"));
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_given_to_who_asks_for_them() {
+    fn format_follows_the_accept_header() {
         let of = |accept: &'static str| {
             let headers = [(header::ACCEPT, HeaderValue::from_static(accept))];
             StreamFormat::of(&HeaderMap::from_iter(headers))

@@ -1,4 +1,4 @@
-//! Which events a reader wants.
+//! Filter of an event stream: by type and by member.
 
 use chat_core::membership::roster::Roster;
 use chat_proto::event::Event;
@@ -8,10 +8,10 @@ use crate::http::extract::QueryParams;
 use crate::http::problem::Refusal;
 use crate::store::tables::models::StoredEventKind;
 
-/// Every type of event.
+/// Every event type.
 pub(crate) const TYPES: [&str; 7] = ["message", "peer", "membership", "rendezvous", "delivery", "knock", "gap"];
 
-/// Which events a reader wants. Gaps are told to everybody.
+/// Which events a client receives. Every client receives gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct EventFilter {
     types: Option<Vec<&'static str>>,
@@ -32,7 +32,7 @@ impl EventFilter {
         Self { types: Some(vec![kind]), from: None }
     }
 
-    /// Whether the reader wants this event.
+    /// Whether the client receives this event.
     pub(super) fn wants(&self, kind: &StoredEventKind) -> bool {
         let name = match kind {
             StoredEventKind::Message(_) => "message",
@@ -47,14 +47,14 @@ fn types(text: &str) -> Result<Vec<&'static str>, Refusal> {
     text.split(',')
         .map(|given| {
             TYPES.into_iter().find(|known| *known == given.trim()).ok_or_else(|| {
-                Refusal::bad(format!("'{given}' is not a type of event"))
-                    .hint(format!("types are {}", TYPES.join(", ")))
+                Refusal::bad(format!("'{given}' is not an event type"))
+                    .hint(format!("the event types are {}", TYPES.join(", ")))
             })
         })
         .collect()
 }
 
-/// Whether an event is about this peer: what it wrote, how it stands, what was done by it or to it.
+/// Whether an event is about this peer: a message of it, its state, or a change made by it or to it.
 fn is_about(kind: &StoredEventKind, peer: PeerId) -> bool {
     match kind {
         StoredEventKind::Message(row) => row.log.author == peer,

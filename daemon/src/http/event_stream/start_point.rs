@@ -1,51 +1,51 @@
-//! Where an event stream begins: at a cursor, a time, the beginning, or now.
+//! Start of an event stream: at a cursor, a time, the first stored event, or now.
 
 use axum::http::HeaderMap;
 use chat_proto::cursor::Cursor;
 use chat_proto::time::{Timestamp, parse_duration};
 
 use crate::http::extract::{QueryParams, header_text};
-use crate::http::handlers::invites::now;
 use crate::http::problem::Refusal;
 use crate::store::Store;
+use crate::wall_clock::now;
 
-/// What a reader asked for.
+/// The requested start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StartPoint {
-    /// What happens from now on.
+    /// New events only.
     Now,
-    /// All that is kept.
+    /// The first stored event.
     All,
-    /// What follows this place.
+    /// Behind this cursor.
     Cursor(Cursor),
-    /// What was written down at this time or later.
+    /// The first event recorded at this time or later.
     Time(Timestamp),
 }
 
-/// Where a stream begins.
+/// The resolved start of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StreamStart {
-    /// The place that the reader is told first: were the stream cut right behind it, it would resume here.
+    /// The cursor that is sent first: a client that is cut off right after it resumes here.
     pub(super) told: Cursor,
-    /// The last event that is not part of the stream.
+    /// The last event before the stream.
     pub(super) position: u64,
-    /// Where the reader comes from.
+    /// Where the cursor comes from.
     pub(super) from: CursorOrigin,
 }
 
-/// Where a reader comes from.
+/// Where the start cursor comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CursorOrigin {
-    /// It asked for all that is kept: that some is not is no news.
+    /// All stored events were requested: that older ones are missing is expected.
     Beginning,
-    /// A place in this database.
+    /// A cursor of this database.
     Here,
-    /// A place in another database: it has to be told.
+    /// A cursor of another database: the client must be informed.
     Elsewhere,
 }
 
 impl StartPoint {
-    /// Reads `Last-Event-ID`, which wins, and `since`.
+    /// Parses `Last-Event-ID`, which takes precedence, and `since`.
     pub(super) fn of(headers: &HeaderMap, params: &QueryParams) -> Result<Self, Refusal> {
         let since = params.text("since")?.map(|text| Self::parse(text, now())).transpose()?;
         match header_text(headers, "last-event-id")?.filter(|id| !id.is_empty()) {
@@ -68,7 +68,7 @@ impl StartPoint {
         })
     }
 
-    /// Finds the place in the database.
+    /// Resolves the start in the database.
     pub(super) async fn open(self, store: &Store) -> Result<StreamStart, Refusal> {
         let database = store.database();
         let here = |event| StreamStart { told: Cursor { database, event }, position: event, from: CursorOrigin::Here };
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn since_is_a_cursor_a_duration_a_time_or_all() {
+    fn since_parses_a_cursor_a_duration_a_time_or_all() {
         let now = Timestamp::from_ms(1_790_000_000_000);
         let parse = |text| StartPoint::parse(text, now).map_err(|refusal| refusal.problem().code);
         assert_eq!(parse("all"), Ok(StartPoint::All));
@@ -104,7 +104,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_parses_without_panic(text: String) {
             let _ = StartPoint::parse(&text, Timestamp::from_ms(0));
         }
     }

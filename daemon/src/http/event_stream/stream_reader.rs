@@ -1,4 +1,12 @@
-//! One reader of the event stream: what came together leaves together, and silence is broken by signs of life.
+//! One reader of the event stream: batches events, reports gaps, and sends keep-alives.
+//!
+//! The reader pulls from a store [`Follower`], which reads stored events first and live ones after them. It is pulled by
+//! the socket in turn: a client that does not read holds one page of events and nothing that grows. Events that arrive
+//! together leave in one chunk; a single event leaves as the bytes that all readers share.
+//!
+//! Invariant: [`StreamReader::told`] is the last cursor that the client has received. A client that is cut off anywhere
+//! resumes from it without missing an event or reading one twice. That is why events that the filter drops still move the
+//! cursor, which the next keep-alive reports. A reader ends when the API shuts down or the daemon leaves the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +21,19 @@ use crate::http::api_state::RoomHandle;
 use crate::http::event_stream::encode::{StreamFormat, block, envelope_block};
 use crate::http::event_stream::event_filter::EventFilter;
 use crate::http::event_stream::start_point::{CursorOrigin, StreamStart};
-use crate::http::handlers::invites::now;
 use crate::store::read::follow::{Followed, Follower};
+use crate::wall_clock::now;
 
-/// Time without a byte after which a sign of life is sent.
+/// Idle time after which a keep-alive is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Events are put together until they have about so many bytes: a few system calls for many events.
+/// Size at which a chunk of events is sent, in bytes: a few system calls for many events.
 const CHUNK_BYTES: usize = 32 * 1024;
 
-/// Most events that are looked at before other tasks get a turn, should a filter pass over all of them.
+/// Maximum number of events read before other tasks get a turn, in case a filter drops all of them.
 const TURN_EVENTS: usize = 1024;
 
-/// Reads events from one place on.
+/// Reads events from a start point on.
 pub(super) struct StreamReader {
     room: Arc<RoomHandle>,
     follower: Follower,
@@ -33,20 +41,20 @@ pub(super) struct StreamReader {
     format: StreamFormat,
     database: u32,
     origin: CursorOrigin,
-    /// The last place the reader was told.
+    /// The last cursor that the client has received.
     told: Cursor,
-    /// What is sent before any event.
+    /// Sent before any event.
     first: Option<Bytes>,
-    /// The API ends.
+    /// Cancelled when the API shuts down.
     ending: CancellationToken,
-    /// The daemon has left the room.
+    /// Cancelled when the daemon leaves the room.
     closed: CancellationToken,
     keep_alive: Duration,
     _place: OwnedSemaphorePermit,
 }
 
 impl StreamReader {
-    /// A reader that begins there.
+    /// A reader that starts at `opening`.
     pub(super) fn new(
         room: Arc<RoomHandle>,
         opening: StreamStart,
@@ -71,13 +79,13 @@ impl StreamReader {
             _place: place,
         };
         if opening.from == CursorOrigin::Elsewhere {
-            let gap = reader.gap("the cursor is of another database: this daemon's home was replaced");
+            let gap = reader.gap("the cursor belongs to another database: this daemon's home was replaced");
             reader.first = Some([reader.first.take().unwrap_or_default(), gap].concat().into());
         }
         reader
     }
 
-    /// The next bytes; nothing when the stream ends. Waits until there is something to send.
+    /// The next bytes; none when the stream ends. Waits until there is something to send.
     pub(super) async fn next_chunk(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.take() {
             return Some(first);
@@ -90,7 +98,7 @@ impl StreamReader {
                 () = self.ending.cancelled() => return None,
                 () = self.closed.cancelled() => return None,
                 followed = self.follower.next() => followed,
-                () = &mut silence => return Some(self.sign_of_life()),
+                () = &mut silence => return Some(self.keep_alive_chunk()),
             };
             match followed {
                 Ok(followed) => {
@@ -108,7 +116,7 @@ impl StreamReader {
         }
     }
 
-    /// What is at hand, in one piece.
+    /// The events that are ready, in one chunk.
     fn collect(&mut self, first: Followed) -> Bytes {
         // One event alone leaves as the bytes that all readers share; several are copied together.
         let mut one = self.piece(first);
@@ -131,7 +139,7 @@ impl StreamReader {
         if several.is_empty() { one } else { several.freeze() }
     }
 
-    /// An event as this reader gets it; nothing if it does not want it.
+    /// An event as bytes; empty if the filter drops it.
     fn piece(&mut self, followed: Followed) -> Bytes {
         match followed {
             Followed::Event(event) if self.filter.wants(&event.kind) => {
@@ -142,20 +150,20 @@ impl StreamReader {
             Followed::Event(_) => Bytes::new(),
             Followed::Gap if self.origin == CursorOrigin::Beginning && self.cursor() == self.told => Bytes::new(),
             Followed::Gap if self.cursor() < self.told => {
-                self.gap("the cursor is newer than every event here: this daemon's home is an older copy")
+                self.gap("the cursor is newer than every event: this daemon's home is an older copy")
             }
-            Followed::Gap => self.gap("events in between are no longer kept"),
+            Followed::Gap => self.gap("older events are no longer kept"),
         }
     }
 
-    /// Tells that something is missing: the reader goes on behind it and finds the rest in the history.
+    /// A gap event: the client resumes behind it and finds the missing messages in the history.
     fn gap(&mut self, reason: &str) -> Bytes {
         self.told = self.cursor();
         let event = Event::Gap { reason: reason.into() };
         self.format.cut(&envelope_block(&EventEnvelope { cursor: self.told, at: now(), event }))
     }
 
-    fn sign_of_life(&mut self) -> Bytes {
+    fn keep_alive_chunk(&mut self) -> Bytes {
         let now = self.cursor();
         let told = std::mem::replace(&mut self.told, now);
         self.format.keep_alive(now, told)

@@ -1,7 +1,7 @@
-//! `POST`, `GET` and `DELETE /v1/invites`: tickets that let newcomers in.
+//! `POST`, `GET` and `DELETE /v1/invites`: tickets that admit peers.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -17,17 +17,18 @@ use chat_proto::time::Timestamp;
 use crate::http::api_state::{Api, RoomHandle};
 use crate::http::extract::{OptionalJsonBody, PathSegment};
 use crate::http::problem::Refusal;
+use crate::wall_clock::now;
 
-/// How long an invite is valid where nothing is said: 7 days.
+/// Validity of an invite if the request names none: 7 days.
 const EXPIRES_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How many an invite lets in where nothing is said.
+/// Number of peers that an invite admits if the request names none.
 const USES_DEFAULT: u32 = 1_000;
 
-/// Fewest digits that name an invite: shorter ones are more likely a slip than a name.
+/// Minimum number of digits that identify an invite: fewer are more likely a mistake.
 const PREFIX_CHARS_MIN: usize = 4;
 
-/// Writes an invite and shows its ticket, this once.
+/// Creates an invite and shows its ticket, only this once.
 pub(crate) async fn create(
     State(api): State<Arc<Api>>,
     OptionalJsonBody(request): OptionalJsonBody<InviteRequest>,
@@ -43,14 +44,12 @@ pub(crate) async fn create(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(NewInvite { invite, ticket: ticket.to_string() })))
 }
 
-/// Every invite of the room, newest first.
+/// Every invite to the room, newest first.
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<InviteList>, Refusal> {
-    let mut invites = invites(&*api.room()?).await?;
-    invites.sort_by_key(|invite| (std::cmp::Reverse(invite.created), invite.id));
-    Ok(Json(InviteList { invites }))
+    Ok(Json(InviteList { invites: invites(&*api.room()?).await? }))
 }
 
-/// Ends an invite, named by its id or the beginning of it.
+/// Revokes an invite, identified by its id or the first digits of it.
 pub(crate) async fn revoke(
     State(api): State<Arc<Api>>,
     PathSegment(given): PathSegment,
@@ -68,7 +67,7 @@ async fn invites(room: &RoomHandle) -> Result<Vec<Invite>, Refusal> {
     Ok(invites)
 }
 
-/// The invite that is meant. One that still lets in comes before one that has ended.
+/// The invite with these first digits. One that is not revoked takes precedence.
 fn find(invites: &[Invite], given: &str) -> Result<InviteId, Refusal> {
     let given = given.to_ascii_lowercase();
     if given.len() < PREFIX_CHARS_MIN || !given.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -81,15 +80,9 @@ fn find(invites: &[Invite], given: &str) -> Result<InviteId, Refusal> {
     match (lasting.as_slice(), found.as_slice()) {
         ([one], _) | ([], [one]) => Ok(one.id),
         ([], []) => Err(CommandError::UnknownInvite.into()),
-        (_, _) => Err(Refusal::bad(format!("'{given}' could be {} invites", lasting.len().max(found.len())))
+        (_, _) => Err(Refusal::bad(format!("'{given}' matches {} invites", lasting.len().max(found.len())))
             .hint("give more digits of the id")),
     }
-}
-
-/// The wall clock.
-pub(crate) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -117,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invite_is_found_by_the_beginning_of_its_id() {
+    fn invite_is_found_by_the_first_digits_of_its_id() {
         let all = [invite([0xab, 0xcd], false), invite([0xab, 0xce], false), invite([0xff, 0xff], true)];
         assert_eq!(find(&all, "abcd").map_err(|r| r.problem().code), Ok(all[0].id));
         assert_eq!(find(&all, &all[1].id.to_string().to_uppercase()).map_err(|r| r.problem().code), Ok(all[1].id));
@@ -133,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_two_is_refused_unless_one_has_ended() {
+    fn ambiguous_invite_is_rejected_unless_one_is_revoked() {
         let mut all = [invite([0xab, 0xcd], false), invite([0xab, 0xcd], false)];
         all[1].id = InviteId::from_bytes([&[0xab, 0xcd][..], &[9; 30]].concat().try_into().expect("32 bytes"));
         assert_eq!(find(&all, "abcd").map_err(|r| r.problem().code), Err(ErrorCode::BadRequest));

@@ -1,4 +1,4 @@
-//! Getting in and out: knocks, removal, name, join, leave, rooms near by.
+//! Membership: knocks, removal, roles, name, join, leave, nearby rooms.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::http::extract::{JsonBody, PathSegment};
 use crate::http::problem::Refusal;
 use crate::net::JoinTarget;
 
-/// Strangers that wait to be let in, oldest first.
+/// Peers that ask to be admitted, oldest first.
 pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList>, Refusal> {
     let Reply::Knocks(mut knocks) = api.room()?.node.command(Command::Knocks).await? else {
         return Err(Refusal::strange_reply());
@@ -26,7 +26,7 @@ pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList
     Ok(Json(KnockList { knocks }))
 }
 
-/// Lets a stranger in, or not.
+/// Admits or denies a peer.
 pub(crate) async fn answer_knock(
     State(api): State<Arc<Api>>,
     PathSegment(id): PathSegment,
@@ -38,7 +38,7 @@ pub(crate) async fn answer_knock(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Removes a member, named as people name it.
+/// Removes a member, given by name, tag or key.
 pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSegment) -> Result<StatusCode, Refusal> {
     let room = api.room()?;
     let peer = room.node.roster().resolve(&who)?;
@@ -46,7 +46,7 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSe
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Says what a member, named as people name it, may do.
+/// Grants or revokes admin rights of a member, given by name, tag or key.
 pub(crate) async fn set_role(
     State(api): State<Arc<Api>>,
     PathSegment(who): PathSegment,
@@ -62,7 +62,7 @@ pub(crate) async fn set_role(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Takes another name.
+/// Changes this peer's name.
 pub(crate) async fn rename(
     State(api): State<Arc<Api>>,
     JsonBody(request): JsonBody<NameRequest>,
@@ -72,7 +72,7 @@ pub(crate) async fn rename(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Moves a daemon that is alone in its room to another. The room is not asked: a daemon without one may join, too.
+/// Moves a daemon that is alone in its room to another room. A daemon without a room may join, too.
 pub(crate) async fn join(
     State(api): State<Arc<Api>>,
     JsonBody(request): JsonBody<JoinRequest>,
@@ -90,7 +90,7 @@ pub(crate) async fn leave(State(api): State<Arc<Api>>) -> Result<StatusCode, Ref
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Rooms seen on the local network, by name.
+/// Rooms found on the local network, by name.
 pub(crate) async fn rooms(State(api): State<Arc<Api>>) -> Json<RoomList> {
     let mut rooms = api.process.rooms();
     rooms.sort_by_cached_key(|near| (near.room.name.to_lowercase(), near.room.id, near.peer));

@@ -1,4 +1,4 @@
-//! `POST /v1/messages` and `GET /v1/messages/{id}`: saying something, and how far it has come.
+//! `POST /v1/messages`, `GET /v1/messages/{id}` and `GET /v1/messages`: sending, one message, pages of history.
 
 use std::sync::Arc;
 
@@ -6,96 +6,72 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use chat_core::input::Command;
-use chat_core::membership::roster::Roster;
-use chat_core::output::Reply;
-use chat_proto::api::messages::{Message, MessageState, SendRequest, SentMessage};
-use chat_proto::error::ErrorCode;
-use chat_proto::id::{MessageId, PeerId};
+use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
+use chat_proto::id::MessageId;
+use chat_proto::time::Timestamp;
 
-use crate::http::api_state::{Api, RoomHandle};
-use crate::http::extract::{JsonBody, PathSegment};
-use crate::http::handlers::messages::send::Send;
+use crate::http::api_state::Api;
+use crate::http::extract::{JsonBody, PathSegment, QueryParams, header_text};
 use crate::http::problem::Refusal;
-use crate::store::error::ReadError;
-use crate::store::tables::models::MessageRow;
+use crate::send::{IdempotencyKey, OutgoingMessage, Posted, message_view};
+use crate::store::tables::models::{Edge, HistoryFilter};
 
-mod retry;
-mod send;
+/// Number of messages in a page if the query names none.
+const LIMIT_DEFAULT: u32 = 100;
 
-pub(crate) use retry::Posts;
-
-/// Says something: 201 with the message when what was to be waited for has come, 202 when the wait ran out, 200 when a
-/// request with the same key has posted it before.
+/// Sends a message: 201 if the wait is complete, 202 if it timed out, 200 if a request with the same key had posted it.
 pub(crate) async fn post(
     State(api): State<Arc<Api>>,
     headers: HeaderMap,
     JsonBody(request): JsonBody<SendRequest>,
 ) -> Result<Response, Refusal> {
-    let key = retry::key(&headers)?;
-    let send = Send::check(request)?;
-    let room = api.room()?;
-    let (status, sent) = match key {
-        None => (StatusCode::CREATED, send.carry_out(api.me, &room, None).await?),
-        Some(key) => retry::post_once(&api, room, send, key).await?,
+    let key = header_text(&headers, "idempotency-key")?.map(IdempotencyKey::parse).transpose()?;
+    let message = OutgoingMessage::validate(request)?;
+    let sent = api.room()?.sender.send(message, key, &api.tasks).await?;
+    let status = match sent.posted {
+        _ if !sent.message.state.complete => StatusCode::ACCEPTED,
+        Posted::Now => StatusCode::CREATED,
+        Posted::Earlier => StatusCode::OK,
     };
-    let status = if sent.state.complete { status } else { StatusCode::ACCEPTED };
-    let location = format!("/v1/messages/{}", sent.message.id);
-    Ok((status, [(header::LOCATION, location)], Json(sent)).into_response())
+    let location = format!("/v1/messages/{}", sent.message.message.id);
+    Ok((status, [(header::LOCATION, location)], Json(sent.message)).into_response())
 }
 
-/// A message and who holds it.
+/// A message and the peers that store it.
 pub(crate) async fn get(
     State(api): State<Arc<Api>>,
     PathSegment(id): PathSegment,
 ) -> Result<Json<SentMessage>, Refusal> {
     let id: MessageId = id.parse()?;
+    Ok(Json(api.room()?.sender.find(id).await?))
+}
+
+/// A page of history, in the order that is the same at every peer.
+pub(crate) async fn history(State(api): State<Arc<Api>>, params: QueryParams) -> Result<Json<MessagePage>, Refusal> {
     let room = api.room()?;
-    let row = held(&room, id).await?;
-    let holders = holders(&room, api.me, &row).await?;
-    let state = state(&room, &holders, true);
-    Ok(Json(SentMessage { message: shown(&room.node.roster(), row), state }))
-}
-
-/// The message of this id.
-async fn held(room: &RoomHandle, id: MessageId) -> Result<MessageRow, Refusal> {
-    let row = room.store.message(id).await?;
-    row.ok_or_else(|| ReadError::UnknownMessage(id).into())
-}
-
-/// Other peers that are known to hold a message on disk.
-async fn holders(room: &RoomHandle, me: PeerId, row: &MessageRow) -> Result<Vec<PeerId>, Refusal> {
-    let Reply::Holders(mut peers) = room.node.command(Command::Holders(row.log, row.seq)).await? else {
-        return Err(Refusal::strange_reply());
-    };
-    peers.retain(|peer| *peer != me);
-    Ok(peers)
-}
-
-/// How far a message has come that these peers hold.
-fn state(room: &RoomHandle, holders: &[PeerId], complete: bool) -> MessageState {
     let roster = room.node.roster();
-    MessageState {
-        stored: true,
-        copies: u32::try_from(holders.len()).unwrap_or(u32::MAX),
-        held_by: holders.iter().map(|peer| roster.peer_ref(peer)).collect(),
-        complete,
-    }
+    let who =
+        |name| -> Result<_, Refusal> { Ok(params.text(name)?.map(|text| roster.resolve_ever(text)).transpose()?) };
+    let filter = HistoryFilter {
+        before: edge(&params, "before")?,
+        after: edge(&params, "after")?,
+        limit: params.number("limit", 1, HistoryFilter::LIMIT_MAX)?.unwrap_or(LIMIT_DEFAULT),
+        from: who("from")?,
+        with: who("with")?,
+        words: params.text("q")?.map(str::to_owned),
+    };
+    let page = room.store.history(filter).await?;
+    let messages = page.messages.into_iter().map(|row| message_view(&roster, row)).collect();
+    Ok(Json(MessagePage { messages, more: page.more }))
 }
 
-/// A message as it is shown, with the names its people have now.
-pub(crate) fn shown(roster: &Roster, row: MessageRow) -> Message {
-    Message {
-        id: row.id,
-        time: row.time.wall(),
-        from: roster.peer_ref(&row.log.author),
-        to: row.to.iter().map(|peer| roster.peer_ref(peer)).collect(),
-        text: row.text,
+fn edge(params: &QueryParams, name: &str) -> Result<Option<Edge>, Refusal> {
+    let Some(text) = params.text(name)? else { return Ok(None) };
+    let message = text.parse::<MessageId>().map(Edge::Message).ok();
+    let edge = message.or_else(|| text.parse::<Timestamp>().map(Edge::Time).ok());
+    match edge {
+        Some(edge) => Ok(Some(edge)),
+        None => Err(Refusal::bad(format!("'{name}' is '{text}': expected a message id or a time"))
+            .hint("a time is written like 2026-01-31T12:00:00Z, a message id as in an answer")),
     }
-}
-
-/// A key that was used for something else before.
-fn key_reused() -> Refusal {
-    Refusal::new(ErrorCode::KeyReused, "this Idempotency-Key was used with another text or other recipients")
-        .hint("use a new key for each message, and the same key only to retry")
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics`: figures in the text format of Prometheus (exposition format 0.0.4).
+//! `GET /metrics`: metrics in the text format of Prometheus (exposition format 0.0.4).
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::http::handlers::status::node_status;
 /// Media type of the answer.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Figures of the process, and of the room where there is one.
+/// Metrics of the process, and of the room if there is one.
 pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     let mut page = Page::default();
     let network = api.process.network();
@@ -36,8 +36,8 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
             "Transactions flushed to disk since the database was opened.",
             room.store.commits_count(),
         );
-        page.counter("chatd_events_total", "Events written since the database was made.", room.store.cursor_now());
-        // A room that does not answer is no reason to hide the rest.
+        page.counter("chatd_events_total", "Events written since the database was created.", room.store.cursor_now());
+        // The other metrics are useful even if the room does not answer.
         if let Ok(status) = node_status(&room).await {
             page.gauge("chatd_members", "Members of the room.", status.members);
             page.gauge("chatd_members_online", "Members that are online, this peer included.", status.online);
@@ -67,7 +67,7 @@ impl Page {
     }
 }
 
-/// What the kernel says; nothing where there is no procfs.
+/// Resident memory as reported by the kernel; none without procfs.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! `GET /v1/peers` and `GET /v1/rendezvous`: who is there, and who holds the role.
+//! `GET /v1/peers` and `GET /v1/rendezvous`: the members, and the holder of the rendezvous role.
 
 use std::sync::Arc;
 
@@ -14,10 +14,9 @@ use crate::http::problem::Refusal;
 
 /// Every member, this peer first, then by name.
 pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>, Refusal> {
-    let Reply::Peers(mut peers) = api.room()?.node.command(Command::Peers).await? else {
+    let Reply::Peers(peers) = api.room()?.node.command(Command::Peers).await? else {
         return Err(Refusal::strange_reply());
     };
-    peers.sort_by_cached_key(|view| (!view.me, view.peer.name.to_lowercase(), view.peer.id));
     Ok(Json(PeerList { peers }))
 }
 

@@ -1,4 +1,4 @@
-//! `GET /healthz`, `GET /v1/status`, `POST /v1/shutdown`: how the daemon stands, and its end.
+//! `GET /healthz`, `GET /v1/status`, `POST /v1/shutdown`: state of the daemon, and its shutdown.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use chat_proto::api::status::{Reachability, Status};
 use crate::http::api_state::{Api, RoomHandle};
 use crate::http::problem::Refusal;
 
-/// Says that the process answers, and nothing else: it is open to everybody on the machine.
+/// Liveness check. Reveals nothing else: every user of the machine can call it.
 pub(crate) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// How the daemon, its peer and its room stand.
+/// State of the daemon, its peer and its room.
 pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, Refusal> {
     let room = api.room()?;
     let node = node_status(&room).await?;
@@ -43,7 +43,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
     }))
 }
 
-/// What the node knows of room and role.
+/// The node's part of the status: room and role.
 pub(crate) async fn node_status(room: &RoomHandle) -> Result<NodeStatus, Refusal> {
     let Reply::Status(status) = room.node.command(Command::Status).await? else {
         return Err(Refusal::strange_reply());
@@ -51,9 +51,9 @@ pub(crate) async fn node_status(room: &RoomHandle) -> Result<NodeStatus, Refusal
     Ok(status)
 }
 
-/// Begins the orderly shutdown.
+/// Starts the orderly shutdown.
 pub(crate) async fn shutdown(State(api): State<Arc<Api>>) -> StatusCode {
-    tracing::info!("a caller of the local API asked for the end");
+    tracing::info!("a caller of the local API requested the shutdown");
     api.process.shutdown();
     StatusCode::ACCEPTED
 }

@@ -113,7 +113,7 @@ async fn try_it(running: &TestApi, anything: Anything) -> Result<(), TestCaseErr
 }
 
 #[test]
-fn every_request_is_answered_and_every_refusal_is_a_problem() {
+fn arbitrary_request_is_answered_and_every_error_is_a_problem() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let (running, _stage): (TestApi, TestRoom) = runtime.block_on(TestApi::with_room());
     let result = runner(1500).run(&anything(), |anything| runtime.block_on(try_it(&running, anything)));
@@ -123,7 +123,7 @@ fn every_request_is_answered_and_every_refusal_is_a_problem() {
 }
 
 #[test]
-fn bytes_that_are_no_request_harm_nobody() {
+fn arbitrary_bytes_do_not_disturb_other_callers() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let running = runtime.block_on(TestApi::start());
     let head =

@@ -6,7 +6,7 @@ use crate::http::tests::test_api::{TOKEN, TestApi};
 use crate::http::tests::test_client::{Endpoint, TestRequest, raw, soon};
 
 #[tokio::test]
-async fn over_the_socket_the_same_user_needs_no_token() {
+async fn unix_socket_needs_no_token_from_its_user() {
     let running = TestApi::start().await;
     assert_eq!(TestRequest::get("/v1/rooms").send(&running.unix).await.status, 200);
     let with_token = TestRequest::get("/v1/rooms").header("authorization", "Bearer wrong");
@@ -14,7 +14,7 @@ async fn over_the_socket_the_same_user_needs_no_token() {
 }
 
 #[tokio::test]
-async fn over_tcp_nothing_answers_without_the_token_but_healthz() {
+async fn tcp_without_a_token_answers_only_healthz() {
     let running = TestApi::start().await;
     let bare = Endpoint::Tcp(running.addr, None);
     for path in ["/v1/rooms", "/v1/events", "/metrics", "/v1/openapi.json", "/", "/no/such", "/healthz/x"] {
@@ -29,7 +29,7 @@ async fn over_tcp_nothing_answers_without_the_token_but_healthz() {
 }
 
 #[tokio::test]
-async fn the_token_is_taken_as_bearer_and_in_no_other_form() {
+async fn token_in_another_form_than_bearer_is_rejected() {
     let running = TestApi::start().await;
     let bare = Endpoint::Tcp(running.addr, None);
     for good in [format!("Bearer {TOKEN}"), format!("bearer  {TOKEN} ")] {
@@ -56,7 +56,7 @@ async fn the_token_is_taken_as_bearer_and_in_no_other_form() {
 }
 
 #[tokio::test]
-async fn the_host_is_exact_over_tcp() {
+async fn tcp_with_a_foreign_host_is_rejected() {
     let running = TestApi::start().await;
     let port = running.addr.port();
     for own in [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")] {
@@ -85,7 +85,7 @@ async fn the_host_is_exact_over_tcp() {
 }
 
 #[tokio::test]
-async fn an_absolute_address_names_this_daemon_or_is_refused() {
+async fn absolute_address_of_another_host_is_rejected() {
     let running = TestApi::start().await;
     let ask = |target: &str, host: &str| {
         format!("GET {target} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n")
@@ -103,7 +103,7 @@ async fn an_absolute_address_names_this_daemon_or_is_refused() {
 }
 
 #[tokio::test]
-async fn other_origins_are_refused_over_tcp_even_with_the_token() {
+async fn tcp_with_a_foreign_origin_is_rejected_despite_the_token() {
     let running = TestApi::start().await;
     let port = running.addr.port();
     for own in [format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}"), format!("http://[::1]:{port}")]
@@ -134,7 +134,7 @@ async fn other_origins_are_refused_over_tcp_even_with_the_token() {
 }
 
 #[tokio::test]
-async fn the_end_comes_over_the_api_and_to_it() {
+async fn shutdown_call_is_accepted_and_shutdown_removes_the_socket() {
     let running = TestApi::start().await;
     let answer = TestRequest::new("POST", "/v1/shutdown").send(&running.unix).await;
     assert_eq!(answer.status, 202);

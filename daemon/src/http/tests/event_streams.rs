@@ -25,7 +25,7 @@ fn knock(n: u64) -> Event {
 }
 
 #[tokio::test]
-async fn the_first_block_is_the_place_and_the_rest_are_events() {
+async fn first_block_is_the_cursor_and_the_others_are_events() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["before"]).await;
     let begin = here(&stage);
@@ -42,7 +42,7 @@ async fn the_first_block_is_the_place_and_the_rest_are_events() {
 }
 
 #[tokio::test]
-async fn lines_are_the_same_without_the_frame() {
+async fn lines_have_the_same_events_as_sse() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two"]).await;
     let ask = events("?since=all&type=message").header("accept", "application/x-ndjson");
@@ -60,7 +60,7 @@ async fn lines_are_the_same_without_the_frame() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_where_it_is_told() {
+async fn stream_starts_at_the_requested_point() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one"]).await;
     let after_one = here(&stage);
@@ -82,7 +82,7 @@ async fn a_stream_begins_where_it_is_told() {
 }
 
 #[tokio::test]
-async fn filters_pass_what_they_name() {
+async fn filters_select_by_type_and_member() {
     let (running, mut stage) = TestApi::with_room().await;
     let mut knocks = TestStream::open(&running.unix, events("?since=all&type=knock,rendezvous")).await;
     let mut bobs = TestStream::open(&running.unix, events("?from=bob&since=all")).await;
@@ -106,7 +106,7 @@ async fn filters_pass_what_they_name() {
 }
 
 #[tokio::test]
-async fn a_cursor_that_leads_nowhere_is_told_as_a_gap() {
+async fn cursor_of_another_database_leads_to_a_gap() {
     let (running, mut stage) = TestApi::with_room().await;
     for word in ["another database", "older copy"] {
         stage.bob_says(&["before"]).await;
@@ -126,7 +126,7 @@ async fn a_cursor_that_leads_nowhere_is_told_as_a_gap() {
 }
 
 #[tokio::test]
-async fn events_that_are_no_longer_kept_are_told_as_a_gap_unless_all_that_are_kept_were_asked_for() {
+async fn pruned_events_lead_to_a_gap_unless_the_stream_starts_at_all() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one"]).await;
     let after_one = here(&stage);
@@ -137,7 +137,7 @@ async fn events_that_are_no_longer_kept_are_told_as_a_gap_unless_all_that_are_ke
     stage.bob_says(&["three"]).await;
     stage.forget(after_knocks.event);
     let mut resumed = TestStream::open(&running.unix, events(&format!("?since={after_one}"))).await;
-    assert_eq!(resumed.event().await.json()["reason"], "events in between are no longer kept");
+    assert_eq!(resumed.event().await.json()["reason"], "older events are no longer kept");
     assert_eq!(resumed.texts(2).await, ["two", "three"]);
     let mut all = TestStream::open(&running.unix, events("?since=all")).await;
     for text in ["one", "two", "three"] {
@@ -148,7 +148,7 @@ async fn events_that_are_no_longer_kept_are_told_as_a_gap_unless_all_that_are_ke
 }
 
 #[tokio::test]
-async fn a_reader_that_does_not_read_misses_nothing() {
+async fn slow_reader_misses_no_event() {
     const BURSTS: usize = 60;
     let (running, mut stage) = TestApi::with_room().await;
     let mut slow = TestStream::open(&running.tcp, events("?type=message")).await;
@@ -165,7 +165,7 @@ async fn a_reader_that_does_not_read_misses_nothing() {
 }
 
 #[tokio::test]
-async fn streams_end_at_once_when_the_api_ends_or_the_room_is_left() {
+async fn streams_end_on_shutdown_and_when_the_room_is_left() {
     let (running, stage) = TestApi::with_room().await;
     let mut left = TestStream::open(&running.unix, events("")).await;
     left.block().await;
@@ -180,14 +180,14 @@ async fn streams_end_at_once_when_the_api_ends_or_the_room_is_left() {
 }
 
 #[tokio::test]
-async fn a_head_request_does_not_stay() {
+async fn head_request_of_a_stream_ends() {
     let (running, _stage) = TestApi::with_room().await;
     let answer = TestRequest::new("HEAD", "/v1/events").send(&running.unix).await;
     assert_eq!((answer.status, answer.text(), answer.header("content-type")), (200, "", "text/event-stream"));
 }
 
 #[tokio::test]
-async fn readers_are_bounded_and_a_place_is_free_again_when_one_ends() {
+async fn readers_over_the_maximum_are_rejected_until_one_ends() {
     let (running, _stage) = TestApi::with_room().await;
     let mut open = Vec::new();
     for _ in 0..READERS_MAX {
@@ -258,7 +258,7 @@ async fn read_some(at: &Endpoint, lines: bool, count: usize, cursor: &mut String
 }
 
 #[test]
-fn a_stream_that_is_cut_anywhere_and_resumed_is_whole() {
+fn stream_cut_anywhere_and_resumed_is_complete() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut runner = TestRunner::new(Config { cases: 24, failure_persistence: None, ..Config::default() });
     let result = runner.run(&cuts(), |cuts| {
@@ -272,7 +272,7 @@ fn a_stream_that_is_cut_anywhere_and_resumed_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_that_is_cut_again_and_again_under_a_flood_is_whole() {
+async fn stream_cut_repeatedly_under_load_is_complete() {
     let (running, mut stage) = TestApi::with_room().await;
     let mut cursor = here(&stage).to_string();
     let expected: Vec<String> = (0..1500).map(|n| n.to_string()).collect();
@@ -298,7 +298,7 @@ async fn a_stream_that_is_cut_again_and_again_under_a_flood_is_whole() {
 }
 
 #[tokio::test]
-async fn many_readers_of_one_flood_all_get_it_in_order() {
+async fn many_readers_under_load_receive_all_events_in_order() {
     let (running, mut stage) = TestApi::with_room().await;
     let mut readers = Vec::new();
     for n in 0..8 {

@@ -1,13 +1,12 @@
 //! Status, peers, metrics: figures from the room, the store and the process come together.
 
-use chat_proto::api::peers::PeerList;
 use chat_proto::api::status::Status;
 
 use crate::http::tests::test_api::{ANN, TestApi, peer};
 use crate::http::tests::test_client::TestRequest;
 
 #[tokio::test]
-async fn the_status_is_put_together_from_room_store_and_process() {
+async fn status_combines_room_store_and_process() {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two"]).await;
     let status: Status = TestRequest::get("/v1/status").send(&running.tcp).await.json();
@@ -19,16 +18,7 @@ async fn the_status_is_put_together_from_room_store_and_process() {
 }
 
 #[tokio::test]
-async fn peers_come_with_this_one_first_then_by_name() {
-    let (running, _stage) = TestApi::with_room().await;
-    let peers: PeerList = TestRequest::get("/v1/peers").send(&running.tcp).await.json();
-    let names: Vec<&str> = peers.peers.iter().map(|view| view.peer.name.as_str()).collect();
-    assert_eq!(names, ["ann", "bob", "carol", "erin", "erin"]);
-    assert!(peers.peers[0].me);
-}
-
-#[tokio::test]
-async fn metrics_are_prometheus_text_with_and_without_a_room() {
+async fn metrics_are_valid_with_and_without_a_room() {
     let running = TestApi::start().await;
     let bare = TestRequest::get("/metrics").send(&running.tcp).await;
     assert_eq!(bare.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");

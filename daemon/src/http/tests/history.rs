@@ -1,11 +1,13 @@
 //! Pages of history and single messages.
 
+use std::sync::Arc;
+
 use chat_proto::api::messages::{MessagePage, SentMessage};
 use chat_proto::error::ErrorCode;
 use serde_json::json;
 
-use crate::http::tests::test_api::{BOB, TestApi, TestRoom, peer};
-use crate::http::tests::test_client::{TestRequest, TestResponse};
+use crate::http::tests::test_api::{BOB, CAROL, TestApi, TestRoom, peer};
+use crate::http::tests::test_client::{TestRequest, TestResponse, soon};
 
 fn texts(answer: &TestResponse) -> Vec<String> {
     answer.json::<MessagePage>().messages.into_iter().map(|message| message.text).collect()
@@ -19,7 +21,7 @@ async fn told() -> (TestApi, TestRoom) {
 }
 
 #[tokio::test]
-async fn pages_are_the_last_or_with_after_the_first() {
+async fn page_is_the_last_one_or_with_after_the_first_one() {
     let (running, _stage) = told().await;
     let get = async |query: &str| TestRequest::get(format!("/v1/messages{query}")).send(&running.unix).await;
     assert_eq!(texts(&get("").await), ["one", "two", "three", "four"]);
@@ -40,7 +42,7 @@ async fn pages_are_the_last_or_with_after_the_first() {
 }
 
 #[tokio::test]
-async fn what_a_query_gets_wrong_is_named() {
+async fn invalid_query_parameter_is_named() {
     let (running, _stage) = told().await;
     let unknown = format!("{}.0", "0".repeat(64));
     for (query, code, word) in [
@@ -62,7 +64,7 @@ async fn what_a_query_gets_wrong_is_named() {
 }
 
 #[tokio::test]
-async fn a_message_tells_who_holds_it() {
+async fn message_lists_the_peers_that_hold_it() {
     let (running, stage) = told().await;
     let sent = TestRequest::post("/v1/messages", &json!({"text": "hello"})).send(&running.unix).await;
     let location = sent.header("location").to_owned();
@@ -78,7 +80,7 @@ async fn a_message_tells_who_holds_it() {
 }
 
 #[tokio::test]
-async fn a_direct_message_shows_its_text_to_its_sender() {
+async fn direct_message_is_readable_for_its_sender() {
     let (running, stage) = told().await;
     let body = json!({"text": "psst", "to": ["@Bob", &peer(BOB).to_string(), "ann"]});
     let sent: SentMessage = TestRequest::post("/v1/messages", &body).send(&running.unix).await.json();
@@ -93,7 +95,7 @@ async fn a_direct_message_shows_its_text_to_its_sender() {
 }
 
 #[tokio::test]
-async fn recipients_that_cannot_be_reached_are_named() {
+async fn invalid_recipient_is_named() {
     let (running, stage) = told().await;
     let many: Vec<String> = (0..17).map(|n| format!("p{n}")).collect();
     for (to, code, word) in [
@@ -110,4 +112,25 @@ async fn recipients_that_cannot_be_reached_are_named() {
         assert!(problem.detail.contains(word), "{}", problem.detail);
     }
     assert_eq!(stage.script.posts(), 0);
+}
+
+#[tokio::test]
+async fn send_to_a_member_without_keys_waits_until_they_are_published() {
+    let (running, stage) = told().await;
+    let carol = peer(CAROL);
+    let ask = TestRequest::post("/v1/messages", &json!({"text": "psst", "to": ["carol"]}));
+    let watching = stage.roster.receiver_count();
+    let published = async {
+        while stage.roster.receiver_count() <= watching {
+            tokio::task::yield_now().await;
+        }
+        stage.roster.send_modify(|roster| {
+            let mut new = roster.as_ref().clone();
+            let keys = new.people[&peer(BOB)].keys;
+            new.people.get_mut(&carol).expect("carol is a member").keys = keys;
+            *roster = Arc::new(new);
+        });
+    };
+    let (sent, ()) = soon(async { tokio::join!(ask.send(&running.unix), published) }).await;
+    assert_eq!(sent.json::<SentMessage>().message.to[0].id, carol);
 }

@@ -19,7 +19,7 @@ fn id(answer: &TestResponse) -> String {
 }
 
 #[tokio::test]
-async fn the_same_request_is_answered_again_and_another_one_is_refused() {
+async fn key_with_the_same_request_replays_and_with_another_is_rejected() {
     let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello"});
     let first = send("k1", &body).send(&running.unix).await;
@@ -40,7 +40,7 @@ async fn the_same_request_is_answered_again_and_another_one_is_refused() {
 }
 
 #[tokio::test]
-async fn without_a_key_every_request_posts() {
+async fn request_without_a_key_posts_every_time() {
     let (running, stage) = TestApi::with_room().await;
     for _ in 0..2 {
         assert_eq!(TestRequest::post("/v1/messages", &json!({"text": "x"})).send(&running.unix).await.status, 201);
@@ -49,7 +49,7 @@ async fn without_a_key_every_request_posts() {
 }
 
 #[tokio::test]
-async fn a_key_is_known_after_a_restart() {
+async fn key_survives_a_restart() {
     let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello", "to": ["bob"]});
     let first = send("k1", &body).send(&running.unix).await;
@@ -62,7 +62,7 @@ async fn a_key_is_known_after_a_restart() {
 }
 
 #[tokio::test]
-async fn requests_at_the_same_time_post_once() {
+async fn concurrent_requests_with_one_key_post_once() {
     let (running, stage) = TestApi::with_room().await;
     stage.script.open(false);
     let calls: Vec<_> = (0..24)
@@ -89,7 +89,7 @@ async fn requests_at_the_same_time_post_once() {
 async fn under_way(running: &TestApi) {
     let room = running.slot.get().expect("there is a room");
     soon(async {
-        while room.posts.under_way() == 0 {
+        while room.sender.in_progress() == 0 {
             tokio::task::yield_now().await;
         }
     })
@@ -97,7 +97,7 @@ async fn under_way(running: &TestApi) {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_leaves_no_doubt() {
+async fn request_of_a_disconnected_caller_posts_once() {
     let (running, stage) = TestApi::with_room().await;
     stage.script.open(false);
     let at = running.unix.clone();
@@ -121,7 +121,7 @@ async fn a_caller_that_hangs_up_leaves_no_doubt() {
 }
 
 #[tokio::test]
-async fn what_failed_is_tried_again_under_the_same_key() {
+async fn failed_send_can_be_retried_with_the_same_key() {
     let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello"});
     stage.script.refuse(Some(CommandError::DiskFull));
@@ -134,7 +134,7 @@ async fn what_failed_is_tried_again_under_the_same_key() {
 }
 
 #[tokio::test]
-async fn a_wait_that_runs_out_keeps_the_message() {
+async fn message_is_kept_when_the_wait_times_out() {
     let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "hello", "wait": "replicated", "copies": 1, "timeout_ms": 20});
     let first = send("k1", &body).send(&running.unix).await;
@@ -151,7 +151,7 @@ async fn a_wait_that_runs_out_keeps_the_message() {
 }
 
 #[tokio::test]
-async fn a_retry_waits_for_what_it_asks_while_the_first_still_waits() {
+async fn retry_waits_for_its_own_condition_while_the_first_request_waits() {
     let (running, stage) = TestApi::with_room().await;
     let long = json!({"text": "hello", "wait": "replicated", "copies": 2, "timeout_ms": 3_600_000});
     let first = tokio::spawn({
@@ -182,7 +182,7 @@ async fn a_retry_waits_for_what_it_asks_while_the_first_still_waits() {
 }
 
 #[tokio::test]
-async fn keys_are_printable_and_not_too_long() {
+async fn key_that_is_unprintable_or_too_long_is_rejected() {
     let (running, stage) = TestApi::with_room().await;
     let body = json!({"text": "x"});
     for bad in ["", &"k".repeat(256), "k\tk"] {
@@ -196,7 +196,7 @@ async fn keys_are_printable_and_not_too_long() {
 }
 
 #[tokio::test]
-async fn what_is_sent_is_checked_before_anything_is_done() {
+async fn invalid_message_is_rejected_before_the_room_is_asked() {
     let (running, stage) = TestApi::with_room().await;
     for (body, code) in [
         (json!({"text": ""}), ErrorCode::TooLong),

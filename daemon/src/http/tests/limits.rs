@@ -9,7 +9,7 @@ use crate::http::tests::test_api::{TOKEN, TestApi};
 use crate::http::tests::test_client::{TestRequest, raw};
 
 #[tokio::test]
-async fn bodies_are_json_by_name_and_by_content() {
+async fn body_that_is_not_json_is_rejected() {
     let running = TestApi::start().await;
     let join = || TestRequest::new("POST", "/v1/join").body(r#"{"target":"192.0.2.7"}"#);
     for good in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {
@@ -25,8 +25,8 @@ async fn bodies_are_json_by_name_and_by_content() {
     assert_eq!(join().send(&running.unix).await.problem().code, ErrorCode::UnsupportedMediaType);
     for (body, word) in [
         ("{", "is not JSON"),
-        ("", "needs a JSON body"),
-        ("[]", "is not what this call takes"),
+        ("", "requires a JSON body"),
+        ("[]", "does not fit this call"),
         (r#"{"target":7}"#, "expected a string"),
         (r#"{"name":"x"}"#, "missing field `target`"),
         (r#"{"target":"a","tarket":"b"}"#, "unknown field `tarket`"),
@@ -41,7 +41,7 @@ async fn bodies_are_json_by_name_and_by_content() {
 }
 
 #[tokio::test]
-async fn a_body_has_a_largest_size_whether_it_is_announced_or_not() {
+async fn body_over_the_maximum_size_is_rejected() {
     let running = TestApi::start().await;
     let padded = |bytes: usize| {
         let body = json!({"target": "192.0.2.7"}).to_string();
@@ -62,7 +62,7 @@ async fn a_body_has_a_largest_size_whether_it_is_announced_or_not() {
 }
 
 #[tokio::test]
-async fn a_head_has_a_largest_size() {
+async fn head_over_the_maximum_size_is_rejected() {
     let running = TestApi::start().await;
     let long = format!("GET /v1/rooms HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "x".repeat(1024 * 1024));
     let answer = raw(&running.unix, long.as_bytes()).await;
@@ -71,14 +71,14 @@ async fn a_head_has_a_largest_size() {
 }
 
 #[tokio::test]
-async fn query_parameters_are_known_and_stand_there_once() {
+async fn query_parameter_unknown_or_repeated_is_rejected() {
     let running = TestApi::start().await;
     for (path, detail) in [
         ("/v1/rooms?x=1", "unknown query parameter 'x'"),
         ("/v1/rooms?", ""),
         ("/v1/status?verbose", "unknown query parameter 'verbose'"),
         ("/v1/messages?limit=1&limt=2", "unknown query parameter 'limt'"),
-        ("/v1/messages?limit=1&limit=1", "the query parameter 'limit' stands there twice"),
+        ("/v1/messages?limit=1&limit=1", "query parameter 'limit' given more than once"),
         ("/v1/messages?%FF=1", "unknown query parameter '\u{FFFD}'"),
         ("/v1/events?from=a%0Ab&froom=c", "unknown query parameter 'froom'"),
     ] {
@@ -89,13 +89,18 @@ async fn query_parameters_are_known_and_stand_there_once() {
             let problem = answer.problem();
             assert_eq!((problem.code, problem.detail.as_str()), (ErrorCode::BadRequest, detail), "{path}");
             let hint = problem.hint.expect("says what to do");
-            assert!(hint.starts_with("this call takes") || hint == "give it once", "{hint}");
+            assert!(
+                hint.starts_with("this call has no")
+                    || hint.starts_with("its query parameters are")
+                    || hint == "give it once",
+                "{hint}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn many_requests_go_over_one_connection() {
+async fn connection_serves_many_requests() {
     let running = TestApi::start().await;
     let one = format!("GET /healthz HTTP/1.1\r\nHost: {}\r\n\r\n", running.addr);
     let last = format!(

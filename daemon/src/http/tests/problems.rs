@@ -5,14 +5,14 @@ use chat_core::output::CommandError;
 use chat_proto::error::{ErrorCode, Problem};
 use serde_json::json;
 
-use crate::http::api_state::MoveError;
+use crate::http::daemon_control::MoveError;
 use crate::http::problem::Refusal;
 use crate::http::tests::test_api::{TOKEN, TestApi};
 use crate::http::tests::test_client::{Endpoint, TestRequest};
 use crate::net::JoinError;
 
 #[tokio::test]
-async fn a_problem_is_what_it_was() {
+async fn problem_documents_match_their_golden_text() {
     let running = TestApi::start().await;
     let answer = TestRequest::get("/v1/nothing").send(&running.unix).await;
     assert_eq!(answer.status, 404);
@@ -25,18 +25,18 @@ async fn a_problem_is_what_it_was() {
 }
 
 #[tokio::test]
-async fn every_refusal_says_what_and_what_next() {
+async fn rejected_requests_name_the_cause() {
     let running = TestApi::start().await;
     let asks = [
-        (TestRequest::get("/v1/status"), 409, "this daemon is in no room yet"),
-        (TestRequest::get("/v1/peers"), 409, "this daemon is in no room yet"),
-        (TestRequest::get("/v1/events"), 409, "this daemon is in no room yet"),
-        (TestRequest::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not take the method DELETE"),
-        (TestRequest::get("/v1/name"), 405, "/v1/name does not take the method GET"),
-        (TestRequest::new("BREW", "/v1/name"), 405, "/v1/name does not take the method BREW"),
+        (TestRequest::get("/v1/status"), 409, "this daemon is not in a room yet"),
+        (TestRequest::get("/v1/peers"), 409, "this daemon is not in a room yet"),
+        (TestRequest::get("/v1/events"), 409, "this daemon is not in a room yet"),
+        (TestRequest::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not support the method DELETE"),
+        (TestRequest::get("/v1/name"), 405, "/v1/name does not support the method GET"),
+        (TestRequest::new("BREW", "/v1/name"), 405, "/v1/name does not support the method BREW"),
         (TestRequest::get("/"), 404, "there is no call /"),
         (TestRequest::get("/v1/messages/"), 404, "there is no call /v1/messages/"),
-        (TestRequest::get("/v1/messages/%FF"), 400, "the path is not UTF-8 in percent encoding"),
+        (TestRequest::get("/v1/messages/%FF"), 400, "the path is not percent-encoded UTF-8"),
         (
             TestRequest::get("/v1/messages/7"),
             400,
@@ -71,7 +71,7 @@ async fn every_refusal_says_what_and_what_next() {
 }
 
 #[tokio::test]
-async fn a_join_that_fails_says_why() {
+async fn failed_join_reports_its_cause() {
     let running = TestApi::start().await;
     let tried = || "192.0.2.7:24283".to_owned();
     for (failure, code) in [
@@ -98,7 +98,7 @@ async fn a_join_that_fails_says_why() {
 }
 
 #[test]
-fn what_the_room_refuses_is_told_with_its_own_code() {
+fn command_errors_keep_their_code() {
     for error in [
         CommandError::NotMember,
         CommandError::NotAdmin,
@@ -115,11 +115,11 @@ fn what_the_room_refuses_is_told_with_its_own_code() {
         assert!(refusal.problem().hint.is_some(), "{error}");
     }
     let hidden = Refusal::from(CommandError::StoreFailed);
-    assert_eq!(hidden.problem().detail, "something failed inside the daemon");
+    assert_eq!(hidden.problem().detail, "an internal error of the daemon");
 }
 
 #[test]
-fn details_quote_safely() {
+fn detail_quotes_input_in_one_safe_line() {
     let refusal = Refusal::bad(format!("'{}\x1b[2J\u{202E}\n'", "x".repeat(1000))).hint("a\nb");
     let Problem { detail, hint, .. } = refusal.problem();
     assert!(detail.chars().count() <= 401 && !detail.contains(['\x1b', '\n', '\u{202E}']), "{detail}");

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
 use chat_core::input::BatchId;
 use chat_core::log::entry::{Body, Incarnation, MessageBody};
 use chat_core::membership::roster::{Person, Roster};
@@ -17,12 +16,13 @@ use chat_proto::time::Timestamp;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tempfile::TempDir;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::api_state::{Api, ApiOptions, DaemonControl, MoveError, NetworkFigures, RoomHandle, RoomSlot};
+use crate::http::api_state::{Api, ApiOptions, RoomHandle, RoomSlot};
 use crate::http::auth::Token;
+use crate::http::daemon_control::{DaemonControl, MoveError, NetworkFigures};
 use crate::http::listen::{Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::http::tests::played_room::{LogWriter, PlayedRoom, Script, id_of, key};
@@ -93,6 +93,7 @@ pub(crate) struct TestRoom {
     pub(crate) store: Store,
     pub(crate) bob: LogWriter,
     pub(crate) room: RoomId,
+    pub(crate) roster: watch::Sender<Arc<Roster>>,
     node: NodeHandle,
     batches: u64,
     task: JoinHandle<()>,
@@ -114,7 +115,8 @@ impl TestRoom {
         soon(reports.recv()).await.expect("the store reports");
         let room = author.room();
         let bob_keys = sealing_keys().await;
-        let (node, requests) = NodeHandle::new(Arc::new(ArcSwap::from_pointee(roster(room, bob_keys))));
+        let roster = watch::Sender::new(Arc::new(roster(room, bob_keys)));
+        let (node, requests) = NodeHandle::new(roster.subscribe());
         let script = Arc::new(Script::default());
         let played = PlayedRoom {
             me: peer(ANN),
@@ -128,7 +130,7 @@ impl TestRoom {
         };
         let task = tokio::spawn(played.run());
         let bob = LogWriter::new(key(BOB), room, Incarnation(2));
-        Self { script, store, bob, room, node, batches: 1 << 32, task, dir }
+        Self { script, store, bob, room, roster, node, batches: 1 << 32, task, dir }
     }
 
     /// What bob says reaches this peer.
@@ -163,7 +165,7 @@ impl TestRoom {
     }
 
     pub(crate) fn api_room(&self) -> RoomHandle {
-        RoomHandle::new(self.node.clone(), self.store.clone())
+        RoomHandle::new(peer(ANN), self.node.clone(), self.store.clone())
     }
 }
 

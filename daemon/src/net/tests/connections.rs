@@ -374,14 +374,14 @@ async fn a_member_that_dials_without_end_has_one_connection() {
 async fn a_port_that_is_taken_is_named_or_avoided() {
     let a = outsider(0).await;
     let taken = NetSettings { listen: Listen { port: Some(a.net.port()), ..settings().listen }, ..settings() };
-    let gate = crate::net::gate::Gate::new(id_of(&secret(1)), std::sync::Arc::default());
+    let gate = crate::net::gate::Gate::new(id_of(&secret(1)), tokio::sync::watch::Sender::default());
     let refused = crate::net::Net::bind(taken, secret(1), gate).await;
     assert!(matches!(refused, Err(BindError::PortTaken { port, .. }) if port == a.net.port()), "{refused:?}");
     // With TCP alone taken, too.
     let tcp = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("binds");
     let port = tcp.local_addr().expect("bound").port();
     let taken = NetSettings { listen: Listen { port: Some(port), ..settings().listen }, ..settings() };
-    let gate = crate::net::gate::Gate::new(id_of(&secret(1)), std::sync::Arc::default());
+    let gate = crate::net::gate::Gate::new(id_of(&secret(1)), tokio::sync::watch::Sender::default());
     let refused = crate::net::Net::bind(taken, secret(1), gate).await;
     assert!(matches!(refused, Err(BindError::PortTaken { .. })), "{refused:?}");
     // Without a port, both find one.

@@ -73,7 +73,7 @@ pub(super) async fn members(n: u8) -> Vec<Peer> {
 }
 
 pub(super) async fn start(secret: [u8; 32], settings: NetSettings, roster: Arc<Roster>) -> Peer {
-    let gate = Gate::new(id_of(&secret), Arc::default());
+    let gate = Gate::new(id_of(&secret), tokio::sync::watch::Sender::default());
     gate.set_roster(roster);
     let (net, events) = Net::bind(settings, secret, gate).await.expect("loopback can be listened on");
     Peer { net, events }

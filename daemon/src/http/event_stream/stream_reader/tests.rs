@@ -1,4 +1,4 @@
-//! Signs of life, which take too long to wait for over a socket.
+//! Keep-alives, which take too long to wait for over a socket.
 
 use tokio::sync::Semaphore;
 
@@ -22,7 +22,7 @@ async fn chunk(reader: &mut StreamReader) -> String {
 }
 
 #[tokio::test]
-async fn silence_is_broken_by_a_comment_or_an_empty_line() {
+async fn idle_stream_sends_a_comment_or_an_empty_line() {
     let stage = TestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     assert!(chunk(&mut sse).await.starts_with("id: "));
@@ -32,7 +32,7 @@ async fn silence_is_broken_by_a_comment_or_an_empty_line() {
 }
 
 #[tokio::test]
-async fn a_reader_that_wants_none_of_the_events_learns_how_far_it_is() {
+async fn keep_alive_reports_the_cursor_when_all_events_are_filtered() {
     let mut stage = TestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::only("knock"), StreamFormat::Sse).await;
     let begin = chunk(&mut sse).await;
@@ -51,7 +51,7 @@ async fn a_reader_that_wants_none_of_the_events_learns_how_far_it_is() {
 }
 
 #[tokio::test]
-async fn what_comes_together_leaves_together() {
+async fn events_that_arrive_together_leave_in_one_chunk() {
     let mut stage = TestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     chunk(&mut sse).await;

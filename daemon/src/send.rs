@@ -1,0 +1,271 @@
+//! Sending a message: the use case behind `POST /v1/messages`.
+//!
+//! The life of a send, in the order of this file:
+//!
+//! 1. **Validate** ([`OutgoingMessage::validate`]): everything that can be checked without the room.
+//! 2. **Once** ([`MessageSender::send`]): with an idempotency key, a repeated request finds the message of the first one
+//!    (`send/once.rs`); without one, every request posts.
+//! 3. **Resolve** the recipients of a direct message to members and their published keys.
+//! 4. **Seal** the text for each recipient. The store advances the sessions and flushes them before anything is sent.
+//! 5. **Post**: the room's task signs the entry, stores it and sends it to other peers.
+//! 6. **Wait**: the room answers when the requested copies exist, or when the time is over.
+//!
+//! Invariants: nothing is sealed for a peer that is not a member, a failed send has stored no message, and a message that
+//! was stored is delivered whether or not the caller still waits. Called by the handlers in `http`; knows the node and the
+//! store, and nothing of HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chat_core::input::Command;
+use chat_core::log::entry::MessageBody;
+use chat_core::membership::roster::{ResolveError, Roster};
+use chat_core::output::{CommandError, Reply};
+use chat_proto::RECIPIENTS_MAX;
+use chat_proto::api::messages::{Message, MessageState, SEND_COPIES, SEND_TIMEOUT_MS, SendRequest, SentMessage, Wait};
+use chat_proto::api::{RangeError, in_range};
+use chat_proto::id::{MessageId, PeerId};
+use chat_proto::text::{TextError, check_text};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::task::TaskTracker;
+
+use crate::node::handle::NodeHandle;
+use crate::send::once::SendsInProgress;
+use crate::store::Store;
+use crate::store::error::{ReadError, SealError};
+use crate::store::tables::models::{DmKeys, Idempotency, MessageRow};
+
+mod once;
+
+pub(crate) use once::IdempotencyKey;
+
+/// Longest wait in milliseconds if the request names none.
+const TIMEOUT_DEFAULT_MS: u64 = 10_000;
+
+/// Longest wait for the keys of a new member: they arrive within milliseconds, or not before it is online again.
+const KEYS_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// A message to send, valid as far as that can be checked without the room.
+#[derive(Clone, Debug)]
+pub(crate) struct OutgoingMessage {
+    text: String,
+    /// Recipients as the caller named them; empty for the whole room.
+    to: Vec<String>,
+    wait: Wait,
+    copies: u32,
+    timeout: Duration,
+}
+
+impl OutgoingMessage {
+    /// Checks a request.
+    ///
+    /// # Errors
+    /// The rule that it breaks.
+    pub(crate) fn validate(request: SendRequest) -> Result<Self, SendError> {
+        let SendRequest { text, to, wait, copies, timeout_ms } = request;
+        check_text(&text)?;
+        if to.len() > RECIPIENTS_MAX {
+            return Err(SendError::TooManyRecipients(to.len()));
+        }
+        if copies.is_some() && wait != Wait::Replicated {
+            return Err(SendError::CopiesWithoutReplicated);
+        }
+        let copies = in_range("copies", copies, SEND_COPIES, 1)?;
+        let timeout_ms = in_range("timeout_ms", timeout_ms, SEND_TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
+        Ok(Self { text, to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
+    }
+}
+
+/// A message that was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    /// The message and where it is stored.
+    pub(crate) message: SentMessage,
+    /// The request that posted it.
+    pub(crate) posted: Posted,
+}
+
+/// The request that posted a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Posted {
+    /// This one.
+    Now,
+    /// An earlier one with the same key.
+    Earlier,
+}
+
+/// Sends the messages of one room. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct MessageSender {
+    me: PeerId,
+    node: NodeHandle,
+    store: Store,
+    in_progress: Arc<SendsInProgress>,
+}
+
+impl MessageSender {
+    pub(crate) fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
+        Self { me, node, store, in_progress: Arc::default() }
+    }
+
+    /// Sends a message, once per key. With a key, the message is posted by a task of its own in `tasks`: a caller that
+    /// hangs up does not interrupt it.
+    ///
+    /// # Errors
+    /// [`SendError`]; no message was stored then. A request with a key may be repeated with the same key.
+    pub(crate) async fn send(
+        &self,
+        message: OutgoingMessage,
+        key: Option<IdempotencyKey>,
+        tasks: &TaskTracker,
+    ) -> Result<Sent, Arc<SendError>> {
+        match key {
+            None => Ok(Sent { message: self.post(&message, None).await?, posted: Posted::Now }),
+            Some(key) => self.send_once(message, key, tasks).await,
+        }
+    }
+
+    /// Posts a message and waits as long as it asks for.
+    async fn post(
+        &self,
+        message: &OutgoingMessage,
+        idempotency: Option<Idempotency>,
+    ) -> Result<SentMessage, SendError> {
+        // Resolve: the members and the keys to seal for.
+        let (roster, recipients) = self.recipients(message).await?;
+        let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
+
+        // Seal: the sessions are on disk when this returns.
+        let text = message.text.clone();
+        let body = match message.to.is_empty() {
+            true => MessageBody::Text(text),
+            false => self.store.seal(recipients, text).await?,
+        };
+
+        // Post and wait: the room answers when the message is stored and the wait is complete or over.
+        let OutgoingMessage { wait, copies, timeout, .. } = *message;
+        let post = Command::Post { body, wait, copies, timeout };
+        let Reply::Posted { id, time, mut held_by, complete } = self.node.request(post, idempotency).await? else {
+            return Err(SendError::UnexpectedReply);
+        };
+        held_by.retain(|peer| *peer != self.me);
+        let message = Message { id, time, from: roster.peer_ref(&self.me), to, text: message.text.clone() };
+        Ok(SentMessage { message, state: self.state(&held_by, complete) })
+    }
+
+    /// Resolves the recipients, and the roster that names them. A member is visible a moment before its first entries,
+    /// which hold its keys, have arrived: missing keys are waited for until the roster that has them is published.
+    async fn recipients(&self, message: &OutgoingMessage) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), SendError> {
+        let deadline = Instant::now() + message.timeout.min(KEYS_WAIT_MAX);
+        let mut rosters = self.node.watch_roster();
+        loop {
+            let roster = rosters.borrow_and_update().clone();
+            let found = resolve(&roster, self.me, &message.to);
+            let wait = matches!(found, Err(SendError::NoKeys(_)));
+            if !wait || !matches!(timeout_at(deadline, rosters.changed()).await, Ok(Ok(()))) {
+                return found.map(|recipients| (roster, recipients));
+            }
+        }
+    }
+
+    /// A stored message and the peers that hold it.
+    ///
+    /// # Errors
+    /// [`ReadError::UnknownMessage`] if it is not stored here.
+    pub(crate) async fn find(&self, id: MessageId) -> Result<SentMessage, SendError> {
+        let row = self.row(id).await?;
+        let holders = self.holders(&row).await?;
+        Ok(SentMessage { message: message_view(&self.node.roster(), row), state: self.state(&holders, true) })
+    }
+
+    async fn row(&self, id: MessageId) -> Result<MessageRow, SendError> {
+        let row = self.store.message(id).await?;
+        row.ok_or_else(|| ReadError::UnknownMessage(id).into())
+    }
+
+    /// Other peers that are known to hold a message on disk.
+    async fn holders(&self, row: &MessageRow) -> Result<Vec<PeerId>, SendError> {
+        let Reply::Holders(mut peers) = self.node.command(Command::Holders(row.log, row.seq)).await? else {
+            return Err(SendError::UnexpectedReply);
+        };
+        peers.retain(|peer| *peer != self.me);
+        Ok(peers)
+    }
+
+    fn state(&self, holders: &[PeerId], complete: bool) -> MessageState {
+        let roster = self.node.roster();
+        MessageState {
+            stored: true,
+            copies: u32::try_from(holders.len()).unwrap_or(u32::MAX),
+            held_by: holders.iter().map(|peer| roster.peer_ref(peer)).collect(),
+            complete,
+        }
+    }
+}
+
+/// Resolves the names of recipients to members and their keys. The sender is left out: it can read the message anyway.
+fn resolve(roster: &Roster, me: PeerId, names: &[String]) -> Result<Vec<(PeerId, DmKeys)>, SendError> {
+    // A post of a peer that is not a member fails; checked before a session is advanced in vain.
+    if !roster.is_member(&me) {
+        return Err(CommandError::NotMember.into());
+    }
+    let mut found: Vec<(PeerId, DmKeys)> = Vec::new();
+    for name in names {
+        let peer = roster.resolve(name)?;
+        if peer == me || found.iter().any(|(known, _)| *known == peer) {
+            continue;
+        }
+        let keys = roster.people.get(&peer).and_then(|person| person.keys);
+        let (identity, fallback) = keys.ok_or_else(|| SendError::NoKeys(roster.peer_ref(&peer).name))?;
+        found.push((peer, DmKeys { identity, fallback }));
+    }
+    if found.is_empty() && !names.is_empty() { Err(SealError::Recipients.into()) } else { Ok(found) }
+}
+
+/// A stored message with the current names of its author and recipients.
+pub(crate) fn message_view(roster: &Roster, row: MessageRow) -> Message {
+    Message {
+        id: row.id,
+        time: row.time.wall(),
+        from: roster.peer_ref(&row.log.author),
+        to: row.to.iter().map(|peer| roster.peer_ref(peer)).collect(),
+        text: row.text,
+    }
+}
+
+/// Why a message was not sent. No message was stored.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SendError {
+    /// The text breaks a rule.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// A number is out of range.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    #[error("{0} recipients are given, the maximum is {max}", max = RECIPIENTS_MAX)]
+    TooManyRecipients(usize),
+    #[error("'copies' requires \"wait\": \"replicated\"")]
+    CopiesWithoutReplicated,
+    #[error("the Idempotency-Key must have 1 to {max} printable ASCII characters", max = once::KEY_CHARS_MAX)]
+    InvalidKey,
+    /// Retry with another key.
+    #[error("this Idempotency-Key was used with another text or other recipients")]
+    KeyReused,
+    /// A recipient is not a member, or several members match.
+    #[error(transparent)]
+    Resolve(#[from] ResolveError),
+    /// Retry when the recipient has been online.
+    #[error("'{0}' has not published keys for direct messages yet")]
+    NoKeys(String),
+    /// The text could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// The room did not accept the message.
+    #[error(transparent)]
+    Room(#[from] CommandError),
+    /// The store could not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("the room answered another question than the one that was asked")]
+    UnexpectedReply,
+}

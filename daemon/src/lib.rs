@@ -1,14 +1,16 @@
-//! The daemon: shells around the pure room of `chat-core`.
+//! The daemon: everything around the pure room of `chat-core`.
 //!
-//! * [`node`]: the one task that owns the room, executes its outputs and answers everybody else through a handle.
-//! * [`net`]: the iroh endpoint: connections, gates, bounded queues, admission, hello.
+//! * [`node`]: the one task that owns the room, executes its outputs and serves the other parts through a handle.
+//! * [`net`]: the iroh endpoint: connections, the gate, bounded queues, admission, services on TCP.
 //! * [`store`]: SQLite on its own thread: entries, history, search, events, ratchets.
+//! * [`clock`]: wall clock and monotonic time.
 //! * [`plumtree`]: the broadcast tree of large rooms.
 //! * [`http`]: the local API.
 //! * `send`: the use case of sending a message.
 //! * [`app`]: the process: command line, settings, home, start in the background, orderly shutdown.
 
 pub mod app;
+pub mod clock;
 pub mod http;
 pub mod net;
 pub mod node;
@@ -16,4 +18,3 @@ pub mod plumtree;
 pub mod store;
 
 mod send;
-mod wall_clock;

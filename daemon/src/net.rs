@@ -1,16 +1,22 @@
 //! The network: an iroh endpoint without any outside service.
 //!
 //! [`Net`] is a handle that never blocks its caller; what happens on the network comes out of [`NetEvents`], which one
-//! reader drains. For each peer the events are strictly ordered: `Up`, frames and paths, `Down`; a frame never follows
-//! `Down`, and `Up` never follows `Up`.
+//! reader drains: the driver of the room.
+//!
+//! * `transport`: QUIC connections between members, each with a bounded queue of frames.
+//! * `admission`: joining a room, for the newcomer and for the member that lets it in.
+//! * `tcp`: the services on the TCP port with the same number: hello, watches, relay.
+//! * `discovery`: the addresses of this peer and of others.
+//! * `gate`: decides which peers may speak the room protocol; all four ask it.
+//!
+//! Invariants: for each peer the events are strictly ordered: `Up`, frames and paths, `Down`; a frame never follows
+//! `Down`, and `Up` never follows `Up`. Every task is tracked and ends with the token of the context. Every queue, table
+//! and set of tasks that a remote peer can fill has a named bound.
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::Bytes;
 use chat_core::admission::codec::AdmissionAnswer;
 use chat_core::input::AdmissionId;
@@ -18,12 +24,11 @@ use chat_core::output::{CloseReason, Relays};
 use chat_core::types::{RoleRequest, Switch};
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
-use iroh::SecretKey;
-use tokio::sync::Semaphore;
+use iroh::{Endpoint, SecretKey};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span};
+use tracing::{debug, info_span};
 
 mod admission;
 mod context;
@@ -34,42 +39,53 @@ pub mod settings;
 mod tcp;
 mod transport;
 
-use admission::join;
+use admission::join::Joining;
 pub use admission::join::{JoinError, Joined};
 use admission::server::Admissions;
 pub use admission::target::{JoinTarget, ParseTargetError};
-use context::{Shared, peer_id};
-use discovery::addrs;
+use context::{NetContext, peer_id};
+use discovery::address_book::AddressBook;
 use discovery::mdns::{self, Nearby};
-use discovery::seen_addrs::Book;
-use event_queue::Routes;
+use discovery::own_addrs::OwnAddrs;
+use event_queue::Outboxes;
 pub use event_queue::{NetEvent, NetEvents};
-use gate::{Gate, Hook};
+use gate::Gate;
 use settings::{BindError, Mdns, NetSettings};
-use tcp::hello;
-use tcp::role_services::{self, Duties};
+use tcp::forwarder::Forwarder;
+use tcp::listener;
+use tcp::role_services::RoleServices;
+use transport::accept::Acceptor;
 pub use transport::close::DownReason;
-use transport::connections::Links;
-use transport::endpoint::{self, Opening};
+use transport::connections::ConnectionTable;
+use transport::dial::MemberDialer;
+use transport::endpoint::{self, EndpointParams, GateHook};
 pub use transport::outbox::SendError;
-use transport::tie_break::Process;
-use transport::{accept, connection, dial};
 
-/// How long the endpoint may take to close. Who is there answers in a round trip; a call to somebody who is not would hold
-/// it for seconds.
+/// Timeout for closing the endpoint. A peer that is there answers in a round trip; a call to one that is not would hold it
+/// for seconds.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
 
-/// Reaches the network. Cheap to clone; [`Net::shutdown`] ends it for all clones.
+/// Handle to the network. Cheap to clone; [`Net::shutdown`] ends it for all clones.
 #[derive(Clone, Debug)]
 pub struct Net {
-    shared: Arc<Shared>,
+    ctx: NetContext,
+    endpoint: Endpoint,
     port: u16,
     port_was_taken: bool,
+    outboxes: Arc<Outboxes>,
+    connections: Arc<ConnectionTable>,
+    dialer: Arc<MemberDialer>,
+    admissions: Arc<Admissions>,
+    role: Arc<RoleServices>,
+    addresses: Arc<OwnAddrs>,
+    nearby: Arc<Nearby>,
+    /// Ends the stream of events.
+    closed: CancellationToken,
 }
 
 impl Net {
-    /// Opens the sockets and begins to listen. `identity` is the ed25519 secret key of this peer, `gate` says who may
-    /// speak the room protocol.
+    /// Opens the sockets and starts to listen. `identity` is the ed25519 secret key of this peer, `gate` decides which
+    /// peers may speak the room protocol.
     ///
     /// # Errors
     /// [`BindError`], with what to do next; nothing is left open.
@@ -79,62 +95,68 @@ impl Net {
         gate: Arc<Gate>,
     ) -> Result<(Self, NetEvents), BindError> {
         let secret = SecretKey::from_bytes(&identity);
-        let me = peer_id(secret.public());
+        let forwarder = Arc::new(Forwarder::start().await.map_err(BindError::Forwarder)?);
+        let hook = GateHook(gate.clone());
+        let params = EndpointParams { settings: &settings, secret: &secret, hook: &hook, relay: forwarder.url() };
+        let sockets = endpoint::open(&params).await?;
+
+        let (closed, outboxes) = (CancellationToken::new(), Arc::<Outboxes>::default());
+        let (events, receiver) = event_queue::events(outboxes.clone(), closed.clone());
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
-        let duties = Duties::new().await.map_err(BindError::Forwarder)?;
-        let opening =
-            Opening { settings: &settings, secret: &secret, hook: &Hook(gate.clone()), relay: duties.relay_url() };
-        let sockets = endpoint::open(&opening).await?;
-        let (closed, routes) = (CancellationToken::new(), Arc::<Routes>::default());
-        let (events, receiver) = event_queue::events(routes.clone(), closed.clone());
-        let shared = Arc::new(Shared {
-            me,
-            gate,
-            links: Links::new(me, Process(rand::random())),
-            events,
-            routes,
-            inbound: Arc::new(Semaphore::new(connection::INBOUND_BYTES_MAX)),
-            dials: Semaphore::new(dial::DIALS_MAX),
-            admissions: Admissions::default(),
-            book: Book::default(),
-            nearby: Nearby::default(),
-            queue_drops: AtomicU64::new(0),
-            addrs: ArcSwap::from_pointee(addrs::current(&sockets.endpoint)),
-            observed: Mutex::new(VecDeque::new()),
-            duties,
-            tracker,
-            token,
-            closed,
-            endpoint: sockets.endpoint,
-        });
+        let ctx = NetContext { me: peer_id(secret.public()), gate, events, tracker, token };
+        let (endpoint, nearby) = (sockets.endpoint, Arc::<Nearby>::default());
+        let book = Arc::new(AddressBook::new(forwarder.url().clone(), nearby.clone()));
+        let connections = Arc::new(ConnectionTable::new(ctx.me));
         let net = Self {
             port: sockets.port,
             port_was_taken: settings.listen.port.is_none() && sockets.port != chat_proto::PEER_PORT,
-            shared,
+            outboxes,
+            dialer: Arc::new(MemberDialer::new(
+                ctx.clone(),
+                endpoint.clone(),
+                book,
+                connections.clone(),
+                forwarder.clone(),
+            )),
+            connections,
+            admissions: Arc::new(Admissions::new(ctx.clone())),
+            role: Arc::new(RoleServices::new(ctx.clone(), forwarder)),
+            addresses: Arc::new(OwnAddrs::new(ctx.clone(), endpoint.clone())),
+            nearby,
+            closed,
+            endpoint,
+            ctx,
         };
-        let span = info_span!("net", me = %me.short());
-        net.spawn(accept::run(net.shared.clone()), &span);
-        net.spawn(addrs::watch(net.shared.clone()), &span);
-        net.spawn(sweep(net.shared.clone()), &span);
-        // Nobody on the local network reaches loopback.
-        let local = settings.listen.ip.is_none_or(|ip| !ip.is_loopback());
-        if settings.mdns == Mdns::On && local {
-            net.spawn(mdns::run(net.shared.clone()), &span);
-        }
-        net.spawn(role_services::run_relay(net.shared.clone()), &span);
-        for listener in sockets.tcp {
-            net.spawn(hello::serve(net.shared.clone(), listener), &span);
-        }
+        net.start_tasks(&settings, sockets.tcp);
         Ok((net, receiver))
     }
 
-    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static, span: &tracing::Span) {
-        self.shared.tracker.spawn(task.instrument(span.clone()));
+    fn start_tasks(&self, settings: &NetSettings, tcp: Vec<tokio::net::TcpListener>) {
+        let ctx = &self.ctx;
+        let span = info_span!("net", me = %ctx.me.short());
+        let acceptor = Acceptor {
+            ctx: ctx.clone(),
+            endpoint: self.endpoint.clone(),
+            connections: self.connections.clone(),
+            admissions: self.admissions.clone(),
+        };
+        ctx.spawn(span.clone(), Arc::new(acceptor).run());
+        ctx.spawn(span.clone(), self.addresses.clone().watch());
+        ctx.spawn(span.clone(), sweep(ctx.clone(), self.connections.clone()));
+        // Loopback is not reachable from the local network.
+        let local = settings.listen.ip.is_none_or(|ip| !ip.is_loopback());
+        if settings.mdns == Mdns::On && local {
+            ctx.spawn(span.clone(), mdns::run(ctx.clone(), self.endpoint.clone(), self.nearby.clone()));
+        }
+        ctx.spawn(span.clone(), self.role.clone().run_relay());
+        for socket in tcp {
+            ctx.spawn(span.clone(), listener::serve(ctx.clone(), self.role.clone(), socket));
+        }
     }
 
-    /// This peer.
+    /// The id of this peer.
     pub fn me(&self) -> PeerId {
-        self.shared.me
+        self.ctx.me
     }
 
     /// UDP and TCP port that this peer listens on.
@@ -147,14 +169,14 @@ impl Net {
         self.port_was_taken
     }
 
-    /// Who may speak the room protocol.
+    /// Decides which peers may speak the room protocol.
     pub fn gate(&self) -> &Arc<Gate> {
-        &self.shared.gate
+        &self.ctx.gate
     }
 
-    /// Addresses that this peer can give to others now; [`NetEvent::Addrs`] tells changes.
+    /// Addresses that this peer can announce now; [`NetEvent::Addrs`] reports changes.
     pub fn addrs(&self) -> Vec<SocketAddr> {
-        self.shared.addrs.load().to_vec()
+        self.addresses.current()
     }
 
     /// Queues a frame. Never blocks.
@@ -162,7 +184,7 @@ impl Net {
     /// # Errors
     /// [`SendError`]; with [`SendError::Full`] the connection is dropped.
     pub fn send(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
-        self.shared.routes.push(&peer, frame)
+        self.outboxes.push(&peer, frame)
     }
 
     /// Sends a frame past the queue as a datagram, which may be lost and may overtake others; one that does not fit into
@@ -171,70 +193,70 @@ impl Net {
     /// # Errors
     /// As [`Net::send`].
     pub fn send_datagram(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
-        self.shared.routes.push_datagram(&peer, frame)
+        self.outboxes.push_datagram(&peer, frame)
     }
 
     /// Carries out a request of the rendezvous role; `addrs` are the known addresses of the peer it is about. Never
     /// blocks; outcomes arrive as [`NetEvent::Role`].
     pub fn serve_role(&self, request: RoleRequest, addrs: Vec<SocketAddr>) {
         match request {
-            RoleRequest::OpenWatch(peer) => role_services::watch(&self.shared, peer, addrs),
-            RoleRequest::CloseWatch(peer) => role_services::unwatch(&self.shared, &peer),
-            RoleRequest::Probe(peer) => role_services::probe(&self.shared, peer, addrs),
+            RoleRequest::OpenWatch(peer) => self.role.open_watch(peer, addrs),
+            RoleRequest::CloseWatch(peer) => self.role.close_watch(&peer),
+            RoleRequest::Probe(peer) => self.role.probe(peer, addrs),
             RoleRequest::SwitchRelay(switch) => self.switch_relay(switch),
         }
     }
 
-    /// Whether this peer runs the relay.
+    /// Starts or stops the relay of this peer.
     pub fn switch_relay(&self, switch: Switch) {
-        self.shared.duties.switch_relay(switch);
+        self.role.switch_relay(switch);
     }
 
-    /// Whose relay is used: relayed packets go there from now on.
+    /// Selects the relays to use: relayed packets go there from now on.
     pub fn set_relays(&self, relays: Relays) {
-        self.shared.duties.set_relays(&self.shared.me, relays);
+        self.role.set_relays(relays);
     }
 
     /// Connects to a member on the room protocol. Never blocks; ends in `Up` or `DialFailed`, unless the peer is
-    /// connected or being dialled already. To be called for members only: others fail.
+    /// connected or being dialled already. For members only: others fail.
     pub fn dial(&self, peer: PeerId, addrs: Vec<SocketAddr>) {
-        dial::dial(&self.shared, peer, addrs);
+        self.dialer.dial(peer, addrs);
     }
 
     /// Closes the connection to a peer once what is queued has been sent, or a short time has passed, and gives up
     /// dialling it. Never blocks; ends in `Down` or `DialFailed`.
     pub fn disconnect(&self, peer: PeerId, reason: CloseReason) {
-        self.shared.links.stop(&peer, DownReason::Closed(reason));
+        self.connections.close(&peer, DownReason::Closed(reason));
     }
 
     /// Answers a stranger. An answer to one that has gone is dropped.
     pub fn answer(&self, id: AdmissionId, answer: AdmissionAnswer) {
-        self.shared.admissions.answer(id, answer);
+        self.admissions.answer(id, answer);
     }
 
-    /// Adds an address at which others see this peer, so that hole punching and newcomers can use it.
+    /// Adds an address at which other peers see this one, so that hole punching and newcomers can use it.
     pub fn add_observed(&self, addr: SocketAddr) {
-        addrs::observe(&self.shared, addr);
+        self.addresses.observe(addr);
     }
 
-    /// Connections to members that stand.
+    /// Number of open connections to members.
     pub fn connections(&self) -> usize {
-        self.shared.links.standing_count()
+        self.connections.open_count()
     }
 
-    /// Connections that were dropped since the start because the peer read too slowly.
+    /// Number of connections dropped since the start because the peer read too slowly.
     pub fn queue_drops(&self) -> u64 {
-        self.shared.queue_drops.load(Ordering::Relaxed)
+        self.connections.queue_drops()
     }
 
     /// Rooms seen on the local network; empty without mDNS.
     pub fn nearby(&self) -> Vec<NearbyRoom> {
-        self.shared.nearby.rooms()
+        self.nearby.rooms()
     }
 
-    /// Asks to be let into a room under `name` and waits for the answer. `on_words` is called when somebody has to let
-    /// this peer in by hand, with the words that both sides show. The peer that let us in may speak the room protocol
-    /// from then on ([`Gate::open_door`]). Dropping the future gives up.
+    /// Asks to join a room under `name` and waits for the answer. `on_words` is called when a member has to admit this
+    /// peer by hand, with the words that both sides show. The peer that admitted us may speak the room protocol from then
+    /// on ([`Gate::open_door`]). Dropping the future gives up.
     ///
     /// # Errors
     /// [`JoinError`], with what to do next.
@@ -244,38 +266,39 @@ impl Net {
         name: &str,
         on_words: &(dyn Fn(&str) + Send + Sync),
     ) -> Result<Joined, JoinError> {
-        join::join(&self.shared, &target, name, on_words).await
+        let joining = Joining { ctx: &self.ctx, endpoint: &self.endpoint, book: &self.dialer.book, name, on_words };
+        joining.join(&target).await
     }
 
     /// Sends what is queued, closes all connections and sockets; at the deadline at the latest. The reader of the events
     /// must go on reading until `None`.
     pub async fn shutdown(&self, deadline: Duration) {
         let half = deadline / 2;
-        self.shared.token.cancel();
-        self.shared.links.stop_all(DownReason::Closed(CloseReason::Stopping));
-        self.shared.tracker.close();
-        if timeout(half, self.shared.tracker.wait()).await.is_err() {
+        self.ctx.token.cancel();
+        self.connections.close_all(DownReason::Closed(CloseReason::Stopping));
+        self.ctx.tracker.close();
+        if timeout(half, self.ctx.tracker.wait()).await.is_err() {
             debug!("some connections did not end in time");
         }
-        if timeout(half.min(CLOSE_MAX), self.shared.endpoint.close()).await.is_err() {
+        if timeout(half.min(CLOSE_MAX), self.endpoint.close()).await.is_err() {
             debug!("the endpoint did not close in time");
-            // Dropped, it would complain that nobody closed it.
-            std::mem::forget(self.shared.endpoint.clone());
+            // Dropped, it would complain that it was not closed.
+            std::mem::forget(self.endpoint.clone());
         }
-        self.shared.duties.end();
-        self.shared.closed.cancel();
+        self.role.end();
+        self.closed.cancel();
     }
 }
 
-/// Closes the connections of those who are no longer members, whenever the roster changes.
-async fn sweep(shared: Arc<Shared>) {
-    let mut changes = shared.gate.changes();
+/// Closes the connections of former members, whenever the roster changes.
+async fn sweep(ctx: NetContext, connections: Arc<ConnectionTable>) {
+    let mut changes = ctx.gate.changes();
     loop {
         tokio::select! {
             changed = changes.changed() => if changed.is_err() { return },
-            () = shared.token.cancelled() => return,
+            () = ctx.token.cancelled() => return,
         }
-        shared.links.sweep(&shared.gate);
+        connections.sweep(&ctx.gate);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The one task that owns the room, and the handle through which everybody else reaches it.
+//! The one task that owns the room, and the handle through which the other parts reach it.
 
 pub mod driver;
 mod effects;

@@ -1,6 +1,6 @@
-//! The tree of large rooms: HyParView and PlumTree by `iroh_gossip::proto`, as the core wants it.
+//! The broadcast tree of large rooms: adapts HyParView and PlumTree of `iroh_gossip::proto` to the core's `Tree`.
 //!
-//! Only the protocol's pure state machine is used. Its network half is not: it waits for slow peers, and so one of them
+//! Only the protocol's pure state machine is used. Its network half is not: it waits for slow peers, so that one of them
 //! stalls all (see the crate documentation of `chat-core`'s `spread`).
 
 use std::collections::{BTreeMap, VecDeque};
@@ -16,19 +16,19 @@ use n0_future::time::Instant;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-/// Neighbours of each member. The paper takes 5 for 10,000 nodes; some more make the tree flatter.
+/// Number of neighbours of each member. The paper uses 5 for 10,000 nodes; some more make the tree flatter.
 const ACTIVE_VIEW: usize = 7;
 
-/// Members remembered in case neighbours go.
+/// Number of members remembered as replacements for neighbours.
 const PASSIVE_VIEW: usize = 40;
 
-/// How long a message is kept for neighbours that ask for it again.
+/// How long a message is kept for neighbours that request it again.
 const CACHE_RETENTION: Duration = Duration::from_secs(10);
 
-/// A timer of the protocol waits at most as often as it was set; more than this many are dropped, the oldest last.
+/// Maximum number of pending timers; further ones are dropped.
 const TIMERS_MAX: usize = 64 * 1024;
 
-/// The room's tree.
+/// The tree of one room, as one member sees it.
 pub struct PlumTree {
     state: State<PeerId, StdRng>,
     topic: TopicId,
@@ -45,7 +45,7 @@ impl std::fmt::Debug for PlumTree {
 }
 
 impl PlumTree {
-    /// A tree for one member of a room; `seed` drives its choices.
+    /// Creates the tree of one member of a room; `seed` drives its random choices.
     pub fn new(me: PeerId, room: RoomId, seed: [u8; 32], now: Now) -> Self {
         let config = Config {
             membership: HyparviewConfig {
@@ -145,7 +145,7 @@ mod tests {
         PeerId::from_bytes([n as u8; 32])
     }
 
-    /// Carries messages between trees until none is left; returns what each received.
+    /// Delivers messages between trees until none is left; returns what each received.
     fn settle(trees: &mut [PlumTree], ms: u64) -> Vec<Vec<Vec<u8>>> {
         let mut received = vec![Vec::new(); trees.len()];
         loop {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_says_reaches_all_once() {
+    fn broadcast_reaches_every_member_once() {
         const MEMBERS: usize = 40;
         let mut trees: Vec<PlumTree> =
             (0..MEMBERS).map(|n| PlumTree::new(peer(n), ROOM, [n as u8; 32], now(0))).collect();

@@ -16,13 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::home::private_file::{self, Lasting};
 use crate::app::home::{self, Home, HomeError};
+use crate::clock::Clock;
 use crate::http::api_state::{Api, ApiOptions, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::daemon_control::DaemonControl;
 use crate::http::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::net::settings::Listen;
-use crate::node::driver::Clock;
 
 /// How long a daemon may take to answer a command or another daemon of its home. One that answers later hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

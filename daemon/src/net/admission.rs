@@ -1,4 +1,4 @@
-//! Joining a room: the newcomer's end, the member's end, and the bounds on strangers.
+//! Joining a room: the newcomer's end, the member's end, and the limits on strangers.
 
 pub(crate) mod codec;
 pub(crate) mod join;

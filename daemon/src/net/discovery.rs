@@ -1,5 +1,5 @@
-//! Addresses: those this peer announces, and those at which others were seen.
+//! Addresses: those at which this peer can be reached, and those of other peers.
 
-pub(crate) mod addrs;
+pub(crate) mod address_book;
 pub(crate) mod mdns;
-pub(crate) mod seen_addrs;
+pub(crate) mod own_addrs;

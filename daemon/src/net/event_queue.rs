@@ -1,4 +1,4 @@
-//! The way of events from the tasks of the network to their one reader.
+//! The queue of events from the tasks of the network to their one reader.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -15,14 +15,14 @@ use tokio_util::sync::CancellationToken;
 use crate::net::transport::close::DownReason;
 use crate::net::transport::outbox::{Outbox, SendError};
 
-/// Most events that wait for the reader. When it is slow, the tasks wait, and with them the peers: QUIC's flow control
-/// hands the pressure on to the senders.
+/// Maximum number of events that wait for the reader. When it is slow, the tasks wait, and with them the peers: QUIC's
+/// flow control passes the pressure on to the senders.
 const EVENTS_MAX: usize = 1024;
 
 /// Something happened on the network.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// A connection on the room protocol stands; frames may be sent.
+    /// A connection on the room protocol is open; frames may be sent.
     Up(PeerId, PathInfo),
     /// The path of a connection changed, or was measured again.
     Path(PeerId, PathInfo),
@@ -32,22 +32,22 @@ pub enum NetEvent {
     DialFailed(PeerId),
     /// A whole frame arrived.
     Frame(PeerId, Bytes),
-    /// A stranger asks to be let in; answered with [`Net::answer`](super::Net::answer).
+    /// A stranger asks to join; answered with [`Net::answer`](super::Net::answer).
     Admission {
         /// Names the request in the answer.
         id: AdmissionId,
         /// The stranger; its key was proved by the handshake.
         peer: PeerId,
-        /// Where it is seen.
+        /// Address at which the connection sees it.
         observed: Option<SocketAddr>,
-        /// What it asks.
+        /// Its request.
         request: AdmissionRequest,
         /// With a knock: the words both sides show; empty with a ticket.
         words: String,
     },
     /// The stranger gave up, or its time ran out.
     AdmissionGone(AdmissionId),
-    /// The addresses this peer can give to others changed.
+    /// The addresses that this peer announces changed.
     Addrs(Vec<SocketAddr>),
     /// The outcome of a request made with [`Net::serve_role`](super::Net::serve_role).
     Role(RoleEvent),
@@ -55,43 +55,43 @@ pub enum NetEvent {
 
 /// What the tasks send.
 #[derive(Debug)]
-pub(crate) enum Event {
-    /// A connection stands; its queue is put in place when the reader learns of it.
+pub(crate) enum QueuedEvent {
+    /// A connection is open; its queue can be used once the reader has taken this event.
     Up {
-        /// To whom.
+        /// The other end.
         peer: PeerId,
-        /// How.
+        /// The path at the start.
         info: PathInfo,
-        /// Its queue.
+        /// The queue of frames to it.
         outbox: Outbox,
     },
     /// Anything else.
     Other(NetEvent),
 }
 
-/// The sending end.
+/// The sending end of the queue.
 #[derive(Clone, Debug)]
-pub(crate) struct Events(mpsc::Sender<Event>);
+pub(crate) struct EventSender(mpsc::Sender<QueuedEvent>);
 
-impl Events {
-    /// Waits for space and sends; `false` when nobody reads any more.
+impl EventSender {
+    /// Waits for space and sends; `false` when the reader has gone.
     pub(crate) async fn send(&self, event: NetEvent) -> bool {
-        self.send_event(Event::Other(event)).await
+        self.send_queued(QueuedEvent::Other(event)).await
     }
 
-    pub(crate) async fn send_event(&self, event: Event) -> bool {
+    pub(crate) async fn send_queued(&self, event: QueuedEvent) -> bool {
         self.0.send(event).await.is_ok()
     }
 }
 
-/// Queues of the connections that the reader knows to be up.
+/// The outboxes of the connections that the reader knows to be up.
 ///
 /// They change when the reader takes `Up` and `Down`, not when the network changes: a frame that answers something of
 /// an earlier connection can therefore never be the first on the next one.
 #[derive(Debug, Default)]
-pub(crate) struct Routes(Mutex<HashMap<PeerId, Outbox>>);
+pub(crate) struct Outboxes(Mutex<HashMap<PeerId, Outbox>>);
 
-impl Routes {
+impl Outboxes {
     pub(crate) fn push(&self, peer: &PeerId, frame: Bytes) -> Result<(), SendError> {
         self.lock().get(peer).ok_or(SendError::NotConnected)?.push(frame)
     }
@@ -108,15 +108,15 @@ impl Routes {
 /// The stream of events, for one reader. Once it is dropped, the network stops reading from peers.
 #[derive(Debug)]
 pub struct NetEvents {
-    events: mpsc::Receiver<Event>,
-    routes: Arc<Routes>,
+    events: mpsc::Receiver<QueuedEvent>,
+    outboxes: Arc<Outboxes>,
     closed: CancellationToken,
 }
 
-/// Both ends; `closed` ends the stream once what waits has been read.
-pub(crate) fn events(routes: Arc<Routes>, closed: CancellationToken) -> (Events, NetEvents) {
+/// Creates both ends; `closed` ends the stream once what waits has been read.
+pub(crate) fn events(outboxes: Arc<Outboxes>, closed: CancellationToken) -> (EventSender, NetEvents) {
     let (sender, events) = mpsc::channel(EVENTS_MAX);
-    (Events(sender), NetEvents { events, routes, closed })
+    (EventSender(sender), NetEvents { events, outboxes, closed })
 }
 
 impl NetEvents {
@@ -130,20 +130,20 @@ impl NetEvents {
         event.map(|event| self.take(event))
     }
 
-    /// The next event if one waits already.
+    /// The next event if one is waiting.
     pub fn try_recv(&mut self) -> Option<NetEvent> {
         self.events.try_recv().ok().map(|event| self.take(event))
     }
 
-    fn take(&self, event: Event) -> NetEvent {
+    fn take(&self, event: QueuedEvent) -> NetEvent {
         match event {
-            Event::Up { peer, info, outbox } => {
-                self.routes.lock().insert(peer, outbox);
+            QueuedEvent::Up { peer, info, outbox } => {
+                self.outboxes.lock().insert(peer, outbox);
                 NetEvent::Up(peer, info)
             }
-            Event::Other(event) => {
+            QueuedEvent::Other(event) => {
                 if let NetEvent::Down(peer, _) = &event {
-                    self.routes.lock().remove(peer);
+                    self.outboxes.lock().remove(peer);
                 }
                 event
             }

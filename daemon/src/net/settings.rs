@@ -11,20 +11,20 @@ use chat_proto::PEER_PORT;
 /// Settings of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetSettings {
-    /// Where to listen, UDP and TCP; all addresses and [`PEER_PORT`] or another free one.
+    /// Address and port to listen on, UDP and TCP; default all addresses and [`PEER_PORT`] or another free port.
     pub listen: Listen,
-    /// Whether peers and rooms on the local network are found and told about this one; on.
+    /// Whether this peer finds and announces peers and rooms on the local network; default on.
     pub mdns: Mdns,
-    /// After how much silence a connection is given up; 15 s, 1 s to 60 s. It must exceed the time in which a relay is
-    /// replaced: presence is told by heartbeats, not by this.
+    /// Silence after which a connection is closed; default 15 s, 1 s to 60 s. It must exceed the time in which a relay is
+    /// replaced: presence is decided by heartbeats, not by this.
     pub idle_timeout: Duration,
-    /// After how much silence a direct path is given up, so that the one over the relay carries the connection on; 3 s, less
-    /// than the idle timeout. It counts from the first packet that nobody answered, and is shorter than a peer that was
-    /// pinged has to answer: so a connection whose peer still answers over the relay outlives its direct path. A shorter
-    /// one would leave pairs relayed for up to a minute after a short cut, and they feel the end of the relay's peer.
+    /// Silence after which a direct path is closed, so that the path through the relay carries the connection on; default
+    /// 3 s, less than the idle timeout. It starts at the first unanswered packet, and is shorter than the timeout of a ping:
+    /// a connection whose peer still answers through the relay outlives its direct path. With a shorter one, pairs would
+    /// stay relayed for up to a minute after a short interruption, and would notice the end of the relay's peer.
     pub path_idle_timeout: Duration,
-    /// How often a silent path is kept alive; 1.8 s, less than the idle timeout of a path. Pings of peers that have nothing to
-    /// say come as often, so that this costs packets on the paths that are not in use.
+    /// Interval between keep-alives on a silent path; default 1.8 s, less than the idle timeout of a path. Idle peers ping as
+    /// often, so that this costs packets only on paths that are not in use.
     pub keep_alive: Duration,
 }
 
@@ -40,25 +40,25 @@ impl Default for NetSettings {
     }
 }
 
-/// Whether the local network is searched and told.
+/// Whether multicast DNS is used on the local network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mdns {
-    /// Yes.
+    /// Find and announce.
     On,
-    /// No packet is sent to it.
+    /// Send no packet to it.
     Off,
 }
 
-/// Where to listen: `IP`, `IP:PORT`, `[IP]:PORT` or `:PORT`.
+/// Address and port to listen on: `IP`, `IP:PORT`, `[IP]:PORT` or `:PORT`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Listen {
-    /// One local address; none means all of IPv4 and IPv6.
+    /// One local address; `None` means all of IPv4 and IPv6.
     pub ip: Option<IpAddr>,
-    /// One port, 0 for any free one; none means [`PEER_PORT`], or another one when that is taken.
+    /// One port, 0 for any free one; `None` means [`PEER_PORT`], or another one when that is taken.
     pub port: Option<u16>,
 }
 
-/// Why a text is no address to listen on. The same text will fail again.
+/// Why a text is not an address to listen on. The same text fails again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{text}' is not an address to listen on: write IP, IP:PORT, [IPv6]:PORT or :PORT")]
 pub struct ParseListenError {
@@ -94,7 +94,7 @@ impl fmt::Display for Listen {
 /// Why the network cannot start. Nothing is left open.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
-    /// The port that was asked for is in use.
+    /// The requested port is in use.
     #[error(
         "port {port} is taken on {ip}: another chatd or program uses it, choose another with --listen or leave the port out"
     )]
@@ -107,18 +107,18 @@ pub enum BindError {
     /// The default port and all others that were tried are in use.
     #[error("no free port for UDP and TCP was found: choose one with --listen")]
     NoFreePort,
-    /// The address is not one of this machine, or the port needs more rights.
+    /// The address does not belong to this machine, or the port needs more rights.
     #[error("cannot listen on {addr}: check that --listen names an address of this machine and a port above 1023")]
     Listen {
         /// The address.
         addr: SocketAddr,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// The endpoint could not be built.
     #[error("the network endpoint cannot start")]
     Endpoint(#[source] Box<iroh::endpoint::BindError>),
-    /// No loopback port for the way to the relay.
+    /// No free loopback port for the forwarder to the relay.
     #[error("no free port on the loopback interface: check that it is up")]
     Forwarder(#[source] io::Error),
 }
@@ -128,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_to_listen_on_print_what_they_parse() {
+    fn listen_address_round_trips() {
         for text in ["192.0.2.1", "192.0.2.1:7", "2001:db8::1", "[2001:db8::1]:7", ":7", ":0"] {
             let listen: Listen = text.parse().expect("an address");
             assert_eq!(listen.to_string(), text);

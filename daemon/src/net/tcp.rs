@@ -1,7 +1,8 @@
-//! Services on the TCP port: the hello, watches, the relay and the path to it.
+//! Services on the TCP port: hello, watches, the relay of this peer, and the forwarder to the relay in use.
 
 pub(crate) mod forwarder;
 pub(crate) mod hello;
+pub(crate) mod listener;
 pub(crate) mod relay;
 pub(crate) mod role_services;
 pub(crate) mod services;

@@ -1,4 +1,4 @@
-//! QUIC: the endpoint, dialled and accepted connections between members, and their queues of frames.
+//! QUIC: the endpoint, accepted and dialled connections to members, and their queues of frames.
 
 pub(crate) mod accept;
 pub(crate) mod close;

@@ -1,111 +1,97 @@
-//! The driver: feeds the room everything that happens, one thing at a time, and has its outputs executed.
+//! The driver: the one task that owns the room. It passes every event to the core, one at a time, and has the outputs
+//! executed by `effects`.
 //!
-//! It never waits for a peer, a client or the disk: sends are queued or dropped with their connection, writes are queued
-//! and reported, replies go to whoever still listens. The one thing it waits for is room in the store's queue, and while
-//! it does it reads nothing from the network, so that pressure reaches the senders and not this machine's memory.
+//! Sources, in one `select!`: events of the network, reports of the store, commands from the handle, and the core's timer.
+//! For each, [`Node::handle`] runs once and its outputs are drained before the next event. The process starts the driver
+//! when a room is opened and takes the network's events back from it when the room ends ([`EndedDriver`]).
+//!
+//! Invariants: the driver never waits for a peer, a client or the disk. Sends are queued or dropped with their connection,
+//! writes are queued and reported, replies go to callers that still listen. It waits only for space in the store's queue;
+//! meanwhile it reads nothing from the network, so that the pressure reaches the senders and not this machine's memory.
+//! Timers and other sources get their turn after a bounded number of network events.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use chat_core::input::{BatchId, Input, Now};
+use chat_core::input::Input;
 use chat_core::node::Node;
-use chat_proto::time::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::Clock;
 use crate::net::{Net, NetEvent, NetEvents};
 use crate::node::effects::Effects;
 use crate::node::handle::Request;
 use crate::store::types::StoreReport;
 use crate::store::{Store, StoreReports};
 
-/// Most events that are handled before timers and other sources get their turn.
+/// Maximum number of network events handled before timers and other sources get their turn.
 const TURN_MAX: usize = 64;
 
-/// What the driver works with.
+/// The parts that a driver connects.
 #[derive(Debug)]
-pub struct Parts {
-    /// Commands from API and life of the process.
+pub struct DriverParts {
+    /// Commands from the API and the process.
     pub requests: mpsc::Receiver<Request>,
     /// The network.
     pub net: Net,
-    /// What happens there.
+    /// Its events.
     pub net_events: NetEvents,
     /// The store.
     pub store: Store,
-    /// What it reports.
+    /// Its reports.
     pub reports: StoreReports,
 }
 
 /// Why the driver ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DriverEnd {
-    /// It was told to.
+    /// The process requested it.
     #[error("the room was stopped")]
     Stopped,
-    /// The store ended before it was told to.
+    /// The store ended by itself.
     #[error("the store ended")]
     Store,
-    /// The network ended before it was told to.
+    /// The network ended by itself.
     #[error("the network ended")]
     Net,
 }
 
 /// A driver that has ended.
 #[derive(Debug)]
-pub struct Ended {
-    /// Why.
+pub struct EndedDriver {
+    /// Why it ended.
     pub reason: DriverEnd,
     /// The network's events, for the driver of the next room.
     pub net_events: NetEvents,
-}
-
-/// A fixed start for monotonic time.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    start: Instant,
-}
-
-impl Clock {
-    /// Starts now.
-    pub fn start() -> Self {
-        Self { start: Instant::now() }
-    }
-
-    /// The time as the core wants it.
-    pub fn now(&self) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        let wall = Timestamp::from_ms(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
-        Now { mono: self.start.elapsed(), wall }
-    }
 }
 
 /// Owns the room.
 pub struct Driver {
     node: Node,
     clock: Clock,
-    parts: Parts,
+    parts: DriverParts,
     effects: Effects,
     founded: Option<oneshot::Sender<()>>,
 }
 
 impl Driver {
-    /// A driver for a room. The receiver hears when the first batch is on disk: a new room exists from then on.
-    pub fn new(node: Node, clock: Clock, parts: Parts) -> (Self, oneshot::Receiver<()>) {
+    /// Creates the driver of a room. The receiver resolves when the first batch is on disk: a new room exists from then on.
+    pub fn new(node: Node, clock: Clock, parts: DriverParts) -> (Self, oneshot::Receiver<()>) {
         let (founded, first_batch) = oneshot::channel();
         let effects = Effects::new(node.me(), parts.net.clone(), parts.store.clone());
         (Self { node, clock, parts, effects, founded: Some(founded) }, first_batch)
     }
 
-    /// Works until `stop` is cancelled, or a part it cannot do without ends.
-    pub async fn run(mut self, stop: CancellationToken) -> Ended {
+    /// Runs until `stop` is cancelled, or the store or the network ends.
+    pub async fn run(mut self, stop: CancellationToken) -> EndedDriver {
         let reason = self.work(stop).await;
-        Ended { reason, net_events: self.parts.net_events }
+        EndedDriver { reason, net_events: self.parts.net_events }
     }
 
     async fn work(&mut self, stop: CancellationToken) -> DriverEnd {
         self.input(Input::Addrs(self.parts.net.addrs()));
         loop {
-            let wake = self.node.poll_timeout().map(|at| self.clock.start + at);
+            let wake = self.node.poll_timeout().map(|at| self.clock.instant(at));
             let blocked = self.effects.is_blocked();
             tokio::select! {
                 () = stop.cancelled() => return DriverEnd::Stopped,
@@ -120,7 +106,7 @@ impl Driver {
                     self.input(Input::Deaf);
                 }
                 event = self.parts.net_events.recv(), if !blocked => match event {
-                    Some(event) => self.turn(event).await,
+                    Some(event) => self.net_events(event).await,
                     None => return DriverEnd::Net,
                 },
                 request = self.parts.requests.recv(), if !blocked => match request {
@@ -137,8 +123,8 @@ impl Driver {
         }
     }
 
-    /// Handles an event, and what else came with it.
-    async fn turn(&mut self, event: NetEvent) {
+    /// Handles an event, and those that have arrived with it.
+    async fn net_events(&mut self, event: NetEvent) {
         self.net_event(event);
         for _ in 1..TURN_MAX {
             if self.effects.is_blocked() {
@@ -175,7 +161,7 @@ impl Driver {
     fn report(&mut self, report: StoreReport) {
         let input = match report {
             StoreReport::Persisted(batch) => {
-                self.first_batch_is_written(batch);
+                self.report_founded();
                 Input::Persisted(batch)
             }
             StoreReport::PersistFailed(batch, error) => Input::PersistFailed(batch, error),
@@ -184,9 +170,9 @@ impl Driver {
         self.input(input);
     }
 
-    fn first_batch_is_written(&mut self, _batch: BatchId) {
+    fn report_founded(&mut self) {
         if let Some(founded) = self.founded.take() {
-            // Nobody waits for it in a room that existed before.
+            // In a room that existed before, nothing waits for it.
             let _ = founded.send(());
         }
     }

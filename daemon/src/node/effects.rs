@@ -1,4 +1,15 @@
-//! Executes what the room wants: sends, dials, writes, replies.
+//! Executes the outputs of the core: sends, dials, writes, replies.
+//!
+//! The driver calls [`Effects::execute`] for each output, in order. Nothing here waits: a write that does not fit into the
+//! store's queue is kept back, with all writes after it, and the driver reads no further events until
+//! [`Effects::unblock`] has delivered them.
+//!
+//! Two facts travel beside the core, keyed by the command: the sender for the reply, and the key of a retry, which the
+//! store writes in the same transaction as the message. The daemon has one command of its own: when the roster shows
+//! other keys for direct messages than the store holds, it publishes these.
+//!
+//! Invariants: writes reach the store in the order of the outputs. Each command is answered at most once, and its entries
+//! in both maps are removed with the reply.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -14,17 +25,17 @@ use crate::store::error::{Closed, TryWriteError};
 use crate::store::tables::models::Idempotency;
 use crate::store::types::Write;
 
-type Answer = oneshot::Sender<Result<Reply, CommandError>>;
+type ReplySender = oneshot::Sender<Result<Reply, CommandError>>;
 
-/// Hands of the driver.
+/// Executes outputs for the driver.
 #[derive(Debug)]
 pub(super) struct Effects {
     me: PeerId,
     net: Net,
     store: Store,
-    replies: HashMap<CommandId, Answer>,
+    replies: HashMap<CommandId, ReplySender>,
     keys: HashMap<CommandId, Idempotency>,
-    /// Writes that did not fit into the store's queue. Bounded: while there are any, nothing new is read.
+    /// Writes that did not fit into the store's queue. Bounded: while there are any, no new event is read.
     blocked: VecDeque<Write>,
     next: u64,
     publishing_keys: Option<CommandId>,
@@ -44,8 +55,8 @@ impl Effects {
         }
     }
 
-    /// Names a command whose reply somebody waits for.
-    pub(super) fn expect_reply(&mut self, reply: Answer, idempotency: Option<Idempotency>) -> CommandId {
+    /// Assigns an id to a command and keeps where its reply goes.
+    pub(super) fn expect_reply(&mut self, reply: ReplySender, idempotency: Option<Idempotency>) -> CommandId {
         let id = self.next_id();
         self.replies.insert(id, reply);
         if let Some(idempotency) = idempotency {
@@ -59,7 +70,7 @@ impl Effects {
         CommandId(self.next)
     }
 
-    /// Whether writes wait for room in the store's queue.
+    /// Whether writes wait for space in the store's queue.
     pub(super) fn is_blocked(&self) -> bool {
         !self.blocked.is_empty()
     }
@@ -73,7 +84,7 @@ impl Effects {
         Ok(())
     }
 
-    /// Executes one output; may give back a command of the daemon's own.
+    /// Executes one output; may return a command of the daemon itself.
     pub(super) fn execute(&mut self, output: Output) -> Option<(CommandId, Command)> {
         match output {
             Output::Persist(batch) => self.persist(batch),
@@ -123,11 +134,11 @@ impl Effects {
         if self.publishing_keys == Some(id) {
             self.publishing_keys = None;
             if let Err(error) = &reply {
-                tracing::warn!(%error, "keys for direct messages are not published");
+                tracing::warn!(%error, "keys for direct messages could not be published");
             }
         }
         if let Some(answer) = self.replies.remove(&id) {
-            // Whoever asked may have gone.
+            // The caller may have gone.
             let _ = answer.send(reply);
         }
     }

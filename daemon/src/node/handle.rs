@@ -1,4 +1,12 @@
-//! The handle through which API, network and life of the process reach the room.
+//! The handle through which the API and the process reach the room.
+//!
+//! [`NodeHandle::command`] sends a command to the driver, which owns the room, and waits for the reply;
+//! [`NodeHandle::roster`] reads the newest roster without the driver. The HTTP handlers hold a handle each; the receiving
+//! end belongs to the driver.
+//!
+//! Invariants: a bounded number of commands waits. Above it, callers receive [`CommandError::Busy`] at once and may retry:
+//! a slow room costs clients time, never this machine memory. A command that was accepted is carried out even when its
+//! caller has gone.
 
 use std::sync::Arc;
 
@@ -9,22 +17,22 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::store::tables::models::Idempotency;
 
-/// Most commands that wait for the driver. Beyond, callers are told to try again: memory stays bounded whatever clients
-/// do.
+/// Maximum number of commands that wait for the driver; further ones are refused with [`CommandError::Busy`], so that
+/// clients cannot exhaust memory.
 pub const COMMANDS_MAX: usize = 1024;
 
 /// A command on its way to the driver.
 #[derive(Debug)]
 pub struct Request {
-    /// What is wanted.
+    /// The command.
     pub command: Command,
-    /// With a post: the key under which a retry finds it again.
+    /// For a post: the key under which a retry finds it.
     pub idempotency: Option<Idempotency>,
-    /// Where the answer goes; nobody listening is not an error.
+    /// Where the reply goes; a receiver that was dropped is not an error.
     pub reply: oneshot::Sender<Result<Reply, CommandError>>,
 }
 
-/// Reaches the room. Cheap to clone.
+/// Handle to the room. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct NodeHandle {
     commands: mpsc::Sender<Request>,
@@ -32,23 +40,23 @@ pub struct NodeHandle {
 }
 
 impl NodeHandle {
-    /// A handle and the driver's end of it.
+    /// Creates a handle and the driver's end of it.
     pub fn new(roster: watch::Receiver<Arc<Roster>>) -> (Self, mpsc::Receiver<Request>) {
         let (commands, requests) = mpsc::channel(COMMANDS_MAX);
         (Self { commands, roster }, requests)
     }
 
-    /// Gives a command and waits for its answer. Cancel safe: a command that was given is carried out whether or not
-    /// somebody waits.
+    /// Sends a command and waits for the reply. Cancel safe: a command that was accepted is carried out even when the
+    /// future is dropped.
     ///
     /// # Errors
-    /// What the room answers; [`CommandError::Busy`] when too many commands wait, [`CommandError::Stopping`] when the
+    /// The error of the room; [`CommandError::Busy`] when too many commands wait, [`CommandError::Stopping`] when the
     /// driver has ended.
     pub async fn command(&self, command: Command) -> Result<Reply, CommandError> {
         self.request(command, None).await
     }
 
-    /// The same for a post that may be retried under a key.
+    /// As [`NodeHandle::command`], for a post that may be retried under a key.
     ///
     /// # Errors
     /// As [`NodeHandle::command`].
@@ -61,7 +69,7 @@ impl NodeHandle {
         answer.await.unwrap_or(Err(CommandError::Stopping))
     }
 
-    /// The newest roster: who is a member, how everybody is called.
+    /// The newest roster: the members and their names.
     pub fn roster(&self) -> Arc<Roster> {
         self.roster.borrow().clone()
     }

@@ -27,13 +27,14 @@ use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{MigrationDefinitionError, SchemaVersionError};
 use tracing::{info, warn};
 
+use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::OpenStoreError;
 use crate::store::open::connection::{BUSY_TIMEOUT, connect};
 use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::tables::meta::{FileMark, StoreMeta};
-use crate::store::tables::sql_types::{is_corruption, now, persist_error};
+use crate::store::tables::sql_types::{is_corruption, persist_error};
 use crate::store::tables::text_index;
 use crate::store::types::{Absent, StoreOptions};
 
@@ -163,7 +164,7 @@ fn settle(
 
 /// Renames the database and its write-ahead log, so that nothing is lost.
 fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let stamp = now().as_ms() / 1000;
+    let stamp = wall_clock().as_ms() / 1000;
     let numbered = (0..1000).map(|n| match n {
         0 => with_suffix(path, &format!(".corrupt-{stamp}")),
         n => with_suffix(path, &format!(".corrupt-{stamp}-{n}")),

@@ -31,9 +31,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::home::Home;
 use crate::app::run::leave::set_aside;
+use crate::clock::Clock;
 use crate::net::Joined;
 use crate::net::{Net, NetEvents};
-use crate::node::driver::{Clock, Driver, DriverEnd, Ended, Parts};
+use crate::node::driver::{Driver, DriverEnd, DriverParts, EndedDriver};
 use crate::node::handle::NodeHandle;
 use crate::plumtree::PlumTree;
 use crate::store::error::{ChangeError, OpenStoreError, ReadError};
@@ -161,7 +162,7 @@ impl PreparedRoom {
         // Before the first frame is read and the first call is answered.
         base.net.gate().set_roster(node.roster());
         let (handle, requests) = NodeHandle::new(base.roster.subscribe());
-        let parts = Parts { requests, net: base.net.clone(), net_events, store: store.clone(), reports };
+        let parts = DriverParts { requests, net: base.net.clone(), net_events, store: store.clone(), reports };
         let (driver, first_batch) = Driver::new(node, clock, parts);
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let (stopped, end) = (stop.clone(), ended.clone().drop_guard());
@@ -218,7 +219,7 @@ pub(crate) struct RunningRoom {
     pub(crate) node: NodeHandle,
     /// The room's store.
     pub(crate) store: Store,
-    driver: JoinHandle<Ended>,
+    driver: JoinHandle<EndedDriver>,
     first_batch: oneshot::Receiver<()>,
     stop: CancellationToken,
     ended: CancellationToken,
@@ -265,8 +266,8 @@ impl RunningRoom {
         }
         stop.cancel();
         match driver.await {
-            Ok(Ended { reason: DriverEnd::Stopped | DriverEnd::Store, net_events }) => Some(net_events),
-            Ok(Ended { reason: DriverEnd::Net, .. }) => None,
+            Ok(EndedDriver { reason: DriverEnd::Stopped | DriverEnd::Store, net_events }) => Some(net_events),
+            Ok(EndedDriver { reason: DriverEnd::Net, .. }) => None,
             Err(error) => {
                 tracing::error!(%error, "the room's task failed");
                 None

@@ -33,11 +33,11 @@ use crate::app::run::process::{DaemonProcess, RoomSwitch};
 use crate::app::run::running_room::{DaemonContext, RunningRoom, open_store, switch_room};
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::StartOptions;
+use crate::clock::Clock;
 use crate::http::api_state::{RoomHandle, RoomSlot};
 use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
 use crate::net::{Net, NetEvents};
-use crate::node::driver::Clock;
 use crate::store::OpenedStore;
 
 /// Timeout for connections to send what is queued and to close. With the room's farewell before it, it stays below

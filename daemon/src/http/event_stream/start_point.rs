@@ -4,10 +4,10 @@ use axum::http::HeaderMap;
 use chat_proto::cursor::Cursor;
 use chat_proto::time::{Timestamp, parse_duration};
 
+use crate::clock::wall_clock;
 use crate::http::extract::{QueryParams, header_text};
 use crate::http::problem::Refusal;
 use crate::store::Store;
-use crate::wall_clock::now;
 
 /// The requested start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ pub(super) enum CursorOrigin {
 impl StartPoint {
     /// Parses `Last-Event-ID`, which takes precedence, and `since`.
     pub(super) fn of(headers: &HeaderMap, params: &QueryParams) -> Result<Self, Refusal> {
-        let since = params.text("since")?.map(|text| Self::parse(text, now())).transpose()?;
+        let since = params.text("since")?.map(|text| Self::parse(text, wall_clock())).transpose()?;
         match header_text(headers, "last-event-id")?.filter(|id| !id.is_empty()) {
             Some(id) => Ok(Self::Cursor(id.parse()?)),
             None => Ok(since.unwrap_or(Self::Now)),

@@ -17,12 +17,12 @@ use chat_proto::event::{Event, EventEnvelope};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::wall_clock;
 use crate::http::api_state::RoomHandle;
 use crate::http::event_stream::encode::{StreamFormat, block, envelope_block};
 use crate::http::event_stream::event_filter::EventFilter;
 use crate::http::event_stream::start_point::{CursorOrigin, StreamStart};
 use crate::store::read::follow::{Followed, Follower};
-use crate::wall_clock::now;
 
 /// Idle time after which a keep-alive is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -160,7 +160,7 @@ impl StreamReader {
     fn gap(&mut self, reason: &str) -> Bytes {
         self.told = self.cursor();
         let event = Event::Gap { reason: reason.into() };
-        self.format.cut(&envelope_block(&EventEnvelope { cursor: self.told, at: now(), event }))
+        self.format.cut(&envelope_block(&EventEnvelope { cursor: self.told, at: wall_clock(), event }))
     }
 
     fn keep_alive_chunk(&mut self) -> Bytes {

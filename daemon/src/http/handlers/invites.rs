@@ -14,10 +14,10 @@ use chat_proto::api::invites::{INVITE_EXPIRES_MS, INVITE_USES, Invite, InviteLis
 use chat_proto::id::InviteId;
 use chat_proto::time::Timestamp;
 
+use crate::clock::wall_clock;
 use crate::http::api_state::{Api, RoomHandle};
 use crate::http::extract::{OptionalJsonBody, PathSegment};
 use crate::http::problem::Refusal;
-use crate::wall_clock::now;
 
 /// Validity of an invite if the request names none: 7 days.
 const EXPIRES_DEFAULT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -36,7 +36,7 @@ pub(crate) async fn create(
     let default = u64::try_from(EXPIRES_DEFAULT.as_millis()).unwrap_or(u64::MAX);
     let expires_ms = in_range("expires_ms", request.expires_ms, INVITE_EXPIRES_MS, default)?;
     let uses = in_range("uses", request.uses, INVITE_USES, USES_DEFAULT)?;
-    let expires = Timestamp::from_ms(now().as_ms().saturating_add(expires_ms));
+    let expires = Timestamp::from_ms(wall_clock().as_ms().saturating_add(expires_ms));
     let Reply::Invited(invite, ticket) = api.room()?.node.command(Command::Invite { expires, uses }).await? else {
         return Err(Refusal::strange_reply());
     };

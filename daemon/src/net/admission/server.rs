@@ -1,4 +1,13 @@
-//! Lets strangers ask to be let in: the member's end of the admission protocol.
+//! The member's end of the admission protocol: strangers ask to join.
+//!
+//! A stranger opens one stream and sends one request: a ticket, or a knock that commits to a random number. For a knock both
+//! ends exchange numbers first, and both can then show the same words; a peer in between would have had to know the
+//! stranger's number before it was shown. The request goes to the room as [`NetEvent::Admission`], the room's answers come
+//! back through [`Net::answer`](crate::net::Net::answer), and the last of them ends the conversation.
+//!
+//! Invariants: nothing here decides about membership. A bounded number of strangers is served at a time, most of them
+//! knocks that wait for a person; each has a deadline for every message. A stranger that goes is reported as
+//! [`NetEvent::AdmissionGone`], once.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,69 +25,42 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::net::admission::codec::{MessageError, read_message, write_message};
-use crate::net::context::{Shared, peer_id};
+use crate::net::context::{NetContext, peer_id};
 use crate::net::event_queue::NetEvent;
 use crate::net::transport::close::CloseCode;
 use crate::net::transport::path::seen_at;
 
-/// Most strangers that are connected at a time. Most of them are knocks that wait for a person.
+/// Maximum number of connected strangers. Most of them are knocks that wait for a person.
 const STRANGERS_MAX: usize = 128;
 
-/// How long a stranger may take to say something.
-const SAY_MAX: Duration = Duration::from_secs(5);
+/// Timeout for each message of a stranger.
+const MESSAGE_MAX: Duration = Duration::from_secs(5);
 
-/// How long a stranger waits for a person's answer.
+/// Timeout for a person's answer.
 const WAIT_MAX: Duration = Duration::from_secs(10 * 60);
 
-/// How long a stranger may take to close the connection after the last answer.
+/// Timeout for a stranger to close the connection after the last answer.
 const CLOSE_MAX: Duration = Duration::from_secs(3);
 
-/// Most answers that wait for one stranger: the room gives two at most, `Waiting` and the last.
+/// Maximum number of queued answers per stranger: the room gives two at most, `Waiting` and the last.
 const ANSWERS_MAX: usize = 4;
 
-/// Strangers that wait for an answer.
+/// Serves strangers, and keeps those that wait for an answer.
 #[derive(Debug)]
 pub(crate) struct Admissions {
-    places: Arc<Semaphore>,
+    ctx: NetContext,
+    permits: Arc<Semaphore>,
     ids: AtomicU64,
-    waiting: Mutex<HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>>,
+    pending: Mutex<HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>>,
 }
 
-impl Default for Admissions {
-    fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(STRANGERS_MAX)), ids: AtomicU64::new(1), waiting: Mutex::default() }
-    }
-}
-
-impl Admissions {
-    /// Hands an answer to the stranger it is for; one that has gone is not an error.
-    pub(crate) fn answer(&self, id: AdmissionId, answer: AdmissionAnswer) {
-        if let Some(stranger) = self.lock().get(&id)
-            && stranger.try_send(answer).is_err()
-        {
-            debug!(?id, "answer to a stranger that has gone");
-        }
-    }
-
-    fn begin(&self) -> (Place<'_>, mpsc::Receiver<AdmissionAnswer>) {
-        let id = AdmissionId(self.ids.fetch_add(1, Ordering::Relaxed));
-        let (sender, answers) = mpsc::channel(ANSWERS_MAX);
-        self.lock().insert(id, sender);
-        (Place { id, admissions: self }, answers)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A stranger's place among those that wait; dropped, answers no longer reach it.
-struct Place<'a> {
+/// A request that waits for an answer; dropped, answers no longer reach it.
+struct PendingRequest<'a> {
     id: AdmissionId,
     admissions: &'a Admissions,
 }
 
-impl Drop for Place<'_> {
+impl Drop for PendingRequest<'_> {
     fn drop(&mut self) {
         self.admissions.lock().remove(&self.id);
     }
@@ -89,7 +71,7 @@ impl Drop for Place<'_> {
 enum ServeError {
     #[error(transparent)]
     Message(#[from] MessageError),
-    #[error("the stranger said nothing in time")]
+    #[error("the stranger sent nothing in time")]
     Silent,
     #[error("the stranger's number is not the one it committed to")]
     Commitment,
@@ -97,72 +79,100 @@ enum ServeError {
     Connection,
 }
 
-/// Serves one stranger until it has its answer or goes.
-pub(crate) async fn serve(shared: &Shared, connection: Connection) {
-    let Ok(_place) = shared.admissions.places.clone().try_acquire_owned() else {
-        return connection.close(CloseCode::Busy.var_int(), b"");
-    };
-    // One request and one reveal: a stranger needs no larger window.
-    connection.set_receive_window(VarInt::from_u32(2 * ADMISSION_BYTES_MAX as u32));
-    let peer = peer_id(connection.remote_id());
-    let served = tokio::select! {
-        served = converse(shared, &connection, peer) => served,
-        () = shared.token.cancelled() => return connection.close(CloseCode::Stopping.var_int(), b""),
-    };
-    if let Err(error) = served {
-        debug!(remote = %peer.short(), %error, "admission ended");
-        return connection.close(CloseCode::Protocol.var_int(), b"");
+impl Admissions {
+    pub(crate) fn new(ctx: NetContext) -> Self {
+        let permits = Arc::new(Semaphore::new(STRANGERS_MAX));
+        Self { ctx, permits, ids: AtomicU64::new(1), pending: Mutex::default() }
     }
-    // The stranger closes once it has read the last answer.
-    let _ = timeout(CLOSE_MAX, connection.closed()).await;
-    connection.close(CloseCode::Done.var_int(), b"");
-}
 
-async fn converse(shared: &Shared, connection: &Connection, peer: PeerId) -> Result<(), ServeError> {
-    let accepted = timeout(SAY_MAX, connection.accept_bi()).await.map_err(|_| ServeError::Silent)?;
-    let (mut send, mut recv) = accepted.map_err(|_| ServeError::Connection)?;
-    let request: AdmissionRequest = said(&mut recv).await?;
-    let Some(room) = shared.gate.roster().room else {
-        return last(&mut send, AdmissionAnswer::Denied(DenyReason::NotReady)).await;
-    };
-    let words = match &request {
-        AdmissionRequest::Ticket { .. } => String::new(),
-        AdmissionRequest::Knock { commitment, .. } => {
-            exchange(shared, (&mut send, &mut recv), (peer, room), *commitment).await?
+    /// Passes an answer to its stranger; one that has gone is not an error.
+    pub(crate) fn answer(&self, id: AdmissionId, answer: AdmissionAnswer) {
+        if let Some(stranger) = self.lock().get(&id)
+            && stranger.try_send(answer).is_err()
+        {
+            debug!(?id, "answer to a stranger that has gone");
         }
-    };
-    let (place, answers) = shared.admissions.begin();
-    let observed = seen_at(connection);
-    info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "somebody asks to be let in");
-    let id = place.id;
-    shared.events.send(NetEvent::Admission { id, peer, observed, request, words }).await;
-    let answer = match timeout(WAIT_MAX, pass_on(connection, &mut send, answers)).await {
-        Ok(Ok(answer)) => return last(&mut send, answer).await,
-        Ok(Err(error)) => Err(error),
-        Err(_) => Ok(AdmissionAnswer::Denied(DenyReason::TimedOut)),
-    };
-    drop(place);
-    shared.events.send(NetEvent::AdmissionGone(id)).await;
-    last(&mut send, answer?).await
-}
-
-/// Both sides show their random numbers, the stranger after it has committed to its own.
-async fn exchange(
-    shared: &Shared,
-    (send, recv): (&mut SendStream, &mut RecvStream),
-    (peer, room): (PeerId, RoomId),
-    committed: [u8; 32],
-) -> Result<String, ServeError> {
-    let nonce: [u8; 32] = rand::random();
-    write_message(send, &AdmissionAnswer::Challenge { nonce, room }).await?;
-    let reveal: Reveal = said(recv).await?;
-    if commitment(&reveal.nonce) != committed {
-        return Err(ServeError::Commitment);
     }
-    Ok(words(&room, &peer, &shared.me, &reveal.nonce, &nonce))
+
+    /// Serves one stranger until it has its answer or goes.
+    pub(crate) async fn serve(&self, connection: Connection) {
+        let Ok(_permit) = self.permits.clone().try_acquire_owned() else {
+            return connection.close(CloseCode::Busy.var_int(), b"");
+        };
+        // One request and one reveal: a stranger needs no larger window.
+        connection.set_receive_window(VarInt::from_u32(2 * ADMISSION_BYTES_MAX as u32));
+        let peer = peer_id(connection.remote_id());
+        let served = tokio::select! {
+            served = self.converse(&connection, peer) => served,
+            () = self.ctx.token.cancelled() => return connection.close(CloseCode::Stopping.var_int(), b""),
+        };
+        if let Err(error) = served {
+            debug!(remote = %peer.short(), %error, "admission ended");
+            return connection.close(CloseCode::Protocol.var_int(), b"");
+        }
+        // The stranger closes once it has read the last answer.
+        let _ = timeout(CLOSE_MAX, connection.closed()).await;
+        connection.close(CloseCode::Done.var_int(), b"");
+    }
+
+    async fn converse(&self, connection: &Connection, peer: PeerId) -> Result<(), ServeError> {
+        // The request, and with a knock the exchange of numbers that gives the words.
+        let accepted = timeout(MESSAGE_MAX, connection.accept_bi()).await.map_err(|_| ServeError::Silent)?;
+        let (mut send, mut recv) = accepted.map_err(|_| ServeError::Connection)?;
+        let request: AdmissionRequest = receive(&mut recv).await?;
+        let Some(room) = self.ctx.gate.roster().room else {
+            return send_last(&mut send, AdmissionAnswer::Denied(DenyReason::NotReady)).await;
+        };
+        let words = match &request {
+            AdmissionRequest::Ticket { .. } => String::new(),
+            AdmissionRequest::Knock { commitment, .. } => {
+                self.exchange((&mut send, &mut recv), (peer, room), *commitment).await?
+            }
+        };
+        // The room decides, at once or after a person has looked at the words.
+        let (pending, answers) = self.start();
+        let (id, observed) = (pending.id, seen_at(connection));
+        info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "a peer asks to join");
+        self.ctx.events.send(NetEvent::Admission { id, peer, observed, request, words }).await;
+        let answer = match timeout(WAIT_MAX, pass_on(connection, &mut send, answers)).await {
+            Ok(Ok(answer)) => return send_last(&mut send, answer).await,
+            Ok(Err(error)) => Err(error),
+            Err(_) => Ok(AdmissionAnswer::Denied(DenyReason::TimedOut)),
+        };
+        drop(pending);
+        self.ctx.events.send(NetEvent::AdmissionGone(id)).await;
+        send_last(&mut send, answer?).await
+    }
+
+    /// Exchanges random numbers: the stranger shows its own after it has committed to it. Returns the words.
+    async fn exchange(
+        &self,
+        (send, recv): (&mut SendStream, &mut RecvStream),
+        (peer, room): (PeerId, RoomId),
+        committed: [u8; 32],
+    ) -> Result<String, ServeError> {
+        let nonce: [u8; 32] = rand::random();
+        write_message(send, &AdmissionAnswer::Challenge { nonce, room }).await?;
+        let reveal: Reveal = receive(recv).await?;
+        if commitment(&reveal.nonce) != committed {
+            return Err(ServeError::Commitment);
+        }
+        Ok(words(&room, &peer, &self.ctx.me, &reveal.nonce, &nonce))
+    }
+
+    fn start(&self) -> (PendingRequest<'_>, mpsc::Receiver<AdmissionAnswer>) {
+        let id = AdmissionId(self.ids.fetch_add(1, Ordering::Relaxed));
+        let (sender, answers) = mpsc::channel(ANSWERS_MAX);
+        self.lock().insert(id, sender);
+        (PendingRequest { id, admissions: self }, answers)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-/// Passes the room's answers on and returns the last one, unless the stranger goes before.
+/// Passes the room's answers on and returns the last one; fails when the stranger goes before.
 async fn pass_on(
     connection: &Connection,
     send: &mut SendStream,
@@ -175,20 +185,20 @@ async fn pass_on(
         };
         match answer {
             AdmissionAnswer::Admitted(_) | AdmissionAnswer::Denied(_) => return Ok(answer),
-            // The challenge was the shell's business; the room does not send one.
+            // The challenge is sent above; the room does not send one.
             AdmissionAnswer::Challenge { .. } => {}
             AdmissionAnswer::Waiting => write_message(send, &answer).await?,
         }
     }
 }
 
-async fn last(send: &mut SendStream, answer: AdmissionAnswer) -> Result<(), ServeError> {
+async fn send_last(send: &mut SendStream, answer: AdmissionAnswer) -> Result<(), ServeError> {
     write_message(send, &answer).await?;
     // Fails only when the stream is finished or reset already.
     let _ = send.finish();
     Ok(())
 }
 
-async fn said<T: serde::de::DeserializeOwned>(recv: &mut RecvStream) -> Result<T, ServeError> {
-    Ok(timeout(SAY_MAX, read_message(recv)).await.map_err(|_| ServeError::Silent)??)
+async fn receive<T: serde::de::DeserializeOwned>(recv: &mut RecvStream) -> Result<T, ServeError> {
+    Ok(timeout(MESSAGE_MAX, read_message(recv)).await.map_err(|_| ServeError::Silent)??)
 }

@@ -1,4 +1,4 @@
-//! What `--join` names: a ticket or an address.
+//! The target of `--join`: a ticket or an address.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -6,15 +6,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use chat_proto::PEER_PORT;
 use chat_proto::ticket::{ParseTicketError, Ticket};
 
-/// Longest host name (RFC 1035, section 2.3.4).
+/// Maximum length of a host name (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
-/// Where to ask to be let in.
+/// Where to ask to join.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum JoinTarget {
     /// Members named by a ticket.
     Ticket(Box<Ticket>),
-    /// Whoever listens there.
+    /// The peer that listens there.
     Address {
         /// Name or IP address, without brackets.
         host: String,
@@ -23,16 +23,16 @@ pub enum JoinTarget {
     },
 }
 
-/// Why a text is neither ticket nor address. The same text will fail again.
+/// Why a text is neither a ticket nor an address. The same text fails again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTargetError {
-    /// It begins like a ticket and is none.
+    /// It starts like a ticket but is not one.
     #[error(transparent)]
     Ticket(#[from] ParseTicketError),
     /// Not an address.
     #[error("'{text}' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT")]
     Address {
-        /// What was given, shortened.
+        /// The text, shortened.
         text: String,
     },
 }
@@ -41,7 +41,7 @@ impl JoinTarget {
     /// Reads a ticket (`chat1…`), `HOST`, `HOST:PORT`, `IP`, `IP:PORT` or `[IPv6]:PORT`.
     ///
     /// # Errors
-    /// Says what is wrong with the ticket or the address.
+    /// [`ParseTargetError`], with what is wrong with the ticket or the address.
     pub fn parse(text: &str) -> Result<Self, ParseTargetError> {
         let text = text.trim();
         match text.parse::<Ticket>() {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_addresses_are_understood() {
+    fn host_or_address_parses() {
         for (text, host, port) in [
             ("192.0.2.7", "192.0.2.7", PEER_PORT),
             ("192.0.2.7:9", "192.0.2.7", 9),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_is_refused_with_a_reason() {
+    fn other_text_is_refused_with_a_reason() {
         for text in ["", ":9", "host:", "host:0", "host:70000", "[::1", "a b", "http://host/", "-host", "1.2.3.4:5:6"] {
             let refused = JoinTarget::parse(text);
             assert!(matches!(refused, Err(ParseTargetError::Address { .. })), "{text}: {refused:?}");
@@ -132,7 +132,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics_and_what_is_read_is_printed(text: String) {
+        fn arbitrary_text_does_not_panic_and_addresses_round_trip(text: String) {
             if let Ok(target @ JoinTarget::Address { .. }) = JoinTarget::parse(&text) {
                 prop_assert_eq!(JoinTarget::parse(&target.to_string()), Ok(target));
             }

@@ -1,7 +1,12 @@
 //! Peers and rooms on the local network, by multicast DNS.
 //!
-//! What is heard is nobody's word but the network's: it lists rooms and adds addresses to dial, each of which still has
-//! to prove the key it claims. It never reaches iroh directly, so that no relay that somebody announces is used.
+//! One task announces this peer and its room and collects what other peers announce. [`Nearby`] keeps the result: the API
+//! lists the rooms in it, and a dial adds its addresses to those it knows.
+//!
+//! Invariants: an announcement is not authenticated. It only adds addresses to try, and the peer at such an address still
+//! has to prove its key. Announcements never reach iroh directly, so that an announced relay is not used. Rooms and names are
+//! validated, and the table is bounded, since any machine on the network can announce any number of peers. A peer that is
+//! not in a room announces nothing.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,34 +19,34 @@ use chat_proto::api::members::NearbyRoom;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_name;
-use iroh::TransportAddr;
 use iroh::address_lookup::{AddressLookup, EndpointData, EndpointInfo, UserData};
+use iroh::{Endpoint, TransportAddr};
 use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
 use n0_future::StreamExt;
 use tracing::{debug, warn};
 
-use crate::net::context::{Shared, endpoint_id, peer_id};
-use crate::net::discovery::addrs::useful;
+use crate::net::context::{NetContext, endpoint_id, peer_id};
+use crate::net::discovery::own_addrs::useful;
 
 /// Name of the service: `_chatd._udp.local`.
 const SERVICE: &str = "chatd";
 
-/// Version of what is announced besides addresses.
+/// Version of the announced text.
 const VERSION: &str = "1";
 
-/// Base interval between two queries of the whole network, not of each peer.
+/// Base interval between two queries to the whole network, not to each peer.
 const CADENCE: Duration = Duration::from_secs(2);
 
-/// Most peers that are remembered; anybody on the network can announce any number.
+/// Maximum number of remembered peers; any machine on the network can announce any number.
 const NEARBY_MAX: usize = 256;
 
-/// What was heard.
+/// The peers seen on the local network.
 #[derive(Debug, Default)]
-pub(crate) struct Nearby(Mutex<HashMap<PeerId, Seen>>);
+pub(crate) struct Nearby(Mutex<HashMap<PeerId, NearbyPeer>>);
 
 /// A peer on the local network.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Seen {
+struct NearbyPeer {
     addrs: Vec<SocketAddr>,
     room: Option<RoomRef>,
 }
@@ -63,56 +68,56 @@ impl Nearby {
         rooms
     }
 
-    /// Where a peer was seen.
+    /// Addresses at which a peer was seen.
     pub(crate) fn addrs(&self, peer: &PeerId) -> Vec<SocketAddr> {
         self.lock().get(peer).map(|seen| seen.addrs.clone()).unwrap_or_default()
     }
 
-    fn heard(&self, peer: PeerId, seen: Seen) {
+    fn add(&self, peer: PeerId, seen: NearbyPeer) {
         let mut table = self.lock();
         if table.len() < NEARBY_MAX || table.contains_key(&peer) {
             table.insert(peer, seen);
         }
     }
 
-    fn gone(&self, peer: &PeerId) {
+    fn remove(&self, peer: &PeerId) {
         self.lock().remove(peer);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Seen>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, NearbyPeer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Announces this peer and its room, and listens to others, until the daemon stops. Without multicast, it says so and
-/// ends: the room works without.
-pub(crate) async fn run(shared: Arc<Shared>) {
-    let Some(id) = endpoint_id(&shared.me) else { return };
+/// Announces this peer and its room, and collects other peers, until the daemon stops. Without multicast it logs a warning
+/// and ends: the room works without.
+pub(crate) async fn run(ctx: NetContext, endpoint: Endpoint, nearby: Arc<Nearby>) {
+    let Some(id) = endpoint_id(&ctx.me) else { return };
     let built = MdnsAddressLookup::builder().service_name(SERVICE).discovery_cadence(CADENCE).build(id);
     let mdns = match built {
         Ok(mdns) => mdns,
-        Err(error) => return warn!(%error, "no multicast here: rooms on the local network are not found"),
+        Err(error) => return warn!(%error, "multicast does not work: rooms on the local network are not found"),
     };
-    let mut heard = mdns.subscribe().await;
-    if let Ok(services) = shared.endpoint.address_lookup() {
+    let mut seen_peers = mdns.subscribe().await;
+    if let Ok(services) = endpoint.address_lookup() {
         services.add(Announcer(mdns));
     }
-    let mut changes = shared.gate.changes();
+    let mut changes = ctx.gate.changes();
     loop {
-        shared.endpoint.set_user_data_for_address_lookup(announcement(&shared.gate.roster()));
+        endpoint.set_user_data_for_address_lookup(announcement(&ctx.gate.roster()));
         loop {
             let event = tokio::select! {
-                event = heard.next() => event,
+                event = seen_peers.next() => event,
                 changed = changes.changed() => if changed.is_ok() { break } else { return },
-                () = shared.token.cancelled() => return,
+                () = ctx.token.cancelled() => return,
             };
             match event {
                 Some(DiscoveryEvent::Discovered { endpoint_info, .. }) => {
                     let peer = peer_id(endpoint_info.endpoint_id);
                     debug!(remote = %peer.short(), "seen on the local network");
-                    shared.nearby.heard(peer, seen(&endpoint_info));
+                    nearby.add(peer, seen(&endpoint_info));
                 }
-                Some(DiscoveryEvent::Expired { endpoint_id }) => shared.nearby.gone(&peer_id(endpoint_id)),
+                Some(DiscoveryEvent::Expired { endpoint_id }) => nearby.remove(&peer_id(endpoint_id)),
                 Some(_) => {}
                 None => return,
             }
@@ -126,7 +131,7 @@ struct Announcer(MdnsAddressLookup);
 
 impl AddressLookup for Announcer {
     fn publish(&self, data: &EndpointData) {
-        // A peer in no room has nothing to offer.
+        // A peer that is not in a room announces nothing.
         let Some(room) = data.user_data() else { return };
         let addrs = useful(data.ip_addrs().copied(), &[]);
         self.0.publish(
@@ -135,17 +140,17 @@ impl AddressLookup for Announcer {
     }
 }
 
-/// What is announced of the room: version, whether it is open, its id and its name.
+/// The announced text of a room: version, whether it is open, its id and its name.
 fn announcement(roster: &Roster) -> Option<UserData> {
     let room = roster.room?;
     let door = if roster.open { "open" } else { "closed" };
     UserData::try_from(format!("{VERSION} {door} {room} {}", roster.room_name)).ok()
 }
 
-fn seen(info: &EndpointInfo) -> Seen {
+fn seen(info: &EndpointInfo) -> NearbyPeer {
     let mut addrs = useful(info.ip_addrs().copied(), &[]);
     addrs.truncate(ADDRS_MAX);
-    Seen { addrs, room: info.user_data().and_then(|data| room(data.as_ref())) }
+    NearbyPeer { addrs, room: info.user_data().and_then(|data| room(data.as_ref())) }
 }
 
 fn room(text: &str) -> Option<RoomRef> {
@@ -172,13 +177,13 @@ mod tests {
         PeerId::from_bytes(bytes)
     }
 
-    fn in_room(id: u8, name: &str) -> Seen {
+    fn in_room(id: u8, name: &str) -> NearbyPeer {
         let room = RoomRef { id: RoomId::from_bytes([id; 32]), name: name.into(), open: false };
-        Seen { addrs: vec![SocketAddr::from(([192, 0, 2, 1], 7))], room: Some(room) }
+        NearbyPeer { addrs: vec![SocketAddr::from(([192, 0, 2, 1], 7))], room: Some(room) }
     }
 
     #[test]
-    fn a_room_is_heard_as_it_was_announced() {
+    fn announced_room_round_trips() {
         for (open, name) in [(true, "lab"), (false, "李".repeat(32).as_str())] {
             let id = Some(RoomId::from_bytes([3; 32]));
             let roster = Roster { room: id, room_name: name.into(), open, ..Roster::default() };
@@ -189,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_announce_is_checked() {
+    fn invalid_announcement_is_ignored() {
         let id = RoomId::from_bytes([3; 32]);
         assert!(room(&format!("1 open {id} lab")).is_some());
         for bad in [
@@ -207,32 +212,32 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(text: String) {
+        fn arbitrary_text_does_not_panic(text: String) {
             let _ = room(&text);
         }
     }
 
     #[test]
-    fn rooms_are_listed_once_by_name_and_forgotten() {
+    fn rooms_are_listed_once_and_by_name() {
         let nearby = Nearby::default();
-        nearby.heard(peer(1), in_room(1, "zoo"));
-        nearby.heard(peer(3), in_room(2, "lab"));
-        nearby.heard(peer(2), in_room(2, "lab"));
-        nearby.heard(peer(4), Seen { room: None, ..in_room(3, "none") });
+        nearby.add(peer(1), in_room(1, "zoo"));
+        nearby.add(peer(3), in_room(2, "lab"));
+        nearby.add(peer(2), in_room(2, "lab"));
+        nearby.add(peer(4), NearbyPeer { room: None, ..in_room(3, "none") });
         let listed: Vec<_> = nearby.rooms().into_iter().map(|room| (room.room.name, room.peer)).collect();
         assert_eq!(listed, [("lab".to_owned(), peer(2)), ("zoo".to_owned(), peer(1))]);
         assert_eq!(nearby.addrs(&peer(4)).len(), 1, "its address helps to dial it");
-        nearby.gone(&peer(2));
-        nearby.gone(&peer(1));
+        nearby.remove(&peer(2));
+        nearby.remove(&peer(1));
         assert_eq!(nearby.rooms().first().map(|room| room.peer), Some(peer(3)));
     }
 
     #[test]
-    fn the_table_is_bounded() {
+    fn table_of_nearby_peers_is_bounded() {
         let nearby = Nearby::default();
-        (0..NEARBY_MAX + 9).for_each(|n| nearby.heard(peer(n), in_room(1, "lab")));
+        (0..NEARBY_MAX + 9).for_each(|n| nearby.add(peer(n), in_room(1, "lab")));
         assert_eq!(nearby.lock().len(), NEARBY_MAX);
-        nearby.heard(peer(0), in_room(2, "new"));
+        nearby.add(peer(0), in_room(2, "new"));
         assert_eq!(nearby.rooms().len(), 2, "known ones are brought up to date");
     }
 }

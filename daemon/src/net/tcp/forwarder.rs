@@ -1,12 +1,18 @@
 //! The forwarder between this peer's endpoint and the relay of the room.
 //!
-//! The endpoint is given one relay URL for ever, that of the forwarder on loopback. The forwarder connects it to the first
-//! in an order of members whose relay runs and can be reached, cuts the stream when another one comes before, and holds new
-//! connections while there is none: so the relay client never waits out a back-off, and relayed pairs go on as soon as the
-//! next relay is reached.
+//! The endpoint knows one relay URL, that of the forwarder on loopback, which never changes. The forwarder connects it to the
+//! first relay of an order that runs and can be reached, cuts the stream when another one becomes preferred, and holds new
+//! connections while there is none: so iroh's relay client never waits out a back-off, and relayed pairs continue as soon
+//! as the next relay is reached.
 //!
-//! Peers that know different orders must still meet. Each relay says whether its own peer is at it; one whose peer is
-//! elsewhere comes after all others. So whoever knows only that somebody of the room is there comes to where the room is.
+//! Peers that know different orders must still meet. Each relay announces whether its own peer uses it; a relay whose peer
+//! uses another one comes after all others. So a peer that knows only one member finds the relay that the room uses.
+//!
+//! [`RoleServices`](crate::net::tcp::role_services::RoleServices) sets the order; a dial that fails while no connection is
+//! open reports that the relay in use may be useless ([`Forwarder::nobody_there`]).
+//!
+//! Invariants: a doubted relay is used only while it answers. A stream is cut only when a better relay has answered. The
+//! forwarder outlives all other tasks, since the endpoint says goodbye to its relay when it closes.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,94 +34,95 @@ use crate::net::tcp::services::{self, RELAY_LINE, Whereabouts};
 
 mod probe;
 
-/// Most connections of the endpoint to its relay: it uses one, and while one is being replaced two.
+/// Maximum number of connections of the endpoint to its relay: it uses one, and two while one is being replaced.
 const CONNECTIONS_MAX: usize = 8;
 
-/// How long the addresses of a relay may take to connect and to say that a relay runs.
+/// Timeout for the addresses of a relay to connect and to confirm that a relay runs.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
 
-/// How much longer than the first relay that answers those before it in the order are waited for.
+/// How long after the first answer the relays before it in the order are waited for.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// How long a holder that is believed gone may take to show that it is not.
+/// Timeout for a doubted relay to answer.
 const DOUBT_MAX: Duration = Duration::from_millis(400);
 
-/// How long after a failed connection the next is tried, unless the order changes before.
+/// Pause after a failed connection, unless the order changes.
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-/// How often a better relay than the one in use is looked for.
+/// Interval between searches for a better relay than the one in use.
 const REVIEW_EVERY: Duration = Duration::from_secs(15);
 
-/// How long a relay is used at least before it counts as one where nobody is: longer than a dial.
+/// Minimum time in use before a relay can be considered useless: longer than a dial.
 const USED_MIN: Duration = Duration::from_secs(6);
 
 /// A relay that may be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Whose it is.
+pub(crate) struct RelayCandidate {
+    /// The peer that runs it.
     pub(crate) peer: PeerId,
-    /// Where it is.
-    pub(crate) at: At,
+    /// Its address.
+    pub(crate) at: RelayAt,
 }
 
-/// Where a relay is.
+/// The address of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) enum RelayAt {
     /// In this process, at this loopback address.
     Here(SocketAddr),
-    /// At another member, at one of these addresses of its TCP port.
+    /// RelayAt another member, at one of these addresses of its TCP port.
     Member(Vec<SocketAddr>),
 }
 
-/// Which relay is wanted.
+/// The relays to use, in order of preference.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Target {
+pub(crate) struct RelayOrder {
     /// The order in which they are tried; connections are held while it is empty.
-    pub(crate) order: Vec<Place>,
-    /// One that is used only while it answers.
+    pub(crate) order: Vec<RelayCandidate>,
+    /// A relay that is used only while it answers.
     pub(crate) doubted: Option<PeerId>,
-    /// Where nobody was to be reached: tried after all others.
+    /// Relays through which no peer was reached: tried after all others.
     useless: Vec<PeerId>,
 }
 
-impl Target {
-    pub(crate) const fn new(order: Vec<Place>, doubted: Option<PeerId>) -> Self {
+impl RelayOrder {
+    pub(crate) const fn new(order: Vec<RelayCandidate>, doubted: Option<PeerId>) -> Self {
         Self { order, doubted, useless: Vec::new() }
     }
 
-    /// The places as they are to be tried.
-    fn places(&self) -> Vec<&Place> {
-        let mut places: Vec<&Place> = self.order.iter().collect();
-        places.sort_by_key(|place| self.useless.contains(&place.peer));
-        places
+    /// The candidates in the order in which they are tried.
+    fn candidates(&self) -> Vec<&RelayCandidate> {
+        let mut candidates: Vec<&RelayCandidate> = self.order.iter().collect();
+        candidates.sort_by_key(|candidate| self.useless.contains(&candidate.peer));
+        candidates
     }
 
     fn is_first(&self, peer: &PeerId) -> bool {
-        self.places().first().is_some_and(|place| place.peer == *peer)
+        self.candidates().first().is_some_and(|candidate| candidate.peer == *peer)
     }
 }
 
-/// The forwarder; its tasks end with the token they were started with.
+/// The forwarder, which runs until [`Forwarder::end`].
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     url: RelayUrl,
-    target: watch::Sender<Target>,
-    used: Arc<Used>,
+    relays: watch::Sender<RelayOrder>,
+    used: Arc<UsedRelay>,
+    end: CancellationToken,
 }
 
 /// The relay in use, and since when.
 #[derive(Debug, Default)]
-struct Used(Mutex<Option<(PeerId, Instant)>>);
+struct UsedRelay(Mutex<Option<(PeerId, Instant)>>);
 
-impl Used {
-    /// Says from when on a relay is in use.
+impl UsedRelay {
+    /// Records that a relay is in use from now on; returns the time.
     fn set(&self, peer: PeerId) -> Instant {
         let since = Instant::now();
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((peer, since));
         since
     }
 
-    /// It is in use no more, unless another connection has taken its place.
+    /// Records that the relay used since then is no longer in use, unless another connection has replaced it.
     fn clear(&self, since: Instant) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take_if(|(_, newest)| *newest == since);
     }
@@ -126,18 +133,19 @@ impl Used {
 }
 
 impl Forwarder {
-    /// Listens on loopback and begins to hold connections.
+    /// Listens on loopback and starts to hold connections.
     ///
     /// # Errors
-    /// When no loopback port can be had.
-    pub(crate) async fn start(tracker: &TaskTracker, token: CancellationToken) -> io::Result<Self> {
+    /// When no loopback port is free.
+    pub(crate) async fn start() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url: RelayUrl =
             format!("http://{}", listener.local_addr()?).parse().map_err(|_| io::ErrorKind::InvalidInput)?;
-        let (target, targets) = watch::channel(Target::default());
-        let used = Arc::new(Used::default());
-        tracker.spawn(accept(listener, targets, used.clone(), tracker.clone(), token));
-        Ok(Self { url, target, used })
+        let (relays, orders) = watch::channel(RelayOrder::default());
+        let used = Arc::new(UsedRelay::default());
+        let end = CancellationToken::new();
+        tokio::spawn(accept(listener, orders, used.clone(), end.clone()));
+        Ok(Self { url, relays, used, end })
     }
 
     /// The relay URL of every peer, as this endpoint sees it.
@@ -145,7 +153,12 @@ impl Forwarder {
         &self.url
     }
 
-    /// Whether this peer itself is at its own relay, or at none.
+    /// Ends all connections and stops listening.
+    pub(crate) fn end(&self) {
+        self.end.cancel();
+    }
+
+    /// Whether this peer uses its own relay, or none.
     pub(crate) fn whereabouts(&self, me: &PeerId) -> Whereabouts {
         match self.used.get() {
             Some((peer, _)) if peer != *me => Whereabouts::Away,
@@ -153,29 +166,29 @@ impl Forwarder {
         }
     }
 
-    /// Wants other relays, or the same in another order.
-    pub(crate) fn turn_to(&self, target: Target) {
-        self.target.send_if_modified(|current| {
-            let changed = current.order != target.order || current.doubted != target.doubted;
+    /// Replaces the order.
+    pub(crate) fn use_relays(&self, relays: RelayOrder) {
+        self.relays.send_if_modified(|current| {
+            let changed = current.order != relays.order || current.doubted != relays.doubted;
             if changed {
-                *current = target;
+                *current = relays;
             }
             changed
         });
     }
 
-    /// Nobody can be reached at the relay in use: another one is tried, if there is one.
+    /// No peer can be reached through the relay in use: another one is tried, if there is one.
     pub(crate) fn nobody_there(&self) {
         let Some((peer, _)) = self.used.get().filter(|(_, since)| since.elapsed() >= USED_MIN) else { return };
-        self.target.send_if_modified(|target| {
-            let known = target.useless.contains(&peer) || target.order.iter().all(|place| place.peer != peer);
-            if known || target.order.len() < 2 {
+        self.relays.send_if_modified(|relays| {
+            let known = relays.useless.contains(&peer) || relays.order.iter().all(|candidate| candidate.peer != peer);
+            if known || relays.order.len() < 2 {
                 return false;
             }
-            target.useless.push(peer);
-            if target.useless.len() == target.order.len() {
-                // Once round: all are tried again, this one last.
-                target.useless = vec![peer];
+            relays.useless.push(peer);
+            if relays.useless.len() == relays.order.len() {
+                // All were useless: all are tried again, this one last.
+                relays.useless = vec![peer];
             }
             true
         });
@@ -184,36 +197,36 @@ impl Forwarder {
 
 async fn accept(
     listener: TcpListener,
-    targets: watch::Receiver<Target>,
-    used: Arc<Used>,
-    tracker: TaskTracker,
-    token: CancellationToken,
+    orders: watch::Receiver<RelayOrder>,
+    used: Arc<UsedRelay>,
+    end: CancellationToken,
 ) {
-    let places = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
+    let tasks = TaskTracker::new();
+    let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = token.cancelled() => return,
+            () = end.cancelled() => return,
         };
         let Ok((stream, _)) = accepted else {
             // Out of file handles, most likely: without a pause this would spin.
             sleep(Duration::from_millis(50)).await;
             continue;
         };
-        let Ok(place) = places.clone().try_acquire_owned() else { continue };
-        let (targets, token, used) = (targets.clone(), token.clone(), used.clone());
-        tracker.spawn(async move {
+        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let (orders, end, used) = (orders.clone(), end.clone(), used.clone());
+        tasks.spawn(async move {
             tokio::select! {
-                () = carry(stream, targets, &used) => {}
-                () = token.cancelled() => {}
+                () = carry(stream, orders, &used) => {}
+                () = end.cancelled() => {}
             }
-            drop(place);
+            drop(permit);
         });
     }
 }
 
 /// Carries one connection of the endpoint until either side ends it or another relay is to be used.
-async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used: &Used) {
+async fn carry(mut client: TcpStream, mut orders: watch::Receiver<RelayOrder>, used: &UsedRelay) {
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
     if probe::is_question(&client).await {
@@ -223,10 +236,10 @@ async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used
         return;
     }
     loop {
-        let target = targets.borrow_and_update().clone();
+        let relays = orders.borrow_and_update().clone();
         let connected = tokio::select! {
-            connected = first(&target) => connected,
-            changed = targets.changed() => match changed {
+            connected = first(&relays) => connected,
+            changed = orders.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
             },
@@ -241,27 +254,27 @@ async fn carry(mut client: TcpStream, mut targets: watch::Receiver<Target>, used
                     debug!(%error, "connection to the relay ended");
                 }
             }
-            () = another(peer, &mut targets) => debug!("another relay is to be used"),
+            () = another(peer, &mut orders) => debug!("another relay is to be used"),
         }
         used.clear(since);
         return;
     }
 }
 
-/// Ends when another relay is to be used than that of `peer`.
-async fn another(peer: PeerId, targets: &mut watch::Receiver<Target>) {
+/// Ends when another relay than that of `peer` is preferred.
+async fn another(peer: PeerId, orders: &mut watch::Receiver<RelayOrder>) {
     loop {
-        let target = targets.borrow_and_update().clone();
-        if target.doubted == Some(peer) {
-            let place = target.order.iter().find(|place| place.peer == peer);
-            let answers = async { connect(place?).await };
+        let relays = orders.borrow_and_update().clone();
+        if relays.doubted == Some(peer) {
+            let candidate = relays.order.iter().find(|candidate| candidate.peer == peer);
+            let answers = async { connect(candidate?).await };
             if !matches!(timeout(DOUBT_MAX, answers).await, Ok(Some(_))) {
                 return;
             }
-        } else if !target.is_first(&peer) {
+        } else if !relays.is_first(&peer) {
             let best = tokio::select! {
-                best = first(&target) => best,
-                changed = targets.changed() => match changed {
+                best = first(&relays) => best,
+                changed = orders.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
                 },
@@ -271,22 +284,23 @@ async fn another(peer: PeerId, targets: &mut watch::Receiver<Target>) {
             }
         }
         tokio::select! {
-            changed = targets.changed() => if changed.is_err() { return },
-            () = sleep(REVIEW_EVERY), if !target.is_first(&peer) => {}
+            changed = orders.changed() => if changed.is_err() { return },
+            () = sleep(REVIEW_EVERY), if !relays.is_first(&peer) => {}
         }
     }
 }
 
-/// Connects to all relays at once and takes the best: one whose peer is there itself, the first of these in the order.
-/// Those before it that do not answer in time are not waited for. Waits before it says that there is none, and for ever
-/// while none is known.
-async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
-    let places = target.places();
-    if places.is_empty() {
+/// Connects to all relays at once and returns the best: a relay that its own peer uses, the first of these in the order.
+/// Those before it that do not answer in time are not waited for. Waits before it returns `None`, and forever while no
+/// relay is known.
+async fn first(relays: &RelayOrder) -> Option<(PeerId, TcpStream)> {
+    let candidates = relays.candidates();
+    if candidates.is_empty() {
         std::future::pending::<()>().await;
     }
-    let mut trying: Vec<bool> = vec![true; places.len()];
-    let connecting = places.iter().enumerate().map(|(index, place)| async move { (index, connect(place).await) });
+    let mut trying: Vec<bool> = vec![true; candidates.len()];
+    let connecting =
+        candidates.iter().enumerate().map(|(index, candidate)| async move { (index, connect(candidate).await) });
     let mut connecting: FuturesUnordered<_> = connecting.collect();
     let mut best: Option<((Whereabouts, usize), TcpStream)> = None;
     let grace = sleep(CONNECT_MAX * 2);
@@ -303,8 +317,8 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
         if let Some((stream, whereabouts)) = connected
             && best.as_ref().is_none_or(|(before, _)| (whereabouts, index) < *before)
         {
-            // The own relay is there at once; where it is the last resort, the others get the time that a far one takes.
-            let last_resort = matches!(places[index].at, At::Here(_)) && index + 1 == places.len();
+            // The own relay answers at once; where it is the last resort, the others get the time that a distant one needs.
+            let last_resort = matches!(candidates[index].at, RelayAt::Here(_)) && index + 1 == candidates.len();
             let until = tokio::time::Instant::now() + if last_resort { CONNECT_MAX } else { GRACE };
             if until < grace.deadline() {
                 grace.as_mut().reset(until);
@@ -320,7 +334,7 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
         }
     }
     match best {
-        Some(((_, index), stream)) => Some((places[index].peer, stream)),
+        Some(((_, index), stream)) => Some((candidates[index].peer, stream)),
         None => {
             sleep(RETRY_AFTER).await;
             None
@@ -329,10 +343,10 @@ async fn first(target: &Target) -> Option<(PeerId, TcpStream)> {
 }
 
 /// Connects to one relay, at the first of its addresses that answers.
-async fn connect(place: &Place) -> Option<(TcpStream, Whereabouts)> {
-    let (addrs, whose) = match &place.at {
-        At::Here(addr) => (std::slice::from_ref(addr), None),
-        At::Member(addrs) => (addrs.as_slice(), Some(&place.peer)),
+async fn connect(candidate: &RelayCandidate) -> Option<(TcpStream, Whereabouts)> {
+    let (addrs, whose) = match &candidate.at {
+        RelayAt::Here(addr) => (std::slice::from_ref(addr), None),
+        RelayAt::Member(addrs) => (addrs.as_slice(), Some(&candidate.peer)),
     };
     services::first_ok(addrs.iter().copied().map(|addr| async move { open(addr, whose).await.ok() }), CONNECT_MAX).await
 }
@@ -355,7 +369,7 @@ async fn gone(client: &TcpStream) {
         if read == 0 {
             return;
         }
-        // It has said something and waits for the relay; its end cannot be seen behind that.
+        // It has sent something and waits for the relay; its end cannot be seen behind that.
         sleep(RETRY_AFTER).await;
     }
 }

@@ -1,7 +1,7 @@
 //! The embedded relay: carries packets between members that cannot reach each other directly.
 //!
-//! It listens on loopback only; members reach it through the TCP port of this peer, whose first line names it. What it
-//! carries is end-to-end encrypted, and it serves members alone: its own handshake proves the key of each client.
+//! It listens on loopback only; members reach it through the TCP port of this peer. What it carries is end-to-end
+//! encrypted, and it serves members only: its own handshake proves the key of each client.
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,7 +17,7 @@ use crate::net::gate::Gate;
 
 /// A running relay; dropped, it ends.
 #[derive(Debug)]
-pub(crate) struct Relay {
+pub(crate) struct RelayServer {
     server: Server,
     addr: SocketAddr,
     members: Arc<MembersOnly>,
@@ -34,8 +34,8 @@ pub(crate) enum RelayError {
     NoListener,
 }
 
-impl Relay {
-    /// Starts a relay for those whom the gate admits.
+impl RelayServer {
+    /// Starts a relay for the peers that the gate admits.
     pub(crate) async fn start(gate: Arc<Gate>) -> Result<Self, RelayError> {
         let mut relay = RelayConfig::new((Ipv4Addr::LOCALHOST, 0));
         let members = Arc::new(MembersOnly { gate, clients: Mutex::default() });
@@ -47,12 +47,12 @@ impl Relay {
         Ok(Self { server, addr, members })
     }
 
-    /// Where it listens on this machine.
+    /// The address on this machine at which it listens.
     pub(crate) fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// Ends the connections of those whom the gate no longer admits.
+    /// Closes the connections of peers that the gate no longer admits.
     pub(crate) fn sweep(&self) {
         let Some(service) = self.server.relay_service() else { return };
         for (connection, id) in self.members.strangers() {
@@ -61,7 +61,7 @@ impl Relay {
         }
     }
 
-    /// Ends it; its clients' connections close.
+    /// Stops the relay; its clients' connections close.
     pub(crate) async fn stop(self) {
         if let Err(error) = self.server.shutdown().await {
             tracing::debug!(%error, "the relay did not end cleanly");
@@ -69,16 +69,16 @@ impl Relay {
     }
 }
 
-/// Admits those whom the gate admits.
+/// Admits the peers that the gate admits.
 #[derive(Debug)]
 struct MembersOnly {
     gate: Arc<Gate>,
-    /// Who is connected; as many as the port lets through to the relay.
+    /// Connected clients; as many as the TCP port lets through to the relay.
     clients: Mutex<HashMap<ConnectionId, EndpointId>>,
 }
 
 impl MembersOnly {
-    /// Those who are connected and no longer admitted.
+    /// Clients that are no longer admitted.
     fn strangers(&self) -> Vec<(ConnectionId, EndpointId)> {
         let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.iter().filter(|(_, id)| !self.gate.admits(&peer_id(**id))).map(|(at, id)| (*at, *id)).collect()

@@ -1,4 +1,17 @@
-//! What the rendezvous role asks of the network: watches, probes, the relay, and the way to the holder's relay.
+//! What the rendezvous role needs from the network: watches, probes, the relay of this peer, and the selection of the
+//! relay that this peer uses.
+//!
+//! The role's requests arrive through [`Net::serve_role`](crate::net::Net::serve_role) and
+//! [`Net::set_relays`](crate::net::Net::set_relays); the outcomes go to the driver as [`NetEvent::Role`]. The listener on
+//! the TCP port passes on the connections of peers that want the relay or watch this peer.
+//!
+//! * A *watch* shows at once when the process of another peer ends.
+//! * A *probe* is a hello over TCP, without any relay: it shows whether a peer accepts inbound connections.
+//! * The *relay* runs in one task, [`RoleServices::run_relay`], which starts and stops it as it is switched.
+//! * The *forwarder* connects this peer's endpoint to the first relay of the order that can be reached.
+//!
+//! Invariants: nothing here blocks its caller, and nothing decides about the role. Connections that are relayed and peers
+//! that watch are bounded, apart from the bound on hellos.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,180 +25,179 @@ use chat_proto::id::PeerId;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch as channel};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Span, debug, info, info_span, warn};
 
-use crate::net::context::Shared;
+use crate::net::context::NetContext;
 use crate::net::event_queue::NetEvent;
-use crate::net::tcp::forwarder::{At, Forwarder, Place, Target};
-use crate::net::tcp::hello;
-use crate::net::tcp::relay::Relay;
-use crate::net::tcp::services;
+use crate::net::tcp::forwarder::{Forwarder, RelayAt, RelayCandidate, RelayOrder};
+use crate::net::tcp::relay::RelayServer;
 use crate::net::tcp::watch::{self, Watches};
+use crate::net::tcp::{hello, services};
 
-/// Most connections that this peer's relay serves: one for each member of a room of some hundreds.
+/// Maximum number of connections that this peer's relay serves: one for each member of a room of some hundreds.
 const RELAYED_MAX: usize = 512;
 
-/// Most watches over this peer: those on the succession list, and room for lists that change.
+/// Maximum number of watches over this peer: those on the succession list, with spare ones for lists that change.
 const WATCHERS_MAX: usize = 64;
 
-/// How often the relay's clients are looked at besides when the roster changes: one that was let in just before it was
-/// removed is found then.
+/// Interval between checks of the relay's clients, besides those on every change of the roster: finds a client that
+/// connected just before it was removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(2);
 
-/// How long a probe may take.
+/// Timeout for a probe.
 const PROBE_MAX: Duration = Duration::from_millis(2_500);
 
-/// What belongs to the role.
+/// Services for the rendezvous role.
 #[derive(Debug)]
-pub(crate) struct Duties {
-    watches: Arc<Watches>,
-    forwarder: Forwarder,
-    /// Ends the forwarder, which outlives all other tasks: the endpoint takes leave of its relay when it closes.
-    forwarding: CancellationToken,
+pub(crate) struct RoleServices {
+    ctx: NetContext,
+    watches: Watches,
+    forwarder: Arc<Forwarder>,
+    /// The relays that the role selected.
     relays: Mutex<Relays>,
     relay: channel::Sender<Switch>,
+    /// Loopback address of this peer's relay while it runs.
     relay_addr: channel::Sender<Option<SocketAddr>>,
-    relayed: Arc<Semaphore>,
-    watchers: Arc<Semaphore>,
+    relayed: Semaphore,
+    watchers: Semaphore,
 }
 
-impl Duties {
-    /// Nothing is asked for yet; the forwarder holds connections.
-    ///
-    /// # Errors
-    /// When no loopback port can be had for the forwarder.
-    pub(crate) async fn new() -> io::Result<Self> {
-        let forwarding = CancellationToken::new();
-        Ok(Self {
-            watches: Arc::default(),
-            forwarder: Forwarder::start(&TaskTracker::new(), forwarding.clone()).await?,
-            forwarding,
+impl RoleServices {
+    /// Nothing is requested yet; the forwarder holds connections.
+    pub(crate) fn new(ctx: NetContext, forwarder: Arc<Forwarder>) -> Self {
+        Self {
+            ctx,
+            watches: Watches::default(),
+            forwarder,
             relays: Mutex::default(),
             relay: channel::Sender::new(Switch::Off),
             relay_addr: channel::Sender::new(None),
-            relayed: Arc::new(Semaphore::new(RELAYED_MAX)),
-            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
-        })
+            relayed: Semaphore::new(RELAYED_MAX),
+            watchers: Semaphore::new(WATCHERS_MAX),
+        }
     }
 
-    /// The relay URL of every peer, as this endpoint sees it.
-    pub(crate) fn relay_url(&self) -> &iroh::RelayUrl {
-        self.forwarder.url()
+    /// Opens a watch over a peer. Replaces an earlier one over the same peer.
+    pub(crate) fn open_watch(self: &Arc<Self>, peer: PeerId, addrs: Vec<SocketAddr>) {
+        let role = self.clone();
+        let span = info_span!("watch", me = %self.ctx.me.short(), remote = %peer.short());
+        self.ctx.spawn(span, async move {
+            tokio::select! {
+                () = watch::watch(&role.watches, &role.ctx.events, peer, &addrs) => {}
+                () = role.ctx.token.cancelled() => {}
+            }
+        });
     }
 
-    /// Whether this peer runs the relay.
+    /// Ends a watch without an event.
+    pub(crate) fn close_watch(&self, peer: &PeerId) {
+        self.watches.end(peer);
+    }
+
+    /// Finds out whether a peer can be reached from here without a connection that it opened itself.
+    pub(crate) fn probe(self: &Arc<Self>, peer: PeerId, addrs: Vec<SocketAddr>) {
+        let ctx = self.ctx.clone();
+        self.ctx.spawn(Span::none(), async move {
+            let outcome = tokio::select! {
+                outcome = probe_at(peer, addrs) => outcome,
+                () = ctx.token.cancelled() => return,
+            };
+            ctx.events.send(NetEvent::Role(RoleEvent::Probed(peer, outcome))).await;
+        });
+    }
+
+    /// Starts or stops the relay of this peer.
     pub(crate) fn switch_relay(&self, switch: Switch) {
         self.relay.send_replace(switch);
     }
 
-    /// Whose relay is used, and where their TCP ports are.
-    pub(crate) fn set_relays(&self, me: &PeerId, relays: Relays) {
+    /// Selects the relays to use, with the addresses of their TCP ports.
+    pub(crate) fn set_relays(&self, relays: Relays) {
         *self.relays.lock().unwrap_or_else(PoisonError::into_inner) = relays;
-        self.retarget(me);
-    }
-
-    /// This peer reaches nobody by the relay in use.
-    pub(crate) fn nobody_there(&self) {
-        self.forwarder.nobody_there();
+        self.update_forwarder();
     }
 
     /// Ends the forwarder, once the endpoint is closed.
     pub(crate) fn end(&self) {
-        self.forwarding.cancel();
+        self.forwarder.end();
     }
 
-    fn retarget(&self, me: &PeerId) {
+    fn update_forwarder(&self) {
         let relays = self.relays.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let own = *self.relay_addr.borrow();
-        let place = |(peer, addrs): (PeerId, Vec<SocketAddr>)| {
-            let at = if peer == *me { At::Here(own?) } else { At::Member(addrs) };
-            Some(Place { peer, at })
+        let candidate = |(peer, addrs): (PeerId, Vec<SocketAddr>)| {
+            let at = if peer == self.ctx.me { RelayAt::Here(own?) } else { RelayAt::Member(addrs) };
+            Some(RelayCandidate { peer, at })
         };
-        self.forwarder.turn_to(Target::new(relays.order.into_iter().filter_map(place).collect(), relays.doubted));
+        let order = relays.order.into_iter().filter_map(candidate).collect();
+        self.forwarder.use_relays(RelayOrder::new(order, relays.doubted));
     }
-}
 
-/// Starts and ends the relay as it is switched, until the daemon stops.
-pub(crate) async fn run_relay(shared: Arc<Shared>) {
-    let mut switches = shared.duties.relay.subscribe();
-    let mut roster = shared.gate.changes();
-    let mut running: Option<Relay> = None;
-    let mut sweep = tokio::time::interval(SWEEP_EVERY);
-    loop {
-        let switch = *switches.borrow_and_update();
-        match (switch, running.take()) {
-            (Switch::On, None) => match Relay::start(shared.gate.clone()).await {
-                Ok(relay) => {
-                    info!("the relay runs");
-                    running = Some(relay);
-                }
-                Err(error) => warn!(%error, "this peer cannot relay"),
-            },
-            (Switch::Off, Some(relay)) => {
-                info!("the relay ends");
-                relay.stop().await;
-            }
-            (Switch::On, some @ Some(_)) => running = some,
-            (Switch::Off, None) => {}
-        }
-        shared.duties.relay_addr.send_replace(running.as_ref().map(Relay::addr));
-        shared.duties.retarget(&shared.me);
+    /// Starts and stops the relay as it is switched, until the daemon stops.
+    pub(crate) async fn run_relay(self: Arc<Self>) {
+        let mut switches = self.relay.subscribe();
+        let mut roster = self.ctx.gate.changes();
+        let mut running: Option<RelayServer> = None;
+        let mut sweep = tokio::time::interval(SWEEP_EVERY);
         loop {
-            tokio::select! {
-                changed = switches.changed() => if changed.is_err() { return } else { break },
-                changed = roster.changed() => if changed.is_err() { return },
-                _ = sweep.tick(), if running.is_some() => {}
-                () = shared.token.cancelled() => return,
+            let switch = *switches.borrow_and_update();
+            match (switch, running.take()) {
+                (Switch::On, None) => match RelayServer::start(self.ctx.gate.clone()).await {
+                    Ok(relay) => {
+                        info!("the relay runs");
+                        running = Some(relay);
+                    }
+                    Err(error) => warn!(%error, "this peer cannot relay"),
+                },
+                (Switch::Off, Some(relay)) => {
+                    info!("the relay ends");
+                    relay.stop().await;
+                }
+                (Switch::On, some @ Some(_)) => running = some,
+                (Switch::Off, None) => {}
             }
-            if let Some(relay) = &running {
-                relay.sweep();
+            self.relay_addr.send_replace(running.as_ref().map(RelayServer::addr));
+            self.update_forwarder();
+            loop {
+                tokio::select! {
+                    changed = switches.changed() => if changed.is_err() { return } else { break },
+                    changed = roster.changed() => if changed.is_err() { return },
+                    _ = sweep.tick(), if running.is_some() => {}
+                    () = self.ctx.token.cancelled() => return,
+                }
+                if let Some(relay) = &running {
+                    relay.sweep();
+                }
             }
+        }
+    }
+
+    /// Connects a client on the TCP port to the relay; `received` is what it sent after the first line.
+    pub(crate) async fn serve_relay(&self, mut client: TcpStream, received: &[u8]) -> io::Result<()> {
+        let Ok(_permit) = self.relayed.try_acquire() else { return Ok(()) };
+        let Some(at) = *self.relay_addr.borrow() else {
+            debug!("no relay runs here");
+            return Ok(());
+        };
+        let mut relay = TcpStream::connect(at).await?;
+        relay.set_nodelay(true)?;
+        let whereabouts = self.forwarder.whereabouts(&self.ctx.me);
+        services::serve(&mut client, &self.ctx.me, whereabouts).await?;
+        relay.write_all(received).await?;
+        copy_bidirectional(&mut client, &mut relay).await?;
+        Ok(())
+    }
+
+    /// Holds the connection of a peer that watches this one.
+    pub(crate) async fn serve_watch(&self, watcher: TcpStream) {
+        if let Ok(_permit) = self.watchers.try_acquire() {
+            watch::be_watched(watcher, &self.ctx.me).await;
         }
     }
 }
 
-/// Watches a peer; tells what becomes of it.
-pub(crate) fn watch(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) {
-    let task = shared.clone();
-    let span = info_span!("watch", me = %shared.me.short(), remote = %peer.short());
-    let watching = async move {
-        let events = task.events.clone();
-        let tell = |event| {
-            let events = events.clone();
-            async move {
-                events.send(NetEvent::Role(event)).await;
-            }
-        };
-        tokio::select! {
-            () = watch::watch(task.duties.watches.clone(), peer, addrs, tell) => {}
-            () = task.token.cancelled() => {}
-        }
-    };
-    shared.tracker.spawn(watching.instrument(span));
-}
-
-/// Ends a watch without a word.
-pub(crate) fn unwatch(shared: &Shared, peer: &PeerId) {
-    shared.duties.watches.end(peer);
-}
-
-/// Asks at a peer's addresses, over TCP and without any relay, who listens: whether it can be reached from here without
-/// being called first.
-pub(crate) fn probe(shared: &Arc<Shared>, peer: PeerId, addrs: Vec<SocketAddr>) {
-    let task = shared.clone();
-    shared.tracker.spawn(async move {
-        let outcome = tokio::select! {
-            outcome = knock(peer, addrs) => outcome,
-            () = task.token.cancelled() => return,
-        };
-        task.events.send(NetEvent::Role(RoleEvent::Probed(peer, outcome))).await;
-    });
-}
-
-/// Calls all its addresses at once, which are as many as a record holds.
-async fn knock(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
+/// Sends a hello to all addresses of a peer at once; a record holds few.
+async fn probe_at(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
     let ask = |addr: SocketAddr| async move {
         let begun = Instant::now();
         let answered = hello::is_at(&peer, addr).await;
@@ -194,28 +206,4 @@ async fn knock(peer: PeerId, addrs: Vec<SocketAddr>) -> ProbeOutcome {
     };
     let answered = services::first_ok(addrs.iter().copied().take(ADDRS_MAX).map(ask), PROBE_MAX).await;
     answered.unwrap_or(ProbeOutcome::Unanswered(addrs))
-}
-
-/// Somebody on the TCP port wants the relay: its stream goes on there, `said` first.
-pub(crate) async fn serve_relay(shared: &Shared, mut client: TcpStream, said: &[u8]) -> io::Result<()> {
-    let Ok(_place) = shared.duties.relayed.clone().try_acquire_owned() else { return Ok(()) };
-    let mut addr = shared.duties.relay_addr.subscribe();
-    let Some(at) = *addr.borrow_and_update() else {
-        debug!("no relay runs here");
-        return Ok(());
-    };
-    let mut relay = TcpStream::connect(at).await?;
-    relay.set_nodelay(true)?;
-    let whereabouts = shared.duties.forwarder.whereabouts(&shared.me);
-    services::serve(&mut client, &shared.me, whereabouts).await?;
-    relay.write_all(said).await?;
-    copy_bidirectional(&mut client, &mut relay).await?;
-    Ok(())
-}
-
-/// Somebody on the TCP port watches this peer.
-pub(crate) async fn serve_watch(shared: &Shared, watcher: TcpStream) {
-    if let Ok(_place) = shared.duties.watchers.clone().try_acquire_owned() {
-        watch::be_watched(watcher, &shared.me).await;
-    }
 }

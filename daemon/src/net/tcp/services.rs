@@ -1,4 +1,4 @@
-//! What speaks on the TCP port of a peer: each service is named by the first line.
+//! The services on the TCP port of a peer, each named by its first line, and how to ask for them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,28 +10,29 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// Asks who listens here; see [`crate::net::tcp::hello`].
+/// Asks for the peer and its room; see [`crate::net::tcp::hello`].
 pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
 
-/// Goes on to the embedded relay, where one runs; see [`crate::net::tcp::relay`].
+/// Leads to the embedded relay, where one runs; see [`crate::net::tcp::relay`].
 pub(crate) const RELAY_LINE: &[u8] = b"CHATD RELAY 1\n";
 
 /// Stays open and silent until this process ends; see [`crate::net::tcp::watch`].
 pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
 
-/// What relay and watch are answered with first, before the id of the peer that serves. A member's address at home may lead
-/// to somebody else here, or back to the one who asks.
+/// First byte of the answer of relay and watch, before the id of the peer that serves: a member's private address may lead
+/// to another peer in this network, or back to the caller.
 const SERVED: u8 = b'+';
 
-/// What a relay is answered with whose own peer is at another one: whoever goes there reaches others that do, but not it.
+/// First byte of the answer of a relay whose own peer uses another relay: a caller reaches the peers that use this one, but
+/// not its owner.
 const SERVED_FROM_AWAY: u8 = b'-';
 
-/// Whether the peer that serves a relay is there itself.
+/// Whether the peer that runs a relay uses it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Whereabouts {
-    /// It is reached there, or nowhere.
+    /// It uses its own relay, or none.
     Home,
-    /// It is at the relay of another one.
+    /// It uses the relay of another peer.
     Away,
 }
 
@@ -54,10 +55,10 @@ impl Service {
     }
 }
 
-/// Asks a peer at one of its addresses for a relay or a watch.
+/// Asks a peer at one of its addresses for the relay or a watch.
 ///
 /// # Errors
-/// When nobody answers there, the service is not to be had, or somebody else would give it.
+/// When no peer answers there, the service is not available, or another peer answers.
 pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io::Result<(TcpStream, Whereabouts)> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
@@ -72,10 +73,10 @@ pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io:
     }
 }
 
-/// Says that the service is given, and by whom.
+/// Answers that the service is given, and by which peer.
 ///
 /// # Errors
-/// When the one who asked has gone.
+/// When the caller has gone.
 pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId, whereabouts: Whereabouts) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut answer = [0; 33];
@@ -87,10 +88,11 @@ pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId, whereabouts: Wher
     stream.write_all(&answer).await
 }
 
-/// What the first try that succeeds gives, if one does within `most`. The others are given up then.
+/// Runs all tries at once and returns the first success within `timeout_after`; the other tries are dropped. An address
+/// that swallows packets must not delay the one that answers.
 pub(crate) async fn first_ok<T>(
     tries: impl IntoIterator<Item: Future<Output = Option<T>>>,
-    most: Duration,
+    timeout_after: Duration,
 ) -> Option<T> {
     let mut tries: FuturesUnordered<_> = tries.into_iter().collect();
     let winner = async {
@@ -101,7 +103,7 @@ pub(crate) async fn first_ok<T>(
         }
         None
     };
-    timeout(most, winner).await.ok().flatten()
+    timeout(timeout_after, winner).await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -111,7 +113,7 @@ mod tests {
     use std::future::{Ready, pending, ready};
 
     #[test]
-    fn a_line_names_its_service() {
+    fn first_line_names_its_service() {
         assert_eq!(Service::named(b"CHATD HELLO 1"), Some(Service::Hello));
         assert_eq!(Service::named(b"CHATD RELAY 1"), Some(Service::Relay));
         assert_eq!(Service::named(b"CHATD WATCH 1"), Some(Service::Watch));
@@ -124,14 +126,14 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn failures_and_tries_that_never_end_hold_up_nobody() {
+    async fn first_success_does_not_wait_for_other_tries() {
         let tries: [BoxFuture<Option<u8>>; 4] =
             [Box::pin(ready(None)), Box::pin(pending()), Box::pin(ready(Some(7))), Box::pin(pending())];
         assert_eq!(first_ok(tries, LONG).await, Some(7));
     }
 
     #[tokio::test]
-    async fn it_ends_when_all_have_failed_or_the_time_is_over() {
+    async fn tries_without_success_end_in_none() {
         assert_eq!(first_ok([ready(None::<u8>), ready(None)], LONG).await, None);
         assert_eq!(first_ok(Vec::<Ready<Option<u8>>>::new(), LONG).await, None);
         assert_eq!(first_ok([pending::<Option<u8>>()], Duration::from_millis(5)).await, None);

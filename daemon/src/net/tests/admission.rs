@@ -1,4 +1,4 @@
-//! Strangers that ask to be let in: by ticket, by knock, and those that do not keep to it.
+//! Strangers that ask to join: by ticket, by knock, and against the protocol.
 
 use std::net::Ipv4Addr;
 use std::sync::Mutex;
@@ -24,7 +24,6 @@ use crate::net::NetEvent;
 use crate::net::admission::codec::{read_message, write_message};
 use crate::net::admission::join::{JoinError, Joined};
 use crate::net::admission::target::JoinTarget;
-use crate::net::context::endpoint_id;
 use crate::net::tcp::hello::Hello;
 use crate::net::tcp::services::HELLO_LINE;
 use crate::net::transport::close::CloseCode;
@@ -42,7 +41,7 @@ struct Asked {
 async fn asked(member: &mut Peer) -> Asked {
     let event = member.next().await;
     let NetEvent::Admission { id, peer, observed, request, words } = event else {
-        panic!("nobody asked: {event:?}");
+        panic!("not a request: {event:?}");
     };
     assert!(observed.is_some_and(|addr| addr.ip().is_loopback()));
     Asked { id, peer, request, words }
@@ -66,12 +65,12 @@ fn address(of: &Peer) -> JoinTarget {
 }
 
 async fn join(newcomer: &Peer, target: JoinTarget) -> Result<Joined, JoinError> {
-    let no_words = |words: &str| panic!("nobody has to look at words: {words}");
+    let no_words = |words: &str| panic!("no person has to compare words: {words}");
     timeout(DEADLINE, newcomer.net.join(target, "bob", &no_words)).await.expect("in time")
 }
 
 #[tokio::test]
-async fn a_ticket_lets_in_and_opens_the_door() {
+async fn ticket_admits_and_opens_the_door() {
     let mut member = members(1).await.remove(0);
     let mut newcomer = outsider(5).await;
     let target = ticket(&[(member.id(), member.addr())]);
@@ -86,9 +85,9 @@ async fn a_ticket_lets_in_and_opens_the_door() {
         member.net.answer(id, AdmissionAnswer::Admitted(admitted()));
     };
     let (joined, ()) = tokio::join!(join(&newcomer, target), answer);
-    let joined = joined.expect("let in");
+    let joined = joined.expect("admitted");
     assert_eq!(joined.door, id_of(&secret(0)));
-    assert_eq!(joined.admitted.members, admitted().members[..1], "what nobody signed is left out");
+    assert_eq!(joined.admitted.members, admitted().members[..1], "a record with a wrong signature is left out");
     // The room protocol works before the log has arrived, in both directions.
     newcomer.dial(&member);
     newcomer.up(joined.door).await;
@@ -96,13 +95,13 @@ async fn a_ticket_lets_in_and_opens_the_door() {
 }
 
 #[tokio::test]
-async fn the_next_member_is_asked_when_one_refuses_or_is_away() {
+async fn ticket_of_a_member_that_refuses_or_is_away_goes_to_the_next() {
     let [mut knows_nothing, mut knows, away] = members(3).await.try_into().ok().expect("three");
     let newcomer = outsider(5).await;
     let target = ticket(&[&away, &knows_nothing, &knows].map(|peer| (peer.id(), peer.addr())));
     away.stop().await;
     let deny = async {
-        // Whoever is reached first is asked first; this one may not be asked at all.
+        // The member that is reached first is asked first; this one may not be asked at all.
         if let NetEvent::Admission { id, .. } = knows_nothing.next().await {
             knows_nothing.net.answer(id, AdmissionAnswer::Denied(DenyReason::UnknownInvite));
         }
@@ -114,7 +113,7 @@ async fn the_next_member_is_asked_when_one_refuses_or_is_away() {
         std::future::pending::<()>().await
     };
     let joined = tokio::select! {
-        joined = join(&newcomer, target) => joined.expect("let in"),
+        joined = join(&newcomer, target) => joined.expect("admitted"),
         () = deny => unreachable!(),
         () = admit => unreachable!(),
     };
@@ -122,7 +121,7 @@ async fn the_next_member_is_asked_when_one_refuses_or_is_away() {
 }
 
 #[tokio::test]
-async fn a_refusal_says_why() {
+async fn refusal_carries_its_reason() {
     let mut member = members(1).await.remove(0);
     let newcomer = outsider(5).await;
     let target = ticket(&[(member.id(), member.addr())]);
@@ -143,7 +142,7 @@ async fn a_refusal_says_why() {
 }
 
 #[tokio::test]
-async fn a_knock_shows_the_same_words_on_both_sides() {
+async fn knock_shows_the_same_words_on_both_sides() {
     let mut member = members(1).await.remove(0);
     let newcomer = outsider(5).await;
     let target = address(&member);
@@ -157,20 +156,20 @@ async fn a_knock_shows_the_same_words_on_both_sides() {
         member.net.answer(id, AdmissionAnswer::Admitted(admitted()));
         words
     });
-    let joined = joined.expect("in time").expect("let in");
+    let joined = joined.expect("in time").expect("admitted");
     assert_eq!(joined.door, member.id());
     assert_eq!(shown.into_inner().expect("not poisoned"), std::slice::from_ref(&there));
     assert_eq!(there.split('-').count(), 3, "three groups: {there}");
 }
 
 #[tokio::test]
-async fn a_knock_ends_when_the_stranger_goes() {
+async fn knock_ends_when_the_stranger_goes() {
     let mut member = members(1).await.remove(0);
     let newcomer = outsider(5).await;
     let target = address(&member);
     let knock = newcomer.net.join(target, "bob", &|_| {});
     let id = tokio::select! {
-        _ = knock => panic!("nobody has answered"),
+        _ = knock => panic!("no member has answered"),
         asked = asked(&mut member) => asked.id,
     };
     assert!(matches!(member.next().await, NetEvent::AdmissionGone(gone) if gone == id));
@@ -179,7 +178,7 @@ async fn a_knock_ends_when_the_stranger_goes() {
 }
 
 #[tokio::test]
-async fn joining_where_nobody_can_let_in_says_so() {
+async fn join_where_no_member_can_admit_fails_with_the_reason() {
     let member = members(1).await.remove(0);
     let newcomer = outsider(5).await;
     let roomless = outsider(6).await;
@@ -200,7 +199,7 @@ async fn joining_where_nobody_can_let_in_says_so() {
 }
 
 #[tokio::test]
-async fn where_tcp_passes_and_udp_does_not_joining_says_so() {
+async fn join_where_only_tcp_passes_fails_with_the_reason() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback");
     let (addr, id) = (listener.local_addr().expect("bound"), outsider(7).await.id());
     let room = Some(RoomRef { id: RoomId::from_bytes([3; 32]), name: "r".into(), open: false });
@@ -227,10 +226,10 @@ async fn where_tcp_passes_and_udp_does_not_joining_says_so() {
 }
 
 #[tokio::test]
-async fn somebody_in_between_cannot_change_its_number() {
+async fn peer_in_between_cannot_change_its_number() {
     let mut member = members(1).await.remove(0);
     let endpoint = Endpoint::bind(presets::Minimal).await.expect("binds");
-    let addr = member.net.shared.endpoint_addr(endpoint_id(&member.id()).expect("a key"), &[member.addr()]);
+    let addr = member.endpoint_addr();
     let connection = endpoint.connect(addr, ADMISSION_ALPN).await.expect("connects");
     let (mut send, mut recv) = connection.open_bi().await.expect("opens");
     let knock = AdmissionRequest::Knock { name: "eve".into(), commitment: commitment(&[1; 32]) };
@@ -240,7 +239,7 @@ async fn somebody_in_between_cannot_change_its_number() {
     write_message(&mut send, &Reveal { nonce: [2; 32] }).await.expect("writes");
     let closed = timeout(DEADLINE, connection.closed()).await.expect("in time");
     assert!(CloseCode::Protocol.was_given(&closed), "{closed:?}");
-    // Nobody was told of it: the next event is another stranger's.
+    // It was not reported: the next event is another stranger's.
     let newcomer = outsider(5).await;
     let target = address(&member);
     let (_, ()) = tokio::join!(join(&newcomer, target), async {
@@ -252,13 +251,13 @@ async fn somebody_in_between_cannot_change_its_number() {
 }
 
 #[tokio::test]
-async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
+async fn strangers_beyond_the_bound_are_refused_and_members_are_not() {
     let [a, mut b] = members(2).await.try_into().ok().expect("two");
     let endpoint = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&[99; 32]));
     let endpoint = endpoint.bind().await.expect("binds");
     let mut strangers = Vec::new();
     let busy = loop {
-        let addr = a.net.shared.endpoint_addr(endpoint_id(&a.id()).expect("a key"), &[a.addr()]);
+        let addr = a.endpoint_addr();
         let connection = endpoint.connect(addr, ADMISSION_ALPN).await.expect("connects");
         let knock = AdmissionRequest::Knock { name: "eve".into(), commitment: commitment(&[1; 32]) };
         let talk = async {
@@ -268,7 +267,7 @@ async fn strangers_beyond_the_bound_are_sent_away_and_members_are_not() {
             write_message(&mut send, &Reveal { nonce: [1; 32] }).await.ok()?;
             Some((send, recv))
         };
-        // Each one that is heard keeps its place: it waits for an answer.
+        // Each one that is served stays: it waits for an answer.
         match timeout(DEADLINE, talk).await.expect("in time") {
             Some(streams) => strangers.push((connection, streams)),
             None => break timeout(DEADLINE, connection.closed()).await.expect("it was closed"),

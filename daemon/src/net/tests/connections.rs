@@ -12,9 +12,9 @@ use iroh::endpoint::{Connection, QuicTransportConfig, RecvStream, SendStream, Va
 use tokio::time::timeout;
 
 use super::peers::*;
-use crate::net::context::{endpoint_id, peer_id};
+use crate::net::context::peer_id;
 use crate::net::settings::{BindError, Listen, NetSettings};
-use crate::net::transport::tie_break::{DialSeq, Dialler, Greeting, Process, Welcome};
+use crate::net::transport::tie_break::{DialSeq, Dialler, Greeting, ProcessId, Welcome};
 use crate::net::{DownReason, NetEvent, SendError};
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn datagrams_arrive_and_large_ones_are_queued() {
 }
 
 #[tokio::test]
-async fn the_path_is_measured_again_and_again() {
+async fn path_is_measured_again_and_again() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;
     let measured = async {
@@ -66,7 +66,7 @@ async fn the_path_is_measured_again_and_again() {
 }
 
 #[tokio::test]
-async fn what_is_queued_arrives_before_an_orderly_end() {
+async fn queued_frames_arrive_before_an_orderly_end() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;
     for _ in 0..100 {
@@ -85,7 +85,7 @@ async fn what_is_queued_arrives_before_an_orderly_end() {
 }
 
 #[tokio::test]
-async fn a_shutdown_says_goodbye() {
+async fn shutdown_sends_what_is_queued_and_closes() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;
     assert_eq!(a.send(b.id(), "bye"), Ok(()));
@@ -99,14 +99,14 @@ async fn a_shutdown_says_goodbye() {
 }
 
 #[tokio::test]
-async fn a_stranger_is_kept_out_on_both_sides() {
+async fn stranger_is_rejected_on_both_sides() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     let mut stranger = outsider(5).await;
     // It believes that it is a member.
     stranger.net.gate().set_roster(roster(&[a.id(), stranger.id()], false));
     stranger.dial(&a);
     assert!(matches!(stranger.next().await, NetEvent::DialFailed(peer) if peer == a.id()));
-    // Nobody dials a stranger either.
+    // A member does not dial a stranger either.
     a.dial(&stranger);
     assert!(matches!(a.next().await, NetEvent::DialFailed(peer) if peer == stranger.id()));
     // And nothing of it was seen before the next connection.
@@ -114,7 +114,7 @@ async fn a_stranger_is_kept_out_on_both_sides() {
 }
 
 #[tokio::test]
-async fn a_member_is_awaited_whose_admission_is_on_its_way() {
+async fn member_whose_admission_is_on_its_way_is_awaited() {
     let mut a = outsider(0).await;
     let mut b = outsider(1).await;
     let (a_id, b_id) = (a.id(), b.id());
@@ -128,7 +128,7 @@ async fn a_member_is_awaited_whose_admission_is_on_its_way() {
 }
 
 #[tokio::test]
-async fn a_removed_member_is_cut_off() {
+async fn removed_member_is_disconnected() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;
     a.net.gate().set_roster(roster(&[a.id()], false));
@@ -139,7 +139,7 @@ async fn a_removed_member_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_peer_that_does_not_read_is_dropped() {
+async fn peer_that_does_not_read_is_dropped() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;
     // b's events are not read: its reader stops, then a's window closes, then a's queue fills.
@@ -166,16 +166,16 @@ async fn a_peer_that_does_not_read_is_dropped() {
     connect(&mut a, &mut b).await;
 }
 
-/// Waits until the dials of both are over and both say that the same connection is up, and works.
+/// Waits until the dials of both are over and both report that the same connection is up, and works.
 async fn settle(a: &mut Peer, b: &mut Peer) {
     let (a_id, b_id) = (a.id(), b.id());
     for (peer, other) in [(&*a, b_id), (&*b, a_id)] {
-        if let Some(done) = peer.net.shared.links.dial_end(&other) {
+        if let Some(done) = peer.net.connections.dial_end(&other) {
             timeout(DEADLINE, done.cancelled()).await.expect("a dial ends");
         }
     }
-    let on_a = a.net.shared.links.standing(&b_id).expect("a connection stands");
-    let on_b = b.net.shared.links.standing(&a_id).expect("a connection stands");
+    let on_a = a.net.connections.current(&b_id).expect("a connection is open");
+    let on_b = b.net.connections.current(&a_id).expect("a connection is open");
     assert_eq!(on_a.dial, on_b.dial);
     assert_ne!(on_a.dialler, on_b.dialler);
     until_up(a, b_id, on_a.dialler).await;
@@ -203,7 +203,7 @@ async fn until_up(peer: &mut Peer, other: PeerId, dialler: Dialler) {
 }
 
 #[tokio::test]
-async fn dials_that_cross_leave_one_connection() {
+async fn crossed_dials_leave_one_connection() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     for round in 0..30 {
         let (first, second) = if round % 2 == 0 { (&a, &b) } else { (&b, &a) };
@@ -217,7 +217,7 @@ async fn dials_that_cross_leave_one_connection() {
 }
 
 #[tokio::test]
-async fn a_restarted_peer_replaces_its_dead_connection() {
+async fn restarted_peer_replaces_its_dead_connection() {
     for (survivor, mortal) in [(0, 1), (1, 0)] {
         let ids = [id_of(&secret(0)), id_of(&secret(1))];
         let mut survivor = start(secret(survivor), settings(), roster(&ids, false)).await;
@@ -238,7 +238,7 @@ async fn a_restarted_peer_replaces_its_dead_connection() {
 }
 
 #[tokio::test]
-async fn a_silent_peer_is_given_up() {
+async fn silent_peer_times_out() {
     let ids = [id_of(&secret(0)), id_of(&secret(1))];
     let short =
         NetSettings { idle_timeout: Duration::from_secs(1), keep_alive: Duration::from_millis(200), ..settings() };
@@ -251,7 +251,7 @@ async fn a_silent_peer_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_dial_to_nobody_fails_once() {
+async fn dial_to_a_stopped_peer_fails_once() {
     let [mut a, mut b, c] = members(3).await.try_into().ok().expect("three");
     let (c_id, c_addr) = (c.id(), c.addr());
     c.stop().await;
@@ -280,7 +280,7 @@ async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicT
     let endpoint = Endpoint::builder(presets::Minimal).secret_key(iroh::SecretKey::from_bytes(&secret));
     let endpoint = endpoint.transport_config(transport);
     let endpoint = endpoint.bind().await.expect("binds");
-    let addr = of.net.shared.endpoint_addr(endpoint_id(&of.id()).expect("a key"), &[of.addr()]);
+    let addr = of.endpoint_addr();
     let connection = endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
     let (mut send, recv) = connection.open_bi().await.expect("opens");
     send.write_all(greeting).await.expect("writes");
@@ -288,18 +288,18 @@ async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicT
 }
 
 async fn dial_raw(raw: &Raw, of: &Peer) -> (Connection, SendStream, RecvStream) {
-    let addr = of.net.shared.endpoint_addr(endpoint_id(&of.id()).expect("a key"), &[of.addr()]);
+    let addr = of.endpoint_addr();
     let connection = raw.endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
     let (send, recv) = connection.open_bi().await.expect("opens");
     (connection, send, recv)
 }
 
 fn greeting() -> [u8; Greeting::BYTES] {
-    Greeting { process: Process(1), dial: DialSeq(1), accepted: None }.encode()
+    Greeting { process: ProcessId(1), dial: DialSeq(1), accepted: None }.encode()
 }
 
 #[tokio::test]
-async fn a_frame_that_is_too_long_ends_the_connection() {
+async fn frame_that_is_too_long_ends_the_connection() {
     let [mut a, b] = members(2).await.try_into().ok().expect("two");
     let bad = b.id();
     b.stop().await;
@@ -314,7 +314,7 @@ async fn a_frame_that_is_too_long_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn a_member_that_takes_no_welcome_does_not_block_its_next_connection() {
+async fn member_that_takes_no_welcome_does_not_block_its_next_connection() {
     let [mut a, b] = members(2).await.try_into().ok().expect("two");
     let bad = b.id();
     b.stop().await;
@@ -340,7 +340,9 @@ async fn down_comes_before_the_next_up_even_when_the_end_takes_time() {
     assert_eq!(a.send(slow, "waits"), Ok(()));
     a.net.disconnect(slow, CloseReason::Surplus);
     let (connection, mut send, mut recv) = dial_raw(&raw, &a).await;
-    send.write_all(&Greeting { process: Process(1), dial: DialSeq(2), accepted: None }.encode()).await.expect("writes");
+    send.write_all(&Greeting { process: ProcessId(1), dial: DialSeq(2), accepted: None }.encode())
+        .await
+        .expect("writes");
     recv.read_exact(&mut [0; Welcome::BYTES]).await.expect("it is welcome");
     assert_eq!(a.down(slow).await, DownReason::Closed(CloseReason::Surplus));
     a.up(slow).await;
@@ -349,7 +351,7 @@ async fn down_comes_before_the_next_up_even_when_the_end_takes_time() {
 }
 
 #[tokio::test]
-async fn a_member_that_dials_without_end_has_one_connection() {
+async fn member_that_dials_without_end_has_one_connection() {
     let [mut a, b] = members(2).await.try_into().ok().expect("two");
     let bad = b.id();
     b.stop().await;
@@ -358,7 +360,7 @@ async fn a_member_that_dials_without_end_has_one_connection() {
     let mut connections = Vec::new();
     for n in 2..20 {
         let (connection, mut send, mut recv) = dial_raw(&raw, &a).await;
-        let greeting = Greeting { process: Process(1), dial: DialSeq(n), accepted: None };
+        let greeting = Greeting { process: ProcessId(1), dial: DialSeq(n), accepted: None };
         send.write_all(&greeting.encode()).await.expect("writes");
         recv.read_exact(&mut [0; Welcome::BYTES]).await.expect("each new dial says that the one before is lost");
         assert_eq!(a.down(bad).await, DownReason::Replaced);
@@ -371,7 +373,7 @@ async fn a_member_that_dials_without_end_has_one_connection() {
 }
 
 #[tokio::test]
-async fn a_port_that_is_taken_is_named_or_avoided() {
+async fn taken_port_is_named_or_avoided() {
     let a = outsider(0).await;
     let taken = NetSettings { listen: Listen { port: Some(a.net.port()), ..settings().listen }, ..settings() };
     let gate = crate::net::gate::Gate::new(id_of(&secret(1)), tokio::sync::watch::Sender::default());
@@ -393,7 +395,7 @@ async fn a_port_that_is_taken_is_named_or_avoided() {
 }
 
 #[tokio::test]
-async fn addresses_are_told_and_observed_ones_added() {
+async fn addresses_are_reported_and_observed_ones_added() {
     let mut a = outsider(0).await;
     assert_eq!(a.net.addrs(), [a.addr()]);
     let observed = "203.0.113.9:777".parse().expect("an address");

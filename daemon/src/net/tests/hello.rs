@@ -1,4 +1,4 @@
-//! The hello on TCP: what it says, and what garbage and silence cost.
+//! The hello on TCP: its content, and the cost of garbage and silence.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -20,7 +20,7 @@ async fn say(to: SocketAddr, text: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn a_hello_names_peer_and_room() {
+async fn hello_names_peer_and_room() {
     let members = members(1).await;
     let hello = ask(members[0].addr()).await.expect("answers");
     assert_eq!(hello.peer, members[0].id());
@@ -44,7 +44,7 @@ async fn garbage_is_not_answered() {
 }
 
 #[tokio::test]
-async fn the_silent_are_bounded_and_sent_away() {
+async fn silent_callers_are_bounded_and_closed() {
     let members = members(1).await;
     let began = Instant::now();
     let mut silent = Vec::new();
@@ -54,7 +54,7 @@ async fn the_silent_are_bounded_and_sent_away() {
     for stream in &mut silent {
         let mut answer = [0; 1];
         // Closed or reset: both are an end.
-        let read = timeout(DEADLINE, stream.read(&mut answer)).await.expect("nobody is served for ever");
+        let read = timeout(DEADLINE, stream.read(&mut answer)).await.expect("no caller is served for ever");
         assert!(read.is_err() || read.is_ok_and(|bytes| bytes == 0));
     }
     assert!(began.elapsed() < DEADLINE);
@@ -62,7 +62,7 @@ async fn the_silent_are_bounded_and_sent_away() {
 }
 
 #[tokio::test]
-async fn others_are_told_from_chatd() {
+async fn other_servers_are_not_taken_for_chatd() {
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
     let addr = nobody.local_addr().expect("bound");
     let (answer, ()) = tokio::join!(ask(addr), async {

@@ -9,16 +9,15 @@ use chat_core::membership::roster::{Person, Roster};
 use chat_core::types::PathInfo;
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, RoomId};
-use iroh::SecretKey;
+use iroh::{EndpointAddr, SecretKey};
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 
-use crate::net::event_queue::NetEvents;
 use crate::net::gate::Gate;
 use crate::net::settings::{Listen, Mdns, NetSettings};
-use crate::net::{DownReason, Net, NetEvent, SendError};
+use crate::net::{DownReason, Net, NetEvent, NetEvents, SendError};
 
-/// Longest wait for anything that must happen.
+/// Maximum wait for an event that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
 pub(super) const ROOM: RoomId = RoomId::from_bytes([9; 32]);
@@ -57,7 +56,7 @@ pub(super) fn roster(members: &[PeerId], open: bool) -> Arc<Roster> {
     Arc::new(Roster { room: Some(ROOM), room_name: "lab".into(), open, people })
 }
 
-/// A peer in no room.
+/// A peer that is not in a room.
 pub(super) async fn outsider(n: u8) -> Peer {
     start(secret(n), settings(), Arc::default()).await
 }
@@ -86,6 +85,11 @@ impl Peer {
 
     pub(super) fn addr(&self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.net.port()))
+    }
+
+    /// Where to dial it.
+    pub(super) fn endpoint_addr(&self) -> EndpointAddr {
+        self.net.dialer.book.endpoint_addr(&self.id(), &[self.addr()]).expect("a key")
     }
 
     pub(super) fn dial(&self, other: &Self) {
@@ -137,7 +141,7 @@ impl Peer {
     }
 }
 
-/// A peer that can end as a killed process does: its runtime is dropped, and no packet tells others.
+/// A peer that can end as a killed process does: its runtime is dropped, and no packet reports it.
 pub(super) struct Mortal {
     runtime: Runtime,
     pub(super) peer: Peer,

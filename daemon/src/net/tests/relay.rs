@@ -1,15 +1,13 @@
-//! Who is served by the relay of a peer.
+//! The clients that the relay of a peer serves.
 
 use chat_core::types::Switch;
 use iroh::endpoint::presets;
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey, Watcher};
 use n0_future::StreamExt;
 use tokio::time::timeout;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use super::peers::*;
-use crate::net::tcp::forwarder::{At, Forwarder, Place, Target};
+use crate::net::tcp::forwarder::{Forwarder, RelayAt, RelayCandidate, RelayOrder};
 
 /// An endpoint that uses the relay of a peer, through a forwarder of its own.
 struct Guest {
@@ -19,8 +17,11 @@ struct Guest {
 
 impl Guest {
     async fn of(host: &Peer, key: [u8; 32]) -> Self {
-        let forwarder = Forwarder::start(&TaskTracker::new(), CancellationToken::new()).await.expect("starts");
-        forwarder.turn_to(Target::new(vec![Place { peer: host.id(), at: At::Member(vec![host.addr()]) }], None));
+        let forwarder = Forwarder::start().await.expect("starts");
+        forwarder.use_relays(RelayOrder::new(
+            vec![RelayCandidate { peer: host.id(), at: RelayAt::Member(vec![host.addr()]) }],
+            None,
+        ));
         let map = RelayMap::from(RelayConfig::new(forwarder.url().clone(), None));
         let builder = Endpoint::builder(presets::Minimal).secret_key(SecretKey::from_bytes(&key));
         let endpoint = builder.relay_mode(RelayMode::Custom(map)).bind().await.expect("binds");
@@ -40,12 +41,12 @@ impl Guest {
                 }
             }
         };
-        timeout(DEADLINE, denied).await.expect("the relay says no");
+        timeout(DEADLINE, denied).await.expect("the relay refuses");
     }
 }
 
 #[tokio::test]
-async fn members_are_relayed_until_they_are_removed_and_strangers_never() {
+async fn relay_serves_members_until_they_are_removed_and_strangers_never() {
     let ids = |members: &[u8]| members.iter().map(|n| id_of(&secret(*n))).collect::<Vec<_>>();
     let host = start(secret(0), settings(), roster(&ids(&[0, 1, 2]), false)).await;
     host.net.switch_relay(Switch::On);

@@ -1,4 +1,4 @@
-//! What both ends say when they close a connection.
+//! Why a connection ends: the reason here, the code for the other end, and the request to close.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum CloseCode {
-    /// All was said.
+    /// Nothing is left to send.
     Done = 0,
     /// The other end is not a member here.
     NotMember = 1,
@@ -26,7 +26,7 @@ pub(crate) enum CloseCode {
     Busy = 6,
     /// The other end reads too slowly.
     TooSlow = 7,
-    /// The other end says nothing.
+    /// The other end is silent.
     Silent = 8,
 }
 
@@ -48,13 +48,13 @@ pub enum DownReason {
     Closed(CloseReason),
     /// The peer closed it in an orderly way.
     ClosedByPeer,
-    /// The peer says that this one is not a member.
+    /// The peer does not accept this one as a member.
     RefusedByPeer,
-    /// Nothing was heard for the idle timeout.
+    /// No packet arrived for the idle timeout.
     TimedOut,
     /// The peer read too slowly and its queue was full.
     QueueFull,
-    /// A newer connection takes its place.
+    /// A newer connection replaces it.
     Replaced,
     /// The peer sent a frame that is too long, or broke the framing.
     Protocol,
@@ -63,7 +63,7 @@ pub enum DownReason {
 }
 
 impl DownReason {
-    /// What the other end is told.
+    /// The code sent to the other end.
     pub(crate) fn code(self) -> CloseCode {
         match self {
             Self::Closed(CloseReason::NotMember) => CloseCode::NotMember,
@@ -77,7 +77,7 @@ impl DownReason {
         }
     }
 
-    /// Whether what is queued is sent before the connection closes: when this end decided so, and the peer can read.
+    /// Whether queued frames are sent before the connection closes: when this end closes it and the peer can read.
     pub(crate) fn flushes(self) -> bool {
         match self {
             Self::Closed(CloseReason::NotMember | CloseReason::Surplus | CloseReason::Stopping) => true,
@@ -92,7 +92,7 @@ impl DownReason {
         }
     }
 
-    /// Why a connection ended that this end did not close.
+    /// The reason of an end that the other side or the network caused.
     pub(crate) fn from_connection(error: &ConnectionError) -> Self {
         match error {
             _ if CloseCode::NotMember.was_given(error) => Self::RefusedByPeer,
@@ -109,18 +109,18 @@ impl DownReason {
     }
 }
 
-/// A request to end, with its reason. The first reason stays. Cheap to clone.
+/// A request to close one connection. The first reason given is kept. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Stop(Arc<watch::Sender<Option<DownReason>>>);
+pub(crate) struct CloseRequest(Arc<watch::Sender<Option<DownReason>>>);
 
-impl Default for Stop {
+impl Default for CloseRequest {
     fn default() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 }
 
-impl Stop {
-    /// Asks for the end, unless that was done before.
+impl CloseRequest {
+    /// Requests the end, unless that was done before.
     pub(crate) fn request(&self, reason: DownReason) {
         self.0.send_if_modified(|requested| {
             let first = requested.is_none();
@@ -131,17 +131,17 @@ impl Stop {
         });
     }
 
-    /// The reason, if the end was asked for.
+    /// The reason, if the end was requested.
     pub(crate) fn requested(&self) -> Option<DownReason> {
         *self.0.borrow()
     }
 
-    /// Waits until the end is asked for. Cancel safe.
+    /// Waits until the end is requested. Cancel safe.
     pub(crate) async fn wait(&self) -> DownReason {
         let mut requests = self.0.subscribe();
         match requests.wait_for(Option::is_some).await {
             Ok(reason) => reason.unwrap_or(DownReason::Lost),
-            // The sender lives in `self`, so the channel cannot close while somebody waits.
+            // The sender lives in `self`, so the channel cannot close during the wait.
             Err(_) => DownReason::Lost,
         }
     }

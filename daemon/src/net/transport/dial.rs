@@ -1,4 +1,4 @@
-//! Connects to members: at most one dial for each peer, few at a time, each with a deadline.
+//! Dials members: at most one dial for each peer, few at a time, each with a deadline.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -7,21 +7,25 @@ use std::time::Duration;
 use chat_core::config::ADDRS_MAX;
 use chat_core::wire::ROOM_ALPN;
 use chat_proto::id::PeerId;
+use iroh::Endpoint;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
-use tracing::{Instrument, debug, info_span};
+use tracing::{debug, info_span};
 
-use crate::net::context::{Shared, endpoint_id};
+use crate::net::context::NetContext;
+use crate::net::discovery::address_book::AddressBook;
 use crate::net::event_queue::NetEvent;
+use crate::net::tcp::forwarder::Forwarder;
 use crate::net::transport::close::CloseCode;
-use crate::net::transport::connection::Link;
-use crate::net::transport::connections::{Dialled, Dialling};
+use crate::net::transport::connection::MemberConnection;
+use crate::net::transport::connections::{ConnectionTable, Dialled, Dialling};
 use crate::net::transport::tie_break::Welcome;
 
-/// Most dials at a time: others wait for their turn, so that a large room does not flood the network at start.
-pub(crate) const DIALS_MAX: usize = 32;
+/// Maximum number of dials at a time: others wait, so that a large room does not flood the network at start.
+const DIALS_MAX: usize = 32;
 
-/// How long one dial may take, handshake and welcome included.
+/// Timeout for one dial, handshake and welcome included.
 const DIAL_MAX: Duration = Duration::from_secs(5);
 
 /// Why a dial ended without a connection.
@@ -39,94 +43,107 @@ enum DialError {
     /// Too slow.
     #[error("took too long")]
     TimedOut,
-    /// Nobody wants it any more.
+    /// The dial is no longer wanted.
     #[error("given up")]
     Cancelled,
 }
 
 type Welcomed = (Connection, SendStream, RecvStream, Welcome);
 
-/// Begins to dial, unless a connection stands or a dial is under way. Ends in `Up` or `DialFailed`.
-///
-/// The caller dials members only, and one peer once at a time, so that there are never more tasks than members.
-pub(crate) fn dial(shared: &Arc<Shared>, peer: PeerId, mut addrs: Vec<SocketAddr>) {
-    addrs.truncate(ADDRS_MAX);
-    let dialling = match shared.gate.admits(&peer) {
-        true => match shared.links.begin_dial(peer) {
-            Some(dialling) => Some(dialling),
-            None => return,
-        },
-        // A member a moment ago: say that nothing came of it.
-        false => None,
-    };
-    let span = info_span!("dial", me = %shared.me.short(), remote = %peer.short());
-    let shared = shared.clone();
-    shared.clone().tracker.spawn(
-        async move {
-            match dialling {
-                Some(dialling) => run(&shared, peer, &addrs, dialling).await,
-                None => {
-                    shared.events.send(NetEvent::DialFailed(peer)).await;
-                }
-            }
-        }
-        .instrument(span),
-    );
+/// Connects to members.
+#[derive(Debug)]
+pub(crate) struct MemberDialer {
+    ctx: NetContext,
+    endpoint: Endpoint,
+    pub(crate) book: Arc<AddressBook>,
+    connections: Arc<ConnectionTable>,
+    forwarder: Arc<Forwarder>,
+    /// Dials in progress.
+    permits: Semaphore,
 }
 
-async fn run(shared: &Arc<Shared>, peer: PeerId, addrs: &[SocketAddr], dialling: Dialling) {
-    let result = tokio::select! {
-        result = in_turn(shared, peer, addrs, &dialling) => result,
-        () = dialling.cancel.cancelled() => Err(DialError::Cancelled),
-        () = shared.token.cancelled() => Err(DialError::Cancelled),
-    };
-    match result {
-        Ok((connection, send, recv, welcome)) => {
-            match shared.links.dialled(&shared.gate, peer, dialling.seq, welcome) {
-                Dialled::Keep(turn) => Link { peer, connection, send, recv, turn, welcome: None }.spawn(shared),
-                Dialled::Duplicate => connection.close(CloseCode::Duplicate.var_int(), b""),
-                Dialled::Failed => {
-                    connection.close(CloseCode::NotMember.var_int(), b"");
-                    shared.events.send(NetEvent::DialFailed(peer)).await;
+impl MemberDialer {
+    pub(crate) fn new(
+        ctx: NetContext,
+        endpoint: Endpoint,
+        book: Arc<AddressBook>,
+        connections: Arc<ConnectionTable>,
+        forwarder: Arc<Forwarder>,
+    ) -> Self {
+        Self { ctx, endpoint, book, connections, forwarder, permits: Semaphore::new(DIALS_MAX) }
+    }
+
+    /// Starts to dial, unless a connection is open or a dial is in progress. Ends in `Up` or `DialFailed`.
+    ///
+    /// The caller dials members only, and one peer once at a time, so that there are never more tasks than members.
+    pub(crate) fn dial(self: &Arc<Self>, peer: PeerId, mut addrs: Vec<SocketAddr>) {
+        addrs.truncate(ADDRS_MAX);
+        let dialling = match self.ctx.gate.admits(&peer) {
+            true => match self.connections.begin_dial(peer) {
+                Some(dialling) => Some(dialling),
+                None => return,
+            },
+            // A member a moment ago: report the failure.
+            false => None,
+        };
+        let span = info_span!("dial", me = %self.ctx.me.short(), remote = %peer.short());
+        let dialer = self.clone();
+        self.ctx.spawn(span, async move {
+            match dialling {
+                Some(dialling) => dialer.run(peer, &addrs, dialling).await,
+                None => dialer.report_failure(peer).await,
+            }
+        });
+    }
+
+    async fn run(&self, peer: PeerId, addrs: &[SocketAddr], dialling: Dialling) {
+        let result = tokio::select! {
+            result = self.in_turn(peer, addrs, &dialling) => result,
+            () = dialling.cancel.cancelled() => Err(DialError::Cancelled),
+            () = self.ctx.token.cancelled() => Err(DialError::Cancelled),
+        };
+        match result {
+            Ok((connection, send, recv, welcome)) => {
+                match self.connections.dialled(&self.ctx.gate, peer, dialling.seq, welcome) {
+                    Dialled::Keep(permit) => MemberConnection { peer, connection, send, recv, permit, welcome: None }
+                        .spawn(&self.ctx, &self.connections),
+                    Dialled::Duplicate => connection.close(CloseCode::Duplicate.var_int(), b""),
+                    Dialled::Failed => {
+                        connection.close(CloseCode::NotMember.var_int(), b"");
+                        self.report_failure(peer).await;
+                    }
                 }
             }
-        }
-        Err(error) => {
-            debug!(%error, ?addrs, "dial failed");
-            if shared.links.standing_count() == 0 {
-                shared.duties.nobody_there();
-            }
-            if shared.links.dial_failed(&peer) {
-                shared.events.send(NetEvent::DialFailed(peer)).await;
+            Err(error) => {
+                debug!(%error, ?addrs, "dial failed");
+                if self.connections.open_count() == 0 {
+                    self.forwarder.nobody_there();
+                }
+                if self.connections.dial_failed(&peer) {
+                    self.report_failure(peer).await;
+                }
             }
         }
     }
-}
 
-async fn in_turn(
-    shared: &Shared,
-    peer: PeerId,
-    addrs: &[SocketAddr],
-    dialling: &Dialling,
-) -> Result<Welcomed, DialError> {
-    // The semaphore is never closed.
-    let _turn = shared.dials.acquire().await.map_err(|_| DialError::Cancelled)?;
-    timeout(DIAL_MAX, connect(shared, peer, addrs, dialling)).await.map_err(|_| DialError::TimedOut)?
-}
+    async fn report_failure(&self, peer: PeerId) {
+        self.ctx.events.send(NetEvent::DialFailed(peer)).await;
+    }
 
-async fn connect(
-    shared: &Shared,
-    peer: PeerId,
-    addrs: &[SocketAddr],
-    dialling: &Dialling,
-) -> Result<Welcomed, DialError> {
-    let id = endpoint_id(&peer).ok_or(DialError::NotAKey)?;
-    let addr = shared.endpoint_addr(id, addrs);
-    let connection =
-        shared.endpoint.connect(addr, ROOM_ALPN).await.map_err(|error| DialError::Connect(Box::new(error)))?;
-    let (mut send, mut recv) = connection.open_bi().await.map_err(|_| DialError::NotWelcomed)?;
-    send.write_all(&dialling.greeting.encode()).await.map_err(|_| DialError::NotWelcomed)?;
-    let mut raw = [0; Welcome::BYTES];
-    recv.read_exact(&mut raw).await.map_err(|_| DialError::NotWelcomed)?;
-    Ok((connection, send, recv, Welcome::decode(raw)))
+    async fn in_turn(&self, peer: PeerId, addrs: &[SocketAddr], dialling: &Dialling) -> Result<Welcomed, DialError> {
+        // The semaphore is never closed.
+        let _permit = self.permits.acquire().await.map_err(|_| DialError::Cancelled)?;
+        timeout(DIAL_MAX, self.connect(peer, addrs, dialling)).await.map_err(|_| DialError::TimedOut)?
+    }
+
+    async fn connect(&self, peer: PeerId, addrs: &[SocketAddr], dialling: &Dialling) -> Result<Welcomed, DialError> {
+        let addr = self.book.endpoint_addr(&peer, addrs).ok_or(DialError::NotAKey)?;
+        let connecting = self.endpoint.connect(addr, ROOM_ALPN).await;
+        let connection = connecting.map_err(|error| DialError::Connect(Box::new(error)))?;
+        let (mut send, mut recv) = connection.open_bi().await.map_err(|_| DialError::NotWelcomed)?;
+        send.write_all(&dialling.greeting.encode()).await.map_err(|_| DialError::NotWelcomed)?;
+        let mut raw = [0; Welcome::BYTES];
+        recv.read_exact(&mut raw).await.map_err(|_| DialError::NotWelcomed)?;
+        Ok((connection, send, recv, Welcome::decode(raw)))
+    }
 }

@@ -1,57 +1,84 @@
-//! Opens the sockets: UDP for the endpoint and TCP for the hello, on one port number.
+//! Opens the sockets: UDP for the endpoint and TCP for the services, on one port number.
+//!
+//! Called once at the start, by [`Net::bind`](crate::net::Net::bind). It picks the port, listens on TCP and configures
+//! iroh: no name server, no port mapping, no lookup service and no relay but the members' own, so that packets go to peers
+//! only. The one relay URL is that of the local forwarder, which leads to whichever relay the room uses.
+//!
+//! Invariants: UDP and TCP listen on the same addresses with the same port; the gate runs after every handshake on the
+//! room protocol, dialled or accepted; the windows and counts of streams and datagrams are bounded here.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::admission::codec::ADMISSION_ALPN;
 use chat_core::wire::ROOM_ALPN;
 use chat_proto::PEER_PORT;
 use iroh::dns::DnsResolver;
-use iroh::endpoint::{BindOpts, IdleTimeout, NetReportConfig, PortmapperConfig, QuicTransportConfig, VarInt, presets};
+use iroh::endpoint::{
+    AfterHandshakeOutcome, BindOpts, Connection, EndpointHooks, IdleTimeout, NetReportConfig, PortmapperConfig,
+    QuicTransportConfig, VarInt, presets,
+};
 use iroh::{Endpoint, RelayConfig, RelayMap, RelayMode, SecretKey};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::net::gate::Hook;
+use crate::net::context::peer_id;
+use crate::net::gate::Gate;
 use crate::net::settings::{BindError, NetSettings};
+use crate::net::transport::close::CloseCode;
 use crate::net::transport::path::INITIAL_RTT;
 
-/// Ports that are tried when [`PEER_PORT`] is taken, downwards, because the local API goes upwards from the port above.
+/// Number of ports tried when [`PEER_PORT`] is taken, downwards, because the local API goes upwards from the port above.
 const PORTS_BELOW: u16 = 16;
 
-/// How often any free port is tried: UDP and TCP must both be free on it.
+/// Number of attempts at any free port: both UDP and TCP must be free on it.
 const ANY_PORT_TRIES: usize = 16;
 
-/// How long a port that was asked for by number may stay taken: a daemon that is being replaced, or a connection that
-/// happens to use the number on its way out, lets go of it soon.
+/// How long a port that was requested by number may stay taken: a daemon that is being replaced, or an outgoing connection
+/// that happens to use the number, releases it soon.
 const TAKEN_MAX: Duration = Duration::from_secs(2);
 
 /// Time between two attempts at such a port.
 const TAKEN_PAUSE: Duration = Duration::from_millis(50);
 
-/// TCP connections that the kernel keeps until they are accepted.
+/// Number of TCP connections that the kernel keeps until they are accepted.
 const BACKLOG: u32 = 128;
 
-/// Bytes of one stream that may be on their way (4 MiB): a connection has one stream of frames, which are up to 1 MiB
+/// Maximum bytes of one stream in flight (4 MiB): a connection has one stream of frames, which are up to 1 MiB
 /// long, and the product of 100 Mbit/s and 300 ms fits.
 const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 
-/// Bytes of datagrams that wait in one direction (64 KiB): they carry heartbeats, and an old one is worth nothing.
+/// Maximum bytes of waiting datagrams in one direction (64 KiB): they carry heartbeats, and an old one is worth nothing.
 const DATAGRAM_BYTES_MAX: usize = 64 * 1024;
 
-/// Streams that the other end may open at a time: the protocols use one.
+/// Maximum number of streams that the other end may have open: the protocols use one.
 const STREAMS_MAX: u32 = 2;
 
-/// What the endpoint is made of.
+/// Parameters of the endpoint.
 #[derive(Debug)]
-pub(crate) struct Opening<'a> {
+pub(crate) struct EndpointParams<'a> {
     pub(crate) settings: &'a NetSettings,
     pub(crate) secret: &'a SecretKey,
-    pub(crate) hook: &'a Hook,
-    /// The one relay URL for ever: the local forwarder's.
+    pub(crate) hook: &'a GateHook,
+    /// The only relay URL, which never changes: that of the local forwarder.
     pub(crate) relay: &'a iroh::RelayUrl,
+}
+
+/// Runs the gate after every handshake, of accepted and dialled connections alike.
+#[derive(Clone, Debug)]
+pub(crate) struct GateHook(pub(crate) Arc<Gate>);
+
+impl EndpointHooks for GateHook {
+    async fn after_handshake<'a>(&'a self, connection: &'a Connection) -> AfterHandshakeOutcome {
+        let members_only = connection.alpn() == ROOM_ALPN;
+        if !members_only || self.0.admits_soon(&peer_id(connection.remote_id())).await {
+            return AfterHandshakeOutcome::Accept;
+        }
+        AfterHandshakeOutcome::Reject { error_code: CloseCode::NotMember.var_int(), reason: Vec::new() }
+    }
 }
 
 /// The open sockets.
@@ -67,22 +94,22 @@ enum OpenError {
     Failed(BindError),
 }
 
-/// Opens what the settings ask for.
-pub(crate) async fn open(opening: &Opening<'_>) -> Result<Sockets, BindError> {
+/// Opens the sockets that the settings name.
+pub(crate) async fn open(params: &EndpointParams<'_>) -> Result<Sockets, BindError> {
     let any = std::iter::repeat_n(0, ANY_PORT_TRIES);
-    match opening.settings.listen.port {
-        Some(0) => first_free(opening, any).await,
-        Some(port) => this_one(opening, port).await,
+    match params.settings.listen.port {
+        Some(0) => first_free(params, any).await,
+        Some(port) => this_one(params, port).await,
         None => {
             let usual = (PEER_PORT - PORTS_BELOW..=PEER_PORT).rev();
-            first_free(opening, usual.chain(any)).await
+            first_free(params, usual.chain(any)).await
         }
     }
 }
 
-async fn first_free(opening: &Opening<'_>, candidates: impl Iterator<Item = u16>) -> Result<Sockets, BindError> {
+async fn first_free(params: &EndpointParams<'_>, candidates: impl Iterator<Item = u16>) -> Result<Sockets, BindError> {
     for port in candidates {
-        match open_on(opening, port).await {
+        match open_on(params, port).await {
             Ok(sockets) => return Ok(sockets),
             Err(OpenError::Failed(error)) => return Err(error),
             Err(OpenError::Taken(ip)) => debug!(port, %ip, "port is taken"),
@@ -91,10 +118,10 @@ async fn first_free(opening: &Opening<'_>, candidates: impl Iterator<Item = u16>
     Err(BindError::NoFreePort)
 }
 
-async fn this_one(opening: &Opening<'_>, port: u16) -> Result<Sockets, BindError> {
+async fn this_one(params: &EndpointParams<'_>, port: u16) -> Result<Sockets, BindError> {
     let deadline = Instant::now() + TAKEN_MAX;
     loop {
-        match open_on(opening, port).await {
+        match open_on(params, port).await {
             Ok(sockets) => return Ok(sockets),
             Err(OpenError::Failed(error)) => return Err(error),
             Err(OpenError::Taken(ip)) if Instant::now() >= deadline => return Err(BindError::PortTaken { port, ip }),
@@ -103,8 +130,8 @@ async fn this_one(opening: &Opening<'_>, port: u16) -> Result<Sockets, BindError
     }
 }
 
-async fn open_on(opening: &Opening<'_>, port: u16) -> Result<Sockets, OpenError> {
-    let settings = opening.settings;
+async fn open_on(params: &EndpointParams<'_>, port: u16) -> Result<Sockets, OpenError> {
+    let settings = params.settings;
     let ips: Vec<IpAddr> = match settings.listen.ip {
         Some(ip) => vec![ip],
         None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
@@ -119,13 +146,13 @@ async fn open_on(opening: &Opening<'_>, port: u16) -> Result<Sockets, OpenError>
                 tcp.push(listener);
             }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(OpenError::Taken(ip)),
-            // A machine without IPv6 is served over IPv4.
+            // A machine without IPv6 listens on IPv4 only.
             Err(error) if ip.is_ipv6() && settings.listen.ip.is_none() => debug!(%error, "no IPv6"),
             Err(source) => return Err(failed(addr, source)),
         }
     }
     let addrs: Vec<SocketAddr> = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let endpoint = bind(opening, &addrs).await?;
+    let endpoint = bind(params, &addrs).await?;
     Ok(Sockets { endpoint, tcp, port })
 }
 
@@ -139,7 +166,7 @@ fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
             socket
         }
     };
-    // A port whose last connections are still being forgotten by the kernel is free.
+    // A port is free while the kernel still keeps its last connections in TIME-WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(addr)?;
     socket.listen(BACKLOG)
@@ -149,26 +176,25 @@ fn failed(addr: SocketAddr, source: io::Error) -> OpenError {
     OpenError::Failed(BindError::Listen { addr, source })
 }
 
-/// Binds the endpoint: no relay but the members' own, no lookup service, no name server, no port mapping. What it sends goes
-/// to peers.
-async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, OpenError> {
-    // No QUIC address discovery: nobody answers it behind the forwarder, and its probes would hold the endpoint for a second
-    // when it closes.
-    let relay = RelayConfig::new(opening.relay.clone(), None);
-    // It asks its relay how far it is, which the forwarder answers, and so has a home relay: it is to be reached there all the
-    // time, and not only while it has something to send.
+/// Binds the endpoint: no relay but the members' own, no lookup service, no name server, no port mapping.
+async fn bind(params: &EndpointParams<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, OpenError> {
+    // No QUIC address discovery: nothing answers it behind the forwarder, and its probes would delay the end of the
+    // endpoint by a second.
+    let relay = RelayConfig::new(params.relay.clone(), None);
+    // The endpoint measures the latency to its relay, the forwarder answers, and so it has a home relay: it can be reached
+    // there all the time, not only while it has something to send.
     let mut net_report = NetReportConfig::minimal();
     net_report.https_probes = true;
     let mut builder = Endpoint::builder(presets::Minimal)
-        .secret_key(opening.secret.clone())
+        .secret_key(params.secret.clone())
         .alpns(vec![ROOM_ALPN.to_vec(), ADMISSION_ALPN.to_vec()])
         .relay_mode(RelayMode::Custom(RelayMap::from(relay)))
         .clear_address_lookup()
         .dns_resolver(DnsResolver::builder().disable_fallback().build())
         .portmapper_config(PortmapperConfig::Disabled)
         .net_report_config(net_report)
-        .transport_config(transport(opening.settings))
-        .hooks(opening.hook.clone())
+        .transport_config(transport(params.settings))
+        .hooks(params.hook.clone())
         .clear_ip_transports();
     for addr in addrs {
         builder = builder
@@ -184,7 +210,7 @@ async fn bind(opening: &Opening<'_>, addrs: &[SocketAddr]) -> Result<Endpoint, O
 }
 
 fn transport(settings: &NetSettings) -> QuicTransportConfig {
-    // Settings are checked to lie far below the bound of a QUIC integer.
+    // The settings are validated to be far below the bound of a QUIC integer.
     let idle = IdleTimeout::try_from(settings.idle_timeout).ok();
     QuicTransportConfig::builder()
         .max_idle_timeout(idle)

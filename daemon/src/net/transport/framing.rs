@@ -1,4 +1,4 @@
-//! Frames on a byte stream: a big-endian `u32` length and that many bytes.
+//! Frames on a byte stream: a big-endian `u32` length and that many bytes. Used by the room protocol and by admission.
 
 use std::io;
 
@@ -8,17 +8,17 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 const LENGTH_BYTES: usize = 4;
 
-/// How much is read at once; many small frames share one read.
+/// Number of bytes read at once; many small frames share one read.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Frames up to this length are copied next to each other, so that many leave in one packet; longer ones are not copied.
 const COPY_BYTES_MAX: usize = 16 * 1024;
 
-/// Why no further frame can be read.
+/// Why a frame cannot be read or written. Nothing more can be read then.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ReadFrameError {
-    /// The length is beyond the bound.
-    #[error("frame of {0} bytes is longer than {max}", max = FRAME_BYTES_MAX)]
+pub(crate) enum FrameError {
+    /// The length exceeds the bound.
+    #[error("frame of {0} bytes is too long")]
     TooLong(usize),
     /// The stream ended within a frame.
     #[error("the stream ended within a frame")]
@@ -28,7 +28,7 @@ pub(crate) enum ReadFrameError {
     Stream(#[from] io::Error),
 }
 
-/// Cuts a byte stream into frames.
+/// Splits a byte stream into frames of up to [`FRAME_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct FrameReader<R> {
     stream: R,
@@ -43,17 +43,13 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame; `None` when the stream ended after a whole one. Cancel safe.
     ///
     /// # Errors
-    /// [`ReadFrameError`]; nothing more can be read then.
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, ReadFrameError> {
+    /// [`FrameError`]
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
             let missing = match self.buffer.first_chunk::<LENGTH_BYTES>() {
                 None => LENGTH_BYTES - self.buffer.len(),
                 Some(length) => {
-                    let length = u32::from_be_bytes(*length) as usize;
-                    if length > FRAME_BYTES_MAX {
-                        return Err(ReadFrameError::TooLong(length));
-                    }
-                    let whole = LENGTH_BYTES + length;
+                    let whole = LENGTH_BYTES + length_of(*length, FRAME_BYTES_MAX)?;
                     if self.buffer.len() >= whole {
                         let mut frame = self.buffer.split_to(whole);
                         frame.advance(LENGTH_BYTES);
@@ -64,13 +60,32 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             };
             self.buffer.reserve(missing.max(READ_BYTES));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(ReadFrameError::Cut) };
+                return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
             }
         }
     }
 }
 
-/// Puts frames behind each other with their lengths, in as few pieces as possible.
+/// Reads one frame of up to `bytes_max` and not a byte past it. Not cancel safe.
+///
+/// # Errors
+/// [`FrameError`]
+pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin), bytes_max: usize) -> Result<Vec<u8>, FrameError> {
+    let mut prefix = [0; LENGTH_BYTES];
+    stream.read_exact(&mut prefix).await?;
+    let length = length_of(prefix, bytes_max)?;
+    // Grows with what arrives, not with what is announced.
+    let mut frame = Vec::new();
+    stream.take(length as u64).read_to_end(&mut frame).await?;
+    if frame.len() == length { Ok(frame) } else { Err(FrameError::Cut) }
+}
+
+fn length_of(prefix: [u8; LENGTH_BYTES], bytes_max: usize) -> Result<usize, FrameError> {
+    let length = u32::from_be_bytes(prefix) as usize;
+    if length > bytes_max { Err(FrameError::TooLong(length)) } else { Ok(length) }
+}
+
+/// Joins frames with their lengths, in as few pieces as possible.
 pub(crate) fn join_frames(frames: impl IntoIterator<Item = Bytes>) -> Vec<Bytes> {
     let mut pieces = Vec::new();
     let mut small = BytesMut::new();
@@ -96,7 +111,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
-    async fn read_all(bytes: &[u8], step: usize) -> (Vec<Bytes>, Result<(), ReadFrameError>) {
+    async fn read_all(bytes: &[u8], step: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
         let (mut near, far) = tokio::io::duplex(step);
         let mut reader = FrameReader::new(far);
         let write = async {
@@ -126,7 +141,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn frames_come_out_as_they_went_in(
+        fn frames_round_trip(
             lengths in proptest::collection::vec(prop_oneof![0..200usize, 16_000..17_000usize], 0..12),
             step in 1..70_000usize,
         ) {
@@ -138,7 +153,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_panic_or_make_frames_from_nothing(bytes: Vec<u8>) {
+        fn arbitrary_bytes_yield_no_frames_of_their_own(bytes: Vec<u8>) {
             let (frames, end) = block_on(read_all(&bytes, 16));
             let taken: usize = frames.iter().map(|frame| frame.len() + LENGTH_BYTES).sum();
             prop_assert!(taken <= bytes.len());
@@ -147,10 +162,10 @@ mod tests {
     }
 
     #[test]
-    fn too_long_and_cut_frames_are_errors() {
+    fn too_long_or_cut_frame_is_an_error() {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).expect("fits").to_be_bytes();
-        assert!(matches!(block_on(read_all(&long, 8)).1, Err(ReadFrameError::TooLong(n)) if n == FRAME_BYTES_MAX + 1));
-        assert!(matches!(block_on(read_all(&[0, 0, 0, 2, 7], 8)).1, Err(ReadFrameError::Cut)));
+        assert!(matches!(block_on(read_all(&long, 8)).1, Err(FrameError::TooLong(n)) if n == FRAME_BYTES_MAX + 1));
+        assert!(matches!(block_on(read_all(&[0, 0, 0, 2, 7], 8)).1, Err(FrameError::Cut)));
     }
 
     #[test]

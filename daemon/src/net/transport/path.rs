@@ -1,4 +1,4 @@
-//! How a connection's packets travel: measured, not told by the peer.
+//! The path of a connection's packets: measured here, not reported by the peer.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use iroh::endpoint::{Connection, Side};
 /// Time between two measurements.
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
-/// What QUIC takes for the round-trip time of a path that it has not measured yet (RFC 9002, section 6.2.2).
+/// Round-trip time that QUIC assumes for a path it has not measured yet (RFC 9002, section 6.2.2).
 pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(333);
 
 /// Measures the path of one connection.
@@ -20,7 +20,7 @@ pub(crate) struct PathSampler {
 }
 
 impl PathSampler {
-    /// The path that carries data now.
+    /// Measures the path that carries data now.
     pub(crate) fn sample(&mut self, connection: &Connection) -> PathInfo {
         let paths = connection.paths();
         let path = paths.iter().find(|path| path.is_selected()).or_else(|| paths.iter().next());
@@ -40,12 +40,12 @@ impl PathSampler {
     }
 }
 
-/// A round-trip time, or zero where it is only supposed.
+/// A round-trip time, or zero where it is only assumed.
 fn measured(rtt: Duration) -> Duration {
     if rtt == INITIAL_RTT { Duration::ZERO } else { rtt }
 }
 
-/// Share of lost packets in which older measurements count half as much each time, so that it follows the network.
+/// Share of lost packets; each older measurement has half the weight, so that it follows the network.
 #[derive(Debug, Default)]
 struct LossWindow {
     path: Option<TransportAddr>,
@@ -55,7 +55,7 @@ struct LossWindow {
 }
 
 impl LossWindow {
-    /// Takes in the counters of a path, which only grow; another path begins anew.
+    /// Adds the counters of a path, which only grow; another path starts from zero.
     fn add(&mut self, path: &TransportAddr, sent: u64, lost: u64) {
         if self.path.as_ref() != Some(path) {
             *self = Self { path: Some(path.clone()), ..Self::default() };
@@ -71,12 +71,12 @@ impl LossWindow {
     }
 }
 
-/// Where the other end of a connection is seen; none over a relay.
+/// Address at which the other end of a connection is seen; `None` through a relay.
 pub(crate) fn seen_at(connection: &Connection) -> Option<SocketAddr> {
     PathSampler::default().sample(connection).remote
 }
 
-/// An IPv4 address that came in through an IPv6 socket is IPv4.
+/// Converts an IPv4 address that arrived through an IPv6 socket to IPv4.
 pub(crate) fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
@@ -100,11 +100,11 @@ mod tests {
         }
         assert!(window.share() < 0.01, "old losses fade: {}", window.share());
         window.add(&path(2), 10, 0);
-        assert_eq!(window.share(), 0.0, "another path begins anew");
+        assert_eq!(window.share(), 0.0, "another path starts from zero");
     }
 
     #[test]
-    fn what_is_supposed_of_a_path_is_no_measurement() {
+    fn assumed_round_trip_time_is_zero() {
         assert_eq!(measured(INITIAL_RTT), Duration::ZERO);
         assert_eq!(measured(Duration::from_millis(2)), Duration::from_millis(2));
     }

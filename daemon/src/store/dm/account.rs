@@ -8,8 +8,9 @@ use vodozemac::olm::Account;
 
 use super::lost_state;
 use super::pickle::Pickled;
+use crate::clock::wall_clock;
 use crate::store::tables::models::DmKeys;
-use crate::store::tables::sql_types::{counted, now};
+use crate::store::tables::sql_types::counted;
 use crate::store::types::Secret;
 
 /// How long a fallback key is published. The previous one is kept for as long again, for messages that are in transit:
@@ -71,6 +72,6 @@ fn save(connection: &Connection, secret: &Secret, account: &Account) -> rusqlite
     let sql = "INSERT INTO dm_account (id, salt, pickle, identity, fallback, made) VALUES (1, ?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (id) DO UPDATE SET salt = ?1, pickle = ?2, identity = ?3, fallback = ?4,
         made = iif(fallback = ?4, made, ?5)";
-    connection.execute(sql, params![salt, pickle, keys.identity, keys.fallback, counted(now().as_ms())])?;
+    connection.execute(sql, params![salt, pickle, keys.identity, keys.fallback, counted(wall_clock().as_ms())])?;
     Ok(keys)
 }

@@ -1,9 +1,6 @@
 //! Maps numbers to SQLite's signed integers and back, and SQLite's errors to ours.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use chat_core::input::PersistError;
-use chat_proto::time::Timestamp;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
@@ -25,12 +22,6 @@ pub(in crate::store) fn counted(value: u64) -> i64 {
 /// Undoes [`counted`].
 pub(in crate::store) fn uncounted(value: i64) -> u64 {
     u64::try_from(value).unwrap_or_default()
-}
-
-/// The wall clock.
-pub(in crate::store) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_ms(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Classifies an error: a full disk is one where the file system has no space for the files or for the shared memory.

@@ -10,11 +10,11 @@ use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
 use super::fixture::{DEADLINE, StoreHome, TestAuthor, TestStore, texts};
+use crate::clock::wall_clock;
 use crate::store::EVENTS_MAX;
 use crate::store::read::follow::{Followed, Follower};
 use crate::store::tables::events;
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
-use crate::store::tables::sql_types::now;
 use crate::store::types::Write;
 
 fn knock(n: u64) -> Event {
@@ -149,7 +149,7 @@ async fn pruned_events_are_reported_as_a_gap_and_messages_stay() {
     opened.store.close().await;
     let connection = rusqlite::Connection::open(home.path()).expect("opens");
     connection.execute("UPDATE events SET at = 0 WHERE id <= 3", []).expect("changes");
-    assert!(!events::prune(&connection, now()).expect("prunes"));
+    assert!(!events::prune(&connection, wall_clock()).expect("prunes"));
     drop(connection);
 
     let opened = home.open();
@@ -181,11 +181,11 @@ async fn time_is_turned_into_a_cursor() {
     let mut ann = TestAuthor::new(1);
     let home = StoreHome::new(ann.id());
     let mut opened = home.open_in_room().await;
-    let before = now();
+    let before = wall_clock();
     assert_eq!(opened.store.cursor_at(before).await.expect("reads"), 0);
     opened.persist(&[&ann.say("one"), &ann.say("two")]).await;
     assert_eq!(opened.store.cursor_at(before).await.expect("reads"), 0);
-    let later = Timestamp::from_ms(now().as_ms() + 60_000);
+    let later = Timestamp::from_ms(wall_clock().as_ms() + 60_000);
     assert_eq!(opened.store.cursor_at(later).await.expect("reads"), 2);
     // The clock was ahead when the first event was written, and was set back.
     opened.pragma(&format!("UPDATE events SET at = {} WHERE id = 1", later.as_ms())).await;

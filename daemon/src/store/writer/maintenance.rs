@@ -6,13 +6,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
+use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::ReadError;
 use crate::store::open::restore;
 use crate::store::open::room_file::RoomFile;
 use crate::store::tables::events;
 use crate::store::tables::idempotency;
-use crate::store::tables::sql_types::{now, persist_error};
+use crate::store::tables::sql_types::persist_error;
 use crate::store::tables::text_index::{self, IndexProgress};
 use crate::store::writer::StoreWriter;
 use crate::store::writer::retry_queue::RetryQueue;
@@ -141,8 +142,8 @@ impl StoreWriter {
     fn prune(&mut self) -> bool {
         self.rotate_keys();
         let pruned = transact(&self.connection, |connection| {
-            dm::prune_outbox(connection, now())?;
-            Ok(idempotency::prune(connection, now())? | events::prune(connection, now())?)
+            dm::prune_outbox(connection, wall_clock())?;
+            Ok(idempotency::prune(connection, wall_clock())? | events::prune(connection, wall_clock())?)
         });
         let more = pruned.unwrap_or_else(|error| {
             warn!(%error, "old records could not be deleted");
@@ -157,7 +158,7 @@ impl StoreWriter {
     /// Makes a new fallback key if the published one is old; the node publishes it.
     fn rotate_keys(&mut self) {
         let rotated = transact(&self.connection, |connection| {
-            let due = dm::rotation_due(connection, now())?;
+            let due = dm::rotation_due(connection, wall_clock())?;
             due.then(|| dm::rotate_keys(connection, self.executor.secret())).transpose()
         });
         match rotated {

@@ -16,6 +16,7 @@ use chat_core::input::{BatchId, PersistError};
 use chat_core::log::entry::MessageBody;
 use rusqlite::Connection;
 
+use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::{ChangeError, SealError};
 use crate::store::open::restore;
@@ -25,7 +26,7 @@ use crate::store::tables::events;
 use crate::store::tables::meta::StoreMeta;
 use crate::store::tables::models::{DmKeys, StoredEvent};
 use crate::store::tables::row_ids::HeadCache;
-use crate::store::tables::sql_types::{is_corruption, now, ordered, persist_error};
+use crate::store::tables::sql_types::{is_corruption, ordered, persist_error};
 use crate::store::tables::visibility::{self, VisibilityChange};
 use crate::store::types::{Secret, Write};
 use crate::store::writer::queue::Task;
@@ -158,7 +159,7 @@ impl Executor {
             }
             Task::Seal(request, _) => {
                 let room = self.meta.room.as_ref().map(|room| room.id);
-                let sealed = dm::seal(connection, &self.secret, self.meta.me, room, request, now())?;
+                let sealed = dm::seal(connection, &self.secret, self.meta.me, room, request, wall_clock())?;
                 Ok(JobOutcome::Sealed(sealed))
             }
             Task::RotateKeys(_) => Ok(JobOutcome::Keys(dm::rotate_keys(connection, &self.secret)?)),
@@ -175,7 +176,7 @@ impl Executor {
             me: self.meta.me,
             room: self.meta.room.clone(),
             secret: &self.secret,
-            now: now(),
+            now: wall_clock(),
         }
     }
 
@@ -195,7 +196,7 @@ impl Executor {
                 self.meta.room = context.room;
                 Ok(JobOutcome::Batch(batch.id, inserted))
             }
-            Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, now())?)),
+            Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, wall_clock())?)),
             Write::Hide(log, upto) => {
                 Ok(JobOutcome::Visibility(visibility::apply(&self.context(connection), *log, *upto)?))
             }

@@ -20,13 +20,13 @@ impl Relay {
         Self { peer, listener: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback") }
     }
 
-    fn place(&self) -> Place {
+    fn candidate(&self) -> RelayCandidate {
         let addr = self.listener.local_addr().expect("bound");
-        Place { peer: self.peer, at: At::Member(vec![addr]) }
+        RelayCandidate { peer: self.peer, at: RelayAt::Member(vec![addr]) }
     }
 
     async fn accept(&self) -> TcpStream {
-        timeout(SOON, self.listener.accept()).await.expect("somebody comes").expect("accepts").0
+        timeout(SOON, self.listener.accept()).await.expect("a client connects").expect("accepts").0
     }
 
     /// The next connection, after its first line has been answered.
@@ -60,29 +60,28 @@ async fn is_cut(stream: &mut TcpStream) {
     timeout(SOON, stream.read_to_end(&mut rest)).await.expect("cut in time").ok();
 }
 
-async fn forwarder() -> (Forwarder, CancellationToken) {
-    let token = CancellationToken::new();
-    (Forwarder::start(&TaskTracker::new(), token.clone()).await.expect("starts"), token)
+async fn forwarder() -> Forwarder {
+    Forwarder::start().await.expect("starts")
 }
 
-fn order(relays: &[&Relay]) -> Target {
-    Target::new(relays.iter().map(|relay| relay.place()).collect(), None)
+fn order(relays: &[&Relay]) -> RelayOrder {
+    RelayOrder::new(relays.iter().map(|relay| relay.candidate()).collect(), None)
 }
 
 #[tokio::test]
-async fn a_connection_is_held_until_a_relay_is_known_and_cut_when_another_comes_first() {
-    let (forwarder, _guard) = forwarder().await;
+async fn connection_is_held_until_a_relay_is_known_and_cut_when_another_is_preferred() {
+    let forwarder = forwarder().await;
     let (first, second) = (Relay::of(HOLDER).await, Relay::of(ME).await);
 
     let mut held = client(&forwarder).await;
-    forwarder.turn_to(order(&[&first]));
+    forwarder.use_relays(order(&[&first]));
     let mut relay = first.serve().await;
     assert_eq!(read(&mut relay, 5).await, b"hello", "what was said while it was held comes first");
     relay.write_all(b"hi").await.expect("answers");
     assert_eq!(read(&mut held, 2).await, b"hi");
 
-    let here = Place { peer: ME, at: At::Here(second.listener.local_addr().expect("bound")) };
-    forwarder.turn_to(Target::new(vec![here, first.place()], None));
+    let here = RelayCandidate { peer: ME, at: RelayAt::Here(second.listener.local_addr().expect("bound")) };
+    forwarder.use_relays(RelayOrder::new(vec![here, first.candidate()], None));
     is_cut(&mut held).await;
     let _looked = second.accept().await;
     let _next = client(&forwarder).await;
@@ -91,10 +90,10 @@ async fn a_connection_is_held_until_a_relay_is_known_and_cut_when_another_comes_
 }
 
 #[tokio::test]
-async fn the_next_of_the_order_is_used_where_the_first_does_not_relay() {
-    let (forwarder, _guard) = forwarder().await;
+async fn relay_that_does_not_run_is_passed_over() {
+    let forwarder = forwarder().await;
     let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
-    forwarder.turn_to(order(&[&holder, &standby]));
+    forwarder.use_relays(order(&[&holder, &standby]));
     let _client = client(&forwarder).await;
     drop(holder.accept().await);
     let mut relay = standby.serve().await;
@@ -102,55 +101,55 @@ async fn the_next_of_the_order_is_used_where_the_first_does_not_relay() {
 }
 
 #[tokio::test]
-async fn a_relay_of_somebody_else_at_the_same_address_is_none() {
-    let (forwarder, _guard) = forwarder().await;
+async fn relay_of_another_peer_at_the_same_address_is_not_used() {
+    let forwarder = forwarder().await;
     let (other, standby) = (Relay::of(ME).await, Relay::of(STANDBY).await);
-    let mistaken = Place { peer: HOLDER, ..other.place() };
-    forwarder.turn_to(Target::new(vec![mistaken, standby.place()], None));
+    let mistaken = RelayCandidate { peer: HOLDER, ..other.candidate() };
+    forwarder.use_relays(RelayOrder::new(vec![mistaken, standby.candidate()], None));
     let _client = client(&forwarder).await;
     let (_other, mut relay) = tokio::join!(other.serve(), standby.serve());
     assert_eq!(read(&mut relay, 5).await, b"hello");
 }
 
 #[tokio::test]
-async fn the_order_behind_the_relay_in_use_cuts_nothing() {
-    let (forwarder, _guard) = forwarder().await;
+async fn order_that_changes_behind_the_relay_in_use_cuts_nothing() {
+    let forwarder = forwarder().await;
     let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
-    forwarder.turn_to(order(&[&holder]));
+    forwarder.use_relays(order(&[&holder]));
     let mut client = client(&forwarder).await;
     let mut relay = holder.serve().await;
     assert_eq!(read(&mut relay, 5).await, b"hello");
-    forwarder.turn_to(order(&[&holder, &standby]));
+    forwarder.use_relays(order(&[&holder, &standby]));
     relay.write_all(b"still").await.expect("answers");
     assert_eq!(read(&mut client, 5).await, b"still");
 }
 
 #[tokio::test]
-async fn a_doubted_relay_is_kept_while_it_answers() {
-    let (forwarder, _guard) = forwarder().await;
+async fn doubted_relay_is_kept_while_it_answers() {
+    let forwarder = forwarder().await;
     let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
-    forwarder.turn_to(order(&[&holder, &standby]));
+    forwarder.use_relays(order(&[&holder, &standby]));
     let mut client = client(&forwarder).await;
     let mut relay = holder.serve().await;
     assert_eq!(read(&mut relay, 5).await, b"hello");
-    let doubted = || Target { doubted: Some(HOLDER), ..order(&[&holder, &standby]) };
-    forwarder.turn_to(doubted());
+    let doubted = || RelayOrder { doubted: Some(HOLDER), ..order(&[&holder, &standby]) };
+    forwarder.use_relays(doubted());
     drop(holder.serve().await);
     relay.write_all(b"alive").await.expect("answers");
     assert_eq!(read(&mut client, 5).await, b"alive");
 
-    forwarder.turn_to(order(&[&holder, &standby]));
-    forwarder.turn_to(doubted());
+    forwarder.use_relays(order(&[&holder, &standby]));
+    forwarder.use_relays(doubted());
     // Accepted by its kernel, and never answered: a process that hangs.
     let _silent = holder.accept().await;
     is_cut(&mut client).await;
 }
 
 #[tokio::test]
-async fn where_nobody_is_reached_the_next_is_tried() {
-    let (forwarder, _guard) = forwarder().await;
+async fn useless_relay_is_replaced_by_the_next() {
+    let forwarder = forwarder().await;
     let (holder, standby) = (Relay::of(HOLDER).await, Relay::of(STANDBY).await);
-    forwarder.turn_to(order(&[&holder, &standby]));
+    forwarder.use_relays(order(&[&holder, &standby]));
     let mut stream = client(&forwarder).await;
     // All are called at once; the first of the order was there.
     let (mut relay, _called) = tokio::join!(holder.serve(), standby.accept());
@@ -164,28 +163,28 @@ async fn where_nobody_is_reached_the_next_is_tried() {
     let mut relay = standby.serve().await;
     assert_eq!(read(&mut relay, 5).await, b"hello");
     forwarder.nobody_there();
-    assert_eq!(forwarder.target.borrow().useless, [HOLDER], "a moment says nothing");
+    assert_eq!(forwarder.relays.borrow().useless, [HOLDER], "a short use is no evidence");
 }
 
 #[tokio::test]
-async fn a_relay_whose_peer_is_elsewhere_comes_after_one_whose_peer_is_there() {
-    let (forwarder, _guard) = forwarder().await;
+async fn relay_that_its_own_peer_uses_is_preferred() {
+    let forwarder = forwarder().await;
     let (away, home) = (Relay::of(STANDBY).await, Relay::of(HOLDER).await);
     let _client = client(&forwarder).await;
-    forwarder.turn_to(order(&[&away, &home]));
+    forwarder.use_relays(order(&[&away, &home]));
     let (_passed_over, mut relay) = tokio::join!(away.serve_from(Whereabouts::Away), home.serve());
-    assert_eq!(read(&mut relay, 5).await, b"hello", "where the standby itself is");
+    assert_eq!(read(&mut relay, 5).await, b"hello", "its peer uses it");
     assert_eq!(forwarder.whereabouts(&HOLDER), Whereabouts::Home);
-    assert_eq!(forwarder.whereabouts(&STANDBY), Whereabouts::Away, "who uses another's relay says so");
+    assert_eq!(forwarder.whereabouts(&STANDBY), Whereabouts::Away, "it uses another relay and announces it");
     drop(relay);
 }
 
 #[tokio::test]
-async fn a_relay_whose_peer_is_elsewhere_is_better_than_none() {
-    let (forwarder, _guard) = forwarder().await;
+async fn relay_that_its_own_peer_does_not_use_is_better_than_none() {
+    let forwarder = forwarder().await;
     let away = Relay::of(STANDBY).await;
     let mut client = client(&forwarder).await;
-    forwarder.turn_to(order(&[&away]));
+    forwarder.use_relays(order(&[&away]));
     let mut relay = away.serve_from(Whereabouts::Away).await;
     assert_eq!(read(&mut relay, 5).await, b"hello");
     drop(relay);
@@ -196,12 +195,12 @@ async fn a_relay_whose_peer_is_elsewhere_is_better_than_none() {
             tokio::task::yield_now().await;
         }
     };
-    timeout(SOON, left).await.expect("who is at no relay is not elsewhere");
+    timeout(SOON, left).await.expect("it uses no relay any more");
 }
 
 #[tokio::test]
-async fn the_endpoint_is_told_how_far_its_relay_is_while_none_is_known() {
-    let (forwarder, _guard) = forwarder().await;
+async fn latency_probe_is_answered_while_no_relay_is_known() {
+    let forwarder = forwarder().await;
     let port = forwarder.url().port().expect("a port");
     let mut asking = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("the forwarder listens");
     asking.write_all(b"GET /ping HTTP/1.1\r\nHost: here\r\n\r\n").await.expect("sends");

@@ -9,7 +9,7 @@ use crate::app::home::Home;
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{print, print_json};
 use crate::app::settings::args::OutputArgs;
-use crate::node::driver::Clock;
+use crate::clock::Clock;
 
 /// Prints the daemon's status.
 pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {

@@ -45,7 +45,7 @@ fn without_options_the_room_is_named_after_the_login_name() {
     let said = home.chatd(&["start"]).run().ok();
     assert!(said.lines().next().is_some_and(|line| line.ends_with(") is in anns-room")), "{said}");
     let status = home.chatd(&["status"]).run().ok();
-    assert!(status.contains("anns-room") && status.contains("1, 1 online"), "{status}");
+    assert!(status.contains("anns-room") && status.contains("1 member, 1 online"), "{status}");
 }
 
 #[test]

@@ -44,11 +44,8 @@ pub(crate) enum CommandError {
     #[error("--copies can be used with --wait replicated only")]
     CopiesWithoutReplicated,
     /// More on standard input than fits a message.
-    #[error("standard input has more than the {max} bytes that fit one message: send it in parts", max = chat_proto::TEXT_BYTES_MAX)]
+    #[error("standard input has more than the {max} bytes that fit one message", max = chat_proto::TEXT_BYTES_MAX)]
     InputTooLong,
-    /// Standard input is not text.
-    #[error("standard input is not UTF-8 text")]
-    InputNotText,
     /// Standard input cannot be read.
     #[error("standard input cannot be read")]
     Input(#[source] io::Error),
@@ -96,7 +93,6 @@ impl CommandError {
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Text(_)
             | Self::InputTooLong
-            | Self::InputNotText
             | Self::Input(_)
             | Self::Output(_)
             | Self::Terminal(_)
@@ -113,6 +109,9 @@ impl CommandError {
         match self {
             Self::Call(error) => error.hint(),
             Self::Unsure { key, .. } => Some(format!("send it again with --key {key}: it is posted once")),
+            Self::InputTooLong => Some(
+                "'chat send --tail' sends the last part that fits, 'chat send --split' sends several messages".into(),
+            ),
             Self::UnknownMember(_) => Some("'chat peers' lists the members".into()),
             Self::AmbiguousMember(_) => Some("use the tag, as 'chat peers' shows it".into()),
             Self::UnknownInvite(_) | Self::AmbiguousInvite(_) => Some("'chat invites' lists the ids".into()),
@@ -121,8 +120,6 @@ impl CommandError {
             | Self::Text(_)
             | Self::NothingToSend
             | Self::CopiesWithoutReplicated
-            | Self::InputTooLong
-            | Self::InputNotText
             | Self::Input(_)
             | Self::Output(_)
             | Self::Terminal(_)

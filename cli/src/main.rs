@@ -9,6 +9,7 @@ mod text;
 
 use std::process::ExitCode;
 
+use chat_client::home::environment;
 use chat_client::{Client, DaemonAddr};
 use chat_proto::error::Exit;
 use clap::{CommandFactory, Parser};
@@ -46,7 +47,7 @@ fn run(args: ChatArgs) -> Result<(), CommandError> {
         Some(ChatCommand::Room(verb)) => Some(verb),
         None => None,
     };
-    let client = Client::new(DaemonAddr::locate(args.home.as_deref(), |name| std::env::var_os(name))?);
+    let client = Client::new(DaemonAddr::locate(args.home.as_deref(), environment)?);
     // One thread: nearly every command makes one call and ends.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
     runtime.block_on(commands::run(verb, &client, &mut ui))

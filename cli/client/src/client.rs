@@ -85,7 +85,7 @@ impl Client {
     /// # Errors
     /// When the environment names no place, or one that cannot be.
     pub fn from_env() -> Result<Self, LocateError> {
-        DaemonAddr::locate(None, |name| std::env::var_os(name)).map(Self::new)
+        DaemonAddr::locate(None, home::environment).map(Self::new)
     }
 
     /// The same, waiting at most this long for an answer; 30 s by default.
@@ -185,17 +185,21 @@ impl Client {
                     Err(error) => error,
                 }
             }
-            DaemonAddr::Home(home) => match self.try_route(Route::unix(&home.socket())?, call, accept).await? {
-                Ok(response) => return Ok(response),
-                // A path too long for a socket is an invalid input: the daemon then announces where else it listens.
-                Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
-                    match self.send_announced(home, call, accept).await? {
-                        Some(response) => return Ok(response),
-                        None => error,
+            DaemonAddr::Home(home) => {
+                // Each time: the next daemon may have been started in another environment.
+                let home = &home.clone().follow();
+                match self.try_route(Route::unix(&home.socket())?, call, accept).await? {
+                    Ok(response) => return Ok(response),
+                    // A path too long for a socket is an invalid input: the daemon then announces where else it listens.
+                    Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput) => {
+                        match self.send_announced(home, call, accept).await? {
+                            Some(response) => return Ok(response),
+                            None => error,
+                        }
                     }
+                    Err(error) => error,
                 }
-                Err(error) => error,
-            },
+            }
         };
         Err(no_daemon(&self.addr, error))
     }

@@ -1,15 +1,33 @@
 //! Where the files of a daemon are: its home and its run directory; and which daemon a program is to talk to.
 //!
-//! These rules exist once, for the daemon that makes the files and for the clients that look for them. Only paths are
-//! worked out here; nothing is created or read.
+//! These rules exist once, for the daemon that makes the files and for the clients that look for them. Nothing is created
+//! here. The home is enough to find its daemon: the run directory of the default home depends on `XDG_RUNTIME_DIR`, which
+//! cron, ssh, sudo and git hooks do not set, so [`Home::follow`] reads from the home which one the daemon uses.
 
 use std::ffi::OsString;
 use std::fmt;
-use std::io;
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{User, geteuid};
 use reqwest::Url;
 use reqwest::header::HeaderValue;
+use serde::Deserialize;
+
+/// Maximum bytes read of a lock file; a valid one has about 100.
+const LOCK_BYTES_MAX: u64 = 1024;
+
+/// A variable of the environment; `HOME` and `USER` come from the account where they are unset or empty.
+pub fn environment(name: &str) -> Option<OsString> {
+    let set = std::env::var_os(name).filter(|value| !value.is_empty());
+    let account = || User::from_uid(geteuid()).ok().flatten();
+    set.or_else(|| match name {
+        "HOME" => account().map(|user| user.dir.into()),
+        "USER" => account().map(|user| user.name.into()),
+        _ => None,
+    })
+}
 
 /// The directories of one daemon, absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,6 +97,27 @@ impl Home {
         Self { run, ..self }
     }
 
+    /// The same home with the run directory of the daemon that uses it, if one does; its lock file names that.
+    #[must_use]
+    pub fn follow(self) -> Self {
+        #[derive(Deserialize)]
+        struct Holder {
+            run: PathBuf,
+        }
+        let mut text = Vec::new();
+        let Ok(mut lock) = File::open(self.lock()) else { return self };
+        let read = lock.by_ref().take(LOCK_BYTES_MAX).read_to_end(&mut text);
+        match read.ok().and_then(|_| serde_json::from_slice::<Holder>(&text).ok()) {
+            // A copy of a home has a lock file as well, which no daemon holds. The lock is tried only where that matters:
+            // for this moment no daemon can take it.
+            Some(holder) if holder.run != self.run => match lock.try_lock_shared() {
+                Err(TryLockError::WouldBlock) => self.with_run(holder.run),
+                Ok(()) | Err(TryLockError::Error(_)) => self,
+            },
+            Some(_) | None => self,
+        }
+    }
+
     /// The home itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -109,7 +148,7 @@ impl Home {
         self.root.join("chatd.log")
     }
 
-    /// Held by the daemon that uses this home.
+    /// Held by the daemon that uses this home; names its run directory.
     pub fn lock(&self) -> PathBuf {
         self.root.join("lock")
     }

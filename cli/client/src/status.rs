@@ -24,7 +24,7 @@ impl Client {
     pub fn api_place(&self) -> String {
         match self.addr() {
             DaemonAddr::Tcp { .. } => self.addr().to_string(),
-            DaemonAddr::Home(home) => match announced(home) {
+            DaemonAddr::Home(home) => match announced(&home.clone().follow()) {
                 Ok(api) => api.url.unwrap_or(api.socket),
                 Err(_) => home.socket().display().to_string(),
             },

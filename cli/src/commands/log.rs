@@ -6,9 +6,9 @@ use clap::Args;
 use jiff::tz::TimeZone;
 
 use crate::error::CommandError;
+use crate::text::time_arg;
 use crate::text::transcript::Transcript;
 use crate::text::ui::Ui;
-use crate::text::{render, time_arg};
 
 /// Default number of messages.
 const COUNT_DEFAULT: u64 = 100;
@@ -16,6 +16,9 @@ const COUNT_DEFAULT: u64 = 100;
 /// Arguments of `chat log`.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
+    /// Short for '-n N'
+    #[arg(value_name = "-N", allow_negative_numbers = true, value_parser = time_arg::minus_count, conflicts_with_all = ["limit", "all"])]
+    minus: Option<u64>,
     /// Only messages with these words
     #[arg(short, value_name = "QUERY")]
     q: Option<String>,
@@ -26,10 +29,10 @@ pub(crate) struct LogArgs {
     #[arg(long, value_name = "NAME")]
     with: Option<String>,
     /// Only messages before a message id, a time ('2026-11-22 14:05', local or RFC 3339) or a duration ago ('2h')
-    #[arg(long, value_name = "POINT")]
+    #[arg(long, value_name = "POINT", value_parser = time_arg::history_point)]
     before: Option<String>,
     /// Only messages after such a point
-    #[arg(long, value_name = "POINT")]
+    #[arg(long, value_name = "POINT", value_parser = time_arg::history_point)]
     after: Option<String>,
     /// Maximum number of messages: the last ones, or with --after the first ones [default: 100, with --after all]
     #[arg(short = 'n', value_name = "LIMIT", conflicts_with = "all")]
@@ -48,12 +51,10 @@ pub(crate) struct LogArgs {
 /// Says how a call failed.
 pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
-    let now = render::now();
-    let point = |text: Option<String>| text.map(|text| time_arg::point(&text, now, &zone));
     let plain = |name: Option<String>| name.map(|name| name.strip_prefix('@').unwrap_or(&name).to_owned());
     let filter = HistoryQuery {
-        before: point(args.before),
-        after: point(args.after),
+        before: args.before,
+        after: args.after,
         limit: None,
         from: plain(args.from),
         with: plain(args.with),
@@ -70,9 +71,10 @@ pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(
         Some(transcript) => ui.line(&transcript.message(&message)),
         None => ui.json(&message),
     };
+    let limit = args.limit.or(args.minus);
     if args.all || filter.after.is_some() {
-        return client.each_message(&filter, args.limit, print).await;
+        return client.each_message(&filter, limit, print).await;
     }
-    let messages = client.last_messages(&filter, args.limit.unwrap_or(COUNT_DEFAULT)).await?;
+    let messages = client.last_messages(&filter, limit.unwrap_or(COUNT_DEFAULT)).await?;
     messages.into_iter().try_for_each(&mut print)
 }

@@ -1,17 +1,18 @@
 //! `chat send`: sends a message to the room or to some of its members, once, however often the connection breaks.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, BufRead, IsTerminal};
 use std::time::Duration;
 
 use chat_client::calls::SEND_WAIT_DEFAULT;
 use chat_client::{Client, ClientError, OutgoingMessage, Repeat};
 use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
-use chat_proto::text::check_text;
+use chat_proto::text::{TextError, check_text};
 use clap::{Args, ValueEnum};
 
 use crate::error::CommandError;
+use crate::text::input::{self, Parts};
 use crate::text::ui::{self, Ui};
-use crate::text::{input, recipients, render, time_arg};
+use crate::text::{recipients, render, time_arg};
 
 /// Arguments of `chat send`.
 #[derive(Debug, Args)]
@@ -32,6 +33,12 @@ pub(crate) struct SendArgs {
     /// Idempotency key: sends with the same key and text post once [default: a new one]
     #[arg(long)]
     pub(crate) key: Option<String>,
+    /// Of a text that is too long for one message, send the last part that fits
+    #[arg(long)]
+    pub(crate) tail: bool,
+    /// Send a text that is too long for one message as several messages, split at line ends
+    #[arg(long, conflicts_with_all = ["tail", "key"])]
+    pub(crate) split: bool,
     /// Print on standard error how far the message has come
     #[arg(short, long)]
     pub(crate) verbose: bool,
@@ -76,7 +83,6 @@ pub(crate) async fn post(
 /// # Errors
 /// Says why the message was not sent, or that the wait for it ran out.
 pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let (to, text) = what(&args.text)?;
     let wait = match (args.wait, args.copies) {
         (Some(WaitFor::Replicated), _) | (None, Some(_)) => Wait::Replicated,
         (Some(WaitFor::Stored), None) | (None, None) => Wait::Stored,
@@ -84,11 +90,39 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
         (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(CommandError::CopiesWithoutReplicated),
     };
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let mut message = OutgoingMessage::from(SendRequest { text, to, wait, copies: args.copies, timeout_ms });
-    if let Some(key) = args.key {
-        message.key = key;
+    let joined = args.text.join(" ");
+    let (to, rest) = what(&args.text, &joined)?;
+    let request = |text| SendRequest { text, to: to.clone(), wait, copies: args.copies, timeout_ms };
+    let mut input: Box<dyn BufRead> = match rest {
+        Some(text) => Box::new(text.as_bytes()),
+        None => Box::new(io::stdin().lock()),
+    };
+    if args.split {
+        let mut parts = Parts::new(input);
+        let mut number = 0_u64;
+        while let Some(text) = parts.next()? {
+            number += 1;
+            let not_sent =
+                |_: &CommandError| ui::say(&format!("chat: part {number} was not sent, nor what follows it"));
+            send(&request(text).into(), &args, client, ui).await.inspect_err(not_sent)?;
+        }
+        return if number == 0 { Err(TextError::Empty("message").into()) } else { Ok(()) };
     }
-    let (sent, complete) = post(client, &message, Repeat::Safe).await?;
+    let text = match rest {
+        _ if args.tail => input::tail(&mut input)?,
+        Some(text) => text.to_owned(),
+        None => input::whole(&mut input)?,
+    };
+    let mut message = OutgoingMessage::from(request(text));
+    if let Some(key) = &args.key {
+        message.key = key.clone();
+    }
+    send(&message, &args, client, ui).await
+}
+
+/// Sends one message and reports how far it has come.
+async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+    let (sent, complete) = post(client, message, Repeat::Safe).await?;
     if args.json {
         ui.json(&sent)?;
     }
@@ -104,16 +138,14 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
     Ok(())
 }
 
-/// Recipients and text, from the arguments or standard input.
-fn what(arguments: &[String]) -> Result<(Vec<String>, String), CommandError> {
-    let joined = arguments.join(" ");
-    let (to, rest) = recipients::split(&joined);
+/// Recipients and text of the arguments; without a text it is on standard input.
+fn what<'a>(arguments: &[String], joined: &'a str) -> Result<(Vec<String>, Option<&'a str>), CommandError> {
+    let (to, rest) = recipients::split(joined);
     let names_only = rest.is_empty() && arguments.iter().all(|argument| argument.starts_with('@'));
     if names_only && io::stdin().is_terminal() {
         return Err(CommandError::NothingToSend);
     }
-    let text = if names_only || rest == "-" { input::whole(io::stdin().lock())? } else { rest.to_owned() };
-    Ok((to, text))
+    Ok((to, (!names_only && rest != "-").then_some(rest)))
 }
 
 fn reached(sent: &SentMessage) -> String {

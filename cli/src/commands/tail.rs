@@ -28,11 +28,14 @@ const IDLE: Duration = Duration::from_secs(2);
 /// Arguments of `chat tail`.
 #[derive(Debug, Args)]
 pub(crate) struct TailArgs {
+    /// Short for '-n N'
+    #[arg(value_name = "-N", allow_negative_numbers = true, value_parser = time_arg::minus_count, conflicts_with_all = ["count", "since"])]
+    minus: Option<u64>,
     /// How many of the last messages to show first [default: 10]
     #[arg(short = 'n', value_name = "N", conflicts_with = "since")]
     count: Option<u64>,
     /// Show all events from here on instead: a cursor of an earlier event, a duration ('10m'), a time, or 'all'
-    #[arg(long, value_name = "POINT")]
+    #[arg(long, value_name = "POINT", value_parser = time_arg::stream_point)]
     since: Option<String>,
     /// Only messages by this member: name, tag or key
     #[arg(long, value_name = "NAME")]
@@ -51,7 +54,7 @@ pub(crate) struct TailArgs {
 /// Says how a call failed, or why the stream cannot go on.
 pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
     let zone = TimeZone::system();
-    let since = args.since.map(|text| time_arg::local(&text, &zone));
+    let since = args.since;
     let end = match (&since, args.no_follow) {
         (Some(_), true) => client.events(None).await?.cursor(),
         (Some(_) | None, _) => None,
@@ -72,7 +75,7 @@ pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<
     let mut tail = Tail { ui, transcript, only, shown: SeenMessages::default(), last: None };
     let Some(since) = since else {
         let filter = HistoryQuery { from: only.map(|id| id.to_string()), ..HistoryQuery::default() };
-        let messages = client.last_messages(&filter, args.count.unwrap_or(COUNT_DEFAULT)).await?;
+        let messages = client.last_messages(&filter, args.count.or(args.minus).unwrap_or(COUNT_DEFAULT)).await?;
         for message in messages {
             tail.looked_up(message, feed.cursor())?;
         }

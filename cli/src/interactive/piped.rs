@@ -16,7 +16,7 @@ use crate::text::{input, recipients, ui};
 pub(super) async fn run(client: &Client, mut lines: impl BufRead) -> Result<(), CommandError> {
     client.status().await?;
     let mut number = 0_u64;
-    while let Some(line) = input::line(&mut lines).inspect_err(|_| stopped(number + 1))? {
+    while let Some(line) = input::line(&mut lines, number + 1).inspect_err(|_| stopped(number + 1))? {
         number += 1;
         if line.trim().is_empty() {
             continue;

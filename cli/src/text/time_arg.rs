@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use chat_proto::cursor::Cursor;
+use chat_proto::id::MessageId;
 use chat_proto::time::{ParseTimeError, Timestamp, parse_duration};
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
+
+use crate::text::render;
 
 /// A local date (`2026-11-22`) or date and time (`2026-11-22 14:05`) as RFC 3339; everything else is left as it is for
 /// the daemon to parse.
@@ -30,6 +34,36 @@ pub(crate) fn point(text: &str, now: Timestamp, zone: &TimeZone) -> String {
         Err(_) => local(text, zone),
     }
 }
+
+/// A position in the history, for clap: a message id, a time, or a duration ago; as the API takes it.
+pub(crate) fn history_point(text: &str) -> Result<String, ParsePointError> {
+    let point = point(text, render::now(), &TimeZone::system());
+    let valid = point.parse::<Timestamp>().is_ok() || point.parse::<MessageId>().is_ok();
+    valid.then_some(point).ok_or(ParsePointError("a message id"))
+}
+
+/// A position in the event stream, for clap: a cursor, a duration ago, a time, or `all`; as the API takes it.
+pub(crate) fn stream_point(text: &str) -> Result<String, ParsePointError> {
+    let point = local(text, &TimeZone::system());
+    let time = point.parse::<Timestamp>().is_ok() || parse_duration(&point).is_ok();
+    let valid = time || point == "all" || point.parse::<Cursor>().is_ok();
+    valid.then_some(point).ok_or(ParsePointError("'all', a cursor"))
+}
+
+/// `-5` as the number of messages, for clap.
+pub(crate) fn minus_count(text: &str) -> Result<u64, ParseCountError> {
+    text.strip_prefix('-').and_then(|count| count.parse().ok()).ok_or(ParseCountError)
+}
+
+/// A text is no position.
+#[derive(Debug, thiserror::Error)]
+#[error("write {0}, a time like '2026-11-22 14:05', or a duration like '10m'")]
+pub(crate) struct ParsePointError(&'static str);
+
+/// A text is no number of messages.
+#[derive(Debug, thiserror::Error)]
+#[error("write the number of messages like -5")]
+pub(crate) struct ParseCountError;
 
 fn from_jiff(time: jiff::Timestamp) -> Timestamp {
     Timestamp::from_ms(u64::try_from(time.as_millisecond()).unwrap_or(0))

@@ -11,10 +11,10 @@ mod stop;
 
 use std::io;
 
+use chat_client::home::environment;
 use tokio::runtime::Runtime;
 
 use crate::app::home::Home;
-use crate::app::home::lock;
 use crate::app::report::exit_error::ExitError;
 use crate::app::settings::args::{ChatdArgs, ChatdCommand};
 
@@ -25,9 +25,8 @@ struct RuntimeError(#[source] io::Error);
 
 /// Runs the command of a command line.
 pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitError> {
-    let find =
-        || Home::locate(home.as_deref(), |name| std::env::var_os(name)).map_err(|error| ExitError::refused(&error));
-    let follow = || find().map(lock::follow);
+    let find = || Home::locate(home.as_deref(), environment).map_err(|error| ExitError::refused(&error));
+    let follow = || find().map(Home::follow);
     match command {
         ChatdCommand::Start(args) => start::run(*args, find()?),
         ChatdCommand::Stop(args) => stop::run(args, &follow()?),

@@ -3,7 +3,7 @@
 //! The **home** keeps what lasts: `identity.key`, `room.db`, `config.toml`, `chatd.log` and `lock`. The **run directory**
 //! keeps what exists while a daemon runs: its socket, `api.json` (how to reach it), `token`, and a second `lock`. It is
 //! `run/` in the home; for the default home it is `$XDG_RUNTIME_DIR/chatd` where that is set, and the home's lock file then
-//! names it, so that a command in any environment finds it ([`lock::follow`]).
+//! names it, so that a command in any environment finds it ([`Home::follow`]).
 //!
 //! Invariants: both are this user's, the run directory has mode 0700, the home is not writable by others, files are 0600
 //! ([`private_file`]); one daemon holds a home at a time ([`lock`], [`acquire_home`]). A home that violates this is

@@ -29,6 +29,7 @@ fn log_pages_join_without_gap_or_repetition() {
     assert_eq!(texts(&fake, &["--all"]), numbers(0..1_234));
     assert_eq!(texts(&fake, &[]), numbers(1_134..1_234));
     assert_eq!(texts(&fake, &["-n", "1100"]), numbers(134..1_234));
+    assert_eq!(texts(&fake, &["-5"]), numbers(1_229..1_234));
     assert_eq!(texts(&fake, &["-n", "9999"]), numbers(0..1_234));
     let id = fake.state().messages[99].id.to_string();
     assert_eq!(texts(&fake, &["--after", &id, "-n", "600"]), numbers(100..700));
@@ -36,6 +37,24 @@ fn log_pages_join_without_gap_or_repetition() {
     assert_eq!(texts(&fake, &["--before", &id, "-n", "9"]), numbers(90..99));
     assert_eq!(texts(&fake, &["--before", &id, "--all"]), numbers(0..99));
     assert_eq!(texts(&fake, &["-q", "m12", "--from", "@bob"])[..2], ["m12", "m120"]);
+}
+
+#[test]
+fn option_that_cannot_be_read_is_a_usage_error() {
+    let fake = filled(1);
+    for arguments in [
+        &["tail", "--since", "bogus"][..],
+        &["log", "--after", "bogus"],
+        &["log", "--before", "yesterday"],
+        &["log", "five"],
+        &["log", "-5", "-n", "6"],
+    ] {
+        let ended = run(&fake, arguments);
+        assert_eq!((ended.code, ended.out.as_str()), (Some(2), ""), "{arguments:?}: {}", ended.err);
+        assert!(ended.err.starts_with("error: "), "{}", ended.err);
+    }
+    let said = run(&fake, &["tail", "--since", "bogus"]).err;
+    assert!(said.contains("a cursor, a time like '2026-11-22 14:05', or a duration like '10m'"), "{said}");
 }
 
 #[test]

@@ -59,13 +59,42 @@ fn invalid_message_is_refused_before_it_is_sent() {
     };
     refused(run(&fake, &["send", " "]), "chat: the message is empty");
     refused(run_with_input(&fake, &["send"], b"\n"), "chat: the message is empty");
-    refused(run_with_input(&fake, &["send"], b"\xff"), "chat: standard input is not UTF-8 text");
     let long = vec![b'x'; 20_000];
     refused(
         run_with_input(&fake, &["send"], &long),
-        "chat: standard input has more than the 16384 bytes that fit one message: send it in parts",
+        "chat: standard input has more than the 16384 bytes that fit one message\nhint: 'chat send --tail' sends the last \
+         part that fits, 'chat send --split' sends several messages",
     );
     assert!(fake.state().requests.is_empty());
+}
+
+fn texts(fake: &Fake) -> Vec<String> {
+    fake.state().messages.iter().map(|message| message.text.clone()).collect()
+}
+
+#[test]
+fn input_that_is_too_long_is_sent_by_its_tail_or_in_parts() {
+    let fake = Fake::start();
+    let log: String = (0..3_000).map(|number| format!("make: step {number}\n")).collect();
+    assert_eq!(run_with_input(&fake, &["send", "--tail"], log.as_bytes()), silent());
+    let last = texts(&fake).remove(0);
+    assert!(last.len() > 16_000 && log.trim_end().ends_with(&last) && last.starts_with("make: step"), "{last}");
+    assert_eq!(run_with_input(&fake, &["send", "@bob", "--split"], log.as_bytes()), silent());
+    let parts = texts(&fake).split_off(1);
+    assert_eq!((parts.len(), parts.join("\n")), (3, log.trim_end().to_owned()));
+    assert!(fake.state().messages[1..].iter().all(|message| message.to.len() == 1));
+    assert_eq!(run_with_input(&fake, &["send", "--split"], b"\n").err, "chat: the message is empty\n");
+}
+
+#[test]
+fn byte_that_is_not_utf_8_is_replaced_and_ends_nothing() {
+    let fake = Fake::start();
+    let ended = run_with_input(&fake, &["send"], b"gr\xfcn");
+    assert_eq!((ended.code, ended.err.lines().count()), (Some(0), 1), "{}", ended.err);
+    let ended = run_with_input(&fake, &[], b"one\ngr\xfcn\nthree\n");
+    assert_eq!(ended.code, Some(0), "{}", ended.err);
+    assert_eq!(ended.err, "chat: line 2 is not all UTF-8: what is not was replaced by '\u{FFFD}'\n");
+    assert_eq!(texts(&fake), ["gr\u{FFFD}n", "one", "gr\u{FFFD}n", "three"]);
 }
 
 #[test]
@@ -136,7 +165,6 @@ fn send_has_a_new_key_unless_one_is_given() {
 fn piped_lines_are_sent_until_one_is_refused() {
     let fake = Fake::start();
     assert_eq!(run_with_input(&fake, &[], b"one\r\n\n@bob two\nexit\n"), silent());
-    let texts = |fake: &Fake| fake.state().messages.iter().map(|message| message.text.clone()).collect::<Vec<_>>();
     assert_eq!(texts(&fake), ["one", "two", "exit"]);
     assert_eq!(fake.state().messages[1].to.len(), 1);
     let ended = run_with_input(&fake, &[], b"three\n@bbo four\nfive\n");

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use chat_tests::eventually::SOON;
 use chat_tests::home::TestHome;
-use chat_tests::process::Signal;
+use chat_tests::process::{Signal, TestCommand};
 
 /// Permissions of a file.
 #[track_caller]
@@ -102,6 +102,43 @@ fn the_default_home_is_found_from_every_session() {
     at_default(&["status"], None).ok();
     at_default(&["env"], Some("other")).ok();
     assert_eq!(at_default(&["stop"], None).ok(), "chatd has stopped\n");
+}
+
+#[test]
+fn chat_finds_the_daemon_of_the_default_home_from_every_environment() {
+    let home = TestHome::new();
+    let (user, session) = (home.path().join("user"), home.path().join("session"));
+    fs::create_dir_all(&session).expect("the directory is ours");
+    // As `env -i PATH=… HOME=…`, which is what cron, ssh, sudo and git hooks leave.
+    let bare = |command: TestCommand| {
+        ["CHATD_HOME", "USER"]
+            .into_iter()
+            .fold(command, TestCommand::without)
+            .env("HOME", &user)
+            .env("CHATD_NAME", "ann")
+    };
+    let full = |command: TestCommand| bare(command).env("XDG_RUNTIME_DIR", &session).env("USER", "ann");
+    let (start, send, stop) = (|| home.chatd(&["start"]), || home.chat(&["send", "hello"]), || home.chatd(&["stop"]));
+    full(start()).run().ok();
+    bare(send()).run().ok();
+    assert!(bare(start()).run().ok().contains("already"));
+    assert_eq!(bare(stop()).run().ok(), "chatd has stopped\n");
+    bare(send()).run().refuses(3);
+    bare(start()).run().ok();
+    full(send()).run().ok();
+    assert!(full(start()).run().ok().contains("already"));
+    assert!(full(home.chat(&["log"])).run().ok().lines().count() == 2);
+    assert_eq!(full(stop()).run().ok(), "chatd has stopped\n");
+}
+
+#[test]
+fn name_of_a_peer_without_user_is_that_of_the_account() {
+    let home = TestHome::new();
+    home.chatd(&["start"]).without("USER").run().ok();
+    let account = home.shell("id -un").run().ok();
+    let status: serde_json::Value = home.chat(&["status", "--json"]).run().json().remove(0);
+    assert_eq!(status["peer"]["name"], account.trim());
+    assert_eq!(status["room"]["name"], format!("{}s-room", account.trim()));
 }
 
 #[test]

@@ -34,6 +34,28 @@ fn flag_beats_variable_beats_default() {
 }
 
 #[test]
+fn run_directory_is_that_of_the_daemon_that_holds_the_home() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let home = Home::locate(Some(directory.path()), |_| None).expect("known");
+    assert_eq!(home.clone().follow(), home, "no daemon has run");
+    std::fs::write(home.lock(), r#"{"pid":1,"stage":"running","run":"/session/chatd"}"#).expect("written");
+    assert_eq!(home.clone().follow(), home, "none runs, or this is a copy of a home");
+    let lock = File::open(home.lock()).expect("written");
+    lock.lock().expect("free");
+    assert_eq!(home.clone().follow().run(), Path::new("/session/chatd"));
+    std::fs::write(home.lock(), "damaged").expect("written");
+    assert_eq!(home.clone().follow(), home);
+}
+
+#[test]
+fn environment_has_home_and_user_of_the_account() {
+    // Set or not, both are known on every machine that runs these tests.
+    assert!(environment("HOME").is_some_and(|home| Path::new(&home).is_absolute()));
+    assert!(environment("USER").is_some_and(|user| !user.is_empty()));
+    assert!(environment("CHATD_TEST_UNSET").is_none());
+}
+
+#[test]
 fn no_directory_at_all_is_an_error_that_names_the_variable() {
     let error = Home::locate(None, |_| None).expect_err("nothing is known");
     assert_eq!(error.to_string(), "no home directory is known: set HOME, or give --home DIR");

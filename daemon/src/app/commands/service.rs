@@ -5,6 +5,8 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use chat_client::home::environment;
+
 use crate::app::home::Home;
 use crate::app::home::private_file::{self, Lasting};
 use crate::app::report::exit_error::ExitError;
@@ -47,7 +49,7 @@ enum ServiceError {
 
 /// Installs or removes the unit, and prints the commands that activate the change.
 pub(crate) fn run(action: ServiceAction, home: &Home) -> Result<(), ExitError> {
-    let unit = unit_path(|name| std::env::var_os(name)).map_err(refused)?;
+    let unit = unit_path(environment).map_err(refused)?;
     let text = match action {
         ServiceAction::Install => {
             let program = std::env::current_exe()

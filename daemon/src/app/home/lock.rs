@@ -25,7 +25,7 @@ pub(crate) struct HomeLock {
     _run_lock: File,
 }
 
-/// The process that holds a lock, as the lock file names it.
+/// The process that holds a lock, as the lock file names it. [`Home::follow`] reads `run` of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct LockHolder {
     /// Its process id.
@@ -121,14 +121,6 @@ pub(crate) fn holder(home: &Home) -> Result<LockState, LockError> {
         Ok(()) => Ok(LockState::Free),
         Err(TryLockError::WouldBlock) => Ok(LockState::Held(read_holder(&mut file))),
         Err(TryLockError::Error(source)) => Err(LockError::File { path, source }),
-    }
-}
-
-/// The home with the run directory of the daemon that holds it, if one does.
-pub(crate) fn follow(home: Home) -> Home {
-    match holder(&home) {
-        Ok(LockState::Held(Some(holder))) => home.with_run(holder.run),
-        Ok(LockState::Held(None) | LockState::Free) | Err(_) => home,
     }
 }
 
@@ -239,9 +231,9 @@ mod tests {
         let elsewhere = home.clone().with_run(directory.path().join("elsewhere"));
         home::prepare(&elsewhere).expect("made");
         let lock = HomeLock::try_take(&elsewhere).expect("free");
-        assert_eq!(follow(home.clone()), elsewhere);
+        assert_eq!(home.clone().follow(), elsewhere);
         release(lock, &home);
-        assert_eq!(follow(home.clone()), home);
+        assert_eq!(home.clone().follow(), home);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! gives up: a knock ends, nothing is written. While this peer waits for admission, the home's lock says so, for other
 //! starts, and the API answers 409.
 
+use chat_client::home::environment;
 use chat_core::admission::codec::DenyReason;
 use chat_core::input::Command;
 
@@ -106,7 +107,7 @@ async fn choose_entry(
     reporting: (&StartReporter, &mut HomeLock),
     notes: &mut Vec<String>,
 ) -> Result<RoomEntry, OpenRoomError> {
-    let name = || plan.settings.name.clone().unwrap_or_else(|| default_name(&base.me, |name| std::env::var_os(name)));
+    let name = || plan.settings.name.clone().unwrap_or_else(|| default_name(&base.me, environment));
     match (store.room(), &plan.join) {
         (Some(room), target) => {
             if plan.describes_room == RoomDescription::Yes {

@@ -10,7 +10,7 @@
 //! * [`read`]: the pool of read-only connections, history, and following the events.
 //! * `open`: creating, migrating, checking and setting aside a database. `dm`: double ratchets of direct messages.
 //!
-//! The driver of the room (`node`) writes and receives the reports; the HTTP API reads; `life` opens and closes.
+//! The driver of the room (`node`) writes and receives the reports; the HTTP API reads; `app` opens and closes.
 //!
 //! # What is on disk
 //!

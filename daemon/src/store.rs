@@ -19,12 +19,13 @@
 //!
 //! | table | holds | truth or derived | indexes |
 //! |---|---|---|---|
-//! | `facts` | one row: this peer, number of the database, incarnation, mark of the file, room, how far events are pruned and texts indexed | truth | |
+//! | `facts` | one row: this peer, incarnation, mark of the file, room, how far events are pruned and texts indexed | truth | |
 //! | `peers`, `logs` | row numbers of peers, and of logs (author, incarnation) | truth: others refer to them | unique key; unique (author, incarnation) |
 //! | `entries` | every signed entry: header, signature, body, hash | **truth**; other members hold copies | unique hash; unique (log, seq); the control entries |
 //! | `messages`, `recipients` | what this peer may read of the entries: text, time, visibility | derived; texts of direct messages are truth, as ratchet keys are used once | shown: by time, by author and time, direct by time; hidden ones by id |
 //! | `search` | FTS5 index over `messages.text` | derived; filled when idle or before a search, rebuilt when damaged | |
-//! | `events` | numbered events: a reference to a message, or JSON | the numbers are truth (cursors); messages' content is derived | by time written; events other than messages by id |
+//! | `events` | numbered events: a reference to a message, or JSON | the numbers are truth (cursors); messages' content is derived | by time written; by message; events other than messages by id |
+//! | `runs` | random number of each opening of the database, and the newest event then | truth (cursors); the newest 1,000 | |
 //! | `keys` | idempotency key, hash of the request, message it posted | truth; pruned after 7 days | by time written |
 //! | `addrs`, `seen` | newest address record of each peer; when it was last online | come again from peers | |
 //! | `forks` | two entries that prove a fork, one pair per log | truth | |
@@ -44,6 +45,7 @@ use chat_core::input::LoadId;
 use chat_core::log::entry::{Incarnation, LogId, MessageBody, Seq};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::Restored;
+use chat_proto::cursor::Cursor;
 use chat_proto::id::{MessageId, PeerId};
 use chat_proto::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
@@ -125,9 +127,9 @@ impl Store {
     /// # Errors
     /// [`OpenStoreError`] where the database cannot be used.
     pub fn open(path: &Path, options: StoreOptions) -> Result<OpenedStore, OpenStoreError> {
-        let open::OpenedDatabase { connection, meta, set_aside } = open::open(path, &options)?;
+        let open::OpenedDatabase { connection, meta, runs, set_aside } = open::open(path, &options)?;
         let readers = read::ReadPool::new(path.to_owned());
-        let context = StoreContext::read(&connection, meta.clone(), readers)
+        let context = StoreContext::read(&connection, meta.clone(), runs, readers)
             .map_err(|source| OpenStoreError::Database { path: path.to_owned(), source })?;
         let context = Arc::new(context);
         let (queue, jobs) = JobQueue::new();
@@ -169,9 +171,14 @@ impl Store {
         self.context.meta().incarnation
     }
 
-    /// Random number of the database, for [`chat_proto::cursor::Cursor`].
-    pub fn database(&self) -> u32 {
-        self.context.meta().database
+    /// The cursor of an event of this database: a stream that resumes there begins with the next event.
+    pub fn cursor(&self, event: u64) -> Cursor {
+        self.context.runs.cursor(event)
+    }
+
+    /// The event of a cursor; `None` if this database does not hold it, because it is another one or was rolled back.
+    pub fn position(&self, cursor: Cursor) -> Option<u64> {
+        self.context.runs.position(cursor, self.context.newest_event())
     }
 
     /// Binds a new database to a room that admitted this peer. Founding a room needs no such call.

@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::schema::text_schema;
 
-/// A position in the event stream: the database, and the last event that was read from it. Written `<8 hex>-<number>`.
+/// A position in the event stream: the run of the database that wrote an event, and the event. Written
+/// `<8 hex>-<number>`.
 ///
-/// Events of one database are numbered from 1 without gaps being reused; a cursor stays valid across restarts of the
-/// daemon. A cursor of another database (the home was replaced) leads to a `gap` event.
+/// Events of one database are numbered from 1, and no number is used twice; every opening of the database begins a run
+/// with a random number. A cursor stays valid across restarts of the daemon. A cursor of an event that the database
+/// does not hold, because the home was replaced or rolled back, leads to a `gap` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Cursor {
-    /// Random number of the database that counts the events.
-    pub database: u32,
+    /// Random number of the run that wrote the event.
+    pub run: u32,
     /// The last event that was read; 0 before the first.
     pub event: u64,
 }
@@ -29,7 +31,7 @@ text_schema!(Cursor, "A durable position in the event stream of one daemon.", "p
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}-{}", self.database, self.event)
+        write!(f, "{:08x}-{}", self.run, self.event)
     }
 }
 
@@ -38,15 +40,15 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, ParseCursorError> {
         let fail = || ParseCursorError(text.chars().filter(|c| !c.is_control()).take(40).collect());
-        let (database, event) = text.split_once('-').ok_or_else(fail)?;
-        let hex = database.len() == 8 && database.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        let (run, event) = text.split_once('-').ok_or_else(fail)?;
+        let hex = run.len() == 8 && run.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
         let digits = !event.is_empty() && event.bytes().all(|b| b.is_ascii_digit());
         if !hex || !digits {
             return Err(fail());
         }
-        let database = u32::from_str_radix(database, 16).map_err(|_| fail())?;
+        let run = u32::from_str_radix(run, 16).map_err(|_| fail())?;
         let event = event.parse().map_err(|_| fail())?;
-        Ok(Self { database, event })
+        Ok(Self { run, event })
     }
 }
 
@@ -71,8 +73,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cursor_displayed_parses_back(database: u32, event: u64) {
-            let cursor = Cursor { database, event };
+        fn cursor_displayed_parses_back(run: u32, event: u64) {
+            let cursor = Cursor { run, event };
             prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }
 

@@ -12,9 +12,9 @@ use chat_proto::api::invites::InviteList;
 use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerView};
 use chat_proto::ticket::Ticket;
-use chat_tests::daemon::Start;
+use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::SOON;
-use chat_tests::home::Home;
+use chat_tests::home::TestHome;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -31,8 +31,8 @@ fn recorded<T: DeserializeOwned>(name: &str) -> T {
 
 /// A copy of the home that continues as if it was moved: a copied database would get a new number, and cursors would be
 /// void.
-fn moved_home() -> Home {
-    let home = Home::new();
+fn moved_home() -> TestHome {
+    let home = TestHome::new();
     DirBuilder::new().mode(0o700).create(home.path()).expect("creates");
     for name in ["config.toml", "identity.key", "room.json", "room.db"] {
         let path = home.path().join(name);
@@ -59,7 +59,7 @@ fn lasting(mut peers: Vec<PeerView>) -> Vec<impl PartialEq + std::fmt::Debug> {
 
 #[test]
 fn home_of_the_first_build_keeps_working() {
-    let mut alice = Start::found("alice").home(moved_home()).start();
+    let mut alice = StartDaemon::found("alice").home(moved_home()).start();
     let old: MessagePage = recorded("messages.json");
     assert_eq!(alice.api().history(), old.messages);
     assert_eq!(lasting(alice.api().peers()), lasting(recorded::<PeerList>("peers.json").peers));

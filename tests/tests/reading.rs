@@ -1,11 +1,13 @@
 //! Reading: `chat tail`, `log`, `peers` and `status`, for people and as JSON.
 
-use chat_proto::api::messages::Message;
+use std::fs;
+
+use chat_proto::api::messages::{Message, MessagePage};
 use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
 use chat_proto::api::status::Status;
 use chat_proto::event::{Event, EventEnvelope};
 use chat_tests::cluster::{TestRoom, all_miss};
-use chat_tests::daemon::StartDaemon;
+use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually_true};
 
 #[test]
@@ -24,6 +26,52 @@ fn tail_shows_the_last_messages_and_then_new_ones() {
     tail.line(SOON, |line| line.ends_with("alice: live"));
     room["alice"].chat(&["send", "@bob", "quietly"]).ok();
     tail.line(SOON, |line| line.ends_with("alice → you: quietly"));
+}
+
+#[test]
+fn json_backlog_resumes_behind_each_of_its_lines() {
+    let alice = StartDaemon::found("alice").start();
+    for text in ["zero", "one", "two", "three"] {
+        alice.api().send(text);
+    }
+    let backlog: Vec<EventEnvelope> = alice.chat(&["tail", "--json", "--no-follow", "-n", "3"]).json();
+    for (event, next) in backlog.iter().zip(["two", "three"]) {
+        let mut resumed = alice.api().events(Some(&event.cursor.to_string()));
+        assert_eq!(resumed.message(SOON).text, next);
+    }
+    alice.api().send("four");
+    let last = backlog.last().expect("three messages").cursor.to_string();
+    assert_eq!(alice.api().events(Some(&last)).message(SOON).text, "four");
+}
+
+/// Promise P8: an event stream resumed at any cursor repeats nothing.
+#[test]
+fn database_rolled_back_in_place_gives_a_gap_and_repeats_nothing() {
+    let mut alice = StartDaemon::found("alice").start();
+    let cursor_of = |alice: &Daemon, text: &str| {
+        let page: MessagePage = alice.api().get("/v1/messages").json(200);
+        page.with_cursors().find(|(message, _)| message.text == text).and_then(|(_, cursor)| cursor).expect("a cursor")
+    };
+    alice.api().send("kept");
+    let kept = cursor_of(&alice, "kept").to_string();
+    alice.stop();
+    let database = alice.home().path().join("room.db");
+    let older = fs::read(&database).expect("reads");
+    alice.start_again();
+    alice.api().send("lost");
+    let lost = cursor_of(&alice, "lost").to_string();
+    alice.stop();
+    fs::write(&database, older).expect("writes in place");
+    alice.start_again();
+    for text in ["new", "newer", "newest"] {
+        alice.api().send(text);
+    }
+    let mut resumed = alice.api().events(Some(&lost));
+    let next = resumed.next(SOON).expect("an event").envelope();
+    assert!(matches!(next.event, Event::Gap { .. }), "{next:?}");
+    alice.api().send("after the gap");
+    assert_eq!(resumed.message(SOON).text, "after the gap");
+    assert_eq!(alice.api().events(Some(&kept)).message(SOON).text, "new");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use chat_proto::api::messages::{HistoryQuery, Message, MessagePage, SendRequest,
 use chat_proto::api::peers::{MemberRole, PeerList, PeerView};
 use chat_proto::api::rendezvous::Rendezvous;
 use chat_proto::api::status::Status;
+use chat_proto::cursor::Cursor;
 use chat_proto::error::ErrorCode;
 use chat_proto::id::{InviteId, KnockId, MessageId};
 use serde::de::DeserializeOwned;
@@ -117,8 +118,22 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn last_messages(&self, filter: &HistoryQuery, count: u64) -> Result<Vec<Message>, ClientError> {
+        let messages = self.last_messages_with_cursors(filter, count).await?;
+        Ok(messages.into_iter().map(|(message, _)| message).collect())
+    }
+
+    /// The last `count` messages that pass `filter`, oldest first, each with the cursor that resumes the event stream behind
+    /// it; daemons of version 0.1 give no cursors.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn last_messages_with_cursors(
+        &self,
+        filter: &HistoryQuery,
+        count: u64,
+    ) -> Result<Vec<(Message, Option<Cursor>)>, ClientError> {
         let mut filter = filter.clone();
-        let mut pages: Vec<Vec<Message>> = Vec::new();
+        let mut pages: Vec<MessagePage> = Vec::new();
         let mut left = count;
         while left > 0 {
             filter.limit = u32::try_from(left.min(HISTORY_PAGE)).ok();
@@ -126,12 +141,12 @@ impl Client {
             let Some(first) = page.messages.first() else { break };
             filter.before = Some(first.id.to_string());
             left = if page.more { left.saturating_sub(page.messages.len() as u64) } else { 0 };
-            pages.push(page.messages);
+            pages.push(page);
         }
-        Ok(pages.into_iter().rev().flatten().collect())
+        Ok(pages.into_iter().rev().flat_map(MessagePage::with_cursors).collect())
     }
 
-    /// Gives `each` every message that passes `filter`, oldest first, from its `after` or the beginning on, up to `count`.
+    /// Gives `each` every message that passes `filter` and its cursor, oldest first, from its `after` or the beginning on, up to `count`.
     ///
     /// # Errors
     /// Says how a call failed, or what `each` failed with.
@@ -139,7 +154,7 @@ impl Client {
         &self,
         filter: &HistoryQuery,
         count: Option<u64>,
-        mut each: impl FnMut(Message) -> Result<(), E>,
+        mut each: impl FnMut(Message, Option<Cursor>) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut filter = filter.clone();
         filter.after.get_or_insert_with(|| BEGINNING.to_owned());
@@ -150,7 +165,7 @@ impl Client {
             let Some(last) = page.messages.last() else { break };
             filter.after = Some(last.id.to_string());
             left = if page.more { left.saturating_sub(page.messages.len() as u64) } else { 0 };
-            page.messages.into_iter().try_for_each(&mut each)?;
+            page.with_cursors().try_for_each(|(message, cursor)| each(message, cursor))?;
         }
         Ok(())
     }

@@ -192,7 +192,7 @@ impl EventFeed {
         };
         let gap = block.event.as_deref() == Some("gap");
         if let (Some(new), Some(last), false) = (cursor, self.last, gap)
-            && new.database == last.database
+            && new.run == last.run
             && new.event <= last.event
         {
             return Ok(None);

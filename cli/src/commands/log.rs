@@ -73,7 +73,7 @@ pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(
     };
     let limit = args.limit.or(args.minus);
     if args.all || filter.after.is_some() {
-        return client.each_message(&filter, limit, print).await;
+        return client.each_message(&filter, limit, |message, _| print(message)).await;
     }
     let messages = client.last_messages(&filter, limit.unwrap_or(COUNT_DEFAULT)).await?;
     messages.into_iter().try_for_each(&mut print)

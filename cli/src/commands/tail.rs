@@ -75,10 +75,10 @@ pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<
     let mut tail = Tail { ui, transcript, only, shown: SeenMessages::default(), last: None };
     let Some(since) = since else {
         let filter = HistoryQuery { from: only.map(|id| id.to_string()), ..HistoryQuery::default() };
-        let messages = client.last_messages(&filter, args.count.or(args.minus).unwrap_or(COUNT_DEFAULT)).await?;
-        for message in messages {
-            tail.looked_up(message, feed.cursor())?;
-        }
+        let count = args.count.or(args.minus).unwrap_or(COUNT_DEFAULT);
+        let messages = client.last_messages_with_cursors(&filter, count).await?;
+        let newest = if args.no_follow { None } else { feed.cursor() };
+        tail.looked_up_all(messages, newest)?;
         tail.ui.flush()?;
         return if args.no_follow { Ok(()) } else { tail.follow(&mut feed, client, None).await };
     };
@@ -195,7 +195,20 @@ impl Tail<'_> {
         self.ui.line(&ui::shown_json(json))
     }
 
-    /// A message that the history gave; as JSON it looks like an event, and its cursor is where the stream goes on.
+    /// Messages that the history gave, at most as new as `newest`: the stream has the others. As JSON they look like
+    /// events and come in the order of events, so that the stream resumes exactly behind each.
+    fn looked_up_all(
+        &mut self,
+        mut messages: Vec<(Message, Option<Cursor>)>,
+        newest: Option<Cursor>,
+    ) -> Result<(), CommandError> {
+        if self.transcript.is_none() {
+            messages.sort_by_key(|(_, cursor)| cursor.map(|cursor| cursor.event));
+            messages.retain(|(_, cursor)| cursor.zip(newest).is_none_or(|(at, newest)| at.event <= newest.event));
+        }
+        messages.into_iter().try_for_each(|(message, cursor)| self.looked_up(message, cursor.or(newest)))
+    }
+
     fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), CommandError> {
         let time = message.time;
         self.last = Some((message.id, time));
@@ -237,12 +250,32 @@ impl Tail<'_> {
             (None, None) => return Ok(()),
         };
         let filter = HistoryQuery { from, after, ..HistoryQuery::default() };
-        let read = client.each_message(&filter, None, |message| self.looked_up(message, cursor)).await;
-        let (Err(CommandError::Call(ClientError::Refused(_))), Some((_, time))) = (&read, self.last) else {
+        let last = self.last;
+        let read = self.fill_from(client, &filter, cursor).await;
+        let (Err(CommandError::Call(ClientError::Refused(_))), Some((_, time))) = (&read, last) else {
             return read;
         };
         // A new database may not hold that message: its time will do.
         let filter = HistoryQuery { after: Some(time.to_string()), ..filter };
-        client.each_message(&filter, None, |message| self.looked_up(message, cursor)).await
+        self.fill_from(client, &filter, cursor).await
+    }
+
+    async fn fill_from(
+        &mut self,
+        client: &Client,
+        filter: &HistoryQuery,
+        cursor: Option<Cursor>,
+    ) -> Result<(), CommandError> {
+        if self.transcript.is_some() {
+            return client.each_message(filter, None, |message, _| self.looked_up(message, cursor)).await;
+        }
+        let mut messages = Vec::new();
+        client
+            .each_message(filter, None, |message, cursor| {
+                messages.push((message, cursor));
+                Ok::<_, CommandError>(())
+            })
+            .await?;
+        self.looked_up_all(messages, cursor)
     }
 }

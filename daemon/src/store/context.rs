@@ -12,11 +12,13 @@ use crate::store::tables::events;
 use crate::store::tables::messages;
 use crate::store::tables::meta::{StoreMeta, searchable};
 use crate::store::tables::models::DmKeys;
+use crate::store::tables::runs::Runs;
 
 /// State shared by the writer, the handles and the followers. Only the writer changes it, except for `failures_seen`.
 #[derive(Debug)]
 pub(super) struct StoreContext {
     pub(super) readers: Arc<ReadPool>,
+    pub(super) runs: Runs,
     meta: ArcSwap<StoreMeta>,
     dm_keys: ArcSwap<DmKeys>,
     newest_event: AtomicU64,
@@ -28,9 +30,15 @@ pub(super) struct StoreContext {
 }
 
 impl StoreContext {
-    pub(super) fn read(connection: &Connection, meta: StoreMeta, readers: ReadPool) -> rusqlite::Result<Self> {
+    pub(super) fn read(
+        connection: &Connection,
+        meta: StoreMeta,
+        runs: Runs,
+        readers: ReadPool,
+    ) -> rusqlite::Result<Self> {
         Ok(Self {
             readers: Arc::new(readers),
+            runs,
             meta: ArcSwap::from_pointee(meta),
             dm_keys: ArcSwap::from_pointee(dm::keys(connection)?),
             newest_event: AtomicU64::new(events::newest(connection)?),

@@ -7,7 +7,7 @@
 //! [`Absent::Refuse`] was given, a damaged database is left where it is.
 //!
 //! Invariants: nothing is ever deleted; a database of a newer version, another program or another identity is left as
-//! it is; a copied file gets a new number and incarnation, because it may be older than what other peers have of this
+//! it is; a copied file gets a new incarnation, because it may be older than what other peers have of this
 //! peer's log.
 //!
 //! Called by [`Store::open`](crate::store::Store::open), on a blocking thread, before the writer starts.
@@ -34,6 +34,7 @@ use crate::store::open::connection::{BUSY_TIMEOUT, connect};
 use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::tables::meta::{FileMark, StoreMeta};
+use crate::store::tables::runs::Runs;
 use crate::store::tables::sql_types::{is_corruption, persist_error};
 use crate::store::tables::text_index;
 use crate::store::types::{Absent, StoreOptions};
@@ -46,6 +47,7 @@ const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
 pub(super) struct OpenedDatabase {
     pub(super) connection: Connection,
     pub(super) meta: StoreMeta,
+    pub(super) runs: Runs,
     pub(super) set_aside: Option<PathBuf>,
 }
 
@@ -57,15 +59,15 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<OpenedDatabase
         return Err(OpenStoreError::Missing(path.to_owned()));
     }
     match attempt(path, options, room_file.as_ref()) {
-        Ok((connection, meta)) => Ok(OpenedDatabase { connection, meta, set_aside: None }),
+        Ok((connection, meta, runs)) => Ok(OpenedDatabase { connection, meta, runs, set_aside: None }),
         Err(error) if exists && is_damage(&error) => {
             if !may_create {
                 return Err(OpenStoreError::Damaged(path.to_owned()));
             }
             let aside = set_aside(path).map_err(|source| io_error(path, source))?;
             warn!(error = %causes(&error), aside = %aside.display(), "the database is damaged and was set aside");
-            let (connection, meta) = attempt(path, options, room_file.as_ref())?;
-            Ok(OpenedDatabase { connection, meta, set_aside: Some(aside) })
+            let (connection, meta, runs) = attempt(path, options, room_file.as_ref())?;
+            Ok(OpenedDatabase { connection, meta, runs, set_aside: Some(aside) })
         }
         Err(error) => Err(error),
     }
@@ -75,7 +77,7 @@ fn attempt(
     path: &Path,
     options: &StoreOptions,
     room_file: Option<&RoomFile>,
-) -> Result<(Connection, StoreMeta), OpenStoreError> {
+) -> Result<(Connection, StoreMeta, Runs), OpenStoreError> {
     let bytes = make_private(path).map_err(|source| io_error(path, source))?;
     let failed = |source| database_error(path, source);
     // Before connecting: switching a foreign database to WAL would change it.
@@ -85,8 +87,8 @@ fn attempt(
     if bytes <= CHECKED_BYTES_MAX || room_file.is_some_and(|room_file| room_file.suspect) {
         check(&mut connection, path)?;
     }
-    let meta = settle(&mut connection, path, options, room_file)?;
-    Ok((connection, meta))
+    let (meta, runs) = settle(&mut connection, path, options, room_file)?;
+    Ok((connection, meta, runs))
 }
 
 /// Creates the file, or removes the permissions of other users, before anything is written to it. Returns its size.
@@ -128,13 +130,13 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenStoreError>
     Err(OpenStoreError::Damaged(path.to_owned()))
 }
 
-/// Writes the row about a new database, and gives a copy new numbers.
+/// Writes the row about a new database, gives a copy a new incarnation, and begins a run.
 fn settle(
     connection: &mut Connection,
     path: &Path,
     options: &StoreOptions,
     room_file: Option<&RoomFile>,
-) -> Result<StoreMeta, OpenStoreError> {
+) -> Result<(StoreMeta, Runs), OpenStoreError> {
     let failed = |source| database_error(path, source);
     let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
     let file = FileMark::of(&metadata);
@@ -158,8 +160,9 @@ fn settle(
     };
     meta.write(&transaction).map_err(failed)?;
     dm::ensure_account(&transaction, &options.secret).map_err(failed)?;
+    let runs = Runs::begin(&transaction).map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    Ok(meta)
+    Ok((meta, runs))
 }
 
 /// Renames the database and its write-ahead log, so that nothing is lost.

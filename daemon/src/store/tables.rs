@@ -1,7 +1,7 @@
 //! The tables of the database: one file per group of tables, with everything that reads and writes them.
 //!
 //! `entries`, `messages`, `events`, `visibility` and `idempotency` follow a batch of entries to its rows; `text_index`
-//! is the full text of the messages; `meta` the single row about the database; `row_ids` the row numbers of peers and
+//! is the full text of the messages; `meta` the single row about the database; `runs` its openings; `row_ids` the row numbers of peers and
 //! logs. [`models`] has the types that leave the store, `sql_types` the mapping of numbers and errors. The schema is in
 //! `open/schema.rs`.
 
@@ -16,6 +16,7 @@ pub(in crate::store) mod messages;
 pub(in crate::store) mod meta;
 pub mod models;
 pub(in crate::store) mod row_ids;
+pub(in crate::store) mod runs;
 pub(in crate::store) mod sql_types;
 pub(in crate::store) mod text_index;
 pub(in crate::store) mod visibility;

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::peers::PeerRef;
+use crate::cursor::Cursor;
 use crate::id::MessageId;
 use crate::time::Timestamp;
 use crate::{RECIPIENTS_MAX, TEXT_BYTES_MAX};
@@ -118,6 +119,17 @@ pub struct HistoryQuery {
 pub struct MessagePage {
     /// The messages, oldest first, in the order that is the same at every peer.
     pub messages: Vec<Message>,
+    /// One for each message: resumes the event stream of this peer behind it. Daemons of version 0.1 give none.
+    #[serde(default)]
+    pub cursors: Vec<Cursor>,
     /// Whether there are more messages before the first one, or with `after`, behind the last one.
     pub more: bool,
+}
+
+impl MessagePage {
+    /// The messages with their cursors, as far as the daemon gives these.
+    pub fn with_cursors(self) -> impl Iterator<Item = (Message, Option<Cursor>)> {
+        let cursors = self.cursors.into_iter().map(Some).chain(std::iter::repeat(None));
+        self.messages.into_iter().zip(cursors)
+    }
 }

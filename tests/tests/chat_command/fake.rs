@@ -24,7 +24,7 @@ use serde::Serialize;
 use crate::answers;
 use crate::http::{FakeRequest, Wire, answer, begin_stream, chunk, read_request};
 
-const DATABASE: u32 = 42;
+const RUN: u32 = 42;
 
 /// What the fake does wrong, once, at the next call with this method and path.
 #[derive(Debug, Clone)]
@@ -42,6 +42,7 @@ pub(crate) enum FakeFault {
 #[derive(Default)]
 pub(crate) struct FakeState {
     pub(crate) messages: Vec<Message>,
+    cursors: HashMap<MessageId, Cursor>,
     pub(crate) requests: Vec<FakeRequest>,
     answered: Vec<String>,
     events: Vec<EventEnvelope>,
@@ -212,13 +213,14 @@ impl FakeState {
             to,
             text: text.into(),
         };
+        let cursor = self.publish(Event::Message { message: message.clone() });
         self.messages.push(message.clone());
-        self.publish(Event::Message { message: message.clone() });
+        self.cursors.insert(message.id, cursor);
         message
     }
 
     fn publish(&mut self, event: Event) -> Cursor {
-        let cursor = Cursor { database: DATABASE, event: self.events.len() as u64 + 1 };
+        let cursor = Cursor { run: RUN, event: self.events.len() as u64 + 1 };
         let envelope = EventEnvelope { cursor, at: Timestamp::from_ms(1_000_000_000_000), event };
         let text = frame(&envelope);
         self.events.push(envelope);
@@ -270,7 +272,9 @@ impl FakeState {
             self.messages.get(after.1..before.0).unwrap_or_default().iter().filter(passes).cloned().collect();
         let more = all.len() > limit;
         let skip = if query.contains_key("after") { 0 } else { all.len().saturating_sub(limit) };
-        (200, json(&MessagePage { messages: all.into_iter().skip(skip).take(limit).collect(), more }))
+        let messages: Vec<Message> = all.into_iter().skip(skip).take(limit).collect();
+        let cursors = messages.iter().filter_map(|message| self.cursors.get(&message.id).copied()).collect();
+        (200, json(&MessagePage { messages, cursors, more }))
     }
 
     /// The frames that a stream begins with, and the way to the later ones.
@@ -283,9 +287,9 @@ impl FakeState {
             None => now,
         };
         let start = since.max(self.pruned);
-        let mut text = format!("id: {}\n\n", Cursor { database: DATABASE, event: since });
+        let mut text = format!("id: {}\n\n", Cursor { run: RUN, event: since });
         if start > since {
-            let cursor = Cursor { database: DATABASE, event: start };
+            let cursor = Cursor { run: RUN, event: start };
             let event = Event::Gap { reason: "older events are gone".into() };
             text += &frame(&EventEnvelope { cursor, at: Timestamp::from_ms(0), event });
         }

@@ -114,6 +114,24 @@ fn json_tail_prints_one_event_per_line_to_resume_from() {
 }
 
 #[test]
+fn json_backlog_gives_each_message_the_cursor_that_resumes_behind_it() {
+    let fake = Fake::start();
+    for number in 0..5 {
+        fake.say(bob(), &format!("m{number}"));
+    }
+    let texts = |out: &str| -> Vec<(String, String)> {
+        let events = out.lines().map(|line| serde_json::from_str::<EventEnvelope>(line).expect("an event"));
+        events.map(|event| (event.cursor.to_string(), serde_json::to_string(&event.event).expect("is JSON"))).collect()
+    };
+    let backlog = texts(&run(&fake, &["tail", "--json", "-n", "3", "--no-follow"]).out);
+    assert_eq!(backlog.len(), 3);
+    for (read, (cursor, _)) in backlog.iter().enumerate() {
+        let rest = texts(&run(&fake, &["tail", "--json", "--since", cursor, "--no-follow"]).out);
+        assert_eq!(rest, backlog[read + 1..]);
+    }
+}
+
+#[test]
 fn tail_without_follow_ends() {
     let fake = Fake::start();
     fake.say(bob(), "one");

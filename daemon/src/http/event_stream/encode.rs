@@ -82,12 +82,12 @@ fn place(cursor: Cursor) -> Bytes {
 }
 
 /// An event as an SSE block.
-pub(super) fn block(stored: &StoredEvent, database: u32, roster: &Roster) -> Bytes {
+pub(super) fn block(stored: &StoredEvent, cursor: Cursor, roster: &Roster) -> Bytes {
     let event = match &stored.kind {
         StoredEventKind::Message(row) => Event::Message { message: message_view(roster, row.clone()) },
         StoredEventKind::Other(event) => event.clone(),
     };
-    envelope_block(&EventEnvelope { cursor: Cursor { database, event: stored.id }, at: stored.at, event })
+    envelope_block(&EventEnvelope { cursor, at: stored.at, event })
 }
 
 /// An event with its cursor as an SSE block.
@@ -109,7 +109,7 @@ mod tests {
 
     fn gap() -> EventEnvelope {
         let event = Event::Gap { reason: "a\nb".into() };
-        EventEnvelope { cursor: Cursor { database: 0xabc, event: 7 }, at: Timestamp::from_ms(0), event }
+        EventEnvelope { cursor: Cursor { run: 0xabc, event: 7 }, at: Timestamp::from_ms(0), event }
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) enum CursorOrigin {
     Beginning,
     /// A cursor of this database.
     Here,
-    /// A cursor of another database: the client must be informed.
+    /// A cursor that this database does not hold: the client must be informed.
     Elsewhere,
 }
 
@@ -70,14 +70,15 @@ impl StartPoint {
 
     /// Resolves the start in the database.
     pub(super) async fn open(self, store: &Store) -> Result<StreamStart, Refusal> {
-        let database = store.database();
-        let here = |event| StreamStart { told: Cursor { database, event }, position: event, from: CursorOrigin::Here };
+        let here = |event| StreamStart { told: store.cursor(event), position: event, from: CursorOrigin::Here };
         match self {
             Self::Now => Ok(here(store.cursor_now())),
             Self::All => Ok(StreamStart { from: CursorOrigin::Beginning, ..here(0) }),
             Self::Time(time) => Ok(here(store.cursor_at(time).await?)),
-            Self::Cursor(cursor) if cursor.database == database => Ok(here(cursor.event)),
-            Self::Cursor(told) => Ok(StreamStart { told, position: store.cursor_now(), from: CursorOrigin::Elsewhere }),
+            Self::Cursor(told) => Ok(match store.position(told) {
+                Some(event) => here(event),
+                None => StreamStart { told, position: store.cursor_now(), from: CursorOrigin::Elsewhere },
+            }),
         }
     }
 }
@@ -94,7 +95,7 @@ mod tests {
         let now = Timestamp::from_ms(1_790_000_000_000);
         let parse = |text| StartPoint::parse(text, now).map_err(|refusal| refusal.problem().code);
         assert_eq!(parse("all"), Ok(StartPoint::All));
-        assert_eq!(parse("0000000a-7"), Ok(StartPoint::Cursor(Cursor { database: 10, event: 7 })));
+        assert_eq!(parse("0000000a-7"), Ok(StartPoint::Cursor(Cursor { run: 10, event: 7 })));
         assert_eq!(parse("10m"), Ok(StartPoint::Time(Timestamp::from_ms(1_789_999_400_000))));
         assert_eq!(parse("2026-09-21T14:13:20Z"), Ok(StartPoint::Time(now)));
         for bad in ["ALL", "10", "yesterday", "a-7", "-10m"] {

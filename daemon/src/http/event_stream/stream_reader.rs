@@ -39,7 +39,6 @@ pub(super) struct StreamReader {
     follower: Follower,
     filter: EventFilter,
     format: StreamFormat,
-    database: u32,
     origin: CursorOrigin,
     /// The last cursor that the client has received.
     told: Cursor,
@@ -63,12 +62,10 @@ impl StreamReader {
         ending: CancellationToken,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let database = room.store.database();
         let mut reader = Self {
             follower: room.store.follow(opening.position),
             filter,
             format,
-            database,
             origin: opening.from,
             told: opening.told,
             first: format.opening(opening.told),
@@ -79,7 +76,8 @@ impl StreamReader {
             _place: place,
         };
         if opening.from == CursorOrigin::Elsewhere {
-            let gap = reader.gap("the cursor belongs to another database: this daemon's home was replaced");
+            let gap =
+                reader.gap("the cursor belongs to another database: this daemon's home was replaced or rolled back");
             reader.first = Some([reader.first.take().unwrap_or_default(), gap].concat().into());
         }
         reader
@@ -144,14 +142,11 @@ impl StreamReader {
         match followed {
             Followed::Event(event) if self.filter.wants(&event.kind) => {
                 self.told = self.cursor();
-                let (database, node) = (self.database, &self.room.node);
-                self.format.cut(event.encoded(|event| block(event, database, &node.roster())))
+                let room = &self.room;
+                self.format.cut(event.encoded(|event| block(event, room.store.cursor(event.id), &room.node.roster())))
             }
             Followed::Event(_) => Bytes::new(),
             Followed::Gap if self.origin == CursorOrigin::Beginning && self.cursor() == self.told => Bytes::new(),
-            Followed::Gap if self.cursor() < self.told => {
-                self.gap("the cursor is newer than every event: this daemon's home is an older copy")
-            }
             Followed::Gap => self.gap("older events are no longer kept"),
         }
     }
@@ -170,7 +165,7 @@ impl StreamReader {
     }
 
     fn cursor(&self) -> Cursor {
-        Cursor { database: self.database, event: self.follower.cursor() }
+        self.room.store.cursor(self.follower.cursor())
     }
 }
 

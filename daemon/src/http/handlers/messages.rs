@@ -61,8 +61,9 @@ pub(crate) async fn history(State(api): State<Arc<Api>>, params: QueryParams) ->
         words: params.text("q")?.map(str::to_owned),
     };
     let page = room.store.history(filter).await?;
+    let cursors = page.messages.iter().map(|row| room.store.cursor(row.event)).collect();
     let messages = page.messages.into_iter().map(|row| message_view(&roster, row)).collect();
-    Ok(Json(MessagePage { messages, more: page.more }))
+    Ok(Json(MessagePage { messages, cursors, more: page.more }))
 }
 
 fn edge(params: &QueryParams, name: &str) -> Result<Option<Edge>, Refusal> {

@@ -17,7 +17,7 @@ fn events(query: &str) -> TestRequest {
 }
 
 fn here(stage: &TestRoom) -> Cursor {
-    Cursor { database: stage.store.database(), event: stage.store.cursor_now() }
+    stage.store.cursor(stage.store.cursor_now())
 }
 
 fn knock(n: u64) -> Event {
@@ -108,12 +108,12 @@ async fn filters_select_by_type_and_member() {
 #[tokio::test]
 async fn cursor_of_another_database_leads_to_a_gap() {
     let (running, mut stage) = TestApi::with_room().await;
-    for word in ["another database", "older copy"] {
+    for word in ["replaced", "rolled back"] {
         stage.bob_says(&["before"]).await;
         let now = here(&stage);
         let cursor = match word {
-            "older copy" => Cursor { event: now.event + 1000, ..now },
-            _ => Cursor { database: now.database ^ 1, event: 1 },
+            "rolled back" => Cursor { event: now.event + 1000, ..now },
+            _ => Cursor { run: now.run ^ 1, event: 1 },
         };
         let mut stream = TestStream::open(&running.unix, events(&format!("?since={cursor}&type=message"))).await;
         assert_eq!(stream.block().await.id, Some(cursor.to_string()), "cut here, it would hear of the gap again");

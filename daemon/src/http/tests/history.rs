@@ -7,7 +7,7 @@ use chat_proto::error::ErrorCode;
 use serde_json::json;
 
 use crate::http::tests::test_api::{BOB, CAROL, TestApi, TestRoom, peer};
-use crate::http::tests::test_client::{TestRequest, TestResponse, soon};
+use crate::http::tests::test_client::{TestRequest, TestResponse, TestStream, soon};
 
 fn texts(answer: &TestResponse) -> Vec<String> {
     answer.json::<MessagePage>().messages.into_iter().map(|message| message.text).collect()
@@ -39,6 +39,17 @@ async fn page_is_the_last_one_or_with_after_the_first_one() {
     assert_eq!(texts(&get("?from=@BOB").await).len(), 4);
     assert!(texts(&get("?from=dave").await).is_empty(), "a former member can be named");
     assert!(texts(&get("?with=bob").await).is_empty());
+}
+
+#[tokio::test]
+async fn page_has_a_cursor_for_each_message() {
+    let (running, _stage) = told().await;
+    let page: MessagePage = TestRequest::get("/v1/messages?limit=3").send(&running.unix).await.json();
+    assert_eq!(page.cursors.len(), 3);
+    for (cursor, rest) in page.cursors.iter().zip([vec!["three", "four"], vec!["four"], vec![]]) {
+        let events = TestRequest::get(format!("/v1/events?type=message&since={cursor}"));
+        assert_eq!(TestStream::open(&running.unix, events).await.texts(rest.len()).await, rest);
+    }
 }
 
 #[tokio::test]

@@ -170,7 +170,7 @@ fn events_of_every_type_fit_their_schema() {
         Event::Gap { reason: "x".into() },
     ];
     for event in events {
-        let envelope = EventEnvelope { cursor: Cursor { database: 1, event: 2 }, at: time, event };
+        let envelope = EventEnvelope { cursor: Cursor { run: 1, event: 2 }, at: time, event };
         assert_fits("EventEnvelope", &serde_json::to_value(&envelope).expect("serialises"));
     }
     let ranked = RankedPeer {

@@ -19,7 +19,18 @@ pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Steps from an empty file to the newest schema. A released step is never changed; new ones are appended.
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2)]));
+    LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3)]));
+
+/// Replaces the number of the database by runs, and finds the event of a message.
+const V3: &str = "
+CREATE TABLE runs (
+    start INTEGER PRIMARY KEY,
+    run INTEGER NOT NULL UNIQUE
+) STRICT;
+INSERT INTO runs (start, run) SELECT 0, database FROM facts;
+ALTER TABLE facts DROP COLUMN database;
+CREATE INDEX events_message ON events (message) WHERE message IS NOT NULL;
+";
 
 /// Adds when the fallback key was made, in milliseconds since 1970; zero if that is not known.
 const V2: &str = "ALTER TABLE dm_account ADD COLUMN made INTEGER NOT NULL DEFAULT 0;";

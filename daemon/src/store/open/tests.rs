@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chat_core::log::entry::{Entry, Seq};
 use chat_core::peers::addrs::AddrRecord;
+use chat_proto::cursor::Cursor;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use data_encoding::HEXLOWER;
@@ -16,6 +17,9 @@ use crate::store::error::OpenStoreError;
 use crate::store::tables::models::HistoryFilter;
 use crate::store::tests::fixture::{StoreHome, TestAuthor, TestStore, room};
 use crate::store::types::Absent;
+
+/// Number of the database in the fixture of version 1.
+const DATABASE_V1: u32 = 2_224_151_372;
 
 fn record(n: u8) -> AddrRecord {
     let addr = SocketAddr::from(([192, 0, 2, n], 24283));
@@ -166,21 +170,20 @@ async fn database_of_another_identity_is_refused() {
 }
 
 #[tokio::test]
-async fn copied_database_gets_new_numbers_and_a_moved_one_keeps_its() {
+async fn copied_database_gets_a_new_incarnation_and_a_moved_one_keeps_its() {
     let mut me = TestAuthor::new(1);
     let home = lived_in(&mut me).await;
     let opened = home.open();
-    let (incarnation, database) = (opened.store.incarnation(), opened.store.database());
+    let incarnation = opened.store.incarnation();
     opened.store.close().await;
     let opened = home.open();
-    assert_eq!((opened.store.incarnation(), opened.store.database()), (incarnation, database));
+    assert_eq!(opened.store.incarnation(), incarnation);
     opened.store.close().await;
 
     let copy = StoreHome::new(me.id());
     fs::copy(home.path(), copy.path()).expect("copies");
     let opened = copy.open();
     assert_ne!(opened.store.incarnation(), incarnation);
-    assert_ne!(opened.store.database(), database);
     assert_eq!(opened.store.room(), Some(room()));
     assert_eq!(opened.store.messages_count(), 50);
     let renewed = opened.store.incarnation();
@@ -217,7 +220,12 @@ async fn database_of_version_1_keeps_loading() {
     assert_eq!(restored.addrs.iter().map(|record| record.peer).collect::<Vec<_>>(), [bob.id()]);
     assert_eq!(restored.seen, [(bob.id(), Timestamp::from_ms(6))]);
     assert_eq!(opened.store.find_key("first").await.expect("reads").expect("known").request, [5; 32]);
-    assert_eq!(opened.store.events_after(0, 9).await.expect("reads").events.len(), 4);
+    let events = opened.store.events_after(0, 9).await.expect("reads").events;
+    assert_eq!(events.len(), 4);
+    for event in events {
+        let cursor = Cursor { run: DATABASE_V1, event: event.id };
+        assert_eq!((opened.store.cursor(event.id), opened.store.position(cursor)), (cursor, Some(event.id)));
+    }
     let filter = HistoryFilter { limit: 9, words: Some("private".into()), ..HistoryFilter::default() };
     assert_eq!(opened.store.history(filter).await.expect("reads").messages.len(), 1);
 

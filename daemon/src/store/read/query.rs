@@ -6,10 +6,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use crate::store::error::ReadError;
-use crate::store::tables::messages::{COLUMNS, JOINS, position, read};
+use crate::store::tables::messages::{COLUMNS, EVENT, JOINS, position, read};
 use crate::store::tables::models::{Edge, HistoryFilter, HistoryPage, MessagePosition};
 use crate::store::tables::row_ids::find_peer;
-use crate::store::tables::sql_types::{counted, ordered};
+use crate::store::tables::sql_types::{counted, ordered, uncounted};
 use crate::store::tables::text_index;
 
 /// A page of history. The text index must be up to date if the filter has words.
@@ -18,7 +18,8 @@ pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter)
     let Some(query) = HistoryQuery::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
     let limit = usize::try_from(filter.limit.clamp(1, HistoryFilter::LIMIT_MAX)).unwrap_or(1);
     let mut statement = snapshot.prepare_cached(&query.sql(limit))?;
-    let rows = statement.query_map(params_from_iter(query.values), |row| read(&snapshot, row, 0))?;
+    let rows =
+        statement.query_map(params_from_iter(query.values), |row| read(&snapshot, row, 1, uncounted(row.get(0)?)))?;
     let mut messages = rows.collect::<rusqlite::Result<Vec<_>>>()?;
     let more = messages.len() > limit;
     messages.truncate(limit);
@@ -104,7 +105,7 @@ impl HistoryQuery {
         };
         let order = ["m.hlc", "p.key", "l.incarnation", "n.seq", "m.id"].map(|column| format!("{column} {direction}"));
         format!(
-            "SELECT {COLUMNS} FROM messages m {} {JOINS} WHERE {} ORDER BY {} LIMIT {}",
+            "SELECT {EVENT}, {COLUMNS} FROM messages m {} {JOINS} WHERE {} ORDER BY {} LIMIT {}",
             self.index,
             self.conditions.join(" AND "),
             order.join(", "),

@@ -175,7 +175,7 @@ fn insert_messages(
         }
         if item.visible {
             let id = events::insert_message(context.connection, message, context.now)?;
-            let row = content.into_row(MessageId { entry: item.entry.hash(), index }, item.entry.header());
+            let row = content.into_row(MessageId { entry: item.entry.hash(), index }, item.entry.header(), id);
             inserted.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The event of a message refers to its row; any other event is stored as JSON. Numbers come from SQLite's
 //! `AUTOINCREMENT`, so they grow and are never reused, even after events are deleted. A cursor that the API gives out
-//! is such a number with the number of the database.
+//! is such a number with the run that wrote it (`runs`).
 //!
 //! Invariants:
 //! * An event is written in the same transaction as what it announces, and its number is published after the commit.
@@ -91,7 +91,7 @@ pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) 
         let at = Timestamp::from_ms(uncounted(row.get(1)?));
         let data: Option<String> = row.get(2)?;
         let kind = match data.as_deref().map(serde_json::from_str) {
-            None => StoredEventKind::Message(messages::read(&snapshot, row, 3)?),
+            None => StoredEventKind::Message(messages::read(&snapshot, row, 3, id)?),
             Some(Ok(event)) => StoredEventKind::Other(event),
             Some(Err(error)) => {
                 warn!(event = id, %error, "a stored event cannot be read and is reported as a gap");

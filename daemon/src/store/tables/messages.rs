@@ -48,9 +48,9 @@ pub(in crate::store) struct MessageContent {
 }
 
 impl MessageContent {
-    pub(in crate::store) fn into_row(self, id: MessageId, header: &Header) -> MessageRow {
+    pub(in crate::store) fn into_row(self, id: MessageId, header: &Header, event: u64) -> MessageRow {
         let Self { to, text } = self;
-        MessageRow { id, log: header.log, seq: header.seq, time: header.time, to, text }
+        MessageRow { id, log: header.log, seq: header.seq, time: header.time, to, text, event }
     }
 }
 
@@ -124,8 +124,16 @@ pub(in crate::store) const COLUMNS: &str = "m.id, n.hash, p.key, l.incarnation, 
 pub(in crate::store) const JOINS: &str = "CROSS JOIN entries n ON n.id = m.id / 1024 CROSS JOIN logs l ON l.id = n.log
     CROSS JOIN peers p ON p.id = m.author";
 
+/// Number of a message's event. No two events are about the same message.
+pub(in crate::store) const EVENT: &str = "coalesce((SELECT max(id) FROM events WHERE message = m.id), 0)";
+
 /// Reads a message from [`COLUMNS`], starting at `column`.
-pub(in crate::store) fn read(connection: &Connection, row: &Row<'_>, column: usize) -> rusqlite::Result<MessageRow> {
+pub(in crate::store) fn read(
+    connection: &Connection,
+    row: &Row<'_>,
+    column: usize,
+    event: u64,
+) -> rusqlite::Result<MessageRow> {
     let message: i64 = row.get(column)?;
     let direct: bool = row.get(column + 6)?;
     Ok(MessageRow {
@@ -138,6 +146,7 @@ pub(in crate::store) fn read(connection: &Connection, row: &Row<'_>, column: usi
         time: Hlc(unordered(row.get(column + 5)?)),
         to: if direct { recipients(connection, message)? } else { Vec::new() },
         text: row.get(column + 7)?,
+        event,
     })
 }
 
@@ -166,14 +175,15 @@ pub(in crate::store) fn find(connection: &Connection, id: MessageId) -> rusqlite
 
 /// A message by its row number, if it is shown.
 pub(in crate::store) fn find_row(connection: &Connection, message: i64) -> rusqlite::Result<Option<MessageRow>> {
-    let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ? AND m.visible = 1");
-    connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()
+    let sql = format!("SELECT {EVENT}, {COLUMNS} FROM messages m {JOINS} WHERE m.id = ? AND m.visible = 1");
+    let mut statement = connection.prepare_cached(&sql)?;
+    statement.query_row([message], |row| read(connection, row, 1, uncounted(row.get(0)?))).optional()
 }
 
 /// Position of a message in the history, including one that was hidden after a client had seen it.
 pub(in crate::store) fn position(connection: &Connection, id: MessageId) -> rusqlite::Result<Option<MessagePosition>> {
     let Some(message) = row_of(connection, id)? else { return Ok(None) };
     let sql = format!("SELECT {COLUMNS} FROM messages m {JOINS} WHERE m.id = ?");
-    let row = connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0)).optional()?;
+    let row = connection.prepare_cached(&sql)?.query_row([message], |row| read(connection, row, 0, 0)).optional()?;
     Ok(row.map(|row| row.position()))
 }

@@ -15,7 +15,6 @@ use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::store) struct StoreMeta {
     pub(in crate::store) me: PeerId,
-    pub(in crate::store) database: u32,
     pub(in crate::store) incarnation: Incarnation,
     pub(in crate::store) file: FileMark,
     pub(in crate::store) room: Option<RoomRecord>,
@@ -39,22 +38,21 @@ impl FileMark {
 }
 
 impl StoreMeta {
-    /// The row of a new database or of a copy: with new random numbers.
+    /// The row of a new database or of a copy: with a new random incarnation.
     pub(in crate::store) fn fresh(me: PeerId, file: FileMark, room: Option<RoomRecord>) -> Self {
-        Self { me, database: rand::random(), incarnation: Incarnation(rand::random()), file, room }
+        Self { me, incarnation: Incarnation(rand::random()), file, room }
     }
 
     pub(in crate::store) fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
-        let sql = "SELECT me, database, incarnation, file, room, room_name, room_open FROM facts";
+        let sql = "SELECT me, incarnation, file, room, room_name, room_open FROM facts";
         connection
             .query_row(sql, [], |row| {
-                let room: Option<[u8; 32]> = row.get(4)?;
-                let (name, open) = (row.get(5)?, row.get(6)?);
+                let room: Option<[u8; 32]> = row.get(3)?;
+                let (name, open) = (row.get(4)?, row.get(5)?);
                 Ok(Self {
                     me: PeerId::from_bytes(row.get(0)?),
-                    database: row.get(1)?,
-                    incarnation: Incarnation(unordered(row.get(2)?)),
-                    file: FileMark(row.get(3)?),
+                    incarnation: Incarnation(unordered(row.get(1)?)),
+                    file: FileMark(row.get(2)?),
                     room: room.map(|id| RoomRecord { id: RoomId::from_bytes(id), name, open }),
                 })
             })
@@ -62,16 +60,14 @@ impl StoreMeta {
     }
 
     pub(in crate::store) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT INTO facts (id, me, database, incarnation, file, room, room_name, room_open)
-            VALUES (1, ?, ?, ?, ?, ?, ?, ?)
-            ON CONFLICT (id) DO UPDATE SET database = excluded.database, incarnation = excluded.incarnation,
-            file = excluded.file, room = excluded.room, room_name = excluded.room_name, room_open = excluded.room_open";
+        let sql = "INSERT INTO facts (id, me, incarnation, file, room, room_name, room_open)
+            VALUES (1, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (id) DO UPDATE SET incarnation = excluded.incarnation, file = excluded.file, room = excluded.room, room_name = excluded.room_name, room_open = excluded.room_open";
         let room = self.room.as_ref();
         connection.execute(
             sql,
             params![
                 self.me.as_bytes(),
-                self.database,
                 ordered(self.incarnation.0),
                 self.file.0,
                 room.map(|room| room.id.as_bytes()),

@@ -37,6 +37,8 @@ pub struct MessageRow {
     pub to: Vec<PeerId>,
     /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted.
     pub text: String,
+    /// Number of its event; 0 if there is none.
+    pub event: u64,
 }
 
 impl MessageRow {

@@ -84,11 +84,11 @@ proptest! {
             for event in &wanted {
                 assert_eq!(&next_said(&mut follower).await, event);
             }
-            let database = opened.store.database();
+            let cursors: Vec<_> = (0..=id).map(|event| opened.store.cursor(event)).collect();
             opened.store.close().await;
             let opened = home.open();
-            assert_eq!(opened.store.database(), database);
             let cursor = cut.index(wanted.len() + 1);
+            assert_eq!(opened.store.position(cursors[cursor]), Some(cursor as u64));
             assert_eq!(all_after(&opened, cursor as u64, limit).await, wanted[cursor..]);
             publish(&opened, 99).await;
             let mut follower = opened.store.follow(cursor as u64);
@@ -210,4 +210,34 @@ async fn event_is_encoded_once_for_all_readers() {
     assert!(Arc::ptr_eq(&first, &second));
     let StoredEventKind::Message(row) = &first.kind else { panic!("a message") };
     assert_eq!((row.log, row.seq), (ann.log, Seq(1)));
+}
+
+#[tokio::test]
+async fn cursor_that_a_rolled_back_database_lost_has_no_position() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&[&ann.say("one"), &ann.say("two")]).await;
+    let kept = opened.store.cursor(2);
+    opened.store.close().await;
+    let older = std::fs::read(home.path()).expect("reads");
+
+    let opened = home.open();
+    publish(&opened, 3).await;
+    publish(&opened, 4).await;
+    opened.flush().await;
+    let lost = opened.store.cursor(3);
+    opened.store.close().await;
+    std::fs::write(home.path(), older).expect("writes in place");
+
+    let opened = home.open();
+    assert_eq!(opened.set_aside, None);
+    for n in 3..6 {
+        publish(&opened, n).await;
+    }
+    opened.flush().await;
+    assert_eq!(opened.store.cursor_now(), 5, "the numbers are used again");
+    assert_eq!(opened.store.position(kept), Some(2));
+    assert_eq!(opened.store.position(lost), None);
+    assert_eq!(opened.store.position(opened.store.cursor(3)), Some(3));
 }

@@ -34,6 +34,7 @@ fn rows(entries: &[Arc<Entry>], texts: &[Vec<usize>]) -> Vec<MessageRow> {
                 time: entry.header().time,
                 to: Vec::new(),
                 text: WORDS[*text].into(),
+                event: rows.len() as u64 + 1,
             });
         }
     }

@@ -37,7 +37,7 @@ async fn keep_alive_reports_the_cursor_when_all_events_are_filtered() {
     let mut sse = reader(&stage, EventFilter::only("knock"), StreamFormat::Sse).await;
     let begin = chunk(&mut sse).await;
     stage.bob_says(&["a", "b"]).await;
-    let now = Cursor { database: stage.store.database(), event: stage.store.cursor_now() };
+    let now = stage.store.cursor(stage.store.cursor_now());
     // Comments may come first, while nothing has been passed over yet.
     let place = loop {
         let sign = chunk(&mut sse).await;

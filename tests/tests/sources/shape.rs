@@ -1,8 +1,10 @@
 //! The shape of the sources: what the core may depend on, and how long files and functions get.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
+
+use crate::{root, sources};
 
 /// Longest file, in lines.
 const FILE_LINES_MAX: usize = 500;
@@ -59,30 +61,6 @@ const NOT_WRITTEN_IN_THE_CORE: [&str; 12] = [
     "rand::rng",
     "rand::random",
 ];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace")
-}
-
-/// All sources of the workspace.
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut found = Vec::new();
-    let mut folders = vec![root().to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder).expect("a folder of the workspace") {
-            let path = entry.expect("an entry").path();
-            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
-            if path.is_dir() && name != "target" && !name.starts_with('.') {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).expect("sources are text");
-                found.push((path.strip_prefix(root()).expect("within the workspace").to_owned(), text));
-            }
-        }
-    }
-    assert!(found.len() > 50, "the sources of all crates are looked at");
-    found
-}
 
 /// Names and lengths of a formatted file's functions.
 fn functions(text: &str) -> Vec<(&str, usize)> {

@@ -20,7 +20,7 @@ use chat_proto::error::Exit;
 use crate::app::report::startup_report::talk;
 use crate::app::settings::args::ChatdArgs;
 
-/// Carries out a command line, the program's name first, and says how the process shall end. What went wrong has been
+/// Carries out a command line, the program's name first, and returns how the process must end. What went wrong has been
 /// printed then.
 pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
     let args = match ChatdArgs::read(words) {

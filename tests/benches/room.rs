@@ -14,7 +14,7 @@ use chat_tests::usage::resident_kib;
 
 use bare::Bare;
 
-/// Rounds of each comparison; the median is told. The two sides take turns, so that a noisy minute meets both.
+/// Rounds of each comparison; the median is reported. The two sides take turns, so that a noisy minute meets both.
 const ROUNDS: usize = 5;
 
 /// Messages a round.

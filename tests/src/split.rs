@@ -90,7 +90,7 @@ pub fn run(rounds: usize, pause: Duration) -> Option<SplitReport> {
     })
 }
 
-/// Everybody says something, `rounds` times.
+/// Every peer sends a message, `rounds` times.
 fn talk(peers: &[&Daemon], rounds: usize, pause: Duration) {
     for number in 0..rounds {
         for peer in peers {

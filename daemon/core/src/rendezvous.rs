@@ -25,7 +25,7 @@
 //! What happens after `kill -9` of the holder's process, step by step, with the file of each:
 //!
 //! 1. The kernel of the dead process closes the TCP watch of each listed peer: `RoleEvent::WatchClosed`
-//!    (`daemon/net/tcp/watch.rs`) passes driver and node unchanged and reaches [`Rendezvous::handle`].
+//!    (`daemon/src/net/tcp/watch.rs`) passes driver and node unchanged and reaches [`Rendezvous::handle`].
 //! 2. `Following::watch_closed` ([`follower`]) begins a suspicion: the holder gets six pings, the neighbours a question. A
 //!    listed neighbour whose own watch is not open begins a suspicion, too.
 //! 3. Nothing answers within 50 ms (up to 600 ms on slow paths): the [`suspicion`](follower::suspicion) is confirmed and

@@ -90,7 +90,7 @@ pub enum Frame {
     Digest {
         /// The hash.
         digest: [u8; 32],
-        /// Whether the receiver shall answer with its own.
+        /// Whether the receiver must answer with its own.
         reply: bool,
     },
 }

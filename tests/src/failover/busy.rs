@@ -19,7 +19,7 @@ pub struct Report {
     peers: usize,
     loops: usize,
     span: Duration,
-    /// Changes of the role that anybody told of.
+    /// Changes of the role that any peer reported.
     pub changes: Vec<String>,
     ways: Vec<Duration>,
     /// What became of what was said.

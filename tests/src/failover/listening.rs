@@ -104,7 +104,7 @@ impl Listening {
         }
     }
 
-    /// Everybody begins to talk and to listen.
+    /// All peers begin to send and to listen.
     pub(super) fn begin<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, round: usize) {
         for peer in &self.peers {
             scope.spawn(move || self.listen(peer.id, &peer.socket));

@@ -110,8 +110,8 @@ impl Heads {
         }
     }
 
-    /// The same where an entry that counts builds on the log. Of one that counts for nothing more is taken then: what it
-    /// builds on may have been seen by way of it alone.
+    /// The same where a valid entry depends on the log. More of a void log is accepted then: the entry's other
+    /// dependencies may be known through it alone.
     pub(crate) fn limit_if_built_on(&self, log: &LogId) -> Seq {
         let limit = self.limit(log);
         let ends = self.frozen.contains(log) || self.refused.contains_key(log) || self.forgone.contains(log);

@@ -164,7 +164,7 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Ticks as asked for until `end`; tells when somebody was asked, and when given up.
+    /// Ticks as requested until `end`; returns when a peer was pinged, and when it was given up.
     fn run(pulse: &mut Liveness, stretch: u32, end: Duration) -> (Vec<u64>, Option<u64>) {
         let mut asked = Vec::new();
         while let Some(now) = pulse.next().filter(|due| *due <= end) {

@@ -84,7 +84,7 @@ impl LogWriter {
     }
 }
 
-/// What the played room is told to do, and what it was asked.
+/// What the played room does, and which calls it received.
 #[derive(Debug)]
 pub(crate) struct Script {
     /// Posts that were carried out.
@@ -265,7 +265,7 @@ impl PlayedRoom {
         self.handle.roster().peer_ref(&peer)
     }
 
-    /// Everybody, backwards, so that the order of the answer is the API's own.
+    /// All members, backwards, so that the order of the answer is the API's own.
     fn peers(&self) -> Vec<PeerView> {
         let roster = self.handle.roster();
         let mut members: Vec<_> = roster.members().collect();

@@ -271,8 +271,8 @@ fn a_removed_member_comes_back_with_a_new_ticket_and_a_new_log() {
     assert_eq!(cuts, [Some(7), Some(0), None]);
 }
 
-/// Who removes somebody may not know that it had left and come back, and holds nothing that says so: the log that does
-/// counts for nothing by then.
+/// The author of a removal may not know that the member had left and come back: the log that says so may be void by
+/// then.
 #[test]
 fn leaving_and_coming_back_shelters_no_log_from_a_removal_that_does_not_name_it() {
     let mut told = Told::with_admins(&[BOB]);

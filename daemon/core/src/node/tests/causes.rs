@@ -1,4 +1,4 @@
-//! Causes that stand where they are hard to come by: behind cuts, in logs that count for nothing. Each was found by a
+//! Dependencies that are hard to obtain: beyond cuts, in void logs. Each was found by a
 //! simulation.
 
 use std::time::Duration;
@@ -74,7 +74,7 @@ fn what_stands_behind_a_cut_carries_its_causes() {
     assert_eq!(kit.peers[0].history(), ["before the cut", "question", "answer"]);
 }
 
-/// A log that counts for nothing can be the only one that builds on something that counts.
+/// A void log can be the only one that depends on a valid entry.
 #[test]
 fn what_was_seen_by_way_of_a_log_that_counts_for_nothing_is_waited_for() {
     let mut kit = Kit::room(4);
@@ -107,7 +107,7 @@ fn what_was_seen_by_way_of_a_log_that_counts_for_nothing_is_waited_for() {
     assert_eq!(kit.peers[4].history(), ["question", "answer"], "whoever shows the answer can tell why");
 }
 
-/// A log that counts for nothing may be lost with those who kept it.
+/// A void log may be lost with the peers that kept it.
 #[test]
 fn what_builds_on_a_lost_log_that_counts_for_nothing_is_shown_in_the_end() {
     let mut kit = Kit::room(3);
@@ -129,7 +129,7 @@ fn what_builds_on_a_lost_log_that_counts_for_nothing_is_shown_in_the_end() {
     assert_eq!(kit.peers[0].history(), ["answer"]);
 }
 
-/// A peer that holds only what builds on logs that count for nothing can still tell a newcomer why.
+/// A peer that holds only dependants of void logs can still show a newcomer why they are void.
 #[test]
 fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
     let mut kit = Kit::room(3);
@@ -156,7 +156,7 @@ fn logs_that_count_for_nothing_keep_no_newcomer_waiting() {
     assert_eq!(kit.peers[3].node.logs.pending.len(), 0);
 }
 
-/// The rest of a removed member's log may be held by nobody who may speak.
+/// The rest of a removed member's log may be held by no current member.
 #[test]
 fn nothing_behind_a_cut_is_waited_for_without_end() {
     let mut kit = Kit::room(3);
@@ -216,7 +216,7 @@ fn two_who_wait_for_the_same_do_not_take_each_other_for_its_holders() {
     assert_eq!([0, 1].map(|n| kit.peers[n].node.logs.pending.len()), [0, 0]);
 }
 
-/// A founder whose disk is new knows nobody else at first, and must not take that for the whole room.
+/// A founder with a new disk knows no other member at first, and must not take itself for the whole room.
 #[test]
 fn a_founder_with_a_new_disk_talks_to_those_it_does_not_know_yet() {
     let mut kit = Kit::room(3);

@@ -1,4 +1,4 @@
-//! Entries in every order, from every time, from anybody.
+//! Entries in any order of arrival, with any date, from any peer.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::output::Reply;
 use crate::restore::{Restored, Start};
 use crate::wire::Frame;
 
-/// A room with a past: talk, renames, roles, a removal, somebody who comes back, somebody who leaves.
+/// A room with a past: messages, renames, roles, a removal, a member that comes back, one that leaves.
 fn eventful() -> Kit {
     let mut kit = Kit::room(5);
     let id = |kit: &Kit, n: usize| kit.peers[n].id;
@@ -50,7 +50,7 @@ struct Past {
     entries: Vec<SignedEntry>,
 }
 
-/// A node that nobody answers: only what it is told comes to it.
+/// A node without answering neighbours: it receives only what the test feeds it.
 fn listener(past: &Past) -> Kit {
     let incarnation = Incarnation(77);
     let restored = Restored {

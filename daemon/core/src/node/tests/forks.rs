@@ -56,7 +56,7 @@ fn whoever_did_not_see_the_fork_is_told() {
     assert_eq!(kit.peers[4].forks.len(), 1, "who got the proof before it knew the author");
 }
 
-/// Whoever knows of a fork gives out nothing behind it, also not to somebody who holds nothing of that log.
+/// A peer that knows of a fork serves no entry beyond it, not even to a peer that holds nothing of that log.
 #[test]
 fn nothing_waits_for_a_forked_log_that_was_never_held() {
     let mut kit = Kit::room(3);

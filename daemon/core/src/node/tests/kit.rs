@@ -32,7 +32,7 @@ pub(super) const BEGINNING: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 pub(super) enum Disk {
     /// Writes at once.
     Writes,
-    /// Keeps everybody waiting.
+    /// Answers no request.
     Waits,
     /// Refuses.
     Fails(PersistError),
@@ -212,14 +212,14 @@ impl Kit {
         }
     }
 
-    /// Somebody shows a ticket at a door; says whether it was let in.
+    /// A newcomer shows a ticket at a door; returns whether it was admitted.
     pub(super) fn show_ticket(&mut self, n: usize, door: usize, ticket: &Ticket) -> bool {
         let id = PeerId::from_bytes(key(n).verifying_key().to_bytes());
         let answer = self.ask(n, door, ticket_request(ticket, &id, &format!("p{n}")));
         matches!(answer, Some(AdmissionAnswer::Admitted(_)))
     }
 
-    /// Somebody asks to be let in; gives the newest answer.
+    /// A newcomer asks to be admitted; returns the newest answer.
     pub(super) fn ask(&mut self, n: usize, door: usize, request: AdmissionRequest) -> Option<AdmissionAnswer> {
         self.next += 1;
         let id = AdmissionId(self.next);
@@ -236,7 +236,7 @@ impl Kit {
         AdmissionId(self.next)
     }
 
-    /// A node begins for somebody who was let in; peers are numbered without gaps.
+    /// Starts a node for an admitted newcomer; peers are numbered without gaps.
     pub(super) fn enter(&mut self, n: usize) {
         assert_eq!(n, self.peers.len(), "the next number");
         let incarnation = Incarnation(1000 + n as u64);
@@ -285,7 +285,7 @@ impl Kit {
         }
     }
 
-    /// Nothing comes through between two any more, and nobody is told.
+    /// Drops everything between two peers, without a notice to either.
     pub(super) fn cut(&mut self, a: usize, b: usize) {
         self.links.remove(&(a.min(b), a.max(b)));
     }
@@ -325,13 +325,13 @@ impl Kit {
         self.pump();
     }
 
-    /// A frame from somebody, whoever it is.
+    /// Delivers a frame from any peer.
     pub(super) fn frame(&mut self, to: usize, from: usize, frame: &Frame) {
         let from = self.peers[from].id;
         self.input(to, Input::Frame(from, frame.encode().expect("fits")));
     }
 
-    /// Moves the clock, and ticks whoever wants to be woken by then.
+    /// Moves the clock, and ticks every node whose timer is due by then.
     pub(super) fn pass(&mut self, span: Duration) {
         let end = self.now.mono + span;
         let mut at_once = 0;

@@ -160,7 +160,7 @@ fn what_was_missed_comes_with_the_connection() {
     assert_eq!(kit.peers[0].history().len(), 201);
 }
 
-/// The last word of a peer whose cable is pulled may be what it holds: it is asked, and nobody answers.
+/// A peer whose cable is pulled may have announced entries just before: it is asked for them and never answers.
 #[test]
 fn what_a_silent_peer_was_asked_for_comes_from_who_has_it_too_before_a_talk_stops() {
     let mut kit = Kit::room(3);

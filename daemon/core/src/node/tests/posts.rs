@@ -1,4 +1,4 @@
-//! What whoever posts is told, and when.
+//! What the poster of a message learns, and when.
 
 use std::time::Duration;
 

@@ -7,7 +7,7 @@ pub(crate) mod invite;
 pub(crate) mod invites;
 pub(crate) mod join;
 pub(crate) mod knocks;
-mod leave;
+pub(crate) mod leave;
 pub(crate) mod log;
 pub(crate) mod man;
 pub(crate) mod name;
@@ -66,7 +66,7 @@ pub(crate) enum RoomCommand {
     /// List rooms on the local network
     Rooms(rooms::RoomsArgs),
     /// Leave the room for good
-    Leave,
+    Leave(leave::LeaveArgs),
 }
 
 /// Runs a command; without one, the interactive room.
@@ -93,7 +93,7 @@ pub(crate) async fn run(verb: Option<RoomCommand>, client: &Client, ui: &mut Ui)
         RoomCommand::Role(args) => role::run(args, client).await,
         RoomCommand::Name(args) => name::run(args, client).await,
         RoomCommand::Rooms(args) => rooms::run(args, client, ui).await,
-        RoomCommand::Leave => leave::run(client).await,
+        RoomCommand::Leave(args) => leave::run(args, client).await,
     }?;
     ui.flush()
 }

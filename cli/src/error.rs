@@ -40,6 +40,9 @@ pub(crate) enum CommandError {
     /// No text was given, and standard input is a terminal.
     #[error("there is nothing to send: give the text, or pipe it in")]
     NothingToSend,
+    /// The person did not answer yes.
+    #[error("nothing was done")]
+    Declined,
     /// Copies are counted for `replicated` alone.
     #[error("--copies can be used with --wait replicated only")]
     CopiesWithoutReplicated,
@@ -97,6 +100,7 @@ impl CommandError {
             | Self::Output(_)
             | Self::Terminal(_)
             | Self::Runtime(_)
+            | Self::Declined
             | Self::UnknownMember(_)
             | Self::AmbiguousMember(_)
             | Self::UnknownInvite(_)
@@ -119,6 +123,7 @@ impl CommandError {
             | Self::WaitRanOut { .. }
             | Self::Text(_)
             | Self::NothingToSend
+            | Self::Declined
             | Self::CopiesWithoutReplicated
             | Self::Input(_)
             | Self::Output(_)
@@ -174,7 +179,7 @@ mod tests {
     use super::*;
 
     fn refused(code: ErrorCode) -> CommandError {
-        let problem = Problem::new(code, "no member is called 'b\x1bb'").with_hint("look\nthere");
+        let problem = Problem::new(code, "no member is called 'b\x07b'").with_hint("look\nthere");
         ClientError::Refused(Box::new(problem)).into()
     }
 

@@ -36,6 +36,10 @@ pub enum ErrorCode {
     AlreadyInRoom,
     /// This daemon is not in a room yet (it waits to be admitted), or is no longer a member.
     NotInRoom,
+    /// The member is the only admin: without it no member could remove others or appoint admins.
+    LastAdmin,
+    /// A member cannot remove itself; it can leave.
+    LeaveInstead,
     /// The `Idempotency-Key` was used with another text or other recipients.
     KeyReused,
     /// Too many requests, knocks or messages are waiting; retry later.
@@ -69,7 +73,12 @@ impl ErrorCode {
             Self::Forbidden | Self::Denied => 403,
             Self::NotFound | Self::UnknownMember => 404,
             Self::MethodNotAllowed => 405,
-            Self::KeyReused | Self::AlreadyInRoom | Self::NotInRoom | Self::NoKeys => 409,
+            Self::KeyReused
+            | Self::AlreadyInRoom
+            | Self::NotInRoom
+            | Self::NoKeys
+            | Self::LastAdmin
+            | Self::LeaveInstead => 409,
             Self::TooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::Busy => 429,
@@ -95,6 +104,8 @@ impl ErrorCode {
             | Self::Unreachable
             | Self::AlreadyInRoom
             | Self::NotInRoom
+            | Self::LastAdmin
+            | Self::LeaveInstead
             | Self::KeyReused
             | Self::Busy
             | Self::DiskFull

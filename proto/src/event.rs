@@ -102,6 +102,9 @@ pub struct MembershipChange {
     pub peer: PeerRef,
     /// The member that made it; the same member if it left or renamed itself.
     pub by: PeerRef,
+    /// The name that the member had before, where it was renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub was: Option<String>,
 }
 
 /// Kind of a membership change.

@@ -61,16 +61,59 @@ pub fn check_text(text: &str) -> Result<(), TextError> {
     if text.trim().is_empty() { Err(TextError::Empty("message")) } else { Ok(()) }
 }
 
-/// Makes untrusted text safe for a terminal: replaces control characters (including escape sequences) and the Unicode
-/// marks that reorder or hide text by `\u{FFFD}`. Line feeds and tabs are kept.
+/// Makes untrusted text safe for a terminal: drops whole escape sequences, such as the colours of a compiler, and replaces
+/// other control characters and the Unicode marks that reorder or hide text by `\u{FFFD}`. Line feeds and tabs are kept.
+/// A sequence that does not end hides nothing: only its first character is replaced.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            c if c.is_control() || reorders(c) => '\u{FFFD}',
-            c => c,
-        })
-        .collect()
+    let mut shown = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let after = &rest[c.len_utf8()..];
+        rest = escape_sequence(c, after).unwrap_or(after);
+        match c {
+            '\n' | '\t' => shown.push(c),
+            '\x1b' | '\u{80}'..='\u{9f}' if rest.len() < after.len() => {}
+            c if c.is_control() || reorders(c) => shown.push('\u{FFFD}'),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What follows the escape sequence (ECMA-48) that begins with `first` and goes on with `after`, if it is one that ends.
+fn escape_sequence(first: char, after: &str) -> Option<&str> {
+    let (kind, body) = match first {
+        '\x1b' => (after.chars().next()?, after.get(1..)?),
+        // The same in one character.
+        '\u{90}' | '\u{98}' | '\u{9b}' | '\u{9d}' | '\u{9e}' | '\u{9f}' => {
+            (char::from_u32(u32::from(first) - 0x40)?, after)
+        }
+        _ => return None,
+    };
+    match kind {
+        '[' => {
+            let body = body
+                .trim_start_matches(|c: char| matches!(c, '0'..='?'))
+                .trim_start_matches(|c: char| matches!(c, ' '..='/'));
+            body.strip_prefix(|c: char| matches!(c, '@'..='~'))
+        }
+        // Strings: a window title, a link. They end with BEL or the string terminator.
+        ']' | 'P' | 'X' | '^' | '_' => {
+            let (at, end) = body.char_indices().find(|(_, c)| c.is_control())?;
+            let body = &body[at + end.len_utf8()..];
+            match end {
+                '\x07' | '\u{9c}' => Some(body),
+                '\x1b' => body.strip_prefix('\\'),
+                _ => None,
+            }
+        }
+        // The choice of a character set, as in the reset of tput: ESC ( B.
+        ' '..='/' => {
+            body.trim_start_matches(|c: char| matches!(c, ' '..='/')).strip_prefix(|c: char| matches!(c, '0'..='~'))
+        }
+        '0'..='~' => Some(body),
+        _ => None,
+    }
 }
 
 /// Bidirectional controls and invisible separators (Unicode TR 36, section 3.1).
@@ -84,7 +127,29 @@ mod tests {
 
     #[test]
     fn printable_text_has_no_escape_sequences() {
-        assert_eq!(printable("a\x1b[2Jb\r\u{202E}c\nd\t"), "a\u{FFFD}[2Jb\u{FFFD}\u{FFFD}c\nd\t");
+        assert_eq!(printable("a\x1b[2Jb\r\u{202E}c\nd\t"), "ab\u{FFFD}\u{FFFD}c\nd\t");
+        for (text, shown) in [
+            ("\x1b[1;31merror\x1b[0m: no", "error: no"),
+            ("\x1b[38;5;208mx\x1b(B\x1b[m", "x"),
+            ("\x1b]8;;http://a/\x1b\\link\x1b]8;;\x07.", "link."),
+            ("\u{9b}31mred\u{9b}m", "red"),
+            ("\x1bP1$q\x1b\\dcs \x1bcreset", "dcs reset"),
+        ] {
+            assert_eq!(printable(text), shown, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn escape_sequence_that_does_not_end_hides_no_text() {
+        for (text, shown) in [
+            ("\x1b]0;title and all that follows", "\u{FFFD}]0;title and all that follows"),
+            ("\x1b]0;title\nnext line\x07", "\u{FFFD}]0;title\nnext line\u{FFFD}"),
+            ("\x1b[31\nred", "\u{FFFD}[31\nred"),
+            ("end\x1b", "end\u{FFFD}"),
+            ("\x1bü\u{9b}", "\u{FFFD}ü\u{FFFD}"),
+        ] {
+            assert_eq!(printable(text), shown, "{text:?}");
+        }
     }
 
     #[test]

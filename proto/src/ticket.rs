@@ -57,7 +57,7 @@ pub enum ParseTicketError {
     #[error("not a ticket: a ticket starts with 'chat1', get one with 'chat invite' on a member's machine")]
     Prefix,
     /// Characters outside base 32, or far too long.
-    #[error("the ticket contains invalid characters: copy the whole line, without spaces")]
+    #[error("the ticket contains invalid characters: copy the whole ticket, and nothing else")]
     Characters,
     /// The checksum does not match.
     #[error("the ticket is incomplete or mistyped: copy the whole line again")]
@@ -89,8 +89,12 @@ impl fmt::Debug for Ticket {
 impl FromStr for Ticket {
     type Err = ParseTicketError;
 
+    /// White space anywhere is ignored: terminals and mail programs fold long lines.
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
-        let text = text.trim();
+        if text.len() > TICKET_CHARS_MAX && text.trim_start().get(..PREFIX.len()).is_some_and(|start| start == PREFIX) {
+            return Err(ParseTicketError::Characters);
+        }
+        let text: String = text.chars().filter(|c| !c.is_whitespace()).collect();
         let prefixed = text.get(..PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(PREFIX));
         if !prefixed {
             return Err(ParseTicketError::Prefix);
@@ -142,7 +146,9 @@ mod tests {
             let ticket = ticket(seed, peers);
             let text = ticket.to_string();
             prop_assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()));
-            prop_assert_eq!(format!(" {}\n", text.to_ascii_uppercase()).parse::<Ticket>(), Ok(ticket));
+            prop_assert_eq!(format!(" {}\n", text.to_ascii_uppercase()).parse::<Ticket>(), Ok(ticket.clone()));
+            let folded: Vec<String> = text.as_bytes().chunks(40).map(|part| String::from_utf8_lossy(part).into()).collect();
+            prop_assert_eq!(folded.join("\r\n  ").parse::<Ticket>(), Ok(ticket));
         }
 
         #[test]

@@ -54,6 +54,15 @@ fn ticket_admits_its_holder() {
 }
 
 #[test]
+fn folded_ticket_on_standard_input_admits() {
+    let alice = StartDaemon::found("alice").start();
+    let folded = alice.ticket().as_bytes().chunks(72).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\r\n");
+    let home = TestHome::new();
+    home.chatd(&["start", "--name", "bob", "--join", "-"]).input(folded).run().ok();
+    all_online(&[&alice, &Daemon::adopt("bob", home)]);
+}
+
+#[test]
 fn ticket_admits_while_its_author_is_away() {
     let mut peers = TestRoom::of(&["alice", "bob"]);
     let ticket = peers["alice"].ticket();
@@ -67,7 +76,9 @@ fn running_daemon_moves_with_a_ticket() {
     let alice = StartDaemon::found("alice").start();
     let bob = StartDaemon::found("bob").start();
     assert_ne!(room(&bob), room(&alice));
-    bob.chat(&["join", &alice.ticket()]).ok();
+    // As a terminal of 72 columns has folded it.
+    let folded = alice.ticket().as_bytes().chunks(72).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n  ");
+    bob.chat(&["join", &folded]).ok();
     all_online(&[&alice, &bob]);
     assert_eq!(room(&bob), room(&alice));
     let again = bob.home().chat(&["join", "-"]).input(alice.ticket()).run().refuses(1);

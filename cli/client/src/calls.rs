@@ -258,6 +258,14 @@ impl Client {
         self.done(&Call::post(&["leave"], &json!({}))).await
     }
 
+    /// The same where this peer is the only admin: the other members remain without one.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn leave_without_admin(&self) -> Result<(), ClientError> {
+        self.done(&Call::post(&["leave"], &json!({})).query(&json!({"force": true}))).await
+    }
+
     /// Rooms on the local network.
     ///
     /// # Errors

@@ -34,8 +34,12 @@ impl Client {
 
 fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, String)> {
     let room = if status.room.name.is_empty() { status.room.id.short() } else { label(&status.room.name) };
-    let admission = if status.room.open { "open to anyone who knocks" } else { "by invitation" };
     let members = count(status.members.into(), "member", "members");
+    let members = match status.removed {
+        true => "you were removed from this room: 'chat leave' leaves it, a new ticket admits you again".to_owned(),
+        false => format!("{members}, {} online", status.members_online),
+    };
+    let admission = if status.room.open { "open to anyone who knocks" } else { "by invitation" };
     let rendezvous = match (&status.rendezvous, status.role) {
         (Some(held), RoleView::Holder) => format!("this peer, term {}", held.term),
         (Some(held), RoleView::Standby) => {
@@ -58,7 +62,7 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
     vec![
         ("you", format!("{} ({})", name(&status.peer), status.peer.tag)),
         ("room", format!("{room}, {admission}")),
-        ("members", format!("{members}, {} online", status.members_online)),
+        ("members", members),
         ("messages", status.messages.to_string()),
         ("rendezvous", rendezvous),
         ("port", format!("{}; {inbound}", reach.port)),
@@ -89,6 +93,7 @@ mod tests {
             room: RoomRef { id: RoomId::from_bytes([1; 32]), name: "lab\x1b".into(), open: true },
             role: RoleView::Holder,
             rendezvous: None,
+            removed: false,
             members: 1,
             members_online: 1,
             messages: 3,
@@ -104,5 +109,7 @@ mod tests {
         assert_eq!(lines[2], "*members    1 member, 1 online");
         assert_eq!(lines[8], "*api        http://127.0.0.1:24284");
         assert_eq!(lines[9], "*daemon     chatd 0.1.0, process 7, up for 2m");
+        let removed = status_lines(&Status { removed: true, ..status }, "", now, str::to_owned);
+        assert!(removed[2].starts_with("members    you were removed from this room"), "{}", removed[2]);
     }
 }

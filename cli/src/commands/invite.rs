@@ -15,10 +15,10 @@ use crate::text::{render, time_arg};
 #[derive(Debug, Args)]
 pub(crate) struct InviteArgs {
     /// How long the ticket is valid, up to a year [default: 7d]
-    #[arg(long, value_name = "DURATION", value_parser = time_arg::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_arg::invite_expiry)]
     expires: Option<Duration>,
     /// Maximum number of newcomers it admits [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     uses: Option<u32>,
     /// Invite and ticket as JSON
     #[arg(long)]

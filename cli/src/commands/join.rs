@@ -18,8 +18,8 @@ use crate::text::ui::{self, Ui};
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
     /// A ticket, or the address of a member; '-' reads it from standard input, which keeps a ticket out of the shell's history
-    #[arg(value_name = "TICKET|HOST[:PORT]")]
-    target: String,
+    #[arg(value_name = "TICKET|HOST[:PORT]", required = true, num_args = 1..)]
+    target: Vec<String>,
     /// Your name in that room
     #[arg(long)]
     name: Option<String>,
@@ -33,7 +33,9 @@ pub(crate) struct JoinArgs {
 /// # Errors
 /// Says why the daemon was not admitted, or how the call failed.
 pub(crate) async fn run(args: JoinArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
-    let target = if args.target == "-" { input::whole(io::stdin().lock())? } else { args.target };
+    // A ticket that a terminal has folded arrives as several words.
+    let given = args.target.join(" ");
+    let target = if given == "-" { input::target(io::stdin().lock())? } else { given };
     let request = JoinRequest { target: target.trim().to_owned(), name: args.name };
     let feed = match client.events(None).await {
         Ok(feed) => Some(feed),

@@ -13,6 +13,9 @@ pub(crate) struct RemoveArgs {
     /// The member: name, tag or key
     #[arg(value_name = "NAME")]
     name: String,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Removes the member.
@@ -21,6 +24,9 @@ pub(crate) struct RemoveArgs {
 /// Says how the call failed.
 pub(crate) async fn run(args: RemoveArgs, client: &Client) -> Result<(), CommandError> {
     let name = args.name.strip_prefix('@').unwrap_or(&args.name);
+    if !args.yes && ui::can_ask() {
+        ui::confirm(&format!("Remove {} from the room?", label(name)))?;
+    }
     client.remove(name).await?;
     ui::say(&format!("removed {}: takes effect at each member once the removal has reached it", label(name)));
     Ok(())

@@ -25,10 +25,10 @@ pub(crate) struct SendArgs {
     #[arg(long, value_enum)]
     pub(crate) wait: Option<WaitFor>,
     /// With '--wait replicated', which it implies: number of other peers that must hold it [default: 1]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) copies: Option<u32>,
     /// Timeout for the wait, up to 1h [default: 10s]
-    #[arg(long, value_name = "DURATION", value_parser = time_arg::duration)]
+    #[arg(long, value_name = "DURATION", value_parser = time_arg::send_timeout)]
     pub(crate) timeout: Option<Duration>,
     /// Idempotency key: sends with the same key and text post once [default: a new one]
     #[arg(long)]

@@ -4,6 +4,7 @@
 use std::io::{self, BufRead, Read};
 
 use chat_proto::TEXT_BYTES_MAX;
+use chat_proto::ticket::Ticket;
 
 use crate::error::CommandError;
 use crate::text::ui;
@@ -22,6 +23,25 @@ pub(crate) fn whole(input: impl Read) -> Result<String, CommandError> {
     let mut bytes = Vec::new();
     input.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(CommandError::Input)?;
     text(bytes, "standard input")
+}
+
+/// A ticket or an address; on a terminal it ends with an empty line, or when the ticket is complete.
+///
+/// # Errors
+/// When it is too long or cannot be read.
+pub(crate) fn target(mut input: impl BufRead) -> Result<String, CommandError> {
+    if !ui::can_ask() {
+        return whole(input);
+    }
+    ui::say("paste the ticket, then press Enter twice:");
+    let mut target = String::new();
+    while let Some(line) = line(&mut input, 1)?.filter(|line| !line.trim().is_empty()) {
+        target += line.trim();
+        if target.parse::<Ticket>().is_ok() {
+            break;
+        }
+    }
+    Ok(target)
 }
 
 /// The last part of `input` that fits one message: whole lines, unless the last line is longer.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chat_proto::api::invites::INVITE_EXPIRES_MS;
+use chat_proto::api::messages::SEND_TIMEOUT_MS;
 use chat_proto::cursor::Cursor;
 use chat_proto::id::MessageId;
 use chat_proto::time::{ParseTimeError, Timestamp, parse_duration};
@@ -22,12 +24,40 @@ pub(crate) fn local(text: &str, zone: &TimeZone) -> String {
     }
 }
 
-/// A duration such as `90s`, for clap.
-pub(crate) fn duration(text: &str) -> Result<Duration, ParseTimeError> {
-    parse_duration(text)
+/// The timeout of a send, for clap.
+pub(crate) fn send_timeout(text: &str) -> Result<Duration, ParseSpanError> {
+    span_within(text, SEND_TIMEOUT_MS)
 }
 
-/// The same, and a duration (`2h`) is that long before `now`.
+/// How long an invite is valid, for clap.
+pub(crate) fn invite_expiry(text: &str) -> Result<Duration, ParseSpanError> {
+    span_within(text, INVITE_EXPIRES_MS)
+}
+
+fn span_within(text: &str, (least, most): (u64, u64)) -> Result<Duration, ParseSpanError> {
+    let span = parse_duration(text)?;
+    let within = (u128::from(least)..=u128::from(most)).contains(&span.as_millis());
+    let words = |ms| chat_client::display::span(Duration::from_millis(ms));
+    within.then_some(span).ok_or_else(|| ParseSpanError::Range { least: words(least), most: words(most) })
+}
+
+/// A text is no duration that is allowed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ParseSpanError {
+    /// Not a duration.
+    #[error(transparent)]
+    Time(#[from] ParseTimeError),
+    /// Too short or too long.
+    #[error("write a duration from {least} to {most}")]
+    Range {
+        /// The shortest one.
+        least: String,
+        /// The longest one.
+        most: String,
+    },
+}
+
+/// A local time or date as [`local`], and a duration (`2h`) is that long before `now`.
 pub(crate) fn point(text: &str, now: Timestamp, zone: &TimeZone) -> String {
     match parse_duration(text) {
         Ok(span) => now.before(span).to_string(),

@@ -85,7 +85,11 @@ impl Transcript {
             MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} joined"),
             MembershipAction::Admitted => format!("{peer} was admitted by {by}"),
             MembershipAction::Removed => format!("{peer} was removed by {by}"),
-            MembershipAction::Renamed => format!("{} is now called {peer}", change.peer.tag),
+            // Daemons did not always record the old name.
+            MembershipAction::Renamed => match &change.was {
+                Some(was) => format!("{} is now called {peer}", label(was)),
+                None => format!("{} is now called {peer}", change.peer.tag),
+            },
             MembershipAction::Role => format!("{by} changed the role of {peer}"),
             MembershipAction::Left => format!("{peer} left the room"),
         };

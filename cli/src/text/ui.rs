@@ -110,6 +110,24 @@ pub(crate) fn say(text: &str) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
+/// Whether there is a person to ask: scripts have no terminal on standard input, and are not asked.
+pub(crate) fn can_ask() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// Asks whether to go on, on standard error.
+///
+/// # Errors
+/// [`CommandError::Declined`] unless the answer is yes.
+pub(crate) fn confirm(question: &str) -> Result<(), CommandError> {
+    // A closed standard error shows no question; the answer counts all the same.
+    let _ = write!(io::stderr().lock(), "{question} [y/N] ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).map_err(CommandError::Input)?;
+    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    if yes { Ok(()) } else { Err(CommandError::Declined) }
+}
+
 /// JSON text on one line whose strings hold no character that a terminal would act on: those are escaped, which changes
 /// no value.
 pub(crate) fn shown_json(json: &str) -> String {

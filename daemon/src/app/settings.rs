@@ -68,12 +68,12 @@ pub(crate) enum SettingsError {
     #[error(transparent)]
     File(#[from] ConfigError),
     /// A name violates the rules.
-    #[error("{from}: {source}")]
+    #[error("{from}: {rule}")]
     Name {
         /// Its source.
         from: SettingSource,
         /// The rule.
-        source: TextError,
+        rule: TextError,
     },
     /// Not an address.
     #[error("{from}: '{given}' is not an address: write it like {example}, or give only a port")]
@@ -229,7 +229,7 @@ fn read_loopback(setting: Setting<String>) -> Result<Listen, SettingsError> {
 fn read_name(what: &'static str, setting: Setting<String>) -> Result<String, SettingsError> {
     match check_name(what, &setting.value) {
         Ok(()) => Ok(setting.value),
-        Err(source) => Err(SettingsError::Name { from: setting.source, source }),
+        Err(rule) => Err(SettingsError::Name { from: setting.source, rule }),
     }
 }
 

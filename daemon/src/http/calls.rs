@@ -297,7 +297,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
     },
     ApiCall {
         parameters: &[segment("The member: name, tag or key")],
-        codes: &[ErrorCode::UnknownMember],
+        codes: &[ErrorCode::UnknownMember, ErrorCode::LeaveInstead],
         ..post(
             "/v1/members/{id}/remove",
             RequestBody::Nothing,
@@ -309,7 +309,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
         method: HttpMethod::Put,
         parameters: &[segment("The member: name, tag or key")],
         request: body::<RoleRequest>(),
-        codes: &[ErrorCode::UnknownMember],
+        codes: &[ErrorCode::UnknownMember, ErrorCode::LastAdmin],
         ..get("/v1/members/{id}/role", &[nothing(204, "Changed.")], "Grants or revokes a member's admin rights.")
     },
     ApiCall {
@@ -326,7 +326,11 @@ pub(crate) const CALLS: &[ApiCall] = &[
             "Moves a daemon that is alone in its room to another room.",
         )
     },
-    post("/v1/leave", RequestBody::Nothing, &[nothing(204, "Left.")], "Leaves the room for good."),
+    ApiCall {
+        parameters: &[query("force", ParameterShape::Text, "`true`: leave although members remain without an admin")],
+        codes: &[ErrorCode::LastAdmin],
+        ..post("/v1/leave", RequestBody::Nothing, &[nothing(204, "Left.")], "Leaves the room for good.")
+    },
     get("/v1/rooms", &[json::<RoomList>(200, "The rooms, by name.")], "Rooms found on the local network."),
     post(
         "/v1/shutdown",

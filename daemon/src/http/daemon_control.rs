@@ -18,7 +18,7 @@ pub trait DaemonControl: Send + Sync + 'static {
 
     /// Leaves the room for good: waits a moment until another member knows, then starts the orderly shutdown, at whose end
     /// the room's files are set aside.
-    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>>;
+    fn leave(&self, succession: AdminSuccession) -> BoxFuture<'_, Result<(), LeaveError>>;
 
     /// Rooms found on the local network.
     fn rooms(&self) -> Vec<NearbyRoom>;
@@ -41,6 +41,26 @@ pub struct NetworkFigures {
     pub connections: u64,
     /// Number of connections closed because their queue was full, since the start.
     pub queue_drops: u64,
+}
+
+/// Whether a room may be left without an admin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminSuccession {
+    /// The last admin leaves only a room without other members.
+    Required,
+    /// The caller accepts that no member can remove others or appoint admins any more.
+    Waived,
+}
+
+/// Why a daemon did not leave its room. It is still a member.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaveError {
+    /// It is the only admin, and the room has other members.
+    #[error("you are the only admin: after you no member could remove others or appoint admins")]
+    LastAdmin,
+    /// The room refuses.
+    #[error(transparent)]
+    Room(#[from] CommandError),
 }
 
 /// Why a daemon did not join another room. It is still in its old room.

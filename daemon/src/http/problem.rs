@@ -22,7 +22,7 @@ use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
-use crate::http::daemon_control::MoveError;
+use crate::http::daemon_control::{LeaveError, MoveError};
 use crate::net::JoinError;
 use crate::net::ParseTargetError;
 use crate::send::SendError;
@@ -64,6 +64,11 @@ impl Refusal {
         Self::new(ErrorCode::Internal, "an internal error of the daemon").hint("'chatd logs' shows the cause")
     }
 
+    /// The only admin would give the role up.
+    pub(crate) fn last_admin(detail: impl AsRef<str>) -> Self {
+        Self::new(ErrorCode::LastAdmin, detail).hint("'chat role NAME admin' appoints another admin")
+    }
+
     /// The document.
     pub(crate) fn problem(&self) -> &Problem {
         &self.0
@@ -93,12 +98,14 @@ impl From<CommandError> for Refusal {
             CommandError::Text(error) => return error.into(),
             CommandError::Resolve(error) => return error.into(),
             CommandError::StoreFailed => return Self::internal(&error),
-            CommandError::NotMember => "join with a ticket: 'chat invite' on a member's machine prints one",
+            CommandError::NotMember => {
+                "after a removal, 'chat leave' first; then join with a ticket: 'chat invite' on a member's machine prints one"
+            }
             CommandError::NotAdmin => "'chat peers' shows who is an admin",
             CommandError::UnknownInvite => "'chat invites' lists the invites",
             CommandError::UnknownKnock => "'chat knocks' lists the peers that wait",
             CommandError::TooLong => "send it to fewer members at a time",
-            CommandError::Busy => "try again in a moment, with the same Idempotency-Key",
+            CommandError::Busy => "try again in a moment; with the same key a message is posted once",
             CommandError::DiskFull => "free some space and send again",
             CommandError::Stopping => "'chatd start' starts it again; then retry",
         };
@@ -174,6 +181,16 @@ impl From<MoveError> for Refusal {
     }
 }
 
+impl From<LeaveError> for Refusal {
+    fn from(error: LeaveError) -> Self {
+        match error {
+            LeaveError::LastAdmin => Self::last_admin(error.to_string())
+                .hint("'chat role NAME admin' appoints another admin; 'chat leave --yes' leaves all the same"),
+            LeaveError::Room(error) => error.into(),
+        }
+    }
+}
+
 impl From<JoinError> for Refusal {
     fn from(error: JoinError) -> Self {
         let (code, hint) = match &error {
@@ -200,9 +217,8 @@ impl From<ReadError> for Refusal {
 impl From<&ReadError> for Refusal {
     fn from(error: &ReadError) -> Self {
         match error {
-            ReadError::UnknownMessage(_) => {
-                Self::new(ErrorCode::NotFound, error.to_string()).hint("GET /v1/messages lists the stored messages")
-            }
+            ReadError::UnknownMessage(_) => Self::new(ErrorCode::NotFound, error.to_string())
+                .hint("'chat log --json' lists the stored messages with their ids"),
             ReadError::Index(reason) => persist(*reason, error),
             ReadError::Database(_) => Self::internal(error),
             ReadError::Closed(_) => CommandError::Stopping.into(),
@@ -233,7 +249,7 @@ impl From<&SendError> for Refusal {
             SendError::Read(error) => return error.into(),
             SendError::UnexpectedReply => return Self::strange_reply(),
             SendError::CopiesWithoutReplicated => return Self::bad(error.to_string()),
-            SendError::TooManyRecipients(_) => (ErrorCode::TooLong, "omit 'to' to send to the whole room"),
+            SendError::TooManyRecipients(_) => (ErrorCode::TooLong, "send it to the whole room instead"),
             SendError::InvalidKey => (ErrorCode::BadRequest, "a random UUID is a good key"),
             SendError::KeyReused => {
                 (ErrorCode::KeyReused, "use a new key for each message, and the same key only to retry")

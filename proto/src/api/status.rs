@@ -20,6 +20,9 @@ pub struct Status {
     pub role: RoleView,
     /// The holder of the rendezvous role; null if it is not known.
     pub rendezvous: Option<RendezvousRef>,
+    /// Whether this peer was removed from the room; it reads what it has, and can leave.
+    #[serde(default)]
+    pub removed: bool,
     /// Number of members, including this peer.
     pub members: u32,
     /// Number of members that are online, including this peer.

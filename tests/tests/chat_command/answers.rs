@@ -49,6 +49,7 @@ fn status() -> Status {
         room: room(),
         role: RoleView::Standby,
         rendezvous: Some(RendezvousRef { peer: bob(), term: Term(3) }),
+        removed: false,
         members: 2,
         members_online: 2,
         messages: 12,
@@ -122,7 +123,7 @@ fn invite(first: u8) -> Invite {
 }
 
 fn knock() -> Knock {
-    let carol = peer(3, "car\x1bol");
+    let carol = peer(3, "car\x07ol");
     let words = "apple river stone".into();
     Knock { id: KnockId(3), peer: carol.id, tag: carol.tag, name: carol.name, words, since: TIME }
 }

@@ -157,8 +157,11 @@ fn name_rooms_join_and_leave_make_their_calls() {
     assert_eq!(bodies, [r#"{"target":"192.0.2.7","name":"al"}"#, r#"{"target":"chat1abc"}"#]);
     fake.fault("GET /v1/events", FakeFault::Refuse(Problem::new(ErrorCode::NotInRoom, "in no room yet")));
     assert_eq!(run(&fake, &["join", "chat1def"]).err, "joined lab\n");
-    assert_eq!(run(&fake, &["leave"]).code, Some(0));
-    assert_eq!(fake.requests("POST /v1/leave", 1).len(), 1);
+    assert_eq!(run(&fake, &["leave"]).code, Some(0), "a script is not asked");
+    assert_eq!(run(&fake, &["leave", "--yes"]).code, Some(0));
+    let forced: Vec<bool> =
+        fake.requests("POST /v1/leave", 2).iter().map(|request| request.query.contains_key("force")).collect();
+    assert_eq!(forced, [false, true]);
 }
 
 #[test]

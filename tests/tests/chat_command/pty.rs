@@ -39,9 +39,14 @@ pub(crate) fn open() -> (File, File) {
 
 impl PtyTerminal {
     pub(crate) fn start(fake: &Fake) -> Self {
+        Self::run(fake, &[])
+    }
+
+    /// Runs `chat` with these arguments.
+    pub(crate) fn run(fake: &Fake, arguments: &[&str]) -> Self {
         let (main, line) = open();
         let end = || Stdio::from(line.try_clone().expect("a descriptor is free"));
-        let mut command = chat(fake.path(), &[]).env("TERM", "xterm").into_inner();
+        let mut command = chat(fake.path(), arguments).env("TERM", "xterm").into_inner();
         let child = command.stdin(end()).stdout(end()).stderr(end()).spawn().expect("chat runs");
         let keys = main;
         let text = Arc::default();

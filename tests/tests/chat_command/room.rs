@@ -124,3 +124,20 @@ fn typed_input_with_redirected_output_is_refused() {
     assert_eq!(ended.code, Some(2));
     assert!(ended.err.contains("read with 'chat tail', write with 'chat send'"), "{}", ended.err);
 }
+
+#[test]
+fn leaving_and_removing_ask_on_a_terminal() {
+    let fake = Fake::start();
+    for (arguments, call) in [(&["leave"][..], "POST /v1/leave"), (&["remove", "bob"], "POST /v1/members/bob/remove")] {
+        for (answer, code, calls) in [("\r", 1, 0), ("y\r", 0, 1)] {
+            let mut terminal = PtyTerminal::run(&fake, arguments);
+            terminal.wait_for("[y/N]");
+            terminal.press(answer);
+            assert_eq!(terminal.exit_code(), Some(code), "{arguments:?} {answer:?}");
+            let made = fake.state().requests.iter().filter(|request| request.call() == call).count();
+            assert_eq!(made, calls, "{arguments:?} {answer:?}");
+        }
+    }
+    let mut terminal = PtyTerminal::run(&fake, &["remove", "bob", "--yes"]);
+    assert_eq!(terminal.exit_code(), Some(0));
+}

@@ -25,7 +25,7 @@ fn tail_prints_history_and_then_new_messages() {
     fake.state().say(alice(), vec![bob()], "psst\nthere");
     assert_eq!(tail.next_line(), "01:46 you → bob: psst");
     assert_eq!(tail.next_line(), "                 there");
-    let change = MembershipChange { action: MembershipAction::Admitted, peer: peer(3, "carol"), by: bob() };
+    let change = MembershipChange { action: MembershipAction::Admitted, peer: peer(3, "carol"), by: bob(), was: None };
     fake.publish(Event::Membership { change });
     assert_eq!(tail.next_line(), "01:46 -- carol was admitted by bob");
 }
@@ -152,7 +152,8 @@ fn tail_from_one_member_shows_its_messages_only() {
     let mut tail = spawn(&fake, &["tail", "--from", "@Bob"]);
     assert_eq!([tail.next_line(), tail.next_line()], [DAY, "01:46 bob: one"]);
     fake.say(alice(), "three");
-    let change = MembershipChange { action: MembershipAction::Left, peer: peer(3, "carol"), by: peer(3, "carol") };
+    let change =
+        MembershipChange { action: MembershipAction::Left, peer: peer(3, "carol"), by: peer(3, "carol"), was: None };
     fake.publish(Event::Membership { change });
     fake.say(bob(), "four");
     assert_eq!(tail.next_line(), "01:46 bob: four");

@@ -134,3 +134,41 @@ fn member_that_left_or_was_removed_is_out() {
     });
     assert!(!room["carol"].api().texts().contains(&"alone at last".to_owned()));
 }
+
+#[test]
+fn removed_member_is_told_and_can_leave_or_join_again() {
+    let room = TestRoom::of(&["alice", "bob", "carol"]);
+    for name in ["bob", "carol"] {
+        room["alice"].chat(&["remove", name]).ok();
+        eventually(SOON, "the removed member is told", || {
+            let status = room[name].chat(&["status"]).ok();
+            if status.contains("you were removed from this room") { Ok(()) } else { Err(status) }
+        });
+    }
+    room["bob"].chat(&["leave"]).ok();
+    room["bob"].home().wait_until_free();
+    room["carol"].chat(&["join", &room["alice"].ticket()]).ok();
+    eventually(SOON, "carol is a member again", || match room["carol"].api().status() {
+        status if !status.removed && status.members == 2 => Ok(()),
+        status => Err(format!("{status:?}")),
+    });
+}
+
+#[test]
+fn only_admin_neither_steps_down_nor_leaves_by_accident() {
+    let room = TestRoom::of(&["alice", "bob"]);
+    let said = room["alice"].chat(&["remove", "alice"]).refuses(1);
+    assert!(said.contains("cannot remove itself") && said.contains("'chat leave'"), "{said}");
+    for arguments in [&["role", "alice", "member"][..], &["leave"]] {
+        let said = room["alice"].chat(arguments).refuses(1);
+        assert!(said.contains("you are the only admin") && said.contains("'chat role NAME admin'"), "{said}");
+    }
+    room["alice"].chat(&["role", "bob", "admin"]).ok();
+    room["alice"].chat(&["role", "alice", "member"]).ok();
+    room["alice"].chat(&["leave"]).ok();
+    eventually(SOON, "alice has left", || match room["bob"].api().status().members {
+        1 => Ok(()),
+        members => Err(format!("{members} members")),
+    });
+    room["bob"].chat(&["leave"]).ok();
+}

@@ -62,6 +62,17 @@ impl Roster {
         self.people.values().filter(|person| person.active)
     }
 
+    /// Whether a peer was a member, and was removed or left.
+    pub fn is_former_member(&self, peer: &PeerId) -> bool {
+        self.people.get(peer).is_some_and(|person| !person.active)
+    }
+
+    /// Whether a peer is the only admin of the room.
+    pub fn is_last_admin(&self, peer: &PeerId) -> bool {
+        let mut admins = self.members().filter(|person| person.role == MemberRole::Admin);
+        admins.next().is_some_and(|admin| admin.peer.id == *peer) && admins.next().is_none()
+    }
+
     /// How a peer is shown; a stranger by its tag.
     pub fn peer_ref(&self, peer: &PeerId) -> PeerRef {
         self.people.get(peer).map_or_else(

@@ -169,7 +169,8 @@ impl Node {
             | Control::Revoke { .. }
             | Control::Keys { .. } => return,
         };
-        let change = MembershipChange { action, peer: after.peer_ref(&peer), by: after.peer_ref(&author) };
+        let was = (action == MembershipAction::Renamed).then(|| before.peer_ref(&peer).name);
+        let change = MembershipChange { action, peer: after.peer_ref(&peer), by: after.peer_ref(&author), was };
         self.out.push_back(Output::Publish(Event::Membership { change }));
     }
 }

@@ -1,6 +1,8 @@
 //! `chatd start`: leaves a ready daemon in the background, or runs it in the foreground.
 
-use std::io::{self, Read};
+use std::io::{self, BufRead, IsTerminal, Read};
+
+use chat_proto::ticket::Ticket;
 
 use crate::app::home::{self, Home};
 use crate::app::report::exit_error::{ExitError, ExitKind};
@@ -59,6 +61,17 @@ fn child(home: Home) -> Result<(), ExitError> {
 
 fn read_target() -> io::Result<String> {
     let mut target = String::new();
-    io::stdin().lock().take(TARGET_BYTES_MAX).read_to_string(&mut target)?;
+    let mut input = io::stdin().lock().take(TARGET_BYTES_MAX);
+    if !io::stdin().is_terminal() {
+        input.read_to_string(&mut target)?;
+        return Ok(target.trim().to_owned());
+    }
+    eprintln!("paste the ticket, then press Enter twice:");
+    // A terminal may have folded it into several lines.
+    while !input.read_line(&mut target).map(|read| target[target.len() - read..].trim().is_empty())? {
+        if target.parse::<Ticket>().is_ok() {
+            break;
+        }
+    }
     Ok(target.trim().to_owned())
 }

@@ -17,7 +17,7 @@ use crate::app::run::leave::leave;
 use crate::app::run::running_room::RoomError;
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::http::api_state::{RoomHandle, RoomSlot};
-use crate::http::daemon_control::{DaemonControl, MoveError, NetworkFigures};
+use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
 use crate::net::JoinTarget;
 use crate::net::{self, Net};
 use crate::store::Store;
@@ -78,17 +78,29 @@ impl DaemonProcess {
     }
 
     /// Refuses to leave a room that has or had other members by joining another one: its messages would be out of sight.
+    /// A peer that was removed has no way back into it as it is.
     async fn must_be_alone(&self, room: &RoomHandle) -> Result<(), MoveError> {
         let Reply::Status(status) = room.node.command(Command::Status).await? else {
             return Err(CommandError::Busy.into());
         };
+        if room.node.roster().is_former_member(&self.me) {
+            return Ok(());
+        }
         let others_ever = room.node.roster().people.keys().any(|peer| *peer != self.me);
         if status.members > 1 || others_ever { Err(MoveError::AlreadyInRoom) } else { Ok(()) }
     }
 
-    async fn leave_room(&self) -> Result<(), CommandError> {
+    async fn leave_room(&self, succession: AdminSuccession) -> Result<(), LeaveError> {
         let room = self.room.get().ok_or(CommandError::NotMember)?;
-        leave(&room.node, &room.store, self.me).await?;
+        let roster = room.node.roster();
+        let others = roster.members().any(|person| person.peer.id != self.me);
+        if others && succession == AdminSuccession::Required && roster.is_last_admin(&self.me) {
+            return Err(LeaveError::LastAdmin);
+        }
+        // The others have removed this peer already: only its files are still there.
+        if !roster.is_former_member(&self.me) {
+            leave(&room.node, &room.store, self.me).await?;
+        }
         self.stop.request(StopReason::Left);
         Ok(())
     }
@@ -99,8 +111,8 @@ impl DaemonControl for DaemonProcess {
         self.switch_to(target, name).boxed()
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>> {
-        self.leave_room().boxed()
+    fn leave(&self, succession: AdminSuccession) -> BoxFuture<'_, Result<(), LeaveError>> {
+        self.leave_room(succession).boxed()
     }
 
     fn rooms(&self) -> Vec<NearbyRoom> {

@@ -68,7 +68,8 @@ pub(crate) struct StartArgs {
     /// Name of this peer in the room [default: the login name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Join the room of this ticket, or of the member at this address
+    /// Join the room of this ticket, or of the member at this address; '-' reads it from standard input, which keeps a
+    /// ticket out of the list of processes
     #[arg(long, value_name = "TICKET|HOST[:PORT]", conflicts_with_all = ["room", "open"])]
     pub(crate) join: Option<String>,
     /// Found an open room, which admits every knock

@@ -9,11 +9,13 @@ use chat_core::input::{Command, Verdict};
 use chat_core::output::Reply;
 use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoleRequest, RoomList};
 use chat_proto::api::peers::MemberRole;
+use chat_proto::error::ErrorCode;
 use chat_proto::id::KnockId;
 use chat_proto::text::check_name;
 
 use crate::http::api_state::Api;
-use crate::http::extract::{JsonBody, PathSegment};
+use crate::http::daemon_control::AdminSuccession;
+use crate::http::extract::{JsonBody, PathSegment, QueryParams};
 use crate::http::problem::Refusal;
 use crate::net::JoinTarget;
 
@@ -42,6 +44,10 @@ pub(crate) async fn answer_knock(
 pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSegment) -> Result<StatusCode, Refusal> {
     let room = api.room()?;
     let peer = room.node.roster().resolve(&who)?;
+    if peer == api.me {
+        return Err(Refusal::new(ErrorCode::LeaveInstead, "a member cannot remove itself")
+            .hint("'chat leave' leaves the room for good"));
+    }
     room.node.command(Command::Remove(peer)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -57,7 +63,13 @@ pub(crate) async fn set_role(
         MemberRole::Member => Verdict::No,
     };
     let room = api.room()?;
-    let peer = room.node.roster().resolve(&who)?;
+    let roster = room.node.roster();
+    let peer = roster.resolve(&who)?;
+    if admin == Verdict::No && peer == api.me && roster.is_last_admin(&peer) {
+        return Err(Refusal::last_admin(
+            "you are the only admin: without you no member could remove others or appoint admins",
+        ));
+    }
     room.node.command(Command::SetAdmin(peer, admin)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -85,8 +97,13 @@ pub(crate) async fn join(
 }
 
 /// Leaves the room for good.
-pub(crate) async fn leave(State(api): State<Arc<Api>>) -> Result<StatusCode, Refusal> {
-    api.process.leave().await?;
+pub(crate) async fn leave(State(api): State<Arc<Api>>, query: QueryParams) -> Result<StatusCode, Refusal> {
+    let succession = match query.text("force")? {
+        Some("true") => AdminSuccession::Waived,
+        None | Some("false") => AdminSuccession::Required,
+        Some(_) => return Err(Refusal::bad("'force' is neither true nor false")),
+    };
+    api.process.leave(succession).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -22,8 +22,10 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
     let room = api.room()?;
     let node = node_status(&room).await?;
     let network = api.process.network();
+    let roster = room.node.roster();
     Ok(Json(Status {
-        peer: room.node.roster().peer_ref(&api.me),
+        peer: roster.peer_ref(&api.me),
+        removed: roster.is_former_member(&api.me),
         room: node.room,
         role: node.role,
         rendezvous: node.rendezvous,

@@ -163,7 +163,14 @@ fn events_of_every_type_fit_their_schema() {
     let events = [
         Event::Message { message: said },
         Event::Peer { peer: view },
-        Event::Membership { change: MembershipChange { action: MembershipAction::Renamed, peer: who(), by: who() } },
+        Event::Membership {
+            change: MembershipChange {
+                action: MembershipAction::Renamed,
+                peer: who(),
+                by: who(),
+                was: Some("old".into()),
+            },
+        },
         Event::Rendezvous { change: change() },
         Event::Delivery { message, copies: 1, delivered: vec![who()] },
         Event::Knock { knock: KnockId(1), name: "eve".into(), words: "a-b-c".into(), state: KnockState::Waiting },

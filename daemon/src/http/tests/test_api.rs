@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chat_core::input::BatchId;
 use chat_core::log::entry::{Body, Incarnation, MessageBody};
 use chat_core::membership::roster::{Person, Roster};
-use chat_core::output::{Batch, BatchEntry, CommandError};
+use chat_core::output::{Batch, BatchEntry};
 use chat_proto::api::members::{Joined, NearbyRoom};
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::api::status::RoomRef;
@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::api_state::{Api, ApiOptions, RoomHandle, RoomSlot};
 use crate::http::auth::Token;
-use crate::http::daemon_control::{DaemonControl, MoveError, NetworkFigures};
+use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
 use crate::http::listen::{Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::http::tests::played_room::{LogWriter, PlayedRoom, Script, id_of, key};
@@ -62,7 +62,7 @@ impl DaemonControl for TestControl {
         async move { failure.map_or_else(|| Ok(Joined { room: near().room }), Err) }.boxed()
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), CommandError>> {
+    fn leave(&self, _succession: AdminSuccession) -> BoxFuture<'_, Result<(), LeaveError>> {
         async { Ok(()) }.boxed()
     }
 

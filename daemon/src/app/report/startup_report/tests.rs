@@ -53,7 +53,7 @@ fn running_daemon_is_reported_as_such() {
     let elsewhere = Home::locate(Some(Path::new("/a b")), |_| None).expect("known");
     assert_eq!(
         started.lines(&elsewhere),
-        "chatd is already running (pid 7): ann (~aaaaaaaa) is in a\u{FFFD}[2J, an open room\n\
+        "chatd is already running (pid 7): ann (~aaaaaaaa) is in a, an open room\n\
          \x20 peers  port 24283, UDP and TCP\n\
          \x20 api    /h/run/chatd.sock\n\
          \x20 note   port 24283 was taken: other peers must use port 40000, as in --join HOST:40000\n\

@@ -9,7 +9,7 @@
 //! uses another one comes after all others. So a peer that knows only one member finds the relay that the room uses.
 //!
 //! [`RoleServices`](crate::net::tcp::role_services::RoleServices) sets the order; a dial that fails while no connection is
-//! open reports that the relay in use may be useless ([`Forwarder::nobody_there`]).
+//! open reports that the relay in use may be useless ([`Forwarder::no_peer_reached`]).
 //!
 //! Invariants: a doubted relay is used only while it answers. A stream is cut only when a better relay has answered. The
 //! forwarder outlives all other tasks, since the endpoint says goodbye to its relay when it closes.
@@ -69,7 +69,7 @@ pub(crate) struct RelayCandidate {
 pub(crate) enum RelayAt {
     /// In this process, at this loopback address.
     Here(SocketAddr),
-    /// RelayAt another member, at one of these addresses of its TCP port.
+    /// Run by another member, at one of these addresses of its TCP port.
     Member(Vec<SocketAddr>),
 }
 
@@ -101,7 +101,7 @@ impl RelayOrder {
     }
 }
 
-/// The forwarder, which runs until [`Forwarder::end`].
+/// The forwarder, which runs until [`Forwarder::end`], or until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Forwarder {
     url: RelayUrl,
@@ -178,7 +178,7 @@ impl Forwarder {
     }
 
     /// No peer can be reached through the relay in use: another one is tried, if there is one.
-    pub(crate) fn nobody_there(&self) {
+    pub(crate) fn no_peer_reached(&self) {
         let Some((peer, _)) = self.used.get().filter(|(_, since)| since.elapsed() >= USED_MIN) else { return };
         self.relays.send_if_modified(|relays| {
             let known = relays.useless.contains(&peer) || relays.order.iter().all(|candidate| candidate.peer != peer);
@@ -192,6 +192,13 @@ impl Forwarder {
             }
             true
         });
+    }
+}
+
+/// A network that fails to open leaves no forwarder behind.
+impl Drop for Forwarder {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -63,14 +63,14 @@ async fn silent_callers_are_bounded_and_closed() {
 
 #[tokio::test]
 async fn other_servers_are_not_taken_for_chatd() {
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
-    let addr = nobody.local_addr().expect("bound");
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("binds");
+    let addr = server.local_addr().expect("bound");
     let (answer, ()) = tokio::join!(ask(addr), async {
-        let (mut stream, _) = nobody.accept().await.expect("accepts");
+        let (mut stream, _) = server.accept().await.expect("accepts");
         stream.write_all(b"220 mail.example ESMTP\r\n").await.expect("writes");
     });
     assert!(matches!(answer, Err(HelloError::NotChatd)));
-    drop(nobody);
+    drop(server);
     assert!(matches!(ask(addr).await, Err(HelloError::Unreachable)));
 }
 

@@ -117,7 +117,7 @@ impl MemberDialer {
             Err(error) => {
                 debug!(%error, ?addrs, "dial failed");
                 if self.connections.open_count() == 0 {
-                    self.forwarder.nobody_there();
+                    self.forwarder.no_peer_reached();
                 }
                 if self.connections.dial_failed(&peer) {
                     self.report_failure(peer).await;

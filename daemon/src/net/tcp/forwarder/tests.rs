@@ -154,15 +154,15 @@ async fn useless_relay_is_replaced_by_the_next() {
     // All are called at once; the first of the order was there.
     let (mut relay, _called) = tokio::join!(holder.serve(), standby.accept());
     assert_eq!(read(&mut relay, 5).await, b"hello");
-    forwarder.nobody_there();
+    forwarder.no_peer_reached();
     let since = Instant::now().checked_sub(USED_MIN).expect("the machine runs longer");
     *forwarder.used.0.lock().expect("not poisoned") = Some((HOLDER, since));
-    forwarder.nobody_there();
+    forwarder.no_peer_reached();
     let (_looked, ()) = tokio::join!(standby.serve(), is_cut(&mut stream));
     let _next = client(&forwarder).await;
     let mut relay = standby.serve().await;
     assert_eq!(read(&mut relay, 5).await, b"hello");
-    forwarder.nobody_there();
+    forwarder.no_peer_reached();
     assert_eq!(forwarder.relays.borrow().useless, [HOLDER], "a short use is no evidence");
 }
 
@@ -207,4 +207,12 @@ async fn latency_probe_is_answered_while_no_relay_is_known() {
     let mut answer = String::new();
     timeout(SOON, asking.read_to_string(&mut answer)).await.expect("in time").expect("answers");
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn dropped_forwarder_ends_its_connections() {
+    let forwarder = forwarder().await;
+    let mut client = client(&forwarder).await;
+    drop(forwarder);
+    is_cut(&mut client).await;
 }

@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chat_proto::api::peers::{MemberRole, PeerRef};
+use chat_proto::api::peers::PeerRef;
 use chat_proto::id::{InviteId, PeerId, RoomId};
 
 use crate::log::entry::{Control, Dep, Hlc, LogId, Seq};
@@ -162,9 +162,8 @@ fn shown(people: &BTreeMap<PeerId, MemberState>) -> BTreeMap<PeerId, Person> {
         let tag = peer.tag();
         let first = taken.insert(skeleton(&state.name));
         let name = if first { state.name.clone() } else { format!("{}~{tag}", state.name) };
-        let role = if state.admin { MemberRole::Admin } else { MemberRole::Member };
         let peer_ref = PeerRef { id: *peer, name, tag };
-        shown.insert(*peer, Person { peer: peer_ref, active: state.active, role, keys: state.keys });
+        shown.insert(*peer, Person { peer: peer_ref, active: state.active, role: state.role, keys: state.keys });
     }
     shown
 }

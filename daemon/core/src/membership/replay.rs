@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chat_proto::api::peers::MemberRole;
 use chat_proto::id::{InviteId, PeerId};
 use chat_proto::time::Timestamp;
 
@@ -29,7 +30,7 @@ pub(crate) struct MemberState {
     /// Where the name was bound: the earliest bearer keeps it.
     pub(crate) named: Position,
     pub(crate) active: bool,
-    pub(crate) admin: bool,
+    pub(crate) role: MemberRole,
     pub(crate) keys: Option<PublishedKeys>,
     pub(crate) removed: Option<Hlc>,
     /// The first admission since the last removal. Leaving in between changes nothing: the remover may not know of it.
@@ -82,7 +83,7 @@ impl Replay {
                 self.room_name.clone_from(room_name);
                 self.open = *open;
                 self.admit(author, name, position);
-                self.set_admin(&author, true);
+                self.set_role(&author, MemberRole::Admin);
             }
             Control::Invite { key, expires, uses } if self.is_active(&author) => {
                 let (expires, uses) = (*expires, *uses);
@@ -110,7 +111,9 @@ impl Replay {
                     state.named = *position;
                 }
             }
-            Control::Role { peer, admin } if self.is_admin(&author) => self.set_admin(peer, *admin),
+            Control::Role { peer, admin } if self.is_admin(&author) => {
+                self.set_role(peer, if *admin { MemberRole::Admin } else { MemberRole::Member });
+            }
             Control::Leave => self.end(&author, position.time),
             Control::Keys { identity, fallback } => {
                 if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
@@ -130,7 +133,7 @@ impl Replay {
     }
 
     pub(crate) fn is_admin(&self, peer: &PeerId) -> bool {
-        self.people.get(peer).is_some_and(|state| state.active && state.admin)
+        self.people.get(peer).is_some_and(|state| state.active && state.role == MemberRole::Admin)
     }
 
     /// Number of peers admitted before.
@@ -138,9 +141,9 @@ impl Replay {
         self.seniority.get(peer).copied().unwrap_or(usize::MAX)
     }
 
-    fn set_admin(&mut self, peer: &PeerId, admin: bool) {
+    fn set_role(&mut self, peer: &PeerId, role: MemberRole) {
         if let Some(state) = self.people.get_mut(peer).filter(|state| state.active) {
-            state.admin = admin;
+            state.role = role;
             self.admins.insert(*peer);
         }
     }
@@ -176,7 +179,7 @@ impl Replay {
             name: name.to_owned(),
             named: *position,
             active: true,
-            admin: false,
+            role: MemberRole::Member,
             keys: None,
             removed: None,
             since: since.unwrap_or(position.time),
@@ -193,6 +196,6 @@ impl Replay {
             span.to = Some(at);
         }
         state.active = false;
-        state.admin = false;
+        state.role = MemberRole::Member;
     }
 }

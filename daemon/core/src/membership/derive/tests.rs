@@ -137,7 +137,7 @@ impl Told {
 
     fn admins(&self) -> Vec<u8> {
         let derived = self.derive();
-        let admin = |n: &u8| derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == MemberRole::Admin);
+        let admin = |n: &u8| derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == chat_proto::api::peers::MemberRole::Admin);
         (0..=50).filter(admin).collect()
     }
 
@@ -393,6 +393,6 @@ proptest! {
         prop_assert_eq!(&one.invites, &other.invites);
         prop_assert_eq!(&one.cuts, &other.cuts);
         // Whoever is no member now is no admin.
-        prop_assert!(one.roster.people.values().all(|person| person.active || person.role == MemberRole::Member));
+        prop_assert!(one.roster.people.values().all(|person| person.active || person.role == chat_proto::api::peers::MemberRole::Member));
     }
 }

@@ -238,6 +238,12 @@ impl Node {
             self.peers.connections.restore_seen(peer, at);
         }
         self.derive(now);
+        // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
+        for log in restored.hidden {
+            if self.logs.heads.cut(&log).is_none() {
+                self.logs.disk.changes.cuts.insert(log, Seq::MAX);
+            }
+        }
         self.dial_everybody(now);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Outputs: what a node asks the daemon to do, replies to commands, and their errors.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ use chat_proto::time::Timestamp;
 
 use crate::admission::codec::AdmissionAnswer;
 use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
-use crate::log::entry::{Entry, LogId, Seq, SignedEntry};
+use crate::log::entry::{Entry, Incarnation, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
 use crate::peers::addrs::AddrRecord;
 use crate::types::RoleRequest;
@@ -73,26 +74,48 @@ pub enum Output {
     Publish(Event),
     /// The membership changed: gates are run again, names are shown anew.
     Roster(Arc<Roster>),
-    /// Entries of this log are valid up to this sequence number: messages beyond it are hidden, and hidden ones up to
-    /// it are shown again. With the maximum, all are shown.
-    Hide(LogId, Seq),
     /// Keep these address records for the next start.
     StoreAddrs(Vec<AddrRecord>),
-    /// Keep this proof of a fork for the next start.
-    StoreFork(Box<SignedEntry>, Box<SignedEntry>),
     /// Keep when these peers were last heard of.
     StoreSeen(Vec<(PeerId, Timestamp)>),
-    /// This database's chain may have been continued elsewhere: write under this incarnation from now on.
-    StoreIncarnation(crate::log::entry::Incarnation),
 }
 
-/// Entries to write in one transaction, in causal order.
+/// Entries to write in one transaction, in causal order, and what follows from them and from proofs.
 #[derive(Clone, Debug)]
 pub struct Batch {
     /// Names the batch.
     pub id: BatchId,
-    /// The entries.
+    /// The entries; none where only a proof came.
     pub entries: Vec<BatchEntry>,
+    /// What changes with them.
+    pub changes: Changes,
+}
+
+/// What entries and proofs change in what is stored. It is written in the transaction of the entries that cause it: a
+/// crash never leaves one without the other.
+#[derive(Clone, Debug, Default)]
+pub struct Changes {
+    /// Entries of these logs are valid up to these sequence numbers: messages beyond are hidden, and hidden ones up to
+    /// there are shown again. With the maximum, all are shown.
+    pub cuts: BTreeMap<LogId, Seq>,
+    /// Proofs of forks, to be kept for the next start. Of two for one log the later in the list counts.
+    pub forks: Vec<(SignedEntry, SignedEntry)>,
+    /// This database's log may have been continued elsewhere: write under this incarnation from now on.
+    pub incarnation: Option<Incarnation>,
+}
+
+impl Changes {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.cuts.is_empty() && self.forks.is_empty() && self.incarnation.is_none()
+    }
+
+    /// Adds changes that were decided later.
+    pub fn extend(&mut self, later: Self) {
+        self.cuts.extend(later.cuts);
+        self.forks.extend(later.forks);
+        self.incarnation = later.incarnation.or(self.incarnation);
+    }
 }
 
 /// An entry to write.

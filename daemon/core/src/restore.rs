@@ -45,6 +45,8 @@ pub struct Restored {
     pub forks: Vec<(SignedEntry, SignedEntry)>,
     /// When peers were last seen.
     pub seen: Vec<(PeerId, Timestamp)>,
+    /// Logs of which some messages are hidden: where no cut hides them any more, they are shown again.
+    pub hidden: Vec<LogId>,
 }
 
 /// The newest entry of a log on disk.

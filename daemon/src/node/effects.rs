@@ -103,11 +103,8 @@ impl Effects {
                 self.net.gate().set_roster(roster.clone());
                 return self.keys_to_publish(&roster);
             }
-            Output::Hide(log, seq) => self.write(Write::Hide(log, seq)),
             Output::StoreAddrs(records) => self.write(Write::Addrs(records)),
-            Output::StoreFork(one, other) => self.write(Write::Fork(one, other)),
             Output::StoreSeen(seen) => self.write(Write::Seen(seen)),
-            Output::StoreIncarnation(incarnation) => self.write(Write::Incarnation(incarnation)),
         }
         None
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chat_core::input::{BatchId, CommandId, LoadId, PersistError};
-use chat_core::log::entry::{Incarnation, LogId, Seq, SignedEntry};
+use chat_core::log::entry::SignedEntry;
 use chat_core::output::Batch;
 use chat_core::peers::addrs::AddrRecord;
 use chat_proto::event::Event;
@@ -45,21 +45,15 @@ impl std::fmt::Debug for Secret {
 /// A write to the database.
 #[derive(Clone, Debug)]
 pub enum Write {
-    /// Entries, and the idempotency keys of the commands that caused them. Reported as [`StoreReport::Persisted`] or
+    /// Entries with what changes with them, and the idempotency keys of the commands that caused them. Reported as [`StoreReport::Persisted`] or
     /// [`StoreReport::PersistFailed`]. The first entry of a room binds the database to that room.
     Batch(Batch, HashMap<CommandId, Idempotency>),
     /// An event other than [`Event::Message`], which is written with its entry.
     Event(Box<Event>),
-    /// Hides the messages of this log after this sequence number, and shows hidden ones up to it again.
-    Hide(LogId, Seq),
     /// Address records; older ones than those on disk are ignored.
     Addrs(Vec<AddrRecord>),
-    /// Proof of a fork.
-    Fork(Box<SignedEntry>, Box<SignedEntry>),
     /// When peers were last seen online.
     Seen(Vec<(PeerId, Timestamp)>),
-    /// Write under this incarnation from now on.
-    Incarnation(Incarnation),
 }
 
 /// A report to the task that owns the room.

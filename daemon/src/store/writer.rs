@@ -142,22 +142,20 @@ impl StoreWriter {
 
     fn finish_one(&mut self, task: Task, done: JobOutcome) {
         match (done, task) {
-            (JobOutcome::Batch(id, inserted), _) => {
+            (JobOutcome::Batch(id, inserted, visibility), _) => {
                 self.context.add_messages(inserted.events.len() as u64, inserted.newest_message);
+                self.context.add_messages(visibility.shown, 0);
+                self.context.hide_messages(visibility.hidden);
                 if inserted.room.is_some() {
                     self.room_changed();
                 }
+                self.context.set_meta(self.executor.meta().clone());
                 self.publish(inserted.events);
+                self.publish(visibility.events);
                 self.report(StoreReport::Persisted(id));
             }
             (JobOutcome::Event(event), _) => self.publish(vec![event]),
-            (JobOutcome::Visibility(change), _) => {
-                self.context.add_messages(change.shown, 0);
-                self.context.hide_messages(change.hidden);
-                self.publish(change.events);
-            }
             (JobOutcome::Addrs, _) => self.maintenance.room_file_stale = true,
-            (JobOutcome::Incarnation, _) => self.context.set_meta(self.executor.meta().clone()),
             (JobOutcome::Begun(begun), Task::Begin(_, _, reply)) => {
                 self.room_changed();
                 let _ = reply.send(begun);

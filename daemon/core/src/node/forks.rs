@@ -15,7 +15,6 @@ use crate::input::Now;
 use crate::log::entry::{Dep, Entry, Incarnation, LogId, Seq, SignedEntry};
 use crate::node::Node;
 use crate::node::timers::Timer;
-use crate::output::Output;
 use crate::wire::Frame;
 
 /// Number of sequence numbers that are compared at a time.
@@ -176,7 +175,7 @@ impl Node {
         tracing::warn!(author = %log.author.short(), seq = a.seq().0, "log was forked, it ends before the fork");
         self.forget_suspect(&log);
         self.logs.forks.proven.insert(log, (cut, (one.clone(), other.clone())));
-        self.out.push_back(Output::StoreFork(Box::new(one.clone()), Box::new(other.clone())));
+        self.logs.disk.changes.forks.push((one.clone(), other.clone()));
         let frame = Frame::Fork(Box::new(one), Box::new(other));
         self.peers.connections.send_to_all(&mut self.out, &frame);
         self.cuts_changed();
@@ -222,6 +221,6 @@ impl Node {
         }
         self.local.log = LogId { author: self.local.me, incarnation };
         self.delivery.receipts.begin(self.local.log, None);
-        self.out.push_back(Output::StoreIncarnation(incarnation));
+        self.logs.disk.changes.incarnation = Some(incarnation);
     }
 }

@@ -46,7 +46,7 @@ impl Node {
     pub(super) fn void_log(&mut self, entry: &Arc<Entry>) {
         if self.logs.heads.has_room_for_void() {
             self.logs.heads.void(entry.log());
-            self.out.push_back(Output::Hide(entry.log(), Seq::ZERO));
+            self.logs.disk.changes.cuts.insert(entry.log(), Seq::ZERO);
             self.logs.heads.apply(entry);
             self.logs.disk.push(entry.clone());
             self.apply_control(entry);
@@ -92,9 +92,7 @@ impl Node {
         );
         let moved = self.logs.heads.set_cuts(derived.cuts.clone(), self.logs.forks.logs(), derived.admins.clone());
         self.membership.news.cuts_moved |= !moved.is_empty();
-        for (log, seq) in moved {
-            self.out.push_back(Output::Hide(log, seq));
-        }
+        self.logs.disk.changes.cuts.extend(moved);
         let roster = Arc::new(derived.roster.clone());
         self.membership.derived = derived;
         if roster != self.membership.roster {

@@ -1,7 +1,7 @@
 //! Persistence: drafts and received entries go to the disk, and what follows when they are there.
 //!
 //! One batch is under way at a time ([`Disk`]): the received entries that were applied since the last one and at most one
-//! own entry, sealed from the drafts. [`Output::Persist`] starts it; [`Input::Persisted`](crate::input::Input::Persisted)
+//! own entry, sealed from the drafts, with the cuts and proofs that came with them. [`Output::Persist`] starts it; [`Input::Persisted`](crate::input::Input::Persisted)
 //! ends it with receipts to the authors and, for the own entry, with its application, sending and replies. When a write
 //! fails, own drafts are refused, received entries are kept and written again a second later.
 
@@ -19,7 +19,7 @@ use crate::log::entry::{Dep, Entry, LogId, MessageBody};
 use crate::log::heads::Heads;
 use crate::node::timers::Timer;
 use crate::node::{Life, Node};
-use crate::output::{Batch, BatchEntry, CommandError, Output, Reply};
+use crate::output::{Batch, BatchEntry, Changes, CommandError, Output, Reply};
 use crate::wire::Frame;
 
 /// Maximum number of bytes of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
@@ -34,6 +34,8 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) struct Disk {
     received: Vec<Arc<Entry>>,
     received_bytes: usize,
+    /// What followed from entries and proofs since the last batch.
+    pub(super) changes: Changes,
     flight: Option<Flight>,
     /// The room's first entry, which could not be written: without it there is no room.
     genesis: Option<(Arc<Entry>, Vec<DraftOrigin>)>,
@@ -45,6 +47,7 @@ pub(crate) struct Disk {
 struct Flight {
     id: BatchId,
     received: Vec<Arc<Entry>>,
+    changes: Changes,
     own: Option<(Arc<Entry>, Vec<DraftOrigin>)>,
 }
 
@@ -81,7 +84,7 @@ impl Node {
         if let Some(entry) = self.seal(now) {
             return self.write_own(entry.0, entry.1);
         }
-        if !self.logs.disk.received.is_empty() {
+        if !self.logs.disk.received.is_empty() || !self.logs.disk.changes.is_empty() {
             self.submit(None);
         }
     }
@@ -117,7 +120,8 @@ impl Node {
         let id = BatchId(self.logs.disk.next);
         let received = std::mem::take(&mut self.logs.disk.received);
         self.logs.disk.received_bytes = 0;
-        let flight = Flight { id, received, own };
+        let changes = std::mem::take(&mut self.logs.disk.changes);
+        let flight = Flight { id, received, changes, own };
         self.out.push_back(Output::Persist(flight.batch(&self.logs.heads)));
         self.logs.disk.flight = Some(flight);
     }
@@ -238,6 +242,8 @@ impl Node {
         self.refuse_drafts(&refusal);
         let newer = std::mem::replace(&mut self.logs.disk.received, flight.received);
         self.logs.disk.received.extend(newer);
+        let newer = std::mem::replace(&mut self.logs.disk.changes, flight.changes);
+        self.logs.disk.changes.extend(newer);
         self.logs.disk.received_bytes = self.logs.disk.received.iter().map(|entry| entry.signed().len_bytes()).sum();
         self.timers.set(Timer::Retry, now.mono + RETRY_AFTER);
         self.finish_stop();
@@ -281,7 +287,7 @@ impl Flight {
         let received = self.received.iter().map(|entry| item(entry, Vec::new()));
         let own =
             self.own.iter().map(|(entry, origins)| item(entry, origins.iter().filter_map(post_command).collect()));
-        Batch { id: self.id, entries: received.chain(own).collect() }
+        Batch { id: self.id, entries: received.chain(own).collect(), changes: self.changes.clone() }
     }
 }
 

@@ -182,6 +182,7 @@ impl PlayedRoom {
         let batch = Batch {
             id: BatchId(self.batches),
             entries: vec![BatchEntry { entry: Arc::clone(&entry), origins: vec![command], visible: true }],
+            changes: Default::default(),
         };
         let keys = request.idempotency.into_iter().map(|key| (command, key)).collect::<HashMap<_, _>>();
         self.store.write(Write::Batch(batch, keys)).await.expect("the store takes it");

@@ -28,6 +28,7 @@ pub(in crate::store) fn restore(
         addrs: addrs(&snapshot)?,
         forks: forks(&snapshot)?,
         seen: seen(&snapshot)?,
+        hidden: hidden(&snapshot)?,
     };
     snapshot.finish()?;
     Ok(restored)
@@ -87,6 +88,13 @@ fn seen(connection: &Connection) -> rusqlite::Result<Vec<(PeerId, Timestamp)>> {
         .collect()
 }
 
+fn hidden(connection: &Connection) -> rusqlite::Result<Vec<LogId>> {
+    let sql = "SELECT DISTINCT p.key, l.incarnation FROM messages m INDEXED BY messages_hidden
+        JOIN entries n ON n.id = m.id / 1024 JOIN logs l ON l.id = n.log JOIN peers p ON p.id = l.author
+        WHERE m.visible <> 1";
+    connection.prepare(sql)?.query_map([], |row| log_id(row, 0))?.collect()
+}
+
 /// A record that cannot be decoded is left out: it comes again from peers.
 fn readable<T>(what: &'static str, read: Result<T, postcard::Error>) -> Option<T> {
     read.inspect_err(|error| warn!(what, %error, "a stored record cannot be read")).ok()
@@ -116,7 +124,7 @@ pub(in crate::store) fn store_seen(connection: &Connection, seen: &[(PeerId, Tim
     Ok(())
 }
 
-/// Stores one proof per log: the first one freezes it.
+/// Stores one proof per log. The core hands out a second one only where it proves an earlier fork.
 pub(in crate::store) fn store_fork(
     connection: &Connection,
     first: &SignedEntry,
@@ -130,7 +138,8 @@ pub(in crate::store) fn store_fork(
     };
     let LogId { author, incarnation } = entry.log();
     let log = log_row(connection, peer_row(connection, &author)?, incarnation)?;
-    let sql = "INSERT INTO forks (log, first, second) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
+    let sql = "INSERT INTO forks (log, first, second) VALUES (?, ?, ?)
+        ON CONFLICT (log) DO UPDATE SET first = excluded.first, second = excluded.second";
     connection.prepare_cached(sql)?.execute(params![log, raw_first, raw_second])?;
     Ok(())
 }

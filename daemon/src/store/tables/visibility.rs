@@ -9,7 +9,7 @@
 //!   when it is first shown, and the text index follows.
 //! * The result counts the messages that changed, so that the published count stays exact.
 //!
-//! Called by the writer's transaction for [`Write::Hide`](crate::store::types::Write::Hide).
+//! Called by the writer's transaction for the cuts of a [`Write::Batch`](crate::store::types::Write::Batch).
 
 use chat_core::log::entry::{Entry, LogId, MessageBody, Seq};
 use chat_proto::id::PeerId;
@@ -25,7 +25,7 @@ use crate::store::tables::row_ids::find_log;
 use crate::store::tables::sql_types::counted;
 use crate::store::tables::text_index;
 
-/// Result of applying a cut.
+/// Result of applying cuts.
 #[derive(Debug, Default)]
 pub(in crate::store) struct VisibilityChange {
     /// Number of messages that are no longer shown.
@@ -37,13 +37,17 @@ pub(in crate::store) struct VisibilityChange {
 }
 
 /// Shows the messages of a log up to a sequence number and hides those after it.
-pub(in crate::store) fn apply(context: &WriteContext<'_>, log: LogId, upto: Seq) -> rusqlite::Result<VisibilityChange> {
-    let mut change = VisibilityChange::default();
+pub(in crate::store) fn apply(
+    context: &WriteContext<'_>,
+    log: LogId,
+    upto: Seq,
+    change: &mut VisibilityChange,
+) -> rusqlite::Result<()> {
     if let Some(row) = find_log(context.connection, log)? {
-        change.hidden = hide(context.connection, row, upto)?;
-        show(context, row, log.author, upto, &mut change)?;
+        change.hidden += hide(context.connection, row, upto)?;
+        show(context, row, log.author, upto, change)?;
     }
-    Ok(change)
+    Ok(())
 }
 
 fn hide(connection: &Connection, log: i64, upto: Seq) -> rusqlite::Result<u64> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use chat_core::input::{BatchId, CommandId, PersistError};
 use chat_core::log::entry::{Body, Control, Entry, Header, Hlc, Incarnation, LogId, MessageBody, Seq};
-use chat_core::output::{Batch, BatchEntry};
+use chat_core::output::{Batch, BatchEntry, Changes};
 use chat_proto::id::{EntryHash, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
@@ -161,8 +161,21 @@ impl TestStore {
     ) -> BatchId {
         self.batch += 1;
         let id = BatchId(self.batch);
-        self.store.write(Write::Batch(Batch { id, entries }, keys)).await.expect("the store is open");
+        self.store.write(Write::Batch(Batch { id, entries, changes: Changes::default() }, keys)).await.expect("the store is open");
         id
+    }
+
+    /// Writes what followed from entries that are stored.
+    pub(crate) async fn change(&mut self, changes: Changes) {
+        self.batch += 1;
+        let batch = Batch { id: BatchId(self.batch), entries: Vec::new(), changes };
+        self.store.write(Write::Batch(batch, HashMap::new())).await.expect("the store is open");
+        let report = self.report().await;
+        assert!(matches!(report, StoreReport::Persisted(id) if id.0 == self.batch), "{report:?}");
+    }
+
+    pub(crate) async fn cut(&mut self, log: LogId, upto: Seq) {
+        self.change(Changes { cuts: [(log, upto)].into(), ..Changes::default() }).await;
     }
 
     pub(crate) async fn try_persist(&mut self, entries: Vec<BatchEntry>) -> Result<(), PersistError> {

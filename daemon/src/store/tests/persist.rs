@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use chat_core::input::{CommandId, LoadId, PersistError};
 use chat_core::log::entry::{Body, Control, Hlc, Incarnation, LogId, Seq, SignedEntry};
-use chat_core::output::BatchEntry;
+use chat_core::output::{BatchEntry, Changes};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{MessageId, PeerId, RoomId};
@@ -50,7 +50,7 @@ async fn state_of_a_node_is_restored_after_a_restart() {
     let home = StoreHome::new(ann.id());
     let record = |ms| AddrRecord::sign(vec![SocketAddr::from(([192, 0, 2, 1], 1))], Timestamp::from_ms(ms), &bob.key);
     let (old, new) = (record(1), record(2));
-    let opened = home.open();
+    let mut opened = home.open();
     assert!(opened.store.restore().await.expect("reads").is_none());
     opened.store.begin(room(), vec![old.clone()]).await.expect("begins");
     let incarnation = opened.store.incarnation();
@@ -62,13 +62,12 @@ async fn state_of_a_node_is_restored_after_a_restart() {
     for write in [
         Write::Addrs(vec![new.clone()]),
         Write::Addrs(vec![old]),
-        Write::Fork(Box::new(proof.0.clone()), Box::new(proof.1.clone())),
-        Write::Fork(Box::new(proof.1.clone()), Box::new(proof.0.clone())),
         Write::Seen(vec![(bob.id(), Timestamp::from_ms(7)), (ann.id(), Timestamp::from_ms(3))]),
         Write::Seen(vec![(bob.id(), Timestamp::from_ms(5))]),
     ] {
         opened.store.try_write(write).expect("room in the queue");
     }
+    opened.change(Changes { forks: vec![proof.clone()], ..Changes::default() }).await;
     opened.store.close().await;
 
     let mut opened = home.open();
@@ -84,7 +83,7 @@ async fn state_of_a_node_is_restored_after_a_restart() {
     assert_eq!(back.heads, []);
     assert_eq!(back.incarnation, incarnation);
 
-    opened.store.try_write(Write::Incarnation(Incarnation(77))).expect("room in the queue");
+    opened.change(Changes { incarnation: Some(Incarnation(77)), ..Changes::default() }).await;
     opened.persist(&[&ann.say("x")]).await;
     assert_eq!(opened.store.incarnation(), Incarnation(77));
     opened.store.close().await;
@@ -213,7 +212,7 @@ async fn cut_hides_messages_and_lifting_it_shows_them_again() {
     opened.persist(&entries.each_ref()).await;
     let time = Hlc::from_wall(Timestamp::from_ms(THEN + 9));
     opened.persist(&[&bob.write_at(texts(&["bob"]), time)]).await;
-    opened.store.try_write(Write::Hide(ann.log, Seq(1))).expect("room in the queue");
+    opened.cut(ann.log, Seq(1)).await;
     let late = ann.say("late");
     opened.try_persist(vec![BatchEntry { visible: false, ..shown(&late) }]).await.expect("persists");
     assert_eq!(opened.store.messages_count(), 2);
@@ -224,11 +223,13 @@ async fn cut_hides_messages_and_lifting_it_shows_them_again() {
     assert_eq!(restored(&opened).await.heads.len(), 2);
     opened.store.close().await;
 
-    let opened = home.open();
+    let mut opened = home.open();
+    assert_eq!(restored(&opened).await.hidden, [ann.log]);
     assert_eq!(opened.store.messages_count(), 2);
     let mut live = opened.store.subscribe();
-    opened.store.try_write(Write::Hide(ann.log, Seq(2))).expect("room in the queue");
-    opened.store.try_write(Write::Hide(ann.log, Seq(u64::MAX))).expect("room in the queue");
+    opened.cut(ann.log, Seq(2)).await;
+    opened.cut(ann.log, Seq(u64::MAX)).await;
+    assert_eq!(restored(&opened).await.hidden, []);
     opened.flush().await;
     assert_eq!(opened.texts().await, ["one", "two", "three", "late", "bob"]);
     assert_eq!(opened.store.messages_count(), 5);
@@ -251,7 +252,7 @@ async fn closed_store_has_written_its_queue_and_refuses_calls() {
     opened.store.close().await;
     assert!(matches!(opened.report().await, StoreReport::Persisted(_)));
     assert!(opened.reports.recv().await.is_none());
-    assert!(opened.store.try_write(Write::Hide(ann.log, Seq(0))).is_err());
+    assert!(opened.store.try_write(Write::Seen(Vec::new())).is_err());
     assert!(opened.store.events_after(0, 1).await.is_err());
     assert!(opened.store.seal(Vec::new(), "x".into()).await.is_err());
     assert!(!home.dir.path().join("room.db-wal").exists(), "the last checkpoint moved everything");

@@ -63,12 +63,12 @@ impl Task {
     fn kib(&self) -> u32 {
         let bytes = match self {
             Self::Write(Write::Batch(batch, _), _) => {
-                batch.entries.iter().map(|item| item.entry.signed().len_bytes() + 1024).sum()
+                let entries: usize = batch.entries.iter().map(|item| item.entry.signed().len_bytes() + 1024).sum();
+                entries + batch.changes.cuts.len() * 64 + batch.changes.forks.len() * 32 * 1024
             }
-            Self::Write(Write::Fork(first, second), _) => first.len_bytes() + second.len_bytes(),
             Self::Write(Write::Addrs(records), _) => records.len() * 512,
             Self::Write(Write::Seen(seen), _) => seen.len() * 64,
-            Self::Write(Write::Event(_) | Write::Hide(..) | Write::Incarnation(_), _) => 1024,
+            Self::Write(Write::Event(_), _) => 1024,
             Self::Begin(_, records, _) => records.len() * 512,
             Self::Seal(request, _) => request.text.len() * 4,
             Self::RotateKeys(_) | Self::Index(_) | Self::ResetIndex(_) | Self::Close => 0,

@@ -25,7 +25,7 @@ impl RetryQueue {
         match write {
             Write::Event(_) => self.events_lost = true,
             Write::Batch(..) => {}
-            Write::Hide(..) | Write::Addrs(_) | Write::Fork(..) | Write::Seen(_) | Write::Incarnation(_) => {
+            Write::Addrs(_) | Write::Seen(_) => {
                 if self.writes.len() >= WRITES_MAX {
                     warn!("too many writes wait for the disk, the oldest is dropped");
                     self.writes.pop_front();

@@ -46,11 +46,9 @@ pub(in crate::store) struct Executor {
 /// Result of a job.
 #[derive(Debug)]
 pub(in crate::store) enum JobOutcome {
-    Batch(BatchId, Inserted),
+    Batch(BatchId, Inserted, VisibilityChange),
     Event(StoredEvent),
-    Visibility(VisibilityChange),
     Addrs,
-    Incarnation,
     Kept,
     Begun(Result<(), ChangeError>),
     Sealed(Result<MessageBody, SealError>),
@@ -191,27 +189,27 @@ impl Executor {
                 if seen_failures < self.failures {
                     return Err(TransactionError::Stale(self.failure));
                 }
+                if let Some(incarnation) = batch.changes.incarnation {
+                    self.meta.incarnation = incarnation;
+                    connection.execute("UPDATE facts SET incarnation = ?", [ordered(incarnation.0)])?;
+                    // A copy that continued this log elsewhere continued its sessions too.
+                    dm::retire_sessions(connection)?;
+                }
+                for (first, second) in &batch.changes.forks {
+                    restore::store_fork(connection, first, second)?;
+                }
                 let mut context = self.context(connection);
                 let inserted = insert_batch(&mut context, batch, keys)?;
+                let mut visibility = VisibilityChange::default();
+                for (log, upto) in &batch.changes.cuts {
+                    visibility::apply(&context, *log, *upto, &mut visibility)?;
+                }
                 self.meta.room = context.room;
-                Ok(JobOutcome::Batch(batch.id, inserted))
+                Ok(JobOutcome::Batch(batch.id, inserted, visibility))
             }
             Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, wall_clock())?)),
-            Write::Hide(log, upto) => {
-                Ok(JobOutcome::Visibility(visibility::apply(&self.context(connection), *log, *upto)?))
-            }
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(JobOutcome::Addrs))?,
-            Write::Fork(first, second) => {
-                restore::store_fork(connection, first, second).map(|()| Ok(JobOutcome::Kept))?
-            }
             Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(JobOutcome::Kept))?,
-            Write::Incarnation(incarnation) => {
-                self.meta.incarnation = *incarnation;
-                connection.execute("UPDATE facts SET incarnation = ?", [ordered(incarnation.0)])?;
-                // A copy that continued this log elsewhere continued its sessions too.
-                dm::retire_sessions(connection)?;
-                Ok(JobOutcome::Incarnation)
-            }
         }
     }
 }

@@ -108,3 +108,38 @@ fn a_lost_disk_is_filled_again() {
     kit.assert_alike();
     assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
 }
+
+/// Promise P2: nothing that was shown disappears because a machine dies between two writes.
+#[test]
+fn cut_whose_removal_was_lost_in_a_crash_hides_nothing() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(1, 2);
+    kit.peers[1].disk = Disk::Waits;
+    kit.disconnect(0, 1);
+    kit.say(2, "said before the removal came");
+    kit.connect(1, 2);
+    kit.let_write(1);
+    kit.disconnect(0, 2);
+    kit.peers[1].disk = Disk::Waits;
+    let removed = kit.peers[2].id;
+    assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
+    let shown = kit.peers[1].history();
+    kit.connect(0, 1);
+    assert_eq!(kit.peers[1].waiting.len(), 1, "the removal is on its way to the disk");
+    // The machine dies, and comes back where only the removed peer reaches it.
+    kit.peers[1].disk = Disk::Writes;
+    kit.restart(1);
+    assert_eq!(kit.peers[1].history(), shown);
+    assert_eq!(shown, ["said before the removal came"]);
+}
+
+#[test]
+fn messages_that_nothing_cuts_any_more_are_shown_after_a_start() {
+    let mut kit = Kit::room(3);
+    kit.say(2, "hidden by a cut that was lifted");
+    let log = kit.peers[2].node.local.log;
+    kit.peers[1].hidden.insert(log, crate::log::entry::Seq::ZERO);
+    assert!(kit.peers[1].history().is_empty());
+    kit.restart(1);
+    kit.assert_alike();
+}

@@ -61,6 +61,7 @@ fn listener(past: &Past) -> Kit {
         addrs: Vec::new(),
         forks: Vec::new(),
         seen: Vec::new(),
+        hidden: Vec::new(),
     };
     let mut kit = Kit::new();
     kit.now = past.kit.now;

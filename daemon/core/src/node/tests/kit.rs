@@ -120,6 +120,7 @@ impl Peer {
             addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
             seen: Vec::new(),
+            hidden: self.hidden.keys().copied().collect(),
         }
     }
 
@@ -145,6 +146,9 @@ impl Peer {
     }
 
     fn write(&mut self, batch: &Batch) {
+        self.hidden.extend(batch.changes.cuts.clone());
+        self.forks.extend(batch.changes.forks.clone());
+        self.incarnation = batch.changes.incarnation.unwrap_or(self.incarnation);
         for item in &batch.entries {
             let log = self.logs.entry(item.entry.log()).or_default();
             assert_eq!(item.entry.seq().0, log.len() as u64 + 1, "a log on disk has no holes");
@@ -242,8 +246,8 @@ impl Kit {
         let incarnation = Incarnation(1000 + n as u64);
         let room = self.peers[0].node.room();
         let addrs = self.peers[0].node.peers.addrs.records().cloned().collect();
-        let (heads, controls, forks, seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        let start = Start::Restore(Restored { room, incarnation, heads, controls, addrs, forks, seen });
+        let (heads, controls, forks, seen, hidden) = Default::default();
+        let start = Start::Restore(Restored { room, incarnation, heads, controls, addrs, forks, seen, hidden });
         self.peers.push(Peer::new(n, start, incarnation, self.now));
         self.input(n, Input::Addrs(vec![addr(n)]));
     }
@@ -396,12 +400,7 @@ impl Kit {
             }
             Output::Admission(id, answer) => self.peers[n].answers.push((id, answer)),
             Output::Publish(event) => self.peers[n].events.push(event),
-            Output::Hide(log, seq) => {
-                self.peers[n].hidden.insert(log, seq);
-            }
             Output::Dial(peer, _) => self.peers[n].dials.push(peer),
-            Output::StoreFork(one, other) => self.peers[n].forks.push((*one, *other)),
-            Output::StoreIncarnation(incarnation) => self.peers[n].incarnation = incarnation,
             Output::Roster(_)
             | Output::StoreAddrs(_)
             | Output::StoreSeen(_)

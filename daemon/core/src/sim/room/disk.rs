@@ -9,7 +9,7 @@ use chat_proto::time::Timestamp;
 
 use crate::input::{BatchId, PersistError};
 use crate::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
-use crate::output::{Batch, BatchEntry};
+use crate::output::{Batch, BatchEntry, Changes};
 use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
@@ -20,11 +20,8 @@ pub(super) type MessagePosition = (Hlc, LogId, Seq, u16);
 #[derive(Clone, Debug)]
 pub(super) enum Op {
     Batch(Batch),
-    Hide(LogId, Seq),
     Addrs(Vec<AddrRecord>),
-    Fork(Box<SignedEntry>, Box<SignedEntry>),
     Seen(Vec<(PeerId, Timestamp)>),
-    Incarnation(Incarnation),
 }
 
 /// Whether the disk accepts entries.
@@ -106,6 +103,12 @@ impl HeldData {
         self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
     }
 
+    /// The logs of which some messages are hidden.
+    fn hidden(&self) -> Vec<LogId> {
+        let hidden = self.messages.iter().filter(|(_, (_, visible))| !visible).map(|((_, log, ..), _)| *log);
+        hidden.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
     pub(super) fn holds(&self, log: &LogId, seq: Seq) -> bool {
         seq <= self.seq(log)
     }
@@ -140,6 +143,7 @@ impl HeldData {
             addrs: self.addrs(),
             forks: self.forks.values().cloned().collect(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
+            hidden: self.hidden(),
         }
     }
 
@@ -220,19 +224,22 @@ impl HeldData {
                     witness(self, item);
                     self.insert(item);
                 }
+                self.change(&batch.changes);
             }
-            Op::Hide(log, seq) => self.limit(*log, *seq),
             Op::Addrs(records) => self.keep_addrs(records),
-            Op::Fork(one, other) => {
-                let entry = Entry::from_trusted((**one).clone()).expect("a proof was verified");
-                let seq = |held: &SignedEntry| Entry::from_trusted(held.clone()).expect("a proof was verified").seq();
-                if self.forks.get(&entry.log()).is_none_or(|(held, _)| entry.seq() < seq(held)) {
-                    self.forks.insert(entry.log(), ((**one).clone(), (**other).clone()));
-                }
-            }
             Op::Seen(seen) => self.seen.extend(seen.iter().copied()),
-            Op::Incarnation(incarnation) => self.incarnation = *incarnation,
         }
+    }
+
+    fn change(&mut self, changes: &Changes) {
+        for (log, limit) in &changes.cuts {
+            self.limit(*log, *limit);
+        }
+        for (one, other) in &changes.forks {
+            let entry = Entry::from_trusted(one.clone()).expect("a proof was verified");
+            self.forks.insert(entry.log(), (one.clone(), other.clone()));
+        }
+        self.incarnation = changes.incarnation.unwrap_or(self.incarnation);
     }
 }
 
@@ -253,7 +260,7 @@ impl SimDisk {
                 }
                 Wrote::Batch(batch.id)
             }
-            (Op::Hide(..) | Op::Addrs(_) | Op::Fork(..) | Op::Seen(_) | Op::Incarnation(_), _) => {
+            (Op::Addrs(_) | Op::Seen(_), _) => {
                 if let Some(held) = &mut self.held {
                     held.apply(&op, witness);
                 }

@@ -1,7 +1,7 @@
 //! Inputs and outputs of a node in one line each, for the message of a failure.
 
 use crate::input::Input;
-use crate::log::entry::{Header, LogId, SignedEntry};
+use crate::log::entry::{Header, LogId, Seq, SignedEntry};
 use crate::membership::roster::Person;
 use crate::output::Output;
 use crate::wire::Frame;
@@ -23,19 +23,18 @@ pub(super) fn output(output: &Output) -> String {
         format!("-> {} {}", to.short(), frame(raw))
     } else if let Output::Persist(batch) = output {
         let entries: Vec<SignedEntry> = batch.entries.iter().map(|item| item.entry.signed().clone()).collect();
-        format!("   persist {:?} {}", batch.id, list(&entries))
+        let cut = |(log, seq): (&LogId, &Seq)| format!(" hide {} {}", name(log), seq.0);
+        let cuts: String = batch.changes.cuts.iter().map(cut).collect();
+        let forks: String = batch.changes.forks.iter().map(|(one, _)| format!(" fork {}", entry(one))).collect();
+        format!("   persist {:?} {}{cuts}{forks}", batch.id, list(&entries))
     } else if let Output::Roster(roster) = output {
         let person = |person: &Person| {
             let sign = if person.active { "+" } else { "-" };
             format!(" {}{sign}{:?}", person.peer.name, person.role)
         };
         format!("   roster{}", roster.people.values().map(person).collect::<String>())
-    } else if let Output::StoreFork(one, _) = output {
-        format!("   fork {}", entry(one))
     } else if let Output::Publish(_) = output {
         "   event".into()
-    } else if let Output::Hide(log, seq) = output {
-        format!("   hide {} {}", name(log), seq.0)
     } else {
         format!("   {output:?}")
     }

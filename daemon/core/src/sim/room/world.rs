@@ -223,11 +223,8 @@ impl RoomWorld {
     fn output(&mut self, host: Host, output: Output) {
         match output {
             Output::Persist(batch) => self.queue_write(host, Op::Batch(batch)),
-            Output::Hide(log, seq) => self.queue_write(host, Op::Hide(log, seq)),
             Output::StoreAddrs(records) => self.queue_write(host, Op::Addrs(records)),
-            Output::StoreFork(one, other) => self.queue_write(host, Op::Fork(one, other)),
             Output::StoreSeen(seen) => self.queue_write(host, Op::Seen(seen)),
-            Output::StoreIncarnation(incarnation) => self.queue_write(host, Op::Incarnation(incarnation)),
             Output::Load { id, log, from, to, bytes_max } => {
                 let delay = self.between_ms(0, 5);
                 self.schedule_for(host, delay, move |world| world.load(host, id, &log, from..=to, bytes_max));

@@ -1,13 +1,13 @@
 //! Ordinary conversations: sender and recipients read, no other peer does, in any order of arrival.
 
 use chat_core::log::entry::{Body, Incarnation, MessageBody, Seq};
+use chat_core::output::Changes;
 use chat_proto::RECIPIENTS_MAX;
 
 use super::{DmPeer, introduce, kinds};
 use crate::store::error::SealError;
 use crate::store::tables::models::{DmKeys, HistoryFilter, UNREADABLE_TEXT};
 use crate::store::tests::fixture::{StoreHome, TestAuthor};
-use crate::store::types::Write;
 
 const SECRET: &str = "meet at the old lighthouse";
 
@@ -127,7 +127,7 @@ async fn messages_of_one_entry_and_late_logs_are_read() {
 
     // The author continues under another incarnation; its two logs arrive in the other order.
     let first = ann.seal(&[bob.address()], "under the first").await;
-    ann.opened.store.write(Write::Incarnation(Incarnation(1000))).await.expect("the store is open");
+    ann.opened.change(Changes { incarnation: Some(Incarnation(1000)), ..Changes::default() }).await;
     ann.author = TestAuthor::with(1, Incarnation(1000));
     let second = ann.seal(&[bob.address()], "under the second").await;
     assert_eq!(kinds(&second), [0], "sessions are retired with the incarnation");
@@ -158,7 +158,7 @@ async fn message_after_a_cut_is_decrypted_when_the_cut_is_lifted() {
     assert!(!bob.holds(SECRET));
     // Indexed with the text it has now; found with the text it gets later.
     assert_eq!(bob.opened.store.history(search("lighthouse")).await.expect("reads").messages, []);
-    bob.opened.store.write(Write::Hide(ann.author.log, Seq(u64::MAX))).await.expect("the store is open");
+    bob.opened.cut(ann.author.log, Seq(u64::MAX)).await;
     bob.opened.flush().await;
     let rows = bob.rows(&hidden).await;
     assert_eq!(rows.first().map(|row| row.text.as_str()), Some(SECRET));

@@ -35,6 +35,7 @@
 //!
 //! Beside it: `room.db-wal` and `room.db-shm` (write-ahead log, empty after a clean stop); `room.json` (id and name of
 //! the room and up to 256 address records, so that a lost database returns to its room; whether to check the database);
+//! `head.mark` (the newest own entry that was flushed: a database without it was rolled back);
 //! `room.db.corrupt-<time>` (a damaged database that was set aside; never deleted).
 
 use std::path::{Path, PathBuf};
@@ -119,6 +120,8 @@ pub struct Store {
     events: broadcast::WeakSender<Arc<StoredEvent>>,
     loads: Arc<Semaphore>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+    /// Whether `head.mark` was there and agreed when the store was opened.
+    mark_agrees: bool,
 }
 
 impl Store {
@@ -127,7 +130,7 @@ impl Store {
     /// # Errors
     /// [`OpenStoreError`] where the database cannot be used.
     pub fn open(path: &Path, options: StoreOptions) -> Result<OpenedStore, OpenStoreError> {
-        let open::OpenedDatabase { connection, meta, runs, set_aside } = open::open(path, &options)?;
+        let open::OpenedDatabase { connection, meta, runs, mark_agrees, set_aside } = open::open(path, &options)?;
         let readers = read::ReadPool::new(path.to_owned());
         let context = StoreContext::read(&connection, meta.clone(), runs, readers)
             .map_err(|source| OpenStoreError::Database { path: path.to_owned(), source })?;
@@ -145,6 +148,7 @@ impl Store {
             outlets: writer::Outlets { reports, events },
             checkpointer: checkpoint::Checkpointer::start(path),
             maintenance: maintenance::Maintenance::new(),
+            head_marker: open::head_mark::HeadMarker::new(path),
         };
         let thread = Builder::new()
             .name("store".into())
@@ -157,6 +161,7 @@ impl Store {
             events: weak_events,
             loads: Arc::new(Semaphore::new(LOADS_MAX)),
             thread: Arc::new(Mutex::new(Some(thread))),
+            mark_agrees,
         };
         Ok(OpenedStore { store, reports: StoreReports { reports: received, context }, set_aside })
     }
@@ -198,8 +203,8 @@ impl Store {
     pub async fn restore(&self) -> Result<Option<Restored>, ReadError> {
         let meta = self.context.meta();
         let Some(room) = meta.room.as_ref().map(|room| room.id) else { return Ok(None) };
-        let incarnation = meta.incarnation;
-        self.context.readers.ask(move |db| Ok(Some(restore::restore(db, room, incarnation)?))).await
+        let (incarnation, mark_agrees) = (meta.incarnation, self.mark_agrees);
+        self.context.readers.ask(move |db| Ok(Some(restore::restore(db, room, incarnation, mark_agrees)?))).await
     }
 
     /// Queues a write, in the order of the calls.

@@ -57,6 +57,7 @@
 //! | `identity.key` | the secret key of this peer |
 //! | `room.db` (`-wal`, `-shm`) | the room, in SQLite; its tables are below |
 //! | `room.json` | which room to return to when the database is lost, and addresses of members |
+//! | `head.mark` | the newest own entry that was flushed: shows that `room.db` was not rolled back |
 //! | `config.toml` | settings |
 //! | `chatd.log` | the log of the daemon, rotated by size |
 //! | `lock` | held while a daemon uses the home |

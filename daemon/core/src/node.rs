@@ -12,6 +12,7 @@
 //! A command's message becomes a draft. Drafts are cut into one signed entry while the entry before it is being flushed,
 //! so that under load many messages share one signature and one flush. Invariants:
 //!
+//! * After a start, nothing is written until this peer knows that its disk was not rolled back (`standing.rs`).
 //! * An own entry is applied, sent and answered only when it is on disk: a peer that loses its last milliseconds never
 //!   contradicts what others hold of it.
 //! * An entry of another author is verified, applied in causal order and forwarded at once, then written, and shown when
@@ -30,6 +31,7 @@ mod liveness;
 pub(crate) mod members;
 mod persist;
 mod role;
+mod standing;
 pub(crate) mod state;
 pub(crate) mod timers;
 mod vectors;
@@ -52,6 +54,7 @@ use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq};
 use crate::log::heads::LogHead;
 use crate::membership::roster::Roster;
 use crate::node::role::Role;
+use crate::node::standing::Standing;
 use crate::node::state::{Delivery, Local, Logs, Membership};
 use crate::node::timers::Timer;
 use crate::output::Output;
@@ -114,7 +117,7 @@ impl Node {
         let node = |room: RoomId, incarnation: Incarnation| Self {
             settings,
             rng,
-            local: Local { key, me, room, log: LogId { author: me, incarnation } },
+            local: Local { key, me, room, log: LogId { author: me, incarnation }, standing: Standing::default() },
             logs: Logs::default(),
             membership: Membership::default(),
             peers: Peers::default(),
@@ -237,6 +240,7 @@ impl Node {
         for (peer, at) in restored.seen {
             self.peers.connections.restore_seen(peer, at);
         }
+        self.begin_standing(restored.mark_agrees);
         self.derive(now);
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {

@@ -45,6 +45,8 @@ pub struct Restored {
     pub forks: Vec<(SignedEntry, SignedEntry)>,
     /// When peers were last seen.
     pub seen: Vec<(PeerId, Timestamp)>,
+    /// Whether the second record of this peer's newest entry is there and agrees with the heads.
+    pub mark_agrees: bool,
     /// Logs of which some messages are hidden: where no cut hides them any more, they are shown again.
     pub hidden: Vec<LogId>,
 }

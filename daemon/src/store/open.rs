@@ -7,12 +7,13 @@
 //! [`Absent::Refuse`] was given, a damaged database is left where it is.
 //!
 //! Invariants: nothing is ever deleted; a database of a newer version, another program or another identity is left as
-//! it is; a copied file gets a new incarnation, because it may be older than what other peers have of this
-//! peer's log.
+//! it is; a copied file, or one that lacks the entry that `head.mark` names, gets a new incarnation, because it is or may
+//! be older than what other peers have of this peer's log.
 //!
 //! Called by [`Store::open`](crate::store::Store::open), on a blocking thread, before the writer starts.
 
 pub(in crate::store) mod connection;
+pub(in crate::store) mod head_mark;
 pub(in crate::store) mod restore;
 pub(in crate::store) mod room_file;
 pub(in crate::store) mod schema;
@@ -31,6 +32,7 @@ use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::OpenStoreError;
 use crate::store::open::connection::{BUSY_TIMEOUT, connect};
+use crate::store::open::head_mark::{HeadMark, HeadMarker};
 use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::tables::meta::{FileMark, StoreMeta};
@@ -48,6 +50,7 @@ pub(super) struct OpenedDatabase {
     pub(super) connection: Connection,
     pub(super) meta: StoreMeta,
     pub(super) runs: Runs,
+    pub(super) mark_agrees: bool,
     pub(super) set_aside: Option<PathBuf>,
 }
 
@@ -59,15 +62,15 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<OpenedDatabase
         return Err(OpenStoreError::Missing(path.to_owned()));
     }
     match attempt(path, options, room_file.as_ref()) {
-        Ok((connection, meta, runs)) => Ok(OpenedDatabase { connection, meta, runs, set_aside: None }),
+        Ok(opened) => Ok(opened),
         Err(error) if exists && is_damage(&error) => {
             if !may_create {
                 return Err(OpenStoreError::Damaged(path.to_owned()));
             }
             let aside = set_aside(path).map_err(|source| io_error(path, source))?;
             warn!(error = %causes(&error), aside = %aside.display(), "the database is damaged and was set aside");
-            let (connection, meta, runs) = attempt(path, options, room_file.as_ref())?;
-            Ok(OpenedDatabase { connection, meta, runs, set_aside: Some(aside) })
+            let opened = attempt(path, options, room_file.as_ref())?;
+            Ok(OpenedDatabase { set_aside: Some(aside), ..opened })
         }
         Err(error) => Err(error),
     }
@@ -77,7 +80,7 @@ fn attempt(
     path: &Path,
     options: &StoreOptions,
     room_file: Option<&RoomFile>,
-) -> Result<(Connection, StoreMeta, Runs), OpenStoreError> {
+) -> Result<OpenedDatabase, OpenStoreError> {
     let bytes = make_private(path).map_err(|source| io_error(path, source))?;
     let failed = |source| database_error(path, source);
     // Before connecting: switching a foreign database to WAL would change it.
@@ -87,8 +90,8 @@ fn attempt(
     if bytes <= CHECKED_BYTES_MAX || room_file.is_some_and(|room_file| room_file.suspect) {
         check(&mut connection, path)?;
     }
-    let (meta, runs) = settle(&mut connection, path, options, room_file)?;
-    Ok((connection, meta, runs))
+    let (meta, runs, mark_agrees) = settle(&mut connection, path, options, room_file)?;
+    Ok(OpenedDatabase { connection, meta, runs, mark_agrees, set_aside: None })
 }
 
 /// Creates the file, or removes the permissions of other users, before anything is written to it. Returns its size.
@@ -130,24 +133,29 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenStoreError>
     Err(OpenStoreError::Damaged(path.to_owned()))
 }
 
-/// Writes the row about a new database, gives a copy a new incarnation, and begins a run.
+/// Writes the row about a new database, gives a copy, or one that was rolled back, a new incarnation, and begins a run.
+/// Also returns whether the mark of the newest own entry is there and agrees.
 fn settle(
     connection: &mut Connection,
     path: &Path,
     options: &StoreOptions,
     room_file: Option<&RoomFile>,
-) -> Result<(StoreMeta, Runs), OpenStoreError> {
+) -> Result<(StoreMeta, Runs, bool), OpenStoreError> {
     let failed = |source| database_error(path, source);
     let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
     let file = FileMark::of(&metadata);
     let transaction = connection.transaction().map_err(failed)?;
-    let meta = match StoreMeta::read(&transaction).map_err(failed)? {
+    let known = StoreMeta::read(&transaction).map_err(failed)?;
+    let incarnation = known.as_ref().map(|meta| meta.incarnation);
+    let mark = HeadMark::read(path).zip(known.as_ref());
+    let mark_agrees = mark.map(|(mark, meta)| mark.agrees(&transaction, meta)).transpose().map_err(failed)?;
+    let meta = match known {
         Some(meta) if meta.me != options.me => {
             return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: meta.me });
         }
-        Some(meta) if meta.file == file => meta,
+        Some(meta) if meta.file == file && mark_agrees != Some(false) => meta,
         Some(copied) => {
-            info!("the database is a copy and continues under another incarnation");
+            info!("the database is a copy, or older than it was, and continues under another incarnation");
             dm::retire_sessions(&transaction).map_err(failed)?;
             StoreMeta::fresh(options.me, file, copied.room)
         }
@@ -162,7 +170,11 @@ fn settle(
     dm::ensure_account(&transaction, &options.secret).map_err(failed)?;
     let runs = Runs::begin(&transaction).map_err(failed)?;
     transaction.commit().map_err(failed)?;
-    Ok((meta, runs))
+    let is_new = incarnation != Some(meta.incarnation);
+    if is_new {
+        HeadMarker::new(path).write(HeadMark::of_new(meta.incarnation));
+    }
+    Ok((meta, runs, is_new || mark_agrees == Some(true)))
 }
 
 /// Renames the database and its write-ahead log, so that nothing is lost.

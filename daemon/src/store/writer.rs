@@ -30,6 +30,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::store::context::StoreContext;
 use crate::store::error::{ChangeError, SealError};
+use crate::store::open::head_mark::HeadMarker;
 use crate::store::tables::models::StoredEvent;
 use crate::store::types::{StoreReport, Write};
 use crate::store::writer::checkpoint::Checkpointer;
@@ -50,6 +51,7 @@ pub(super) struct StoreWriter {
     pub(super) outlets: Outlets,
     pub(super) checkpointer: Checkpointer,
     pub(super) maintenance: Maintenance,
+    pub(super) head_marker: HeadMarker,
 }
 
 /// Channels the writer reports to.
@@ -142,16 +144,18 @@ impl StoreWriter {
 
     fn finish_one(&mut self, task: Task, done: JobOutcome) {
         match (done, task) {
-            (JobOutcome::Batch(id, inserted, visibility), _) => {
+            (JobOutcome::Batch(id, inserted, visibility), Task::Write(Write::Batch(batch, _), _)) => {
                 self.context.add_messages(inserted.events.len() as u64, inserted.newest_message);
                 self.context.add_messages(visibility.shown, 0);
                 self.context.hide_messages(visibility.hidden);
                 if inserted.room.is_some() {
                     self.room_changed();
                 }
-                self.context.set_meta(self.executor.meta().clone());
                 self.publish(inserted.events);
                 self.publish(visibility.events);
+                self.context.set_meta(self.executor.meta().clone());
+                // Before the report: nothing of an own entry leaves this machine until it is marked.
+                self.head_marker.follow(&batch, self.executor.meta());
                 self.report(StoreReport::Persisted(id));
             }
             (JobOutcome::Event(event), _) => self.publish(vec![event]),
@@ -168,7 +172,10 @@ impl StoreWriter {
                 let _ = reply.send(Ok(keys));
             }
             (JobOutcome::Kept | JobOutcome::Elsewhere, _) => {}
-            (done @ (JobOutcome::Begun(_) | JobOutcome::Sealed(_) | JobOutcome::Keys(_)), task) => {
+            (
+                done @ (JobOutcome::Batch(..) | JobOutcome::Begun(_) | JobOutcome::Sealed(_) | JobOutcome::Keys(_)),
+                task,
+            ) => {
                 error!(?task, ?done, "the outcome does not belong to the job");
             }
         }

@@ -113,6 +113,11 @@ impl Drafts {
         (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
     }
 
+    /// Whether nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
     /// Number of drafts that wait.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn len(&self) -> usize {

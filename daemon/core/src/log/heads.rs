@@ -250,14 +250,14 @@ impl Heads {
         self.durable.insert(log, head);
     }
 
-    /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, `first` before
-    /// all others, at most [`ENTRY_DEPS_MAX`]; the rest goes into the next entry.
-    pub(crate) fn deps(&self, me: &LogId, first: Option<LogId>) -> Vec<Dep> {
+    /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, those of
+    /// the logs `first` before all others, at most [`ENTRY_DEPS_MAX`]; the rest goes into the next entry.
+    pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>) -> Vec<Dep> {
         let dep = |log: &LogId| {
             let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
             (seq > Seq::ZERO).then_some(Dep { log: *log, seq })
         };
-        let tips = self.tips.iter().filter(|log| *log != me && Some(**log) != first);
+        let tips = self.tips.iter().filter(|log| *log != me && !first.contains(log));
         first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX).collect()
     }
 

@@ -220,6 +220,7 @@ impl Node {
             self.reply_posted(command, &waiting);
         }
         self.local.log = LogId { author: self.local.me, incarnation };
+        self.confirmed();
         self.delivery.receipts.begin(self.local.log, None);
         self.logs.disk.changes.incarnation = Some(incarnation);
     }

@@ -96,6 +96,9 @@ impl Node {
 
     fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head, now: Now) {
         let Head { log, seq, hash } = head;
+        if holder == from {
+            self.shows_own_head(&from, &log, seq, &hash);
+        }
         if log == self.local.log {
             let known = holder != self.local.me && self.membership.roster.is_member(&holder);
             if known && self.delivery.receipts.held(holder, seq, &hash) {

@@ -94,10 +94,14 @@ impl Node {
         if !self.is_member() || self.own_log_is_cut() {
             return None;
         }
+        if self.delivery.drafts.is_empty() || !self.may_continue(now) {
+            return None;
+        }
         let cut = self.delivery.drafts.cut()?;
         let first_entry = self.logs.heads.head(&self.local.log).is_none();
-        let admission = self.membership.derived.admitted_in.get(&self.local.me).copied().filter(|_| first_entry);
-        let deps = self.logs.heads.deps(&self.local.log, admission);
+        let admission = self.membership.derived.admitted_in.get(&self.local.me).copied();
+        let origins: BTreeSet<LogId> = admission.into_iter().chain(self.former_log()).filter(|_| first_entry).collect();
+        let deps = self.logs.heads.deps(&self.local.log, &origins);
         let header = self.next_header(deps, self.logs.heads.clock().tick(now.wall));
         match Entry::sign(header, cut.body, &self.local.key) {
             Ok(entry) => Some((entry, cut.origins)),

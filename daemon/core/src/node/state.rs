@@ -22,6 +22,7 @@ use crate::node::dissemination::Dissemination;
 use crate::node::forks::Forks;
 use crate::node::members::News;
 use crate::node::persist::Disk;
+use crate::node::standing::Standing;
 
 /// This peer: its key, its room, and the log it writes.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(crate) struct Local {
     pub(crate) me: PeerId,
     pub(crate) room: RoomId,
     pub(crate) log: LogId,
+    pub(crate) standing: Standing,
 }
 
 /// All authors' logs: what is applied, what waits, what is forked, what is on its way to the disk.

@@ -28,6 +28,8 @@ pub(crate) enum Timer {
     Seen,
     /// Try a failed write again.
     Retry,
+    /// No member has said anything about this peer's log.
+    Confirm,
     /// Look again at entries from the future.
     Future,
     /// Dial a member again.
@@ -79,6 +81,7 @@ impl Node {
                 self.out.push_back(Output::StoreSeen(self.peers.connections.seen()));
             }
             Timer::Retry => {}
+            Timer::Confirm => self.nobody_confirmed(),
             Timer::Future => self.future_has_come(now),
             Timer::Redial(peer) => self.dial(peer),
             Timer::Fetch(peer) => self.sync().fetch_causes(peer, now),

@@ -68,6 +68,7 @@ impl Node {
 
     /// Handles one head of a peer's vector: a receipt for this peer's log, or the other side of a fork.
     fn check_head(&mut self, peer: &PeerId, head: &Head, now: Now) {
+        self.shows_own_head(peer, &head.log, head.seq, &head.hash);
         let own = self.logs.heads.head(&head.log).copied();
         let same_place = own.is_some_and(|own| own.seq == head.seq);
         let differs = same_place && own.is_some_and(|own| own.hash != head.hash);

@@ -24,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Files that belong to a room, in the order in which they are renamed: the one that names the room goes first, since the
 /// database names it as well should the rest fail.
-const ROOM_FILES: [&str; 4] = ["room.json", "room.db-wal", "room.db-shm", "room.db"];
+const ROOM_FILES: [&str; 5] = ["room.json", "head.mark", "room.db-wal", "room.db-shm", "room.db"];
 
 /// Leaves the room and waits until another member knows, [`SPREAD_MAX`] at most.
 ///

@@ -17,6 +17,7 @@ pub(in crate::store) fn restore(
     connection: &Connection,
     room: RoomId,
     incarnation: Incarnation,
+    mark_agrees: bool,
 ) -> rusqlite::Result<Restored> {
     // One transaction, so that heads and control entries match.
     let snapshot = connection.unchecked_transaction()?;
@@ -28,6 +29,7 @@ pub(in crate::store) fn restore(
         addrs: addrs(&snapshot)?,
         forks: forks(&snapshot)?,
         seen: seen(&snapshot)?,
+        mark_agrees,
         hidden: hidden(&snapshot)?,
     };
     snapshot.finish()?;

@@ -52,7 +52,7 @@ async fn files_are_private() {
     fs::write(home.path(), "").expect("writes");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o666)).expect("changes");
     let opened = home.open_in_room().await;
-    for file in ["room.db", "room.db-wal", "room.db-shm", "room.json"] {
+    for file in ["room.db", "room.db-wal", "room.db-shm", "room.json", "head.mark"] {
         let mode = fs::metadata(home.dir.path().join(file)).expect(file).permissions().mode();
         assert_eq!(mode & 0o777, 0o600, "{file}");
     }
@@ -248,4 +248,50 @@ fn connection_flushes_every_commit() {
     assert_eq!(setting("wal_autocheckpoint"), 0);
     let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).expect("is set");
     assert_eq!(mode, "wal");
+}
+
+/// Promise P1: a database that was put back in place is older than what others hold, and its file does not show it.
+#[tokio::test]
+async fn database_rolled_back_in_place_begins_a_new_incarnation() {
+    let home = StoreHome::new(TestAuthor::new(1).id());
+    let mut opened = home.open_in_room().await;
+    let incarnation = opened.store.incarnation();
+    let mut me = TestAuthor::with(1, incarnation);
+    opened.persist(&[&me.say("one")]).await;
+    opened.store.close().await;
+    let old = fs::read(home.path()).expect("reads");
+
+    let mut opened = home.open();
+    assert_eq!(opened.store.incarnation(), incarnation, "nothing happened to it");
+    assert!(opened.store.restore().await.expect("reads").expect("a room").mark_agrees);
+    opened.persist(&[&me.say("two")]).await;
+    opened.store.close().await;
+
+    fs::write(home.path(), old).expect("writes in place");
+    let opened = home.open();
+    let fresh = opened.store.incarnation();
+    assert_ne!(fresh, incarnation);
+    assert_eq!(opened.texts().await, ["one"]);
+    opened.store.close().await;
+    assert_eq!(home.open().store.incarnation(), fresh, "once is enough");
+}
+
+#[tokio::test]
+async fn missing_or_damaged_mark_agrees_with_nothing_and_changes_nothing() {
+    let home = StoreHome::new(TestAuthor::new(1).id());
+    let mut opened = home.open_in_room().await;
+    let incarnation = opened.store.incarnation();
+    opened.persist(&[&TestAuthor::with(1, incarnation).say("one")]).await;
+    opened.store.close().await;
+    for content in [None, Some(""), Some("nothing that was ever written")] {
+        let mark = home.dir.path().join("head.mark");
+        match content {
+            None => fs::remove_file(&mark).expect("removes"),
+            Some(content) => fs::write(&mark, content).expect("writes"),
+        }
+        let opened = home.open();
+        assert_eq!(opened.store.incarnation(), incarnation);
+        assert!(!opened.store.restore().await.expect("reads").expect("a room").mark_agrees);
+        opened.store.close().await;
+    }
 }

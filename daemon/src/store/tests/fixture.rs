@@ -161,7 +161,10 @@ impl TestStore {
     ) -> BatchId {
         self.batch += 1;
         let id = BatchId(self.batch);
-        self.store.write(Write::Batch(Batch { id, entries, changes: Changes::default() }, keys)).await.expect("the store is open");
+        self.store
+            .write(Write::Batch(Batch { id, entries, changes: Changes::default() }, keys))
+            .await
+            .expect("the store is open");
         id
     }
 

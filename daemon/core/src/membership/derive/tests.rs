@@ -137,7 +137,9 @@ impl Told {
 
     fn admins(&self) -> Vec<u8> {
         let derived = self.derive();
-        let admin = |n: &u8| derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == chat_proto::api::peers::MemberRole::Admin);
+        let admin = |n: &u8| {
+            derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == chat_proto::api::peers::MemberRole::Admin)
+        };
         (0..=50).filter(admin).collect()
     }
 

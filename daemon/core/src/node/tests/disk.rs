@@ -143,3 +143,69 @@ fn messages_that_nothing_cuts_any_more_are_shown_after_a_start() {
     kit.restart(1);
     kit.assert_alike();
 }
+
+/// Promise P1: a home that was rolled back as a whole does not write over what others hold of it.
+#[test]
+fn old_home_that_posts_before_it_hears_of_others_loses_nothing() {
+    let mut kit = Kit::room(3);
+    kit.say(0, "one");
+    let (logs, log) = (kit.peers[0].logs.clone(), kit.peers[0].node.local.log);
+    kit.say(0, "two");
+    kit.peers[0].logs = logs;
+    kit.restart(0);
+    let early = kit.begin(0, post("three", Wait::Stored, 1));
+    assert_eq!(kit.peers[0].replies.get(&early), None, "it waits for a member's word");
+    kit.connect(0, 1);
+    kit.connect(0, 2);
+    assert!(kit.peers[0].replies.contains_key(&early));
+    assert_ne!(kit.peers[0].node.local.log, log);
+    kit.assert_alike();
+    assert_eq!(kit.peers[0].history(), ["one", "two", "three"]);
+}
+
+#[test]
+fn member_that_shows_the_own_head_lets_the_log_go_on() {
+    let mut kit = Kit::room(2);
+    kit.say(0, "one");
+    let log = kit.peers[0].node.local.log;
+    kit.peers[0].mark_agrees = false;
+    kit.restart(0);
+    kit.connect(0, 1);
+    kit.say(0, "two");
+    assert_eq!(kit.peers[0].node.local.log, log);
+    kit.assert_alike();
+}
+
+#[test]
+fn mark_decides_where_no_member_answers() {
+    for mark_agrees in [true, false] {
+        let mut kit = Kit::room(2);
+        kit.say(0, "one");
+        let log = kit.peers[0].node.local.log;
+        let head = kit.peers[0].node.logs.heads.seq(&log);
+        kit.peers[0].mark_agrees = mark_agrees;
+        kit.restart(0);
+        let alone = kit.begin(0, post("two", Wait::Stored, 1));
+        kit.pass(Duration::from_millis(499));
+        assert_eq!(kit.peers[0].replies.get(&alone), None);
+        kit.pass(Duration::from_millis(2));
+        assert!(kit.peers[0].replies.contains_key(&alone), "the wait is bounded");
+        let now = kit.peers[0].node.local.log;
+        assert_eq!(now == log, mark_agrees);
+        let last = kit.peers[0].logs[&now].last().expect("written").clone();
+        let follows = last.header().deps.contains(&crate::log::entry::Dep { log, seq: head });
+        assert!(mark_agrees || follows, "a new log depends on the former one: {:?}", last.header().deps);
+        kit.connect(0, 1);
+        kit.assert_alike();
+    }
+}
+
+#[test]
+fn room_of_one_waits_for_nobody() {
+    let mut kit = Kit::new();
+    kit.say(0, "one");
+    kit.restart(0);
+    kit.say(0, "two");
+    assert_eq!(kit.peers[0].history(), ["one", "two"]);
+    assert_eq!(kit.peers[0].logs.len(), 1);
+}

@@ -62,6 +62,7 @@ fn listener(past: &Past) -> Kit {
         forks: Vec::new(),
         seen: Vec::new(),
         hidden: Vec::new(),
+        mark_agrees: false,
     };
     let mut kit = Kit::new();
     kit.now = past.kit.now;

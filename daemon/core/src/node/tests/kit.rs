@@ -56,6 +56,8 @@ pub(super) struct Peer {
     pub(super) forks: Vec<(SignedEntry, SignedEntry)>,
     pub(super) sent: Vec<(PeerId, Frame)>,
     pub(super) incarnation: Incarnation,
+    /// Whether the second record of its newest entry is there and agrees.
+    pub(super) mark_agrees: bool,
 }
 
 /// The nodes.
@@ -100,6 +102,7 @@ impl Peer {
             forks: Vec::new(),
             sent: Vec::new(),
             incarnation,
+            mark_agrees: true,
         }
     }
 
@@ -120,6 +123,7 @@ impl Peer {
             addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
             seen: Vec::new(),
+            mark_agrees: self.mark_agrees,
             hidden: self.hidden.keys().copied().collect(),
         }
     }
@@ -247,7 +251,17 @@ impl Kit {
         let room = self.peers[0].node.room();
         let addrs = self.peers[0].node.peers.addrs.records().cloned().collect();
         let (heads, controls, forks, seen, hidden) = Default::default();
-        let start = Start::Restore(Restored { room, incarnation, heads, controls, addrs, forks, seen, hidden });
+        let start = Start::Restore(Restored {
+            room,
+            incarnation,
+            heads,
+            controls,
+            addrs,
+            forks,
+            seen,
+            hidden,
+            mark_agrees: false,
+        });
         self.peers.push(Peer::new(n, start, incarnation, self.now));
         self.input(n, Input::Addrs(vec![addr(n)]));
     }

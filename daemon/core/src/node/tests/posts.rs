@@ -88,6 +88,7 @@ fn who_holds_another_entry_at_its_place_does_not_count_as_a_holder() {
     kit.peers[0].logs.get_mut(&log).expect("written").pop();
     kit.restart(0);
     let id = kit.begin(0, post("in its place", Wait::Replicated, 1));
+    kit.pass(Duration::from_secs(1));
     kit.say(0, "and on");
     let head = *kit.peers[1].node.logs.heads.head(&log).expect("held");
     kit.frame(0, 1, &Frame::Held { holder: kit.peers[1].id, log, seq: head.seq, hash: head.hash });

@@ -130,7 +130,8 @@ impl RoomWorld {
         let swap = match self.rng.random_range(0..10) {
             0 if self.plan.has(Fault::LostDisk) => Swap::Empty,
             1 if self.plan.has(Fault::OldDisk) => Swap::Copy,
-            2 if self.plan.has(Fault::OldDiskUnnoticed) => Swap::SilentCopy,
+            2 if self.plan.has(Fault::OldDiskUnnoticed) && self.chance(0.5) => Swap::SilentCopy,
+            2 if self.plan.has(Fault::OldDiskUnnoticed) => Swap::Snapshot,
             _ => Swap::Same,
         };
         self.swap_disk(host, swap);

@@ -1,7 +1,7 @@
 //! What must hold at every step: a reference model that sees what every machine does.
 //!
 //! An entry is written only after its dependencies; a message is shown only after what its author had read. Only a machine
-//! whose disk was rolled back unnoticed may fork its log. A command is answered once, by its own machine. A message is
+//! whose whole home was rolled back may fork its log. A command is answered once, by its own machine. A message is
 //! acknowledged after it was flushed, and the peers named as its holders really hold it. Frames about the room go to members
 //! only.
 
@@ -54,7 +54,7 @@ pub(super) struct Acked {
 #[derive(Debug, Default)]
 pub(super) struct Checker {
     pub(super) acked: Vec<Acked>,
-    /// Logs that were forked because an old disk came back unnoticed.
+    /// Logs that were forked because an old home came back.
     pub(super) forked: BTreeSet<LogId>,
     next: u64,
     open: BTreeMap<CommandId, OpenCommand>,
@@ -198,7 +198,7 @@ impl Checker {
         self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, time)| *time)
     }
 
-    /// A disk was rolled back unnoticed; the logs of this author may fork.
+    /// A whole home was rolled back; the logs of this author may fork.
     pub(super) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);
     }

@@ -47,6 +47,8 @@ pub(super) struct HeldData {
     addrs: BTreeMap<PeerId, AddrRecord>,
     forks: BTreeMap<LogId, (SignedEntry, SignedEntry)>,
     seen: BTreeMap<PeerId, Timestamp>,
+    /// The second record of the newest own entry, in a file of its own; none of an incarnation that has written nothing.
+    pub(super) mark: Option<(LogId, Seq, EntryHash)>,
 }
 
 /// A disk: its contents and the writes that wait.
@@ -83,6 +85,7 @@ impl HeldData {
             addrs: addrs.into_iter().map(|record| (record.peer, record)).collect(),
             forks: BTreeMap::new(),
             seen: BTreeMap::new(),
+            mark: None,
         }
     }
 
@@ -111,6 +114,11 @@ impl HeldData {
 
     pub(super) fn holds(&self, log: &LogId, seq: Seq) -> bool {
         seq <= self.seq(log)
+    }
+
+    /// Whether the database lacks what the mark names: it was rolled back.
+    pub(super) fn lacks_marked(&self) -> bool {
+        self.mark.is_some_and(|(log, seq, hash)| log.incarnation != self.incarnation || !self.has(&log, seq, &hash))
     }
 
     /// Whether exactly this entry is held.
@@ -143,6 +151,7 @@ impl HeldData {
             addrs: self.addrs(),
             forks: self.forks.values().cloned().collect(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
+            mark_agrees: self.mark.is_some(),
             hidden: self.hidden(),
         }
     }
@@ -225,6 +234,8 @@ impl HeldData {
                     self.insert(item);
                 }
                 self.change(&batch.changes);
+                let own = batch.entries.iter().rev().find(|item| item.entry.log().incarnation == self.incarnation);
+                self.mark = own.map(|item| (item.entry.log(), item.entry.seq(), item.entry.hash())).or(self.mark);
             }
             Op::Addrs(records) => self.keep_addrs(records),
             Op::Seen(seen) => self.seen.extend(seen.iter().copied()),
@@ -239,7 +250,10 @@ impl HeldData {
             let entry = Entry::from_trusted(one.clone()).expect("a proof was verified");
             self.forks.insert(entry.log(), (one.clone(), other.clone()));
         }
-        self.incarnation = changes.incarnation.unwrap_or(self.incarnation);
+        if let Some(incarnation) = changes.incarnation {
+            self.incarnation = incarnation;
+            self.mark = None;
+        }
     }
 }
 

@@ -24,8 +24,10 @@ pub(super) enum Swap {
     Empty,
     /// It is replaced by an older copy, and the daemon notices.
     Copy,
-    /// It is replaced by an older copy, and the daemon does not notice.
+    /// The database is replaced by an older copy of itself, in place; the rest of the home stays.
     SilentCopy,
+    /// The whole home is replaced by an older copy of itself.
+    Snapshot,
 }
 
 impl RoomWorld {
@@ -60,7 +62,17 @@ impl RoomWorld {
     pub(super) fn start(&mut self, host: Host) {
         let machine = self.machine(host);
         let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == MachineState::Off) else { return };
-        let restored = held.restored();
+        let rolled_back = held.lacks_marked();
+        let mut restored = held.restored();
+        if rolled_back {
+            // As the store does when it opens the database.
+            let fresh = Incarnation(self.rng.random());
+            if let Some(held) = &mut self.machine(host).disk.held {
+                held.incarnation = fresh;
+                held.mark = None;
+                restored = held.restored();
+            }
+        }
         self.boot(host, Start::Restore(restored));
     }
 
@@ -199,13 +211,18 @@ impl RoomWorld {
             (Swap::Empty, _) => super::disk::HeldData::new(held.room, fresh, held.addrs()),
             (Swap::Copy, Some(mut backup)) => {
                 backup.incarnation = fresh;
+                backup.mark = None;
                 backup
             }
-            (Swap::SilentCopy, Some(backup)) => {
+            (Swap::SilentCopy, Some(mut backup)) => {
+                backup.mark = held.mark;
+                backup
+            }
+            (Swap::Snapshot, Some(backup)) => {
                 checker.may_fork(machine.id);
                 backup
             }
-            (Swap::Copy | Swap::SilentCopy, None) => held,
+            (Swap::Copy | Swap::SilentCopy | Swap::Snapshot, None) => held,
         });
         checker.disk_changed(host, machine.disk.held.as_ref());
     }

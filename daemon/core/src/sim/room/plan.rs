@@ -23,7 +23,7 @@ pub enum Fault {
     LostDisk,
     /// A disk is replaced by an older copy of itself, and the daemon notices.
     OldDisk,
-    /// A disk is replaced by an older copy of itself, and the daemon does not notice.
+    /// A database is replaced by an older copy of itself in place, or a whole home is: only then its log may fork.
     OldDiskUnnoticed,
     /// A connection breaks.
     LostConnection,

@@ -5,7 +5,7 @@
 //! the older copy, or its events end earlier there.
 //!
 //! A run covers the events after its start, up to the start of the next one. A cursor is exact if its run is known and
-//! the event is not beyond the end of that run: whoever knows a run holds every event before it.
+//! the event is not beyond the end of that run: a peer that knows a run holds every event before it.
 //!
 //! Invariants: a run is on disk before its first event; runs without events are dropped by the next opening; only the
 //! newest [`RUNS_MAX`] are kept, and events of forgotten runs are named by the oldest one that is kept.

@@ -34,7 +34,7 @@ pub enum ErrorCode {
     Denied,
     /// This daemon is in a room with other members already.
     AlreadyInRoom,
-    /// This daemon is not in a room yet (it waits to be admitted), or is no longer a member.
+    /// This daemon is in no room and joins none, or is no longer a member of its room.
     NotInRoom,
     /// The member is the only admin: without it no member could remove others or appoint admins.
     LastAdmin,
@@ -46,6 +46,10 @@ pub enum ErrorCode {
     Busy,
     /// The disk is full; the request was not accepted, and nothing was lost.
     DiskFull,
+    /// The daemon has started and its room is not loaded yet; nothing was done, retry in a moment.
+    Starting,
+    /// The daemon waits to be admitted to a room; nothing was done, retry when a member has admitted it.
+    Joining,
     /// The daemon is shutting down; retry after its restart.
     ShuttingDown,
     /// An internal error; the daemon's log has the details.
@@ -84,7 +88,7 @@ impl ErrorCode {
             Self::Busy => 429,
             Self::Internal | Self::Unknown => 500,
             Self::Unreachable => 502,
-            Self::ShuttingDown => 503,
+            Self::Starting | Self::Joining | Self::ShuttingDown => 503,
             Self::DiskFull => 507,
         }
     }
@@ -109,6 +113,8 @@ impl ErrorCode {
             | Self::KeyReused
             | Self::Busy
             | Self::DiskFull
+            | Self::Starting
+            | Self::Joining
             | Self::ShuttingDown
             | Self::Internal
             | Self::Unknown => Exit::Refused,

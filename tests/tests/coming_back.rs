@@ -1,5 +1,11 @@
 //! Promise P2: a daemon that starts again finds its room by itself, and gets what it missed from any member that holds it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use chat_proto::api::messages::SendRequest;
+use chat_proto::error::ErrorCode;
+use chat_tests::api::{DaemonApi, RawCall};
 use chat_tests::cluster::{TestRoom, all_miss, all_online, same_history};
 use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::SOON;
@@ -89,4 +95,46 @@ fn member_that_comes_back_alone_serves_what_it_has() {
     assert_eq!(room["alice"].api().texts(), ["written while alice was there"]);
     room["bob"].start_again();
     room.same_history(2);
+}
+
+/// Makes calls one after the other until `done`; returns the codes of the refusals. Calls that find no daemon are passed over.
+fn refusals(api: &DaemonApi, done: &AtomicBool, call: impl Fn(&DaemonApi, u32) -> Option<ErrorCode>) -> Vec<ErrorCode> {
+    let until_done = (0..).take_while(|_| !done.load(Ordering::Relaxed));
+    until_done.filter_map(|number| call(api, number)).collect()
+}
+
+#[test]
+fn callers_of_a_daemon_that_restarts_are_never_told_that_it_has_no_room() {
+    let mut room = TestRoom::of(&["alice", "bob"]);
+    let socket = room["bob"].home().socket();
+    let done = AtomicBool::new(false);
+    let code = |status: u16, body: &[u8]| {
+        let problem =
+            || serde_json::from_slice::<chat_proto::error::Problem>(body).map_or(ErrorCode::NotInRoom, |p| p.code);
+        (status >= 400).then(problem)
+    };
+    let seen: Vec<ErrorCode> = thread::scope(|scope| {
+        let posts = scope.spawn(|| {
+            refusals(&DaemonApi::unix(&socket), &done, |api, number| {
+                let message = SendRequest { text: format!("post {number}"), ..SendRequest::default() };
+                let reply = api.post_message(&message, &format!("key {number}")).ok()?;
+                code(reply.status, &reply.body)
+            })
+        });
+        let streams = scope.spawn(|| {
+            refusals(&DaemonApi::unix(&socket), &done, |api, _| {
+                // The head of an answer is enough: a refusal has status 409, whatever its reason.
+                let head = RawCall { method: "HEAD", path: "/v1/events", headers: &[], body: None };
+                (api.call(head).ok()?.status == 409).then_some(ErrorCode::NotInRoom)
+            })
+        });
+        for _ in 0..6 {
+            room["bob"].kill();
+            room["bob"].start_again();
+        }
+        done.store(true, Ordering::Relaxed);
+        [posts, streams].into_iter().flat_map(|calls| calls.join().expect("no panic")).collect()
+    });
+    assert!(!seen.contains(&ErrorCode::NotInRoom), "{seen:?}");
+    room.all_online();
 }

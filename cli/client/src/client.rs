@@ -122,7 +122,7 @@ impl Client {
             // A daemon that was never there is not waited for; one that answered or hung up may be restarting.
             met |= !matches!(error, ClientError::NoDaemon { .. });
             let allowed = match call.repeat {
-                Repeat::Never => false,
+                Repeat::Never => error.is_starting(),
                 Repeat::Safe => met,
                 Repeat::Patient => true,
             };

@@ -120,7 +120,9 @@ impl ClientError {
     pub fn passes_later(&self) -> bool {
         match self {
             Self::NoDaemon { .. } | Self::Broken { .. } | Self::TimedOut { .. } => true,
-            Self::Refused(problem) => matches!(problem.code, ErrorCode::ShuttingDown | ErrorCode::Busy),
+            Self::Refused(problem) => {
+                matches!(problem.code, ErrorCode::Starting | ErrorCode::ShuttingDown | ErrorCode::Busy)
+            }
             Self::NotYours { .. }
             | Self::WaitRanOut(_)
             | Self::Unexpected { .. }
@@ -128,6 +130,11 @@ impl ClientError {
             | Self::Request { .. }
             | Self::File { .. } => false,
         }
+    }
+
+    /// Whether the daemon has not loaded its room yet. Nothing was done, so any call may be made again.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == ErrorCode::Starting)
     }
 
     /// Whether a daemon that has just started may answer so, for a while.

@@ -88,7 +88,7 @@ impl EventFeed {
             attempts: 0,
             lost: false,
         };
-        let opening = tokio::time::timeout(OPENING_MAX, feed.begin()).await;
+        let opening = tokio::time::timeout(OPENING_MAX, feed.begin_when_started()).await;
         opening.map_err(|_| client.timed_out(OPENING_MAX))??;
         Ok(feed)
     }
@@ -123,6 +123,16 @@ impl EventFeed {
                 return Ok(FeedItem::Lost);
             } else if self.reconnect().await? && mem::take(&mut self.lost) {
                 return Ok(FeedItem::Back);
+            }
+        }
+    }
+
+    /// Begins as soon as the daemon has loaded its room.
+    async fn begin_when_started(&mut self) -> Result<(), ClientError> {
+        loop {
+            match self.begin().await {
+                Err(error) if error.is_starting() => tokio::time::sleep(PAUSES.0).await,
+                ended => return ended,
             }
         }
     }

@@ -1,30 +1,34 @@
 //! What the handlers reach: the room of the daemon, and the process around it.
 //!
-//! A daemon can move from one room to another while it runs, and has no room while it waits to be admitted. The process
-//! puts the current room into the [`RoomSlot`]; a handler takes it out once per request and keeps using it, so that one
-//! answer never mixes two rooms. Handlers hold nothing of the room: they ask the node through its handle, read the store
+//! A daemon has no room while it loads the one in its home, and while it waits to be admitted to one; it can also move
+//! from one room to another while it runs. The process puts the current room, or why there is none, into the [`RoomSlot`];
+//! a handler takes it out once per request and keeps using it, so that one answer never mixes two rooms. A request that
+//! comes while the room is loaded waits for it, [`LOADING_MAX`] at most, since that takes milliseconds.
+//! Handlers hold nothing of the room: they ask the node through its handle, read the store
 //! through its read connections, and send through its [`MessageSender`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
-use chat_proto::error::ErrorCode;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::auth::Token;
 use crate::http::daemon_control::DaemonControl;
-use crate::http::problem::Refusal;
 use crate::node::handle::NodeHandle;
 use crate::send::MessageSender;
 use crate::store::Store;
 
 /// Maximum number of open event streams: every event wakes each of them, so the number bounds the cost of a message.
 pub const READERS_MAX: usize = 256;
+
+/// How long a request waits for the room to be loaded; a database that is checked as a whole may take longer.
+const LOADING_MAX: Duration = Duration::from_secs(2);
 
 /// Handles of the room that the daemon is in.
 #[derive(Debug)]
@@ -51,21 +55,79 @@ impl RoomHandle {
     }
 }
 
-/// Holds the current room; shared by the API and the process.
+/// The current room, or why there is none.
+#[derive(Clone, Debug, Default)]
+enum SlotState {
+    #[default]
+    Starting,
+    Joining,
+    Room(Arc<RoomHandle>),
+    Stopping,
+}
+
+/// Why a request has no room. Nothing was done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRoom {
+    /// It is being loaded: a retry passes.
+    #[error("the daemon is starting: its room is not loaded yet")]
+    Starting,
+    /// A member has to admit this peer first.
+    #[error("this daemon waits to be admitted to a room")]
+    Joining,
+    /// It is closed.
+    #[error("the daemon is stopping")]
+    Stopping,
+}
+
+/// Holds the current room; shared by the API and the process. At first the room is being loaded.
 #[derive(Debug, Default)]
-pub struct RoomSlot(ArcSwapOption<RoomHandle>);
+pub struct RoomSlot(watch::Sender<SlotState>);
 
 impl RoomSlot {
-    /// Replaces the current room, or removes it. Event streams of the old room end.
-    pub fn set(&self, room: Option<RoomHandle>) {
-        if let Some(before) = self.0.swap(room.map(Arc::new)) {
-            before.closed.cancel();
+    /// Makes a room the current one. Event streams of the room before it end.
+    pub fn enter(&self, room: RoomHandle) {
+        self.replace(SlotState::Room(Arc::new(room)));
+    }
+
+    /// Removes the room, and has later requests learn why there is none. Event streams end.
+    pub fn remove(&self, why: NoRoom) {
+        self.replace(match why {
+            NoRoom::Starting => SlotState::Starting,
+            NoRoom::Joining => SlotState::Joining,
+            NoRoom::Stopping => SlotState::Stopping,
+        });
+    }
+
+    /// The current room, if it can be used now.
+    pub fn current(&self) -> Option<Arc<RoomHandle>> {
+        self.look().ok()
+    }
+
+    /// The current room; one that is being loaded is waited for, [`LOADING_MAX`] at most. Cancel safe.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub async fn wait(&self) -> Result<Arc<RoomHandle>, NoRoom> {
+        let mut changes = self.0.subscribe();
+        let loaded = changes.wait_for(|state| !matches!(state, SlotState::Starting));
+        // Whether it was loaded in time is read below.
+        let _ = timeout(LOADING_MAX, loaded).await;
+        self.look()
+    }
+
+    fn look(&self) -> Result<Arc<RoomHandle>, NoRoom> {
+        match &*self.0.borrow() {
+            SlotState::Starting => Err(NoRoom::Starting),
+            SlotState::Joining => Err(NoRoom::Joining),
+            SlotState::Room(room) => Ok(Arc::clone(room)),
+            SlotState::Stopping => Err(NoRoom::Stopping),
         }
     }
 
-    /// The current room.
-    pub fn get(&self) -> Option<Arc<RoomHandle>> {
-        self.0.load_full()
+    fn replace(&self, state: SlotState) {
+        if let SlotState::Room(before) = self.0.send_replace(state) {
+            before.closed.cancel();
+        }
     }
 }
 
@@ -107,11 +169,13 @@ impl Api {
         Arc::new(Self { me, token, home, started_at, process, readers, tasks: TaskTracker::new(), room })
     }
 
-    /// The room the daemon is in.
-    pub(crate) fn room(&self) -> Result<Arc<RoomHandle>, Refusal> {
-        self.room.get().ok_or_else(|| {
-            Refusal::new(ErrorCode::NotInRoom, "this daemon is not in a room yet")
-                .hint("it waits to be admitted: a member sees it with 'chat knocks' and admits it with 'chat admit'")
-        })
+    /// The room the daemon is in; one that is being loaded is waited for.
+    pub(crate) async fn room(&self) -> Result<Arc<RoomHandle>, NoRoom> {
+        self.room.wait().await
+    }
+
+    /// The room the daemon is in, if it is loaded.
+    pub(crate) fn loaded_room(&self) -> Option<Arc<RoomHandle>> {
+        self.room.current()
     }
 }

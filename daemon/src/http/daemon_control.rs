@@ -7,6 +7,7 @@ use chat_core::output::CommandError;
 use chat_proto::api::members::{Joined, NearbyRoom};
 use futures_util::future::BoxFuture;
 
+use crate::http::api_state::NoRoom;
 use crate::net::{JoinError, JoinTarget};
 
 /// The process around the API.
@@ -17,7 +18,7 @@ pub trait DaemonControl: Send + Sync + 'static {
     fn join(&self, target: JoinTarget, name: Option<String>) -> BoxFuture<'_, Result<Joined, MoveError>>;
 
     /// Leaves the room for good: waits a moment until another member knows, then starts the orderly shutdown, at whose end
-    /// the room's files are set aside.
+    /// the room's files are set aside. A daemon that waits to be admitted gives up and shuts down.
     fn leave(&self, succession: AdminSuccession) -> BoxFuture<'_, Result<(), LeaveError>>;
 
     /// Rooms found on the local network.
@@ -61,6 +62,9 @@ pub enum LeaveError {
     /// The room refuses.
     #[error(transparent)]
     Room(#[from] CommandError),
+    /// The room is not loaded.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
 }
 
 /// Why a daemon did not join another room. It is still in its old room.
@@ -78,6 +82,9 @@ pub enum MoveError {
     /// Its own room does not answer.
     #[error(transparent)]
     Room(#[from] CommandError),
+    /// It has no room of its own yet.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// An internal error.
     #[error("joining the other room failed")]
     Failed(#[source] Box<dyn Error + Send + Sync>),

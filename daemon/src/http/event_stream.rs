@@ -33,7 +33,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
     params: QueryParams,
 ) -> Result<Response, Refusal> {
-    let room = api.room()?;
+    let room = api.room().await?;
     let start = StartPoint::of(&headers, &params)?;
     let filter = EventFilter::of(&params, &room.node.roster())?;
     let format = StreamFormat::of(&headers);

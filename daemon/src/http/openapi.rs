@@ -18,7 +18,7 @@ use crate::http::calls::{
 };
 
 /// Error codes that every call may answer with.
-const CODES_OF_ALL: [ErrorCode; 10] = [
+const CODES_OF_ALL: [ErrorCode; 12] = [
     ErrorCode::BadRequest,
     ErrorCode::Unauthorized,
     ErrorCode::Forbidden,
@@ -28,6 +28,8 @@ const CODES_OF_ALL: [ErrorCode; 10] = [
     ErrorCode::UnsupportedMediaType,
     ErrorCode::Busy,
     ErrorCode::Internal,
+    ErrorCode::Starting,
+    ErrorCode::Joining,
     ErrorCode::ShuttingDown,
 ];
 

@@ -22,6 +22,7 @@ use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
+use crate::http::api_state::NoRoom;
 use crate::http::daemon_control::{LeaveError, MoveError};
 use crate::net::JoinError;
 use crate::net::ParseTargetError;
@@ -113,6 +114,20 @@ impl From<CommandError> for Refusal {
     }
 }
 
+impl From<NoRoom> for Refusal {
+    fn from(error: NoRoom) -> Self {
+        let (code, hint) = match error {
+            NoRoom::Starting => (ErrorCode::Starting, "try again in a moment"),
+            NoRoom::Joining => (
+                ErrorCode::Joining,
+                "a member sees it with 'chat knocks' and admits it with 'chat admit'; 'chat leave' gives up",
+            ),
+            NoRoom::Stopping => return CommandError::Stopping.into(),
+        };
+        Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
 impl From<ResolveError> for Refusal {
     fn from(error: ResolveError) -> Self {
         let hint = match error {
@@ -176,6 +191,7 @@ impl From<MoveError> for Refusal {
             MoveError::Moving => Self::new(ErrorCode::Busy, error.to_string()).hint("wait for it to end, or cancel it"),
             MoveError::Join(error) => error.into(),
             MoveError::Room(error) => error.into(),
+            MoveError::NoRoom(error) => error.into(),
             MoveError::Failed(source) => Self::internal(source.as_ref()),
         }
     }
@@ -187,6 +203,7 @@ impl From<LeaveError> for Refusal {
             LeaveError::LastAdmin => Self::last_admin(error.to_string())
                 .hint("'chat role NAME admin' appoints another admin; 'chat leave --yes' leaves all the same"),
             LeaveError::Room(error) => error.into(),
+            LeaveError::NoRoom(error) => error.into(),
         }
     }
 }

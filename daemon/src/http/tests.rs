@@ -10,5 +10,6 @@ mod limits;
 mod openapi;
 mod played_room;
 mod problems;
+mod starting;
 pub(crate) mod test_api;
 pub(crate) mod test_client;

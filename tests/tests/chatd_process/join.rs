@@ -75,7 +75,7 @@ fn a_knocking_daemon_answers_and_its_start_returns_when_it_is_admitted() {
 
     let said = bob.chatd(&["start"]).run().refuses(1);
     assert!(said.contains("is waiting to be admitted to a room"), "{said}");
-    bob.api().get("/v1/status").problem(409);
+    assert_eq!(bob.api().get("/v1/status").problem(503).code, ErrorCode::Joining);
 
     assert_eq!(ann.api().post(&format!("/v1/knocks/{}", knock.id), &json!({"admit": true})).status, 204);
     let joined: Value = serde_json::from_str(&knocking.next_line()).expect("JSON");

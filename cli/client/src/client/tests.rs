@@ -57,6 +57,41 @@ async fn refusal_keeps_its_code_and_hint() {
     assert!(matches!(error, ClientError::Refused(refused) if *refused == problem));
 }
 
+/// The answer of a daemon whose room is not loaded yet.
+fn starting() -> Vec<u8> {
+    let problem = serde_json::to_string(&Problem::new(ErrorCode::Starting, "x")).expect("serialises");
+    http("503 Service Unavailable", &problem)
+}
+
+#[tokio::test]
+async fn call_to_a_daemon_that_is_starting_is_repeated_even_if_it_acts_once() {
+    let (_directory, home, client) = client();
+    let listener = UnixListener::bind(home.socket()).expect("bound");
+    let invite = Call::post(&["invites"], &serde_json::json!({}));
+    let daemon = async {
+        answer(&listener, &starting()).await;
+        answer(&listener, &starting()).await;
+        answer(&listener, &http("201 Created", "{}")).await;
+    };
+    let (answered, ()) = tokio::join!(client.call(&invite), daemon);
+    assert_eq!(answered.expect("accepted").status(), 201);
+    let once = client.repeat_for(Duration::ZERO);
+    let (refused, ()) = tokio::join!(once.call(&invite), answer(&listener, &starting()));
+    assert!(refused.expect_err("the deadline has passed").is_starting());
+}
+
+#[tokio::test]
+async fn event_stream_of_a_daemon_that_is_starting_is_opened_when_it_is_ready() {
+    let (_directory, home, client) = client();
+    let listener = UnixListener::bind(home.socket()).expect("bound");
+    let daemon = async {
+        answer(&listener, &starting()).await;
+        answer(&listener, &http("200 OK", "id: 1-2\n\n")).await;
+    };
+    let (feed, ()) = tokio::join!(client.events(None), daemon);
+    assert_eq!(feed.expect("opened").cursor().map(|cursor| cursor.event), Some(2));
+}
+
 #[tokio::test]
 async fn answer_that_is_not_http_is_a_broken_connection() {
     for bytes in [&b""[..], b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort"] {

@@ -10,7 +10,7 @@
 //!
 //! Called once per process by [`services`](super::services), after network, store and API are open. Dropping the future
 //! gives up: a knock ends, nothing is written. While this peer waits for admission, the home's lock says so, for other
-//! starts, and the API answers 409.
+//! starts, and the API answers 503 `joining`.
 
 use chat_client::home::environment;
 use chat_core::admission::codec::DenyReason;
@@ -23,6 +23,7 @@ use crate::app::run::join::{self, HomeRoom, JoinRefused};
 use crate::app::run::running_room::{DaemonContext, PreparedRoom, RoomEntry, RoomError, RunningRoom};
 use crate::app::settings::DoorPolicy;
 use crate::app::settings::start_options::{RoomDescription, StartOptions, default_name, default_room};
+use crate::http::api_state::NoRoom;
 use crate::net::JoinError;
 use crate::net::JoinTarget;
 use crate::net::NetEvents;
@@ -141,10 +142,12 @@ async fn ask(
     (reporter, lock): (&StartReporter, &mut HomeLock),
 ) -> Result<RoomEntry, OpenRoomError> {
     tracing::info!(%target, "asking to be admitted");
+    base.slot.remove(NoRoom::Joining);
     if let Err(error) = lock.set_stage(StartStage::Joining) {
         tracing::warn!(%error, "the lock file does not say that this peer waits for admission");
     }
     let joined = base.net.join(target.clone(), name, &|words| reporter.knocking(words)).await?;
+    base.slot.remove(NoRoom::Starting);
     tracing::info!(room = %joined.admitted.room.short(), door = %joined.door.short(), "admitted");
     Ok(RoomEntry::Admitted(Box::new(joined)))
 }

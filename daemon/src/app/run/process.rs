@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::app::run::leave::leave;
 use crate::app::run::running_room::RoomError;
 use crate::app::run::shutdown::{StopHandle, StopReason};
-use crate::http::api_state::{RoomHandle, RoomSlot};
+use crate::http::api_state::{NoRoom, RoomHandle, RoomSlot};
 use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
 use crate::net::JoinTarget;
 use crate::net::{self, Net};
@@ -61,7 +61,7 @@ impl DaemonProcess {
 
     async fn switch_to(&self, target: JoinTarget, name: Option<String>) -> Result<Joined, MoveError> {
         let _turn = self.turn.try_acquire().map_err(|_| MoveError::Moving)?;
-        let room = self.room.get().ok_or(CommandError::NotMember)?;
+        let room = self.room.wait().await?;
         self.must_be_alone(&room).await?;
         let name = name.unwrap_or_else(|| room.node.roster().peer_ref(&self.me).name);
         let knock = OwnKnock { store: room.store.clone(), name: name.clone(), words: OnceLock::new() };
@@ -91,7 +91,15 @@ impl DaemonProcess {
     }
 
     async fn leave_room(&self, succession: AdminSuccession) -> Result<(), LeaveError> {
-        let room = self.room.get().ok_or(CommandError::NotMember)?;
+        let room = match self.room.wait().await {
+            Ok(room) => room,
+            // Not a member of any room: it gives up its wish to be one.
+            Err(NoRoom::Joining) => {
+                self.stop.request(StopReason::Left);
+                return Ok(());
+            }
+            Err(other) => return Err(other.into()),
+        };
         let roster = room.node.roster();
         let others = roster.members().any(|person| person.peer.id != self.me);
         if others && succession == AdminSuccession::Required && roster.is_last_admin(&self.me) {

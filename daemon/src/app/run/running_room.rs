@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::home::Home;
 use crate::app::run::leave::set_aside;
 use crate::clock::Clock;
+use crate::http::api_state::RoomSlot;
 use crate::net::Joined;
 use crate::net::{Net, NetEvents};
 use crate::node::driver::{Driver, DriverEnd, DriverParts, EndedDriver};
@@ -64,6 +65,8 @@ pub(crate) struct DaemonContext {
     pub(crate) net: Net,
     /// The roster, shared by gate, handle and API.
     pub(crate) roster: watch::Sender<Arc<Roster>>,
+    /// The room as the API has it.
+    pub(crate) slot: Arc<RoomSlot>,
 }
 
 /// How the daemon enters a room.

@@ -6,11 +6,11 @@
 //! before readiness.
 //!
 //! Invariants: the API answers before the room is open, so that a peer that waits for admission can be asked and stopped;
-//! [`RoomSlot`] holds the room exactly while callers may use it; the room stops before the network closes, and the timeouts
+//! [`RoomSlot`] holds the room exactly while callers may use it, and otherwise why there is none; the room stops before the network closes, and the timeouts
 //! of both together stay below [`SHUTDOWN_MAX`](crate::app::run::shutdown::SHUTDOWN_MAX).
 //!
 //! A switch of rooms requested through the API ([`DaemonProcess`]) is carried out here, one at a time, between two rooms:
-//! callers meanwhile get "not in a room yet".
+//! callers meanwhile wait for the new room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,7 @@ use crate::app::run::running_room::{DaemonContext, RunningRoom, open_store, swit
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::StartOptions;
 use crate::clock::Clock;
-use crate::http::api_state::{RoomHandle, RoomSlot};
+use crate::http::api_state::{NoRoom, RoomHandle, RoomSlot};
 use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
 use crate::net::{Net, NetEvents};
@@ -58,7 +58,6 @@ struct Interrupted;
 struct Services {
     base: DaemonContext,
     api: RunningApi,
-    slot: Arc<RoomSlot>,
 }
 
 /// What opening the room consumes.
@@ -137,14 +136,14 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
     );
     let (net, net_events) = bound.map_err(|error| ExitError::refused(&error))?;
     let slot = Arc::new(RoomSlot::default());
-    let (process, switches) = DaemonProcess::new(me, stop.clone(), net.clone(), slot.clone());
-    let base = DaemonContext { home, key, me, net, roster };
+    let (process, switches) = DaemonProcess::new(me, stop.clone(), net.clone(), Arc::clone(&slot));
+    let base = DaemonContext { home, key, me, net, roster, slot };
     let rest = opened.map_err(|error| ExitError::refused(&error)).and_then(|opened| {
-        let served = api.and_then(|api| api.serve(&base.home, me, slot.clone(), Arc::new(process)));
+        let served = api.and_then(|api| api.serve(&base.home, me, Arc::clone(&base.slot), Arc::new(process)));
         Ok((opened, served.map_err(|error| ExitError::refused(&error))?))
     });
     match rest {
-        Ok((opened, api)) => Ok((Services { base, api, slot }, RoomInputs { opened, net_events, switches })),
+        Ok((opened, api)) => Ok((Services { base, api }, RoomInputs { opened, net_events, switches })),
         Err(failure) => {
             base.net.shutdown(NET_CLOSE_MAX).await;
             Err(failure)
@@ -155,7 +154,7 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
 impl Services {
     /// Makes the room available to the API.
     fn publish(&self, room: &RunningRoom) {
-        self.slot.set(Some(RoomHandle::new(self.base.me, room.node.clone(), room.store.clone())));
+        self.base.slot.enter(RoomHandle::new(self.base.me, room.node.clone(), room.store.clone()));
     }
 
     /// Calls the API as any client does, and reports its answer to the process that waits.
@@ -205,7 +204,7 @@ impl Services {
                 }
                 Some(next) = switches.recv() => next,
             };
-            self.slot.set(None);
+            self.base.slot.remove(NoRoom::Starting);
             let (next, result) = switch_room(&self.base, room, joined).await;
             let Some(next) = next else {
                 stop.request(StopReason::PartEnded);
@@ -238,7 +237,7 @@ impl Services {
         if api_closed.is_err() {
             tracing::warn!("calls of the local API were left unanswered");
         }
-        self.slot.set(None);
+        self.base.slot.remove(NoRoom::Stopping);
         if stop.reason() == Some(StopReason::Left)
             && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)
         {

@@ -37,7 +37,8 @@ pub(crate) async fn create(
     let expires_ms = in_range("expires_ms", request.expires_ms, INVITE_EXPIRES_MS, default)?;
     let uses = in_range("uses", request.uses, INVITE_USES, USES_DEFAULT)?;
     let expires = Timestamp::from_ms(wall_clock().as_ms().saturating_add(expires_ms));
-    let Reply::Invited(invite, ticket) = api.room()?.node.command(Command::Invite { expires, uses }).await? else {
+    let Reply::Invited(invite, ticket) = api.room().await?.node.command(Command::Invite { expires, uses }).await?
+    else {
         return Err(Refusal::strange_reply());
     };
     let location = format!("/v1/invites/{}", invite.id);
@@ -46,7 +47,7 @@ pub(crate) async fn create(
 
 /// Every invite to the room, newest first.
 pub(crate) async fn list(State(api): State<Arc<Api>>) -> Result<Json<InviteList>, Refusal> {
-    Ok(Json(InviteList { invites: invites(&*api.room()?).await? }))
+    Ok(Json(InviteList { invites: invites(&*api.room().await?).await? }))
 }
 
 /// Revokes an invite, identified by its id or the first digits of it.
@@ -54,7 +55,7 @@ pub(crate) async fn revoke(
     State(api): State<Arc<Api>>,
     PathSegment(given): PathSegment,
 ) -> Result<StatusCode, Refusal> {
-    let room = api.room()?;
+    let room = api.room().await?;
     let id = find(&invites(&room).await?, &given)?;
     room.node.command(Command::Revoke(id)).await?;
     Ok(StatusCode::NO_CONTENT)

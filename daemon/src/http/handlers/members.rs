@@ -21,7 +21,7 @@ use crate::net::JoinTarget;
 
 /// Peers that ask to be admitted, oldest first.
 pub(crate) async fn knocks(State(api): State<Arc<Api>>) -> Result<Json<KnockList>, Refusal> {
-    let Reply::Knocks(mut knocks) = api.room()?.node.command(Command::Knocks).await? else {
+    let Reply::Knocks(mut knocks) = api.room().await?.node.command(Command::Knocks).await? else {
         return Err(Refusal::strange_reply());
     };
     knocks.sort_by_key(|knock| (knock.since, knock.id));
@@ -36,13 +36,13 @@ pub(crate) async fn answer_knock(
 ) -> Result<StatusCode, Refusal> {
     let id: KnockId = id.parse()?;
     let verdict = if answer.admit { Verdict::Yes } else { Verdict::No };
-    api.room()?.node.command(Command::AnswerKnock(id, verdict)).await?;
+    api.room().await?.node.command(Command::AnswerKnock(id, verdict)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Removes a member, given by name, tag or key.
 pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSegment) -> Result<StatusCode, Refusal> {
-    let room = api.room()?;
+    let room = api.room().await?;
     let peer = room.node.roster().resolve(&who)?;
     if peer == api.me {
         return Err(Refusal::new(ErrorCode::LeaveInstead, "a member cannot remove itself")
@@ -62,7 +62,7 @@ pub(crate) async fn set_role(
         MemberRole::Admin => Verdict::Yes,
         MemberRole::Member => Verdict::No,
     };
-    let room = api.room()?;
+    let room = api.room().await?;
     let roster = room.node.roster();
     let peer = roster.resolve(&who)?;
     if admin == Verdict::No && peer == api.me && roster.is_last_admin(&peer) {
@@ -80,7 +80,7 @@ pub(crate) async fn rename(
     JsonBody(request): JsonBody<NameRequest>,
 ) -> Result<StatusCode, Refusal> {
     check_name("name", &request.name)?;
-    api.room()?.node.command(Command::Rename(request.name)).await?;
+    api.room().await?.node.command(Command::Rename(request.name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -27,7 +27,7 @@ pub(crate) async fn post(
 ) -> Result<Response, Refusal> {
     let key = header_text(&headers, "idempotency-key")?.map(IdempotencyKey::parse).transpose()?;
     let message = OutgoingMessage::validate(request)?;
-    let sent = api.room()?.sender.send(message, key, &api.tasks).await?;
+    let sent = api.room().await?.sender.send(message, key, &api.tasks).await?;
     let status = match sent.posted {
         _ if !sent.message.state.complete => StatusCode::ACCEPTED,
         Posted::Now => StatusCode::CREATED,
@@ -43,12 +43,12 @@ pub(crate) async fn get(
     PathSegment(id): PathSegment,
 ) -> Result<Json<SentMessage>, Refusal> {
     let id: MessageId = id.parse()?;
-    Ok(Json(api.room()?.sender.find(id).await?))
+    Ok(Json(api.room().await?.sender.find(id).await?))
 }
 
 /// A page of history, in the order that is the same at every peer.
 pub(crate) async fn history(State(api): State<Arc<Api>>, params: QueryParams) -> Result<Json<MessagePage>, Refusal> {
-    let room = api.room()?;
+    let room = api.room().await?;
     let roster = room.node.roster();
     let who =
         |name| -> Result<_, Refusal> { Ok(params.text(name)?.map(|text| roster.resolve_ever(text)).transpose()?) };

@@ -29,7 +29,7 @@ pub(crate) async fn metrics(State(api): State<Arc<Api>>) -> impl IntoResponse {
     if let Some(bytes) = resident_bytes() {
         page.gauge("process_resident_memory_bytes", "Memory of the process.", bytes);
     }
-    if let Ok(room) = api.room() {
+    if let Some(room) = api.loaded_room() {
         page.gauge("chatd_messages", "Messages in the history that this peer can read.", room.store.messages_count());
         page.counter(
             "chatd_store_commits_total",

@@ -14,7 +14,7 @@ use crate::http::problem::Refusal;
 
 /// Every member, this peer first, then by name.
 pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>, Refusal> {
-    let Reply::Peers(peers) = api.room()?.node.command(Command::Peers).await? else {
+    let Reply::Peers(peers) = api.room().await?.node.command(Command::Peers).await? else {
         return Err(Refusal::strange_reply());
     };
     Ok(Json(PeerList { peers }))
@@ -22,7 +22,7 @@ pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>,
 
 /// The rendezvous role as this peer knows it.
 pub(crate) async fn rendezvous(State(api): State<Arc<Api>>) -> Result<Json<Rendezvous>, Refusal> {
-    let Reply::Rendezvous(rendezvous) = api.room()?.node.command(Command::Rendezvous).await? else {
+    let Reply::Rendezvous(rendezvous) = api.room().await?.node.command(Command::Rendezvous).await? else {
         return Err(Refusal::strange_reply());
     };
     Ok(Json(*rendezvous))

@@ -19,7 +19,7 @@ pub(crate) async fn healthz() -> &'static str {
 
 /// State of the daemon, its peer and its room.
 pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, Refusal> {
-    let room = api.room()?;
+    let room = api.room().await?;
     let node = node_status(&room).await?;
     let network = api.process.network();
     let roster = room.node.roster();

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
-use crate::http::api_state::READERS_MAX;
+use crate::http::api_state::{NoRoom, READERS_MAX};
 use crate::http::tests::test_api::{TestApi, TestRoom};
 use crate::http::tests::test_client::{Endpoint, TestRequest, TestStream, soon};
 
@@ -169,7 +169,7 @@ async fn streams_end_on_shutdown_and_when_the_room_is_left() {
     let (running, stage) = TestApi::with_room().await;
     let mut left = TestStream::open(&running.unix, events("")).await;
     left.block().await;
-    running.slot.set(None);
+    running.slot.remove(NoRoom::Starting);
     assert_eq!(left.piece().await, None);
     running.enter(&stage);
     let mut ended = TestStream::open(&running.unix, events("")).await;

@@ -87,7 +87,7 @@ async fn concurrent_requests_with_one_key_post_once() {
 
 /// Returns when a post is under way.
 async fn under_way(running: &TestApi) {
-    let room = running.slot.get().expect("there is a room");
+    let room = running.slot.current().expect("there is a room");
     soon(async {
         while room.sender.in_progress() == 0 {
             tokio::task::yield_now().await;

@@ -28,9 +28,9 @@ async fn problem_documents_match_their_golden_text() {
 async fn rejected_requests_name_the_cause() {
     let running = TestApi::start().await;
     let asks = [
-        (TestRequest::get("/v1/status"), 409, "this daemon is not in a room yet"),
-        (TestRequest::get("/v1/peers"), 409, "this daemon is not in a room yet"),
-        (TestRequest::get("/v1/events"), 409, "this daemon is not in a room yet"),
+        (TestRequest::get("/v1/status"), 503, "this daemon waits to be admitted to a room"),
+        (TestRequest::get("/v1/peers"), 503, "this daemon waits to be admitted to a room"),
+        (TestRequest::get("/v1/events"), 503, "this daemon waits to be admitted to a room"),
         (TestRequest::new("DELETE", "/v1/rooms"), 405, "/v1/rooms does not support the method DELETE"),
         (TestRequest::get("/v1/name"), 405, "/v1/name does not support the method GET"),
         (TestRequest::new("BREW", "/v1/name"), 405, "/v1/name does not support the method BREW"),

@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::api_state::{Api, ApiOptions, RoomHandle, RoomSlot};
+use crate::http::api_state::{Api, ApiOptions, NoRoom, RoomHandle, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
 use crate::http::listen::{Listeners, TcpListen};
@@ -227,7 +227,7 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
-    /// An API without a room.
+    /// An API without a room: the peer waits to be admitted to one.
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let socket = dir.path().join("chatd.sock");
@@ -235,6 +235,7 @@ impl TestApi {
         let listeners = Listeners::bind(Some(&socket), any).await.expect("listens");
         let addr = listeners.tcp_addr().expect("listens on TCP");
         let slot = Arc::new(RoomSlot::default());
+        slot.remove(NoRoom::Joining);
         let around = Arc::new(TestControl::default());
         let api = Api::new(ApiOptions {
             me: peer(ANN),
@@ -260,7 +261,7 @@ impl TestApi {
 
     /// Puts a room in place.
     pub(crate) fn enter(&self, stage: &TestRoom) {
-        self.slot.set(Some(stage.api_room()));
+        self.slot.enter(stage.api_room());
     }
 
     /// Ends the API and starts another on the same room, as a restart of the daemon would.

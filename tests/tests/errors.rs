@@ -165,6 +165,55 @@ fn invalid_key_is_refused_and_kept() {
 }
 
 #[test]
+fn missing_key_of_a_home_with_a_room_is_refused_and_not_replaced() {
+    let mut alice = StartDaemon::found("alice").start();
+    alice.stop();
+    let key = alice.home().path().join("identity.key");
+    let before = fs::read(&key).expect("our own file");
+    fs::remove_file(&key).expect("our own file");
+    let said = start_refused(alice.home(), &[]);
+    assert!(said.contains("identity.key") && said.contains("backup"), "{said}");
+    assert!(!key.exists(), "no other key is written");
+    private(&key, &before);
+    alice.start_again();
+}
+
+/// Writes a file of a home.
+fn private(path: &std::path::Path, content: &[u8]) {
+    fs::write(path, content).expect("our own file");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
+}
+
+#[test]
+fn lost_room_is_never_replaced_by_another_and_the_way_back_is_named() {
+    let alice = StartDaemon::found("alice").args(&["--room", "lab"]).start();
+    alice.api().send("kept");
+    // A home of an earlier version has no mark that it was in a room.
+    for marked in [true, false] {
+        let home = TestHome::new();
+        home.start(&["--name", "bob", "--join", &alice.ticket()]);
+        home.chatd(&["stop"]).run().ok();
+        let path = |name: &str| home.path().join(name);
+        let mut bytes = fs::read(path("room.db")).expect("our own file");
+        bytes.iter_mut().skip(1024).step_by(7).for_each(|byte| *byte = 0xA5);
+        fs::write(path("room.db"), bytes).expect("our own file");
+        fs::remove_file(path("room.json")).expect("our own file");
+        if !marked {
+            fs::remove_file(path("home.json")).expect("the mark of a room");
+        }
+        let said = home.chatd(&["start"]).run().refuses(1);
+        assert!(said.contains("room.db.corrupt-") && said.contains("--join TICKET"), "{said}");
+        assert_eq!(said.contains("'lab'"), marked, "{said}");
+        let said = home.chatd(&["start"]).run().refuses(1);
+        assert!(said.contains("backup of room.db") && said.contains("--room NAME"), "{said}");
+        home.start(&["--join", &alice.ticket()]);
+        let bob = Daemon::adopt("bob", home);
+        assert_eq!(bob.api().status().room.id, alice.api().status().room.id);
+        same_history(&[&alice, &bob], 1, SOON);
+    }
+}
+
+#[test]
 fn corrupt_config_is_refused_with_file_line_and_key() {
     let mut alice = StartDaemon::found("alice").start();
     alice.stop();
@@ -217,7 +266,7 @@ fn full_disk_refuses_messages_and_loses_none() {
         return;
     }
     let alice = StartDaemon::found("alice").start();
-    let bob = StartDaemon::join("bob", &alice.ticket()).home(TestHome::small(3 << 20)).start();
+    let mut bob = StartDaemon::join("bob", &alice.ticket()).home(TestHome::small(3 << 20)).start();
     all_online(&[&alice, &bob]);
     bob.api().send("there is room");
     let mut kept = vec!["there is room".to_owned()];
@@ -237,10 +286,15 @@ fn full_disk_refuses_messages_and_loses_none() {
 
     // It still reads, and others still write: bob fetches that when there is room again.
     assert_eq!(bob.api().texts(), kept);
+    // Also after a crash: it starts on the full disk.
+    bob.kill();
+    bob.start_again();
+    assert_eq!(bob.api().texts(), kept);
+    let message = SendRequest { text: text(0), ..SendRequest::default() };
+    assert_eq!(bob.api().post("/v1/messages", &message).problem(507).code, ErrorCode::DiskFull);
     for number in 0..10 {
         alice.api().send(&format!("meanwhile {number}"));
     }
-    let (mut bob, kept) = (bob, kept);
     bob.home().enlarge(64 << 20);
     same_history(&[&alice, &bob], kept.len() + 10, SOON);
     bob.api().send("room again");

@@ -137,6 +137,9 @@ fn denied_knock_may_be_repeated() {
     assert_eq!(alice.api().status().members, 1);
     alice.chat(&["admit", &id]).refuses(1);
 
+    let said = home.chatd(&["start"]).run().refuses(1);
+    assert!(said.contains("--join TICKET") && said.contains("--room NAME"), "no room is founded by itself: {said}");
+
     let mut again = knock(&home, "mallory", &alice);
     alice.chat(&["admit", &the_knock(&alice).id.to_string()]).ok();
     assert!(again.wait(SOON).success());
@@ -186,7 +189,44 @@ fn unreachable_address_is_refused() {
     let home = TestHome::new();
     let said = home.chatd(&["start", "--name", "bob", "--join", &TestHome::new().address()]).run().refuses(1);
     assert!(said.contains("reach"), "{said}");
-    // The same home can found a room after that.
+    // A plain start asks again; a room is founded only where that is said.
+    let said = home.chatd(&["start"]).run().refuses(1);
+    assert!(said.contains("reach") && said.contains("--room NAME"), "{said}");
+    home.chatd(&["start", "--name", "bob", "--room", "own"]).run().ok();
+    assert_eq!(Daemon::adopt("bob", home).api().status().members, 1);
+}
+
+#[test]
+fn knock_of_a_killed_daemon_is_resumed_by_a_plain_start() {
+    let alice = StartDaemon::found("alice").start();
+    let home = TestHome::new();
+    let mut first = knock(&home, "bob", &alice);
+    words_of(&first);
+    home.end();
+    first.wait(SOON);
+    let mut plain = home.chatd(&["start"]).spawn();
+    let words = words_of(&plain);
+    let knock = eventually(SOON, "the new knock", || {
+        let knocks: Vec<Knock> = alice.chat(&["knocks", "--json"]).json();
+        knocks.iter().find(|knock| knock.words == words).map(|knock| knock.id).ok_or(format!("{knocks:?}"))
+    });
+    alice.chat(&["admit", &knock.to_string()]).ok();
+    assert!(plain.wait(SOON).success());
+    assert!(!home.files().contains(&"join.json".to_owned()), "the wish is fulfilled");
+    let bob = Daemon::adopt("bob", home);
+    assert_eq!((bob.api().status().peer.name.as_str(), room(&bob)), ("bob", room(&alice)));
+    all_online(&[&alice, &bob]);
+}
+
+#[test]
+fn waiting_daemon_that_leaves_forgets_its_wish() {
+    let alice = StartDaemon::found("alice").start();
+    let home = TestHome::new();
+    let mut waiting = knock(&home, "bob", &alice);
+    words_of(&waiting);
+    home.chat(&["leave"]).run().ok();
+    waiting.wait(SOON);
+    home.wait_until_free();
     home.chatd(&["start", "--name", "bob"]).run().ok();
     assert_eq!(Daemon::adopt("bob", home).api().status().members, 1);
 }

@@ -149,7 +149,7 @@ fn settle(
     let incarnation = known.as_ref().map(|meta| meta.incarnation);
     let mark = HeadMark::read(path).zip(known.as_ref());
     let mark_agrees = mark.map(|(mark, meta)| mark.agrees(&transaction, meta)).transpose().map_err(failed)?;
-    let meta = match known {
+    let meta = match known.clone() {
         Some(meta) if meta.me != options.me => {
             return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: meta.me });
         }
@@ -166,7 +166,10 @@ fn settle(
             StoreMeta::fresh(options.me, file, room_file.map(RoomFile::room))
         }
     };
-    meta.write(&transaction).map_err(failed)?;
+    // An unchanged row is not written anew: on a full disk the database could not be opened even to be read.
+    if known.as_ref() != Some(&meta) {
+        meta.write(&transaction).map_err(failed)?;
+    }
     dm::ensure_account(&transaction, &options.secret).map_err(failed)?;
     let runs = Runs::begin(&transaction).map_err(failed)?;
     transaction.commit().map_err(failed)?;

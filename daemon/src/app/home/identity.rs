@@ -26,9 +26,17 @@ pub(crate) enum IdentityError {
     },
     /// It does not hold a key.
     #[error(
-        "{path} does not hold a key (64 hexadecimal digits): restore it from a backup, or move it away to start as a new peer"
+        "{path} does not hold a key (64 hexadecimal digits): restore it from a backup, or give --home with another directory to start as a new peer"
     )]
     Corrupt {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It is gone, and the home holds a room that only this key can go on in.
+    #[error(
+        "the key {path} is missing, and the room in this home needs it: restore it from a backup, or give --home with another directory to start as a new peer"
+    )]
+    Missing {
         /// The file.
         path: PathBuf,
     },
@@ -50,14 +58,26 @@ pub(crate) enum IdentityError {
     },
 }
 
+/// Whether a missing key may be created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AbsentKey {
+    /// It is: the home never was in a room.
+    Create,
+    /// It is an error: the home holds a room.
+    Refuse,
+}
+
 /// Reads this peer's key, or creates one at the first start. The caller holds the home's lock.
 ///
 /// # Errors
-/// When other users may read the file, it does not hold a key, or the disk fails.
-pub(crate) fn load_or_create(path: &Path) -> Result<SigningKey, IdentityError> {
+/// When it is missing and must not be created, other users may read the file, it does not hold a key, or the disk fails.
+pub(crate) fn load_or_create(path: &Path, absent: AbsentKey) -> Result<SigningKey, IdentityError> {
     match File::open(path) {
         Ok(file) => load(path, file),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => create(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match absent {
+            AbsentKey::Create => create(path),
+            AbsentKey::Refuse => Err(IdentityError::Missing { path: path.to_owned() }),
+        },
         Err(source) => Err(IdentityError::Read { path: path.to_owned(), source }),
     }
 }
@@ -96,9 +116,9 @@ mod tests {
     fn key_is_created_once_and_private() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
-        let first = load_or_create(&path).expect("created");
+        let first = load_or_create(&path, AbsentKey::Create).expect("created");
         assert_eq!(fs::metadata(&path).expect("exists").permissions().mode() & 0o777, 0o600);
-        assert_eq!(load_or_create(&path).expect("loaded").to_bytes(), first.to_bytes());
+        assert_eq!(load_or_create(&path, AbsentKey::Create).expect("loaded").to_bytes(), first.to_bytes());
     }
 
     #[test]
@@ -107,17 +127,17 @@ mod tests {
         let path = directory.path().join("identity.key");
         private_file::write(&path, include_bytes!("../../../fixtures/identity-v1.key"), Lasting::Forever)
             .expect("written");
-        assert_eq!(load_or_create(&path).expect("loaded").to_bytes(), [7; 32]);
+        assert_eq!(load_or_create(&path, AbsentKey::Create).expect("loaded").to_bytes(), [7; 32]);
     }
 
     #[test]
     fn key_readable_by_others_is_refused_with_the_command_that_helps() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("identity.key");
-        load_or_create(&path).expect("created");
+        load_or_create(&path, AbsentKey::Create).expect("created");
         for mode in [0o640, 0o604, 0o660] {
             fs::set_permissions(&path, Permissions::from_mode(mode)).expect("own file");
-            let text = load_or_create(&path).expect_err("readable by others").to_string();
+            let text = load_or_create(&path, AbsentKey::Create).expect_err("readable by others").to_string();
             assert!(text.contains(&format!("chmod 600 {}", path.display())), "{text}");
         }
     }
@@ -128,9 +148,18 @@ mod tests {
         let path = directory.path().join("identity.key");
         for content in [&b""[..], b"12", &[0xFF; 32], &[b'0'; 63], &[b'0'; 66], &[b'a'; 5000]] {
             private_file::write(&path, content, Lasting::Forever).expect("written");
-            let error = load_or_create(&path).expect_err("no key");
+            let error = load_or_create(&path, AbsentKey::Create).expect_err("no key");
             assert!(matches!(error, IdentityError::Corrupt { .. }), "{error}");
             assert_eq!(fs::read(&path).expect("kept"), content);
         }
+    }
+
+    #[test]
+    fn missing_key_of_a_home_with_a_room_is_not_replaced() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("identity.key");
+        let error = load_or_create(&path, AbsentKey::Refuse).expect_err("missing");
+        assert!(matches!(error, IdentityError::Missing { .. }), "{error}");
+        assert!(!path.exists(), "nothing is written");
     }
 }

@@ -22,18 +22,20 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::api::{self, OpenApi, RunningApi};
-use crate::app::home::identity;
+use crate::app::home::Home;
+use crate::app::home::identity::{self, AbsentKey};
 use crate::app::home::lock::{HomeLock, StartStage};
+use crate::app::home::room_memory::{self, JoinWish, RoomMark};
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::readiness::StartReporter;
 use crate::app::report::startup_report::{Started, port_note};
 use crate::app::run::leave::set_aside;
-use crate::app::run::open_room::open_room;
+use crate::app::run::open_room::{open_room, remember};
 use crate::app::run::process::{DaemonProcess, RoomSwitch};
 use crate::app::run::running_room::{DaemonContext, RunningRoom, open_store, switch_room};
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::StartOptions;
-use crate::clock::Clock;
+use crate::clock::wall_clock;
 use crate::http::api_state::{NoRoom, RoomHandle, RoomSlot};
 use crate::net::gate::Gate;
 use crate::net::settings::NetSettings;
@@ -125,7 +127,8 @@ fn fail(failure: ExitError, reporter: StartReporter) -> Result<(), ExitError> {
 /// Opens network, database and API. The API answers from then on.
 async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomInputs), ExitError> {
     let home = plan.home.clone();
-    let key = identity::load_or_create(&home.identity()).map_err(|error| ExitError::refused(&error))?;
+    let absent = if room_memory::holds_room(&home) { AbsentKey::Refuse } else { AbsentKey::Create };
+    let key = identity::load_or_create(&home.identity(), absent).map_err(|error| ExitError::refused(&error))?;
     let me = PeerId::from_bytes(key.verifying_key().to_bytes());
     let roster = watch::Sender::default();
     let settings = NetSettings { listen: plan.settings.listen, mdns: plan.settings.mdns, ..NetSettings::default() };
@@ -211,6 +214,7 @@ impl Services {
                 return None;
             };
             room = next;
+            remember(&self.base.home, &room);
             self.publish(&room);
             if result.is_ok() {
                 tokio::select! {
@@ -226,6 +230,7 @@ impl Services {
     /// Ends in order: no more calls, farewell to the neighbours, queued writes, connections.
     async fn close(self, room: Option<RunningRoom>, stop: &StopHandle) {
         self.api.begin_to_close();
+        let had_room = room.is_some();
         let room_closed = async {
             match room {
                 Some(room) => room.stop().await,
@@ -238,10 +243,8 @@ impl Services {
             tracing::warn!("calls of the local API were left unanswered");
         }
         self.base.slot.remove(NoRoom::Stopping);
-        if stop.reason() == Some(StopReason::Left)
-            && let Err(error) = set_aside(self.base.home.root(), Clock::start().now().wall)
-        {
-            tracing::error!(%error, "the files of the room that was left are still in the home");
+        if stop.reason() == Some(StopReason::Left) {
+            forget_room(&self.base.home, had_room);
         }
         let read_on = async {
             if let Some(mut net_events) = net_events {
@@ -249,5 +252,13 @@ impl Services {
             }
         };
         tokio::join!(self.base.net.shutdown(NET_CLOSE_MAX), read_on);
+    }
+}
+
+/// Leaves the home as one that never was in a room, after the peer has left or has given up joining.
+fn forget_room(home: &Home, had_room: bool) {
+    let aside = if had_room { set_aside(home.root(), wall_clock()).map(drop) } else { Ok(()) };
+    if let Err(error) = aside.and_then(|()| JoinWish::remove(home)).and_then(|()| RoomMark::remove(home)) {
+        tracing::error!(%error, "files of the room that was left are still in the home");
     }
 }

@@ -18,12 +18,12 @@ pub(crate) enum CommandError {
     /// A call of the daemon failed.
     #[error(transparent)]
     Call(#[from] ClientError),
-    /// The connection broke while a message was being sent, and did not come back. It may be stored or not.
+    /// The connection broke or the disk failed while a message was being sent. It may be stored or not.
     #[error("it is not known whether the message was stored")]
     Unsure {
         /// The key under which it can be sent again safely.
         key: String,
-        /// What ended the connection.
+        /// What happened.
         source: ClientError,
     },
     /// The message is stored; what was waited for has not come.
@@ -86,6 +86,7 @@ impl CommandError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Call(error) => call_exit(error),
+            Self::Unsure { source: ClientError::Refused(_), .. } => Exit::Refused,
             Self::Unsure { .. } => Exit::NoDaemon,
             Self::WaitRanOut { .. } => Exit::WaitRanOut,
             Self::NothingToSend

@@ -46,6 +46,9 @@ pub enum ErrorCode {
     Busy,
     /// The disk is full; the request was not accepted, and nothing was lost.
     DiskFull,
+    /// The disk failed while the message was written: it may be stored or not. A retry with the same `Idempotency-Key` posts
+    /// it once.
+    OutcomeUnknown,
     /// The daemon has started and its room is not loaded yet; nothing was done, retry in a moment.
     Starting,
     /// The daemon waits to be admitted to a room; nothing was done, retry when a member has admitted it.
@@ -86,7 +89,7 @@ impl ErrorCode {
             Self::TooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::Busy => 429,
-            Self::Internal | Self::Unknown => 500,
+            Self::OutcomeUnknown | Self::Internal | Self::Unknown => 500,
             Self::Unreachable => 502,
             Self::Starting | Self::Joining | Self::ShuttingDown => 503,
             Self::DiskFull => 507,
@@ -113,6 +116,7 @@ impl ErrorCode {
             | Self::KeyReused
             | Self::Busy
             | Self::DiskFull
+            | Self::OutcomeUnknown
             | Self::Starting
             | Self::Joining
             | Self::ShuttingDown

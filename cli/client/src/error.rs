@@ -48,7 +48,7 @@ pub enum ClientError {
         /// The command that shows the daemon's log.
         logs: String,
     },
-    /// The daemon refused; nothing was done. The problem's code shows whether a retry helps, its hint what to do.
+    /// The daemon refused; nothing was done, unless the code is [`ErrorCode::OutcomeUnknown`]. The problem's code shows whether a retry helps, its hint what to do.
     #[error("{}", .0.detail)]
     Refused(Box<Problem>),
     /// The message is stored and still travels; what was waited for has not come in time. Not to be sent again.
@@ -121,9 +121,27 @@ impl ClientError {
         match self {
             Self::NoDaemon { .. } | Self::Broken { .. } | Self::TimedOut { .. } => true,
             Self::Refused(problem) => {
-                matches!(problem.code, ErrorCode::Starting | ErrorCode::ShuttingDown | ErrorCode::Busy)
+                matches!(
+                    problem.code,
+                    ErrorCode::Starting | ErrorCode::OutcomeUnknown | ErrorCode::ShuttingDown | ErrorCode::Busy
+                )
             }
             Self::NotYours { .. }
+            | Self::WaitRanOut(_)
+            | Self::Unexpected { .. }
+            | Self::TooLong
+            | Self::Request { .. }
+            | Self::File { .. } => false,
+        }
+    }
+
+    /// Whether the daemon may have acted or not.
+    pub fn is_outcome_unknown(&self) -> bool {
+        match self {
+            Self::Broken { .. } | Self::TimedOut { .. } => true,
+            Self::Refused(problem) => problem.code == ErrorCode::OutcomeUnknown,
+            Self::NoDaemon { .. }
+            | Self::NotYours { .. }
             | Self::WaitRanOut(_)
             | Self::Unexpected { .. }
             | Self::TooLong

@@ -71,9 +71,7 @@ pub(crate) async fn post(
     match client.send(message, repeat).await {
         Ok(sent) => Ok((sent, true)),
         Err(ClientError::WaitRanOut(sent)) => Ok((*sent, false)),
-        Err(source @ (ClientError::Broken { .. } | ClientError::TimedOut { .. })) => {
-            Err(CommandError::Unsure { key: message.key.clone(), source })
-        }
+        Err(source) if source.is_outcome_unknown() => Err(CommandError::Unsure { key: message.key.clone(), source }),
         Err(other) => Err(other.into()),
     }
 }

@@ -225,8 +225,8 @@ pub enum CommandError {
     /// No space on the disk.
     #[error("the disk is full, nothing was sent; free some space and send again")]
     DiskFull,
-    /// The disk fails.
-    #[error("the message could not be written, see 'chatd logs'")]
+    /// The disk fails: what was written may be stored or not.
+    #[error("the disk failed during the write: it is not known whether it is stored")]
     StoreFailed,
     /// The daemon stops.
     #[error("the daemon is stopping")]
@@ -244,7 +244,7 @@ impl CommandError {
             Self::Text(_) | Self::TooLong => ErrorCode::TooLong,
             Self::Busy => ErrorCode::Busy,
             Self::DiskFull => ErrorCode::DiskFull,
-            Self::StoreFailed => ErrorCode::Internal,
+            Self::StoreFailed => ErrorCode::OutcomeUnknown,
             Self::Stopping => ErrorCode::ShuttingDown,
         }
     }

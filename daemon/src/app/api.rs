@@ -101,7 +101,7 @@ impl OpenApi {
         let short = socket.parent().filter(|directory| *directory != home.run()).map(Path::to_owned);
         serde_json::to_vec(&file)
             .map_err(io::Error::from)
-            .and_then(|text| private_file::write(&path, &text, Lasting::WhileRunning))
+            .and_then(|text| private_file::write_over(&path, &text))
             .map_err(|source| ApiError::Write { path: path.clone(), source })?;
         Ok(RunningApi { path, short, shutdown, task })
     }
@@ -151,11 +151,12 @@ fn token(home: &Home) -> io::Result<Token> {
     let path = home.token();
     let kept = fs::read_to_string(&path).ok();
     let valid = |token: &str| token.len() == TOKEN_CHARS && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let token = match kept.as_deref().map(str::trim).filter(|token| valid(token)) {
-        Some(token) => Token::new(token),
-        None => Token::generate(),
-    };
-    // Written even if unchanged, to correct its permissions.
+    if let Some(kept) = kept.as_deref().map(str::trim).filter(|token| valid(token)) {
+        // Not written anew: the disk may be full.
+        private_file::make_private(&path)?;
+        return Ok(Token::new(kept));
+    }
+    let token = Token::generate();
     private_file::write(&path, token.as_str().as_bytes(), Lasting::WhileRunning)?;
     Ok(token)
 }

@@ -211,7 +211,13 @@ pub(crate) const CALLS: &[ApiCall] = &[
             "Idempotency-Key",
             "1 to 255 printable ASCII characters. Requests with the same key, text and recipients post the message once",
         )],
-        codes: &[ErrorCode::UnknownMember, ErrorCode::NoKeys, ErrorCode::KeyReused, ErrorCode::DiskFull],
+        codes: &[
+            ErrorCode::UnknownMember,
+            ErrorCode::NoKeys,
+            ErrorCode::KeyReused,
+            ErrorCode::DiskFull,
+            ErrorCode::OutcomeUnknown,
+        ],
         ..post(
             "/v1/messages",
             body::<SendRequest>(),

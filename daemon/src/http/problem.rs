@@ -98,7 +98,10 @@ impl From<CommandError> for Refusal {
         let hint = match error {
             CommandError::Text(error) => return error.into(),
             CommandError::Resolve(error) => return error.into(),
-            CommandError::StoreFailed => return Self::internal(&error),
+            CommandError::StoreFailed => {
+                tracing::error!(error = chain(&error), "a call of the local API failed");
+                "retry with the same Idempotency-Key: the message is then posted once; 'chatd logs' shows the cause"
+            }
             CommandError::NotMember => {
                 "after a removal, 'chat leave' first; then join with a ticket: 'chat invite' on a member's machine prints one"
             }

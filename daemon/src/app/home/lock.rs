@@ -85,8 +85,12 @@ impl HomeLock {
             LockAttempt::Held(_) => return Err(LockError::RunHeld { run: home.run().to_owned() }),
         };
         let mut lock = Self { root, run: home.run().to_owned(), _run_lock: run_lock };
-        lock.set_stage(StartStage::Starting).map_err(|source| LockError::File { path: home.lock(), source })?;
-        Ok(lock)
+        match lock.set_stage(StartStage::Starting) {
+            // The lock is held all the same; the file only names its holder.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => Ok(lock),
+            Err(source) => Err(LockError::File { path: home.lock(), source }),
+            Ok(()) => Ok(lock),
+        }
     }
 
     /// Holds the locks until the process ends: a waiting process takes their release for that.
@@ -99,9 +103,10 @@ impl HomeLock {
         let holder = LockHolder { pid: std::process::id(), stage, run: self.run.clone() };
         let mut text = serde_json::to_vec(&holder)?;
         text.push(b'\n');
-        self.root.set_len(0)?;
+        // In this order, since writing over what is there needs no space on a full disk.
         self.root.rewind()?;
-        self.root.write_all(&text)
+        self.root.write_all(&text)?;
+        self.root.set_len(text.len() as u64)
     }
 }
 

@@ -51,6 +51,23 @@ fn write_new(path: &Path, content: &[u8], lasting: Lasting) -> io::Result<()> {
     }
 }
 
+/// Replaces a file of a running daemon; on a full disk, where there is no space for a second file, in place.
+pub(crate) fn write_over(path: &Path, content: &[u8]) -> io::Result<()> {
+    match write(path, content, Lasting::WhileRunning) {
+        Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            let mut file = OpenOptions::new().write(true).open(path)?;
+            file.write_all(content)?;
+            file.set_len(content.len() as u64)
+        }
+        written => written,
+    }
+}
+
+/// Removes the permissions of other users.
+pub(crate) fn make_private(path: &Path) -> io::Result<()> {
+    fs::set_permissions(path, Permissions::from_mode(FILE_MODE))
+}
+
 /// Opens a file to append to, creating it.
 pub(crate) fn append(path: &Path) -> io::Result<File> {
     let file = OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;

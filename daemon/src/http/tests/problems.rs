@@ -114,8 +114,14 @@ fn command_errors_keep_their_code() {
         assert_eq!(refusal.problem().code, error.code());
         assert!(refusal.problem().hint.is_some(), "{error}");
     }
-    let hidden = Refusal::from(CommandError::StoreFailed);
-    assert_eq!(hidden.problem().detail, "an internal error of the daemon");
+}
+
+#[test]
+fn failed_write_is_answered_with_an_unknown_outcome_and_the_safe_retry() {
+    let refusal = Refusal::from(CommandError::StoreFailed);
+    let Problem { status, code, hint, .. } = refusal.problem();
+    assert_eq!((*status, *code), (500, ErrorCode::OutcomeUnknown));
+    assert!(hint.as_ref().is_some_and(|hint| hint.contains("same Idempotency-Key")), "{hint:?}");
 }
 
 #[test]

@@ -76,7 +76,8 @@ async fn call_to_a_daemon_that_is_starting_is_repeated_even_if_it_acts_once() {
     let (answered, ()) = tokio::join!(client.call(&invite), daemon);
     assert_eq!(answered.expect("accepted").status(), 201);
     let once = client.repeat_for(Duration::ZERO);
-    let (refused, ()) = tokio::join!(once.call(&invite), answer(&listener, &starting()));
+    let not_yet = starting();
+    let (refused, ()) = tokio::join!(once.call(&invite), answer(&listener, &not_yet));
     assert!(refused.expect_err("the deadline has passed").is_starting());
 }
 

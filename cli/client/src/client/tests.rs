@@ -84,13 +84,14 @@ async fn call_to_a_daemon_that_is_starting_is_repeated_even_if_it_acts_once() {
 #[tokio::test]
 async fn event_stream_of_a_daemon_that_is_starting_is_opened_when_it_is_ready() {
     let (_directory, home, client) = client();
+    let start = chat_proto::cursor::Cursor { run: 1, event: 2 };
     let listener = UnixListener::bind(home.socket()).expect("bound");
     let daemon = async {
         answer(&listener, &starting()).await;
-        answer(&listener, &http("200 OK", "id: 1-2\n\n")).await;
+        answer(&listener, &http("200 OK", &format!("id: {start}\n\n"))).await;
     };
     let (feed, ()) = tokio::join!(client.events(None), daemon);
-    assert_eq!(feed.expect("opened").cursor().map(|cursor| cursor.event), Some(2));
+    assert_eq!(feed.expect("opened").cursor(), Some(start));
 }
 
 #[tokio::test]

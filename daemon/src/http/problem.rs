@@ -71,6 +71,7 @@ impl Refusal {
     }
 
     /// The document.
+    #[cfg(test)]
     pub(crate) fn problem(&self) -> &Problem {
         &self.0
     }

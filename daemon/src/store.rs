@@ -19,7 +19,7 @@
 //!
 //! | table | holds | truth or derived | indexes |
 //! |---|---|---|---|
-//! | `facts` | one row: this peer, incarnation, mark of the file, room, how far events are pruned and texts indexed | truth | |
+//! | `facts` | one row: this peer, incarnation, mark of the file, room, how far events are pruned, texts indexed, and entries checked | truth | |
 //! | `peers`, `logs` | row numbers of peers, and of logs (author, incarnation) | truth: others refer to them | unique key; unique (author, incarnation) |
 //! | `entries` | every signed entry: header, signature, body, hash | **truth**; other members hold copies | unique hash; unique (log, seq); the control entries |
 //! | `messages`, `recipients` | what this peer may read of the entries: text, time, visibility | derived; texts of direct messages are truth, as ratchet keys are used once | shown: by time, by author and time, direct by time; hidden ones by id |
@@ -66,6 +66,7 @@ use error::{ChangeError, Closed, OpenStoreError, ReadError, SealError, TryWriteE
 use open::restore;
 use read::follow::Follower;
 use read::query;
+use tables::entries::LoadedEntries;
 use tables::models::{DmKeys, EventPage, HistoryFilter, HistoryPage, KeyRecord, MessageRow, RoomRecord, StoredEvent};
 use tables::{entries, events, idempotency, messages, text_index};
 use types::{StoreOptions, StoreReport, Write};
@@ -227,8 +228,8 @@ impl Store {
         self.queue.push(Task::Write(write, self.context.failures_seen())).await
     }
 
-    /// Reads entries of a log, up to about `bytes_max` bytes and at least one; reported as [`StoreReport::Loaded`]. The
-    /// report is empty when too many such reads are in progress or the database cannot be read: the peer asks again.
+    /// Reads entries of a log, up to about `bytes_max` bytes and at least one; reported as [`StoreReport::Loaded`]. They
+    /// end before a damaged entry, which is reported as [`StoreReport::Damaged`]. The report is empty when too many such reads are in progress or the database cannot be read: the peer asks again.
     /// Must be called within a tokio runtime.
     pub fn load(&self, id: LoadId, log: LogId, from: Seq, to: Seq, bytes_max: usize) {
         let Some(reports) = self.reports.upgrade() else { return };
@@ -237,13 +238,17 @@ impl Store {
             let _ = reports.try_send((StoreReport::Loaded(id, Vec::new()), None));
             return;
         };
-        let readers = Arc::clone(&self.context.readers);
+        let context = Arc::clone(&self.context);
         tokio::spawn(async move {
             let read = move |db: &rusqlite::Connection| Ok(entries::load(db, log, from, to, bytes_max)?);
-            let entries = readers.ask_for_peer(read).await.unwrap_or_else(|error| {
+            let LoadedEntries { entries, damaged } = context.readers.ask_for_peer(read).await.unwrap_or_else(|error| {
                 warn!(%error, "entries could not be read");
-                Vec::new()
+                LoadedEntries::default()
             });
+            if let Some(seq) = damaged {
+                context.add_damaged(log, seq);
+                let _ = reports.send((StoreReport::Damaged(log, seq), None)).await;
+            }
             // The permit is held until the report is received.
             let _ = reports.send((StoreReport::Loaded(id, entries), Some(permit))).await;
         });
@@ -326,6 +331,11 @@ impl Store {
     /// Number of messages that are shown.
     pub fn messages_count(&self) -> u64 {
         self.context.messages()
+    }
+
+    /// Number of stored entries that were found damaged and for which no member has given a good copy yet.
+    pub fn damaged_count(&self) -> u64 {
+        self.context.damaged() as u64
     }
 
     /// Number of transactions flushed since the store was opened.

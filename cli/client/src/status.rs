@@ -97,6 +97,7 @@ mod tests {
             members: 1,
             members_online: 1,
             messages: 3,
+            damaged_entries: 0,
             reachability: Reachability { port: 24283, ..Reachability::default() },
             version: "0.1.0".into(),
             pid: 7,

@@ -43,6 +43,9 @@ pub enum Input {
     /// Entries requested with [`Output::Load`](crate::output::Output::Load), by ascending sequence number; fewer where
     /// they are not held or the byte limit cut them.
     Loaded(LoadId, Vec<SignedEntry>),
+    /// The copy of this entry on disk is damaged: it is fetched anew and given back with
+    /// [`Output::Repair`](crate::output::Output::Repair). May be repeated.
+    Damaged(LogId, Seq),
     /// A stranger asks for admission. Answered by [`Output::Admission`](crate::output::Output::Admission), possibly
     /// later.
     Admission {

@@ -30,6 +30,7 @@ mod inspect;
 mod liveness;
 pub(crate) mod members;
 mod persist;
+pub(crate) mod repair;
 mod role;
 mod standing;
 pub(crate) mod state;
@@ -92,8 +93,8 @@ pub(crate) enum Life {
 /// Why a node cannot start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
-    /// A control entry on disk is invalid.
-    #[error("stored entry is invalid: {0}")]
+    /// The first entry of the room cannot be signed.
+    #[error("the first entry of the room is invalid: {0}")]
     Entry(#[from] crate::log::entry::EntryError),
     /// The name of the room or the founder breaks the rules.
     #[error(transparent)]
@@ -104,7 +105,7 @@ impl Node {
     /// A node that founds a room, or comes back to one. `seed` drives everything random: jitter, nonces, ticket keys.
     ///
     /// # Errors
-    /// [`StartError`] when names are not allowed or what was stored is damaged.
+    /// [`StartError`] when names are not allowed.
     pub fn new(
         settings: NodeSettings,
         key: SigningKey,
@@ -179,6 +180,7 @@ impl Node {
             Input::Persisted(batch) => self.on_persisted(batch, now),
             Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error, now),
             Input::Loaded(id, entries) => self.on_loaded(id, entries, now),
+            Input::Damaged(log, seq) => self.on_damaged(log, seq, now),
             Input::Admission { id, peer, observed, request, words } => {
                 self.door().on_admission(id, peer, observed, request, words, now);
             }
@@ -228,8 +230,9 @@ impl Node {
             self.logs.heads.restore(log, LogHead { seq, hash, time, first });
         }
         for signed in restored.controls {
-            let entry = Entry::from_trusted(signed)?;
-            self.membership.controls.add(&entry, &self.local.room);
+            if let Some(entry) = repair::intact(signed) {
+                self.membership.controls.add(&entry, &self.local.room);
+            }
         }
         for (one, other) in restored.forks {
             self.logs.forks.restore(one, other);

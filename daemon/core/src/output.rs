@@ -66,6 +66,8 @@ pub enum Output {
         /// About how many bytes at most; one entry is always given.
         bytes_max: usize,
     },
+    /// Replace the damaged copy of this entry on disk, if it is the one of the chain there.
+    Repair(Arc<Entry>),
     /// Answer a command.
     Reply(CommandId, Result<Reply, CommandError>),
     /// Answer a stranger; after `Admitted` or `Denied` the request is over.

@@ -1,5 +1,6 @@
 //! The commands of `chatd`, one file each, and their dispatch.
 
+mod check;
 mod completions;
 mod env;
 mod logs;
@@ -32,6 +33,7 @@ pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitErro
         ChatdCommand::Stop(args) => stop::run(args, &follow()?),
         ChatdCommand::Status(args) => status::run(args, &follow()?),
         ChatdCommand::Env(args) => env::run(args, &follow()?),
+        ChatdCommand::Check(args) => check::run(args, &follow()?),
         ChatdCommand::Logs(args) => logs::run(args, &find()?),
         ChatdCommand::Service { action } => service::run(action, &find()?),
         ChatdCommand::Completions { shell } => completions::run(shell),

@@ -166,6 +166,7 @@ impl Driver {
             }
             StoreReport::PersistFailed(batch, error) => Input::PersistFailed(batch, error),
             StoreReport::Loaded(id, entries) => Input::Loaded(id, entries),
+            StoreReport::Damaged(log, seq) => Input::Damaged(log, seq),
         };
         self.input(input);
     }

@@ -104,6 +104,7 @@ impl Effects {
                 return self.keys_to_publish(&roster);
             }
             Output::StoreAddrs(records) => self.write(Write::Addrs(records)),
+            Output::Repair(entry) => self.write(Write::Repair(entry)),
             Output::StoreSeen(seen) => self.write(Write::Seen(seen)),
         }
         None

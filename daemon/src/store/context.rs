@@ -1,10 +1,13 @@
 //! State that the writer publishes after each commit, and that handles read without a query.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use chat_core::log::entry::{LogId, Seq};
 use rusqlite::Connection;
+use tracing::error;
 
 use crate::store::dm;
 use crate::store::read::ReadPool;
@@ -27,7 +30,11 @@ pub(super) struct StoreContext {
     searchable: AtomicI64,
     failures_seen: AtomicU64,
     commits: AtomicU64,
+    damaged: Mutex<BTreeSet<(LogId, Seq)>>,
 }
+
+/// Maximum number of damaged entries that are counted.
+const DAMAGED_MAX: usize = 10_000;
 
 impl StoreContext {
     pub(super) fn read(
@@ -47,6 +54,7 @@ impl StoreContext {
             searchable: AtomicI64::new(searchable(connection)?),
             failures_seen: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            damaged: Mutex::default(),
         })
     }
 
@@ -81,6 +89,23 @@ impl StoreContext {
 
     pub(super) fn count_commit(&self) {
         self.commits.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an entry that was found damaged, and logs it once.
+    pub(super) fn add_damaged(&self, log: LogId, seq: Seq) {
+        let mut damaged = self.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.len() < DAMAGED_MAX && damaged.insert((log, seq)) {
+            error!(author = %log.author.short(), seq = seq.0, "a stored entry is damaged and is fetched anew from a member");
+        }
+    }
+
+    pub(super) fn remove_damaged(&self, log: LogId, seq: Seq) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&(log, seq));
+    }
+
+    /// Number of entries that were found damaged and have no good copy yet.
+    pub(super) fn damaged(&self) -> usize {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     pub(super) fn messages(&self) -> u64 {

@@ -9,9 +9,11 @@
 //! all idle connections are closed, so that the last checkpoint can truncate the write-ahead log.
 //!
 //! * `query`: pages of history. [`follow`]: the events from a cursor on, first from disk, then live.
+//!   [`check`]: verifies a whole database.
 //!
 //! Called by the [`Store`](crate::store::Store) handle and the followers; closed by the writer when it ends.
 
+pub mod check;
 pub mod follow;
 pub(in crate::store) mod query;
 

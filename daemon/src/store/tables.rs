@@ -1,7 +1,7 @@
 //! The tables of the database: one file per group of tables, with everything that reads and writes them.
 //!
-//! `entries`, `messages`, `events`, `visibility` and `idempotency` follow a batch of entries to its rows; `text_index`
-//! is the full text of the messages; `meta` the single row about the database; `runs` its openings; `row_ids` the row numbers of peers and
+//! `entries`, `messages`, `events`, `visibility` and `idempotency` follow a batch of entries to its rows; `damage`
+//! finds entries that rotted; `text_index` is the full text of the messages; `meta` the single row about the database; `runs` its openings; `row_ids` the row numbers of peers and
 //! logs. [`models`] has the types that leave the store, `sql_types` the mapping of numbers and errors. The schema is in
 //! `open/schema.rs`.
 
@@ -9,6 +9,7 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use rusqlite::Connection;
 
+pub(in crate::store) mod damage;
 pub(in crate::store) mod entries;
 pub(in crate::store) mod events;
 pub(in crate::store) mod idempotency;

@@ -1,5 +1,6 @@
 //! Tests of the store as its users see it.
 
+mod damage;
 mod disk;
 pub(super) mod fixture;
 mod following;

@@ -1,9 +1,10 @@
 //! What callers hand to the store, and what it reports to the task that owns the room.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chat_core::input::{BatchId, CommandId, LoadId, PersistError};
-use chat_core::log::entry::SignedEntry;
+use chat_core::log::entry::{Entry, LogId, Seq, SignedEntry};
 use chat_core::output::Batch;
 use chat_core::peers::addrs::AddrRecord;
 use chat_proto::event::Event;
@@ -54,6 +55,8 @@ pub enum Write {
     Addrs(Vec<AddrRecord>),
     /// When peers were last seen online.
     Seen(Vec<(PeerId, Timestamp)>),
+    /// A good copy of a damaged entry.
+    Repair(Arc<Entry>),
 }
 
 /// A report to the task that owns the room.
@@ -65,4 +68,6 @@ pub enum StoreReport {
     PersistFailed(BatchId, PersistError),
     /// Answer to [`Store::load`](crate::store::Store::load).
     Loaded(LoadId, Vec<SignedEntry>),
+    /// This entry is damaged on disk: a good copy is needed. May be repeated.
+    Damaged(LogId, Seq),
 }

@@ -159,6 +159,7 @@ impl StoreWriter {
                 self.report(StoreReport::Persisted(id));
             }
             (JobOutcome::Event(event), _) => self.publish(vec![event]),
+            (JobOutcome::Repaired(log, seq), _) => self.context.remove_damaged(log, seq),
             (JobOutcome::Addrs, _) => self.maintenance.room_file_stale = true,
             (JobOutcome::Begun(begun), Task::Begin(_, _, reply)) => {
                 self.room_changed();
@@ -235,7 +236,7 @@ impl StoreWriter {
         }
     }
 
-    fn report(&self, report: StoreReport) {
+    pub(super) fn report(&self, report: StoreReport) {
         if self.outlets.reports.blocking_send((report, None)).is_err() {
             debug!("reports are no longer received");
         }

@@ -29,6 +29,9 @@ pub struct Status {
     pub members_online: u32,
     /// Number of messages in the history that this peer can read.
     pub messages: u64,
+    /// Number of entries on this peer's disk that are damaged and for which no member has given a good copy yet.
+    #[serde(default)]
+    pub damaged_entries: u64,
     /// Addresses of this peer.
     pub reachability: Reachability,
     /// Version of the daemon.

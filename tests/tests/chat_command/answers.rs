@@ -53,6 +53,7 @@ fn status() -> Status {
         members: 2,
         members_online: 2,
         messages: 12,
+        damaged_entries: 0,
         reachability: Reachability { port: 24283, ..Reachability::default() },
         version: "0.1.0".into(),
         pid: 77,

@@ -316,11 +316,16 @@ impl Entry {
         if !own_room {
             return Err(EntryError::OtherRoom);
         }
-        let author = header.log.author.as_bytes();
-        if !signature::holds(author, SIGN_CONTEXT, &entry.signed.header, entry.signed.signature) {
+        if !entry.is_signed() {
             return Err(EntryError::Signature);
         }
         Ok(entry)
+    }
+
+    /// Whether the signature is the author's, which [`Entry::from_trusted`] does not check.
+    pub fn is_signed(&self) -> bool {
+        let author = self.header.log.author.as_bytes();
+        signature::holds(author, SIGN_CONTEXT, &self.signed.header, self.signed.signature)
     }
 
     /// Reads an entry that this peer verified before and took from its own disk: everything but the signature is

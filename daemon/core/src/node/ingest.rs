@@ -3,7 +3,7 @@
 //! Every entry that arrives in a frame, from the tree or from the waiting room goes through [`Node::consider`]. An entry is
 //! applied when all its dependencies are; until then it waits in [`Pending`](crate::log::pending::Pending), and the peer
 //! that sent it is asked for what is missing after a short grace. An entry that is dated too far in the future is held
-//! back. An entry that proves a fork, or belongs to a stranger's log, is not applied.
+//! back; one that is not what its author signed is dropped and fetched from another peer. An entry that proves a fork, or belongs to a stranger's log, is not applied.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use chat_proto::id::PeerId;
 
 use crate::config::FUTURE_MAX;
 use crate::input::Now;
-use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry};
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::node::timers::Timer;
@@ -20,6 +20,9 @@ use crate::wire::Frame;
 
 /// Maximum number of entries that are held back because they are dated in the future.
 const FUTURE_ENTRIES_MAX: usize = 1024;
+
+/// Maximum number of entries on one connection that are not what was signed; beyond, the peer is disconnected.
+const BAD_ENTRIES_MAX: u32 = 64;
 
 impl Node {
     /// Takes entries that a peer sent.
@@ -30,7 +33,10 @@ impl Node {
                 break;
             }
             let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
-                return self.break_with(from, CloseReason::Protocol, now);
+                if !self.tolerates(&from, EntryError::Malformed) {
+                    return self.break_with(from, CloseReason::Protocol, now);
+                }
+                continue;
             };
             let place = Dep { log: header.log, seq: header.seq };
             self.peers.connections.knows(&from, place.log, place.seq);
@@ -39,10 +45,12 @@ impl Node {
                 // What this very log holds next is being written here: it went on elsewhere, and that shows later.
                 continue;
             }
-            if header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place) {
+            let damaged = self.logs.repairs.awaits(&place);
+            if !damaged && (header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place)) {
                 continue;
             }
             match Entry::verify(signed, &self.local.room) {
+                Ok(entry) if damaged && entry.body().is_some() => self.repair(entry),
                 Ok(entry) if entry.body().is_some() => {
                     if entry.log() == self.local.log {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
@@ -52,12 +60,22 @@ impl Node {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "entry rejected");
-                    return self.break_with(from, CloseReason::Protocol, now);
+                    if !self.tolerates(&from, error) {
+                        return self.break_with(from, CloseReason::Protocol, now);
+                    }
                 }
             }
         }
         self.sync().after_entries(&from, now);
+    }
+
+    /// Drops an entry that is not what was signed: the sender's disk may be damaged, and other peers hold good copies.
+    /// Returns whether the sender may send more: many such entries are no accident.
+    fn tolerates(&mut self, from: &PeerId, error: EntryError) -> bool {
+        tracing::warn!(remote = %from.short(), %error, "entry rejected");
+        let Some(connected) = self.peers.connections.get_mut(from) else { return false };
+        connected.bad_entries += 1;
+        connected.bad_entries <= BAD_ENTRIES_MAX
     }
 
     /// Applies an entry if it can be, and everything that waited for it; otherwise it waits or is refused.

@@ -22,6 +22,7 @@ use crate::node::dissemination::Dissemination;
 use crate::node::forks::Forks;
 use crate::node::members::News;
 use crate::node::persist::Disk;
+use crate::node::repair::Repairs;
 use crate::node::standing::Standing;
 
 /// This peer: its key, its room, and the log it writes.
@@ -41,6 +42,7 @@ pub(crate) struct Logs {
     pub(crate) pending: Pending,
     pub(crate) forks: Forks,
     pub(crate) disk: Disk,
+    pub(crate) repairs: Repairs,
 }
 
 impl Logs {

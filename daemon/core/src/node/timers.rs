@@ -30,6 +30,8 @@ pub(crate) enum Timer {
     Retry,
     /// No member has said anything about this peer's log.
     Confirm,
+    /// Request damaged entries of this peer's disk.
+    Repair,
     /// Look again at entries from the future.
     Future,
     /// Dial a member again.
@@ -82,6 +84,7 @@ impl Node {
             }
             Timer::Retry => {}
             Timer::Confirm => self.nobody_confirmed(),
+            Timer::Repair => self.fetch_repairs(now),
             Timer::Future => self.future_has_come(now),
             Timer::Redial(peer) => self.dial(peer),
             Timer::Fetch(peer) => self.sync().fetch_causes(peer, now),

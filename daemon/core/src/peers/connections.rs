@@ -39,6 +39,8 @@ pub(crate) struct Connected {
     pub(crate) links: BTreeMap<PeerId, PeerLink>,
     /// The address at which it sees this peer.
     pub(crate) observed: Option<SocketAddr>,
+    /// Number of entries it sent that are not what was signed.
+    pub(crate) bad_entries: u32,
 }
 
 /// A connection that is over.
@@ -76,6 +78,7 @@ impl Connections {
             held: BTreeMap::new(),
             links: BTreeMap::new(),
             observed: None,
+            bad_entries: 0,
         };
         self.connected.insert(peer, connected);
     }

@@ -34,6 +34,8 @@ pub(crate) enum ChatdCommand {
     Status(OutputArgs),
     /// Print CHATD_URL and CHATD_TOKEN for scripts: export $(chatd env)
     Env(OutputArgs),
+    /// Verify every stored message and membership record; fails if something is damaged
+    Check(OutputArgs),
     /// Show the daemon's log
     Logs(LogsArgs),
     /// Install or remove a systemd user unit that starts the daemon at login

@@ -32,6 +32,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         members: node.members,
         members_online: node.online,
         messages: room.store.messages_count(),
+        damaged_entries: room.store.damaged_count(),
         reachability: Reachability {
             port: network.port,
             addrs: network.addrs,

@@ -21,7 +21,8 @@ pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
     LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3)]));
 
-/// Replaces the number of the database by runs, and finds the event of a message.
+/// Replaces the number of the database by runs, finds the event of a message, and remembers up to which entry all were
+/// checked for damage.
 const V3: &str = "
 CREATE TABLE runs (
     start INTEGER PRIMARY KEY,
@@ -29,6 +30,7 @@ CREATE TABLE runs (
 ) STRICT;
 INSERT INTO runs (start, run) SELECT 0, database FROM facts;
 ALTER TABLE facts DROP COLUMN database;
+ALTER TABLE facts ADD COLUMN checked INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX events_message ON events (message) WHERE message IS NOT NULL;
 ";
 

@@ -22,13 +22,14 @@ use tracing::warn;
 
 use crate::store::dm;
 use crate::store::tables::WriteContext;
+use crate::store::tables::damage;
 use crate::store::tables::events;
 use crate::store::tables::idempotency;
 use crate::store::tables::messages;
 use crate::store::tables::messages::MESSAGES_PER_ENTRY;
 use crate::store::tables::models::{Idempotency, RoomRecord, StoredEvent, StoredEventKind};
 use crate::store::tables::row_ids::{LogRow, find_log};
-use crate::store::tables::sql_types::{counted, ordered};
+use crate::store::tables::sql_types::{counted, ordered, uncounted};
 
 /// Result of inserting a batch.
 #[derive(Debug, Default)]
@@ -182,28 +183,42 @@ fn insert_messages(
     Ok(())
 }
 
-/// Entries of a log by sequence number, up to about `bytes_max` bytes and at least one.
+/// Entries that were read for another peer.
+#[derive(Debug, Default)]
+pub(in crate::store) struct LoadedEntries {
+    pub(in crate::store) entries: Vec<SignedEntry>,
+    /// The first damaged entry, which ends the reading.
+    pub(in crate::store) damaged: Option<Seq>,
+}
+
+/// Entries of a log by sequence number, up to about `bytes_max` bytes and at least one, unless it is damaged.
 pub(in crate::store) fn load(
     connection: &Connection,
     log: LogId,
     from: Seq,
     to: Seq,
     bytes_max: usize,
-) -> rusqlite::Result<Vec<SignedEntry>> {
-    let Some(row) = find_log(connection, log)? else { return Ok(Vec::new()) };
-    let sql = "SELECT header, signature, body FROM entries WHERE log = ? AND seq BETWEEN ? AND ? ORDER BY seq";
+) -> rusqlite::Result<LoadedEntries> {
+    let mut loaded = LoadedEntries::default();
+    let Some(row) = find_log(connection, log)? else { return Ok(loaded) };
+    let sql =
+        "SELECT seq, hash, header, signature, body FROM entries WHERE log = ? AND seq BETWEEN ? AND ? ORDER BY seq";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params![row, counted(from.0), counted(to.0)])?;
-    let (mut entries, mut bytes) = (Vec::new(), 0);
+    let mut bytes = 0;
     while let Some(row) = rows.next()? {
-        let entry = signed_entry(row, 0)?;
-        bytes += entry.len_bytes();
-        if bytes > bytes_max && !entries.is_empty() {
+        let seq = Seq(uncounted(row.get(0)?));
+        let Some(entry) = damage::intact(row, 1, log, seq) else {
+            loaded.damaged = Some(seq);
+            break;
+        };
+        bytes += entry.signed().len_bytes();
+        if bytes > bytes_max && !loaded.entries.is_empty() {
             break;
         }
-        entries.push(entry);
+        loaded.entries.push(entry.signed().clone());
     }
-    Ok(entries)
+    Ok(loaded)
 }
 
 /// Reads an entry from the columns header, signature and body, starting at `column`.

@@ -193,7 +193,9 @@ impl TestStore {
                 assert_eq!(id, queued);
                 Err(error)
             }
-            StoreReport::Loaded(..) => panic!("{report:?} instead of the report of {queued:?}"),
+            StoreReport::Loaded(..) | StoreReport::Damaged(..) => {
+                panic!("{report:?} instead of the report of {queued:?}")
+            }
         }
     }
 

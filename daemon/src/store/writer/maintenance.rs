@@ -1,4 +1,5 @@
-//! Work of the idle writer: filling the text index, pruning, rotating keys, `room.json`, retries.
+//! Work of the idle writer: filling the text index, pruning, rotating keys, checking entries for
+//! damage, `room.json`, retries.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +12,12 @@ use crate::store::dm;
 use crate::store::error::ReadError;
 use crate::store::open::restore;
 use crate::store::open::room_file::RoomFile;
+use crate::store::tables::damage::{self, Checked};
 use crate::store::tables::events;
 use crate::store::tables::idempotency;
 use crate::store::tables::sql_types::persist_error;
 use crate::store::tables::text_index::{self, IndexProgress};
+use crate::store::types::StoreReport;
 use crate::store::writer::StoreWriter;
 use crate::store::writer::retry_queue::RetryQueue;
 
@@ -23,6 +26,12 @@ const PRUNE_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Longest interval between two rounds of pruning when the writer is never idle.
 const PRUNE_EVERY_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Interval between two rounds of checking all entries for damage.
+const SCRUB_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Pause between the steps of a round: 100,000 entries take an hour.
+const SCRUB_PAUSE: Duration = Duration::from_secs(2);
 
 type SearchReply = oneshot::Sender<Result<(), ReadError>>;
 
@@ -37,6 +46,16 @@ pub(in crate::store) struct Maintenance {
     /// Searches that wait until the text index has reached a message.
     searches: Vec<(i64, SearchReply)>,
     pruned: Option<Instant>,
+    scrub: Scrub,
+}
+
+/// Progress of checking all entries for damage.
+#[derive(Debug, Default)]
+struct Scrub {
+    /// The row up to which entries were checked; read from disk when it begins.
+    row: Option<i64>,
+    /// When the next ones are checked.
+    due: Option<Instant>,
 }
 
 impl Maintenance {
@@ -48,6 +67,7 @@ impl Maintenance {
             room_file_stale: true,
             searches: Vec::new(),
             pruned: None,
+            scrub: Scrub::default(),
         }
     }
 
@@ -92,7 +112,33 @@ impl StoreWriter {
         if let Err(error) = self.checkpointer.when_idle(&self.connection) {
             warn!(%error, "a checkpoint failed and is tried again");
         }
-        PRUNE_EVERY
+        self.scrub().min(PRUNE_EVERY)
+    }
+
+    /// Checks some entries for damage; returns when the next ones are due.
+    fn scrub(&mut self) -> Duration {
+        let now = Instant::now();
+        if let Some(wait) = self.maintenance.scrub.due.and_then(|due| due.checked_duration_since(now)) {
+            return wait;
+        }
+        let row = self.maintenance.scrub.row.map_or_else(|| damage::checked(&self.connection), Ok);
+        let checked = row.and_then(|row| damage::check_some(&self.connection, row));
+        let wait = match checked {
+            Ok(Checked { damaged, last, .. }) => {
+                for (log, seq) in damaged {
+                    self.context.add_damaged(log, seq);
+                    self.report(StoreReport::Damaged(log, seq));
+                }
+                self.maintenance.scrub.row = Some(last.unwrap_or(0));
+                if last.is_some() { SCRUB_PAUSE } else { SCRUB_EVERY }
+            }
+            Err(error) => {
+                warn!(%error, "entries could not be checked for damage");
+                SCRUB_EVERY
+            }
+        };
+        self.maintenance.scrub.due = Some(now + wait);
+        wait
     }
 
     /// Adds some messages to the text index and answers the searches that waited for them; returns whether there are
@@ -143,6 +189,7 @@ impl StoreWriter {
         self.rotate_keys();
         let pruned = transact(&self.connection, |connection| {
             dm::prune_outbox(connection, wall_clock())?;
+            self.maintenance.scrub.row.map_or(Ok(()), |row| damage::set_checked(connection, row))?;
             Ok(idempotency::prune(connection, wall_clock())? | events::prune(connection, wall_clock())?)
         });
         let more = pruned.unwrap_or_else(|error| {

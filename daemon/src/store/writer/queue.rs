@@ -66,6 +66,7 @@ impl Task {
                 let entries: usize = batch.entries.iter().map(|item| item.entry.signed().len_bytes() + 1024).sum();
                 entries + batch.changes.cuts.len() * 64 + batch.changes.forks.len() * 32 * 1024
             }
+            Self::Write(Write::Repair(entry), _) => entry.signed().len_bytes() + 1024,
             Self::Write(Write::Addrs(records), _) => records.len() * 512,
             Self::Write(Write::Seen(seen), _) => seen.len() * 64,
             Self::Write(Write::Event(_), _) => 1024,

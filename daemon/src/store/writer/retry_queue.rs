@@ -25,7 +25,7 @@ impl RetryQueue {
         match write {
             Write::Event(_) => self.events_lost = true,
             Write::Batch(..) => {}
-            Write::Addrs(_) | Write::Seen(_) => {
+            Write::Addrs(_) | Write::Seen(_) | Write::Repair(_) => {
                 if self.writes.len() >= WRITES_MAX {
                     warn!("too many writes wait for the disk, the oldest is dropped");
                     self.writes.pop_front();

@@ -13,7 +13,7 @@
 //! Called by the [writer](crate::store::writer) alone, on its thread.
 
 use chat_core::input::{BatchId, PersistError};
-use chat_core::log::entry::MessageBody;
+use chat_core::log::entry::{LogId, MessageBody, Seq};
 use rusqlite::Connection;
 
 use crate::clock::wall_clock;
@@ -21,6 +21,7 @@ use crate::store::dm;
 use crate::store::error::{ChangeError, SealError};
 use crate::store::open::restore;
 use crate::store::tables::WriteContext;
+use crate::store::tables::damage;
 use crate::store::tables::entries::{InsertError, Inserted, insert_batch};
 use crate::store::tables::events;
 use crate::store::tables::meta::StoreMeta;
@@ -49,6 +50,7 @@ pub(in crate::store) enum JobOutcome {
     Batch(BatchId, Inserted, VisibilityChange),
     Event(StoredEvent),
     Addrs,
+    Repaired(LogId, Seq),
     Kept,
     Begun(Result<(), ChangeError>),
     Sealed(Result<MessageBody, SealError>),
@@ -209,6 +211,10 @@ impl Executor {
             }
             Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, wall_clock())?)),
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(JobOutcome::Addrs))?,
+            Write::Repair(entry) => {
+                let repaired = damage::repair(connection, entry)?;
+                Ok(if repaired { JobOutcome::Repaired(entry.log(), entry.seq()) } else { JobOutcome::Kept })
+            }
             Write::Seen(seen) => restore::store_seen(connection, seen).map(|()| Ok(JobOutcome::Kept))?,
         }
     }

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
 
-use crate::input::{Command, PersistError};
-use crate::node::tests::kit::{Disk, Kit, post};
+use crate::input::{Command, Input, PersistError};
+use crate::log::entry::{Dep, Entry, Seq};
+use crate::node::tests::kit::{Disk, Kit, Peer, post};
 use crate::output::{CommandError, Reply};
+use crate::restore::Start;
 
 #[test]
 fn a_room_whose_first_entry_could_not_be_written_is_written_later() {
@@ -208,4 +210,69 @@ fn room_of_one_waits_for_nobody() {
     kit.say(0, "two");
     assert_eq!(kit.peers[0].history(), ["one", "two"]);
     assert_eq!(kit.peers[0].logs.len(), 1);
+}
+
+#[test]
+fn entry_damaged_on_a_peers_disk_is_fetched_from_another_peer() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(2, 0);
+    kit.disconnect(2, 1);
+    kit.say(0, "before");
+    kit.say(0, "damaged");
+    kit.say(0, "after");
+    let log = kit.peers[0].node.local.log;
+    let seq = Seq(kit.peers[0].node.logs.heads.seq(&log).0 - 1);
+    kit.peers[0].damaged.insert(Dep { log, seq });
+    kit.connect(2, 0);
+    kit.pass(Duration::from_secs(30));
+    assert!(kit.is_linked(2, 0), "the peer is honest: {:?}", kit.peers[2].closed);
+    assert_eq!(kit.peers[2].history(), ["before"]);
+    kit.connect(2, 1);
+    kit.pass(Duration::from_secs(30));
+    kit.assert_alike();
+    assert!(kit.is_linked(2, 0));
+}
+
+#[test]
+fn damaged_entry_is_fetched_anew_from_a_member_that_holds_it() {
+    let mut kit = Kit::room(3);
+    kit.say(0, "damaged later");
+    kit.say(1, "something else");
+    let log = kit.peers[0].node.local.log;
+    let seq = kit.peers[0].node.logs.heads.seq(&log);
+    let hash = kit.peers[0].node.logs.heads.head(&log).expect("a head").hash;
+    kit.disconnect(0, 1);
+    kit.disconnect(0, 2);
+    kit.input(0, Input::Damaged(log, seq));
+    kit.input(0, Input::Damaged(log, seq));
+    kit.pass(Duration::from_secs(60));
+    assert!(kit.peers[0].repaired.is_empty(), "no member is connected");
+    kit.peers[1].damaged.insert(Dep { log, seq });
+    kit.connect(0, 1);
+    kit.connect(0, 2);
+    kit.pass(Duration::from_secs(30));
+    let repaired: Vec<_> = kit.peers[0].repaired.iter().map(|entry| entry.hash()).collect();
+    assert_eq!(repaired, [hash], "once, and from the peer whose copy is good");
+    assert!(kit.is_linked(0, 1));
+    kit.assert_alike();
+}
+
+#[test]
+fn peer_that_starts_with_a_damaged_control_entry_gets_it_back() {
+    let mut kit = Kit::room(2);
+    let mut restored = kit.peers[1].restored();
+    let genesis = restored
+        .controls
+        .iter()
+        .position(|signed| Entry::from_trusted(signed.clone()).is_ok_and(|entry| entry.is_genesis()));
+    let genesis = genesis.expect("the first entry");
+    restored.controls[genesis].body = Some(vec![0; 9]);
+    kit.disconnect(0, 1);
+    kit.peers[1] = Peer::new(1, Start::Restore(restored), kit.peers[1].incarnation, kit.now);
+    let log = kit.peers[0].node.local.log;
+    kit.input(1, Input::Damaged(log, Seq(1)));
+    kit.connect(0, 1);
+    kit.pass(Duration::from_secs(30));
+    assert_eq!(kit.peers[1].repaired.len(), 1);
+    assert_eq!(kit.peers[1].node.roster(), kit.peers[0].node.roster());
 }

@@ -17,7 +17,7 @@ use ed25519_dalek::SigningKey;
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, ticket_request};
 use crate::config::NodeSettings;
 use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError};
-use crate::log::entry::{Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::Node;
 use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
 use crate::restore::{Restored, Start, StoredHead};
@@ -54,6 +54,10 @@ pub(super) struct Peer {
     pub(super) dials: Vec<PeerId>,
     pub(super) closed: Vec<(PeerId, CloseReason)>,
     pub(super) forks: Vec<(SignedEntry, SignedEntry)>,
+    /// Good copies of damaged entries.
+    pub(super) repaired: Vec<Arc<Entry>>,
+    /// Entries whose bodies are damaged on this disk.
+    pub(super) damaged: BTreeSet<Dep>,
     pub(super) sent: Vec<(PeerId, Frame)>,
     pub(super) incarnation: Incarnation,
     /// Whether the second record of its newest entry is there and agrees.
@@ -100,6 +104,8 @@ impl Peer {
             dials: Vec::new(),
             closed: Vec::new(),
             forks: Vec::new(),
+            repaired: Vec::new(),
+            damaged: BTreeSet::new(),
             sent: Vec::new(),
             incarnation,
             mark_agrees: true,
@@ -399,7 +405,13 @@ impl Kit {
                     bytes += entry.signed().len_bytes();
                     first || bytes <= bytes_max
                 });
-                let entries = fits.map(|entry| entry.signed().clone()).collect();
+                let damaged =
+                    |entry: &Entry| self.peers[n].damaged.contains(&Dep { log: entry.log(), seq: entry.seq() });
+                let read = |entry: &Arc<Entry>| match (damaged(entry), entry.signed().clone()) {
+                    (true, signed) => SignedEntry { body: Some(vec![0; 9]), ..signed },
+                    (false, signed) => signed,
+                };
+                let entries = fits.map(read).collect();
                 self.give(n, Input::Loaded(id, entries));
             }
             Output::Disconnect(peer, reason) => {
@@ -415,6 +427,7 @@ impl Kit {
             Output::Admission(id, answer) => self.peers[n].answers.push((id, answer)),
             Output::Publish(event) => self.peers[n].events.push(event),
             Output::Dial(peer, _) => self.peers[n].dials.push(peer),
+            Output::Repair(entry) => self.peers[n].repaired.push(entry),
             Output::Roster(_)
             | Output::StoreAddrs(_)
             | Output::StoreSeen(_)

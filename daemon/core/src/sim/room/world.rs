@@ -242,6 +242,7 @@ impl RoomWorld {
             Output::Role(RoleRequest::SwitchRelay(_), _)
             | Output::Publish(_)
             | Output::Observed(_)
+            | Output::Repair(_)
             | Output::Relays(_) => {}
         }
     }

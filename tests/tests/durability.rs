@@ -33,3 +33,35 @@ fn replicated_message_survives_the_loss_of_its_senders_disk() {
     drop(alice);
     room.same_history(1);
 }
+
+/// The database of one peer is put back as it was some messages ago, in place, while its daemon is down: neither inode nor
+/// time of creation show it. It posts at once, before it hears of anybody.
+#[test]
+fn replicated_messages_survive_a_database_that_is_rolled_back_in_place() {
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
+    let replicated = |room: &TestRoom, text: &str| {
+        room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", text]).ok();
+    };
+    for number in 0..5 {
+        replicated(&room, &format!("before the copy {number}"));
+    }
+    room["alice"].kill();
+    let database = room["alice"].home().path().join("room.db");
+    let files = ["room.db", "room.db-wal"].map(|name| database.with_file_name(name));
+    let old = files.clone().map(|file| std::fs::read(file).unwrap_or_default());
+    room["alice"].start_again();
+    room.all_online();
+    for number in 0..5 {
+        replicated(&room, &format!("after the copy {number}"));
+    }
+    room["alice"].kill();
+    for (file, content) in files.iter().zip(&old) {
+        std::fs::write(file, content).expect("the home can be written");
+    }
+    room["alice"].start_again();
+    for number in 0..10 {
+        room["alice"].api().send(&format!("after the roll-back {number}"));
+    }
+    room.all_online();
+    room.same_history(20);
+}

@@ -184,7 +184,7 @@ impl Store {
 
     /// The event of a cursor; `None` if this database does not hold it, because it is another one or was rolled back.
     pub fn position(&self, cursor: Cursor) -> Option<u64> {
-        self.context.runs.position(cursor, self.context.newest_event())
+        self.context.runs.position(cursor)
     }
 
     /// Binds a new database to a room that admitted this peer. Founding a room needs no such call.
@@ -215,8 +215,11 @@ impl Store {
     pub fn try_write(&self, write: Write) -> Result<(), TryWriteError> {
         match self.queue.try_push(Task::Write(write, self.context.failures_seen())) {
             Ok(()) => Ok(()),
-            Err(PushError::Full(Task::Write(write, _))) => Err(TryWriteError::Full(Box::new(write))),
-            Err(PushError::Full(_) | PushError::Closed) => Err(Closed.into()),
+            Err(PushError::Full(task)) => {
+                let Task::Write(write, _) = *task else { return Err(Closed.into()) };
+                Err(TryWriteError::Full(Box::new(write)))
+            }
+            Err(PushError::Closed) => Err(Closed.into()),
         }
     }
 

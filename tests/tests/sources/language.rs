@@ -31,9 +31,12 @@ fn rejected(text: &str) -> Vec<(&'static str, &'static str)> {
     REJECTED.into_iter().filter(|(phrase, _)| spaced.contains(&format!(" {phrase} "))).collect()
 }
 
+/// Texts of a file, each with the number of its first line.
+type Texts = Vec<(usize, String)>;
+
 /// The doc comments of a file, one text a block, and its string literals, each with the number of its first line.
-fn texts(source: &str) -> (Vec<(usize, String)>, Vec<(usize, String)>) {
-    let (mut docs, mut strings) = (Vec::<(usize, String)>::new(), Vec::new());
+fn texts(source: &str) -> (Texts, Texts) {
+    let (mut docs, mut strings) = (Texts::new(), Texts::new());
     let mut rest = source;
     let line_of = |rest: &str| source[..source.len() - rest.len()].lines().count().max(1);
     let mut doc_ends_at = 0;

@@ -35,12 +35,12 @@ impl CheckReport {
 /// [`ReadError::Database`] where it cannot be read at all.
 pub fn check(path: &Path) -> Result<CheckReport, ReadError> {
     let connection = open_reader(path)?;
-    let mut report = CheckReport::default();
-    report.problems = connection
+    let mut problems: Vec<String> = connection
         .prepare(&format!("PRAGMA quick_check({PROBLEMS_MAX})"))?
-        .query_map([], |row| row.get::<_, String>(0))?
+        .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    report.problems.retain(|problem| problem != "ok");
+    problems.retain(|problem| problem != "ok");
+    let mut report = CheckReport { problems, ..CheckReport::default() };
     let mut row = 0;
     loop {
         let checked = damage::check_some(&connection, row)?;

@@ -90,7 +90,7 @@ pub(in crate::store) struct JobQueue {
 /// Why a task was not queued.
 #[derive(Debug)]
 pub(in crate::store) enum PushError {
-    Full(Task),
+    Full(Box<Task>),
     Closed,
 }
 
@@ -105,7 +105,7 @@ impl JobQueue {
         let kib = task.kib();
         match Arc::clone(&self.space).try_acquire_many_owned(kib) {
             Ok(permit) => self.send(Job { task, kib, _permit: permit }).map_err(|Closed| PushError::Closed),
-            Err(TryAcquireError::NoPermits) => Err(PushError::Full(task)),
+            Err(TryAcquireError::NoPermits) => Err(PushError::Full(Box::new(task))),
             Err(TryAcquireError::Closed) => Err(PushError::Closed),
         }
     }

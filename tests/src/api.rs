@@ -1,7 +1,7 @@
 //! Calls the API of a daemon, on its Unix socket or over TCP, and reads the answers.
 //!
 //! Typed calls go through `chat-client`, as those of any Rust program. What it cannot do or would repair goes through
-//! [`Api::call`], the one raw client: bad requests, single attempts, statuses of successes.
+//! [`DaemonApi::call`], the one raw client: bad requests, single attempts, statuses of successes.
 
 use std::fmt;
 use std::future::Future;

@@ -1,12 +1,12 @@
 //! The harness under the end-to-end tests and the demo: real daemons in temporary homes, and ways to look at them.
 //!
 //! A test starts peers with [`daemon::StartDaemon`] or a whole room with [`cluster::TestRoom`], talks through the commands
-//! ([`process::Command`]), the API ([`api::DaemonApi`]) or the event stream ([`events::EventReader`]), and waits with
+//! ([`process::TestCommand`]), the API ([`api::DaemonApi`]) or the event stream ([`events::EventReader`]), and waits with
 //! [`eventually::eventually`]. A process ends with the value that represents it, also when the test panics; the end
 //! of the daemon's log is printed then.
 //!
 //! Everything here panics when a daemon does not do what the documentation says: a test has nothing better to do.
-//! Networks are loopback addresses of `127.0.0.0/8`, one for each daemon ([`home::Home::ip`]), with another port than the
+//! Networks are loopback addresses of `127.0.0.0/8`, one for each daemon ([`home::TestHome::ip`]), with another port than the
 //! usual one, so that tests run side by side and beside a daemon of this machine; or namespaces with a network of their own
 //! ([`netns`]). That takes Linux. Nothing is left behind: no file, no process.
 //!

@@ -1,8 +1,8 @@
 //! Networks made of namespaces: machines with public addresses, and homes behind routers that translate addresses.
 //!
 //! A [`TestNetwork`] is one bridge, the internet, on which every machine and every router has an address in a network of its
-//! own; packets to any other address are counted ([`Network::strays`]) and dropped. Daemons get into a namespace with
-//! [`Start::inside`](crate::daemon::Start::inside); their API is reached from anywhere on its Unix socket.
+//! own; packets to any other address are counted ([`TestNetwork::strays`]) and dropped. Daemons get into a namespace with
+//! [`StartDaemon::inside`](crate::daemon::StartDaemon::inside); their API is reached from anywhere on its Unix socket.
 //!
 //! Namespaces have no names here: each lives as long as a process that waits for the end of its input, which comes when the
 //! [`Space`] is dropped and also when this process is killed. So nothing is left behind, and tests run side by side.

@@ -1,6 +1,6 @@
 //! Derivation: from control entries to members, names, roles, invites and cuts.
 //!
-//! [`derive`] is a pure function of the set of entries, so peers that hold the same entries agree, in whatever order they
+//! [`derive()`] is a pure function of the set of entries, so peers that hold the same entries agree, in whatever order they
 //! arrived. Removals are decided one by one: the log is replayed with the removals decided so far, and of the others whose
 //! authors are admins at their position in it, the senior's takes effect next and cuts the removed peer's logs. So a
 //! removal beats what the removed peer did concurrently, and of two members that remove each other the senior stays.

@@ -4,7 +4,7 @@
 //! background. In order: it builds the runtime, acquires the home (or reports the daemon that already uses it), opens the
 //! log, installs the handlers of panics and signals, and starts a thread on which [`services`] runs everything else.
 //!
-//! The main thread then only waits, so that it can end the process even if that thread hangs: [`shutdown`] sets the
+//! The main thread then only waits, so that it can end the process even if that thread hangs: `shutdown` sets the
 //! deadline. The home's lock is kept until the process has ended, because other processes take its release for the end.
 //!
 //! A daemon that stops because a task panicked or a part failed exits with an error, so that a supervisor restarts it;

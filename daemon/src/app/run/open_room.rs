@@ -4,7 +4,7 @@
 //! it ([`join`]); without one, `--join` asks the target to admit this peer, which may take minutes when a member has to run
 //! `chat admit`, and `--room` founds a room. Without both, a wish to join that an earlier start left in the home is
 //! resumed ([`room_memory`](crate::app::home::room_memory)); a home that was in a room and lost it is refused; only a home
-//! that never was in a room founds one. Then the room is launched ([`running_room`]) and, if the command line
+//! that never was in a room founds one. Then the room is launched (`running_room`) and, if the command line
 //! gives another name than the room knows this peer by, the peer is renamed.
 //!
 //! What went otherwise than asked (options that apply to new rooms only, a damaged database, a missing history) becomes a

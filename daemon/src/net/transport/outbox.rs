@@ -29,7 +29,7 @@ pub enum SendError {
     /// The peer reads too slowly; its connection is being dropped and `Down` is on its way.
     #[error("the peer reads too slowly, its connection is dropped")]
     Full,
-    /// Longer than [`FRAME_BYTES_MAX`](chat_core::config::FRAME_BYTES_MAX).
+    /// Longer than `chat_core::config::FRAME_BYTES_MAX`.
     #[error("frame of {0} bytes is too long")]
     TooLong(usize),
 }

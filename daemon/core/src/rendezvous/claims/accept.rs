@@ -2,7 +2,7 @@
 //!
 //! The checks go from cheap to expensive: membership, identity with the known claim, term, signature, term bound,
 //! comparison, rate. A peer that sends a claim that loses is sent the winner. A claim that wins is handed to
-//! [`receive`](super::conflict::receive), which decides whether it is adopted, countered, or held back for this peer's own
+//! `conflict::receive`, which decides whether it is adopted, countered, or held back for this peer's own
 //! holder.
 //!
 //! Invariants: the known claim only ever changes to one that [`compare`] puts above it; every adopted claim is forwarded

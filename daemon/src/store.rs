@@ -179,12 +179,13 @@ impl Store {
 
     /// The cursor of an event of this database: a stream that resumes there begins with the next event.
     pub fn cursor(&self, event: u64) -> Cursor {
+        self.context.give_out(event);
         self.context.runs.cursor(event)
     }
 
     /// The event of a cursor; `None` if this database does not hold it, because it is another one or was rolled back.
     pub fn position(&self, cursor: Cursor) -> Option<u64> {
-        self.context.runs.position(cursor)
+        self.context.runs.position(cursor, self.context.newest_given_out())
     }
 
     /// Binds a new database to a room that admitted this peer. Founding a room needs no such call.

@@ -35,7 +35,7 @@ fn replicated_message_survives_the_loss_of_its_senders_disk() {
 }
 
 /// The database of one peer is put back as it was some messages ago, in place, while its daemon is down: neither inode nor
-/// time of creation show it. It posts at once, before it hears of anybody.
+/// time of creation show it. It posts at once, before it reaches any member.
 #[test]
 fn replicated_messages_survive_a_database_that_is_rolled_back_in_place() {
     let mut room = TestRoom::of(&["alice", "bob", "carol"]);

@@ -207,7 +207,7 @@ fn status_shows_peer_room_and_daemon() {
     assert!(text.contains("2 members, 2 online") && text.contains("by invitation"), "{text}");
     let of_daemon: Status = room["bob"].chatd(&["status", "--json"]).json().remove(0);
     assert_eq!(of_daemon.peer, status.peer);
-    assert!(room["bob"].chatd(&["status"]).ok().contains("2, 2 online"));
+    assert!(room["bob"].chatd(&["status"]).ok().contains("2 members, 2 online"));
 }
 
 #[test]

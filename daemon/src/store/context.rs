@@ -25,6 +25,8 @@ pub(super) struct StoreContext {
     meta: ArcSwap<StoreMeta>,
     dm_keys: ArcSwap<DmKeys>,
     newest_event: AtomicU64,
+    /// Newest event of which a cursor was given out: a reader may take one from the disk before the writer announces it.
+    given_out: AtomicU64,
     messages: AtomicU64,
     newest_message: AtomicI64,
     searchable: AtomicI64,
@@ -49,6 +51,7 @@ impl StoreContext {
             meta: ArcSwap::from_pointee(meta),
             dm_keys: ArcSwap::from_pointee(dm::keys(connection)?),
             newest_event: AtomicU64::new(events::newest(connection)?),
+            given_out: AtomicU64::new(0),
             messages: AtomicU64::new(messages::count(connection)?),
             newest_message: AtomicI64::new(messages::newest(connection)?),
             searchable: AtomicI64::new(searchable(connection)?),
@@ -76,6 +79,15 @@ impl StoreContext {
 
     pub(super) fn newest_event(&self) -> u64 {
         self.newest_event.load(Ordering::Acquire)
+    }
+
+    pub(super) fn give_out(&self, event: u64) {
+        self.given_out.fetch_max(event, Ordering::AcqRel);
+    }
+
+    /// Newest event that a cursor of this run may name.
+    pub(super) fn newest_given_out(&self) -> u64 {
+        self.newest_event().max(self.given_out.load(Ordering::Acquire))
     }
 
     pub(super) fn set_newest_event(&self, event: u64) {

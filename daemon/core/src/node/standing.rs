@@ -13,7 +13,7 @@
 //!
 //! A new incarnation's first entry depends on the newest entry of the one before. Bound: a start adds at most one log of
 //! this author, and none where the mark is there and no member shows a newer entry; a home of an earlier build, which has
-//! no mark, adds one if nobody is reachable. Not caught: a home that was rolled back as a whole, mark included, and that
+//! no mark, adds one if no member is reachable. Not caught: a home that was rolled back as a whole, mark included, and that
 //! hears only from members that lack the newer entries, or from none.
 
 use std::time::Duration;
@@ -63,7 +63,7 @@ impl Node {
         false
     }
 
-    /// Nobody said anything about this peer's log: what this machine knows decides.
+    /// No member confirmed this peer's log in time: the mark on this machine decides.
     pub(super) fn nobody_confirmed(&mut self) {
         match self.local.standing {
             Standing::Confirmed => {}

@@ -59,11 +59,10 @@ impl Runs {
         Cursor { run, event }
     }
 
-    /// The event of a cursor; `None` if it is not an event of this database. Of the newest run every event is: a reader may
-    /// have taken one from the disk before the writer announced it.
-    pub(in crate::store) fn position(&self, cursor: Cursor) -> Option<u64> {
+    /// The event of a cursor; `None` if it is not an event of this database, whose newest is `newest`.
+    pub(in crate::store) fn position(&self, cursor: Cursor, newest: u64) -> Option<u64> {
         let known = self.0.iter().position(|run| run.number == cursor.run)?;
-        let end = self.0.get(known + 1).map_or(u64::MAX, |next| next.start);
+        let end = self.0.get(known + 1).map_or(newest, |next| next.start);
         (cursor.event <= end).then_some(cursor.event)
     }
 }
@@ -102,7 +101,7 @@ mod tests {
         assert_eq!((second.cursor(0), second.cursor(5)), (first.cursor(0), first.cursor(5)));
         assert_ne!(second.cursor(6).run, first.cursor(6).run);
         for event in 0..=10 {
-            assert_eq!(second.position(second.cursor(event)), Some(event));
+            assert_eq!(second.position(second.cursor(event), 10), Some(event));
         }
     }
 
@@ -112,9 +111,9 @@ mod tests {
         let lost = Runs::begin(&db).expect("begins");
         write_events(&db, 5);
         let now = Runs::begin(&db).expect("begins");
-        assert_eq!(now.position(lost.cursor(6)), None, "events 6 to 9 are of another run");
-        assert_eq!(now.position(Cursor { run: now.cursor(6).run, event: 6 }), Some(6), "written, not yet announced");
-        assert_eq!(now.position(Cursor { run: now.cursor(6).run ^ 1, event: 1 }), None, "an unknown run");
+        assert_eq!(now.position(lost.cursor(6), 9), None, "events 6 to 9 are of another run");
+        assert_eq!(now.position(Cursor { run: now.cursor(6).run, event: 6 }, 5), None, "not written yet");
+        assert_eq!(now.position(Cursor { run: now.cursor(6).run ^ 1, event: 1 }, 9), None, "an unknown run");
     }
 
     #[test]

@@ -145,11 +145,13 @@ impl MessageSender {
         // Post and wait: the room answers when the message is stored and the wait is complete or over.
         let OutgoingMessage { wait, copies, timeout, .. } = *message;
         let post = Command::Post { body, wait, copies, timeout };
-        let Reply::Posted { id, time, mut held_by, complete } = self.node.request(post, idempotency).await? else {
+        let reply = self.node.request(post, idempotency).await?;
+        let Reply::Posted { id, time, mut held_by, complete, clock_off_ms } = reply else {
             return Err(SendError::UnexpectedReply);
         };
         held_by.retain(|peer| *peer != self.me);
-        let message = Message { id, time, from: roster.peer_ref(&self.me), to, text: message.text.clone() };
+        let from = roster.peer_ref(&self.me);
+        let message = Message { id, time, from, to, text: message.text.clone(), clock_off_ms };
         Ok(SentMessage { message, state: self.state(&held_by, complete) })
     }
 
@@ -230,6 +232,7 @@ pub(crate) fn message_view(roster: &Roster, row: MessageRow) -> Message {
         from: roster.peer_ref(&row.log.author),
         to: row.to.iter().map(|peer| roster.peer_ref(peer)).collect(),
         text: row.text,
+        clock_off_ms: row.clock_off_ms,
     }
 }
 

@@ -11,6 +11,14 @@ use crate::schema::text_schema;
 /// Latest timestamp: the end of the year 9999.
 const MS_MAX: u64 = 253_402_300_799_999;
 
+/// Largest difference between two clocks that is taken for normal, in milliseconds.
+pub const CLOCK_LEEWAY_MS: u64 = 10_000;
+
+/// Whether a difference between two clocks, in milliseconds, shows that one of them is wrong.
+pub fn is_clock_off(off_ms: &i64) -> bool {
+    off_ms.unsigned_abs() > CLOCK_LEEWAY_MS
+}
+
 /// A point in time: milliseconds since the Unix epoch; as text, RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);

@@ -34,6 +34,8 @@ pub struct TestHome {
     ip: Ipv4Addr,
     space: Option<Arc<Space>>,
     mounted: bool,
+    /// Whether its daemon's wall clock is that of [`TestHome::set_clock`].
+    own_clock: bool,
     _directory: Option<TempDir>,
 }
 
@@ -57,12 +59,19 @@ impl TestHome {
     fn named(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
         let path = directory.path().join(name);
-        Self { path, ip: next_ip(), space: None, mounted: false, _directory: Some(directory) }
+        Self { path, ip: next_ip(), space: None, mounted: false, own_clock: false, _directory: Some(directory) }
     }
 
     /// A home in a directory that the caller removes.
     pub fn below(directory: &Path, name: &str) -> Self {
-        Self { path: directory.join(name), ip: next_ip(), space: None, mounted: false, _directory: None }
+        Self {
+            path: directory.join(name),
+            ip: next_ip(),
+            space: None,
+            mounted: false,
+            own_clock: false,
+            _directory: None,
+        }
     }
 
     /// The same on a machine of its own: its daemon listens there at the usual port, on every address.
@@ -171,10 +180,42 @@ impl TestHome {
     /// `chatd` in this home, with its own address, an API on a free port, and no packet to the network.
     pub fn chatd(&self, args: &[&str]) -> TestCommand {
         let chatd = &binaries().chatd;
-        match &self.space {
+        let command = match &self.space {
             None => self.at_home(TestCommand::new(chatd, args)).env("CHATD_LISTEN", self.address()),
             Some(space) => self.at_home(space.command(chatd, args)),
+        };
+        if !self.own_clock {
+            return command;
         }
+        command
+            .env("LD_PRELOAD", faketime_library())
+            .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
+            .env("FAKETIME_CACHE_DURATION", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+    }
+
+    /// The same home on a machine whose wall clock is wrong, by an offset such as `+1h` or `-30d`. Needs `faketime`.
+    ///
+    /// # Panics
+    /// When the offset cannot be written down.
+    #[must_use]
+    pub fn clock(mut self, offset: &str) -> Self {
+        self.own_clock = true;
+        self.set_clock(offset);
+        self
+    }
+
+    /// Sets the wall clock of a home that has one of its own; a daemon that runs follows within a second.
+    ///
+    /// # Panics
+    /// When the offset cannot be written down.
+    pub fn set_clock(&self, offset: &str) {
+        let (file, new) = (self.clock_file(), self.path.with_file_name("clock.new"));
+        fs::write(&new, offset).and_then(|()| fs::rename(&new, &file)).expect("the directory is ours");
+    }
+
+    fn clock_file(&self) -> PathBuf {
+        self.path.with_file_name("clock")
     }
 
     /// `chat` in this home.
@@ -305,6 +346,13 @@ impl Drop for TestHome {
             let _ = unmount(&self.path, UnmountFlags::DETACH);
         }
     }
+}
+
+/// The library that gives a process another wall clock, as the command `faketime` names it.
+fn faketime_library() -> String {
+    let asked = std::process::Command::new("faketime").args(["-m", "-f", "+0s", "printenv", "LD_PRELOAD"]).output();
+    let output = asked.expect("faketime is installed");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
 /// The next loopback address that no other daemon of this run has: the second and third byte are of this process.

@@ -34,6 +34,15 @@ pub fn between(from: Timestamp, to: Timestamp) -> Duration {
     Duration::from_millis(to.as_ms().saturating_sub(from.as_ms()))
 }
 
+/// `off by +1h`: how far a clock is ahead of another one, or behind it. Clocks are compared through the network, so an hour may
+/// be measured as a few milliseconds less.
+pub fn clock_off(off_ms: i64) -> String {
+    let sign = if off_ms < 0 { '-' } else { '+' };
+    let off = Duration::from_millis(off_ms.unsigned_abs());
+    let off = if off < Duration::from_secs(50) { off } else { off + Duration::from_secs(1) };
+    format!("off by {sign}{}", span(off))
+}
+
 /// `1 peer`, `2 peers`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 
 use chat_proto::api::peers::RoleView;
 use chat_proto::api::status::Status;
-use chat_proto::time::Timestamp;
+use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::client::{Client, announced};
-use crate::display::{between, count, label, name, span};
+use crate::display::{between, clock_off, count, label, name, span};
 use crate::home::DaemonAddr;
 
 /// Width of the column of labels.
@@ -59,7 +59,11 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
         addrs => addrs.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
     };
     let up = span(between(status.started_at, now));
-    vec![
+    let clock = status.clock_off_ms.filter(is_clock_off).map(|off_ms| {
+        let text = format!("{} against the other members' clocks, set the time of this machine", clock_off(off_ms));
+        ("clock", text)
+    });
+    let facts = [
         ("you", format!("{} ({})", name(&status.peer), status.peer.tag)),
         ("room", format!("{room}, {admission}")),
         ("members", members),
@@ -71,7 +75,8 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
         ("api", label(api)),
         ("daemon", format!("chatd {}, process {}, up for {up}", label(&status.version), status.pid)),
         ("home", label(&status.home)),
-    ]
+    ];
+    facts.into_iter().chain(clock).collect()
 }
 
 #[cfg(test)]
@@ -103,6 +108,7 @@ mod tests {
             pid: 7,
             started_at: now.before(Duration::from_secs(120)),
             home: "/h".into(),
+            clock_off_ms: Some(-7_200_000),
         };
         let lines = status_lines(&status, "http://127.0.0.1:24284", now, |label| format!("*{label}"));
         assert_eq!(lines[0], "*you        ann (aaaaaaaa)");
@@ -110,6 +116,7 @@ mod tests {
         assert_eq!(lines[2], "*members    1 member, 1 online");
         assert_eq!(lines[8], "*api        http://127.0.0.1:24284");
         assert_eq!(lines[9], "*daemon     chatd 0.1.0, process 7, up for 2m");
+        assert_eq!(lines[11], "*clock      off by -2h against the other members' clocks, set the time of this machine");
         let removed = status_lines(&Status { removed: true, ..status }, "", now, str::to_owned);
         assert!(removed[2].starts_with("members    you were removed from this room"), "{}", removed[2]);
     }

@@ -2,7 +2,7 @@
 
 use chat_client::Client;
 use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
-use chat_proto::time::Timestamp;
+use chat_proto::time::{Timestamp, is_clock_off};
 use clap::Args;
 
 use crate::error::CommandError;
@@ -55,7 +55,10 @@ fn row(view: &PeerView, now: Timestamp) -> Row {
         PathView::None => "-",
     };
     let last_seen = match view.last_seen {
-        _ if view.online => "now".into(),
+        _ if view.online => match view.clock_off_ms.filter(is_clock_off) {
+            Some(off_ms) => format!("now, {}", render::clock_off(off_ms)),
+            None => "now".into(),
+        },
         Some(time) => format!("{} ago", render::span(render::between(time, now))),
         None => "never".into(),
     };
@@ -104,6 +107,7 @@ mod tests {
             role: RoleView::Holder,
             rank: Some(1),
             member: MemberRole::Admin,
+            clock_off_ms: None,
         };
         let bob = PeerView {
             peer: PeerRef { name: "bob".into(), ..alice.peer.clone() },
@@ -115,6 +119,7 @@ mod tests {
             role: RoleView::Member,
             rank: None,
             member: MemberRole::Member,
+            clock_off_ms: None,
         };
         assert_eq!(
             lines(&[alice, bob], now, Colour::Off),

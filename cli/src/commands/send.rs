@@ -124,6 +124,10 @@ async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &
     if args.json {
         ui.json(&sent)?;
     }
+    if let Some(off_ms) = sent.message.clock_off_ms {
+        let off = render::clock_off(off_ms);
+        ui::say(&format!("the clock of this machine is {off} against the other members' clocks, set its time"));
+    }
     if !complete {
         ui.flush()?;
         let after = args.timeout.unwrap_or(SEND_WAIT_DEFAULT);

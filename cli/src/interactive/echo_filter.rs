@@ -75,6 +75,7 @@ mod tests {
             from: PeerRef { id: peer, name: "alice".into(), tag: peer.tag() },
             to: Vec::new(),
             text: number.to_string(),
+            clock_off_ms: None,
         }
     }
 

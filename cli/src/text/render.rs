@@ -1,6 +1,6 @@
 //! Times and figures as people read them; names and spans are those of `chat_client::display`.
 
-pub(crate) use chat_client::display::{between, count, label, name, span};
+pub(crate) use chat_client::display::{between, clock_off, count, label, name, span};
 use chat_proto::time::Timestamp;
 use jiff::tz::TimeZone;
 

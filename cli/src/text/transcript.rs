@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use unicode_width::UnicodeWidthStr;
 
-use super::render::{label, name, zoned};
+use super::render::{self, label, name, zoned};
 use crate::text::ui::Colour;
 
 /// Colours of authors: each readable on dark and on light, none the red of errors.
@@ -58,12 +58,14 @@ impl Transcript {
         let from = if message.to.is_empty() { name(&message.from) } else { self.short(&message.from) };
         let to: Vec<String> = message.to.iter().map(|peer| self.short(peer)).collect();
         let arrow = if to.is_empty() { String::new() } else { format!(" → {}", to.join(", ")) };
-        let indent = time.width() + 1 + from.width() + arrow.width() + 2;
+        let clock = message.clock_off_ms.map_or_else(String::new, |off| format!(" (clock {})", render::clock_off(off)));
+        let indent = time.width() + 1 + from.width() + arrow.width() + clock.width() + 2;
         let head = format!(
-            "{} {}{}: ",
+            "{} {}{}{}: ",
             self.colour.paint(DIM, &time),
             self.colour.paint(self.author(&message.from), &from),
-            self.colour.paint("1", &arrow)
+            self.colour.paint("1", &arrow),
+            self.colour.paint(DIM, &clock)
         );
         let text = printable(message.text.trim_end());
         let mut line = day + &head;

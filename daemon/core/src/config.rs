@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use chat_proto::time::CLOCK_LEEWAY_MS;
+
 use crate::rendezvous::settings::RoleSettings;
 
 /// NodeSettings of a node. The defaults are what the promises of the README are measured with.
@@ -60,8 +62,9 @@ pub const VOID_LOGS_MAX: usize = 1024;
 /// Maximum number of rejected logs that are remembered, so that no entry waits for them; others are requested again.
 pub const REFUSED_LOGS_MAX: usize = 4096;
 
-/// How far ahead of this peer's clock an entry may be and still be taken at once; later ones are held back.
-pub const FUTURE_MAX: Duration = Duration::from_secs(5 * 60);
+/// How far the dates of others' entries move this peer's own ahead of its clock. Clocks that differ by more are reported as
+/// wrong.
+pub const CLOCK_LEEWAY: Duration = Duration::from_millis(CLOCK_LEEWAY_MS);
 
 /// Maximum number of addresses in one peer's address record.
 pub const ADDRS_MAX: usize = 12;

@@ -215,23 +215,23 @@ impl Node {
 
     fn found(&mut self, room_name: String, open: bool, name: String, now: Now) -> Result<(), StartError> {
         let control = Control::Genesis { room_name, open, name, nonce: self.rng.random() };
-        let header = self.next_header(Vec::new(), Hlc::default().tick(now.wall));
+        let header = self.next_header(Vec::new(), Hlc::from_wall(now.wall));
         let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.local.key)?;
         self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
-        self.membership.controls.add(&genesis, &self.local.room);
+        self.membership.controls.add(&genesis, genesis.header().order_after(None), &self.local.room);
         self.derive(now);
-        self.write_own(genesis, vec![DraftOrigin::Nobody]);
+        self.write_own(genesis, vec![DraftOrigin::Nobody], now);
         Ok(())
     }
 
     fn restore(&mut self, restored: Restored, now: Now) -> Result<(), StartError> {
         for head in restored.heads {
-            let StoredHead { log, seq, hash, time, first } = head;
-            self.logs.heads.restore(log, LogHead { seq, hash, time, first });
+            let StoredHead { log, seq, hash, label, order, first } = head;
+            self.logs.heads.restore(log, LogHead { seq, hash, label, order, first });
         }
-        for signed in restored.controls {
+        for (signed, order) in restored.controls {
             if let Some(entry) = repair::intact(signed) {
-                self.membership.controls.add(&entry, &self.local.room);
+                self.membership.controls.add(&entry, order, &self.local.room);
             }
         }
         for (one, other) in restored.forks {

@@ -129,6 +129,9 @@ pub struct BatchEntry {
     pub origins: Vec<CommandId>,
     /// Whether its messages are shown; not when they lie past a cut.
     pub visible: bool,
+    /// How far the author's clock was ahead of this peer's, in milliseconds, if that is noticeable; of an own entry, how
+    /// far this peer's clock is ahead of its neighbours'.
+    pub clock_off_ms: Option<i64>,
 }
 
 /// Why the node closes a connection.
@@ -161,6 +164,8 @@ pub enum Reply {
         held_by: Vec<PeerId>,
         /// Whether the wait reached its goal.
         complete: bool,
+        /// How far this peer's clock is ahead of its neighbours', in milliseconds, if that is noticeable.
+        clock_off_ms: Option<i64>,
     },
     /// Peers known to hold the entry.
     Holders(Vec<PeerId>),
@@ -195,6 +200,8 @@ pub struct NodeStatus {
     pub observed: Vec<SocketAddr>,
     /// Whether members called this peer without being called first; unknown until one tried.
     pub inbound: Option<bool>,
+    /// How far this peer's clock is ahead of the median of its neighbours', in milliseconds.
+    pub clock_off_ms: Option<i64>,
 }
 
 /// Why a command was refused. The state is unchanged.

@@ -37,8 +37,8 @@ pub struct Restored {
     pub incarnation: Incarnation,
     /// The newest entry of every log.
     pub heads: Vec<StoredHead>,
-    /// Every control entry, in the order in which they were stored.
-    pub controls: Vec<SignedEntry>,
+    /// Every control entry with its order time, in the order in which they were stored.
+    pub controls: Vec<(SignedEntry, Hlc)>,
     /// Newest address record of every peer.
     pub addrs: Vec<AddrRecord>,
     /// Proofs of forks.
@@ -60,8 +60,10 @@ pub struct StoredHead {
     pub seq: Seq,
     /// The entry there.
     pub hash: EntryHash,
-    /// Its time.
-    pub time: Hlc,
-    /// The time of the log's first entry.
+    /// Its date.
+    pub label: Hlc,
+    /// Its order time.
+    pub order: Hlc,
+    /// The order time of the log's first entry.
     pub first: Hlc,
 }

@@ -20,9 +20,9 @@ pub const ROOM_ALPN: &[u8] = b"chatd/room/1";
 /// A frame between members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Frame {
-    /// First frame in each direction.
+    /// First frame in each direction, repeated now and then.
     Hello {
-        /// The sender's clock, to explain entries that seem to come from the future.
+        /// The sender's clock, to find out whose is wrong.
         time: Timestamp,
         /// The address at which the sender sees the receiver.
         observed: Option<SocketAddr>,

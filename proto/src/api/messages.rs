@@ -79,7 +79,7 @@ pub struct MessageState {
 pub struct Message {
     /// Its id, the same at every peer.
     pub id: MessageId,
-    /// The author's clock when it was written (the physical part of its hybrid logical clock).
+    /// The author's clock when it was written. Only a label: messages are ordered by what their authors had seen.
     pub time: Timestamp,
     /// The author.
     pub from: PeerRef,
@@ -88,6 +88,11 @@ pub struct Message {
     pub to: Vec<PeerRef>,
     /// The text.
     pub text: String,
+    /// How far the author's clock was ahead of this peer's when the message arrived, in milliseconds, negative if behind;
+    /// of an own message, how far this peer's clock was ahead of its neighbours'. Absent below 10 seconds and where it is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_off_ms: Option<i64>,
 }
 
 /// Query of `GET /v1/messages`. A message must match all of its filters.

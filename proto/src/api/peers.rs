@@ -46,6 +46,10 @@ pub struct PeerView {
     pub rank: Option<u32>,
     /// Its role in the room.
     pub member: MemberRole,
+    /// How far its clock is ahead of this machine's, in milliseconds, negative if behind; absent if it is not
+    /// connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_off_ms: Option<i64>,
 }
 
 /// Path of the connection to a member.

@@ -42,6 +42,10 @@ pub struct Status {
     pub started_at: Timestamp,
     /// The daemon's home directory.
     pub home: String,
+    /// How far this machine's clock is ahead of the median of its neighbours' clocks, in milliseconds, negative if behind;
+    /// null while no member is connected.
+    #[serde(default)]
+    pub clock_off_ms: Option<i64>,
 }
 
 /// A room.

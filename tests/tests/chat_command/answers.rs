@@ -59,6 +59,7 @@ fn status() -> Status {
         pid: 77,
         started_at: TIME,
         home: "/h".into(),
+        clock_off_ms: None,
     }
 }
 
@@ -73,6 +74,7 @@ pub(crate) fn view(peer: PeerRef, me: bool) -> PeerView {
         role: if me { RoleView::Standby } else { RoleView::Holder },
         rank: Some(if me { 2 } else { 1 }),
         member: MemberRole::Member,
+        clock_off_ms: None,
     }
 }
 

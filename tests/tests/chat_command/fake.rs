@@ -212,6 +212,7 @@ impl FakeState {
             from,
             to,
             text: text.into(),
+            clock_off_ms: None,
         };
         let cursor = self.publish(Event::Message { message: message.clone() });
         self.messages.push(message.clone());

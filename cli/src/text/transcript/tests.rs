@@ -12,7 +12,7 @@ fn peer(number: u8, name: &str) -> PeerRef {
 
 fn message(from: PeerRef, to: Vec<PeerRef>, text: &str) -> Message {
     let id = MessageId { entry: EntryHash::from_bytes([9; 32]), index: 0 };
-    Message { id, time: at("2026-11-22T14:05:59.999Z"), from, to, text: text.into() }
+    Message { id, time: at("2026-11-22T14:05:59.999Z"), from, to, text: text.into(), clock_off_ms: None }
 }
 
 fn at(text: &str) -> Timestamp {

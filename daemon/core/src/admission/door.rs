@@ -144,7 +144,7 @@ impl DoorHandler<'_> {
         if invite.used >= invite.uses {
             return Err(DenyReason::UsedUp);
         }
-        if self.membership.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created) {
+        if self.membership.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created.order) {
             return Err(DenyReason::Removed);
         }
         self.admit(id, peer, observed, name, AdmitBy::Invite { key, signature })

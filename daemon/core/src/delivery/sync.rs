@@ -4,18 +4,16 @@
 //! [`Frame::Chunk`], and the next chunk is requested when it has arrived. A peer that does not answer in time is replaced
 //! by another that holds the log. When none is left, the range rests for a while, longer with each failure.
 //!
-//! State ([`Sync`]): the ranges requested of others, the reads from disk under way, failed ranges, and entries dated in
-//! the future. At most one range per log is requested at a time. [`SyncHandler`] works on it; the node calls it when a
+//! State ([`Sync`]): the ranges requested of others, the reads from disk under way, and failed ranges. At most one range per log is requested at a time. [`SyncHandler`] works on it; the node calls it when a
 //! vector, an entry or a chunk arrives, when a connection ends, and when a timer is due.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
 use crate::input::{LoadId, Now};
-use crate::log::entry::{Dep, Entry, Head, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Head, LogId, Seq, SignedEntry};
 use crate::node::members::News;
 use crate::node::state::Logs;
 use crate::node::timers::Timer;
@@ -69,16 +67,12 @@ const FORGO_AFTER: u32 = 4;
 /// Maximum number of failed ranges that are remembered; further ones are requested more often than necessary.
 const FAILED_MAX: usize = 1024;
 
-/// Maximum number of bytes of entries dated in the future (16 MiB).
-const FUTURE_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Ranges requested, served and compared.
 #[derive(Debug, Default)]
 pub(crate) struct Sync {
     wants: BTreeMap<LogId, Want>,
     loads: BTreeMap<LoadId, LoadFor>,
     next_load: u64,
-    future: VecDeque<Arc<Entry>>,
     failed: BTreeMap<LogId, Failed>,
 }
 
@@ -129,24 +123,10 @@ pub(crate) enum LoadFor {
 }
 
 impl Sync {
-    pub(crate) fn hold_back(&mut self, entry: Arc<Entry>, max: usize) -> bool {
-        let held = self.future.iter().any(|held| held.hash() == entry.hash());
-        let bytes: usize = self.future.iter().map(|held| held.signed().len_bytes()).sum();
-        if held || self.future.len() >= max || bytes > FUTURE_BYTES_MAX {
-            return false;
-        }
-        self.future.push_back(entry);
-        true
-    }
-
-    pub(crate) fn take_future(&mut self) -> VecDeque<Arc<Entry>> {
-        std::mem::take(&mut self.future)
-    }
-
     /// What is not done yet, by name.
     #[cfg(any(test, feature = "sim"))]
-    pub(crate) fn sizes(&self) -> [(&'static str, usize); 3] {
-        [("wants", self.wants.len()), ("loads", self.loads.len()), ("entries from the future", self.future.len())]
+    pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
+        [("wants", self.wants.len()), ("loads", self.loads.len())]
     }
 
     /// Forgets failures: what could not be fetched may be available now.

@@ -5,6 +5,11 @@
 //! without breaking the chain. Headers and bodies are encoded with postcard and travel as the bytes that were signed, so no
 //! peer ever re-encodes what it verifies.
 //!
+//! **Order is causal, dates are labels.** [`Header::time`] is what the author's clock showed, for people to read. Entries are
+//! sorted by their order time ([`Header::order_after`]): the label, unless the author had seen entries of a later order; then
+//! its entry carries a time after all of those. So a wrong clock dates messages wrongly and never puts an answer before
+//! its question.
+//!
 //! [`SignedEntry`] is unverified; [`Entry`] has passed [`Entry::verify`] (or [`Entry::from_trusted`], for entries from this
 //! peer's own disk). Whether the author was entitled to write it follows from the membership, not from the entry.
 
@@ -58,8 +63,7 @@ pub struct LogId {
 }
 
 /// Hybrid logical clock (Kulkarni et al., 2014): milliseconds since the Unix epoch in the upper 48 bits, a counter in
-/// the lower 16. An entry's time is greater than that of everything its author had seen, so ordering by it never puts an
-/// answer before its question.
+/// the lower 16. Dates entries and orders them; see the documentation of this file for the difference.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Hlc(pub u64);
@@ -77,9 +81,9 @@ impl Hlc {
         Timestamp::from_ms(self.0 >> 16)
     }
 
-    /// The next time for an entry: now, or just after everything seen.
-    pub fn tick(self, wall: Timestamp) -> Self {
-        Self::from_wall(wall).max(Self(self.0.saturating_add(1)))
+    /// The next time.
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
     }
 }
 
@@ -90,6 +94,14 @@ pub struct Dep {
     pub log: LogId,
     /// The sequence number in it.
     pub seq: Seq,
+}
+
+impl Dep {
+    /// Carries the order time of an entry of `author` that is not its label. Sequence numbers begin at 1, so builds that do
+    /// not know it take it for a dependency that is held.
+    pub fn order(author: PeerId, order: Hlc) -> Self {
+        Self { log: LogId { author, incarnation: Incarnation(order.0) }, seq: Seq::ZERO }
+    }
 }
 
 /// The newest entry of a log.
@@ -116,14 +128,27 @@ pub struct Header {
     pub seq: Seq,
     /// Hash of the entry before it; none at sequence number 1.
     pub backlink: Option<EntryHash>,
-    /// When, after everything the author had seen.
+    /// The label: when the author wrote it, by the author's clock.
     pub time: Hlc,
-    /// Newest entries of other logs the author had seen since its last entry; at most [`ENTRY_DEPS_MAX`].
+    /// Newest entries of other logs the author had seen since its last entry; at most [`ENTRY_DEPS_MAX`]. One with the
+    /// sequence number zero names no entry: it carries the order time ([`Dep::order`]).
     pub deps: Vec<Dep>,
     /// BLAKE3 hash of the body's bytes.
     pub body_hash: [u8; 32],
     /// Length of the body in bytes.
     pub body_bytes: u32,
+}
+
+/// Labels beyond this (in the year 6429) are taken for it in the order, so that no clock uses up the times.
+const ORDER_LABEL_MAX: Hlc = Hlc(1 << 63);
+
+impl Header {
+    /// The time by which the entry is ordered; `before` is that of the entry before it in its log.
+    pub fn order_after(&self, before: Option<Hlc>) -> Hlc {
+        let carried = self.deps.iter().find(|dep| dep.seq == Seq::ZERO).map(|dep| Hlc(dep.log.incarnation.0));
+        let label = self.time.min(ORDER_LABEL_MAX);
+        [carried, before.map(Hlc::next)].into_iter().flatten().fold(label, Hlc::max)
+    }
 }
 
 /// Content of an entry.

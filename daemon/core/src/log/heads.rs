@@ -3,7 +3,7 @@
 //! Two heads per log: *applied* (in memory, in causal order) and *durable* (on disk). A log may be cut: by a fork, a removal
 //! or leaving; entries beyond the cut are void. [`Heads::fit`] decides whether an entry can be applied now, waits for a
 //! dependency, or is rejected. *Tips* are the logs whose newest entry no other entry depends on yet: the next own entry
-//! depends on them. The clock is the greatest time of all applied entries.
+//! depends on them. The clock is the greatest order time of all applied entries.
 //!
 //! Invariant: a head moves by exactly one entry, and only to an entry whose backlink is the head before it.
 
@@ -19,8 +19,11 @@ use crate::log::entry::{Dep, Entry, Head, Hlc, LogId, Seq};
 pub(crate) struct LogHead {
     pub(crate) seq: Seq,
     pub(crate) hash: EntryHash,
-    pub(crate) time: Hlc,
-    /// Time of the log's first entry.
+    /// Its date.
+    pub(crate) label: Hlc,
+    /// Its order time.
+    pub(crate) order: Hlc,
+    /// Order time of the log's first entry.
     pub(crate) first: Hlc,
 }
 
@@ -35,8 +38,6 @@ pub(crate) enum Fit {
     Cut,
     /// It builds on another entry than the one held before it: the log may be forked.
     Mismatch,
-    /// Not later than the entry before it: its author broke the clock rule.
-    Clock,
     /// Waits for this entry, and perhaps for more.
     Missing(Dep),
 }
@@ -47,7 +48,7 @@ pub(crate) struct Heads {
     applied: BTreeMap<LogId, LogHead>,
     durable: BTreeMap<LogId, LogHead>,
     cuts: BTreeMap<LogId, Seq>,
-    /// Logs whose authors were no members when they began, with the times of their first entries.
+    /// Logs whose authors were no members when they began, with the order times of their first entries.
     refused: BTreeMap<LogId, Hlc>,
     frozen: BTreeSet<LogId>,
     /// Void logs of which no peer has more.
@@ -64,12 +65,17 @@ impl Heads {
         self.applied.insert(log, head);
         self.durable.insert(log, head);
         self.tips.insert(log);
-        self.clock = self.clock.max(head.time);
+        self.clock = self.clock.max(head.order);
     }
 
-    /// The newest time seen.
+    /// The newest order time seen.
     pub(crate) fn clock(&self) -> Hlc {
         self.clock
+    }
+
+    /// The newest date of a head that is not beyond `limit`.
+    pub(crate) fn newest_label(&self, limit: Hlc) -> Hlc {
+        self.applied.values().map(|head| head.label).filter(|label| *label <= limit).max().unwrap_or_default()
     }
 
     /// Newest applied sequence number of a log; zero where nothing is held.
@@ -210,13 +216,8 @@ impl Heads {
         if header.seq > held.next() {
             return Fit::Missing(Dep { log, seq: Seq(header.seq.0 - 1) });
         }
-        if let Some(head) = self.applied.get(&log) {
-            if header.backlink != Some(head.hash) {
-                return Fit::Mismatch;
-            }
-            if header.time <= head.time {
-                return Fit::Clock;
-            }
+        if self.applied.get(&log).is_some_and(|head| header.backlink != Some(head.hash)) {
+            return Fit::Mismatch;
         }
         // One that is taken only because others build on it carries their causes.
         let carries = self.counts(&log, header.seq) || header.seq > self.limit(&log);
@@ -227,8 +228,8 @@ impl Heads {
         header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(*dep))
     }
 
-    /// Applies an entry that is [`Fit::Ready`].
-    pub(crate) fn apply(&mut self, entry: &Entry) {
+    /// Applies an entry that is [`Fit::Ready`]; returns its order time.
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Hlc {
         let header = entry.header();
         if self.counts(&header.log, header.seq) {
             for dep in &header.deps {
@@ -238,9 +239,10 @@ impl Heads {
             }
         }
         self.tips.insert(header.log);
-        self.clock = self.clock.max(header.time);
         let head = next_head(self.applied.get(&header.log), entry);
+        self.clock = self.clock.max(head.order);
         self.applied.insert(header.log, head);
+        head.order
     }
 
     /// An applied entry is on disk.
@@ -251,14 +253,15 @@ impl Heads {
     }
 
     /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, those of
-    /// the logs `first` before all others, at most [`ENTRY_DEPS_MAX`]; the rest goes into the next entry.
+    /// the logs `first` before all others, at most [`ENTRY_DEPS_MAX`] with the order time; the rest goes into the next
+    /// entry.
     pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>) -> Vec<Dep> {
         let dep = |log: &LogId| {
             let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
             (seq > Seq::ZERO).then_some(Dep { log: *log, seq })
         };
         let tips = self.tips.iter().filter(|log| *log != me && !first.contains(log));
-        first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX).collect()
+        first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX - 1).collect()
     }
 
     /// The version vector: the heads on disk of logs that are not void.
@@ -270,6 +273,7 @@ impl Heads {
 }
 
 fn next_head(before: Option<&LogHead>, entry: &Entry) -> LogHead {
-    let time = entry.header().time;
-    LogHead { seq: entry.seq(), hash: entry.hash(), time, first: before.map_or(time, |head| head.first) }
+    let order = entry.header().order_after(before.map(|head| head.order));
+    let first = before.map_or(order, |head| head.first);
+    LogHead { seq: entry.seq(), hash: entry.hash(), label: entry.header().time, order, first }
 }

@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use chat_proto::id::{PeerId, RoomId};
 
 use crate::admission::codec::ticket_holds;
-use crate::log::entry::{AdmitBy, Control, Entry, Hlc, LogId, Seq};
+use crate::log::entry::{AdmitBy, Control, Dep, Entry, Hlc, LogId, Seq};
 
-/// Position of an entry in the shared order: time first, so causes come before effects; the rest breaks ties.
+/// Position of an entry in the shared order: order time first, so causes come before effects; the rest breaks ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
-    pub(crate) time: Hlc,
+    pub(crate) order: Hlc,
+    /// The entry's date.
+    pub(crate) label: Hlc,
     pub(crate) log: LogId,
     pub(crate) seq: Seq,
 }
@@ -30,15 +32,20 @@ pub(crate) struct ControlLog {
 }
 
 impl ControlLog {
-    /// Adds a control entry; returns whether the membership has to be derived anew.
-    pub(crate) fn add(&mut self, entry: &Entry, room: &RoomId) -> bool {
+    /// Whether the entry at this place was added.
+    pub(crate) fn holds(&self, place: &Dep) -> bool {
+        self.in_order.keys().any(|position| position.log == place.log && position.seq == place.seq)
+    }
+
+    /// Adds a control entry with its order time; returns whether the membership has to be derived anew.
+    pub(crate) fn add(&mut self, entry: &Entry, order: Hlc, room: &RoomId) -> bool {
         let Some(control) = entry.control() else { return false };
         if let Control::Admit { peer, name, by: AdmitBy::Invite { key, signature } } = control
             && !ticket_holds(key, room, peer, name, *signature)
         {
             return false;
         }
-        let position = Position { time: entry.header().time, log: entry.log(), seq: entry.seq() };
+        let position = Position { order, label: entry.header().time, log: entry.log(), seq: entry.seq() };
         let item = ControlItem { author: entry.author(), control: control.clone() };
         self.in_order.insert(position, item);
         true

@@ -43,15 +43,15 @@ pub(crate) struct Derived {
 }
 
 impl Derived {
-    /// The last valid sequence number of a log, where it ends; `first` is the time of its first entry.
+    /// The last valid sequence number of a log, where it ends; `first` is the order time of its first entry.
     pub(crate) fn cut(&self, log: &LogId, first: Hlc) -> Option<Seq> {
         let member = self.spans.get(&log.author).is_some_and(|spans| spans.iter().any(|span| span.contains(first)));
         if member { self.verdicts.cut(log, first) } else { Some(Seq::ZERO) }
     }
 }
 
-/// Derives everything from the entries, the cuts of forked logs, and the logs that are held with the times of their
-/// first entries.
+/// Derives everything from the entries, the cuts of forked logs, and the logs that are held with the order times of
+/// their first entries.
 pub(crate) fn derive(
     controls: &ControlLog,
     room: RoomId,
@@ -115,7 +115,7 @@ impl Verdicts {
         let mut next: Option<(usize, Position, Removal)> = None;
         self.left.clear();
         for (position, item) in controls.iter() {
-            let first = logs.get(&position.log).copied().unwrap_or(position.time);
+            let first = logs.get(&position.log).copied().unwrap_or(position.order);
             if self.cut(&position.log, first).is_some_and(|cut| position.seq > cut) {
                 continue;
             }
@@ -146,10 +146,10 @@ fn removal(replay: &Replay, position: &Position, item: &ControlItem) -> Option<R
     if !replay.is_admin(&item.author) {
         return None;
     }
-    let from = replay.people.get(peer).map_or(position.time, |state| state.since);
+    let from = replay.people.get(peer).map_or(position.order, |state| state.since);
     let own = cuts.iter().filter(|dep| dep.log.author == *peer);
     let kept = own.map(|Dep { log, seq }| (*log, *seq)).collect();
-    Some(Removal { peer: *peer, span: Span { from, to: Some(position.time) }, kept })
+    Some(Removal { peer: *peer, span: Span { from, to: Some(position.order) }, kept })
 }
 
 /// People as they are shown: the earliest bearer of a name keeps it, others show their tag with it.

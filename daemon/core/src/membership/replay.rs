@@ -16,7 +16,7 @@ type PublishedKeys = ([u8; 32], [u8; 32]);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InviteState {
     pub(crate) by: PeerId,
-    pub(crate) created: Hlc,
+    pub(crate) created: Position,
     pub(crate) expires: Timestamp,
     pub(crate) uses: u32,
     pub(crate) used: u32,
@@ -87,7 +87,7 @@ impl Replay {
             }
             Control::Invite { key, expires, uses } if self.is_active(&author) => {
                 let (expires, uses) = (*expires, *uses);
-                let invite = InviteState { by: author, created: position.time, expires, uses, used: 0, revoked: false };
+                let invite = InviteState { by: author, created: *position, expires, uses, used: 0, revoked: false };
                 self.invites.entry(*key).or_insert(invite);
             }
             Control::Revoke { key } if self.is_active(&author) => {
@@ -100,9 +100,9 @@ impl Replay {
                 self.admit(*peer, name, position);
             }
             Control::Remove { peer, .. } if removal == Effect::Holds => {
-                self.end(peer, position.time);
+                self.end(peer, position.order);
                 if let Some(state) = self.people.get_mut(peer) {
-                    state.removed = Some(position.time);
+                    state.removed = Some(position.order);
                 }
             }
             Control::Rename { name } => {
@@ -114,7 +114,7 @@ impl Replay {
             Control::Role { peer, admin } if self.is_admin(&author) => {
                 self.set_role(peer, if *admin { MemberRole::Admin } else { MemberRole::Member });
             }
-            Control::Leave => self.end(&author, position.time),
+            Control::Leave => self.end(&author, position.order),
             Control::Keys { identity, fallback } => {
                 if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
                     state.keys = Some((*identity, *fallback));
@@ -148,12 +148,14 @@ impl Replay {
         }
     }
 
-    /// Whether an admission is valid; one by ticket uses the ticket up, once for each newcomer.
+    /// Whether an admission is valid; one by ticket uses the ticket up, once for each newcomer. Whether the ticket has
+    /// expired follows from the clock of the member that admits.
     fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, position: &Position) -> bool {
         let AdmitBy::Invite { key, .. } = by else { return true };
         let Some(invite) = self.invites.get_mut(key) else { return false };
-        let removed_since = self.people.get(peer).and_then(|state| state.removed).is_some_and(|at| at > invite.created);
-        if invite.revoked || position.time.wall() > invite.expires || removed_since {
+        let removed_since =
+            self.people.get(peer).and_then(|state| state.removed).is_some_and(|at| at > invite.created.order);
+        if invite.revoked || position.label.wall() > invite.expires || removed_since {
             return false;
         }
         if self.admitted_by.contains(&(*key, *peer)) {
@@ -173,7 +175,7 @@ impl Replay {
         }
         let next = self.seniority.len();
         self.seniority.entry(peer).or_insert(next);
-        self.spans.entry(peer).or_default().push(Span { from: position.time, to: None });
+        self.spans.entry(peer).or_default().push(Span { from: position.order, to: None });
         let since = self.people.get(&peer).filter(|state| state.removed.is_none()).map(|state| state.since);
         let state = MemberState {
             name: name.to_owned(),
@@ -182,7 +184,7 @@ impl Replay {
             role: MemberRole::Member,
             keys: None,
             removed: None,
-            since: since.unwrap_or(position.time),
+            since: since.unwrap_or(position.order),
             admitted_in: position.log,
         };
         self.people.insert(peer, state);

@@ -44,7 +44,7 @@ impl Node {
         if !self.may_connect(&peer) {
             return self.break_with(peer, CloseReason::NotMember, now);
         }
-        self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
+        self.show_clock(&peer, now);
         self.sync().send_vector(&peer, crate::delivery::sync::Exchange::Answer);
         self.send_addr_records(&peer);
         self.door().send_knocks(&peer);
@@ -53,6 +53,12 @@ impl Node {
         self.seen_by(&peer, path.inbound, now);
         self.tell_role(RoleInput::Up(peer, path), now);
         self.links_changed(now);
+    }
+
+    /// Sends a neighbour what this peer's clock shows, and the address at which it is seen.
+    pub(super) fn show_clock(&mut self, peer: &PeerId, now: Now) {
+        let observed = self.peers.connections.get(peer).and_then(|connected| connected.path.remote);
+        self.send(peer, &Frame::Hello { time: now.wall, observed });
     }
 
     pub(super) fn on_path(&mut self, peer: PeerId, path: PathInfo, now: Now) {
@@ -71,7 +77,7 @@ impl Node {
         }
         if seen_elsewhere {
             // It was relayed before, or its router gave it another address: what newcomers are told of it must follow.
-            self.send(&peer, &Frame::Hello { time: now.wall, observed: path.remote });
+            self.show_clock(&peer, now);
         }
     }
 
@@ -157,17 +163,22 @@ impl Node {
     }
 
     pub(super) fn on_addrs(&mut self, addrs: Vec<SocketAddr>, now: Now) {
-        self.peers.own_addrs = addrs.clone();
-        self.tell_role(RoleInput::Addrs(addrs.clone()), now);
-        let held = self.peers.addrs.get(&self.local.me).map(|record| record.time);
-        let after = held.map_or(0, |time| time.as_ms() + 1);
-        let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
-        let record = AddrRecord::sign(addrs, time, &self.local.key);
+        self.peers.own_addrs.clone_from(&addrs);
+        self.tell_role(RoleInput::Addrs(addrs), now);
+        let record = self.sign_own_addrs(now);
         if self.peers.addrs.add(record.clone(), RecordOwner::Member) {
             self.out.push_back(Output::StoreAddrs(vec![record.clone()]));
             let frame = Frame::Addrs(vec![record]);
             self.peers.connections.send_to_all(&mut self.out, &frame);
         }
+    }
+
+    /// This peer's addresses, signed; newer than all that it signed before, also when its clock was set back since.
+    pub(super) fn sign_own_addrs(&self, now: Now) -> AddrRecord {
+        let held = self.peers.addrs.get(&self.local.me).map(|record| record.time);
+        let after = held.map_or(0, |time| time.as_ms().saturating_add(1));
+        let time = chat_proto::time::Timestamp::from_ms(now.wall.as_ms().max(after));
+        AddrRecord::sign(self.peers.own_addrs.clone(), time, &self.local.key)
     }
 
     fn send_addr_records(&mut self, peer: &PeerId) {

@@ -175,7 +175,7 @@ impl Node {
         let spread = 0.9 + 0.2 * self.jitter();
         self.timers.set(Timer::Alive, now.mono + self.alive_every().mul_f64(spread));
         self.delivery.dissemination.alive_at = Some(now.mono);
-        let record = AddrRecord::sign(self.peers.own_addrs.clone(), now.wall, &self.local.key);
+        let record = self.sign_own_addrs(now);
         self.peers.addrs.add(record.clone(), RecordOwner::Member);
         self.broadcast_payload(&Payload::Alive(record), now);
     }

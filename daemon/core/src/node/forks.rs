@@ -180,7 +180,7 @@ impl Node {
         self.peers.connections.send_to_all(&mut self.out, &frame);
         self.cuts_changed();
         if log == self.local.log {
-            self.renew_incarnation();
+            self.renew_incarnation("this peer's log was forked");
         }
     }
 
@@ -212,10 +212,10 @@ impl Node {
         }
     }
 
-    /// This database's log continued elsewhere, or is cut: from now on this peer writes under a new incarnation.
-    pub(super) fn renew_incarnation(&mut self) {
+    /// This peer's log is not continued: from now on it writes under a new incarnation.
+    pub(super) fn renew_incarnation(&mut self, reason: &'static str) {
         let incarnation = Incarnation(self.rng.random());
-        tracing::warn!("this peer's log continued elsewhere or was cut: a new incarnation begins");
+        tracing::warn!(reason, "a new incarnation begins");
         for (command, waiting) in self.delivery.receipts.drain() {
             self.reply_posted(command, &waiting);
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use chat_proto::id::PeerId;
-use chat_proto::time::Timestamp;
+use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::delivery::sync::Exchange;
 use crate::input::Now;
@@ -14,9 +14,6 @@ use crate::peers::addrs::AddrRecord;
 use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::events::RoleInput;
 use crate::wire::{Frame, PeerLink};
-
-/// Difference between clocks above which a warning is logged.
-const SKEW_NOTICEABLE_MS: u64 = 60_000;
 
 impl Node {
     pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8], now: Now) {
@@ -62,9 +59,9 @@ impl Node {
     }
 
     fn on_hello(&mut self, peer: PeerId, time: Timestamp, observed: Option<SocketAddr>, now: Now) {
-        let skew_ms = time.as_ms().abs_diff(now.wall.as_ms());
-        if skew_ms > SKEW_NOTICEABLE_MS {
-            tracing::warn!(remote = %peer.short(), skew_ms, "this clock and the peer's differ, check the time on both machines");
+        let off_ms = self.peers.connections.compare_clock(&peer, time, now);
+        if let Some(off_ms) = off_ms.filter(is_clock_off) {
+            tracing::warn!(remote = %peer.short(), off_ms, "this clock and the peer's differ, check the time on both machines");
         }
         if let Some(observed) = observed
             && self.peers.connections.set_observed(&peer, observed)

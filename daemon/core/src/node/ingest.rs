@@ -2,14 +2,13 @@
 //!
 //! Every entry that arrives in a frame, from the tree or from the waiting room goes through [`Node::consider`]. An entry is
 //! applied when all its dependencies are; until then it waits in [`Pending`](crate::log::pending::Pending), and the peer
-//! that sent it is asked for what is missing after a short grace. An entry that is dated too far in the future is held
-//! back; one that is not what its author signed is dropped and fetched from another peer. An entry that proves a fork, or belongs to a stranger's log, is not applied.
+//! that sent it is asked for what is missing after a short grace. No date delays an entry. One that is not what its author
+//! signed is dropped and fetched from another peer. One that proves a fork, or belongs to a stranger's log, is not applied.
 
 use std::sync::Arc;
 
 use chat_proto::id::PeerId;
 
-use crate::config::FUTURE_MAX;
 use crate::input::Now;
 use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry};
 use crate::log::heads::Fit;
@@ -17,9 +16,6 @@ use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::CloseReason;
 use crate::wire::Frame;
-
-/// Maximum number of entries that are held back because they are dated in the future.
-const FUTURE_ENTRIES_MAX: usize = 1024;
 
 /// Maximum number of entries on one connection that are not what was signed; beyond, the peer is disconnected.
 const BAD_ENTRIES_MAX: u32 = 64;
@@ -54,7 +50,7 @@ impl Node {
                 Ok(entry) if entry.body().is_some() => {
                     if entry.log() == self.local.log {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
-                        self.renew_incarnation();
+                        self.renew_incarnation("this peer's log continued elsewhere");
                     }
                     self.consider(Arc::new(entry), Some(from), now);
                 }
@@ -83,9 +79,6 @@ impl Node {
         let mut queue = vec![entry];
         while let Some(entry) = queue.pop() {
             let place = Dep { log: entry.log(), seq: entry.seq() };
-            if self.hold_back(&entry, now) {
-                continue;
-            }
             match self.logs.heads.fit(&entry, self.logs.taken(&place.log)) {
                 Fit::Ready if self.may_write(&entry, now) => {
                     self.apply(&entry, from, now);
@@ -97,9 +90,6 @@ impl Node {
                 }
                 Fit::Missing(missing) => self.wait_for(entry, missing, from, now),
                 Fit::Mismatch => self.suspect(place, from, now),
-                Fit::Clock => {
-                    tracing::warn!(author = %place.log.author.short(), "entry is older than the one before it, rejected")
-                }
                 Fit::Old | Fit::Cut => {}
             }
         }
@@ -128,27 +118,14 @@ impl Node {
         }
     }
 
-    /// Whether an entry is dated too far ahead of this peer's clock: it is looked at again when its time has come.
-    fn hold_back(&mut self, entry: &Arc<Entry>, now: Now) -> bool {
-        let ahead = entry.header().time.wall().as_ms().saturating_sub(now.wall.as_ms());
-        let max = u64::try_from(FUTURE_MAX.as_millis()).unwrap_or(u64::MAX);
-        if ahead <= max {
-            return false;
-        }
-        let wait = std::time::Duration::from_millis((ahead - max).min(60_000));
-        if self.delivery.sync.hold_back(entry.clone(), FUTURE_ENTRIES_MAX) {
-            tracing::warn!(author = %entry.author().short(), ahead_ms = ahead, "entry from the future held back");
-            self.timers.set_earlier(Timer::Future, now.mono + wait);
-        }
-        true
-    }
-
     /// Whether the author was a member when its log began, according to the entries that this one depends on.
     fn may_write(&mut self, entry: &Entry, now: Now) -> bool {
         if entry.is_genesis() {
             return self.logs.heads.is_empty();
         }
-        let begins = |node: &Self| node.membership.derived.cut(&entry.log(), entry.header().time) != Some(Seq::ZERO);
+        let begins = |node: &Self| {
+            node.membership.derived.cut(&entry.log(), entry.header().order_after(None)) != Some(Seq::ZERO)
+        };
         if entry.seq() > Seq(1) || begins(self) {
             return true;
         }
@@ -157,12 +134,12 @@ impl Node {
     }
 
     fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>, now: Now) {
-        self.logs.heads.apply(entry);
+        let order = self.logs.heads.apply(entry);
         self.logs.disk.push(entry.clone());
         // A peer that is removed by it still receives it.
         self.spread(entry, from, now);
         if entry.control().is_some() {
-            self.apply_control(entry);
+            self.apply_control(entry, order);
         }
     }
 

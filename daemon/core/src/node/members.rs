@@ -6,7 +6,7 @@ use chat_proto::event::{Event, MembershipAction, MembershipChange};
 use chat_proto::id::PeerId;
 
 use crate::input::Now;
-use crate::log::entry::{Control, Dep, Entry, Seq};
+use crate::log::entry::{Control, Dep, Entry, Hlc, Seq};
 use crate::membership::derive;
 use crate::membership::roster::Roster;
 use crate::node::Node;
@@ -30,8 +30,8 @@ impl News {
 
 impl Node {
     /// Takes a control entry into the membership; [`Node::catch_up`] works out what follows.
-    pub(super) fn apply_control(&mut self, entry: &Arc<Entry>) {
-        if self.membership.controls.add(entry, &self.local.room) {
+    pub(super) fn apply_control(&mut self, entry: &Arc<Entry>, order: Hlc) {
+        if self.membership.controls.add(entry, order, &self.local.room) {
             self.membership.news.entries.push(entry.clone());
             self.membership.news.stale = true;
         }
@@ -47,11 +47,11 @@ impl Node {
         if self.logs.heads.has_room_for_void() {
             self.logs.heads.void(entry.log());
             self.logs.disk.changes.cuts.insert(entry.log(), Seq::ZERO);
-            self.logs.heads.apply(entry);
+            let order = self.logs.heads.apply(entry);
             self.logs.disk.push(entry.clone());
-            self.apply_control(entry);
+            self.apply_control(entry, order);
         } else {
-            self.logs.heads.refuse(entry.log(), entry.header().time);
+            self.logs.heads.refuse(entry.log(), entry.header().order_after(None));
         }
         self.membership.news.cuts_moved = true;
     }
@@ -103,7 +103,7 @@ impl Node {
         if !self.is_member() {
             self.refuse_drafts(&CommandError::NotMember);
         } else if self.own_log_is_cut() {
-            self.renew_incarnation();
+            self.renew_incarnation("this peer's log was cut");
         }
     }
 

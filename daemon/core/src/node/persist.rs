@@ -11,15 +11,18 @@ use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
 use chat_proto::id::{MessageId, PeerId};
+use chat_proto::time::{Timestamp, is_clock_off};
 
+use crate::config::CLOCK_LEEWAY;
 use crate::delivery::drafts::{DraftOrigin, PostWait};
 use crate::delivery::receipts::{Goal, WaitingPost};
 use crate::input::{BatchId, CommandId, Now, PersistError};
-use crate::log::entry::{Dep, Entry, LogId, MessageBody};
+use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody};
 use crate::log::heads::Heads;
 use crate::node::timers::Timer;
 use crate::node::{Life, Node};
 use crate::output::{Batch, BatchEntry, Changes, CommandError, Output, Reply};
+use crate::peers::connections::Connections;
 use crate::wire::Frame;
 
 /// Maximum number of bytes of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
@@ -79,13 +82,13 @@ impl Node {
             return;
         }
         if let Some(genesis) = self.logs.disk.genesis.take() {
-            return self.submit(Some(genesis));
+            return self.submit(Some(genesis), now);
         }
         if let Some(entry) = self.seal(now) {
-            return self.write_own(entry.0, entry.1);
+            return self.write_own(entry.0, entry.1, now);
         }
         if !self.logs.disk.received.is_empty() || !self.logs.disk.changes.is_empty() {
-            self.submit(None);
+            self.submit(None, now);
         }
     }
 
@@ -98,11 +101,17 @@ impl Node {
             return None;
         }
         let cut = self.delivery.drafts.cut()?;
+        self.leave_wrong_dates_behind(now);
         let first_entry = self.logs.heads.head(&self.local.log).is_none();
         let admission = self.membership.derived.admitted_in.get(&self.local.me).copied();
         let origins: BTreeSet<LogId> = admission.into_iter().chain(self.former_log()).filter(|_| first_entry).collect();
-        let deps = self.logs.heads.deps(&self.local.log, &origins);
-        let header = self.next_header(deps, self.logs.heads.clock().tick(now.wall));
+        let mut deps = self.logs.heads.deps(&self.local.log, &origins);
+        let label = self.next_label(now);
+        let order = self.logs.heads.clock().next();
+        if order > label {
+            deps.push(Dep::order(self.local.me, order));
+        }
+        let header = self.next_header(deps, label);
         match Entry::sign(header, cut.body, &self.local.key) {
             Ok(entry) => Some((entry, cut.origins)),
             Err(error) => {
@@ -115,18 +124,33 @@ impl Node {
         }
     }
 
-    pub(super) fn write_own(&mut self, entry: Entry, origins: Vec<DraftOrigin>) {
-        self.submit(Some((Arc::new(entry), origins)));
+    /// The date of the next own entry: what the clock shows. Dates of others move it by [`CLOCK_LEEWAY`] at most.
+    fn next_label(&self, now: Now) -> Hlc {
+        let own = self.logs.heads.head(&self.local.log).map_or(Hlc::default(), |head| head.label);
+        let seen = self.logs.heads.newest_label(dates_end(now));
+        Hlc::from_wall(now.wall).max(own.next()).max(seen.next())
     }
 
-    fn submit(&mut self, own: Option<(Arc<Entry>, Vec<DraftOrigin>)>) {
+    /// This peer's clock was ahead and has been put right: its dates cannot go back within a log, so it begins another.
+    fn leave_wrong_dates_behind(&mut self, now: Now) {
+        let ahead = self.logs.heads.head(&self.local.log).is_some_and(|head| head.label > dates_end(now));
+        if ahead {
+            self.renew_incarnation("the clock was set back");
+        }
+    }
+
+    pub(super) fn write_own(&mut self, entry: Entry, origins: Vec<DraftOrigin>, now: Now) {
+        self.submit(Some((Arc::new(entry), origins)), now);
+    }
+
+    fn submit(&mut self, own: Option<(Arc<Entry>, Vec<DraftOrigin>)>, now: Now) {
         self.logs.disk.next += 1;
         let id = BatchId(self.logs.disk.next);
         let received = std::mem::take(&mut self.logs.disk.received);
         self.logs.disk.received_bytes = 0;
         let changes = std::mem::take(&mut self.logs.disk.changes);
         let flight = Flight { id, received, changes, own };
-        self.out.push_back(Output::Persist(flight.batch(&self.logs.heads)));
+        self.out.push_back(Output::Persist(flight.batch(&self.logs.heads, &self.peers.connections, now)));
         self.logs.disk.flight = Some(flight);
     }
 
@@ -175,14 +199,14 @@ impl Node {
     }
 
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<DraftOrigin>, now: Now) {
-        self.logs.heads.apply(entry);
+        let order = self.logs.heads.apply(entry);
         self.logs.heads.persisted(entry);
         if entry.log() == self.local.log {
             self.delivery.receipts.written(entry.seq(), entry.hash());
         }
         self.spread(entry, None, now);
         if entry.control().is_some() {
-            self.apply_control(entry);
+            self.apply_control(entry, order);
             self.refresh(now);
         }
         for (index, origin) in origins.into_iter().enumerate() {
@@ -227,7 +251,8 @@ impl Node {
         self.timers.cancel(Timer::Wait(command));
         let complete = self.delivery.receipts.reached(waiting);
         let held_by = self.delivery.receipts.holders(&waiting.log, waiting.seq);
-        let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete };
+        let clock_off_ms = self.peers.connections.own_clock_off_ms().filter(is_clock_off);
+        let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete, clock_off_ms };
         self.out.push_back(Output::Reply(command, Ok(reply)));
     }
 
@@ -281,16 +306,25 @@ impl Node {
     }
 }
 
+/// The latest date that an own entry gets now.
+fn dates_end(now: Now) -> Hlc {
+    let leeway_ms = u64::try_from(CLOCK_LEEWAY.as_millis()).unwrap_or(u64::MAX);
+    Hlc::from_wall(Timestamp::from_ms(now.wall.as_ms().saturating_add(leeway_ms)))
+}
+
 impl Flight {
-    fn batch(&self, heads: &Heads) -> Batch {
-        let item = |entry: &Arc<Entry>, origins: Vec<CommandId>| BatchEntry {
+    fn batch(&self, heads: &Heads, connections: &Connections, now: Now) -> Batch {
+        let item = |entry: &Arc<Entry>, origins: Vec<CommandId>, clock_off_ms: Option<i64>| BatchEntry {
             entry: entry.clone(),
             origins,
             visible: heads.counts(&entry.log(), entry.seq()),
+            clock_off_ms: clock_off_ms.filter(is_clock_off),
         };
-        let received = self.received.iter().map(|entry| item(entry, Vec::new()));
+        let off = |entry: &Entry| connections.clock_off_ms(&entry.author(), entry.header().time.wall(), now);
+        let received = self.received.iter().map(|entry| item(entry, Vec::new(), off(entry)));
+        let commands = |origins: &[DraftOrigin]| origins.iter().filter_map(post_command).collect();
         let own =
-            self.own.iter().map(|(entry, origins)| item(entry, origins.iter().filter_map(post_command).collect()));
+            self.own.iter().map(|(entry, origins)| item(entry, commands(origins), connections.own_clock_off_ms()));
         Batch { id: self.id, entries: received.chain(own).collect(), changes: self.changes.clone() }
     }
 }

@@ -97,9 +97,11 @@ impl Node {
         tracing::info!(author = %place.log.author.short(), seq = place.seq.0, "a damaged entry was fetched anew");
         self.logs.repairs.damaged.remove(&place);
         let entry = Arc::new(entry);
-        // A damaged control entry was passed over when this peer started.
-        if entry.control().is_some() {
-            self.apply_control(&entry);
+        // A damaged control entry was passed over when this peer started. Authors carry an order time that is not the date,
+        // so it follows from the entry alone.
+        if entry.control().is_some() && !self.membership.controls.holds(&place) {
+            let order = entry.header().order_after(None);
+            self.apply_control(&entry, order);
         }
         self.out.push_back(Output::Repair(entry));
     }

@@ -68,7 +68,7 @@ impl Node {
         match self.local.standing {
             Standing::Confirmed => {}
             Standing::Marked => self.confirmed(),
-            Standing::Unmarked => self.renew_incarnation(),
+            Standing::Unmarked => self.renew_incarnation("no second record agrees with this database"),
         }
     }
 
@@ -82,7 +82,7 @@ impl Node {
         if seq == own.seq && *hash == own.hash {
             self.confirmed();
         } else {
-            self.renew_incarnation();
+            self.renew_incarnation("this peer's log continued elsewhere");
         }
     }
 
@@ -95,7 +95,7 @@ impl Node {
     /// The newest log that this peer wrote under another incarnation.
     pub(super) fn former_log(&self) -> Option<LogId> {
         let own = |log: &&LogId| log.author == self.local.me && **log != self.local.log;
-        let began = |log: &&LogId| self.logs.heads.head(log).map(|head| head.time);
+        let began = |log: &&LogId| self.logs.heads.head(log).map(|head| head.order);
         self.logs.heads.logs().filter(own).max_by_key(began).copied()
     }
 }

@@ -2,6 +2,7 @@
 
 mod admission;
 mod causes;
+mod clocks;
 mod disk;
 mod entries;
 mod forger;

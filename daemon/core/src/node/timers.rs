@@ -32,8 +32,6 @@ pub(crate) enum Timer {
     Confirm,
     /// Request damaged entries of this peer's disk.
     Repair,
-    /// Look again at entries from the future.
-    Future,
     /// Dial a member again.
     Redial(PeerId),
     /// Fetch what a peer is known to hold.
@@ -85,7 +83,6 @@ impl Node {
             Timer::Retry => {}
             Timer::Confirm => self.nobody_confirmed(),
             Timer::Repair => self.fetch_repairs(now),
-            Timer::Future => self.future_has_come(now),
             Timer::Redial(peer) => self.dial(peer),
             Timer::Fetch(peer) => self.sync().fetch_causes(peer, now),
             Timer::Want(log) => self.sync().ask_another(log, now),

@@ -36,6 +36,7 @@ impl Node {
         if let Some(peer) = connected.get(at.min(connected.len() - 1)) {
             let digest = digest(&self.logs.heads.vector());
             self.send(peer, &Frame::Digest { digest, reply: true });
+            self.show_clock(peer, now);
         }
     }
 
@@ -83,13 +84,6 @@ impl Node {
     pub(super) fn on_loaded(&mut self, id: LoadId, entries: Vec<SignedEntry>, now: Now) {
         if let Some((log, entries)) = self.sync().loaded(id, entries) {
             self.compare(log, entries, now);
-        }
-    }
-
-    /// Entries that were dated in the future are looked at again.
-    pub(super) fn future_has_come(&mut self, now: Now) {
-        for entry in self.delivery.sync.take_future() {
-            self.consider(entry, None, now);
         }
     }
 }

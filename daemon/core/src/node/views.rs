@@ -32,6 +32,7 @@ impl Node {
             me,
             online,
             path,
+            clock_off_ms: connected.and_then(|connected| connected.clock_off_ms),
             rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
             last_seen: if online { Some(now.wall) } else { self.peers.connections.last_seen(&id) },
             role: self.rendezvous().map_or(RoleView::Member, |role| role.role_of(&id)),
@@ -52,6 +53,7 @@ impl Node {
         observed.sort_unstable();
         observed.dedup();
         NodeStatus {
+            clock_off_ms: self.peers.connections.own_clock_off_ms(),
             room: RoomRef {
                 id: self.local.room,
                 name: self.membership.roster.room_name.clone(),
@@ -78,7 +80,7 @@ impl Node {
             .map(|(id, invite)| Invite {
                 id: *id,
                 by: self.membership.roster.peer_ref(&invite.by),
-                created: invite.created.wall(),
+                created: invite.created.label.wall(),
                 expires: invite.expires,
                 uses: invite.uses,
                 used: invite.used,

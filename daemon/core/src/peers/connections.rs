@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
-use chat_proto::time::Timestamp;
+use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::input::Now;
 use crate::log::entry::{Dep, Head, LogId, Seq};
@@ -41,6 +41,8 @@ pub(crate) struct Connected {
     pub(crate) observed: Option<SocketAddr>,
     /// Number of entries it sent that are not what was signed.
     pub(crate) bad_entries: u32,
+    /// How far its clock is ahead of this peer's, in milliseconds, when it was last compared.
+    pub(crate) clock_off_ms: Option<i64>,
 }
 
 /// A connection that is over.
@@ -65,6 +67,12 @@ pub(crate) struct Connections {
     heard: BTreeMap<PeerId, Duration>,
 }
 
+/// How far the first is ahead of the second, in milliseconds.
+fn ahead_ms(a: Timestamp, b: Timestamp) -> i64 {
+    let apart = i64::try_from(a.as_ms().abs_diff(b.as_ms())).unwrap_or(i64::MAX);
+    if a < b { -apart } else { apart }
+}
+
 impl Connections {
     pub(crate) fn restore_seen(&mut self, peer: PeerId, at: Timestamp) {
         self.last_seen.insert(peer, at);
@@ -79,8 +87,35 @@ impl Connections {
             links: BTreeMap::new(),
             observed: None,
             bad_entries: 0,
+            clock_off_ms: None,
         };
         self.connected.insert(peer, connected);
+    }
+
+    /// A peer sent what its clock shows; returns how far that is ahead of this peer's clock if the difference is new.
+    pub(crate) fn compare_clock(&mut self, peer: &PeerId, theirs: Timestamp, now: Now) -> Option<i64> {
+        let connected = self.connected.get_mut(peer)?;
+        let on_the_way = i64::try_from(connected.path.rtt.as_millis() / 2).unwrap_or(0);
+        let off_ms = ahead_ms(theirs, now.wall).saturating_add(on_the_way);
+        let before = connected.clock_off_ms.replace(off_ms);
+        before.is_none_or(|before| is_clock_off(&off_ms.saturating_sub(before))).then_some(off_ms)
+    }
+
+    /// How far this peer's clock is ahead of the median of its neighbours', in milliseconds.
+    pub(crate) fn own_clock_off_ms(&self) -> Option<i64> {
+        let mut all: Vec<i64> = self.connected.values().filter_map(|connected| connected.clock_off_ms).collect();
+        all.sort_unstable();
+        let median = all.get(all.len().checked_sub(1)? / 2)?;
+        Some(median.saturating_neg())
+    }
+
+    /// How far an author's clock was ahead of this peer's when it wrote something that arrives now. Of a date in the
+    /// past that is known only if the author is connected and its clock shows that date.
+    pub(crate) fn clock_off_ms(&self, author: &PeerId, date: Timestamp, now: Now) -> Option<i64> {
+        let off_ms = ahead_ms(date, now.wall);
+        let clock = self.connected.get(author).and_then(|connected| connected.clock_off_ms);
+        let fits = clock.is_some_and(|clock| !is_clock_off(&clock.saturating_sub(off_ms)));
+        (off_ms > 0 || fits).then_some(off_ms)
     }
 
     /// Ends a connection; returns whether there was one.

@@ -43,6 +43,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         pid: std::process::id(),
         started_at: api.started_at,
         home: api.home.to_string_lossy().into_owned(),
+        clock_off_ms: node.clock_off_ms,
     }))
 }
 

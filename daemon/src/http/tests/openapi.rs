@@ -158,8 +158,16 @@ fn events_of_every_type_fit_their_schema() {
         role: RoleView::Standby,
         rank: Some(1),
         member: MemberRole::Admin,
+        clock_off_ms: Some(-20_000),
     };
-    let said = chat_proto::api::messages::Message { id: message, time, from: who(), to: vec![who()], text: "x".into() };
+    let said = chat_proto::api::messages::Message {
+        id: message,
+        time,
+        from: who(),
+        to: vec![who()],
+        text: "x".into(),
+        clock_off_ms: Some(3_600_000),
+    };
     let events = [
         Event::Message { message: said },
         Event::Peer { peer: view },

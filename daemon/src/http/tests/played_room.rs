@@ -181,7 +181,12 @@ impl PlayedRoom {
         let command = CommandId(self.batches);
         let batch = Batch {
             id: BatchId(self.batches),
-            entries: vec![BatchEntry { entry: Arc::clone(&entry), origins: vec![command], visible: true }],
+            entries: vec![BatchEntry {
+                entry: Arc::clone(&entry),
+                origins: vec![command],
+                visible: true,
+                clock_off_ms: None,
+            }],
             changes: Default::default(),
         };
         let keys = request.idempotency.into_iter().map(|key| (command, key)).collect::<HashMap<_, _>>();
@@ -204,7 +209,13 @@ impl PlayedRoom {
             let complete = matches!(tokio::time::timeout(timeout, holders.wait_for(enough)).await, Ok(Ok(_)));
             let id = MessageId { entry: entry.hash(), index: 0 };
             let held_by = holders.borrow().clone();
-            drop(request.reply.send(Ok(Reply::Posted { id, time: entry.header().time.wall(), held_by, complete })));
+            drop(request.reply.send(Ok(Reply::Posted {
+                id,
+                time: entry.header().time.wall(),
+                held_by,
+                complete,
+                clock_off_ms: None,
+            })));
         });
     }
 
@@ -238,6 +249,7 @@ impl PlayedRoom {
                 online: 1,
                 observed: Vec::new(),
                 inbound: None,
+                clock_off_ms: None,
             }),
             Command::Invites => Reply::Invites(Vec::new()),
             Command::Knocks => Reply::Knocks(Vec::new()),
@@ -283,6 +295,7 @@ impl PlayedRoom {
                 role: RoleView::Member,
                 rank: None,
                 member: person.role,
+                clock_off_ms: None,
             })
             .collect()
     }

@@ -182,7 +182,7 @@ async fn next(events: &mut broadcast::Receiver<Arc<StoredEvent>>) -> Arc<StoredE
 }
 
 fn visible(entry: chat_core::log::entry::Entry) -> BatchEntry {
-    BatchEntry { entry: Arc::new(entry), origins: Vec::new(), visible: true }
+    BatchEntry { entry: Arc::new(entry), origins: Vec::new(), visible: true, clock_off_ms: None }
 }
 
 /// Keys that a real store would publish.

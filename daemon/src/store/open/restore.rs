@@ -1,6 +1,6 @@
 //! Reads the state a node starts with, and writes the parts of it that are not entries.
 
-use chat_core::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::log::entry::{Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{EntryHash, PeerId, RoomId};
@@ -37,28 +37,31 @@ pub(in crate::store) fn restore(
 }
 
 fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
-    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc FROM logs l
+    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc, n.header FROM logs l
         JOIN entries n ON n.log = l.id AND n.seq = (SELECT max(seq) FROM entries WHERE log = l.id)
         JOIN entries f ON f.log = l.id AND f.seq = 1
         JOIN peers p ON p.id = l.author";
     connection
         .prepare(sql)?
         .query_map([], |row| {
+            let order = Hlc(unordered(row.get(4)?));
+            let header = postcard::take_from_bytes::<Header>(row.get_ref(6)?.as_blob()?);
             Ok(StoredHead {
                 log: log_id(row, 0)?,
                 seq: Seq(uncounted(row.get(2)?)),
                 hash: EntryHash::from_bytes(row.get(3)?),
-                time: Hlc(unordered(row.get(4)?)),
+                label: header.map_or(order, |(header, _)| header.time),
+                order,
                 first: Hlc(unordered(row.get(5)?)),
             })
         })?
         .collect()
 }
 
-fn controls(connection: &Connection) -> rusqlite::Result<Vec<SignedEntry>> {
+fn controls(connection: &Connection) -> rusqlite::Result<Vec<(SignedEntry, Hlc)>> {
     connection
-        .prepare("SELECT header, signature, body FROM entries WHERE control = 1 ORDER BY id")?
-        .query_map([], |row| signed_entry(row, 0))?
+        .prepare("SELECT header, signature, body, hlc FROM entries WHERE control = 1 ORDER BY id")?
+        .query_map([], |row| Ok((signed_entry(row, 0)?, Hlc(unordered(row.get(3)?)))))?
         .collect()
 }
 

@@ -19,7 +19,21 @@ pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Steps from an empty file to the newest schema. A released step is never changed; new ones are appended.
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3)]));
+    LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3), M::up(V4)]));
+
+/// Parts the order of messages (`hlc`, which was both) from their dates, and adds how far the author's clock was off in
+/// milliseconds where that was noticeable.
+const V4: &str = "
+ALTER TABLE messages ADD COLUMN label INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN clock_off INTEGER;
+UPDATE messages SET label = hlc;
+DROP INDEX messages_order;
+DROP INDEX messages_author;
+DROP INDEX messages_direct;
+CREATE INDEX messages_order ON messages (hlc, label) WHERE visible = 1;
+CREATE INDEX messages_author ON messages (author, hlc, label) WHERE visible = 1;
+CREATE INDEX messages_direct ON messages (hlc, label) WHERE visible = 1 AND direct = 1;
+";
 
 /// Replaces the number of the database by runs, finds the event of a message, and remembers up to which entry all were
 /// checked for damage.

@@ -70,11 +70,14 @@ impl HistoryQuery {
             let Some(expression) = text_index::expression(words) else { return Ok(None) };
             query.add("m.id IN (SELECT rowid FROM search WHERE search MATCH ?)", [Value::Text(expression)]);
         }
+        // A message is never ordered before its date, but may be after it: only the first of the two bounds the order.
         // The first comparison lets SQLite use the index; the second one is exact.
-        const BEFORE: &str = "m.hlc <= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) < (?, ?, ?, ?, ?)";
-        const AFTER: &str = "m.hlc >= ? AND (m.hlc, p.key, l.incarnation, n.seq, m.id % 1024) > (?, ?, ?, ?, ?)";
+        const BEFORE: &str =
+            "m.hlc <= ? AND (m.hlc, m.label, p.key, l.incarnation, n.seq, m.id % 1024) < (?, ?, ?, ?, ?, ?)";
+        const AFTER: &str =
+            "m.hlc >= ? AND (m.hlc, m.label, p.key, l.incarnation, n.seq, m.id % 1024) > (?, ?, ?, ?, ?, ?)";
         match filter.before {
-            Some(Edge::Time(time)) => query.add("m.hlc < ?", [hlc(time)]),
+            Some(Edge::Time(time)) => query.add("m.label < ?", [hlc(time)]),
             Some(Edge::Message(id)) => {
                 let position = position(connection, id)?.ok_or(ReadError::UnknownMessage(id))?;
                 query.add(BEFORE, edge(position));
@@ -82,7 +85,7 @@ impl HistoryQuery {
             None => {}
         }
         match filter.after {
-            Some(Edge::Time(time)) => query.add("m.hlc >= ?", [hlc(time)]),
+            Some(Edge::Time(time)) => query.add("m.hlc >= ? AND m.label >= ?", [hlc(time), hlc(time)]),
             Some(Edge::Message(id)) => {
                 let position = position(connection, id)?.ok_or(ReadError::UnknownMessage(id))?;
                 query.add(AFTER, edge(position));
@@ -103,7 +106,8 @@ impl HistoryQuery {
             Direction::Forwards => "ASC",
             Direction::Backwards => "DESC",
         };
-        let order = ["m.hlc", "p.key", "l.incarnation", "n.seq", "m.id"].map(|column| format!("{column} {direction}"));
+        let order = ["m.hlc", "m.label", "p.key", "l.incarnation", "n.seq", "m.id"]
+            .map(|column| format!("{column} {direction}"));
         format!(
             "SELECT {EVENT}, {COLUMNS} FROM messages m {} {JOINS} WHERE {} ORDER BY {} LIMIT {}",
             self.index,
@@ -118,11 +122,12 @@ fn hlc(time: Timestamp) -> Value {
     Value::Integer(ordered(Hlc::from_wall(time).0))
 }
 
-fn edge(position: MessagePosition) -> [Value; 6] {
-    let time = Value::Integer(ordered(position.time.0));
+fn edge(position: MessagePosition) -> [Value; 7] {
+    let order = Value::Integer(ordered(position.order.0));
     [
-        time.clone(),
-        time,
+        order.clone(),
+        order,
+        Value::Integer(ordered(position.time.0)),
         Value::Blob(position.author.as_bytes().to_vec()),
         Value::Integer(ordered(position.incarnation.0)),
         Value::Integer(counted(position.seq.0)),
@@ -164,7 +169,7 @@ mod tests {
         let edge = Some(Edge::Time(Timestamp::from_ms(5)));
         for (filter, index) in [
             (all.clone(), "messages_order"),
-            (HistoryFilter { before: edge, ..all.clone() }, "messages_order (hlc<?)"),
+            (HistoryFilter { before: edge, ..all.clone() }, "messages_order"),
             (HistoryFilter { after: edge, ..all.clone() }, "messages_order (hlc>?)"),
             (HistoryFilter { from: peer, ..all.clone() }, "messages_author (author=?)"),
             (HistoryFilter { from: peer, after: edge, ..all.clone() }, "messages_author (author=? AND hlc>?)"),

@@ -6,14 +6,14 @@
 //! reported to the node, which fetches a good copy from a member; [`repair`] writes it. What was derived from the entry
 //! when it was intact (messages, events) stays.
 
-use chat_core::log::entry::{Entry, LogId, Seq, SignedEntry};
+use chat_core::log::entry::{Entry, Hlc, LogId, Seq, SignedEntry};
 use chat_proto::id::EntryHash;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tracing::warn;
 
 use crate::store::tables::entries::signed_entry;
 use crate::store::tables::row_ids::{find_log, log_id};
-use crate::store::tables::sql_types::{counted, ordered, uncounted};
+use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
 /// Number of entries that are checked at a time: a few milliseconds, for which a message that arrives waits.
 const ENTRIES_AT_A_TIME: u32 = 64;
@@ -65,12 +65,13 @@ pub(in crate::store) fn repair(connection: &Connection, entry: &Entry) -> rusqli
         warn!(author = %entry.author().short(), seq = entry.seq().0, "the copy of a damaged entry is of another chain");
         return Ok(false);
     }
+    let order = entry.header().order_after(order_before(connection, log, entry.seq())?);
     let SignedEntry { header, signature, body } = entry.signed();
     let sql = "UPDATE entries SET hash = ?, hlc = ?, control = ?, header = ?, signature = ?, body = ?
         WHERE log = ? AND seq = ?";
     connection.prepare_cached(sql)?.execute(params![
         entry.hash().as_bytes(),
-        ordered(entry.header().time.0),
+        ordered(order.0),
         entry.control().is_some(),
         header,
         signature.to_bytes(),
@@ -88,6 +89,14 @@ fn backlink_to(connection: &Connection, log: i64, seq: Seq) -> rusqlite::Result<
         .query_row(params![log, counted(seq.next().0)], |row| signed_entry(row, 0))
         .optional()?;
     Ok(next.and_then(|next| Entry::from_trusted(next).ok()).and_then(|next| next.header().backlink))
+}
+
+/// The order time of the entry before this one.
+fn order_before(connection: &Connection, log: i64, seq: Seq) -> rusqlite::Result<Option<Hlc>> {
+    connection
+        .prepare_cached("SELECT hlc FROM entries WHERE log = ? AND seq = ? - 1")?
+        .query_row(params![log, counted(seq.0)], |row| Ok(Hlc(unordered(row.get(0)?))))
+        .optional()
 }
 
 /// The row up to which entries were checked.

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 
 use chat_core::input::CommandId;
-use chat_core::log::entry::{Body, Control, Entry, LogId, Seq, SignedEntry};
+use chat_core::log::entry::{Body, Control, Entry, Hlc, LogId, Seq, SignedEntry};
 use chat_core::output::{Batch, BatchEntry};
 use chat_core::signature::SignatureBytes;
 use chat_proto::id::{MessageId, RoomId};
@@ -86,17 +86,19 @@ fn insert_entry(
     if entry.seq() != head.seq.next() || entry.header().backlink != head.hash {
         return Err(InsertError::Hole { log, seq: entry.seq() });
     }
-    let row = insert_row(context.connection, entry, head)?;
-    context.heads.set(log, LogRow { seq: entry.seq(), hash: Some(entry.hash()), ..head });
+    let order = entry.header().order_after(head.order);
+    let row = insert_row(context.connection, entry, head, order)?;
+    let head = LogRow { seq: entry.seq(), hash: Some(entry.hash()), order: Some(order), ..head };
+    context.heads.set(log, head);
     match entry.body() {
         Some(Body::Control(control)) => insert_control(context, item, head, control, inserted)?,
-        Some(Body::Messages(_)) => insert_messages(context, item, head, row, keys, inserted)?,
+        Some(Body::Messages(_)) => insert_messages(context, item, (head.author, order), row, keys, inserted)?,
         None => {}
     }
     Ok(())
 }
 
-fn insert_row(connection: &Connection, entry: &Entry, head: LogRow) -> rusqlite::Result<i64> {
+fn insert_row(connection: &Connection, entry: &Entry, head: LogRow, order: Hlc) -> rusqlite::Result<i64> {
     let signed = entry.signed();
     let sql = "INSERT INTO entries (log, seq, hash, hlc, control, header, signature, body)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
@@ -104,7 +106,7 @@ fn insert_row(connection: &Connection, entry: &Entry, head: LogRow) -> rusqlite:
         head.log,
         counted(entry.seq().0),
         entry.hash().as_bytes(),
-        ordered(entry.header().time.0),
+        ordered(order.0),
         entry.control().is_some(),
         signed.header,
         signed.signature.to_bytes(),
@@ -160,15 +162,15 @@ fn insert_control(
 fn insert_messages(
     context: &mut WriteContext<'_>,
     item: &BatchEntry,
-    head: LogRow,
+    (author, order): (i64, Hlc),
     entry_row: i64,
     keys: &HashMap<CommandId, Idempotency>,
     inserted: &mut Inserted,
 ) -> rusqlite::Result<()> {
-    let mut unsealer = dm::Unsealer::new(head.author);
+    let mut unsealer = dm::Unsealer::new(author);
     for (body, (index, message)) in item.entry.messages().iter().zip((0u16..).zip(entry_row * MESSAGES_PER_ENTRY..)) {
         let Some(content) = messages::content(context, item, body, &mut unsealer)? else { continue };
-        messages::insert(context.connection, message, head.author, item, &content)?;
+        messages::insert(context.connection, message, author, order, item, &content)?;
         inserted.newest_message = message;
         let origin = item.origins.get(usize::from(index));
         if let Some(idempotency) = origin.and_then(|command| keys.get(command)) {
@@ -176,7 +178,7 @@ fn insert_messages(
         }
         if item.visible {
             let id = events::insert_message(context.connection, message, context.now)?;
-            let row = content.into_row(MessageId { entry: item.entry.hash(), index }, item.entry.header(), id);
+            let row = content.into_row(MessageId { entry: item.entry.hash(), index }, order, item, id);
             inserted.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! Each readable message of an entry has a row in `messages`; a direct message between other members has none. The row
 //! number is the entry's times [`MESSAGES_PER_ENTRY`] plus the index in the entry, so that a message id is found
-//! without an index of its own. Author and time are copied into the row, so that the indexes of the history give its
-//! order.
+//! without an index of its own. Author, order time (`hlc`) and date (`label`) are copied into the row, so that the
+//! indexes of the history give its order.
 //!
 //! `visible` is one of [`SHOWN`], [`HIDDEN`] (after a cut, and readers have seen its event) and [`UNANNOUNCED`] (after
 //! a cut since it arrived). Every query asks for `visible = 1`.
@@ -48,9 +48,10 @@ pub(in crate::store) struct MessageContent {
 }
 
 impl MessageContent {
-    pub(in crate::store) fn into_row(self, id: MessageId, header: &Header, event: u64) -> MessageRow {
+    pub(in crate::store) fn into_row(self, id: MessageId, order: Hlc, item: &BatchEntry, event: u64) -> MessageRow {
         let Self { to, text } = self;
-        MessageRow { id, log: header.log, seq: header.seq, time: header.time, to, text, event }
+        let Header { log, seq, time, .. } = *item.entry.header();
+        MessageRow { id, log, seq, order, time, clock_off_ms: item.clock_off_ms, to, text, event }
     }
 }
 
@@ -84,14 +85,18 @@ pub(in crate::store) fn insert(
     connection: &Connection,
     message: i64,
     author: i64,
+    order: Hlc,
     item: &BatchEntry,
     content: &MessageContent,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO messages (id, author, hlc, visible, direct, text) VALUES (?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
     connection.prepare_cached(sql)?.execute(params![
         message,
         author,
+        ordered(order.0),
         ordered(item.entry.header().time.0),
+        item.clock_off_ms,
         if item.visible { SHOWN } else { UNANNOUNCED },
         !content.to.is_empty(),
         content.text,
@@ -117,7 +122,8 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<i64>
 }
 
 /// Columns that [`read`] needs, of tables joined by [`JOINS`].
-pub(in crate::store) const COLUMNS: &str = "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.direct, m.text";
+pub(in crate::store) const COLUMNS: &str =
+    "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.label, m.clock_off, m.direct, m.text";
 
 /// Joins a message with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their index gives
 /// the order.
@@ -135,7 +141,7 @@ pub(in crate::store) fn read(
     event: u64,
 ) -> rusqlite::Result<MessageRow> {
     let message: i64 = row.get(column)?;
-    let direct: bool = row.get(column + 6)?;
+    let direct: bool = row.get(column + 8)?;
     Ok(MessageRow {
         id: MessageId {
             entry: EntryHash::from_bytes(row.get(column + 1)?),
@@ -143,9 +149,11 @@ pub(in crate::store) fn read(
         },
         log: log_id(row, column + 2)?,
         seq: Seq(uncounted(row.get(column + 4)?)),
-        time: Hlc(unordered(row.get(column + 5)?)),
+        order: Hlc(unordered(row.get(column + 5)?)),
+        time: Hlc(unordered(row.get(column + 6)?)),
+        clock_off_ms: row.get(column + 7)?,
         to: if direct { recipients(connection, message)? } else { Vec::new() },
-        text: row.get(column + 7)?,
+        text: row.get(column + 9)?,
         event,
     })
 }

@@ -31,8 +31,12 @@ pub struct MessageRow {
     pub log: LogId,
     /// Sequence number of its entry in that log.
     pub seq: Seq,
-    /// When its author wrote it.
+    /// The time by which it is ordered.
+    pub order: Hlc,
+    /// When its author wrote it, by the author's clock.
     pub time: Hlc,
+    /// How far that clock was ahead of this peer's when the message arrived, in milliseconds, if that is noticeable.
+    pub clock_off_ms: Option<i64>,
     /// Recipients of a direct message; empty for the whole room.
     pub to: Vec<PeerId>,
     /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted.
@@ -45,13 +49,15 @@ impl MessageRow {
     /// Its position in the history.
     pub fn position(&self) -> MessagePosition {
         let LogId { author, incarnation } = self.log;
-        MessagePosition { time: self.time, author, incarnation, seq: self.seq, index: self.id.index }
+        MessagePosition { order: self.order, time: self.time, author, incarnation, seq: self.seq, index: self.id.index }
     }
 }
 
 /// A position in the history, in the order that is the same at every peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessagePosition {
+    /// The time by which it is ordered.
+    pub order: Hlc,
     /// When its author wrote it.
     pub time: Hlc,
     /// The author, which decides between equal times.
@@ -114,7 +120,7 @@ pub struct EventPage {
 pub enum Edge {
     /// This message, which is not part of the page.
     Message(MessageId),
-    /// This time; messages written at it are after the edge.
+    /// This time; messages dated with it are after the edge.
     Time(Timestamp),
 }
 

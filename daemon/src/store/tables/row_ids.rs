@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use chat_core::log::entry::{Incarnation, LogId, Seq};
+use chat_core::log::entry::{Hlc, Incarnation, LogId, Seq};
 use chat_proto::id::{EntryHash, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
@@ -23,6 +23,8 @@ pub(in crate::store) struct LogRow {
     pub(in crate::store) seq: Seq,
     /// Hash of that entry.
     pub(in crate::store) hash: Option<EntryHash>,
+    /// Order time of that entry.
+    pub(in crate::store) order: Option<Hlc>,
 }
 
 /// Heads of logs, so that inserting the next entry of a log needs no look-up. Reflects what the current transaction
@@ -40,11 +42,14 @@ impl HeadCache {
         let author = peer_row(connection, &log.author)?;
         let row = log_row(connection, author, log.incarnation)?;
         let newest = connection
-            .prepare_cached("SELECT seq, hash FROM entries WHERE log = ? ORDER BY seq DESC LIMIT 1")?
-            .query_row([row], |row| Ok((Seq(uncounted(row.get(0)?)), EntryHash::from_bytes(row.get(1)?))))
+            .prepare_cached("SELECT seq, hash, hlc FROM entries WHERE log = ? ORDER BY seq DESC LIMIT 1")?
+            .query_row([row], |newest| {
+                let hash = Some(EntryHash::from_bytes(newest.get(1)?));
+                let (seq, order) = (Seq(uncounted(newest.get(0)?)), Some(Hlc(unordered(newest.get(2)?))));
+                Ok(LogRow { log: row, author, seq, hash, order })
+            })
             .optional()?;
-        let (seq, hash) = newest.map_or((Seq::ZERO, None), |(seq, hash)| (seq, Some(hash)));
-        let head = LogRow { log: row, author, seq, hash };
+        let head = newest.unwrap_or(LogRow { log: row, author, seq: Seq::ZERO, hash: None, order: None });
         self.set(log, head);
         Ok(head)
     }

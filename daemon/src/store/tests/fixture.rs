@@ -60,7 +60,7 @@ impl TestAuthor {
 
     /// The next entry, just after the previous one.
     pub(crate) fn write(&mut self, body: Body) -> Arc<Entry> {
-        self.write_at(body, self.clock.tick(Timestamp::from_ms(THEN)))
+        self.write_at(body, self.clock.next().max(Hlc::from_wall(Timestamp::from_ms(THEN))))
     }
 
     pub(crate) fn write_at(&mut self, body: Body, time: Hlc) -> Arc<Entry> {
@@ -93,7 +93,7 @@ pub(crate) fn texts(texts: &[&str]) -> Body {
 }
 
 pub(crate) fn shown(entry: &Arc<Entry>) -> BatchEntry {
-    BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true }
+    BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true, clock_off_ms: None }
 }
 
 /// A home directory and the identity that opens its store.

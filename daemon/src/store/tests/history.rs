@@ -1,14 +1,15 @@
 //! History: its order, pages without gaps or repeats, filters, and a complete text index.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chat_core::log::entry::{Entry, Hlc, Incarnation};
+use chat_core::log::entry::{Dep, Entry, Hlc, Incarnation};
+use chat_core::output::BatchEntry;
 use chat_proto::id::{EntryHash, MessageId};
 use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
-use super::fixture::{StoreHome, THEN, TestAuthor, TestStore, texts};
+use super::fixture::{StoreHome, THEN, TestAuthor, TestStore, shown, texts};
 use crate::store::error::ReadError;
 use crate::store::tables::models::{Edge, HistoryFilter, MessageRow};
 
@@ -19,19 +20,32 @@ type Written = (u8, u64, Vec<usize>);
 
 fn written() -> impl Strategy<Value = Vec<Written>> {
     let words = prop::collection::vec(0..WORDS.len(), 1..4);
-    prop::collection::vec((0..3u8, 0..4u64, words), 1..25)
+    prop::collection::vec((0..3u8, 0..4u64, words), 1..25).prop_map(|mut plan| {
+        // Within a log no date runs back; between logs they arrive in any order.
+        for author in 0..3 {
+            let mut times: Vec<u64> = plan.iter().filter(|entry| entry.0 == author).map(|entry| entry.1).collect();
+            times.sort_unstable();
+            plan.iter_mut().filter(|entry| entry.0 == author).zip(times).for_each(|(entry, time)| entry.1 = time);
+        }
+        plan
+    })
 }
 
 /// Rows that the store must hold, in order.
 fn rows(entries: &[Arc<Entry>], texts: &[Vec<usize>]) -> Vec<MessageRow> {
     let mut rows = Vec::new();
+    let mut newest = BTreeMap::new();
     for (entry, texts) in entries.iter().zip(texts) {
+        let order = entry.header().order_after(newest.get(&entry.log()).copied());
+        newest.insert(entry.log(), order);
         for (index, text) in (0..).zip(texts) {
             rows.push(MessageRow {
                 id: MessageId { entry: entry.hash(), index },
                 log: entry.log(),
                 seq: entry.seq(),
+                order,
                 time: entry.header().time,
+                clock_off_ms: None,
                 to: Vec::new(),
                 text: WORDS[*text].into(),
                 event: rows.len() as u64 + 1,
@@ -211,4 +225,36 @@ async fn unknown_edge_is_an_error_that_names_it() {
     }
     let nobody = HistoryFilter { limit: 1, from: Some(TestAuthor::new(9).id()), ..HistoryFilter::default() };
     assert_eq!(opened.store.history(nobody).await.expect("reads").messages, []);
+}
+
+#[tokio::test]
+async fn order_is_not_that_of_the_dates_and_times_select_by_date() {
+    let (mut ann, mut bob) = (TestAuthor::new(1), TestAuthor::new(2));
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    let at = |later: u64| Hlc::from_wall(Timestamp::from_ms(THEN + later));
+    let ahead = ann.write_at(texts(&["ahead"]), at(5_000_000));
+    let mut header = bob.write_at(texts(&["answer"]), at(1_000)).header().clone();
+    header.deps = vec![Dep::order(bob.id(), at(5_000_000).next())];
+    let answer = Arc::new(Entry::sign(header, texts(&["answer"]), &bob.key).expect("signs"));
+    let mut back = ann.write_at(texts(&["back"]), at(2_000)).header().clone();
+    back.deps.clear();
+    let back = Arc::new(Entry::sign(back, texts(&["back"]), &ann.key).expect("signs"));
+    let items = [&ahead, &answer, &back].map(|entry| BatchEntry { clock_off_ms: Some(7), ..shown(entry) });
+    opened.try_persist(items.to_vec()).await.expect("persists");
+    opened.store.close().await;
+
+    let opened = home.open();
+    assert_eq!(opened.texts().await[0], "ahead");
+    let edge = Some(Edge::Time(Timestamp::from_ms(THEN + 1_500)));
+    let found = |filter: HistoryFilter| async { opened.store.history(filter).await.expect("reads").messages };
+    let before = found(HistoryFilter { before: edge, limit: 9, ..HistoryFilter::default() }).await;
+    assert_eq!(before.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(), ["answer"]);
+    let after = found(HistoryFilter { after: edge, limit: 9, ..HistoryFilter::default() }).await;
+    assert_eq!(after.iter().map(|row| row.text.as_str()).collect::<Vec<_>>(), ["ahead", "back"]);
+    assert_eq!(after[1].time, at(2_000), "the date is what the author's clock showed");
+    assert_eq!(after[1].clock_off_ms, Some(7));
+    let restored = opened.store.restore().await.expect("reads").expect("in a room");
+    let head = restored.heads.iter().find(|head| head.log == ann.log).expect("held");
+    assert_eq!((head.label, head.order, head.first), (at(2_000), at(5_000_000).next(), at(5_000_000)));
 }

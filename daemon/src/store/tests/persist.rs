@@ -36,10 +36,10 @@ async fn entries_survive_a_crash() {
     let restored = restored(&after).await;
     assert_eq!(restored.room, ROOM);
     let [first, .., last] = &entries;
-    let (time, first) = (last.header().time, first.header().time);
-    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), time, first };
+    let (label, order, first) = (last.header().time, last.header().time, first.header().time);
+    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), label, order, first };
     assert_eq!(restored.heads, [head]);
-    assert_eq!(restored.controls, [last.signed().clone()]);
+    assert_eq!(restored.controls, [(last.signed().clone(), order)]);
     assert_eq!(after.texts().await, ["one", "two"]);
     assert_eq!(after.store.messages_count(), 2);
 }
@@ -105,7 +105,7 @@ async fn genesis_entry_binds_the_database_to_its_room() {
     opened.store.close().await;
     let opened = home.open();
     assert_eq!(opened.store.room(), Some(ours.clone()));
-    assert_eq!(restored(&opened).await.controls, [genesis.signed().clone()]);
+    assert_eq!(restored(&opened).await.controls, [(genesis.signed().clone(), genesis.header().time)]);
     assert!(opened.store.begin(ours, Vec::new()).await.is_ok());
 }
 
@@ -185,11 +185,11 @@ async fn idempotency_key_finds_the_message_of_its_command() {
     let entry = ann.write(texts(&["one", "two"]));
     let key = |key: &str, n| Idempotency { key: key.into(), request: [n; 32] };
     let keys = HashMap::from([(CommandId(6), key("second", 2)), (CommandId(9), key("never", 3))]);
-    let item = BatchEntry { entry: entry.clone(), origins: vec![CommandId(5), CommandId(6)], visible: true };
+    let item = BatchEntry { origins: vec![CommandId(5), CommandId(6)], ..shown(&entry) };
     opened.queue_batch(vec![item], keys).await;
     assert!(matches!(opened.report().await, StoreReport::Persisted(_)));
     let again = ann.say("again");
-    let item = BatchEntry { entry: again, origins: vec![CommandId(7)], visible: true };
+    let item = BatchEntry { origins: vec![CommandId(7)], ..shown(&again) };
     opened.queue_batch(vec![item], HashMap::from([(CommandId(7), key("second", 4))])).await;
     assert!(matches!(opened.report().await, StoreReport::Persisted(_)));
     opened.store.close().await;

@@ -85,13 +85,18 @@ fn place_and_backlink_must_agree() {
 }
 
 #[test]
-fn the_clock_never_stands_still_or_runs_back() {
-    let wall = Timestamp::from_ms(1000);
-    let first = Hlc::default().tick(wall);
-    assert_eq!(first.wall(), wall);
-    assert!(first.tick(wall) > first);
-    assert!(first.tick(Timestamp::from_ms(10)) > first);
-    assert_eq!(first.tick(Timestamp::from_ms(2000)).wall(), Timestamp::from_ms(2000));
+fn order_time_follows_label_carried_order_and_log() {
+    let at = |ms| Hlc::from_wall(Timestamp::from_ms(ms));
+    let mut entry = header(&key(1), ROOM);
+    entry.time = at(1000);
+    assert_eq!(entry.order_after(None), at(1000));
+    assert_eq!(entry.order_after(Some(at(2000))), at(2000).next(), "a log never runs back");
+    entry.deps.push(Dep::order(entry.log.author, at(3000)));
+    assert_eq!(entry.order_after(Some(at(2000))), at(3000));
+    entry.time = at(4000);
+    assert_eq!(entry.order_after(None), at(4000), "nor is an entry ordered before its date");
+    entry.time = Hlc(u64::MAX);
+    assert!(entry.order_after(None) < Hlc(u64::MAX / 2 + 2), "no date uses up the times");
 }
 
 proptest! {

@@ -116,7 +116,7 @@ impl Told {
         };
         let entry = Entry::sign(header, Body::Control(control), key(by)).expect("signs");
         self.logs.entry(log).or_insert(time(at));
-        self.controls.add(&entry, &ROOM);
+        self.controls.add(&entry, time(at), &ROOM);
         self
     }
 

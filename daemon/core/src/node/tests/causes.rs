@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::input::{Command, Verdict};
-use crate::log::entry::{Dep, Entry, Head, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Head, Hlc, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::Kit;
 use crate::output::Reply;
@@ -54,7 +54,7 @@ fn what_stands_behind_a_cut_carries_its_causes() {
     kit.say(3, "question");
     let question = last(&kit, 3);
     behind.header.deps = vec![question];
-    behind.header.time = kit.peers[3].node.logs.heads.clock().tick(kit.now.wall);
+    behind.header.time = kit.peers[3].node.logs.heads.clock().next().max(Hlc::from_wall(kit.now.wall));
     let link = behind.say("behind the cut");
     let mut answering = Forger::behind(&kit, 1);
     answering.header.deps = vec![Dep { log: behind.header.log, seq: Seq(2) }];
@@ -87,7 +87,7 @@ fn what_was_seen_by_way_of_a_log_that_counts_for_nothing_is_waited_for() {
     kit.say(3, "question");
     let question = last(&kit, 3);
     unnamed.header.deps = vec![question];
-    unnamed.header.time = kit.peers[3].node.logs.heads.clock().tick(kit.now.wall);
+    unnamed.header.time = kit.peers[3].node.logs.heads.clock().next().max(Hlc::from_wall(kit.now.wall));
     hidden.push(unnamed.say("builds on the question, and is hidden"));
     let mut answering = Forger::behind(&kit, 1);
     answering.header.deps = vec![Dep { log: unnamed.header.log, seq: Seq(2) }];

@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
-use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{FUTURE_MAX, PAST_CUT_MAX};
+use crate::config::PAST_CUT_MAX;
 use crate::input::{Command, Input, Verdict};
 use crate::log::entry::{AdmitBy, Body, Control, Dep, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
@@ -110,36 +109,6 @@ fn a_restart_changes_nothing() {
     let before = (kit.peers[0].node.roster(), kit.peers[0].node.inspect().invites());
     kit.restart(0);
     assert_eq!((kit.peers[0].node.roster(), kit.peers[0].node.inspect().invites()), before);
-}
-
-#[test]
-fn entries_from_the_future_are_held_back_until_their_time_has_come() {
-    let mut kit = Kit::room(2);
-    kit.say(1, "now");
-    let mut forger = Forger::behind(&kit, 1);
-    let ahead = u64::try_from(FUTURE_MAX.as_millis()).expect("fits") + 30_000;
-    forger.header.time = Hlc::from_wall(Timestamp::from_ms(kit.now.wall.as_ms() + ahead));
-    let early = forger.say("from the future");
-    kit.frame(0, 1, &Frame::Entries(vec![early.clone()]));
-    kit.frame(0, 1, &Frame::Entries(vec![early]));
-    kit.say(0, "meanwhile");
-    assert_eq!(kit.peers[0].history(), ["now", "meanwhile"]);
-    assert!(kit.peers[0].node.logs.heads.clock().wall() <= kit.now.wall, "nobody's clock follows it");
-    kit.pass(Duration::from_secs(29));
-    assert_eq!(kit.peers[0].history().len(), 2);
-    kit.pass(Duration::from_secs(3));
-    assert_eq!(kit.peers[0].history(), ["now", "meanwhile", "from the future"]);
-}
-
-#[test]
-fn a_log_whose_time_runs_back_ends_there() {
-    let mut kit = Kit::room(2);
-    kit.say(1, "one");
-    let mut forger = Forger::behind(&kit, 1);
-    forger.header.time = Hlc(forger.header.time.0 - 1);
-    let back = forger.say("before one");
-    kit.frame(0, 1, &Frame::Entries(vec![back]));
-    assert_eq!(kit.peers[0].history(), ["one"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl Forger {
             log: LogId { author, incarnation: Incarnation(incarnation) },
             seq: Seq(1),
             backlink: None,
-            time: kit.peers[0].node.logs.heads.clock().tick(kit.now.wall),
+            time: kit.peers[0].node.logs.heads.clock().next().max(Hlc::from_wall(kit.now.wall)),
             deps: Vec::new(),
             body_hash: [0; 32],
             body_bytes: 0,

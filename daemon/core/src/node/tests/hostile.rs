@@ -273,5 +273,5 @@ fn a_message_can_be_as_long_as_allowed() {
     let last = forger.say("at the end of time");
     kit.frame(1, 0, &Frame::Entries(vec![last]));
     kit.say(1, "time goes on");
-    assert_eq!(kit.peers[1].history().len(), 2);
+    assert_eq!(kit.peers[1].history().len(), 3);
 }

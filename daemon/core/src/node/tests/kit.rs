@@ -1,6 +1,8 @@
 //! A few nodes side by side: disks that write at once unless told otherwise, links that carry frames at once, and a
 //! clock that stands still unless it is moved.
 
+mod on_disk;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +22,7 @@ use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, Persist
 use crate::log::entry::{Dep, Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::Node;
 use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
-use crate::restore::{Restored, Start, StoredHead};
+use crate::restore::{Restored, Start};
 use crate::types::PathInfo;
 use crate::wire::Frame;
 
@@ -48,6 +50,8 @@ pub(super) struct Peer {
     pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     pub(super) hidden: BTreeMap<LogId, Seq>,
     pub(super) shown: Vec<MessageBody>,
+    /// How far the author's clock was off, for each entry.
+    pub(super) clocks_off: Vec<Option<i64>>,
     pub(super) replies: BTreeMap<CommandId, Result<Reply, CommandError>>,
     pub(super) answers: Vec<(AdmissionId, AdmissionAnswer)>,
     pub(super) events: Vec<Event>,
@@ -62,6 +66,8 @@ pub(super) struct Peer {
     pub(super) incarnation: Incarnation,
     /// Whether the second record of its newest entry is there and agrees.
     pub(super) mark_agrees: bool,
+    /// Error of its wall clock, in milliseconds.
+    pub(super) clock_error_ms: i64,
 }
 
 /// The nodes.
@@ -98,6 +104,7 @@ impl Peer {
             logs: BTreeMap::new(),
             hidden: BTreeMap::new(),
             shown: Vec::new(),
+            clocks_off: Vec::new(),
             replies: BTreeMap::new(),
             answers: Vec::new(),
             events: Vec::new(),
@@ -109,45 +116,8 @@ impl Peer {
             sent: Vec::new(),
             incarnation,
             mark_agrees: true,
+            clock_error_ms: 0,
         }
-    }
-
-    /// What a node that starts anew on this disk begins with.
-    pub(super) fn restored(&self) -> Restored {
-        let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
-            let (first, last) = (entries.first()?, entries.last()?);
-            let (time, first) = (last.header().time, first.header().time);
-            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), time, first })
-        };
-        let mut controls: Vec<&Arc<Entry>> = self.logs.values().flatten().filter(|e| e.control().is_some()).collect();
-        controls.sort_by_key(|entry| entry.header().time);
-        Restored {
-            room: self.node.room(),
-            incarnation: self.incarnation,
-            heads: self.logs.iter().filter_map(head).collect(),
-            controls: controls.into_iter().map(|entry| entry.signed().clone()).collect(),
-            addrs: self.node.peers.addrs.records().cloned().collect(),
-            forks: self.forks.clone(),
-            seen: Vec::new(),
-            mark_agrees: self.mark_agrees,
-            hidden: self.hidden.keys().copied().collect(),
-        }
-    }
-
-    /// All entries on disk, causes first.
-    pub(super) fn entries(&self) -> Vec<SignedEntry> {
-        let mut all: Vec<&Arc<Entry>> = self.logs.values().flatten().collect();
-        all.sort_by_key(|entry| (entry.header().time, entry.log(), entry.seq()));
-        all.into_iter().map(|entry| entry.signed().clone()).collect()
-    }
-
-    /// The texts that are shown, in the shared order.
-    pub(super) fn history(&self) -> Vec<String> {
-        let mut all: Vec<&Arc<Entry>> = self.logs.values().flatten().collect();
-        all.sort_by_key(|entry| (entry.header().time, entry.log(), entry.seq()));
-        let counts = |entry: &&Arc<Entry>| self.hidden.get(&entry.log()).is_none_or(|limit| entry.seq() <= *limit);
-        let texts = all.into_iter().filter(counts).flat_map(|entry| entry.messages().to_vec());
-        texts.map(|body| if let MessageBody::Text(text) = body { text } else { "sealed".into() }).collect()
     }
 
     /// The frames that were sent, and forgets them.
@@ -163,6 +133,7 @@ impl Peer {
             let log = self.logs.entry(item.entry.log()).or_default();
             assert_eq!(item.entry.seq().0, log.len() as u64 + 1, "a log on disk has no holes");
             log.push(item.entry.clone());
+            self.clocks_off.push(item.clock_off_ms);
             if item.visible {
                 self.shown.extend(item.entry.messages().to_vec());
             } else {
@@ -275,10 +246,11 @@ impl Kit {
     /// The process of a node ends and another begins on what is on disk.
     pub(super) fn restart(&mut self, n: usize) {
         self.disconnect_all(n);
+        let now = self.now_at(n);
         let peer = &mut self.peers[n];
         let start = Start::Restore(peer.restored());
         peer.waiting.clear();
-        peer.node = Node::new(NodeSettings::default(), peer.key.clone(), start, [99; 32], self.now).expect("restarts");
+        peer.node = Node::new(NodeSettings::default(), peer.key.clone(), start, [99; 32], now).expect("restarts");
         self.input(n, Input::Addrs(vec![addr(n)]));
     }
 
@@ -375,8 +347,14 @@ impl Kit {
         self.now = Now { mono, wall: Timestamp::from_ms(self.now.wall.as_ms() + passed) };
     }
 
+    /// The time as a node's clocks show it.
+    pub(super) fn now_at(&self, n: usize) -> Now {
+        let wall = self.now.wall.as_ms().saturating_add_signed(self.peers[n].clock_error_ms);
+        Now { wall: Timestamp::from_ms(wall), ..self.now }
+    }
+
     fn give(&mut self, n: usize, input: Input) {
-        let now = self.now;
+        let now = self.now_at(n);
         self.peers[n].node.handle(input, now);
     }
 

@@ -15,8 +15,8 @@ use crate::sim::room::machine::{Host, MachineState};
 use crate::sim::room::plan::{Fault, QUEUE_BYTES_MAX};
 use crate::sim::room::world::RoomWorld;
 
-/// How far all clocks are set ahead at the end, so that no entry is dated in the future any more.
-const AHEAD_MS: i64 = 3_600_000;
+/// By how much a wall clock can be wrong, in milliseconds: seconds, minutes, hours and years.
+const CLOCK_ERRORS_MS: [i64; 4] = [20_000, 400_000, 12 * 3_600_000, 50 * 365 * 24 * 3_600_000];
 
 impl RoomWorld {
     pub(super) fn running(&self) -> Vec<Host> {
@@ -160,8 +160,9 @@ impl RoomWorld {
             Fault::Partition => self.partition(),
             Fault::OneWay => self.one_way(host),
             Fault::Clock => {
-                let jump = self.rng.random_range(-400_000..400_000);
-                self.machine(host).clock.skew_ms = jump;
+                let most = CLOCK_ERRORS_MS[self.rng.random_range(0..CLOCK_ERRORS_MS.len())];
+                let error = if self.chance(0.2) { 0 } else { self.rng.random_range(-most..most) };
+                self.machine(host).clock.skew_ms = error;
             }
             Fault::Shielded => {
                 if !self.net.shielded.remove(&host) {
@@ -213,7 +214,7 @@ impl RoomWorld {
         self.watch_idle();
     }
 
-    /// Ends all faults: every machine runs, every disk works, every path is open. A fault that lasts is ended here.
+    /// Ends all faults but wrong clocks: every machine runs, every disk works, every path is open.
     pub(super) fn end_faults(&mut self) {
         self.troubled = false;
         self.plan.queue_bytes_max = QUEUE_BYTES_MAX;
@@ -222,9 +223,7 @@ impl RoomWorld {
         self.heal(&blocked);
         for host in self.hosts() {
             self.resume(host);
-            let skew = (host.0 as i64 % 10 - 3) * 20_000;
             let machine = self.machine(host);
-            machine.clock.skew_ms = AHEAD_MS + skew;
             machine.disk.health = Health::Fine;
             if let MachineState::Asking(id, _) = machine.state {
                 self.give_up(id, host);

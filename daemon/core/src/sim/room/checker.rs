@@ -98,7 +98,8 @@ impl Checker {
         let entry = &item.entry;
         let (header, hash) = (entry.header(), entry.hash());
         let at = (header.log, header.seq);
-        let known = self.entries.entry(at).or_insert((hash, header.time)).0;
+        let order = held.next_order(entry);
+        let known = self.entries.entry(at).or_insert((hash, order)).0;
         if known != hash {
             assert!(self.may_fork.contains(&header.log.author), "{at:?} was forked: {known:?} and {hash:?}");
             self.forked.insert(header.log);
@@ -129,8 +130,8 @@ impl Checker {
                 continue;
             }
             assert!(there(log, *seq), "{at:?} is shown at {host:?} before {log:?} {seq:?}, which its author had read");
-            let earlier = self.entries.get(&(*log, *seq)).is_none_or(|(_, time)| *time < header.time);
-            assert!(earlier, "{at:?} is dated before {log:?} {seq:?}, which its author had read");
+            let earlier = self.entries.get(&(*log, *seq)).is_none_or(|(_, before)| *before < order);
+            assert!(earlier, "{at:?} comes before {log:?} {seq:?}, which its author had read");
         }
     }
 
@@ -193,9 +194,9 @@ impl Checker {
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 
-    /// Date of the first entry of a log.
+    /// Order time of the first entry of a log.
     pub(super) fn began(&self, log: &LogId) -> Hlc {
-        self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, time)| *time)
+        self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, order)| *order)
     }
 
     /// A whole home was rolled back; the logs of this author may fork.

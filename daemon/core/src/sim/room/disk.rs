@@ -14,7 +14,7 @@ use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
 /// Sorts messages in the shared order.
-pub(super) type MessagePosition = (Hlc, LogId, Seq, u16);
+pub(super) type MessagePosition = (Hlc, Hlc, LogId, Seq, u16);
 
 /// A write.
 #[derive(Clone, Debug)]
@@ -38,7 +38,9 @@ pub(super) struct HeldData {
     pub(super) room: RoomId,
     pub(super) incarnation: Incarnation,
     pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
-    controls: Vec<SignedEntry>,
+    controls: Vec<(SignedEntry, Hlc)>,
+    /// The order time of each log's first and newest entry.
+    orders: BTreeMap<LogId, (Hlc, Hlc)>,
     limits: BTreeMap<LogId, Seq>,
     messages: BTreeMap<MessagePosition, (MessageId, bool)>,
     /// Every message that was shown, in the order of the events.
@@ -78,6 +80,7 @@ impl HeldData {
             incarnation,
             logs: BTreeMap::new(),
             controls: Vec::new(),
+            orders: BTreeMap::new(),
             limits: BTreeMap::new(),
             messages: BTreeMap::new(),
             shown: Vec::new(),
@@ -108,7 +111,7 @@ impl HeldData {
 
     /// The logs of which some messages are hidden.
     fn hidden(&self) -> Vec<LogId> {
-        let hidden = self.messages.iter().filter(|(_, (_, visible))| !visible).map(|((_, log, ..), _)| *log);
+        let hidden = self.messages.iter().filter(|(_, (_, visible))| !visible).map(|((_, _, log, ..), _)| *log);
         hidden.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -134,14 +137,9 @@ impl HeldData {
 
     pub(super) fn restored(&self) -> Restored {
         let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
-            let (first, last) = (entries.first()?, entries.last()?);
-            Some(StoredHead {
-                log: *log,
-                seq: last.seq(),
-                hash: last.hash(),
-                time: last.header().time,
-                first: first.header().time,
-            })
+            let (last, (first, order)) = (entries.last()?, *self.orders.get(log)?);
+            let label = last.header().time;
+            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first })
         };
         Restored {
             room: self.room,
@@ -171,6 +169,11 @@ impl HeldData {
             .collect()
     }
 
+    /// The order time of an entry that is not written yet and is the next one of its log.
+    pub(super) fn next_order(&self, entry: &Entry) -> Hlc {
+        entry.header().order_after(self.orders.get(&entry.log()).map(|(_, newest)| *newest))
+    }
+
     fn insert(&mut self, item: &BatchEntry) {
         let entry = &item.entry;
         let log = entry.log();
@@ -178,15 +181,16 @@ impl HeldData {
         assert_eq!(entry.seq(), held.next(), "entry {:?} of {log:?} leaves a hole or comes twice", entry.seq());
         if let Some(before) = self.logs.get(&log).and_then(|entries| entries.last()) {
             assert_eq!(entry.header().backlink, Some(before.hash()), "the chain on disk is broken");
-            assert!(entry.header().time > before.header().time, "time in a log on disk runs back");
         }
+        let order = self.next_order(entry);
+        self.orders.entry(log).or_insert((order, order)).1 = order;
         if entry.control().is_some() {
-            self.controls.push(entry.signed().clone());
+            self.controls.push((entry.signed().clone(), order));
         }
         for index in 0..entry.messages().len() {
             let index = u16::try_from(index).expect("an entry's messages are few");
             let id = MessageId { entry: entry.hash(), index };
-            self.messages.insert((entry.header().time, log, entry.seq(), index), (id, item.visible));
+            self.messages.insert((order, entry.header().time, log, entry.seq(), index), (id, item.visible));
             if item.visible {
                 self.show(id);
             }
@@ -203,7 +207,7 @@ impl HeldData {
     fn limit(&mut self, log: LogId, limit: Seq) {
         self.limits.insert(log, limit);
         let mut again = Vec::new();
-        for ((_, of, seq, _), (id, visible)) in &mut self.messages {
+        for ((_, _, of, seq, _), (id, visible)) in &mut self.messages {
             if *of == log {
                 let shown = *seq <= limit;
                 if shown && !*visible {

@@ -37,7 +37,7 @@ pub enum Fault {
     Shielded,
     /// Packets are lost and reordered: datagrams disappear, streams are late.
     Loss,
-    /// A wall clock jumps.
+    /// A wall clock jumps by seconds, hours or years, back or ahead, and stays wrong.
     Clock,
     /// Members are removed.
     Removal,

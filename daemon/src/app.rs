@@ -26,7 +26,7 @@ pub fn run(words: impl IntoIterator<Item = OsString>) -> Exit {
     let args = match ChatdArgs::read(words) {
         Ok(args) => args,
         Err(error) => {
-            // Help and version go to standard output; nobody reading them is not an error.
+            // Help and version go to standard output; a closed output is not an error.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage } else { Exit::Done };
         }

@@ -1,7 +1,7 @@
 //! The store: SQLite on its own thread.
 //!
 //! One thread owns the read-write connection. It takes queued jobs in groups, executes a group in one transaction,
-//! flushes it and only then reports, so many messages share one flush. A few read-only connections answer queries and
+//! flushes it and only then reports, and a flush serves many messages. A few read-only connections answer queries and
 //! never wait for the writer. Whatever was reported as persisted survives a crash and a power failure.
 //!
 //! * [`types`]: what callers hand in, and the reports. [`error`]: one error enum per operation.

@@ -154,7 +154,7 @@ fn void_ticket_is_refused_with_the_reason() {
 
     let mut mistyped = alice.ticket();
     mistyped.replace_range(20..21, if &mistyped[20..21] == "a" { "b" } else { "a" });
-    // Nobody has to be asked about these: the command line is wrong.
+    // No daemon has to be asked about these: the command line is wrong.
     for wrong in [&mistyped, &alice.ticket()[..140]] {
         let said = tried(wrong).refuses(2);
         assert!(said.contains("incomplete or mistyped"), "{said}");

@@ -31,7 +31,7 @@ use tracing::{info, warn};
 use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::OpenStoreError;
-use crate::store::open::connection::{BUSY_TIMEOUT, connect};
+use crate::store::open::connection::{BUSY_TIMEOUT, connect, page_problems};
 use crate::store::open::head_mark::{HeadMark, HeadMarker};
 use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
@@ -44,6 +44,9 @@ use crate::store::types::{Absent, StoreOptions};
 /// Maximum size of a file that every start checks (some tenths of a second); larger ones are checked after a failure
 /// was seen.
 const CHECKED_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Maximum number of damaged pages that an opening looks for: one is enough to set the file aside.
+const PROBLEMS_MAX: u32 = 10;
 
 /// An open database, and where a damaged one was set aside.
 pub(super) struct OpenedDatabase {
@@ -119,11 +122,8 @@ fn check_owner(path: &Path) -> Result<(), OpenStoreError> {
 /// Checks every page. A damaged text index is rebuilt; anything else is an error.
 fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenStoreError> {
     let failed = |source| database_error(path, source);
-    let problems: Vec<String> = connection
-        .prepare("PRAGMA quick_check(10)")
-        .and_then(|mut check| check.query_map([], |row| row.get(0))?.collect())
-        .map_err(failed)?;
-    if problems == ["ok"] {
+    let problems = page_problems(connection, PROBLEMS_MAX).map_err(failed)?;
+    if problems.is_empty() {
         return Ok(());
     }
     warn!(problem = problems.first().map_or("", String::as_str), problems = problems.len(), "the database is damaged");

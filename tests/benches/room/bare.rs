@@ -87,7 +87,7 @@ struct BareRoom {
 async fn say(State(room): State<Arc<BareRoom>>, Json(request): Json<SendRequest>) -> (StatusCode, Json<Value>) {
     let id = room.posted.fetch_add(1, Ordering::Relaxed);
     let message = json!({"id": id, "text": request.text, "from": {"name": "alice"}, "to": []});
-    // Nobody may be reading.
+    // There may be no reader.
     let _ = room.events.send(json!({"type": "message", "message": message}));
     (StatusCode::CREATED, Json(json!({"message": message, "state": "stored"})))
 }

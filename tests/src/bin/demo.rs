@@ -73,7 +73,7 @@ fn perform(stage: &Arc<DemoStage>) -> Result<(), String> {
     let actors = stage.clone();
     let story = thread::spawn(move || {
         let result = panic::catch_unwind(panic::AssertUnwindSafe(|| actors.tell()));
-        // Nobody listens any more after an interrupt.
+        // After an interrupt no receiver is left.
         let _ = done.send(result.is_ok());
     });
     match unless_interrupted(STORY_MAX, end) {

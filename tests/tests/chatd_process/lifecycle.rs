@@ -62,7 +62,7 @@ fn signal_stops_the_daemon_in_order() {
         room["bob"].api().send("bye");
         room["bob"].end(signal);
         assert!(!room["bob"].home().socket().exists() && room["bob"].home().api_file().is_none());
-        // The others are told, and do not have to find out.
+        // The others receive a notice, and do not have to find out.
         all_miss(&[&room["alice"]], "bob");
         room["bob"].start_again();
         room.all_online();

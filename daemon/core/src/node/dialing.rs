@@ -76,7 +76,7 @@ impl Node {
             self.publish_peer(&peer, now);
         }
         if seen_elsewhere {
-            // It was relayed before, or its router gave it another address: what newcomers are told of it must follow.
+            // It was relayed before, or its router gave it another address: newcomers must receive the new one.
             self.show_clock(&peer, now);
         }
     }

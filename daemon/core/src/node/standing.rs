@@ -54,7 +54,7 @@ impl Node {
             return true;
         }
         if self.membership.roster.members().all(|person| person.peer.id == self.local.me) {
-            self.nobody_confirmed();
+            self.decide_by_mark();
             return true;
         }
         if !self.timers.is_set(&Timer::Confirm) {
@@ -64,7 +64,7 @@ impl Node {
     }
 
     /// No member confirmed this peer's log in time: the mark on this machine decides.
-    pub(super) fn nobody_confirmed(&mut self) {
+    pub(super) fn decide_by_mark(&mut self) {
         match self.local.standing {
             Standing::Confirmed => {}
             Standing::Marked => self.confirmed(),

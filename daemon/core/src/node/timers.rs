@@ -81,7 +81,7 @@ impl Node {
                 self.out.push_back(Output::StoreSeen(self.peers.connections.seen()));
             }
             Timer::Retry => {}
-            Timer::Confirm => self.nobody_confirmed(),
+            Timer::Confirm => self.decide_by_mark(),
             Timer::Repair => self.fetch_repairs(now),
             Timer::Redial(peer) => self.dial(peer),
             Timer::Fetch(peer) => self.sync().fetch_causes(peer, now),

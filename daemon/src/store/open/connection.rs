@@ -24,6 +24,14 @@ pub(in crate::store) fn open_reader(path: &Path) -> rusqlite::Result<Connection>
     Ok(connection)
 }
 
+/// Damage to the pages of the file, in SQLite's words; at most `max` of them, none in a sound file.
+pub(in crate::store) fn page_problems(connection: &Connection, max: u32) -> rusqlite::Result<Vec<String>> {
+    let mut check = connection.prepare(&format!("PRAGMA quick_check({max})"))?;
+    let mut problems: Vec<String> = check.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;
+    problems.retain(|problem| problem != "ok");
+    Ok(problems)
+}
+
 /// A read-write connection, with the settings that make a commit durable.
 pub(in crate::store) fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;

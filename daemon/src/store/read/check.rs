@@ -5,7 +5,7 @@ use std::path::Path;
 use chat_core::log::entry::{LogId, Seq};
 
 use crate::store::error::ReadError;
-use crate::store::open::connection::open_reader;
+use crate::store::open::connection::{open_reader, page_problems};
 use crate::store::tables::damage;
 
 /// Maximum number of damaged pages that are named.
@@ -35,11 +35,7 @@ impl CheckReport {
 /// [`ReadError::Database`] where it cannot be read at all.
 pub fn check(path: &Path) -> Result<CheckReport, ReadError> {
     let connection = open_reader(path)?;
-    let mut problems: Vec<String> = connection
-        .prepare(&format!("PRAGMA quick_check({PROBLEMS_MAX})"))?
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    problems.retain(|problem| problem != "ok");
+    let problems = page_problems(&connection, PROBLEMS_MAX)?;
     let mut report = CheckReport { problems, ..CheckReport::default() };
     let mut row = 0;
     loop {

@@ -394,7 +394,7 @@ proptest! {
         prop_assert_eq!(&one.roster, &other.roster);
         prop_assert_eq!(&one.invites, &other.invites);
         prop_assert_eq!(&one.cuts, &other.cuts);
-        // Whoever is no member now is no admin.
+        // A peer that is no longer a member is not an admin.
         prop_assert!(one.roster.people.values().all(|person| person.active || person.role == chat_proto::api::peers::MemberRole::Member));
     }
 }

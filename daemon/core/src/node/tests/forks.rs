@@ -99,7 +99,7 @@ fn the_earlier_of_two_forks_counts() {
     let (mut kit, log) = forked(4, [1, 1]);
     kit.connect(0, 1);
     assert_eq!(kit.peers[0].node.logs.heads.cut(&log), Some(Seq(4)));
-    // Somebody else was told a third story, which begins earlier.
+    // Another peer received a third branch, which begins earlier.
     let held = kit.peers[0].logs[&log][1].signed().clone();
     let mut forger = Forger::behind(&kit, 3);
     let second = &kit.peers[0].logs[&log][1];
@@ -171,7 +171,7 @@ fn a_claim_about_ones_own_log_proves_nothing() {
     assert_eq!(kit.peers[0].node.local.log, log);
     assert!(kit.peers[0].forks.is_empty());
     kit.say(0, "two");
-    // Whoever claims to hold everything is not sent it, and has to ask.
+    // A peer that claims to hold everything is sent nothing, and has to ask.
     kit.pass(std::time::Duration::from_secs(40));
     kit.assert_alike();
 }

@@ -131,9 +131,9 @@ impl Store {
     /// # Errors
     /// [`OpenStoreError`] where the database cannot be used.
     pub fn open(path: &Path, options: StoreOptions) -> Result<OpenedStore, OpenStoreError> {
-        let open::OpenedDatabase { connection, meta, runs, mark_agrees, set_aside } = open::open(path, &options)?;
+        let open::OpenedDatabase { connection, meta, opening, mark_agrees, set_aside } = open::open(path, &options)?;
         let readers = read::ReadPool::new(path.to_owned());
-        let context = StoreContext::read(&connection, meta.clone(), runs, readers)
+        let context = StoreContext::read(&connection, meta.clone(), opening.runs().clone(), readers)
             .map_err(|source| OpenStoreError::Database { path: path.to_owned(), source })?;
         let context = Arc::new(context);
         let (queue, jobs) = JobQueue::new();
@@ -143,7 +143,7 @@ impl Store {
         let writer = writer::StoreWriter {
             connection,
             path: path.to_owned(),
-            executor: transaction::Executor::new(meta, options.secret),
+            executor: transaction::Executor::new(meta, options.secret, opening),
             context: Arc::clone(&context),
             jobs,
             outlets: writer::Outlets { reports, events },

@@ -286,6 +286,14 @@ fn full_disk_refuses_messages_and_loses_none() {
 
     // It still reads, and others still write: bob fetches that when there is room again.
     assert_eq!(bob.api().texts(), kept);
+    // Also after a crash: it starts on the full disk, and says why it takes no message.
+    bob.kill();
+    bob.start_again();
+    assert_eq!(bob.api().texts(), kept);
+    let mut events = bob.api().events_at("/v1/events?since=all", None);
+    assert_eq!(events.message(SOON).text, kept[0], "streams are served");
+    let message = SendRequest { text: text(0), ..SendRequest::default() };
+    assert_eq!(bob.api().post("/v1/messages", &message).problem(507).code, ErrorCode::DiskFull);
     for number in 0..10 {
         alice.api().send(&format!("meanwhile {number}"));
     }

@@ -6,6 +6,9 @@
 //! `room.json` binds to the same room; the room's entries then come again from its members. Without `room.json`, and if
 //! [`Absent::Refuse`] was given, a damaged database is left where it is.
 //!
+//! A database that is up to date is opened without a write, so that it can be read on a full disk; what an opening changes
+//! is written with the first transaction ([`Opening`]).
+//!
 //! Invariants: nothing is ever deleted; a database of a newer version, another program or another identity is left as
 //! it is; a copied file, or one that lacks the entry that `head.mark` names, gets a new incarnation, because it is or may
 //! be older than what other peers have of this peer's log.
@@ -14,6 +17,7 @@
 
 pub(in crate::store) mod connection;
 pub(in crate::store) mod head_mark;
+pub(in crate::store) mod opening;
 pub(in crate::store) mod restore;
 pub(in crate::store) mod room_file;
 pub(in crate::store) mod schema;
@@ -24,6 +28,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use chat_core::input::PersistError;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{MigrationDefinitionError, SchemaVersionError};
 use tracing::{info, warn};
@@ -33,6 +38,7 @@ use crate::store::dm;
 use crate::store::error::OpenStoreError;
 use crate::store::open::connection::{BUSY_TIMEOUT, connect, page_problems};
 use crate::store::open::head_mark::{HeadMark, HeadMarker};
+use crate::store::open::opening::{Opening, continue_as};
 use crate::store::open::room_file::RoomFile;
 use crate::store::open::schema::{APPLICATION_ID, MIGRATIONS};
 use crate::store::tables::meta::{FileMark, StoreMeta};
@@ -52,7 +58,7 @@ const PROBLEMS_MAX: u32 = 10;
 pub(super) struct OpenedDatabase {
     pub(super) connection: Connection,
     pub(super) meta: StoreMeta,
-    pub(super) runs: Runs,
+    pub(super) opening: Opening,
     pub(super) mark_agrees: bool,
     pub(super) set_aside: Option<PathBuf>,
 }
@@ -93,8 +99,8 @@ fn attempt(
     if bytes <= CHECKED_BYTES_MAX || room_file.is_some_and(|room_file| room_file.suspect) {
         check(&mut connection, path)?;
     }
-    let (meta, runs, mark_agrees) = settle(&mut connection, path, options, room_file)?;
-    Ok(OpenedDatabase { connection, meta, runs, mark_agrees, set_aside: None })
+    let (meta, opening, mark_agrees) = settle(&mut connection, path, options, room_file)?;
+    Ok(OpenedDatabase { connection, meta, opening, mark_agrees, set_aside: None })
 }
 
 /// Creates the file, or removes the permissions of other users, before anything is written to it. Returns its size.
@@ -140,44 +146,48 @@ fn settle(
     path: &Path,
     options: &StoreOptions,
     room_file: Option<&RoomFile>,
-) -> Result<(StoreMeta, Runs, bool), OpenStoreError> {
+) -> Result<(StoreMeta, Opening, bool), OpenStoreError> {
     let failed = |source| database_error(path, source);
     let metadata = fs::metadata(path).map_err(|source| io_error(path, source))?;
     let file = FileMark::of(&metadata);
-    let transaction = connection.transaction().map_err(failed)?;
-    let known = StoreMeta::read(&transaction).map_err(failed)?;
-    let incarnation = known.as_ref().map(|meta| meta.incarnation);
-    let mark = HeadMark::read(path).zip(known.as_ref());
-    let mark_agrees = mark.map(|(mark, meta)| mark.agrees(&transaction, meta)).transpose().map_err(failed)?;
-    let meta = match known.clone() {
-        Some(meta) if meta.me != options.me => {
-            return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: meta.me });
-        }
-        Some(meta) if meta.file == file && mark_agrees != Some(false) => meta,
-        Some(copied) => {
-            info!("the database is a copy, or older than it was, and continues under another incarnation");
-            dm::retire_sessions(&transaction).map_err(failed)?;
-            StoreMeta::fresh(options.me, file, copied.room)
-        }
-        None => {
-            if let Some(room_file) = room_file {
-                restore::store_addrs(&transaction, &room_file.addrs).map_err(failed)?;
-            }
-            StoreMeta::fresh(options.me, file, room_file.map(RoomFile::room))
-        }
-    };
-    // An unchanged row is not written anew: on a full disk the database could not be opened even to be read.
-    if known.as_ref() != Some(&meta) {
-        meta.write(&transaction).map_err(failed)?;
-    }
-    dm::ensure_account(&transaction, &options.secret).map_err(failed)?;
-    let runs = Runs::begin(&transaction).map_err(failed)?;
-    transaction.commit().map_err(failed)?;
-    let is_new = incarnation != Some(meta.incarnation);
-    if is_new {
+    let mut opening = Opening::new(path, Runs::begin(connection).map_err(failed)?);
+    let Some(known) = StoreMeta::read(connection).map_err(failed)? else {
+        let meta = StoreMeta::fresh(options.me, file, room_file.map(RoomFile::room));
+        write(connection, |connection| {
+            restore::store_addrs(connection, room_file.map_or(&[], |room_file| &room_file.addrs))?;
+            meta.write(connection)?;
+            dm::ensure_account(connection, &options.secret)
+        })
+        .map_err(failed)?;
         HeadMarker::new(path).write(HeadMark::of_new(meta.incarnation));
+        return Ok((meta, opening, true));
+    };
+    if known.me != options.me {
+        return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: known.me });
     }
-    Ok((meta, runs, is_new || mark_agrees == Some(true)))
+    dm::ensure_account(connection, &options.secret).map_err(failed)?;
+    let mark_agrees = HeadMark::read(path).map(|mark| mark.agrees(connection, &known)).transpose().map_err(failed)?;
+    if known.file == file && mark_agrees != Some(false) {
+        return Ok((known, opening, mark_agrees == Some(true)));
+    }
+    info!("the database is a copy, or older than it was, and continues under another incarnation");
+    let meta = StoreMeta::fresh(options.me, file, known.room);
+    match write(connection, |connection| continue_as(connection, &meta)) {
+        Ok(()) => HeadMarker::new(path).write(HeadMark::of_new(meta.incarnation)),
+        Err(error) if persist_error(&error) == PersistError::DiskFull => {
+            warn!("the disk is full: the other incarnation is written with the first message");
+            opening.continue_later(meta.clone());
+        }
+        Err(error) => return Err(failed(error)),
+    }
+    Ok((meta, opening, true))
+}
+
+/// Runs a closure in one transaction.
+fn write(connection: &mut Connection, act: impl FnOnce(&Connection) -> rusqlite::Result<()>) -> rusqlite::Result<()> {
+    let transaction = connection.transaction()?;
+    act(&transaction)?;
+    transaction.commit()
 }
 
 /// Renames the database and its write-ahead log, so that nothing is lost.
@@ -236,8 +246,8 @@ fn io_error(path: &Path, source: io::Error) -> OpenStoreError {
 
 fn database_error(path: &Path, source: rusqlite::Error) -> OpenStoreError {
     match persist_error(&source) {
-        chat_core::input::PersistError::DiskFull => OpenStoreError::DiskFull(source),
-        chat_core::input::PersistError::Failed => OpenStoreError::Database { path: path.to_owned(), source },
+        PersistError::DiskFull => OpenStoreError::DiskFull(source),
+        PersistError::Failed => OpenStoreError::Database { path: path.to_owned(), source },
     }
 }
 

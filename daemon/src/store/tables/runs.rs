@@ -7,10 +7,11 @@
 //! A run covers the events after its start, up to the start of the next one. A cursor is exact if its run is known and
 //! the event is not beyond the end of that run: a peer that knows a run holds every event before it.
 //!
-//! Invariants: a run is on disk before its first event; runs without events are dropped by the next opening; only the
-//! newest [`RUNS_MAX`] are kept, and events of forgotten runs are named by the oldest one that is kept.
+//! Invariants: a run is written with its first event, so that an opening writes nothing and a database on a full disk can
+//! be read; runs without events are dropped when the next one is written; only the newest [`RUNS_MAX`] are kept, and
+//! events of forgotten runs are named by the oldest one that is kept.
 //!
-//! Begun by `open`; read by [`Store::cursor`](crate::store::Store::cursor) and
+//! Begun by `open`, written by the writer's first transaction; read by [`Store::cursor`](crate::store::Store::cursor) and
 //! [`Store::position`](crate::store::Store::position) from memory.
 
 use chat_proto::cursor::Cursor;
@@ -23,7 +24,7 @@ use crate::store::tables::sql_types::{counted, uncounted};
 const RUNS_MAX: usize = 1000;
 
 /// The runs of a database, oldest first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(in crate::store) struct Runs(Vec<Run>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,22 +35,29 @@ struct Run {
 }
 
 impl Runs {
-    /// Begins a run and reads the earlier ones.
+    /// Begins a run after the newest event, and reads the earlier ones. Writes nothing.
     pub(in crate::store) fn begin(connection: &Connection) -> rusqlite::Result<Self> {
         let start = events::newest(connection)?;
-        connection.execute("DELETE FROM runs WHERE start >= ?", [counted(start)])?;
         let mut runs = read(connection)?;
+        runs.retain(|run| run.start < start);
         if runs.len() >= RUNS_MAX {
-            let kept = runs.split_off(runs.len() + 1 - RUNS_MAX);
-            connection.execute("DELETE FROM runs WHERE start < ?", [counted(kept[0].start)])?;
-            runs = kept;
+            runs.drain(..=runs.len() - RUNS_MAX);
         }
         let number = std::iter::repeat_with(rand::random)
             .find(|number| runs.iter().all(|run| run.number != *number))
             .unwrap_or_default();
-        connection.execute("INSERT INTO runs (start, run) VALUES (?, ?)", params![counted(start), number])?;
         runs.push(Run { number, start });
         Ok(Self(runs))
+    }
+
+    /// Writes the newest run, and drops those that are not kept. Must precede its first event.
+    pub(in crate::store) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let (Some(oldest), Some(newest)) = (self.0.first(), self.0.last()) else { return Ok(()) };
+        let sql = "DELETE FROM runs WHERE start < ? OR start >= ?";
+        connection.execute(sql, params![counted(oldest.start), counted(newest.start)])?;
+        let sql = "INSERT INTO runs (start, run) VALUES (?, ?)";
+        connection.execute(sql, params![counted(newest.start), newest.number])?;
+        Ok(())
     }
 
     /// The cursor of an event.
@@ -91,12 +99,19 @@ mod tests {
         }
     }
 
+    /// Begins a run and writes it, as an opening and its first transaction do.
+    fn begin(db: &Connection) -> Runs {
+        let runs = Runs::begin(db).expect("begins");
+        runs.write(db).expect("writes");
+        runs
+    }
+
     #[test]
     fn cursor_names_the_run_that_wrote_the_event() {
         let db = database();
-        let first = Runs::begin(&db).expect("begins");
+        let first = begin(&db);
         write_events(&db, 5);
-        let second = Runs::begin(&db).expect("begins");
+        let second = begin(&db);
         write_events(&db, 5);
         assert_eq!((second.cursor(0), second.cursor(5)), (first.cursor(0), first.cursor(5)));
         assert_ne!(second.cursor(6).run, first.cursor(6).run);
@@ -108,24 +123,36 @@ mod tests {
     #[test]
     fn cursor_of_an_event_beyond_its_run_has_no_position() {
         let db = database();
-        let lost = Runs::begin(&db).expect("begins");
+        let lost = begin(&db);
         write_events(&db, 5);
-        let now = Runs::begin(&db).expect("begins");
+        let now = begin(&db);
         assert_eq!(now.position(lost.cursor(6), 9), None, "events 6 to 9 are of another run");
         assert_eq!(now.position(Cursor { run: now.cursor(6).run, event: 6 }, 5), None, "not written yet");
         assert_eq!(now.position(Cursor { run: now.cursor(6).run ^ 1, event: 1 }, 9), None, "an unknown run");
     }
 
     #[test]
+    fn run_that_was_not_written_leaves_the_earlier_ones() {
+        let db = database();
+        let first = begin(&db);
+        write_events(&db, 5);
+        let unwritten = Runs::begin(&db).expect("begins");
+        let next = begin(&db);
+        write_events(&db, 1);
+        assert_eq!(next.position(first.cursor(5), 6), Some(5));
+        assert_eq!(next.position(unwritten.cursor(6), 6), None, "it wrote no event");
+    }
+
+    #[test]
     fn runs_are_bounded_and_those_without_events_are_dropped() {
         let db = database();
         for _ in 0..RUNS_MAX + 9 {
-            Runs::begin(&db).expect("begins");
+            begin(&db);
         }
         assert_eq!(read(&db).expect("reads").len(), 1);
         for _ in 0..RUNS_MAX + 9 {
             write_events(&db, 1);
-            Runs::begin(&db).expect("begins");
+            begin(&db);
         }
         assert_eq!(read(&db).expect("reads").len(), RUNS_MAX);
     }

@@ -50,6 +50,31 @@ async fn full_disk_fails_batches_until_there_is_space() {
     assert_eq!(home.open().store.messages_count(), 5);
 }
 
+/// The content of the database and of its write-ahead log.
+fn files(home: &StoreHome) -> [Option<Vec<u8>>; 2] {
+    ["room.db", "room.db-wal"].map(|name| std::fs::read(home.dir.path().join(name)).ok())
+}
+
+#[tokio::test]
+async fn opening_writes_nothing_until_the_first_write() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&[&ann.say("before")]).await;
+    opened.store.close().await;
+    let before = files(&home)[0].clone();
+    let mut opened = home.open();
+    assert_eq!(opened.texts().await, ["before"]);
+    let read = opened.store.cursor(1);
+    assert_eq!(files(&home), [before, Some(Vec::new())]);
+    opened.persist(&[&ann.say("after")]).await;
+    let now = opened.store.cursor(2);
+    assert_ne!(read.run, now.run, "each opening has a run of its own");
+    opened.store.close().await;
+    let again = home.open();
+    assert_eq!([read, now].map(|cursor| again.store.position(cursor)), [Some(1), Some(2)]);
+}
+
 #[tokio::test]
 async fn job_that_does_not_fit_fails_alone() {
     let (mut ann, mut bob) = (TestAuthor::new(1), TestAuthor::new(2));

@@ -5,6 +5,7 @@
 //! any error it rolls back and restores the remembered state, so that a caller may try the tasks again one by one.
 //!
 //! Invariants:
+//! * What the [`Opening`] of the database changes is written before anything else.
 //! * After `attempt` returns, the remembered state is that of the disk.
 //! * A batch from a caller that had not received the report of an earlier failure is refused
 //!   ([`TransactionError::Stale`]): it may depend on the batch that failed.
@@ -19,6 +20,7 @@ use rusqlite::Connection;
 use crate::clock::wall_clock;
 use crate::store::dm;
 use crate::store::error::{ChangeError, SealError};
+use crate::store::open::opening::Opening;
 use crate::store::open::restore;
 use crate::store::tables::WriteContext;
 use crate::store::tables::damage;
@@ -38,6 +40,8 @@ pub(in crate::store) struct Executor {
     meta: StoreMeta,
     secret: Secret,
     heads: HeadCache,
+    /// What the opening of the database changes, until the first transaction has written it.
+    opening: Option<Opening>,
     /// Number of failed batches that were reported.
     failures: u64,
     /// Why the last of them failed.
@@ -94,8 +98,9 @@ impl TransactionError {
 }
 
 impl Executor {
-    pub(in crate::store) fn new(meta: StoreMeta, secret: Secret) -> Self {
-        Self { meta, secret, heads: HeadCache::default(), failures: 0, failure: PersistError::Failed }
+    pub(in crate::store) fn new(meta: StoreMeta, secret: Secret, opening: Opening) -> Self {
+        let heads = HeadCache::default();
+        Self { meta, secret, heads, opening: Some(opening), failures: 0, failure: PersistError::Failed }
     }
 
     pub(in crate::store) fn secret(&self) -> &Secret {
@@ -138,8 +143,12 @@ impl Executor {
         tasks: impl IntoIterator<Item = &'a Task>,
     ) -> Result<Vec<JobOutcome>, TransactionError> {
         connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        if let Some(opening) = &self.opening {
+            opening.write(connection)?;
+        }
         let done = tasks.into_iter().map(|task| self.execute(connection, task)).collect::<Result<_, _>>()?;
         connection.prepare_cached("COMMIT")?.execute([])?;
+        self.opening.take().into_iter().for_each(Opening::written);
         Ok(done)
     }
 

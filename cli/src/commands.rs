@@ -24,7 +24,7 @@ pub(crate) mod why;
 use chat_client::Client;
 use clap::Subcommand;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::interactive;
 use crate::text::ui::Ui;
 
@@ -73,7 +73,7 @@ pub(crate) enum RoomCommand {
 ///
 /// # Errors
 /// Says why the command failed.
-pub(crate) async fn run(verb: Option<RoomCommand>, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(verb: Option<RoomCommand>, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let Some(verb) = verb else { return interactive::run(client, ui).await };
     match verb {
         RoomCommand::Send(args) => send::run(args, client, ui).await,

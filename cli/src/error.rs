@@ -11,7 +11,7 @@ use chat_proto::text::{TextError, printable};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum CommandError {
+pub(crate) enum CliError {
     /// The environment does not say where the daemon is.
     #[error(transparent)]
     Locate(#[from] LocateError),
@@ -64,24 +64,12 @@ pub(crate) enum CommandError {
     /// Input comes from a terminal, and the messages go to a file or a pipe.
     #[error("standard output is not a terminal: read with 'chat tail', write with 'chat send'")]
     NotATerminal,
-    /// No member has that name, tag or key.
-    #[error("no member is called '{}'", printable(.0))]
-    UnknownMember(String),
-    /// Several members have that name.
-    #[error("several members are called '{}'", printable(.0))]
-    AmbiguousMember(String),
-    /// No invite has an id with this prefix.
-    #[error("no invite has an id that begins with '{}'", printable(.0))]
-    UnknownInvite(String),
-    /// Several invites have ids with this prefix.
-    #[error("several invites have ids that begin with '{}'", printable(.0))]
-    AmbiguousInvite(String),
     /// No such command.
     #[error("there is no command '{}'", printable(.0))]
     UnknownCommand(String),
 }
 
-impl CommandError {
+impl CliError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -101,11 +89,7 @@ impl CommandError {
             | Self::Output(_)
             | Self::Terminal(_)
             | Self::Runtime(_)
-            | Self::Declined
-            | Self::UnknownMember(_)
-            | Self::AmbiguousMember(_)
-            | Self::UnknownInvite(_)
-            | Self::AmbiguousInvite(_) => Exit::Refused,
+            | Self::Declined => Exit::Refused,
         }
     }
 
@@ -117,9 +101,6 @@ impl CommandError {
             Self::InputTooLong => Some(
                 "'chat send --tail' sends the last part that fits, 'chat send --split' sends several messages".into(),
             ),
-            Self::UnknownMember(_) => Some("'chat peers' lists the members".into()),
-            Self::AmbiguousMember(_) => Some("use the tag, as 'chat peers' shows it".into()),
-            Self::UnknownInvite(_) | Self::AmbiguousInvite(_) => Some("'chat invites' lists the ids".into()),
             Self::Locate(_)
             | Self::WaitRanOut { .. }
             | Self::Text(_)
@@ -179,7 +160,7 @@ mod tests {
 
     use super::*;
 
-    fn refused(code: ErrorCode) -> CommandError {
+    fn refused(code: ErrorCode) -> CliError {
         let problem = Problem::new(code, "no member is called 'b\x07b'").with_hint("look\nthere");
         ClientError::Refused(Box::new(problem)).into()
     }
@@ -192,7 +173,7 @@ mod tests {
 
     #[test]
     fn missing_daemon_is_one_line_that_names_the_command() {
-        let failure: CommandError = ClientError::NoDaemon {
+        let failure: CliError = ClientError::NoDaemon {
             place: "/h/run".into(),
             start: Some("chatd start --home /h".into()),
             source: io::ErrorKind::NotFound.into(),
@@ -206,14 +187,14 @@ mod tests {
     fn exit_code_follows_the_kind_of_error() {
         assert_eq!(refused(ErrorCode::UnknownMember).exit(), Exit::Refused);
         assert_eq!(refused(ErrorCode::Unauthorized).exit(), Exit::NotAllowed);
-        assert_eq!(CommandError::NothingToSend.exit(), Exit::Usage);
-        assert_eq!(CommandError::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
-        assert_eq!(CommandError::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Refused);
+        assert_eq!(CliError::NothingToSend.exit(), Exit::Usage);
+        assert_eq!(CliError::Output(io::ErrorKind::BrokenPipe.into()).exit(), Exit::Done);
+        assert_eq!(CliError::Output(io::ErrorKind::StorageFull.into()).exit(), Exit::Refused);
     }
 
     #[test]
     fn cause_is_printed_once() {
-        let failure = CommandError::Input(io::Error::other("gone"));
+        let failure = CliError::Input(io::Error::other("gone"));
         assert_eq!(failure.lines(), "chat: standard input cannot be read: gone");
     }
 }

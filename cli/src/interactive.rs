@@ -12,17 +12,17 @@ use std::io::{self, IsTerminal};
 
 use chat_client::Client;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::Ui;
 
 /// Opens the room, or sends the lines of standard input.
 ///
 /// # Errors
 /// Says why it ended, unless the user left.
-pub(crate) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
         (true, true) => room::run(client, ui).await,
-        (true, false) => Err(CommandError::NotATerminal),
+        (true, false) => Err(CliError::NotATerminal),
         (false, _) => piped::run(client, io::stdin().lock()).await,
     }
 }

@@ -15,7 +15,7 @@ use chat_proto::error::Exit;
 use clap::{CommandFactory, Parser};
 
 use crate::args::{ChatArgs, ChatCommand};
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::{self, Ui};
 
 fn main() -> ExitCode {
@@ -39,7 +39,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: ChatArgs) -> Result<(), CommandError> {
+fn run(args: ChatArgs) -> Result<(), CliError> {
     let mut ui = Ui::new();
     let verb = match args.command {
         Some(ChatCommand::Completions(args)) => return commands::completions::run(args, ChatArgs::command(), &mut ui),
@@ -49,6 +49,6 @@ fn run(args: ChatArgs) -> Result<(), CommandError> {
     };
     let client = Client::new(DaemonAddr::locate(args.home.as_deref(), environment)?);
     // One thread: nearly every command makes one call and ends.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::Runtime)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
     runtime.block_on(commands::run(verb, &client, &mut ui))
 }

@@ -1,7 +1,6 @@
 //! Text as people type it, turned into values, and values turned into text that is safe on a terminal.
 
 pub(crate) mod input;
-pub(crate) mod members;
 pub(crate) mod recipients;
 pub(crate) mod render;
 pub(crate) mod table;

@@ -40,7 +40,7 @@ mod tcp;
 mod transport;
 
 use admission::join::Joining;
-pub use admission::join::{JoinError, Joined};
+pub use admission::join::{JoinError, JoinedRoom};
 use admission::server::Admissions;
 pub use admission::target::{JoinTarget, ParseTargetError};
 use context::{NetContext, peer_id};
@@ -59,7 +59,7 @@ pub use transport::close::DownReason;
 use transport::connections::ConnectionTable;
 use transport::dial::MemberDialer;
 use transport::endpoint::{self, EndpointParams, GateHook};
-pub use transport::outbox::SendError;
+pub use transport::outbox::OutboxError;
 
 /// Timeout for closing the endpoint. A peer that is there answers in a round trip; a call to one that is not would hold it
 /// for seconds.
@@ -182,8 +182,8 @@ impl Net {
     /// Queues a frame. Never blocks.
     ///
     /// # Errors
-    /// [`SendError`]; with [`SendError::Full`] the connection is dropped.
-    pub fn send(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
+    /// [`OutboxError`]; with [`OutboxError::Full`] the connection is dropped.
+    pub fn send(&self, peer: PeerId, frame: Bytes) -> Result<(), OutboxError> {
         self.outboxes.push(&peer, frame)
     }
 
@@ -192,7 +192,7 @@ impl Net {
     ///
     /// # Errors
     /// As [`Net::send`].
-    pub fn send_datagram(&self, peer: PeerId, frame: Bytes) -> Result<(), SendError> {
+    pub fn send_datagram(&self, peer: PeerId, frame: Bytes) -> Result<(), OutboxError> {
         self.outboxes.push_datagram(&peer, frame)
     }
 
@@ -265,7 +265,7 @@ impl Net {
         target: JoinTarget,
         name: &str,
         on_words: &(dyn Fn(&str) + Send + Sync),
-    ) -> Result<Joined, JoinError> {
+    ) -> Result<JoinedRoom, JoinError> {
         let joining = Joining { ctx: &self.ctx, endpoint: &self.endpoint, book: &self.dialer.book, name, on_words };
         joining.join(&target).await
     }

@@ -2,8 +2,8 @@
 //!
 //! The life of a send, in the order of this file:
 //!
-//! 1. **Validate** ([`OutgoingMessage::validate`]): everything that can be checked without the room.
-//! 2. **Once** ([`MessageSender::send`]): with an idempotency key, a repeated request finds the message of the first one
+//! 1. **Validate** ([`ValidMessage::validate`]): everything that can be checked without the room.
+//! 2. **Once** ([`RoomSender::send`]): with an idempotency key, a repeated request finds the message of the first one
 //!    (`send/once.rs`); without one, every request posts.
 //! 3. **Resolve** the recipients of a direct message to members and their published keys.
 //! 4. **Seal** the text for each recipient. The store advances the sessions and flushes them before anything is sent.
@@ -47,7 +47,7 @@ const KEYS_WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// A message to send, valid as far as that can be checked without the room.
 #[derive(Clone, Debug)]
-pub(crate) struct OutgoingMessage {
+pub(crate) struct ValidMessage {
     text: String,
     /// Recipients as the caller named them; empty for the whole room.
     to: Vec<String>,
@@ -56,7 +56,7 @@ pub(crate) struct OutgoingMessage {
     timeout: Duration,
 }
 
-impl OutgoingMessage {
+impl ValidMessage {
     /// Checks a request.
     ///
     /// # Errors
@@ -82,28 +82,28 @@ pub(crate) struct Sent {
     /// The message and where it is stored.
     pub(crate) message: SentMessage,
     /// The request that posted it.
-    pub(crate) posted: Posted,
+    pub(crate) posted: PostedBy,
 }
 
 /// The request that posted a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Posted {
+pub(crate) enum PostedBy {
     /// This one.
-    Now,
+    ThisRequest,
     /// An earlier one with the same key.
-    Earlier,
+    EarlierRequest,
 }
 
 /// Sends the messages of one room. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct MessageSender {
+pub(crate) struct RoomSender {
     me: PeerId,
     node: NodeHandle,
     store: Store,
     in_progress: Arc<SendsInProgress>,
 }
 
-impl MessageSender {
+impl RoomSender {
     pub(crate) fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
         Self { me, node, store, in_progress: Arc::default() }
     }
@@ -115,22 +115,18 @@ impl MessageSender {
     /// [`SendError`]; no message was stored then. A request with a key may be repeated with the same key.
     pub(crate) async fn send(
         &self,
-        message: OutgoingMessage,
+        message: ValidMessage,
         key: Option<IdempotencyKey>,
         tasks: &TaskTracker,
     ) -> Result<Sent, Arc<SendError>> {
         match key {
-            None => Ok(Sent { message: self.post(&message, None).await?, posted: Posted::Now }),
+            None => Ok(Sent { message: self.post(&message, None).await?, posted: PostedBy::ThisRequest }),
             Some(key) => self.send_once(message, key, tasks).await,
         }
     }
 
     /// Posts a message and waits as long as it asks for.
-    async fn post(
-        &self,
-        message: &OutgoingMessage,
-        idempotency: Option<Idempotency>,
-    ) -> Result<SentMessage, SendError> {
+    async fn post(&self, message: &ValidMessage, idempotency: Option<Idempotency>) -> Result<SentMessage, SendError> {
         // Resolve: the members and the keys to seal for.
         let (roster, recipients) = self.recipients(message).await?;
         let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
@@ -143,7 +139,7 @@ impl MessageSender {
         };
 
         // Post and wait: the room answers when the message is stored and the wait is complete or over.
-        let OutgoingMessage { wait, copies, timeout, .. } = *message;
+        let ValidMessage { wait, copies, timeout, .. } = *message;
         let post = Command::Post { body, wait, copies, timeout };
         let reply = self.node.request(post, idempotency).await?;
         let Reply::Posted { id, time, mut held_by, complete, clock_off_ms } = reply else {
@@ -157,7 +153,7 @@ impl MessageSender {
 
     /// Resolves the recipients, and the roster that names them. A member is visible a moment before its first entries,
     /// which hold its keys, have arrived: missing keys are waited for until the roster that has them is published.
-    async fn recipients(&self, message: &OutgoingMessage) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), SendError> {
+    async fn recipients(&self, message: &ValidMessage) -> Result<(Arc<Roster>, Vec<(PeerId, DmKeys)>), SendError> {
         let deadline = Instant::now() + message.timeout.min(KEYS_WAIT_MAX);
         let mut rosters = self.node.watch_roster();
         loop {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use chat_client::{Client, ClientError, DaemonAddr, OutgoingMessage, Repeat};
 use chat_proto::api::messages::{HistoryQuery, Message, SendRequest, SentMessage};
 use chat_proto::api::peers::PeerView;
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::error::Problem;
 use http_body_util::{BodyExt, Full};
@@ -236,7 +236,7 @@ impl DaemonApi {
     /// # Panics
     /// When it does not answer.
     #[track_caller]
-    pub fn rendezvous(&self) -> Rendezvous {
+    pub fn rendezvous(&self) -> RendezvousView {
         typed("the role", self.client.rendezvous())
     }
 

@@ -5,7 +5,7 @@ use std::ops::{Index, IndexMut};
 use std::time::Duration;
 
 use chat_proto::api::messages::Message;
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::id::Term;
 
 use crate::daemon::{Daemon, StartDaemon};
@@ -138,7 +138,7 @@ pub fn same_history(peers: &[&Daemon], messages: usize, deadline: Duration) -> V
 }
 
 /// What a peer knows of the role.
-pub fn view(peer: &Daemon) -> Rendezvous {
+pub fn view(peer: &Daemon) -> RendezvousView {
     peer.api().rendezvous()
 }
 

@@ -52,7 +52,7 @@ pub struct CrashReport {
 }
 
 /// A conversation in progress.
-struct Conversation {
+struct CrashTalk {
     plan: CrashPlan,
     next: AtomicUsize,
     cut_off: AtomicUsize,
@@ -66,7 +66,7 @@ struct Conversation {
 #[track_caller]
 pub fn run(plan: CrashPlan) -> CrashReport {
     let mut room = TestRoom::of(&NAMES);
-    let conversation = Conversation {
+    let conversation = CrashTalk {
         plan,
         next: AtomicUsize::new(0),
         cut_off: AtomicUsize::new(0),
@@ -95,7 +95,7 @@ pub fn run(plan: CrashPlan) -> CrashReport {
     }
 }
 
-impl Conversation {
+impl CrashTalk {
     /// Sends the messages that no other sender has taken.
     fn send(&self, name: &str, socket: &Path) {
         let mut api = DaemonApi::unix(socket);

@@ -58,12 +58,12 @@ pub struct FailoverReport {
     /// How long every single message between the living was on its way.
     ways: Vec<Duration>,
     /// What became of what was said.
-    pub kept: HolderFate,
+    pub kept: MessageFate,
 }
 
 /// What became of the messages that were acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct HolderFate {
+pub struct MessageFate {
     /// How many there are.
     pub acknowledged: usize,
     /// Of those, missing in some log.
@@ -84,7 +84,7 @@ pub struct HolderFate {
 pub fn run(plan: FailoverPlan, mut tell: impl FnMut(usize, &Heard)) -> Result<FailoverReport, NoNetwork> {
     let mut stage = FailoverStage::new(plan)?;
     let mut report =
-        FailoverReport { plan, known: Vec::new(), stalls: Vec::new(), ways: Vec::new(), kept: HolderFate::default() };
+        FailoverReport { plan, known: Vec::new(), stalls: Vec::new(), ways: Vec::new(), kept: MessageFate::default() };
     let mut acknowledged = Vec::new();
     for round in 0..plan.rounds {
         let heard = stage.play(round);
@@ -101,7 +101,7 @@ pub fn run(plan: FailoverPlan, mut tell: impl FnMut(usize, &Heard)) -> Result<Fa
 }
 
 /// Every acknowledged message is in every log, once, in the same order.
-fn check(room: &TestRoom, acknowledged: &[MessageId], kept: &mut HolderFate) {
+fn check(room: &TestRoom, acknowledged: &[MessageId], kept: &mut MessageFate) {
     kept.acknowledged = acknowledged.len();
     eventually(SOON * 4, "every daemon holds as much as the others", || {
         let counts: Vec<u64> = room.peers.iter().map(|peer| peer.api().status().messages).collect();
@@ -147,7 +147,7 @@ impl fmt::Display for FailoverReport {
     }
 }
 
-impl fmt::Display for HolderFate {
+impl fmt::Display for MessageFate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { acknowledged, lost, repeated, reordered } = self;
         write!(f, "{acknowledged} messages acknowledged; lost {lost}, repeated {repeated}, reordered {reordered}")

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use chat_proto::api::invites::{Invite, InviteList, InviteRequest, NewInvite};
 use chat_proto::api::members::{
-    JoinRequest, Joined, Knock, KnockAnswer, KnockList, NameRequest, NearbyRoom, RoleRequest, RoomList,
+    JoinRequest, Joined, Knock, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, NearbyRoom, RoomList,
 };
 use chat_proto::api::messages::{HistoryQuery, Message, MessagePage, SendRequest, SentMessage};
-use chat_proto::api::peers::{MemberRole, PeerList, PeerView};
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::peers::{MemberRole, PeerList, PeerRef, PeerView};
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::cursor::Cursor;
 use chat_proto::error::ErrorCode;
-use chat_proto::id::{InviteId, KnockId, MessageId};
+use chat_proto::id::{KnockId, MessageId};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
@@ -77,7 +77,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn rendezvous(&self) -> Result<Rendezvous, ClientError> {
+    pub async fn rendezvous(&self) -> Result<RendezvousView, ClientError> {
         self.read(&Call::get(&["rendezvous"])).await
     }
 
@@ -194,12 +194,12 @@ impl Client {
         Ok(self.read::<InviteList>(&Call::get(&["invites"])).await?.invites)
     }
 
-    /// Revokes an invite.
+    /// Revokes an invite: its id, or the first digits of it.
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn revoke(&self, id: InviteId) -> Result<(), ClientError> {
-        self.done(&Call::delete(&["invites", &id.to_string()])).await
+    pub async fn revoke(&self, invite: &str) -> Result<(), ClientError> {
+        self.done(&Call::delete(&["invites", invite])).await
     }
 
     /// Newcomers that wait for admission, oldest first.
@@ -218,6 +218,14 @@ impl Client {
         self.done(&Call::post(&["knocks", &id.to_string()], &answer)).await
     }
 
+    /// The member or former member that a name, `name~tag`, tag or key means.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn member(&self, name: &str) -> Result<PeerRef, ClientError> {
+        self.read(&Call::get(&["members", name])).await
+    }
+
     /// Removes a member: a name, `name~tag`, tag or key.
     ///
     /// # Errors
@@ -231,7 +239,7 @@ impl Client {
     /// # Errors
     /// [`ClientError`].
     pub async fn set_role(&self, member: &str, role: MemberRole) -> Result<(), ClientError> {
-        self.done(&Call::put(&["members", member, "role"], &RoleRequest { role })).await
+        self.done(&Call::put(&["members", member, "role"], &MemberRoleRequest { role })).await
     }
 
     /// Renames this peer.

@@ -5,7 +5,7 @@ use chat_proto::api::members::KnockAnswer;
 use chat_proto::id::KnockId;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 
 /// Arguments of `chat admit`.
 #[derive(Debug, Args)]
@@ -19,6 +19,6 @@ pub(crate) struct AdmitArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: AdmitArgs, client: &Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: AdmitArgs, client: &Client) -> Result<(), CliError> {
     Ok(client.answer_knock(args.id, KnockAnswer { admit: true }).await?)
 }

@@ -3,7 +3,7 @@
 use clap::{Args, Command};
 use clap_complete::Shell;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::Ui;
 
 /// Arguments of `chat completions`.
@@ -17,7 +17,7 @@ pub(crate) struct CompletionsArgs {
 ///
 /// # Errors
 /// When standard output is closed.
-pub(crate) fn run(args: CompletionsArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) fn run(args: CompletionsArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CliError> {
     let mut text = Vec::new();
     clap_complete::generate(args.shell, &mut definition, "chat", &mut text);
     ui.bytes(&text)?;

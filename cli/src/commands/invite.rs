@@ -7,7 +7,7 @@ use chat_proto::api::invites::InviteRequest;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::{self, Ui};
 use crate::text::{render, time_arg};
 
@@ -29,7 +29,7 @@ pub(crate) struct InviteArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: InviteArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: InviteArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let expires_ms = args.expires.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     let request = InviteRequest { expires_ms, uses: args.uses };
     let new = client.invite(&request).await?;

@@ -6,7 +6,7 @@ use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render;
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{self, Ui};
@@ -26,7 +26,7 @@ pub(crate) struct InvitesArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: InvitesArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: InvitesArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let invites = client.invites().await?;
     if args.json {
         return invites.iter().try_for_each(|invite| ui.json(invite));

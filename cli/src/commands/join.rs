@@ -8,7 +8,7 @@ use chat_proto::api::members::JoinRequest;
 use chat_proto::event::{Event, KnockState};
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 
 use crate::text::input;
 use crate::text::render::label;
@@ -32,7 +32,7 @@ pub(crate) struct JoinArgs {
 ///
 /// # Errors
 /// Says why the daemon was not admitted, or how the call failed.
-pub(crate) async fn run(args: JoinArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: JoinArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     // A ticket that a terminal has folded arrives as several words.
     let given = args.target.join(" ");
     let target = if given == "-" { input::target(io::stdin().lock())? } else { given };

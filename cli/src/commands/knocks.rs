@@ -5,7 +5,7 @@ use chat_proto::api::members::Knock;
 use chat_proto::time::Timestamp;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::{self, label};
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{self, Ui};
@@ -25,7 +25,7 @@ pub(crate) struct KnocksArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: KnocksArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: KnocksArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let knocks = client.knocks().await?;
     if args.json {
         return knocks.iter().try_for_each(|knock| ui.json(knock));

@@ -3,7 +3,7 @@
 use chat_client::Client;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
 
@@ -19,7 +19,7 @@ pub(crate) struct LeaveArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: LeaveArgs, client: &Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: LeaveArgs, client: &Client) -> Result<(), CliError> {
     if args.yes {
         client.leave_without_admin().await?;
     } else {

@@ -5,7 +5,7 @@ use chat_proto::api::messages::{HistoryQuery, Message};
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::time_arg;
 use crate::text::transcript::Transcript;
 use crate::text::ui::Ui;
@@ -49,15 +49,14 @@ pub(crate) struct LogArgs {
 ///
 /// # Errors
 /// Says how a call failed.
-pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let zone = TimeZone::system();
-    let plain = |name: Option<String>| name.map(|name| name.strip_prefix('@').unwrap_or(&name).to_owned());
     let filter = HistoryQuery {
         before: args.before,
         after: args.after,
         limit: None,
-        from: plain(args.from),
-        with: plain(args.with),
+        from: args.from,
+        with: args.with,
         q: args.q,
     };
     let mut transcript = match args.json {

@@ -3,7 +3,7 @@
 use clap::{Args, Command};
 use clap_mangen::Man;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::Ui;
 
 /// Arguments of `chat man`.
@@ -17,13 +17,13 @@ pub(crate) struct ManArgs {
 ///
 /// # Errors
 /// When there is no such command, or standard output is closed.
-pub(crate) fn run(args: ManArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) fn run(args: ManArgs, mut definition: Command, ui: &mut Ui) -> Result<(), CliError> {
     definition.build();
     let man = match args.command {
         None => Man::new(definition),
         Some(name) => match definition.find_subcommand(&name) {
             Some(found) => Man::new(found.clone()).title(format!("chat-{name}")),
-            None => return Err(CommandError::UnknownCommand(name)),
+            None => return Err(CliError::UnknownCommand(name)),
         },
     };
     let mut page = Vec::new();

@@ -4,7 +4,7 @@ use chat_client::Client;
 use chat_proto::text::check_name;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 
 /// Arguments of `chat name`.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub(crate) struct NameArgs {
 ///
 /// # Errors
 /// Says why the name cannot be taken, or how the call failed.
-pub(crate) async fn run(args: NameArgs, client: &Client) -> Result<(), CommandError> {
+pub(crate) async fn run(args: NameArgs, client: &Client) -> Result<(), CliError> {
     check_name("name", &args.name)?;
     Ok(client.rename(args.name).await?)
 }

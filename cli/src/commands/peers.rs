@@ -5,7 +5,7 @@ use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
 use chat_proto::time::{Timestamp, is_clock_off};
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render;
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{Colour, Ui};
@@ -33,7 +33,7 @@ pub(crate) struct PeersArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: PeersArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: PeersArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let peers = client.peers().await?;
     if args.json {
         return peers.iter().try_for_each(|peer| ui.json(peer));

@@ -2,8 +2,9 @@
 
 use chat_client::Client;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
 
@@ -11,7 +12,7 @@ use crate::text::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// The member: name, tag or key
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// Do not ask
     #[arg(long)]
@@ -22,12 +23,11 @@ pub(crate) struct RemoveArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RemoveArgs, client: &Client) -> Result<(), CommandError> {
-    let name = args.name.strip_prefix('@').unwrap_or(&args.name);
+pub(crate) async fn run(args: RemoveArgs, client: &Client) -> Result<(), CliError> {
     if !args.yes && ui::can_ask() {
-        ui::confirm(&format!("Remove {} from the room?", label(name)))?;
+        ui::confirm(&format!("Remove {} from the room?", label(&args.name)))?;
     }
-    client.remove(name).await?;
-    ui::say(&format!("removed {}: takes effect at each member once the removal has reached it", label(name)));
+    client.remove(&args.name).await?;
+    ui::say(&format!("removed {}: takes effect at each member once the removal has reached it", label(&args.name)));
     Ok(())
 }

@@ -2,9 +2,10 @@
 
 use chat_client::Client;
 use chat_proto::api::peers::MemberRole;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
 
@@ -12,7 +13,7 @@ use crate::text::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RoleArgs {
     /// The member: name, tag or key
-    #[arg(value_name = "NAME")]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     name: String,
     /// The role
     #[arg(value_name = "ROLE")]
@@ -32,13 +33,12 @@ enum RoleArg {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoleArgs, client: &Client) -> Result<(), CommandError> {
-    let name = args.name.strip_prefix('@').unwrap_or(&args.name);
+pub(crate) async fn run(args: RoleArgs, client: &Client) -> Result<(), CliError> {
     let (role, result) = match args.role {
         RoleArg::Admin => (MemberRole::Admin, "is now an admin"),
         RoleArg::Member => (MemberRole::Member, "is no longer an admin"),
     };
-    client.set_role(name, role).await?;
-    ui::say(&format!("{} {result}", label(name)));
+    client.set_role(&args.name, role).await?;
+    ui::say(&format!("{} {result}", label(&args.name)));
     Ok(())
 }

@@ -4,7 +4,7 @@ use chat_client::Client;
 use chat_proto::api::members::NearbyRoom;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{self, Ui};
@@ -24,7 +24,7 @@ pub(crate) struct RoomsArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let rooms = client.rooms().await?;
     if args.json {
         return rooms.iter().try_for_each(|room| ui.json(room));

@@ -9,7 +9,7 @@ use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
 use chat_proto::text::{TextError, check_text};
 use clap::{Args, ValueEnum};
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::input::{self, Parts};
 use crate::text::ui::{self, Ui};
 use crate::text::{recipients, render, time_arg};
@@ -61,17 +61,17 @@ pub(crate) enum WaitFor {
 /// Posts a message; the second value is whether what was waited for has come.
 ///
 /// # Errors
-/// [`CommandError::Unsure`] when it is not known whether it was posted; otherwise it was not.
+/// [`CliError::Unsure`] when it is not known whether it was posted; otherwise it was not.
 pub(crate) async fn post(
     client: &Client,
     message: &OutgoingMessage,
     repeat: Repeat,
-) -> Result<(SentMessage, bool), CommandError> {
+) -> Result<(SentMessage, bool), CliError> {
     check_text(&message.request.text)?;
     match client.send(message, repeat).await {
         Ok(sent) => Ok((sent, true)),
         Err(ClientError::WaitRanOut(sent)) => Ok((*sent, false)),
-        Err(source) if source.is_outcome_unknown() => Err(CommandError::Unsure { key: message.key.clone(), source }),
+        Err(source) if source.is_outcome_unknown() => Err(CliError::Unsure { key: message.key.clone(), source }),
         Err(other) => Err(other.into()),
     }
 }
@@ -80,12 +80,12 @@ pub(crate) async fn post(
 ///
 /// # Errors
 /// Says why the message was not sent, or that the wait for it ran out.
-pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let wait = match (args.wait, args.copies) {
         (Some(WaitFor::Replicated), _) | (None, Some(_)) => Wait::Replicated,
         (Some(WaitFor::Stored), None) | (None, None) => Wait::Stored,
         (Some(WaitFor::Delivered), None) => Wait::Delivered,
-        (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(CommandError::CopiesWithoutReplicated),
+        (Some(WaitFor::Stored | WaitFor::Delivered), Some(_)) => return Err(CliError::CopiesWithoutReplicated),
     };
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let joined = args.text.join(" ");
@@ -100,8 +100,7 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
         let mut number = 0_u64;
         while let Some(text) = parts.next()? {
             number += 1;
-            let not_sent =
-                |_: &CommandError| ui::say(&format!("chat: part {number} was not sent, nor what follows it"));
+            let not_sent = |_: &CliError| ui::say(&format!("chat: part {number} was not sent, nor what follows it"));
             send(&request(text).into(), &args, client, ui).await.inspect_err(not_sent)?;
         }
         return if number == 0 { Err(TextError::Empty("message").into()) } else { Ok(()) };
@@ -119,7 +118,7 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
 }
 
 /// Sends one message and reports how far it has come.
-async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let (sent, complete) = post(client, message, Repeat::Safe).await?;
     if args.json {
         ui.json(&sent)?;
@@ -131,7 +130,7 @@ async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &
     if !complete {
         ui.flush()?;
         let after = args.timeout.unwrap_or(SEND_WAIT_DEFAULT);
-        return Err(CommandError::WaitRanOut { after, reached: reached(&sent) });
+        return Err(CliError::WaitRanOut { after, reached: reached(&sent) });
     }
     if args.verbose {
         let id = sent.message.id;
@@ -141,11 +140,11 @@ async fn send(message: &OutgoingMessage, args: &SendArgs, client: &Client, ui: &
 }
 
 /// Recipients and text of the arguments; without a text it is on standard input.
-fn what<'a>(arguments: &[String], joined: &'a str) -> Result<(Vec<String>, Option<&'a str>), CommandError> {
+fn what<'a>(arguments: &[String], joined: &'a str) -> Result<(Vec<String>, Option<&'a str>), CliError> {
     let (to, rest) = recipients::split(joined);
     let names_only = rest.is_empty() && arguments.iter().all(|argument| argument.starts_with('@'));
     if names_only && io::stdin().is_terminal() {
-        return Err(CommandError::NothingToSend);
+        return Err(CliError::NothingToSend);
     }
     Ok((to, (!names_only && rest != "-").then_some(rest)))
 }

@@ -4,7 +4,7 @@ use chat_client::Client;
 use chat_client::status::status_lines;
 use clap::Args;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render;
 use crate::text::ui::Ui;
 
@@ -20,7 +20,7 @@ pub(crate) struct StatusArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: StatusArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: StatusArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let status = client.status().await?;
     if args.json {
         return ui.json(&status);

@@ -10,14 +10,15 @@ use chat_proto::event::{Event, EventEnvelope};
 use chat_proto::id::{MessageId, PeerId};
 use chat_proto::time::Timestamp;
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use jiff::tz::TimeZone;
 
 use crate::dedup::SeenMessages;
-use crate::error::CommandError;
+use crate::error::CliError;
 
 use crate::text::transcript::Transcript;
 use crate::text::ui::{self, Ui};
-use crate::text::{members, render, time_arg};
+use crate::text::{render, time_arg};
 
 /// Default number of messages shown first.
 const COUNT_DEFAULT: u64 = 10;
@@ -38,7 +39,7 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "POINT", value_parser = time_arg::stream_point)]
     since: Option<String>,
     /// Only messages by this member: name, tag or key
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     from: Option<String>,
     /// One event per line as JSON, of every kind; its 'cursor' is what --since takes
     #[arg(long)]
@@ -52,7 +53,7 @@ pub(crate) struct TailArgs {
 ///
 /// # Errors
 /// Says how a call failed, or why the stream cannot go on.
-pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let zone = TimeZone::system();
     let since = args.since;
     let end = match (&since, args.no_follow) {
@@ -62,7 +63,7 @@ pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<
     // The stream is opened before the history is read: a message posted in between is in both, and is shown once.
     let mut feed = client.events(since.clone()).await?;
     let only = match &args.from {
-        Some(name) => Some(members::find(client, name).await?.id),
+        Some(name) => Some(client.member(name).await?.id),
         None => None,
     };
     let transcript = match args.json {
@@ -101,7 +102,7 @@ struct Tail<'a> {
 
 impl Tail<'_> {
     /// Shows events as they come, until the reader of the output has gone.
-    async fn follow(&mut self, feed: &mut EventFeed, client: &Client, since: Option<&str>) -> Result<(), CommandError> {
+    async fn follow(&mut self, feed: &mut EventFeed, client: &Client, since: Option<&str>) -> Result<(), CliError> {
         let mut reader_gone = pin!(ui::reader_gone());
         loop {
             let item = tokio::select! {
@@ -126,7 +127,7 @@ impl Tail<'_> {
         client: &Client,
         since: &str,
         end: Option<Cursor>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         let reached = |at: Option<Cursor>| at.zip(end).is_none_or(|(at, end)| at.event >= end.event);
         while !(reached(feed.cursor()) && feed.is_idle()) {
             let Ok(item) = tokio::time::timeout(IDLE, feed.next()).await else { break };
@@ -137,12 +138,7 @@ impl Tail<'_> {
         Ok(())
     }
 
-    async fn event(
-        &mut self,
-        received: ReceivedEvent,
-        client: &Client,
-        since: Option<&str>,
-    ) -> Result<(), CommandError> {
+    async fn event(&mut self, received: ReceivedEvent, client: &Client, since: Option<&str>) -> Result<(), CliError> {
         let Some(envelope) = received.envelope else {
             // Newer daemons may have events that this version has no words for; a script may.
             return if self.transcript.is_none() && self.only.is_none() { self.raw(&received.json) } else { Ok(()) };
@@ -165,7 +161,7 @@ impl Tail<'_> {
         }
     }
 
-    fn message(&mut self, message: &Message, json: &str) -> Result<(), CommandError> {
+    fn message(&mut self, message: &Message, json: &str) -> Result<(), CliError> {
         self.last = Some((message.id, message.time));
         if !self.shown.is_new(message.id) || self.only.is_some_and(|only| only != message.from.id) {
             return Ok(());
@@ -180,7 +176,7 @@ impl Tail<'_> {
     }
 
     /// An event that is not a message: as JSON, or as the line that `words` has for it.
-    fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), CommandError> {
+    fn other(&mut self, json: &str, words: impl FnOnce(&mut Transcript) -> Option<String>) -> Result<(), CliError> {
         match (&mut self.transcript, self.only) {
             (_, Some(_)) => Ok(()),
             (None, None) => self.raw(json),
@@ -191,7 +187,7 @@ impl Tail<'_> {
         }
     }
 
-    fn raw(&mut self, json: &str) -> Result<(), CommandError> {
+    fn raw(&mut self, json: &str) -> Result<(), CliError> {
         self.ui.line(&ui::shown_json(json))
     }
 
@@ -201,7 +197,7 @@ impl Tail<'_> {
         &mut self,
         mut messages: Vec<(Message, Option<Cursor>)>,
         newest: Option<Cursor>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         if self.transcript.is_none() {
             messages.sort_by_key(|(_, cursor)| cursor.map(|cursor| cursor.event));
             messages.retain(|(_, cursor)| cursor.zip(newest).is_none_or(|(at, newest)| at.event <= newest.event));
@@ -209,7 +205,7 @@ impl Tail<'_> {
         messages.into_iter().try_for_each(|(message, cursor)| self.looked_up(message, cursor.or(newest)))
     }
 
-    fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), CommandError> {
+    fn looked_up(&mut self, message: Message, cursor: Option<Cursor>) -> Result<(), CliError> {
         let time = message.time;
         self.last = Some((message.id, time));
         if !self.shown.is_new(message.id) {
@@ -228,12 +224,7 @@ impl Tail<'_> {
     }
 
     /// Reads from the history what the stream no longer has: from the last message shown, or from where the tail began.
-    async fn fill_gap(
-        &mut self,
-        client: &Client,
-        since: Option<&str>,
-        cursor: Option<Cursor>,
-    ) -> Result<(), CommandError> {
+    async fn fill_gap(&mut self, client: &Client, since: Option<&str>, cursor: Option<Cursor>) -> Result<(), CliError> {
         let from = self.only.map(|id| id.to_string());
         let after = match (self.last, since) {
             (Some((id, _)), _) => Some(id.to_string()),
@@ -252,7 +243,7 @@ impl Tail<'_> {
         let filter = HistoryQuery { from, after, ..HistoryQuery::default() };
         let last = self.last;
         let read = self.fill_from(client, &filter, cursor).await;
-        let (Err(CommandError::Call(ClientError::Refused(_))), Some((_, time))) = (&read, last) else {
+        let (Err(CliError::Call(ClientError::Refused(_))), Some((_, time))) = (&read, last) else {
             return read;
         };
         // A new database may not hold that message: its time will do.
@@ -265,7 +256,7 @@ impl Tail<'_> {
         client: &Client,
         filter: &HistoryQuery,
         cursor: Option<Cursor>,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         if self.transcript.is_some() {
             return client.each_message(filter, None, |message, _| self.looked_up(message, cursor)).await;
         }
@@ -273,7 +264,7 @@ impl Tail<'_> {
         client
             .each_message(filter, None, |message, cursor| {
                 messages.push((message, cursor));
-                Ok::<_, CommandError>(())
+                Ok::<_, CliError>(())
             })
             .await?;
         self.looked_up_all(messages, cursor)

@@ -2,12 +2,12 @@
 
 use chat_client::Client;
 use chat_proto::api::peers::RoleView;
-use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, Rendezvous};
+use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, RendezvousView};
 use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::render::{self, label, name};
 use crate::text::table::{Row, Side, table};
 use crate::text::ui::{Colour, Ui};
@@ -44,7 +44,7 @@ pub(crate) struct WhyArgs {
 ///
 /// # Errors
 /// Says how the call failed.
-pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let rendezvous = client.rendezvous().await?;
     if args.json {
         return ui.json(&rendezvous);
@@ -52,7 +52,7 @@ pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(
     lines(&rendezvous, render::now(), &TimeZone::system(), ui.colour).iter().try_for_each(|line| ui.line(line))
 }
 
-fn lines(rendezvous: &Rendezvous, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
+fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
     let term = rendezvous.term;
     let mut lines = vec![match (&rendezvous.holder, rendezvous.since) {
         (Some(holder), Some(since)) => {
@@ -126,16 +126,16 @@ fn row(ranked: &RankedPeer, role: RoleView) -> Row {
 }
 
 /// The head of the ranking without the holder.
-fn successors(rendezvous: &Rendezvous) -> Vec<&RankedPeer> {
+fn successors(rendezvous: &RendezvousView) -> Vec<&RankedPeer> {
     let most = usize::try_from(rendezvous.succession).unwrap_or(usize::MAX);
     rendezvous.ranking.iter().filter(|ranked| !holds(rendezvous, ranked)).take(most).collect()
 }
 
-fn holds(rendezvous: &Rendezvous, ranked: &RankedPeer) -> bool {
+fn holds(rendezvous: &RendezvousView, ranked: &RankedPeer) -> bool {
     rendezvous.holder.as_ref().is_some_and(|holder| holder.id == ranked.peer.id)
 }
 
-fn role_of(rendezvous: &Rendezvous, successors: &[&RankedPeer], ranked: &RankedPeer) -> RoleView {
+fn role_of(rendezvous: &RendezvousView, successors: &[&RankedPeer], ranked: &RankedPeer) -> RoleView {
     if holds(rendezvous, ranked) {
         RoleView::Holder
     } else if successors.iter().any(|next| next.peer.id == ranked.peer.id) {
@@ -200,7 +200,7 @@ mod tests {
             reason: ChangeReason::Died,
             gap_ms: 210,
         };
-        let rendezvous = Rendezvous {
+        let rendezvous = RendezvousView {
             term: Term(2),
             holder: Some(alice.clone()),
             since: Some(now.before(std::time::Duration::from_secs(180))),

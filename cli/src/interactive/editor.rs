@@ -16,7 +16,7 @@ use rustyline::{Config, Context, Editor, ExternalPrinter, Helper};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::line_command::{self, COMMANDS, LineCommand};
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui::Colour;
 
 /// Maximum number of lines that wait to be printed above the prompt; the event stream waits behind them.
@@ -79,16 +79,16 @@ pub(super) struct LineEditor {
 ///
 /// # Errors
 /// When the terminal cannot be used.
-pub(super) fn start(shared: EditorView, colour: Colour) -> Result<LineEditor, CommandError> {
+pub(super) fn start(shared: EditorView, colour: Colour) -> Result<LineEditor, CliError> {
     let colours = if colour == Colour::On { ColorMode::Enabled } else { ColorMode::Disabled };
     let config = Config::builder()
         .max_history_size(HISTORY_LINES)
-        .map_err(CommandError::Terminal)?
+        .map_err(CliError::Terminal)?
         .auto_add_history(true)
         .completion_type(CompletionType::List)
         .color_mode(colours)
         .build();
-    let mut editor: Editor<Names, DefaultHistory> = Editor::with_config(config).map_err(CommandError::Terminal)?;
+    let mut editor: Editor<Names, DefaultHistory> = Editor::with_config(config).map_err(CliError::Terminal)?;
     editor.set_helper(Some(Names(shared.clone())));
     let (print, texts) = channel(PRINT_QUEUE);
     // A terminal that cannot be edited on has no line to print above.

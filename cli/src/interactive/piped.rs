@@ -5,7 +5,7 @@ use std::io::BufRead;
 use chat_client::{Client, OutgoingMessage, Repeat};
 
 use crate::commands::send;
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::{input, recipients, ui};
 
 /// Sends the lines; `@name` in front makes one a direct message, as in the room. Blank lines are skipped, and no
@@ -13,7 +13,7 @@ use crate::text::{input, recipients, ui};
 ///
 /// # Errors
 /// Says which line could not be sent, and why; the lines before it were.
-pub(super) async fn run(client: &Client, mut lines: impl BufRead) -> Result<(), CommandError> {
+pub(super) async fn run(client: &Client, mut lines: impl BufRead) -> Result<(), CliError> {
     client.status().await?;
     let mut number = 0_u64;
     while let Some(line) = input::line(&mut lines, number + 1).inspect_err(|_| stopped(number + 1))? {

@@ -19,7 +19,7 @@ use super::sender::{MessageSender, Posted};
 use super::terminal::{SavedModes, Signals};
 use crate::commands::peers;
 use crate::dedup::SeenMessages;
-use crate::error::CommandError;
+use crate::error::CliError;
 
 use crate::text::render;
 use crate::text::transcript::Transcript;
@@ -41,7 +41,7 @@ const QUOTE_CHARS: usize = 60;
 ///
 /// # Errors
 /// Says why it ended, unless the user left.
-pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CommandError> {
+pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     // The stream is opened before anything is read, so that no message is missed in between.
     let feed = client.events(None).await?;
     let status = client.status().await?;
@@ -68,7 +68,7 @@ pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CommandError
     }
     ui.flush()?;
 
-    let mut signals = Signals::listen().map_err(CommandError::Runtime)?;
+    let mut signals = Signals::listen().map_err(CliError::Runtime)?;
     let _saved = SavedModes::now();
     let mut poster = MessageSender::start(client.clone());
     let line = editor::start(room.shared.clone(), ui.colour)?;
@@ -115,7 +115,7 @@ impl RoomScreen {
         mut events: Receiver<Result<FeedItem, ClientError>>,
         signals: &mut Signals,
         poster: &mut MessageSender,
-    ) -> Result<(), CommandError> {
+    ) -> Result<(), CliError> {
         loop {
             let lines = tokio::select! {
                 input = line.input.recv() => match input {
@@ -125,7 +125,7 @@ impl RoomScreen {
                     },
                     Some(EditorInput::Interrupt) => vec!["press Ctrl-C again, or Ctrl-D, to leave".into()],
                     Some(EditorInput::Leave) | None => return Ok(()),
-                    Some(EditorInput::Failed(error)) => return Err(CommandError::Terminal(error)),
+                    Some(EditorInput::Failed(error)) => return Err(CliError::Terminal(error)),
                 },
                 Some(item) = events.recv() => self.item(item?).await,
                 posted = poster.result() => self.posted(posted),
@@ -155,7 +155,7 @@ impl RoomScreen {
             LineCommand::Help => line_command::HELP.lines().map(str::to_owned).collect(),
             LineCommand::Peers => match self.client.peers().await {
                 Ok(list) => peers::lines(&list, render::now(), self.colour),
-                Err(error) => vec![CommandError::from(error).lines()],
+                Err(error) => vec![CliError::from(error).lines()],
             },
             LineCommand::Unknown(command) => {
                 let command = render::label(&command);
@@ -238,14 +238,14 @@ impl RoomScreen {
     }
 
     /// The last messages that are not on the screen yet.
-    async fn last_messages(&mut self) -> Result<Vec<String>, CommandError> {
+    async fn last_messages(&mut self) -> Result<Vec<String>, CliError> {
         let messages = self.client.last_messages(&HistoryQuery::default(), MESSAGES_FIRST).await?;
         let new = messages.iter().filter(|message| self.shown.is_new(message.id));
         Ok(new.map(|message| self.transcript.message(message)).collect())
     }
 
     /// Reads the list of members.
-    async fn refresh(&mut self) -> Result<(), CommandError> {
+    async fn refresh(&mut self) -> Result<(), CliError> {
         let peers = self.client.peers().await?;
         self.online = peers.iter().map(|view| (view.peer.id, view.online)).collect();
         let others = peers.iter().filter(|view| !view.me);

@@ -6,7 +6,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::JoinHandle;
 
 use crate::commands::send;
-use crate::error::CommandError;
+use crate::error::CliError;
 
 /// Maximum number of messages that wait behind one that is being posted; more are refused until the daemon is back.
 const QUEUE: usize = 32;
@@ -16,7 +16,7 @@ pub(super) struct Posted {
     /// The start of the text, for when it failed.
     pub(super) text: String,
     /// The message's id, or why it is not posted.
-    pub(super) result: Result<MessageId, CommandError>,
+    pub(super) result: Result<MessageId, CliError>,
 }
 
 /// The task that posts.

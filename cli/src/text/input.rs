@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Read};
 use chat_proto::TEXT_BYTES_MAX;
 use chat_proto::ticket::Ticket;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 use crate::text::ui;
 
 /// A line end of two bytes may follow a text of full length.
@@ -19,9 +19,9 @@ const CHUNK_BYTES: u64 = 4096;
 ///
 /// # Errors
 /// When it is too long or cannot be read.
-pub(crate) fn whole(input: impl Read) -> Result<String, CommandError> {
+pub(crate) fn whole(input: impl Read) -> Result<String, CliError> {
     let mut bytes = Vec::new();
-    input.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(CommandError::Input)?;
+    input.take(READ_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(CliError::Input)?;
     text(bytes, "standard input")
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn whole(input: impl Read) -> Result<String, CommandError> {
 ///
 /// # Errors
 /// When it is too long or cannot be read.
-pub(crate) fn target(mut input: impl BufRead) -> Result<String, CommandError> {
+pub(crate) fn target(mut input: impl BufRead) -> Result<String, CliError> {
     if !ui::can_ask() {
         return whole(input);
     }
@@ -48,13 +48,13 @@ pub(crate) fn target(mut input: impl BufRead) -> Result<String, CommandError> {
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn tail(mut input: impl Read) -> Result<String, CommandError> {
+pub(crate) fn tail(mut input: impl Read) -> Result<String, CliError> {
     let mut kept = Vec::new();
     let mut cut = false;
     loop {
         cut |= kept.len() > READ_BYTES_MAX;
         kept.drain(..kept.len().saturating_sub(READ_BYTES_MAX));
-        if input.by_ref().take(READ_BYTES_MAX as u64).read_to_end(&mut kept).map_err(CommandError::Input)? == 0 {
+        if input.by_ref().take(READ_BYTES_MAX as u64).read_to_end(&mut kept).map_err(CliError::Input)? == 0 {
             break;
         }
     }
@@ -72,10 +72,10 @@ pub(crate) fn tail(mut input: impl Read) -> Result<String, CommandError> {
 ///
 /// # Errors
 /// When it is too long or cannot be read.
-pub(crate) fn line(input: &mut impl BufRead, number: u64) -> Result<Option<String>, CommandError> {
+pub(crate) fn line(input: &mut impl BufRead, number: u64) -> Result<Option<String>, CliError> {
     let mut bytes = Vec::new();
     let limit = READ_BYTES_MAX as u64 + 1;
-    match io::Read::take(input, limit).read_until(b'\n', &mut bytes).map_err(CommandError::Input)? {
+    match io::Read::take(input, limit).read_until(b'\n', &mut bytes).map_err(CliError::Input)? {
         0 => Ok(None),
         _ => text(bytes, &format!("line {number}")).map(Some),
     }
@@ -99,9 +99,9 @@ impl<R: BufRead> Parts<R> {
     ///
     /// # Errors
     /// When the input cannot be read.
-    pub(crate) fn next(&mut self) -> Result<Option<String>, CommandError> {
+    pub(crate) fn next(&mut self) -> Result<Option<String>, CliError> {
         loop {
-            let ended = self.read.len() <= TEXT_BYTES_MAX && !self.fill().map_err(CommandError::Input)?;
+            let ended = self.read.len() <= TEXT_BYTES_MAX && !self.fill().map_err(CliError::Input)?;
             if !ended && self.read.len() <= TEXT_BYTES_MAX {
                 continue;
             }
@@ -135,13 +135,13 @@ impl<R: BufRead> Parts<R> {
     }
 }
 
-fn text(bytes: Vec<u8>, place: &str) -> Result<String, CommandError> {
+fn text(bytes: Vec<u8>, place: &str) -> Result<String, CliError> {
     if bytes.len() > READ_BYTES_MAX {
-        return Err(CommandError::InputTooLong);
+        return Err(CliError::InputTooLong);
     }
     let mut text = decode(&bytes, place);
     text.truncate(text.trim_end_matches(['\n', '\r']).len());
-    if text.len() > TEXT_BYTES_MAX { Err(CommandError::InputTooLong) } else { Ok(text) }
+    if text.len() > TEXT_BYTES_MAX { Err(CliError::InputTooLong) } else { Ok(text) }
 }
 
 fn decode(bytes: &[u8], place: &str) -> String {
@@ -177,8 +177,8 @@ mod tests {
         assert_eq!(whole(&full[..]).ok().map(|text| text.len()), Some(TEXT_BYTES_MAX));
         full.truncate(TEXT_BYTES_MAX);
         full.push(b'x');
-        assert!(matches!(whole(&full[..]), Err(CommandError::InputTooLong)));
-        assert!(matches!(whole("ü".repeat(TEXT_BYTES_MAX).as_bytes()), Err(CommandError::InputTooLong)));
+        assert!(matches!(whole(&full[..]), Err(CliError::InputTooLong)));
+        assert!(matches!(whole("ü".repeat(TEXT_BYTES_MAX).as_bytes()), Err(CliError::InputTooLong)));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(line(&mut &b"gr\xfcn\nb"[..], 1).ok().flatten().as_deref(), Some("gr\u{FFFD}n"));
         assert_eq!(tail(&b"gr\xfcn"[..]).ok().as_deref(), Some("gr\u{FFFD}n"));
         assert_eq!(parts(b"gr\xfcn\xe2"), ["gr\u{FFFD}n\u{FFFD}"]);
-        assert!(matches!(whole(&vec![0xFF; TEXT_BYTES_MAX][..]), Err(CommandError::InputTooLong)));
+        assert!(matches!(whole(&vec![0xFF; TEXT_BYTES_MAX][..]), Err(CliError::InputTooLong)));
     }
 
     #[test]

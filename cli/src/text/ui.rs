@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
-use crate::error::CommandError;
+use crate::error::CliError;
 
 /// Bytes of output that are buffered, unless they are flushed earlier.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -59,7 +59,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn line(&mut self, text: &str) -> Result<(), CommandError> {
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), CliError> {
         self.out.write_all(text.as_bytes())?;
         Ok(self.out.write_all(b"\n")?)
     }
@@ -68,7 +68,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CommandError> {
+    pub(crate) fn json(&mut self, value: &impl Serialize) -> Result<(), CliError> {
         let text = serde_json::to_string(value).expect("answers have string keys and finite numbers");
         self.line(&shown_json(&text))
     }
@@ -77,7 +77,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CommandError> {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), CliError> {
         Ok(self.out.write_all(bytes)?)
     }
 
@@ -85,7 +85,7 @@ impl Ui {
     ///
     /// # Errors
     /// When standard output is closed or full.
-    pub(crate) fn flush(&mut self) -> Result<(), CommandError> {
+    pub(crate) fn flush(&mut self) -> Result<(), CliError> {
         Ok(self.out.flush()?)
     }
 }
@@ -118,14 +118,14 @@ pub(crate) fn can_ask() -> bool {
 /// Asks whether to go on, on standard error.
 ///
 /// # Errors
-/// [`CommandError::Declined`] unless the answer is yes.
-pub(crate) fn confirm(question: &str) -> Result<(), CommandError> {
+/// [`CliError::Declined`] unless the answer is yes.
+pub(crate) fn confirm(question: &str) -> Result<(), CliError> {
     // A closed standard error shows no question; the answer counts all the same.
     let _ = write!(io::stderr().lock(), "{question} [y/N] ");
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).map_err(CommandError::Input)?;
+    io::stdin().read_line(&mut answer).map_err(CliError::Input)?;
     let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
-    if yes { Ok(()) } else { Err(CommandError::Declined) }
+    if yes { Ok(()) } else { Err(CliError::Declined) }
 }
 
 /// JSON text on one line whose strings hold no character that a terminal would act on: those are escaped, which changes

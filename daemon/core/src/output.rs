@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chat_proto::api::invites::Invite;
 use chat_proto::api::members::Knock;
 use chat_proto::api::peers::{PeerView, RoleView};
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::error::ErrorCode;
 use chat_proto::event::Event;
@@ -180,7 +180,7 @@ pub enum Reply {
     /// The knocks.
     Knocks(Vec<Knock>),
     /// The role.
-    Rendezvous(Box<Rendezvous>),
+    Rendezvous(Box<RendezvousView>),
 }
 
 /// What a node knows for `GET /v1/status`; the daemon adds the rest.

@@ -5,7 +5,7 @@
 //! a handler takes it out once per request and keeps using it, so that one answer never mixes two rooms. A request that
 //! comes while the room is loaded waits for it, [`LOADING_MAX`] at most, since that takes milliseconds.
 //! Handlers hold nothing of the room: they ask the node through its handle, read the store
-//! through its read connections, and send through its [`MessageSender`].
+//! through its read connections, and send through its [`RoomSender`].
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use crate::http::auth::Token;
 use crate::http::daemon_control::DaemonControl;
 use crate::node::handle::NodeHandle;
-use crate::send::MessageSender;
+use crate::send::RoomSender;
 use crate::store::Store;
 
 /// Maximum number of open event streams: every event wakes each of them, so the number bounds the cost of a message.
@@ -38,14 +38,14 @@ pub struct RoomHandle {
     /// Its database.
     pub(crate) store: Store,
     /// Sends messages to it.
-    pub(crate) sender: MessageSender,
+    pub(crate) sender: RoomSender,
     closed: CancellationToken,
 }
 
 impl RoomHandle {
     /// The room of this peer behind these handles.
     pub fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
-        let sender = MessageSender::new(me, node.clone(), store.clone());
+        let sender = RoomSender::new(me, node.clone(), store.clone());
         Self { node, store, sender, closed: CancellationToken::new() }
     }
 

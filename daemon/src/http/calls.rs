@@ -11,10 +11,10 @@
 use std::borrow::Cow;
 
 use chat_proto::api::invites::{InviteList, InviteRequest, NewInvite};
-use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoleRequest, RoomList};
+use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, RoomList};
 use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
-use chat_proto::api::peers::PeerList;
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::peers::{PeerList, PeerRef};
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::error::ErrorCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -209,7 +209,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
     get("/v1/peers", &[json::<PeerList>(200, "Every member.")], "Every member of the room and its connection."),
     get(
         "/v1/rendezvous",
-        &[json::<Rendezvous>(200, "The role.")],
+        &[json::<RendezvousView>(200, "The role.")],
         "The holder of the rendezvous role, its successors, and the figures that rank them.",
     ),
     ApiCall {
@@ -309,6 +309,15 @@ pub(crate) const CALLS: &[ApiCall] = &[
     },
     ApiCall {
         parameters: &[segment("The member: name, tag or key")],
+        codes: &[ErrorCode::UnknownMember],
+        ..get(
+            "/v1/members/{id}",
+            &[json::<PeerRef>(200, "The member.")],
+            "The member or former member that a name, tag or key means.",
+        )
+    },
+    ApiCall {
+        parameters: &[segment("The member: name, tag or key")],
         codes: &[ErrorCode::UnknownMember, ErrorCode::LeaveInstead],
         ..post(
             "/v1/members/{id}/remove",
@@ -320,7 +329,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
     ApiCall {
         method: HttpMethod::Put,
         parameters: &[segment("The member: name, tag or key")],
-        request: body::<RoleRequest>(),
+        request: body::<MemberRoleRequest>(),
         codes: &[ErrorCode::UnknownMember, ErrorCode::LastAdmin],
         ..get("/v1/members/{id}/role", &[nothing(204, "Changed.")], "Grants or revokes a member's admin rights.")
     },

@@ -38,6 +38,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/invites/{id}", delete(invites::revoke)),
         ("/v1/knocks", get(members::knocks)),
         ("/v1/knocks/{id}", post(members::answer_knock)),
+        ("/v1/members/{id}", get(members::get)),
         ("/v1/members/{id}/remove", post(members::remove)),
         ("/v1/members/{id}/role", put(members::set_role)),
         ("/v1/name", put(members::rename)),

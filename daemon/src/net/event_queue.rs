@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::transport::close::DownReason;
-use crate::net::transport::outbox::{Outbox, SendError};
+use crate::net::transport::outbox::{Outbox, OutboxError};
 
 /// Maximum number of events that wait for the reader. When it is slow, the tasks wait, and with them the peers: QUIC's
 /// flow control passes the pressure on to the senders.
@@ -92,12 +92,12 @@ impl EventSender {
 pub(crate) struct Outboxes(Mutex<HashMap<PeerId, Outbox>>);
 
 impl Outboxes {
-    pub(crate) fn push(&self, peer: &PeerId, frame: Bytes) -> Result<(), SendError> {
-        self.lock().get(peer).ok_or(SendError::NotConnected)?.push(frame)
+    pub(crate) fn push(&self, peer: &PeerId, frame: Bytes) -> Result<(), OutboxError> {
+        self.lock().get(peer).ok_or(OutboxError::NotConnected)?.push(frame)
     }
 
-    pub(crate) fn push_datagram(&self, peer: &PeerId, frame: Bytes) -> Result<(), SendError> {
-        self.lock().get(peer).ok_or(SendError::NotConnected)?.push_datagram(frame)
+    pub(crate) fn push_datagram(&self, peer: &PeerId, frame: Bytes) -> Result<(), OutboxError> {
+        self.lock().get(peer).ok_or(OutboxError::NotConnected)?.push_datagram(frame)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, Outbox>> {

@@ -19,7 +19,7 @@ use chat_core::output::{Batch, CommandError, Output, Reply};
 use chat_proto::id::PeerId;
 use tokio::sync::oneshot;
 
-use crate::net::{Net, SendError};
+use crate::net::{Net, OutboxError};
 use crate::store::Store;
 use crate::store::error::{Closed, TryWriteError};
 use crate::store::tables::models::Idempotency;
@@ -155,10 +155,10 @@ impl Effects {
     }
 }
 
-fn sent(peer: PeerId, sent: Result<(), SendError>) {
+fn sent(peer: PeerId, sent: Result<(), OutboxError>) {
     match sent {
-        Ok(()) | Err(SendError::NotConnected) => {}
-        Err(error @ (SendError::Full | SendError::TooLong(_))) => {
+        Ok(()) | Err(OutboxError::NotConnected) => {}
+        Err(error @ (OutboxError::Full | OutboxError::TooLong(_))) => {
             tracing::warn!(remote = %peer.short(), %error, "frame not sent");
         }
     }

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use crate::node::handle::COMMANDS_MAX;
-use crate::send::{MessageSender, OutgoingMessage, Posted, SendError, Sent, message_view};
+use crate::send::{PostedBy, RoomSender, SendError, Sent, ValidMessage, message_view};
 use crate::store::tables::models::{Idempotency, MessageRow, StoredEvent, StoredEventKind};
 
 /// Maximum length of a key, in characters.
@@ -114,11 +114,11 @@ impl Drop for LeaveOnDrop {
     }
 }
 
-impl MessageSender {
+impl RoomSender {
     /// Posts the message, or finds the one that was posted under the key; waits as long as the request asks for.
     pub(super) async fn send_once(
         &self,
-        message: OutgoingMessage,
+        message: ValidMessage,
         IdempotencyKey(key): IdempotencyKey,
         tasks: &TaskTracker,
     ) -> Result<Sent, Arc<SendError>> {
@@ -129,16 +129,16 @@ impl MessageSender {
                 let first = self.clone().first_attempt(message.clone(), idempotency, report);
                 tasks.spawn(first.in_current_span());
                 match ended(outcome).await? {
-                    SendOutcome::Posted(sent) => return Ok(Sent { message: *sent, posted: Posted::Now }),
+                    SendOutcome::Posted(sent) => return Ok(Sent { message: *sent, posted: PostedBy::ThisRequest }),
                     SendOutcome::Found(id) => id,
                 }
             }
             Attempt::Repeated(outcome) => self.stored_by_first(&idempotency, outcome).await?,
         };
-        Ok(Sent { message: self.replay(&message, found, deadline).await?, posted: Posted::Earlier })
+        Ok(Sent { message: self.replay(&message, found, deadline).await?, posted: PostedBy::EarlierRequest })
     }
 
-    async fn first_attempt(self, message: OutgoingMessage, idempotency: Idempotency, report: OutcomeReport) {
+    async fn first_attempt(self, message: ValidMessage, idempotency: Idempotency, report: OutcomeReport) {
         let _leave = LeaveOnDrop { in_progress: Arc::clone(&self.in_progress), key: idempotency.key.clone() };
         let result = match self.find_key(&idempotency).await {
             Ok(Some(id)) => Ok(SendOutcome::Found(id)),
@@ -183,12 +183,7 @@ impl MessageSender {
     }
 
     /// The answer for a message that was posted before, after the wait of this request.
-    async fn replay(
-        &self,
-        message: &OutgoingMessage,
-        id: MessageId,
-        deadline: Instant,
-    ) -> Result<SentMessage, SendError> {
+    async fn replay(&self, message: &ValidMessage, id: MessageId, deadline: Instant) -> Result<SentMessage, SendError> {
         let mut events = self.store.subscribe();
         let row = self.row(id).await?;
         let (mut pause, longest) = PAUSES;
@@ -212,7 +207,7 @@ impl MessageSender {
 
     async fn is_complete(
         &self,
-        message: &OutgoingMessage,
+        message: &ValidMessage,
         row: &MessageRow,
         holders: &[PeerId],
     ) -> Result<bool, SendError> {
@@ -256,7 +251,7 @@ async fn next_event(events: &mut broadcast::Receiver<Arc<StoredEvent>>, matches:
     }
 }
 
-impl OutgoingMessage {
+impl ValidMessage {
     /// Hash of what must be the same in a repeated request: the text and the recipients, not the wait.
     fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key(HASH_CONTEXT);

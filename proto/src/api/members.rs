@@ -75,7 +75,7 @@ pub struct NameRequest {
 /// Body of `PUT /v1/members/{id}/role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RoleRequest {
+pub struct MemberRoleRequest {
     /// The member's new role.
     pub role: MemberRole,
 }

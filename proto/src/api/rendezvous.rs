@@ -9,7 +9,7 @@ use crate::time::Timestamp;
 
 /// The rendezvous role as this peer knows it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Rendezvous {
+pub struct RendezvousView {
     /// The current term.
     pub term: Term,
     /// The holder; null while the role moves.

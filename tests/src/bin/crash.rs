@@ -8,7 +8,7 @@ use clap::Parser;
 /// Kills daemons in the middle of a conversation of three and checks that every log holds every acknowledged message,
 /// once, in the same order.
 #[derive(Debug, Parser)]
-struct Args {
+struct CrashArgs {
     /// Messages in all
     #[arg(long, default_value_t = 10_000)]
     messages: usize,
@@ -18,7 +18,7 @@ struct Args {
 }
 
 fn main() -> io::Result<()> {
-    let Args { messages, kills } = Args::parse();
+    let CrashArgs { messages, kills } = CrashArgs::parse();
     let report = run(CrashPlan { messages, kills });
     writeln!(io::stdout(), "{report}")
 }

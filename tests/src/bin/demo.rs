@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use chat_proto::api::messages::Message;
 use chat_proto::api::peers::PeerView;
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::id::MessageId;
 use chat_tests::api::unless_interrupted;
 use chat_tests::binaries::binaries;
@@ -212,7 +212,7 @@ impl DemoStage {
     fn lose_the_holder(&self) {
         let say = &self.transcript;
         let holds = |who: &str| {
-            let view: Vec<Rendezvous> = self.home(who).chat(&["why", "--json"]).run().json();
+            let view: Vec<RendezvousView> = self.home(who).chat(&["why", "--json"]).run().json();
             view.first().and_then(|view| view.holder.as_ref()).map(|holder| holder.name.clone())
         };
         say.step("One of the three is the room's rendezvous");

@@ -11,7 +11,7 @@ use clap::{Parser, ValueEnum};
 
 /// Takes the holder away and measures how soon another is known, and what a conversation notices of it.
 #[derive(Debug, Parser)]
-struct Args {
+struct FailoverArgs {
     /// Peers in the room, 2 to 26
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(2..=26))]
     peers: u8,
@@ -42,7 +42,7 @@ enum WayArg {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let Args { peers, rounds, way, seconds } = Args::parse();
+    let FailoverArgs { peers, rounds, way, seconds } = FailoverArgs::parse();
     let peers = usize::from(peers);
     let way = match way {
         WayArg::Kill => Way::Kill,

@@ -9,7 +9,7 @@ use clap::Parser;
 
 /// Counts packets, bytes, processor time and memory of each member of a quiet room.
 #[derive(Debug, Parser)]
-struct Args {
+struct IdleArgs {
     /// Peers in the room, 2 to 100
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=100))]
     peers: u8,
@@ -22,7 +22,7 @@ struct Args {
 }
 
 fn main() -> io::Result<ExitCode> {
-    let Args { peers, settle, seconds } = Args::parse();
+    let IdleArgs { peers, settle, seconds } = IdleArgs::parse();
     match run(peers.into(), Duration::from_secs(settle), Duration::from_secs(seconds))? {
         Some(report) => write!(io::stdout(), "{report}").map(|()| ExitCode::SUCCESS),
         None => Ok(ExitCode::FAILURE),

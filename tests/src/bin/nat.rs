@@ -27,14 +27,14 @@ const HEAD: &str = "one                other              one→other  other→o
 
 /// Peers behind NATs: who reaches whom by which path, and how they go on when the relay's peer goes away.
 #[derive(Debug, Parser)]
-struct Args {
+struct NatArgs {
     /// How the holder, whose relay is used, goes away
     #[arg(long, value_enum, default_value_t = HolderLoss::Killed)]
     end: HolderLoss,
 }
 
 fn main() -> io::Result<ExitCode> {
-    let Args { end } = Args::parse();
+    let NatArgs { end } = NatArgs::parse();
     let mut out = io::stdout().lock();
     for (number, sites) in CASES.into_iter().enumerate() {
         let Some(mut scene) = NatScene::new(sites) else { return Ok(ExitCode::FAILURE) };

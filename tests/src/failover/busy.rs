@@ -10,7 +10,7 @@ use chat_proto::id::PeerId;
 
 use super::listening::Listening;
 use super::stage::agreed;
-use super::{HolderFate, check, line};
+use super::{MessageFate, check, line};
 use crate::cluster::TestRoom;
 
 /// What was seen.
@@ -23,7 +23,7 @@ pub struct Report {
     pub changes: Vec<String>,
     ways: Vec<Duration>,
     /// What became of what was said.
-    pub kept: HolderFate,
+    pub kept: MessageFate,
 }
 
 /// Runs one busy loop for each processor, for the given time.
@@ -56,7 +56,7 @@ pub fn run(peers: usize, span: Duration) -> Report {
         listening.end();
     });
     let heard = listening.sum_up(PeerId::from_bytes([0; 32]), term, begun);
-    let mut kept = HolderFate { repeated: heard.repeated, ..HolderFate::default() };
+    let mut kept = MessageFate { repeated: heard.repeated, ..MessageFate::default() };
     check(&room, &heard.acknowledged, &mut kept);
     let mut changes = heard.terms;
     let after = agreed(&room);

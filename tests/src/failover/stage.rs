@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::id::{PeerId, Term};
 
 use super::listening::{Heard, Listening};
@@ -127,8 +127,8 @@ impl FailoverStage {
 /// Waits until all peers know the same holder and that a peer follows it.
 pub(super) fn agreed(room: &TestRoom) -> (PeerId, Term) {
     eventually(AGREED_MAX, "everybody knows the same holder", || {
-        let views: Vec<Rendezvous> = room.peers.iter().map(view).collect();
-        let held = |view: &Rendezvous| view.holder.as_ref().map(|holder| (holder.id, view.term));
+        let views: Vec<RendezvousView> = room.peers.iter().map(view).collect();
+        let held = |view: &RendezvousView| view.holder.as_ref().map(|holder| (holder.id, view.term));
         let first = held(&views[0]).ok_or("nobody holds the role")?;
         let standbys = views.iter().map(|view| view.succession).min().unwrap_or_default();
         if !views.iter().all(|view| held(view) == Some(first)) {

@@ -3,7 +3,7 @@
 use chat_proto::api::invites::{Invite, InviteList, NewInvite};
 use chat_proto::api::members::{Joined, Knock, KnockList, NearbyRoom, RoomList};
 use chat_proto::api::peers::{MemberRole, PathView, PeerList, PeerRef, PeerView, RoleView};
-use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, Rendezvous};
+use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, RendezvousView};
 use chat_proto::api::status::{Reachability, RendezvousRef, RoomRef, Status};
 use chat_proto::error::{ErrorCode, Problem};
 use chat_proto::id::{InviteId, KnockId, RoomId, Term};
@@ -29,12 +29,18 @@ pub(crate) fn answer(call: &str) -> (u16, String) {
         "GET /v1/knocks" => (200, json(&KnockList { knocks: vec![knock()] })),
         "GET /v1/rooms" => (200, json(&RoomList { rooms: vec![nearby()] })),
         "POST /v1/join" => (200, json(&Joined { room: room() })),
+        "GET /v1/members/@Bob" => (200, json(&bob())),
+        "GET /v1/members/dan" => problem(
+            &Problem::new(ErrorCode::UnknownMember, "no member is called 'dan'")
+                .with_hint("'chat peers' lists the members"),
+        ),
         "PUT /v1/name"
         | "POST /v1/leave"
         | "POST /v1/knocks/3"
         | "POST /v1/members/bob/remove"
-        | "PUT /v1/members/bob/role" => (204, String::new()),
-        call if call == format!("DELETE /v1/invites/{}", invite(0x12).id) => (204, String::new()),
+        | "PUT /v1/members/bob/role"
+        | "DELETE /v1/invites/1211" => (204, String::new()),
+        "DELETE /v1/invites/1" => problem(&Problem::new(ErrorCode::BadRequest, "'1' is not an invite")),
         _ => problem(&Problem::new(ErrorCode::NotFound, "no such call")),
     }
 }
@@ -78,7 +84,7 @@ pub(crate) fn view(peer: PeerRef, me: bool) -> PeerView {
     }
 }
 
-fn rendezvous() -> Rendezvous {
+fn rendezvous() -> RendezvousView {
     let ranked = |rank, peer, why: &str| RankedPeer {
         peer,
         rank,
@@ -99,7 +105,7 @@ fn rendezvous() -> Rendezvous {
         reason: ChangeReason::Silent,
         gap_ms: 900,
     };
-    Rendezvous {
+    RendezvousView {
         term: Term(3),
         holder: Some(bob()),
         since: Some(TIME),

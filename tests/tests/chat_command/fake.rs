@@ -266,8 +266,9 @@ impl FakeState {
         let Some(after) = query.get("after").map_or(Some((0, 0)), place) else { return unknown() };
         let Some(before) = query.get("before").map_or(Some((self.messages.len(), 0)), place) else { return unknown() };
         let passes = |message: &&Message| {
-            query.get("from").is_none_or(|from| *from == message.from.name || *from == message.from.id.to_string())
-                && query.get("q").is_none_or(|words| message.text.contains(words.as_str()))
+            query.get("from").is_none_or(|from| {
+                from.trim_start_matches('@') == message.from.name || *from == message.from.id.to_string()
+            }) && query.get("q").is_none_or(|words| message.text.contains(words.as_str()))
         };
         let all: Vec<Message> =
             self.messages.get(after.1..before.0).unwrap_or_default().iter().filter(passes).cloned().collect();

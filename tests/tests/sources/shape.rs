@@ -1,7 +1,7 @@
-//! The shape of the sources: what the core may depend on, and how long files and functions get.
+//! The shape of the sources: what the core may depend on, how long files and functions get, and that a name has one meaning.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{root, sources};
@@ -62,6 +62,9 @@ const NOT_WRITTEN_IN_THE_CORE: [&str; 12] = [
     "rand::random",
 ];
 
+/// Names of types that still have two meanings: this list only gets shorter.
+const TWO_MEANINGS_LEFT: [&str; 3] = ["Delivery", "Disk", "MessagePosition"];
+
 /// Names and lengths of a formatted file's functions.
 fn functions(text: &str) -> Vec<(&str, usize)> {
     let lines: Vec<&str> = text.lines().collect();
@@ -107,6 +110,41 @@ fn every_file_says_what_it_is_for_and_none_is_called_mod() {
         assert!(text.starts_with("//! "), "{} begins with what it is for", path.display());
         assert!(!path.ends_with("mod.rs"), "{}: foo.rs beside foo/, not foo/mod.rs", path.display());
     }
+}
+
+/// The types that a file defines outside of functions and blocks.
+fn types(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    for line in text.lines() {
+        let mut words = line.split([' ', '<', '(', '{', ';', ':']).skip_while(|word| {
+            word.is_empty() || word.ends_with(')') || ["pub", "unsafe", "crate", "super", "in"].contains(word)
+        });
+        if let (Some("struct" | "enum" | "trait" | "type" | "union"), Some(name)) = (words.next(), words.next())
+            && !line.starts_with(' ')
+        {
+            found.insert(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn type_name_has_one_meaning() {
+    let sources = sources();
+    let mut defined = BTreeMap::<&str, Vec<&PathBuf>>::new();
+    for (path, text) in &sources {
+        types(text).into_iter().for_each(|name| defined.entry(name).or_default().push(path));
+    }
+    assert!(defined.contains_key("Node") && defined.contains_key("SendRequest"), "types are found");
+    let several = defined.iter().filter(|(name, files)| files.len() > 1 && !TWO_MEANINGS_LEFT.contains(name));
+    let several: Vec<String> = several.map(|(name, files)| format!("{name}: {files:?}")).collect();
+    assert!(several.is_empty(), "one name, one meaning:\n{}", several.join("\n"));
+}
+
+#[test]
+fn types_are_found_with_any_visibility() {
+    let text = "pub(crate) struct A<T>(T);\npub enum B {\n    struct C\n}\ntype D = u8;\npub unsafe trait E {\n    type F;\n}\n// struct G\n";
+    assert_eq!(types(text), BTreeSet::from(["A", "B", "D", "E"]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
@@ -10,6 +10,7 @@ use crate::input::Now;
 use crate::membership::roster::Person;
 use crate::node::Node;
 use crate::output::NodeStatus;
+use crate::rendezvous::Rendezvous;
 
 impl Node {
     pub(super) fn peer_view(&self, peer: &PeerId, now: Now) -> Option<PeerView> {
@@ -59,15 +60,15 @@ impl Node {
                 name: self.membership.roster.room_name.clone(),
                 open: self.membership.roster.open,
             },
-            role: self.rendezvous().map_or(RoleView::Member, crate::rendezvous::Rendezvous::role),
+            role: self.rendezvous().map_or(RoleView::Member, Rendezvous::role),
             rendezvous: self
                 .rendezvous()
-                .and_then(crate::rendezvous::Rendezvous::holder)
+                .and_then(Rendezvous::holder)
                 .map(|(peer, term)| RendezvousRef { peer: self.membership.roster.peer_ref(&peer), term }),
             members: count(self.membership.roster.members().count()),
             online: count(self.peers.connections.online().len() + usize::from(self.is_member())),
             observed,
-            inbound: self.rendezvous().and_then(crate::rendezvous::Rendezvous::inbound),
+            inbound: self.rendezvous().and_then(Rendezvous::inbound),
         }
     }
 
@@ -91,10 +92,10 @@ impl Node {
         invites
     }
 
-    pub(super) fn rendezvous_view(&self) -> Rendezvous {
+    pub(super) fn rendezvous_view(&self) -> RendezvousView {
         match self.rendezvous() {
             Some(rendezvous) => rendezvous.view(&self.membership.roster),
-            None => Rendezvous {
+            None => RendezvousView {
                 term: Term::default(),
                 holder: None,
                 since: None,

@@ -1,7 +1,7 @@
 //! The role as the API shows it: holder, ranking in figures and words, history.
 
 use chat_proto::api::peers::RoleView;
-use chat_proto::api::rendezvous::{HolderChange, RankedPeer, Rendezvous as View};
+use chat_proto::api::rendezvous::{HolderChange, RankedPeer, RendezvousView};
 use chat_proto::id::{PeerId, Term};
 
 use crate::connectivity::explain::why;
@@ -53,9 +53,9 @@ impl Rendezvous {
     }
 
     /// The role as this peer knows it, for `GET /v1/rendezvous`.
-    pub fn view(&self, roster: &Roster) -> View {
+    pub fn view(&self, roster: &Roster) -> RendezvousView {
         let holder = self.holder();
-        View {
+        RendezvousView {
             term: self.cx.known.term(),
             holder: holder.map(|(peer, _)| roster.peer_ref(&peer)),
             since: self.cx.known.since(),

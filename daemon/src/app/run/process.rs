@@ -30,7 +30,7 @@ const OWN_KNOCK: KnockId = KnockId(0);
 #[derive(Debug)]
 pub(crate) struct RoomSwitch {
     /// The admission, and what is needed to open the room.
-    pub(crate) joined: net::Joined,
+    pub(crate) joined: net::JoinedRoom,
     /// Receives the result; the receiver may be gone.
     pub(crate) done: oneshot::Sender<Result<(), RoomError>>,
 }

@@ -33,7 +33,7 @@ use crate::app::home::Home;
 use crate::app::run::leave::set_aside;
 use crate::clock::Clock;
 use crate::http::api_state::RoomSlot;
-use crate::net::Joined;
+use crate::net::JoinedRoom;
 use crate::net::{Net, NetEvents};
 use crate::node::driver::{Driver, DriverEnd, DriverParts, EndedDriver};
 use crate::node::handle::NodeHandle;
@@ -84,7 +84,7 @@ pub(crate) enum RoomEntry {
     /// The database holds it.
     Return,
     /// A member has admitted this peer.
-    Admitted(Box<Joined>),
+    Admitted(Box<JoinedRoom>),
 }
 
 /// Why there is no room. What is on disk is unchanged.
@@ -190,7 +190,7 @@ async fn node(base: &DaemonContext, store: &Store, entry: RoomEntry, clock: Cloc
             Start::Restore(restored)
         }
         RoomEntry::Admitted(joined) => {
-            let Joined { admitted, door } = *joined;
+            let JoinedRoom { admitted, door } = *joined;
             let room = RoomRecord { id: admitted.room, name: admitted.room_name, open: admitted.open };
             store.begin(room, admitted.members).await?;
             base.net.gate().open_door(door);
@@ -284,7 +284,7 @@ impl RunningRoom {
 pub(crate) async fn switch_room(
     base: &DaemonContext,
     room: RunningRoom,
-    joined: Joined,
+    joined: JoinedRoom,
 ) -> (Option<RunningRoom>, Result<(), RoomError>) {
     let Some(net_events) = room.stop().await else {
         return (None, Err(RoomError::Broken));

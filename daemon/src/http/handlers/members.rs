@@ -7,8 +7,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chat_core::input::{Command, Verdict};
 use chat_core::output::Reply;
-use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, NameRequest, RoleRequest, RoomList};
-use chat_proto::api::peers::MemberRole;
+use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, RoomList};
+use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::KnockId;
 use chat_proto::text::check_name;
@@ -40,6 +40,12 @@ pub(crate) async fn answer_knock(
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// The member or former member that a name, tag or key means.
+pub(crate) async fn get(State(api): State<Arc<Api>>, PathSegment(name): PathSegment) -> Result<Json<PeerRef>, Refusal> {
+    let roster = api.room().await?.node.roster();
+    Ok(Json(roster.peer_ref(&roster.resolve_ever(&name)?)))
+}
+
 /// Removes a member, given by name, tag or key.
 pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSegment) -> Result<StatusCode, Refusal> {
     let room = api.room().await?;
@@ -56,7 +62,7 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSe
 pub(crate) async fn set_role(
     State(api): State<Arc<Api>>,
     PathSegment(who): PathSegment,
-    JsonBody(request): JsonBody<RoleRequest>,
+    JsonBody(request): JsonBody<MemberRoleRequest>,
 ) -> Result<StatusCode, Refusal> {
     let admin = match request.role {
         MemberRole::Admin => Verdict::Yes,

@@ -13,7 +13,7 @@ use chat_proto::time::Timestamp;
 use crate::http::api_state::Api;
 use crate::http::extract::{JsonBody, PathSegment, QueryParams, header_text};
 use crate::http::problem::Refusal;
-use crate::send::{IdempotencyKey, OutgoingMessage, Posted, message_view};
+use crate::send::{IdempotencyKey, PostedBy, ValidMessage, message_view};
 use crate::store::tables::models::{Edge, HistoryFilter};
 
 /// Number of messages in a page if the query names none.
@@ -26,12 +26,12 @@ pub(crate) async fn post(
     JsonBody(request): JsonBody<SendRequest>,
 ) -> Result<Response, Refusal> {
     let key = header_text(&headers, "idempotency-key")?.map(IdempotencyKey::parse).transpose()?;
-    let message = OutgoingMessage::validate(request)?;
+    let message = ValidMessage::validate(request)?;
     let sent = api.room().await?.sender.send(message, key, &api.tasks).await?;
     let status = match sent.posted {
         _ if !sent.message.state.complete => StatusCode::ACCEPTED,
-        Posted::Now => StatusCode::CREATED,
-        Posted::Earlier => StatusCode::OK,
+        PostedBy::ThisRequest => StatusCode::CREATED,
+        PostedBy::EarlierRequest => StatusCode::OK,
     };
     let location = format!("/v1/messages/{}", sent.message.message.id);
     Ok((status, [(header::LOCATION, location)], Json(sent.message)).into_response())

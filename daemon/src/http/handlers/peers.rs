@@ -7,7 +7,7 @@ use axum::extract::State;
 use chat_core::input::Command;
 use chat_core::output::Reply;
 use chat_proto::api::peers::PeerList;
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 
 use crate::http::api_state::Api;
 use crate::http::problem::Refusal;
@@ -21,7 +21,7 @@ pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>,
 }
 
 /// The rendezvous role as this peer knows it.
-pub(crate) async fn rendezvous(State(api): State<Arc<Api>>) -> Result<Json<Rendezvous>, Refusal> {
+pub(crate) async fn rendezvous(State(api): State<Arc<Api>>) -> Result<Json<RendezvousView>, Refusal> {
     let Reply::Rendezvous(rendezvous) = api.room().await?.node.command(Command::Rendezvous).await? else {
         return Err(Refusal::strange_reply());
     };

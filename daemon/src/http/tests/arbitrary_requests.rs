@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use crate::http::routes::routes;
-use crate::http::tests::test_api::{TestApi, TestRoom};
+use crate::http::tests::test_api::{ApiTestRoom, TestApi};
 use crate::http::tests::test_client::{TestRequest, raw};
 
 fn runner(cases: u32) -> TestRunner {
@@ -115,7 +115,7 @@ async fn try_it(running: &TestApi, anything: Anything) -> Result<(), TestCaseErr
 #[test]
 fn arbitrary_request_is_answered_and_every_error_is_a_problem() {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (running, _stage): (TestApi, TestRoom) = runtime.block_on(TestApi::with_room());
+    let (running, _stage): (TestApi, ApiTestRoom) = runtime.block_on(TestApi::with_room());
     let result = runner(1500).run(&anything(), |anything| runtime.block_on(try_it(&running, anything)));
     if let Err(error) = result {
         panic!("{error}");

@@ -9,14 +9,14 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::Value;
 
 use crate::http::api_state::{NoRoom, READERS_MAX};
-use crate::http::tests::test_api::{TestApi, TestRoom};
+use crate::http::tests::test_api::{ApiTestRoom, TestApi};
 use crate::http::tests::test_client::{Endpoint, TestRequest, TestStream, soon};
 
 fn events(query: &str) -> TestRequest {
     TestRequest::get(format!("/v1/events{query}"))
 }
 
-fn here(stage: &TestRoom) -> Cursor {
+fn here(stage: &ApiTestRoom) -> Cursor {
     stage.store.cursor(stage.store.cursor_now())
 }
 

@@ -6,14 +6,14 @@ use chat_proto::api::messages::{MessagePage, SentMessage};
 use chat_proto::error::ErrorCode;
 use serde_json::json;
 
-use crate::http::tests::test_api::{BOB, CAROL, TestApi, TestRoom, peer};
+use crate::http::tests::test_api::{ApiTestRoom, BOB, CAROL, TestApi, peer};
 use crate::http::tests::test_client::{TestRequest, TestResponse, TestStream, soon};
 
 fn texts(answer: &TestResponse) -> Vec<String> {
     answer.json::<MessagePage>().messages.into_iter().map(|message| message.text).collect()
 }
 
-async fn told() -> (TestApi, TestRoom) {
+async fn told() -> (TestApi, ApiTestRoom) {
     let (running, mut stage) = TestApi::with_room().await;
     stage.bob_says(&["one", "two", "three"]).await;
     stage.bob_says(&["four"]).await;

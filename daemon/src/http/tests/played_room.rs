@@ -9,7 +9,7 @@ use chat_core::log::entry::{Body, Control, Entry, Header, Hlc, Incarnation, LogI
 use chat_core::output::{Batch, BatchEntry, CommandError, NodeStatus, Reply};
 use chat_proto::api::messages::Wait;
 use chat_proto::api::peers::{PathView, PeerRef, PeerView, RoleView};
-use chat_proto::api::rendezvous::Rendezvous;
+use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{EntryHash, InviteId, MessageId, PeerId, RoomId, Term};
 use chat_proto::ticket::{Ticket, TicketPeer};
@@ -253,7 +253,7 @@ impl PlayedRoom {
             }),
             Command::Invites => Reply::Invites(Vec::new()),
             Command::Knocks => Reply::Knocks(Vec::new()),
-            Command::Rendezvous => Reply::Rendezvous(Box::new(Rendezvous {
+            Command::Rendezvous => Reply::Rendezvous(Box::new(RendezvousView {
                 term: Term(3),
                 holder: Some(me),
                 since: Some(now),

@@ -7,7 +7,7 @@ use chat_proto::error::ErrorCode;
 use serde_json::json;
 
 use crate::http::api_state::{NoRoom, RoomSlot};
-use crate::http::tests::test_api::{TestApi, TestRoom};
+use crate::http::tests::test_api::{ApiTestRoom, TestApi};
 use crate::http::tests::test_client::{TestRequest, TestStream, soon};
 
 /// Long enough for a request to arrive, short against the wait for the room.
@@ -19,7 +19,7 @@ fn post() -> TestRequest {
 
 #[tokio::test]
 async fn requests_while_the_room_is_loaded_wait_for_it() {
-    let (running, room) = (TestApi::start().await, TestRoom::new().await);
+    let (running, room) = (TestApi::start().await, ApiTestRoom::new().await);
     running.slot.remove(NoRoom::Starting);
     let (unix, tcp) = (running.unix.clone(), running.tcp.clone());
     let posted = tokio::spawn(async move { post().send(&unix).await });

@@ -88,7 +88,7 @@ fn near() -> NearbyRoom {
 }
 
 /// A room with its store.
-pub(crate) struct TestRoom {
+pub(crate) struct ApiTestRoom {
     pub(crate) script: Arc<Script>,
     pub(crate) store: Store,
     pub(crate) bob: LogWriter,
@@ -101,7 +101,7 @@ pub(crate) struct TestRoom {
     dir: TempDir,
 }
 
-impl TestRoom {
+impl ApiTestRoom {
     /// A new room in a database of its own.
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -169,7 +169,7 @@ impl TestRoom {
     }
 }
 
-impl Drop for TestRoom {
+impl Drop for ApiTestRoom {
     fn drop(&mut self) {
         self.task.abort();
         // Its thread would otherwise write files while the directory is removed.
@@ -252,20 +252,20 @@ impl TestApi {
     }
 
     /// An API with a room.
-    pub(crate) async fn with_room() -> (Self, TestRoom) {
+    pub(crate) async fn with_room() -> (Self, ApiTestRoom) {
         let running = Self::start().await;
-        let stage = TestRoom::new().await;
+        let stage = ApiTestRoom::new().await;
         running.enter(&stage);
         (running, stage)
     }
 
     /// Puts a room in place.
-    pub(crate) fn enter(&self, stage: &TestRoom) {
+    pub(crate) fn enter(&self, stage: &ApiTestRoom) {
         self.slot.enter(stage.api_room());
     }
 
     /// Ends the API and starts another on the same room, as a restart of the daemon would.
-    pub(crate) async fn restart(self, stage: &TestRoom) -> Self {
+    pub(crate) async fn restart(self, stage: &ApiTestRoom) -> Self {
         self.ending.cancel();
         soon(self.task).await.expect("the server ends without panic");
         let again = Self::start().await;

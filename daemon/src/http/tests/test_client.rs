@@ -164,14 +164,14 @@ impl TestResponse {
 
 /// A block of server-sent events.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SseBlock {
+pub(crate) struct RawSseBlock {
     pub(crate) id: Option<String>,
     pub(crate) event: Option<String>,
     pub(crate) data: Option<String>,
     pub(crate) comment: bool,
 }
 
-impl SseBlock {
+impl RawSseBlock {
     fn parse(text: &str) -> Self {
         let mut block = Self::default();
         for line in text.lines() {
@@ -223,12 +223,12 @@ impl TestStream {
     }
 
     /// The next block.
-    pub(crate) async fn block(&mut self) -> SseBlock {
-        SseBlock::parse(&self.piece().await.expect("the stream goes on"))
+    pub(crate) async fn block(&mut self) -> RawSseBlock {
+        RawSseBlock::parse(&self.piece().await.expect("the stream goes on"))
     }
 
     /// The next block that is an event.
-    pub(crate) async fn event(&mut self) -> SseBlock {
+    pub(crate) async fn event(&mut self) -> RawSseBlock {
         // Signs of life do not prolong the wait.
         let next = async {
             loop {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
-use crate::net::transport::framing::{FrameError, join_frames, read_frame};
+use crate::net::transport::framing::{FramingError, join_frames, read_frame};
 
 /// Why a message cannot be read or written. The other end is at fault or gone.
 #[derive(Debug, thiserror::Error)]
@@ -18,7 +18,7 @@ pub(crate) enum MessageError {
     Malformed,
     /// The message is longer than [`ADMISSION_BYTES_MAX`], or the stream broke or ended.
     #[error(transparent)]
-    Frame(#[from] FrameError),
+    Frame(#[from] FramingError),
 }
 
 impl From<io::Error> for MessageError {
@@ -44,7 +44,7 @@ pub(crate) async fn write_message(
 ) -> Result<(), MessageError> {
     let body = postcard::to_stdvec(message).map_err(|_| MessageError::Malformed)?;
     if body.len() > ADMISSION_BYTES_MAX {
-        return Err(FrameError::TooLong(body.len()).into());
+        return Err(FramingError::TooLong(body.len()).into());
     }
     Ok(stream.write_all(&join_frames([Bytes::from(body)]).concat()).await?)
 }
@@ -83,13 +83,13 @@ mod tests {
         let answer = AdmissionAnswer::Denied(DenyReason::Busy);
         let raw = written(&answer);
         assert_eq!(read::<AdmissionAnswer>(&raw).expect("reads"), answer);
-        assert!(matches!(read::<AdmissionAnswer>(&raw[..raw.len() - 1]), Err(MessageError::Frame(FrameError::Cut))));
+        assert!(matches!(read::<AdmissionAnswer>(&raw[..raw.len() - 1]), Err(MessageError::Frame(FramingError::Cut))));
     }
 
     #[test]
     fn message_of_wrong_length_is_an_error() {
         let long = u32::try_from(ADMISSION_BYTES_MAX + 1).expect("fits").to_be_bytes();
-        assert!(matches!(read::<AdmissionRequest>(&long), Err(MessageError::Frame(FrameError::TooLong(_)))));
+        assert!(matches!(read::<AdmissionRequest>(&long), Err(MessageError::Frame(FramingError::TooLong(_)))));
         let trailing = [written(&DenyReason::Busy), vec![0]].concat();
         let relabelled = [&2u32.to_be_bytes()[..], &trailing[4..]].concat();
         assert!(matches!(read::<DenyReason>(&relabelled), Err(MessageError::Malformed)));

@@ -33,7 +33,7 @@ use crate::net::discovery::address_book::AddressBook;
 use crate::net::tcp::hello::{self, HelloError};
 use crate::net::tcp::services;
 use crate::net::transport::close::CloseCode;
-use crate::net::transport::framing::FrameError;
+use crate::net::transport::framing::FramingError;
 use crate::net::transport::path::seen_at;
 
 /// Maximum number of addresses tried for one host name.
@@ -53,7 +53,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10 * 60 + 15);
 
 /// This peer was admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Joined {
+pub struct JoinedRoom {
     /// What a new member needs to start; address records with a wrong signature are left out.
     pub admitted: Admitted,
     /// The member that admitted us.
@@ -149,7 +149,7 @@ pub(crate) struct Joining<'a> {
 
 impl Joining<'_> {
     /// Asks the members that the target names.
-    pub(crate) async fn join(&self, target: &JoinTarget) -> Result<Joined, JoinError> {
+    pub(crate) async fn join(&self, target: &JoinTarget) -> Result<JoinedRoom, JoinError> {
         let joined = tokio::select! {
             joined = async {
                 match target {
@@ -165,7 +165,7 @@ impl Joining<'_> {
 
     /// Dials every peer on the ticket at once and asks one after the other, in the order in which they are reached, until
     /// one admits us: asking all at once would make each of them write an admission.
-    async fn show_ticket(&self, ticket: &Ticket) -> Result<Joined, JoinError> {
+    async fn show_ticket(&self, ticket: &Ticket) -> Result<JoinedRoom, JoinError> {
         let others: Vec<_> = ticket.peers.iter().filter(|peer| peer.peer != self.ctx.me).collect();
         let tried = || list(others.iter().flat_map(|peer| &peer.addrs));
         let mut dials: FuturesUnordered<_> =
@@ -196,7 +196,7 @@ impl Joining<'_> {
                 }
             };
             match answer {
-                Ok(admitted) => return Ok(Joined { admitted, door: peer.peer }),
+                Ok(admitted) => return Ok(JoinedRoom { admitted, door: peer.peer }),
                 Err(error) => {
                     debug!(member = %peer.peer.short(), ?error, "not admitted");
                     failure = worst(failure, error, &list(&peer.addrs));
@@ -205,7 +205,7 @@ impl Joining<'_> {
         }
     }
 
-    async fn knock(&self, host: &str, port: u16) -> Result<Joined, JoinError> {
+    async fn knock(&self, host: &str, port: u16) -> Result<JoinedRoom, JoinError> {
         let (addr, member) = self.find(host, port).await?;
         let tried = addr.to_string();
         // It has just answered over TCP.
@@ -213,7 +213,7 @@ impl Joining<'_> {
         let connection = dialled.ok_or_else(|| JoinError::NoUdp { tried: tried.clone() })?;
         let conversation = Conversation { joining: self, connection, member };
         let admitted = conversation.by_knocking().await.map_err(|error| error.at(&tried))?;
-        Ok(Joined { admitted, door: member })
+        Ok(JoinedRoom { admitted, door: member })
     }
 
     /// Finds out which peer listens at a host: asks all its addresses at once and takes the first answer.
@@ -358,7 +358,7 @@ impl Conversation<'_> {
     async fn receive(&self, recv: &mut RecvStream, patience: Duration) -> Result<AdmissionAnswer, ConversationError> {
         match timeout(patience, read_message(recv)).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(MessageError::Frame(FrameError::Stream(_)))) => Err(self.broken()),
+            Ok(Err(MessageError::Frame(FramingError::Stream(_)))) => Err(self.broken()),
             Ok(Err(MessageError::Frame(_) | MessageError::Malformed)) => Err(ConversationError::NotUnderstood),
             Err(_) => Err(ConversationError::TimedOut),
         }

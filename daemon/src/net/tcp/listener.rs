@@ -56,7 +56,12 @@ pub(crate) async fn serve(ctx: NetContext, role: Arc<RoleServices>, listener: Tc
 }
 
 /// Reads the first line and serves. Services that last have their own bounds.
-async fn dispatch(ctx: &NetContext, role: &RoleServices, mut stream: TcpStream, caller: Caller) -> io::Result<()> {
+async fn dispatch(
+    ctx: &NetContext,
+    role: &RoleServices,
+    mut stream: TcpStream,
+    caller: CallerPermit,
+) -> io::Result<()> {
     let (line, rest) = timeout(LINE_MAX, read_line(&mut stream, LINE_BYTES_MAX)).await??;
     match Service::named(&line) {
         Some(Service::Hello) => timeout(LINE_MAX, hello::answer(ctx, &mut stream)).await?,
@@ -79,13 +84,13 @@ struct Callers(Mutex<HashMap<IpAddr, usize>>);
 
 /// One admitted caller; dropped, another may come.
 #[derive(Debug)]
-struct Caller {
+struct CallerPermit {
     callers: Arc<Callers>,
     ip: IpAddr,
 }
 
 impl Callers {
-    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<Caller> {
+    fn enter(self: &Arc<Self>, ip: IpAddr) -> Option<CallerPermit> {
         let mut callers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = callers.values().sum();
         let own = callers.entry(ip).or_default();
@@ -94,11 +99,11 @@ impl Callers {
             return None;
         }
         *own += 1;
-        Some(Caller { callers: self.clone(), ip })
+        Some(CallerPermit { callers: self.clone(), ip })
     }
 }
 
-impl Drop for Caller {
+impl Drop for CallerPermit {
     fn drop(&mut self) {
         let mut callers = self.callers.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = callers.get_mut(&self.ip) {

@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use super::peers::*;
 use crate::net::NetEvent;
 use crate::net::admission::codec::{read_message, write_message};
-use crate::net::admission::join::{JoinError, Joined};
+use crate::net::admission::join::{JoinError, JoinedRoom};
 use crate::net::admission::target::JoinTarget;
 use crate::net::tcp::hello::Hello;
 use crate::net::tcp::services::HELLO_LINE;
@@ -38,7 +38,7 @@ struct Asked {
     words: String,
 }
 
-async fn asked(member: &mut Peer) -> Asked {
+async fn asked(member: &mut NetPeer) -> Asked {
     let event = member.next().await;
     let NetEvent::Admission { id, peer, observed, request, words } = event else {
         panic!("not a request: {event:?}");
@@ -60,11 +60,11 @@ fn ticket(peers: &[(PeerId, std::net::SocketAddr)]) -> JoinTarget {
     JoinTarget::Ticket(Box::new(Ticket { room: ROOM, room_name: "lab".into(), peers, seed: SEED, expires }))
 }
 
-fn address(of: &Peer) -> JoinTarget {
+fn address(of: &NetPeer) -> JoinTarget {
     JoinTarget::parse(&of.addr().to_string()).expect("an address")
 }
 
-async fn join(newcomer: &Peer, target: JoinTarget) -> Result<Joined, JoinError> {
+async fn join(newcomer: &NetPeer, target: JoinTarget) -> Result<JoinedRoom, JoinError> {
     let no_words = |words: &str| panic!("no person has to compare words: {words}");
     timeout(DEADLINE, newcomer.net.join(target, "bob", &no_words)).await.expect("in time")
 }

@@ -15,7 +15,7 @@ use super::peers::*;
 use crate::net::context::peer_id;
 use crate::net::settings::{BindError, Listen, NetSettings};
 use crate::net::transport::tie_break::{DialSeq, Dialler, Greeting, ProcessId, Welcome};
-use crate::net::{DownReason, NetEvent, SendError};
+use crate::net::{DownReason, NetEvent, OutboxError};
 
 #[tokio::test]
 async fn members_exchange_frames_in_order() {
@@ -46,7 +46,7 @@ async fn datagrams_arrive_and_large_ones_are_queued() {
     let large = Bytes::from(vec![7; 100_000]);
     assert_eq!(a.net.send_datagram(b.id(), large.clone()), Ok(()));
     assert_eq!(b.frame(a.id()).await, large, "what does not fit goes through the queue");
-    assert_eq!(a.net.send_datagram(id_of(&secret(5)), large), Err(SendError::NotConnected));
+    assert_eq!(a.net.send_datagram(id_of(&secret(5)), large), Err(OutboxError::NotConnected));
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn queued_frames_arrive_before_an_orderly_end() {
     }
     assert_eq!(a.send(b.id(), "bye"), Ok(()));
     a.net.disconnect(b.id(), CloseReason::Surplus);
-    assert_eq!(a.send(b.id(), "too late"), Err(SendError::NotConnected));
+    assert_eq!(a.send(b.id(), "too late"), Err(OutboxError::NotConnected));
     for _ in 0..100 {
         assert_eq!(b.frame(a.id()).await, "frame");
     }
@@ -152,9 +152,9 @@ async fn peer_that_does_not_read_is_dropped() {
             }
         }
     };
-    assert_eq!(timeout(DEADLINE, filled).await.expect("in time"), SendError::Full);
+    assert_eq!(timeout(DEADLINE, filled).await.expect("in time"), OutboxError::Full);
     assert_eq!(a.down(b.id()).await, DownReason::QueueFull);
-    assert_eq!(a.send(b.id(), "more"), Err(SendError::NotConnected));
+    assert_eq!(a.send(b.id(), "more"), Err(OutboxError::NotConnected));
     let reason = loop {
         let event = b.next().await;
         if let NetEvent::Down(_, reason) = event {
@@ -167,7 +167,7 @@ async fn peer_that_does_not_read_is_dropped() {
 }
 
 /// Waits until the dials of both are over and both report that the same connection is up, and works.
-async fn settle(a: &mut Peer, b: &mut Peer) {
+async fn settle(a: &mut NetPeer, b: &mut NetPeer) {
     let (a_id, b_id) = (a.id(), b.id());
     for (peer, other) in [(&*a, b_id), (&*b, a_id)] {
         if let Some(done) = peer.net.connections.dial_end(&other) {
@@ -186,7 +186,7 @@ async fn settle(a: &mut Peer, b: &mut Peer) {
     assert_eq!(a.frame(b_id).await, "works");
 }
 
-async fn until_up(peer: &mut Peer, other: PeerId, dialler: Dialler) {
+async fn until_up(peer: &mut NetPeer, other: PeerId, dialler: Dialler) {
     let mut before = None;
     loop {
         let event = peer.next().await;
@@ -272,11 +272,11 @@ struct Raw {
     _recv: RecvStream,
 }
 
-async fn raw(of: &Peer, secret: [u8; 32], greeting: &[u8]) -> Raw {
+async fn raw(of: &NetPeer, secret: [u8; 32], greeting: &[u8]) -> Raw {
     raw_with(of, secret, greeting, QuicTransportConfig::default()).await
 }
 
-async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicTransportConfig) -> Raw {
+async fn raw_with(of: &NetPeer, secret: [u8; 32], greeting: &[u8], transport: QuicTransportConfig) -> Raw {
     let endpoint = Endpoint::builder(presets::Minimal).secret_key(iroh::SecretKey::from_bytes(&secret));
     let endpoint = endpoint.transport_config(transport);
     let endpoint = endpoint.bind().await.expect("binds");
@@ -287,7 +287,7 @@ async fn raw_with(of: &Peer, secret: [u8; 32], greeting: &[u8], transport: QuicT
     Raw { endpoint, connection, send, _recv: recv }
 }
 
-async fn dial_raw(raw: &Raw, of: &Peer) -> (Connection, SendStream, RecvStream) {
+async fn dial_raw(raw: &Raw, of: &NetPeer) -> (Connection, SendStream, RecvStream) {
     let addr = of.endpoint_addr();
     let connection = raw.endpoint.connect(addr, ROOM_ALPN).await.expect("connects");
     let (send, recv) = connection.open_bi().await.expect("opens");

@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::net::gate::Gate;
 use crate::net::settings::{Listen, Mdns, NetSettings};
-use crate::net::{DownReason, Net, NetEvent, NetEvents, SendError};
+use crate::net::{DownReason, Net, NetEvent, NetEvents, OutboxError};
 
 /// Maximum wait for an event that must happen.
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,7 +23,7 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 pub(super) const ROOM: RoomId = RoomId::from_bytes([9; 32]);
 
 /// A peer with its end of the events.
-pub(super) struct Peer {
+pub(super) struct NetPeer {
     pub(super) net: Net,
     pub(super) events: NetEvents,
 }
@@ -57,12 +57,12 @@ pub(super) fn roster(members: &[PeerId], open: bool) -> Arc<Roster> {
 }
 
 /// A peer that is not in a room.
-pub(super) async fn outsider(n: u8) -> Peer {
+pub(super) async fn outsider(n: u8) -> NetPeer {
     start(secret(n), settings(), Arc::default()).await
 }
 
 /// Peers 0 to `n - 1`, members of one room.
-pub(super) async fn members(n: u8) -> Vec<Peer> {
+pub(super) async fn members(n: u8) -> Vec<NetPeer> {
     let ids: Vec<PeerId> = (0..n).map(|n| id_of(&secret(n))).collect();
     let mut peers = Vec::new();
     for n in 0..n {
@@ -71,14 +71,14 @@ pub(super) async fn members(n: u8) -> Vec<Peer> {
     peers
 }
 
-pub(super) async fn start(secret: [u8; 32], settings: NetSettings, roster: Arc<Roster>) -> Peer {
+pub(super) async fn start(secret: [u8; 32], settings: NetSettings, roster: Arc<Roster>) -> NetPeer {
     let gate = Gate::new(id_of(&secret), tokio::sync::watch::Sender::default());
     gate.set_roster(roster);
     let (net, events) = Net::bind(settings, secret, gate).await.expect("loopback can be listened on");
-    Peer { net, events }
+    NetPeer { net, events }
 }
 
-impl Peer {
+impl NetPeer {
     pub(super) fn id(&self) -> PeerId {
         self.net.me()
     }
@@ -130,7 +130,7 @@ impl Peer {
         frame
     }
 
-    pub(super) fn send(&self, other: PeerId, frame: &'static str) -> Result<(), SendError> {
+    pub(super) fn send(&self, other: PeerId, frame: &'static str) -> Result<(), OutboxError> {
         self.net.send(other, Bytes::from_static(frame.as_bytes()))
     }
 
@@ -144,7 +144,7 @@ impl Peer {
 /// A peer that can end as a killed process does: its runtime is dropped, and no packet reports it.
 pub(super) struct Mortal {
     runtime: Runtime,
-    pub(super) peer: Peer,
+    pub(super) peer: NetPeer,
 }
 
 impl Mortal {
@@ -160,7 +160,7 @@ impl Mortal {
 }
 
 /// Connects two peers.
-pub(super) async fn connect(a: &mut Peer, b: &mut Peer) {
+pub(super) async fn connect(a: &mut NetPeer, b: &mut NetPeer) {
     a.dial(b);
     a.up(b.id()).await;
     b.up(a.id()).await;

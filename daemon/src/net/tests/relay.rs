@@ -16,7 +16,7 @@ struct Guest {
 }
 
 impl Guest {
-    async fn of(host: &Peer, key: [u8; 32]) -> Self {
+    async fn of(host: &NetPeer, key: [u8; 32]) -> Self {
         let forwarder = Forwarder::start().await.expect("starts");
         forwarder.use_relays(RelayOrder::new(
             vec![RelayCandidate { peer: host.id(), at: RelayAt::Member(vec![host.addr()]) }],

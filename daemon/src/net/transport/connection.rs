@@ -28,7 +28,7 @@ use crate::net::context::NetContext;
 use crate::net::event_queue::{EventSender, NetEvent, QueuedEvent};
 use crate::net::transport::close::{CloseRequest, DownReason};
 use crate::net::transport::connections::{CarryPermit, ConnectionTable};
-use crate::net::transport::framing::{FrameError, FrameReader, join_frames};
+use crate::net::transport::framing::{FrameReader, FramingError, join_frames};
 use crate::net::transport::outbox::{OutboxReader, outbox};
 use crate::net::transport::path::{PathSampler, SAMPLE_EVERY};
 use crate::net::transport::tie_break::Welcome;
@@ -185,8 +185,8 @@ impl Carrier<'_> {
                         return DownReason::Closed(CloseReason::Stopping);
                     }
                 }
-                Ok(None) | Err(FrameError::Stream(_)) => return closed(self.connection).await,
-                Err(error @ (FrameError::TooLong(_) | FrameError::Cut)) => {
+                Ok(None) | Err(FramingError::Stream(_)) => return closed(self.connection).await,
+                Err(error @ (FramingError::TooLong(_) | FramingError::Cut)) => {
                     debug!(%error, "bad frame");
                     return DownReason::Protocol;
                 }

@@ -16,7 +16,7 @@ const COPY_BYTES_MAX: usize = 16 * 1024;
 
 /// Why a frame cannot be read or written. Nothing more can be read then.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FrameError {
+pub(crate) enum FramingError {
     /// The length exceeds the bound.
     #[error("frame of {0} bytes is too long")]
     TooLong(usize),
@@ -43,8 +43,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame; `None` when the stream ended after a whole one. Cancel safe.
     ///
     /// # Errors
-    /// [`FrameError`]
-    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+    /// [`FramingError`]
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, FramingError> {
         loop {
             let missing = match self.buffer.first_chunk::<LENGTH_BYTES>() {
                 None => LENGTH_BYTES - self.buffer.len(),
@@ -60,7 +60,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             };
             self.buffer.reserve(missing.max(READ_BYTES));
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(FrameError::Cut) };
+                return if self.buffer.is_empty() { Ok(None) } else { Err(FramingError::Cut) };
             }
         }
     }
@@ -69,20 +69,23 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 /// Reads one frame of up to `bytes_max` and not a byte past it. Not cancel safe.
 ///
 /// # Errors
-/// [`FrameError`]
-pub(crate) async fn read_frame(stream: &mut (impl AsyncRead + Unpin), bytes_max: usize) -> Result<Vec<u8>, FrameError> {
+/// [`FramingError`]
+pub(crate) async fn read_frame(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+) -> Result<Vec<u8>, FramingError> {
     let mut prefix = [0; LENGTH_BYTES];
     stream.read_exact(&mut prefix).await?;
     let length = length_of(prefix, bytes_max)?;
     // Grows with what arrives, not with what is announced.
     let mut frame = Vec::new();
     stream.take(length as u64).read_to_end(&mut frame).await?;
-    if frame.len() == length { Ok(frame) } else { Err(FrameError::Cut) }
+    if frame.len() == length { Ok(frame) } else { Err(FramingError::Cut) }
 }
 
-fn length_of(prefix: [u8; LENGTH_BYTES], bytes_max: usize) -> Result<usize, FrameError> {
+fn length_of(prefix: [u8; LENGTH_BYTES], bytes_max: usize) -> Result<usize, FramingError> {
     let length = u32::from_be_bytes(prefix) as usize;
-    if length > bytes_max { Err(FrameError::TooLong(length)) } else { Ok(length) }
+    if length > bytes_max { Err(FramingError::TooLong(length)) } else { Ok(length) }
 }
 
 /// Joins frames with their lengths, in as few pieces as possible.
@@ -111,7 +114,7 @@ mod tests {
     use proptest::prelude::*;
     use tokio::io::AsyncWriteExt;
 
-    async fn read_all(bytes: &[u8], step: usize) -> (Vec<Bytes>, Result<(), FrameError>) {
+    async fn read_all(bytes: &[u8], step: usize) -> (Vec<Bytes>, Result<(), FramingError>) {
         let (mut near, far) = tokio::io::duplex(step);
         let mut reader = FrameReader::new(far);
         let write = async {
@@ -164,8 +167,8 @@ mod tests {
     #[test]
     fn too_long_or_cut_frame_is_an_error() {
         let long = u32::try_from(FRAME_BYTES_MAX + 1).expect("fits").to_be_bytes();
-        assert!(matches!(block_on(read_all(&long, 8)).1, Err(FrameError::TooLong(n)) if n == FRAME_BYTES_MAX + 1));
-        assert!(matches!(block_on(read_all(&[0, 0, 0, 2, 7], 8)).1, Err(FrameError::Cut)));
+        assert!(matches!(block_on(read_all(&long, 8)).1, Err(FramingError::TooLong(n)) if n == FRAME_BYTES_MAX + 1));
+        assert!(matches!(block_on(read_all(&[0, 0, 0, 2, 7], 8)).1, Err(FramingError::Cut)));
     }
 
     #[test]

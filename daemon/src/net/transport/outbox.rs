@@ -22,7 +22,7 @@ pub(crate) const OUTBOX_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Why a frame was not queued. Nothing was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
+pub enum OutboxError {
     /// There is no connection to the peer; `Down` has come or is on its way.
     #[error("no connection to the peer")]
     NotConnected,
@@ -62,25 +62,25 @@ impl Outbox {
     /// Queues a frame or ends the connection.
     ///
     /// # Errors
-    /// [`SendError`]; the frame was not queued.
-    pub(crate) fn push(&self, frame: Bytes) -> Result<(), SendError> {
+    /// [`OutboxError`]; the frame was not queued.
+    pub(crate) fn push(&self, frame: Bytes) -> Result<(), OutboxError> {
         let length = frame.len();
         if length > FRAME_BYTES_MAX {
-            return Err(SendError::TooLong(length));
+            return Err(OutboxError::TooLong(length));
         }
         if self.close.requested().is_some() {
-            return Err(SendError::NotConnected);
+            return Err(OutboxError::NotConnected);
         }
         if self.bytes.fetch_add(length, Ordering::AcqRel) + length > OUTBOX_BYTES_MAX {
             self.close.request(DownReason::QueueFull);
-            return Err(SendError::Full);
+            return Err(OutboxError::Full);
         }
         self.frames.try_send(frame).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 self.close.request(DownReason::QueueFull);
-                SendError::Full
+                OutboxError::Full
             }
-            mpsc::error::TrySendError::Closed(_) => SendError::NotConnected,
+            mpsc::error::TrySendError::Closed(_) => OutboxError::NotConnected,
         })
     }
 
@@ -88,9 +88,9 @@ impl Outbox {
     ///
     /// # Errors
     /// As [`Outbox::push`].
-    pub(crate) fn push_datagram(&self, frame: Bytes) -> Result<(), SendError> {
+    pub(crate) fn push_datagram(&self, frame: Bytes) -> Result<(), OutboxError> {
         if self.close.requested().is_some() {
-            return Err(SendError::NotConnected);
+            return Err(OutboxError::NotConnected);
         }
         let connection = self.connection.as_ref().and_then(WeakConnectionHandle::upgrade);
         let sent = connection.is_some_and(|connection| connection.send_datagram(frame.clone()).is_ok());
@@ -127,9 +127,9 @@ mod tests {
             assert_eq!(outbox.push(Bytes::from_static(b"x")), Ok(()));
         }
         assert_eq!(close.requested(), None);
-        assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(SendError::Full));
+        assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(OutboxError::Full));
         assert_eq!(close.requested(), Some(DownReason::QueueFull));
-        assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(SendError::NotConnected));
+        assert_eq!(outbox.push(Bytes::from_static(b"x")), Err(OutboxError::NotConnected));
     }
 
     #[tokio::test]
@@ -144,7 +144,7 @@ mod tests {
         assert!(queue.take(&mut taken).await);
         queue.written(FRAME_BYTES_MAX);
         assert_eq!(outbox.push(frame.clone()), Ok(()));
-        assert_eq!(outbox.push(frame), Err(SendError::Full));
+        assert_eq!(outbox.push(frame), Err(OutboxError::Full));
         assert_eq!(close.requested(), Some(DownReason::QueueFull));
     }
 
@@ -153,7 +153,7 @@ mod tests {
         let close = CloseRequest::default();
         let (outbox, _queue) = outbox(None, close.clone());
         let long = Bytes::from(vec![0; FRAME_BYTES_MAX + 1]);
-        assert_eq!(outbox.push(long), Err(SendError::TooLong(FRAME_BYTES_MAX + 1)));
+        assert_eq!(outbox.push(long), Err(OutboxError::TooLong(FRAME_BYTES_MAX + 1)));
         assert_eq!(close.requested(), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::store::tables::text_index;
 /// A page of history. The text index must be up to date if the filter has words.
 pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter) -> Result<HistoryPage, ReadError> {
     let snapshot = connection.unchecked_transaction()?;
-    let Some(query) = HistoryQuery::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
+    let Some(query) = HistorySql::new(&snapshot, filter)? else { return Ok(HistoryPage::default()) };
     let limit = usize::try_from(filter.limit.clamp(1, HistoryFilter::LIMIT_MAX)).unwrap_or(1);
     let mut statement = snapshot.prepare_cached(&query.sql(limit))?;
     let rows =
@@ -29,7 +29,7 @@ pub(in crate::store) fn history(connection: &Connection, filter: &HistoryFilter)
     Ok(HistoryPage { messages, more })
 }
 
-struct HistoryQuery {
+struct HistorySql {
     direction: Direction,
     index: &'static str,
     conditions: Vec<&'static str>,
@@ -42,7 +42,7 @@ enum Direction {
     Backwards,
 }
 
-impl HistoryQuery {
+impl HistorySql {
     /// `None` if nothing can match.
     fn new(connection: &Connection, filter: &HistoryFilter) -> Result<Option<Self>, ReadError> {
         let direction = if filter.after.is_some() { Direction::Forwards } else { Direction::Backwards };
@@ -147,7 +147,7 @@ mod tests {
         let mut db = Connection::open_in_memory().expect("opens");
         MIGRATIONS.to_latest(&mut db).expect("migrates");
         peer_row(&db, &PeerId::from_bytes([1; 32])).expect("inserts");
-        let query = HistoryQuery::new(&db, filter).expect("builds").expect("may match");
+        let query = HistorySql::new(&db, filter).expect("builds").expect("may match");
         let sql = format!("EXPLAIN QUERY PLAN {}", query.sql(100));
         let mut statement = db.prepare(&sql).expect("prepares");
         let steps = statement.query_map(params_from_iter(query.values), |row| row.get(3)).expect("explains");

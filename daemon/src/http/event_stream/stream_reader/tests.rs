@@ -4,10 +4,10 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::http::event_stream::start_point::StartPoint;
-use crate::http::tests::test_api::TestRoom;
+use crate::http::tests::test_api::ApiTestRoom;
 use crate::http::tests::test_client::soon;
 
-async fn reader(stage: &TestRoom, filter: EventFilter, format: StreamFormat) -> StreamReader {
+async fn reader(stage: &ApiTestRoom, filter: EventFilter, format: StreamFormat) -> StreamReader {
     let room = Arc::new(stage.api_room());
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let opening = StartPoint::Now.open(&room.store).await.map_err(|_| "refused").expect("opens");
@@ -23,7 +23,7 @@ async fn chunk(reader: &mut StreamReader) -> String {
 
 #[tokio::test]
 async fn idle_stream_sends_a_comment_or_an_empty_line() {
-    let stage = TestRoom::new().await;
+    let stage = ApiTestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     assert!(chunk(&mut sse).await.starts_with("id: "));
     assert_eq!(chunk(&mut sse).await, ": keep-alive\n\n");
@@ -33,7 +33,7 @@ async fn idle_stream_sends_a_comment_or_an_empty_line() {
 
 #[tokio::test]
 async fn keep_alive_reports_the_cursor_when_all_events_are_filtered() {
-    let mut stage = TestRoom::new().await;
+    let mut stage = ApiTestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::only("knock"), StreamFormat::Sse).await;
     let begin = chunk(&mut sse).await;
     stage.bob_says(&["a", "b"]).await;
@@ -52,7 +52,7 @@ async fn keep_alive_reports_the_cursor_when_all_events_are_filtered() {
 
 #[tokio::test]
 async fn events_that_arrive_together_leave_in_one_chunk() {
-    let mut stage = TestRoom::new().await;
+    let mut stage = ApiTestRoom::new().await;
     let mut sse = reader(&stage, EventFilter::default(), StreamFormat::Sse).await;
     chunk(&mut sse).await;
     stage.bob_says(&["a", "b", "c"]).await;

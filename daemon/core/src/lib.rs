@@ -17,7 +17,7 @@
 //! * [`wire`], [`input`], [`output`], [`restore`]: frames between members, and the border to the daemon.
 //!
 //! Two pages teach the role: *how the role moves* is in [`rendezvous`]; *who decides that the holder is gone* is in
-//! `rendezvous/failure_detector.rs`.
+//! `rendezvous/follower/failure_detector.rs`.
 //!
 //! # A message in ten steps
 //!

@@ -13,10 +13,14 @@
 //! * **Failure detection** ([`follower::failure_detector`], [`follower::suspicion`]). Peers on the list hold a plain TCP
 //!   connection to the holder, which its kernel closes when the process dies, and get a heartbeat every 200 ms. A close
 //!   that a ping confirms, or missing heartbeats that other peers confirm, make the role vacant.
-//! * **Stalls** ([`state::stall_detector`]). A peer whose own timers are late was asleep or starved: it forgives others the
+//! * **Stalls** ([`context::stall_detector`]). A peer whose own timers are late was asleep or starved: it forgives others the
 //!   silence, and if it held the role it asks whether it still does before it acts as holder.
-//! * **Neighbours compare** ([`gossip`]) term, claim, serial and history with every ping; the one that is behind is sent
+//! * **Neighbours compare** ([`upkeep::gossip`]) term, claim, serial and history with every ping; the one that is behind is sent
 //!   the rest. So whatever a lost frame or a partition left undone is done soon after.
+//!
+//! The state of one peer is split by concern: [`context`] is what all share, with one record per other peer; [`state`] is the
+//! part this peer plays ([`seeker`], [`follower`], [`holder`]); [`claims`] changes from one part to another; [`upkeep`] runs in
+//! all of them; [`query`] is what others may read. None of these imports this module.
 //!
 //! Every table has a named bound, every neighbour a rate, every statement its author's signature over the room's id.
 //!
@@ -31,17 +35,17 @@
 //! 3. Nothing answers within 50 ms (up to 600 ms on slow paths): the [`suspicion`](follower::suspicion) is confirmed and
 //!    `Following::declare_vacant` ([`follower::election`]) computes when this peer claims. For the first on the list that
 //!    is at once.
-//! 4. `Rendezvous::claim` ([`claims::make`]) signs term + 1, becomes [`Holding`](holder::Holding) and floods the claim.
+//! 4. `ClaimHandler::claim` ([`claims::make`]) signs term + 1, becomes [`Holding`](holder::Holding) and floods the claim.
 //! 5. Each follower checks it ([`claims::accept`]), weighs it ([`claims::conflict`]), forwards it, becomes `Following` and
 //!    reports [`RoleOutput::Changed`]; the node publishes the event and turns the relay forwarder.
 //! 6. The new holder ranks its neighbours ([`holder::ranking`]), publishes its succession and sends heartbeats; the
-//!    listed peers open their TCP watches ([`state::reconciler`]).
+//!    listed peers open their TCP watches ([`upkeep::reconciler`]).
 //!
 //! The other ways differ in the first steps only. *Silence*: no heartbeat for 0.62 to 1 s, or no sign of life for 10 s off
 //! the list; the neighbours are asked for 120 to 600 ms and one that heard the holder refutes it. *Leaving* and *a better
 //! connected peer*: the holder offers the role ([`holder::handover`]) and goes on until it sees the claim. *Removal* and
 //! *goodbye*: step 3 at once. *Partition*: the half without the holder does all of this; when the halves meet, step 5
-//! settles it. *No holder known*: [`claims::bootstrap`].
+//! settles it. *No holder known*: [`seeker`].
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -51,48 +55,40 @@ use chat_proto::id::{PeerId, RoomId, Term};
 use ed25519_dalek::SigningKey;
 
 use crate::input::Now;
-use crate::token_bucket::TokenBucket;
+use crate::rendezvous::claims::{ClaimDesk, ClaimHandler};
+use crate::rendezvous::context::Context;
+use crate::rendezvous::events::{FrameChannel, RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::protocol::frames::{Cause, RoleFrame, millis};
+use crate::rendezvous::query::RoleQuery;
+use crate::rendezvous::seeker::Seeking;
+use crate::rendezvous::settings::RoleSettings;
+use crate::rendezvous::state::RoleState;
+use crate::rendezvous::upkeep::gossip::{Pinger, receive_ping, receive_pong};
+use crate::rendezvous::upkeep::observer::{Observer, receive_report};
+use crate::rendezvous::upkeep::reconciler::Reconciler;
 use crate::types::RoleEvent;
 
 mod claims;
+mod context;
 pub mod events;
 mod follower;
-mod gossip;
 mod holder;
-#[cfg(any(test, feature = "sim"))]
-mod inspect;
-mod observer;
 mod protocol;
-mod relay_order;
+pub mod query;
+mod seeker;
 pub mod settings;
 mod state;
-mod view;
-
-use claims::bootstrap::{EarlyClaim, Seeking};
-use events::{Delivery, RoleFault, RoleInput, RoleOutput};
-use observer::Observer;
-use protocol::frames::{Cause, RoleFrame, millis};
-use settings::RoleSettings;
-use state::context::Context;
-use state::reconciler::Reconciler;
-use state::{Decision, RoleState};
-
-/// Maximum rate of claims that are adopted: a room moves its role now and then, not many times a second.
-const CLAIMS_BURST: u32 = 32;
-const CLAIMS_PER_MINUTE: u32 = 120;
+mod upkeep;
 
 /// One peer's part in the rendezvous role.
 #[derive(Debug)]
 pub struct Rendezvous {
     cx: Context,
     state: RoleState,
-    /// While it seeks: a claim of a peer that is not a member as far as this peer knows.
-    early: Option<EarlyClaim>,
-    claims: TokenBucket,
+    claims: ClaimDesk,
+    pinger: Pinger,
     observer: Observer,
     reconciler: Reconciler,
-    /// When the next neighbour is pinged.
-    ping_at: Duration,
     wake: Option<Duration>,
 }
 
@@ -103,13 +99,12 @@ impl Rendezvous {
         let observer = Observer::new(&mut cx);
         let claim_at = now.mono + cx.settings.settle;
         Self {
+            claims: ClaimDesk::new(&cx),
             cx,
             state: RoleState::Seeking(Seeking { claim_at }),
-            early: None,
-            claims: TokenBucket::full(CLAIMS_BURST, CLAIMS_PER_MINUTE, now.mono),
+            pinger: Pinger::new(now.mono),
             observer,
             reconciler: Reconciler::new(),
-            ping_at: now.mono,
             wake: Some(claim_at),
         }
     }
@@ -143,9 +138,14 @@ impl Rendezvous {
         self.wake
     }
 
-    /// Factor for timeouts on other peers: more than 1 while this peer itself is late.
-    pub(crate) fn stretch(&self, now: Now) -> u32 {
-        self.cx.stalls.stretch(now.mono)
+    /// What this peer knows of the role.
+    pub fn query(&self) -> RoleQuery<'_> {
+        RoleQuery { state: &self.state, cx: &self.cx }
+    }
+
+    fn claims(&mut self) -> ClaimHandler<'_> {
+        let Self { cx, state, claims: desk, observer, .. } = self;
+        ClaimHandler { cx, state, desk, observer }
     }
 
     fn dispatch(&mut self, input: RoleInput) {
@@ -153,35 +153,36 @@ impl Rendezvous {
         match input {
             RoleInput::Frame(peer, raw) => self.receive_frame(peer, &raw),
             RoleInput::Up(peer, path) => {
-                if self.cx.neighbours.up(peer, path, now) {
-                    self.cx.measures.path(peer, &path, now);
+                if self.cx.peers.up(peer, path, now) {
                     self.cx.send_state(peer);
-                    self.rank_soon();
+                    self.state.rank_soon(now);
                     self.observer.sample_soon(&mut self.cx);
                 }
             }
-            RoleInput::Path(peer, path) => {
-                if let Some(link) = self.cx.neighbours.get_mut(&peer) {
-                    link.path = path;
-                    self.cx.measures.path(peer, &path, now);
-                }
-            }
+            RoleInput::Path(peer, path) => self.cx.peers.path(peer, path, now),
             RoleInput::Down(peer) => {
-                if self.cx.neighbours.down(&peer) {
-                    self.cx.measures.down(&peer);
+                if self.cx.peers.down(&peer) {
                     match &mut self.state {
                         RoleState::Following(following) => following.connection_ended(&mut self.cx, &peer),
-                        RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => self.rank_soon(),
+                        RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => self.state.rank_soon(now),
                     }
                 }
             }
             RoleInput::Bye(peer) => self.peer_left(&peer, ChangeReason::HandedOver),
             RoleInput::Members { active, former } => self.set_members(active, former),
-            RoleInput::Online(online) => self.set_online(&online),
+            RoleInput::Online(mut online) => {
+                online.retain(|peer| *peer != self.cx.me && self.cx.members.contains(peer));
+                if self.cx.peers.set_online(&online, now) {
+                    self.state.rank_soon(now);
+                }
+            }
             RoleInput::Addrs(addrs) => self.observer.addrs = addrs,
             RoleInput::Net(event) => self.receive_event(&event),
             RoleInput::Deaf => self.forgive_silence(),
-            RoleInput::Leave => self.leave(),
+            RoleInput::Leave => {
+                let decision = self.state.leave(&self.cx);
+                self.claims().carry_out(decision);
+            }
             RoleInput::Tick => {}
         }
     }
@@ -189,7 +190,9 @@ impl Rendezvous {
     /// The network reports the outcome of a request.
     fn receive_event(&mut self, event: &RoleEvent) {
         match (event, &mut self.state) {
-            (RoleEvent::Probed(peer, outcome), _) => self.receive_probe(*peer, outcome),
+            (RoleEvent::Probed(peer, outcome), state) => {
+                self.observer.receive_probe(state, &mut self.cx, *peer, outcome);
+            }
             (RoleEvent::WatchOpened(peer), RoleState::Following(following)) => following.watch_opened(peer),
             (RoleEvent::WatchFailed(peer), RoleState::Following(following)) => {
                 following.watch_failed(peer, self.cx.now.mono);
@@ -206,7 +209,7 @@ impl Rendezvous {
 
     /// A frame arrived. What breaks the protocol is reported and changes nothing; what exceeds the rate is dropped.
     fn receive_frame(&mut self, peer: PeerId, raw: &[u8]) {
-        let Some(link) = self.cx.neighbours.get_mut(&peer) else { return };
+        let Some(link) = self.cx.peers.link_mut(&peer) else { return };
         let received = match RoleFrame::decode(raw) {
             Ok(None) => return,
             Ok(Some(frame)) => {
@@ -226,50 +229,52 @@ impl Rendezvous {
     }
 
     fn dispatch_frame(&mut self, peer: PeerId, frame: RoleFrame) -> Result<(), RoleFault> {
+        let Self { cx, state, .. } = self;
         match frame {
-            RoleFrame::State { claim: Some(claim), succession } => self.receive_claim(peer, claim, succession)?,
-            RoleFrame::State { claim: None, .. } => self.cx.send_state(peer),
-            RoleFrame::Claim(claim) => self.receive_claim(peer, claim, None)?,
-            RoleFrame::Succession(succession) => self.receive_succession(peer, succession)?,
-            RoleFrame::Beat { term, seq, heard_ms } => match &mut self.state {
-                RoleState::Following(following) => following.receive_beat(&mut self.cx, peer, term, seq, heard_ms),
-                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone if term > self.cx.known.term() => {
-                    self.ping(peer);
+            RoleFrame::State { claim: Some(claim), succession } => {
+                self.claims().receive_claim(peer, claim, succession)?;
+            }
+            RoleFrame::State { claim: None, .. } => cx.send_state(peer),
+            RoleFrame::Claim(claim) => self.claims().receive_claim(peer, claim, None)?,
+            RoleFrame::Succession(succession) => self.claims().receive_succession(peer, succession)?,
+            RoleFrame::Beat { term, seq, heard_ms } => match state {
+                RoleState::Following(following) => following.receive_beat(cx, peer, term, seq, heard_ms),
+                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone if term > cx.known.term() => {
+                    cx.ping(peer, state.newest_sign(cx.now.mono));
                 }
-                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => self.cx.send_state(peer),
+                RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => cx.send_state(peer),
             },
-            RoleFrame::BeatAck { term } => self.cx.note_follows(&peer, term),
-            RoleFrame::Ping { nonce, gossip } => self.receive_ping(peer, nonce, gossip),
-            RoleFrame::Pong { nonce, gossip } => self.receive_pong(peer, nonce, gossip),
+            RoleFrame::BeatAck { term } => cx.note_follows(&peer, term),
+            RoleFrame::Ping { nonce, gossip } => receive_ping(state, cx, peer, nonce, gossip),
+            RoleFrame::Pong { nonce, gossip } => receive_pong(state, cx, peer, nonce, gossip),
             RoleFrame::Suspect { term, nonce, cause } => self.answer_suspicion(peer, term, nonce, cause),
             RoleFrame::Verdict { nonce, term, heard_ms } => {
-                if let RoleState::Following(following) = &mut self.state {
-                    following.receive_verdict(&self.cx, peer, nonce, term, heard_ms);
+                if let RoleState::Following(following) = state {
+                    following.receive_verdict(cx, peer, nonce, term, heard_ms);
                 }
             }
-            RoleFrame::Offer(offer) => self.receive_offer(peer, offer)?,
-            RoleFrame::Report { hops, report } => self.receive_report(peer, hops, report)?,
-            RoleFrame::HistoryWant => self.receive_history_want(peer),
-            RoleFrame::History(claims) => self.receive_history(peer, claims)?,
+            RoleFrame::Offer(offer) => {
+                let decision = state.receive_offer(cx, peer, offer)?;
+                self.claims().carry_out(decision);
+            }
+            RoleFrame::Report { hops, report } => receive_report(state, cx, peer, hops, report)?,
+            RoleFrame::HistoryWant => cx.receive_history_want(peer),
+            RoleFrame::History(claims) => self.claims().receive_history(peer, claims)?,
         }
         Ok(())
     }
 
     /// A neighbour suspects the holder and asks when this peer last heard it.
     fn answer_suspicion(&mut self, peer: PeerId, term: Term, nonce: u64, cause: Cause) {
-        let now = self.cx.now.mono;
-        let known = self.cx.known.term();
-        let heard = match &self.state {
-            RoleState::Holding(holding) => holding.newest_sign(now),
-            RoleState::Following(following) => following.detector.heard,
-            RoleState::Seeking(_) | RoleState::Gone => None,
-        };
-        let heard_ms = heard.filter(|_| term == known).map(|at| millis(now.saturating_sub(at)));
-        self.cx.send(vec![peer], &RoleFrame::Verdict { nonce, term: known, heard_ms }, Delivery::Stream);
+        let Self { cx, state, .. } = self;
+        let now = cx.now.mono;
+        let known = cx.known.term();
+        let heard_ms = state.heard(now).filter(|_| term == known).map(|at| millis(now.saturating_sub(at)));
+        cx.send(vec![peer], &RoleFrame::Verdict { nonce, term: known, heard_ms }, FrameChannel::Stream);
         if term < known {
-            self.cx.send_state(peer);
-        } else if let RoleState::Following(following) = &mut self.state {
-            following.receive_suspicion(&mut self.cx, term, cause);
+            cx.send_state(peer);
+        } else if let RoleState::Following(following) = state {
+            following.receive_suspicion(cx, term, cause);
         }
     }
 
@@ -279,48 +284,29 @@ impl Rendezvous {
             RoleState::Following(following) => following.run_timers(&mut self.cx),
             RoleState::Holding(_) | RoleState::Gone => None,
         };
-        self.carry_out(decision);
+        self.claims().carry_out(decision);
         // A holder that only just became one ranks and sends heartbeats at once.
         if let RoleState::Holding(holding) = &mut self.state {
             let decision = holding.run_timers(&mut self.cx);
-            self.carry_out(decision);
+            self.claims().carry_out(decision);
         }
-        self.ping_in_turn();
+        self.pinger.run_timers(&self.state, &mut self.cx);
         self.observer.run_timers(&self.state, &mut self.cx);
     }
 
     fn next_wake(&self) -> Option<Duration> {
-        let cx = &self.cx;
-        let state = match &self.state {
-            RoleState::Seeking(seeking) => cx.may_claim().then(|| seeking.due(cx)),
-            RoleState::Following(following) => following.due(cx),
-            RoleState::Holding(holding) => Some(holding.due()),
-            RoleState::Gone => return None,
-        };
-        let ping = (cx.neighbours.len() > 0).then_some(self.ping_at);
-        [state, ping, self.reconciler.due(), self.observer.due(&self.state, cx)].into_iter().flatten().min()
-    }
-
-    /// Changes the state as it wants.
-    fn carry_out(&mut self, decision: impl Into<Option<Decision>>) {
-        match decision.into() {
-            None => {}
-            Some(Decision::Claim(bid)) => self.claim(bid),
-            Some(Decision::Adopt(held)) => self.adopt(held.claim, held.succession, Some(held.source)),
-            Some(Decision::Leave) => {
-                if let RoleState::Following(following) = &mut self.state {
-                    following.close_tcp_watch(&mut self.cx);
-                }
-                self.state = RoleState::Gone;
-                self.cx.out.push_back(RoleOutput::Released);
-            }
+        let Self { cx, state, .. } = self;
+        if matches!(state, RoleState::Gone) {
+            return None;
         }
+        let dues = [state.due(cx), self.pinger.due(cx), self.reconciler.due(), self.observer.due(state, cx)];
+        dues.into_iter().flatten().min()
     }
 
     /// This peer was stalled for `late`: the silence of others proves nothing.
     fn recover_from_stall(&mut self, late: Duration) {
         tracing::info!(?late, "this peer's timers are late");
-        self.cx.measures.forgive();
+        self.cx.peers.forgive();
         match &mut self.state {
             RoleState::Seeking(seeking) => seeking.forgive_silence(&self.cx),
             RoleState::Following(following) => following.forgive_silence(&mut self.cx),
@@ -331,34 +317,23 @@ impl Rendezvous {
 
     /// This peer reads nothing for now, for its own reasons: the silence of others proves nothing.
     fn forgive_silence(&mut self) {
-        self.cx.measures.forgive();
+        self.cx.peers.forgive();
         if let RoleState::Following(following) = &mut self.state {
             following.forgive_silence(&mut self.cx);
         }
     }
 
-    /// Something changed that the holder's ranking depends on.
-    fn rank_soon(&mut self) {
-        if let RoleState::Holding(holding) = &mut self.state {
-            holding.ranking.compute_soon(self.cx.now.mono);
-        }
-    }
-
     /// A peer left in order, or was removed.
     fn peer_left(&mut self, peer: &PeerId, reason: ChangeReason) {
-        if let RoleState::Following(following) = &mut self.state {
-            let decision = following.peer_left(&mut self.cx, peer, reason);
-            self.carry_out(decision);
-        }
+        let decision = self.state.peer_left(&mut self.cx, peer, reason);
+        self.claims().carry_out(decision);
     }
 
     fn set_members(&mut self, active: BTreeSet<PeerId>, former: BTreeSet<PeerId>) {
         let cx = &mut self.cx;
+        cx.peers.set_members(&active);
         cx.members.active = active;
         cx.members.former = former;
-        let members = &cx.members.active;
-        cx.measures.retain(|peer| members.contains(peer));
-        cx.members.online.retain(|peer, _| members.contains(peer));
         if !cx.may_claim() {
             self.state = RoleState::Seeking(Seeking { claim_at: cx.now.mono + cx.settings.settle });
             return;
@@ -366,28 +341,11 @@ impl Rendezvous {
         if let Some(holder) = cx.known.holder().filter(|holder| !cx.members.contains(holder)) {
             self.peer_left(&holder, ChangeReason::Removed);
         }
-        self.reconsider_early_claim();
+        self.claims().reconsider_early_claim();
         if matches!(self.state, RoleState::Seeking(_)) {
             self.cx.ask_neighbours(None);
         }
-        self.rank_soon();
-    }
-
-    fn set_online(&mut self, online: &BTreeSet<PeerId>) {
-        let cx = &mut self.cx;
-        let members = &mut cx.members;
-        let before = members.online.len();
-        members.online.retain(|peer, _| online.contains(peer));
-        let mut changed = members.online.len() != before;
-        for peer in online.iter().filter(|peer| **peer != cx.me && members.active.contains(*peer)) {
-            members.online.entry(*peer).or_insert_with(|| {
-                changed = true;
-                cx.now.mono
-            });
-        }
-        if changed {
-            self.rank_soon();
-        }
+        self.state.rank_soon(self.cx.now.mono);
     }
 }
 

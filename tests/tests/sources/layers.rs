@@ -13,7 +13,7 @@ const LARGER_FOLDERS: [(&str, usize); 4] =
     [("daemon/core/src", 19), ("daemon/core/src/node", 18), ("daemon/core/src/sim/room", 16), ("tests/src", 18)];
 
 /// Crates that still have circles of imports, and how many at most: these numbers only get smaller.
-const CIRCLES_LEFT: [(&str, usize); 1] = [("daemon/core/src", 2)];
+const CIRCLES_LEFT: [(&str, usize); 1] = [("daemon/core/src", 1)];
 
 /// Folders of which each file is one verb of a command line, or one whole test or program.
 const INDEXES: [&str; 3] = ["commands", "tests", "bin"];

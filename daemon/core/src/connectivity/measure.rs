@@ -1,9 +1,7 @@
 //! What this peer measured of each other member: reached directly or not, round-trip time, loss, dial-back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
-
-use chat_proto::id::PeerId;
 
 use crate::types::PathInfo;
 
@@ -87,7 +85,7 @@ pub(crate) struct Measure {
 }
 
 impl Measure {
-    fn new(now: Duration) -> Self {
+    pub(crate) fn new(now: Duration) -> Self {
         Self {
             direct: false,
             connected: false,
@@ -114,6 +112,71 @@ impl Measure {
         path.max(f32::from(lost) / f32::from(pings))
     }
 
+    /// A connection is open, or its path was measured.
+    pub(crate) fn path(&mut self, path: &PathInfo, now: Duration) {
+        if self.connected && self.direct != path.direct {
+            self.rtt = None;
+        }
+        self.connected = true;
+        self.direct = path.direct;
+        self.path_loss = path.loss;
+        self.at = now;
+        if !path.rtt.is_zero() {
+            self.sample(path.rtt, now);
+        }
+    }
+
+    /// The connection ended. What was measured stays for a while; pings on their way say nothing about the path.
+    pub(crate) fn down(&mut self) {
+        self.connected = false;
+        self.pending.clear();
+    }
+
+    /// A ping leaves.
+    pub(crate) fn ping(&mut self, nonce: u64, now: Duration) {
+        while self.pending.front().is_some_and(|(_, sent)| *sent + PING_LOST_AFTER <= now) {
+            self.pending.pop_front();
+            self.outcome(true);
+        }
+        if self.pending.len() >= PINGS_PENDING_MAX {
+            self.pending.pop_front();
+        }
+        self.pending.push_back((nonce, now));
+    }
+
+    /// A pong arrived; returns whether it answers a ping that was on its way.
+    pub(crate) fn pong(&mut self, nonce: u64, now: Duration) -> bool {
+        let Some(place) = self.pending.iter().position(|(sent, _)| *sent == nonce) else { return false };
+        if let Some((_, sent)) = self.pending.remove(place) {
+            self.sample(now.saturating_sub(sent), now);
+            self.outcome(false);
+            self.at = now;
+        }
+        true
+    }
+
+    /// This peer itself was asleep or starved: pings in flight prove nothing about the other.
+    pub(crate) fn forgive(&mut self) {
+        self.pending.clear();
+    }
+
+    /// A probe was answered, or not. `outside`: whether this peer is outside the other's network, where known.
+    pub(crate) fn probed(&mut self, rtt: Option<Duration>, outside: Option<bool>, now: Duration) {
+        self.at = now;
+        if outside == Some(true) {
+            self.called = Some(rtt.is_some());
+        }
+        if !self.connected {
+            self.direct = rtt.is_some();
+            self.rtt = rtt.map(Rtt::first);
+        }
+    }
+
+    /// Whether it is still valid.
+    pub(crate) fn is_current(&self, now: Duration) -> bool {
+        self.connected || self.at + KEPT_FOR > now
+    }
+
     fn sample(&mut self, rtt: Duration, now: Duration) {
         let Some(known) = &mut self.rtt else {
             self.rtt = Some(Rtt::first(rtt));
@@ -131,107 +194,6 @@ impl Measure {
     fn outcome(&mut self, lost: bool) {
         self.lost = self.lost << 1 | u32::from(lost);
         self.pings = (self.pings + 1).min(32);
-    }
-}
-
-/// What this peer measured of all members.
-#[derive(Debug, Default)]
-pub(crate) struct Measures {
-    of: BTreeMap<PeerId, Measure>,
-}
-
-impl Measures {
-    /// A connection is open, or its path was measured.
-    pub(crate) fn path(&mut self, peer: PeerId, path: &PathInfo, now: Duration) {
-        let measure = self.entry(peer, now);
-        if measure.connected && measure.direct != path.direct {
-            measure.rtt = None;
-        }
-        measure.connected = true;
-        measure.direct = path.direct;
-        measure.path_loss = path.loss;
-        measure.at = now;
-        if !path.rtt.is_zero() {
-            measure.sample(path.rtt, now);
-        }
-    }
-
-    /// The connection ended. What was measured stays for a while; pings on their way say nothing about the path.
-    pub(crate) fn down(&mut self, peer: &PeerId) {
-        if let Some(measure) = self.of.get_mut(peer) {
-            measure.connected = false;
-            measure.pending.clear();
-        }
-    }
-
-    /// A ping leaves.
-    pub(crate) fn ping(&mut self, peer: &PeerId, nonce: u64, now: Duration) {
-        let Some(measure) = self.of.get_mut(peer) else { return };
-        while measure.pending.front().is_some_and(|(_, sent)| *sent + PING_LOST_AFTER <= now) {
-            measure.pending.pop_front();
-            measure.outcome(true);
-        }
-        if measure.pending.len() >= PINGS_PENDING_MAX {
-            measure.pending.pop_front();
-        }
-        measure.pending.push_back((nonce, now));
-    }
-
-    /// A pong arrived; returns whether it answers a ping that was on its way.
-    pub(crate) fn pong(&mut self, peer: &PeerId, nonce: u64, now: Duration) -> bool {
-        let Some(measure) = self.of.get_mut(peer) else { return false };
-        let Some(place) = measure.pending.iter().position(|(sent, _)| *sent == nonce) else { return false };
-        if let Some((_, sent)) = measure.pending.remove(place) {
-            measure.sample(now.saturating_sub(sent), now);
-            measure.outcome(false);
-            measure.at = now;
-        }
-        true
-    }
-
-    /// This peer itself was asleep or starved: pings in flight prove nothing about others.
-    pub(crate) fn forgive(&mut self) {
-        for measure in self.of.values_mut() {
-            measure.pending.clear();
-        }
-    }
-
-    /// A probe was answered, or not. `outside`: whether this peer is outside the other's network, where known.
-    pub(crate) fn probed(&mut self, peer: PeerId, rtt: Option<Duration>, outside: Option<bool>, now: Duration) {
-        let measure = self.entry(peer, now);
-        measure.at = now;
-        if outside == Some(true) {
-            measure.called = Some(rtt.is_some());
-        }
-        if !measure.connected {
-            measure.direct = rtt.is_some();
-            measure.rtt = rtt.map(Rtt::first);
-        }
-    }
-
-    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Measure> {
-        self.of.get(peer)
-    }
-
-    /// All measurements that are still valid.
-    pub(crate) fn current(&self, now: Duration) -> impl Iterator<Item = (&PeerId, &Measure)> {
-        self.of.iter().filter(move |(_, measure)| measure.connected || measure.at + KEPT_FOR > now)
-    }
-
-    /// Forgets peers that are not members.
-    pub(crate) fn retain(&mut self, is_member: impl Fn(&PeerId) -> bool) {
-        self.of.retain(|peer, _| is_member(peer));
-    }
-
-    fn entry(&mut self, peer: PeerId, now: Duration) -> &mut Measure {
-        if self.of.len() >= MEASURES_MAX && !self.of.contains_key(&peer) {
-            let idle = self.of.iter().filter(|(_, measure)| !measure.connected);
-            let oldest = idle.min_by_key(|(peer, measure)| (measure.at, **peer)).map(|(peer, _)| *peer);
-            if let Some(gone) = oldest.or_else(|| self.of.keys().next().copied()) {
-                self.of.remove(&gone);
-            }
-        }
-        self.of.entry(peer).or_insert_with(|| Measure::new(now))
     }
 }
 

@@ -7,7 +7,7 @@ use chat_proto::id::{PeerId, RoomId, Term};
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::measure::{Measure, Measures};
+use super::measure::Measure;
 
 /// Maximum number of rows of one report: a full mesh of 32 fits; in larger rooms the sample rotates.
 pub(crate) const REPORT_ROWS_MAX: usize = 32;
@@ -62,8 +62,11 @@ pub(crate) struct ReportRow {
 
 /// The rows of this peer's next report: candidates for the role first, then connected members, then the sample, the
 /// newest first.
-pub(crate) fn rows(measures: &Measures, candidates: &BTreeSet<PeerId>, now: Duration) -> Vec<ReportRow> {
-    let mut known: Vec<(&PeerId, &Measure)> = measures.current(now).collect();
+pub(crate) fn rows<'a>(
+    measures: impl Iterator<Item = (&'a PeerId, &'a Measure)>,
+    candidates: &BTreeSet<PeerId>,
+) -> Vec<ReportRow> {
+    let mut known: Vec<(&PeerId, &Measure)> = measures.collect();
     known.sort_by_key(|(peer, measure)| {
         (!candidates.contains(peer), !measure.connected, std::cmp::Reverse(measure.at), **peer)
     });
@@ -186,11 +189,14 @@ mod tests {
 
     #[test]
     fn report_puts_candidates_first() {
-        let mut measures = Measures::default();
-        for n in 0..100 {
-            measures.probed(peer(n), Some(Duration::from_millis(1)), None, Duration::from_secs(u64::from(n)));
-        }
-        let rows = rows(&measures, &BTreeSet::from([peer(3)]), Duration::from_secs(100));
+        let measured = |n: u8| {
+            let now = Duration::from_secs(u64::from(n));
+            let mut measure = Measure::new(now);
+            measure.probed(Some(Duration::from_millis(1)), None, now);
+            (peer(n), measure)
+        };
+        let measures: Vec<(PeerId, Measure)> = (0..100).map(measured).collect();
+        let rows = rows(measures.iter().map(|(peer, measure)| (peer, measure)), &BTreeSet::from([peer(3)]));
         assert_eq!(rows.len(), REPORT_ROWS_MAX);
         assert_eq!((rows[0].peer, rows[1].peer), (peer(3), peer(99)));
     }

@@ -11,7 +11,8 @@ use crate::node::Node;
 use crate::node::timers::Timer;
 use crate::output::{CloseReason, Output, Relays, Reply};
 use crate::rendezvous::Rendezvous;
-use crate::rendezvous::events::{Delivery, RoleInput, RoleOutput};
+use crate::rendezvous::events::{FrameChannel, RoleInput, RoleOutput};
+use crate::rendezvous::query::RoleQuery;
 use crate::rendezvous::settings::RoleSettings;
 use crate::types::Change;
 use crate::wire::Frame;
@@ -54,8 +55,8 @@ impl Node {
     }
 
     /// The role as this peer knows it.
-    pub(super) fn rendezvous(&self) -> Option<&Rendezvous> {
-        self.role.rendezvous.as_ref()
+    pub(super) fn rendezvous(&self) -> Option<RoleQuery<'_>> {
+        self.role.rendezvous.as_ref().map(Rendezvous::query)
     }
 
     /// Whether the role needs a connection to a peer.
@@ -79,7 +80,7 @@ impl Node {
 
     /// Says whose relay is to be used, when that or where they are has changed.
     pub(super) fn relays_changed(&mut self, now: Now) {
-        let Some(rendezvous) = &self.role.rendezvous else { return };
+        let Some(rendezvous) = self.rendezvous() else { return };
         let mut order = rendezvous.relays(now.mono);
         // Every member may run a relay, or show by its absence which one does: all are tried in the end, also by peers
         // that know no holder.
@@ -126,12 +127,12 @@ impl Node {
         }
     }
 
-    fn role_sends(&mut self, to: Vec<PeerId>, frame: Vec<u8>, delivery: Delivery) {
+    fn role_sends(&mut self, to: Vec<PeerId>, frame: Vec<u8>, delivery: FrameChannel) {
         let Ok(frame) = Frame::Role(frame).encode() else { return };
         for peer in to.into_iter().filter(|peer| self.peers.connections.is_connected(peer)) {
             self.out.push_back(match delivery {
-                Delivery::Stream => Output::Send(peer, frame.clone()),
-                Delivery::Datagram => Output::Datagram(peer, frame.clone()),
+                FrameChannel::Stream => Output::Send(peer, frame.clone()),
+                FrameChannel::Datagram => Output::Datagram(peer, frame.clone()),
             });
         }
     }

@@ -60,15 +60,15 @@ impl Node {
                 name: self.membership.roster.room_name.clone(),
                 open: self.membership.roster.open,
             },
-            role: self.rendezvous().map_or(RoleView::Member, Rendezvous::role),
+            role: self.rendezvous().map_or(RoleView::Member, |role| role.role()),
             rendezvous: self
                 .rendezvous()
-                .and_then(Rendezvous::holder)
+                .and_then(|role| role.holder())
                 .map(|(peer, term)| RendezvousRef { peer: self.membership.roster.peer_ref(&peer), term }),
             members: count(self.membership.roster.members().count()),
             online: count(self.peers.connections.online().len() + usize::from(self.is_member())),
             observed,
-            inbound: self.rendezvous().and_then(Rendezvous::inbound),
+            inbound: self.rendezvous().and_then(|role| role.inbound()),
         }
     }
 

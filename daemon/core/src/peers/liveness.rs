@@ -3,7 +3,7 @@
 //! QUIC keeps a connection open for many seconds without a packet, and longer over a relay, because connections survive
 //! role changes. Liveness is therefore inferred from received frames; any frame counts. A ping is sent only after a pause,
 //! so that an idle connection costs about one packet a second. This detector decides about connections alone; the
-//! rendezvous role has its own (`rendezvous/failure_detector.rs`) and may suspect a peer here.
+//! rendezvous role has its own (`rendezvous/follower/failure_detector.rs`) and may suspect a peer here.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

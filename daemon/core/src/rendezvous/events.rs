@@ -52,7 +52,7 @@ pub enum RoleOutput {
         /// The bytes for [`Frame::Role`](crate::wire::Frame::Role).
         frame: Bytes,
         /// How it is best carried.
-        delivery: Delivery,
+        delivery: FrameChannel,
     },
     /// Ask this of the network.
     Net(RoleRequest),
@@ -82,7 +82,7 @@ pub enum RoleOutput {
 
 /// How a frame is best carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
+pub enum FrameChannel {
     /// In order and without loss, as every other frame.
     Stream,
     /// As a datagram where the connection has them, otherwise like the others: a heartbeat that waits behind the

@@ -17,20 +17,62 @@ use std::time::Duration;
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::{PeerId, Term};
 
-use crate::rendezvous::events::{Delivery, RoleOutput};
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::{Bid, Decision, HeldClaim, with_me};
+use crate::rendezvous::events::{FrameChannel, RoleFault, RoleOutput};
 use crate::rendezvous::protocol::frames::{Cause, RoleFrame};
+use crate::rendezvous::protocol::offer::{Offer, Purpose};
+use crate::rendezvous::protocol::signed::Opened;
 use crate::rendezvous::protocol::succession::LinePlace;
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Decision, Following, Vacancy};
 use crate::types::RoleRequest;
-use failure_detector::{Beat, Closeness, TcpWatch};
+use failure_detector::{Beat, Closeness, FailureDetector, TcpWatch};
 use suspicion::{ASKED_MAX, Suspicion, SuspicionOutcome};
 
 pub(crate) mod election;
 pub(crate) mod failure_detector;
 pub(crate) mod suspicion;
 
+/// The state of a follower.
+#[derive(Debug)]
+pub(crate) struct Following {
+    pub(crate) detector: FailureDetector,
+    /// Whether this peer is on the succession list.
+    pub(crate) listed: bool,
+    pub(crate) suspicion: Option<Suspicion>,
+    pub(crate) vacancy: Option<Vacancy>,
+    /// Peers that did not answer when the holder was last suspected.
+    pub(crate) absent: BTreeSet<PeerId>,
+    /// A higher claim by a minority that waits for the holder's answer.
+    pub(crate) held: Option<HeldClaim>,
+    /// The peer to which the holder last offered the role through this one: an offer is forwarded once.
+    offer: Option<PeerId>,
+}
+
+/// The holder is gone and has no successor yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vacancy {
+    pub(crate) reason: ChangeReason,
+    /// Since when the role has no holder.
+    pub(crate) lost_at: Duration,
+    /// When this peer claims the role, unless a peer before it in line has.
+    pub(crate) claim_at: Duration,
+    /// Members in touch with this peer, itself included.
+    pub(crate) component: u32,
+}
+
 impl Following {
+    pub(crate) const fn new(holder: PeerId, term: Term, now: Duration) -> Self {
+        Self {
+            detector: FailureDetector::new(holder, term, now),
+            listed: false,
+            suspicion: None,
+            vacancy: None,
+            absent: BTreeSet::new(),
+            held: None,
+            offer: None,
+        }
+    }
+
     /// When there is something to do. A vacancy asks nothing of a peer that may not claim: a newcomer that does not know
     /// yet that it was admitted, or a removed member.
     pub(crate) fn due(&self, cx: &Context) -> Option<Duration> {
@@ -69,7 +111,7 @@ impl Following {
 
     /// How closely this peer watches its holder.
     pub(crate) fn closeness(&self, cx: &Context) -> Closeness {
-        let linked = cx.neighbours.contains(&self.detector.holder);
+        let linked = cx.peers.is_linked(&self.detector.holder);
         if self.listed && linked { Closeness::Close } else { Closeness::Loose }
     }
 
@@ -87,11 +129,11 @@ impl Following {
         let tolerance = self.detector.tolerance(self.closeness(cx), &cx.settings);
         // Whom to ask: the list first, then other neighbours.
         let listed: Vec<PeerId> = cx.known.line().list;
-        let others = cx.neighbours.peers().copied().filter(|peer| !listed.contains(peer));
+        let others = cx.peers.linked().copied().filter(|peer| !listed.contains(peer));
         let asked: BTreeSet<PeerId> = listed
             .iter()
             .copied()
-            .filter(|peer| cx.neighbours.contains(peer))
+            .filter(|peer| cx.peers.is_linked(peer))
             .chain(others)
             .filter(|peer| *peer != holder && *peer != cx.me)
             .take(ASKED_MAX)
@@ -111,7 +153,7 @@ impl Following {
         tracing::info!(holder = %holder.short(), ?cause, ?silent, ?margin, stretch, ?span, "the holder is suspected");
         let question = RoleFrame::Suspect { term: cx.known.term(), nonce, cause };
         self.suspicion = Some(Suspicion::new(cause, lost_at, nonce, asked.clone(), tolerance, (now, now + span)));
-        cx.send(asked.into_iter().collect(), &question, Delivery::Stream);
+        cx.send(asked.into_iter().collect(), &question, FrameChannel::Stream);
         self.ping_suspect(cx);
         if cause == Cause::Silent {
             // The path to it may have died, and not the holder: its process answers over TCP, a kernel alone does not.
@@ -125,8 +167,8 @@ impl Following {
         let holder = self.detector.holder;
         let Some(suspicion) = &mut self.suspicion else { return };
         let nonce = suspicion.nonce;
-        if suspicion.ping(now) && cx.neighbours.contains(&holder) {
-            cx.send(vec![holder], &RoleFrame::Ping { nonce, gossip }, Delivery::Datagram);
+        if suspicion.ping(now) && cx.peers.is_linked(&holder) {
+            cx.send(vec![holder], &RoleFrame::Ping { nonce, gossip }, FrameChannel::Datagram);
         }
     }
 
@@ -169,7 +211,7 @@ impl Following {
             }
         }
         if beat == Beat::Answer {
-            cx.send(vec![peer], &RoleFrame::BeatAck { term }, Delivery::Datagram);
+            cx.send(vec![peer], &RoleFrame::BeatAck { term }, FrameChannel::Datagram);
         }
     }
 
@@ -207,7 +249,7 @@ impl Following {
     /// A neighbour suspects the holder. It may have seen what this peer has no TCP watch to see: look at once.
     pub(crate) fn receive_suspicion(&mut self, cx: &mut Context, term: Term, cause: Cause) {
         let blind = self.detector.tcp != TcpWatch::Open;
-        let linked = cx.neighbours.contains(&self.detector.holder);
+        let linked = cx.peers.is_linked(&self.detector.holder);
         if term == cx.known.term() && cause == Cause::Died && self.listed && self.is_calm() && blind && linked {
             self.suspect(cx, Cause::Died, cx.now.mono, cx.settings.probe_min);
         }
@@ -318,4 +360,34 @@ impl Following {
             self.suspect(cx, Cause::Died, now, cx.settings.probe_min);
         }
     }
+
+    /// The holder offers the role, to this peer or another.
+    pub(crate) fn receive_offer(
+        &mut self,
+        cx: &mut Context,
+        source: PeerId,
+        offer: Opened<Offer>,
+    ) -> Result<Option<Decision>, RoleFault> {
+        let (heir, purpose) = (offer.value().heir, offer.value().purpose);
+        let current = offer.value().term == cx.known.term() && Some(offer.value().holder) == cx.known.holder();
+        if !current || self.offer == Some(heir) || !cx.may_claim() {
+            return Ok(None);
+        }
+        let offer = offer.verify()?;
+        if heir != cx.me {
+            self.offer = Some(heir);
+            cx.send_towards(heir, &RoleFrame::Offer(offer.raw().clone()), Some(source));
+            return Ok(None);
+        }
+        Ok((!cx.stalls.just_woke(cx.now.mono)).then(|| Decision::Claim(accepted_offer(purpose, cx))))
+    }
+}
+
+/// The claim with which an heir takes the role over.
+fn accepted_offer(purpose: Purpose, cx: &Context) -> Bid {
+    let (reason, others) = match purpose {
+        Purpose::Leaving => (ChangeReason::HandedOver, cx.others_online().saturating_sub(1)),
+        Purpose::Better => (ChangeReason::BetterConnected, cx.others_online()),
+    };
+    Bid { reason, from: cx.known.holder(), gap: Duration::ZERO, component: with_me(others) }
 }

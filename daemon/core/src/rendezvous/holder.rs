@@ -17,12 +17,13 @@ use std::time::Duration;
 use chat_proto::id::{PeerId, Term};
 
 use crate::connectivity::report::Reports;
-use crate::rendezvous::events::Delivery;
-use crate::rendezvous::holder::handover::{PendingHandover, Purpose};
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::{Decision, with_me};
+use crate::rendezvous::events::FrameChannel;
+use crate::rendezvous::holder::handover::PendingHandover;
 use crate::rendezvous::holder::ranking::Ranking;
 use crate::rendezvous::protocol::frames::{RoleFrame, millis};
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Decision, with_me};
+use crate::rendezvous::protocol::offer::Purpose;
 use crate::token_bucket::TokenBucket;
 
 pub(crate) mod handover;
@@ -126,21 +127,21 @@ impl Holding {
         let published = cx.known.current().map(|signed| signed.value().list.clone()).unwrap_or_default();
         let listed: BTreeSet<PeerId> = self.ranking.list.iter().copied().chain(published).collect();
         for peer in listed {
-            if let Some(link) = cx.neighbours.get(&peer) {
+            if let Some(link) = cx.peers.link(&peer) {
                 let heard_ms = millis(now.saturating_sub(link.heard));
-                cx.send(vec![peer], &RoleFrame::Beat { term, seq, heard_ms }, Delivery::Datagram);
+                cx.send(vec![peer], &RoleFrame::Beat { term, seq, heard_ms }, FrameChannel::Datagram);
             }
         }
     }
 
     /// Number of members that follow this holder, itself included.
     pub(crate) fn component(&self, cx: &Context, now: Duration) -> u32 {
-        let links = cx.neighbours.len();
+        let links = cx.peers.links_len();
         if links == 0 {
             return with_me(0);
         }
         let cycle = cx.ping_every() * u32::try_from(links).unwrap_or(u32::MAX) * 2;
-        let following = cx.neighbours.iter().filter(|(peer, link)| {
+        let following = cx.peers.links().filter(|(peer, link)| {
             let patience = if self.ranking.list.contains(*peer) { LISTED_FRESH } else { cycle };
             link.follows.is_some_and(|(term, at)| term == cx.known.term() && at + patience > now)
         });
@@ -154,9 +155,10 @@ impl Holding {
         let needed = score(&cx.me).saturating_add(cx.settings.better_by);
         // A peer without a connection to this holder is not on the list, but may still be the best for all others.
         let listed = self.ranking.list.first().copied();
-        let apart = self.ranking.rows.iter().filter(|row| {
-            !cx.neighbours.contains(&row.peer) && row.peer != cx.me && !self.ranking.is_barred(&row.peer)
-        });
+        let apart =
+            self.ranking.rows.iter().filter(|row| {
+                !cx.peers.is_linked(&row.peer) && row.peer != cx.me && !self.ranking.is_barred(&row.peer)
+            });
         let apart = apart.max_by_key(|row| (row.figures.score(), row.peer)).map(|row| row.peer);
         let band = cx.settings.rank_band;
         let apart = apart.filter(|peer| score(peer) > listed.map_or(0, |first| score(&first)).saturating_add(band));
@@ -182,8 +184,8 @@ impl Holding {
     pub(crate) fn begin_doubt(&mut self, cx: &mut Context) {
         let now = cx.now.mono;
         let list = &self.ranking.list;
-        let listed = list.iter().filter(|peer| cx.neighbours.contains(peer)).copied();
-        let others = cx.neighbours.peers().filter(|peer| !list.contains(*peer)).copied();
+        let listed = list.iter().filter(|peer| cx.peers.is_linked(peer)).copied();
+        let others = cx.peers.linked().filter(|peer| !list.contains(*peer)).copied();
         let asked: Vec<PeerId> = listed.chain(others).take(DOUBT_ASKED_MAX).collect();
         if asked.is_empty() {
             return;
@@ -195,8 +197,8 @@ impl Holding {
         let gossip = cx.gossip(None, now);
         for peer in asked {
             let nonce = nonces[&peer];
-            cx.measures.ping(&peer, nonce, now);
-            cx.send(vec![peer], &RoleFrame::Ping { nonce, gossip }, Delivery::Stream);
+            cx.peers.pinged(&peer, nonce, now);
+            cx.send(vec![peer], &RoleFrame::Ping { nonce, gossip }, FrameChannel::Stream);
         }
     }
 

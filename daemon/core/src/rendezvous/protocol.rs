@@ -3,6 +3,7 @@
 pub(crate) mod claim;
 pub(crate) mod frames;
 pub(crate) mod history;
+pub(crate) mod offer;
 pub(crate) mod signed;
 pub(crate) mod succession;
 pub(crate) mod term;

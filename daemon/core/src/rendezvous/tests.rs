@@ -16,9 +16,9 @@ use crate::connectivity::report::{ConnectivityReport, ReportRow};
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::{RoleFault, RoleInput, RoleOutput};
-use crate::rendezvous::holder::handover::{Offer, Purpose};
 use crate::rendezvous::protocol::claim::Claim;
 use crate::rendezvous::protocol::frames::{Cause, Gossip, RoleFrame};
+use crate::rendezvous::protocol::offer::{Offer, Purpose};
 use crate::rendezvous::protocol::signed::{Signed, SignedBytes};
 use crate::rendezvous::protocol::succession::Succession;
 use crate::rendezvous::settings::{HISTORY_MAX, RoleSettings};
@@ -46,7 +46,7 @@ fn follower() -> Rendezvous {
     }
     send(&mut role, 1, &RoleFrame::Claim(claim(&key_of(1), 3)), 10);
     drained(&mut role);
-    assert_eq!(role.holder(), Some((id(1), Term(3))));
+    assert_eq!(role.query().holder(), Some((id(1), Term(3))));
     role
 }
 
@@ -95,7 +95,7 @@ fn claim_signed_by_another_peer_is_refused() {
     ] {
         let mut role = follower();
         send(&mut role, 2, &RoleFrame::Claim(raw), 20);
-        assert_eq!(role.holder(), Some((id(1), Term(3))), "{name}");
+        assert_eq!(role.query().holder(), Some((id(1), Term(3))), "{name}");
         let faults: Vec<RoleFault> = drained(&mut role)
             .into_iter()
             .filter_map(|output| if let RoleOutput::Fault(_, fault) = output { Some(fault) } else { None })
@@ -104,7 +104,7 @@ fn claim_signed_by_another_peer_is_refused() {
     }
     let mut role = follower();
     send(&mut role, 2, &RoleFrame::Claim(claim(&key_of(2), 4)), 20);
-    assert_eq!(role.holder(), Some((id(2), Term(4))), "an honest claim is taken");
+    assert_eq!(role.query().holder(), Some((id(2), Term(4))), "an honest claim is taken");
 }
 
 #[test]
@@ -124,15 +124,15 @@ fn succession_and_heartbeat_are_valid_from_the_holder_only() {
         Signed::sign(succession, &key_of(by)).raw().clone()
     };
     send(&mut role, 2, &RoleFrame::Succession(succession(2, 5)), 20);
-    assert_eq!(role.rank_of(&id(0)), None);
+    assert_eq!(role.query().rank_of(&id(0)), None);
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 5)), 30);
-    assert_eq!(role.rank_of(&id(0)), Some(1), "forwarded by another peer it is valid");
+    assert_eq!(role.query().rank_of(&id(0)), Some(1), "forwarded by another peer it is valid");
     send(&mut role, 2, &RoleFrame::Succession(succession(1, 4)), 40);
     assert_eq!(role.cx.known.serial(), 5, "an old one changes nothing");
 
     // Peer 2 beats and answers for a holder that is gone: the others notice all the same.
     let mut at = 50;
-    while role.holder().is_some_and(|(holder, _)| holder == id(1)) && at < 20_000 {
+    while role.query().holder().is_some_and(|(holder, _)| holder == id(1)) && at < 20_000 {
         send(&mut role, 2, &RoleFrame::Beat { term: Term(3), seq: at, heard_ms: 0 }, at);
         at += 50;
     }
@@ -149,7 +149,7 @@ fn offer_is_valid_from_the_holder_only_and_is_forwarded_to_its_heir() {
     ] {
         let mut role = follower();
         send(&mut role, 2, &RoleFrame::Offer(offer(by, heir, term, Purpose::Better)), 20);
-        assert_eq!(role.holder() == Some((id(0), Term(4))), taken, "{name}");
+        assert_eq!(role.query().holder() == Some((id(0), Term(4))), taken, "{name}");
         let is_offer = |frame: &[u8]| matches!(RoleFrame::decode(frame), Ok(Some(RoleFrame::Offer(_))));
         let passed_on = drained(&mut role).into_iter().find_map(|output| {
             if let RoleOutput::Send { to, frame, .. } = output { is_offer(&frame).then_some(to) } else { None }
@@ -181,11 +181,11 @@ fn vacancy_does_not_wake_a_peer_that_may_not_claim() {
     drained(&mut role);
     for at in (40..3_000).step_by(20) {
         assert!(comes_to_rest(&mut role, at), "at {at} ms");
-        assert_eq!(role.term(), Term(3), "it claims nothing");
+        assert_eq!(role.query().term(), Term(3), "it claims nothing");
     }
     role.handle(members(0..4), now(3_000));
     assert!(comes_to_rest(&mut role, 3_020));
-    assert_eq!(role.holder(), Some((id(0), Term(4))), "and does when it may");
+    assert_eq!(role.query().holder(), Some((id(0), Term(4))), "and does when it may");
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn flood_of_frames_is_limited_and_leaves_nothing() {
                 gossip: Gossip { term: Term(n), serial: n, age_ms: 0, claim: 0, digest: 0 },
             },
             3 => RoleFrame::Suspect { term: Term(n), nonce: n, cause: Cause::Died },
-            _ => RoleFrame::Offer(offer(1, 0, role.term().0, Purpose::Leaving)),
+            _ => RoleFrame::Offer(offer(1, 0, role.query().term().0, Purpose::Leaving)),
         };
         send(&mut role, 2, &frame, 100 + n / 100);
         sent += drained(&mut role).len();
@@ -218,7 +218,7 @@ fn flood_of_losing_claims_does_not_delay_a_winning_one() {
         send(&mut role, 2, &RoleFrame::Claim(Signed::sign(losing, &key_of(2)).raw().clone()), 20);
     }
     send(&mut role, 3, &RoleFrame::Claim(claim(&key_of(3), 4)), 21);
-    assert_eq!(role.holder(), Some((id(3), Term(4))));
+    assert_eq!(role.query().holder(), Some((id(3), Term(4))));
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn report_and_history_of_a_stranger_are_not_kept() {
     let active: BTreeSet<PeerId> = (0..3).map(id).collect();
     role.handle(RoleInput::Members { active, former: BTreeSet::from([id(9)]) }, now(0));
     role.handle(RoleInput::Up(id(2), PATH), now(0));
-    assert_eq!(role.holder(), Some((id(0), Term(1))));
+    assert_eq!(role.query().holder(), Some((id(0), Term(1))));
     for by in 1..60 {
         let row = ReportRow { peer: id(0), direct: true, rtt: None, loss: 0, called: None };
         let report = ConnectivityReport {
@@ -267,12 +267,12 @@ fn role_survives_an_attacker_that_drives_terms_up() {
     for step in 1..200u64 {
         send(&mut role, 2, &RoleFrame::Claim(claim(&key_of(2), 3 + (step << 32) - 1)), 1_000 * step);
     }
-    let driven = role.term();
+    let driven = role.query().term();
     // It is removed; the others go on from there.
     let active: BTreeSet<PeerId> = [0, 1, 3].map(id).into();
     role.handle(RoleInput::Members { active, former: BTreeSet::from([id(2)]) }, now(300_000));
     send(&mut role, 3, &RoleFrame::Claim(claim(&key_of(3), driven.0 + 1)), 300_001);
-    assert_eq!(role.holder(), Some((id(3), driven.next())));
+    assert_eq!(role.query().holder(), Some((id(3), driven.next())));
 }
 
 fn arb_signed() -> impl Strategy<Value = SignedBytes> {
@@ -360,14 +360,14 @@ proptest! {
     ) {
         let mut role = follower();
         let mut at = 1_000;
-        let mut term = role.term();
+        let mut term = role.query().term();
         for (input, pause) in inputs {
             at += pause;
             role.handle(input, now(at));
             let outputs = drained(&mut role);
             prop_assert!(outputs.len() < 100, "{} outputs for one input", outputs.len());
-            prop_assert!(role.term() >= term, "terms never go back");
-            term = role.term();
+            prop_assert!(role.query().term() >= term, "terms never go back");
+            term = role.query().term();
             prop_assert!(comes_to_rest(&mut role, at), "it wants to be woken for ever at {at} ms");
         }
     }

@@ -7,8 +7,8 @@
 //!
 //! Invariants: the known claim only ever changes to one that [`compare`] puts above it; every adopted claim is forwarded
 //! once, recorded in the history and reported with [`RoleOutput::Changed`]; a holder that adopts the claim of another peer
-//! stops being a holder in the same step. The caller is the dispatch of frames in [`Rendezvous`], and
-//! [`bootstrap`](super::bootstrap) for a claim that arrived early.
+//! stops being a holder in the same step. The caller is the dispatch of frames in
+//! [`Rendezvous`](crate::rendezvous::Rendezvous); a claim that arrived early is received once more when the members change.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -17,21 +17,23 @@ use std::time::Duration;
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::PeerId;
 
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::claims::ClaimHandler;
 use crate::rendezvous::claims::conflict::{
     ClaimOrigin, Freshness, HOLD_BACK, Reception, Standpoint, Wakefulness, receive,
 };
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::HeldClaim;
 use crate::rendezvous::events::{RoleFault, RoleOutput};
+use crate::rendezvous::follower::Following;
 use crate::rendezvous::holder::Holding;
 use crate::rendezvous::protocol::claim::{Claim, compare};
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::signed::{Opened, Signed, SignedBytes};
 use crate::rendezvous::protocol::succession::Succession;
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Following, HeldClaim, RoleState};
+use crate::rendezvous::state::RoleState;
 use crate::types::Change;
 
-impl Rendezvous {
+impl ClaimHandler<'_> {
     /// A neighbour sent a claim, perhaps with its succession.
     pub(crate) fn receive_claim(
         &mut self,
@@ -48,7 +50,7 @@ impl Rendezvous {
         if self.cx.known.claim().is_some_and(|known| known.raw() == opened.raw()) {
             return succession.map_or(Ok(()), |raw| self.receive_succession(source, raw));
         }
-        let cx = &mut self.cx;
+        let cx = &mut *self.cx;
         if opened.value().term < cx.known.term() {
             cx.send_state(source);
             return Ok(());
@@ -64,7 +66,7 @@ impl Rendezvous {
             return Ok(());
         }
         // Only claims that win use up what a room may change: a flood of losing ones delays no peer.
-        if !self.claims.take(now) {
+        if !self.desk.adoptable.take(now) {
             return Ok(());
         }
         let succession = succession.and_then(|raw| succession_of(&claim, raw, cx));
@@ -76,14 +78,14 @@ impl Rendezvous {
     fn weigh_claim(&mut self, claim: Signed<Claim>, succession: Option<Signed<Succession>>, source: PeerId) {
         let now = self.cx.now.mono;
         let theirs = succession.as_ref().map_or(claim.value().component, |signed| signed.value().component);
-        let ours = self.state.component(&self.cx, now);
-        let origin = origin_of(claim.value(), &source, &self.cx);
-        match receive(standpoint(&self.state, &self.cx), origin, theirs, ours) {
+        let ours = self.state.component(self.cx, now);
+        let origin = origin_of(claim.value(), &source, self.cx);
+        match receive(standpoint(self.state, self.cx), origin, theirs, ours) {
             Reception::Adopt => self.adopt(claim, succession, Some(source)),
             Reception::Counter => self.counter(&claim),
             Reception::Hold => {
-                if let RoleState::Following(following) = &mut self.state {
-                    following.hold_back(&mut self.cx, claim, succession, source);
+                if let RoleState::Following(following) = self.state {
+                    hold_back(following, self.cx, claim, succession, source);
                 }
             }
         }
@@ -96,8 +98,8 @@ impl Rendezvous {
         succession: Option<Signed<Succession>>,
         source: Option<PeerId>,
     ) {
-        let cx = &mut self.cx;
-        let change = describe(claim.value(), &self.state, cx);
+        let cx = &mut *self.cx;
+        let change = describe(claim.value(), self.state, cx);
         let claimant = claim.value().claimant;
         let frame = match &succession {
             None => RoleFrame::Claim(claim.raw().clone()),
@@ -109,7 +111,7 @@ impl Rendezvous {
         if let Some(signed) = succession {
             cx.known.publish(signed);
         }
-        let leaving = match &mut self.state {
+        let leaving = match self.state {
             RoleState::Following(following) => {
                 following.close_tcp_watch(cx);
                 false
@@ -117,7 +119,7 @@ impl Rendezvous {
             RoleState::Holding(holding) => holding.is_leaving(),
             RoleState::Seeking(_) | RoleState::Gone => false,
         };
-        self.state = if leaving {
+        *self.state = if leaving {
             RoleState::Gone
         } else if claimant == cx.me {
             // A peer that came back before the others noticed: it goes on in its own term.
@@ -125,7 +127,7 @@ impl Rendezvous {
         } else {
             RoleState::Following(Box::new(Following::new(claimant, cx.known.term(), cx.now.mono)))
         };
-        self.observer.report_soon(&mut self.cx);
+        self.observer.report_soon(self.cx);
         self.cx.out.push_back(RoleOutput::Changed(change));
         if leaving {
             self.cx.out.push_back(RoleOutput::Released);
@@ -136,11 +138,11 @@ impl Rendezvous {
     pub(crate) fn receive_succession(&mut self, source: PeerId, raw: SignedBytes) -> Result<(), RoleFault> {
         let opened: Opened<Succession> = raw.open(&self.cx.room)?;
         let (term, holder, serial) = (opened.value().term, opened.value().holder, opened.value().serial);
-        if term > self.cx.known.term() {
-            self.ping(source);
+        let cx = &mut *self.cx;
+        if term > cx.known.term() {
+            cx.ping(source, self.state.newest_sign(cx.now.mono));
             return Ok(());
         }
-        let cx = &mut self.cx;
         if term < cx.known.term() {
             cx.send_state(source);
             return Ok(());
@@ -154,46 +156,54 @@ impl Rendezvous {
             cx.flood(&RoleFrame::Succession(signed.raw().clone()), Some(source));
         }
         cx.known.publish(signed);
-        if let RoleState::Holding(holding) = &mut self.state {
+        if let RoleState::Holding(holding) = self.state {
             // This holder restarted within its term; it goes on above what it had published.
             holding.ranking.publish_now(cx.now.mono);
         }
         Ok(())
     }
-}
 
-impl Following {
-    /// Keeps a claim of a minority until this peer's own holder has answered it, and forwards it to the holder.
-    fn hold_back(
-        &mut self,
-        cx: &mut Context,
-        claim: Signed<Claim>,
-        succession: Option<Signed<Succession>>,
-        source: PeerId,
-    ) {
-        let known = self.held.as_ref().is_some_and(|held| held.claim == claim);
-        let better = self.held.as_ref().is_none_or(|held| compare(&claim, &held.claim).is_gt());
-        if better {
-            let until = self.held.as_ref().map_or(cx.now.mono + HOLD_BACK, |held| held.until);
-            let frame = state_frame(&claim, succession.as_ref());
-            self.held = Some(HeldClaim { claim, succession, source, until });
-            cx.flood(&frame, Some(source));
-        } else if !known {
-            cx.history.learned(&claim);
+    /// A neighbour sent its history. Only claims of present and former members are valid, and none above the known
+    /// term: such a claim arrives as what it is, or not at all.
+    pub(crate) fn receive_history(&mut self, peer: PeerId, claims: Vec<SignedBytes>) -> Result<(), RoleFault> {
+        for raw in claims {
+            let opened: Opened<Claim> = raw.open(&self.cx.room)?;
+            let (term, claimant) = (opened.value().term, opened.value().claimant);
+            let members = &self.cx.members;
+            let known = members.contains(&claimant) || members.former.contains(&claimant);
+            if !known || term > self.cx.known.term() || self.cx.history.contains(term, &claimant) {
+                continue;
+            }
+            let claim = opened.verify()?;
+            let beats = self.cx.known.claim().is_some_and(|own| compare(&claim, own) == Ordering::Greater);
+            if beats {
+                self.receive_claim(peer, claim.raw().clone(), None)?;
+            } else {
+                self.cx.history.learned(&claim);
+            }
         }
+        Ok(())
     }
 }
 
-impl Context {
-    /// Notes a claim that this peer follows from now on, or makes.
-    pub(super) fn record_claim(&mut self, claim: &Signed<Claim>, change: Change) {
-        self.known.terms.reach(claim.value().term);
-        if self.known.claim().is_some() || claim.value().claimant == self.me {
-            self.history.seen(claim, change);
-        } else {
-            // A newcomer did not see what led to this.
-            self.history.learned(claim);
-        }
+/// Keeps a claim of a minority until this peer's own holder has answered it, and forwards it to the holder.
+fn hold_back(
+    following: &mut Following,
+    cx: &mut Context,
+    claim: Signed<Claim>,
+    succession: Option<Signed<Succession>>,
+    source: PeerId,
+) {
+    let held = following.held.as_ref();
+    let known = held.is_some_and(|held| held.claim == claim);
+    let better = held.is_none_or(|held| compare(&claim, &held.claim).is_gt());
+    if better {
+        let until = held.map_or(cx.now.mono + HOLD_BACK, |held| held.until);
+        let frame = state_frame(&claim, succession.as_ref());
+        following.held = Some(HeldClaim { claim, succession, source, until });
+        cx.flood(&frame, Some(source));
+    } else if !known {
+        cx.history.learned(&claim);
     }
 }
 

@@ -1,10 +1,10 @@
 //! Making a claim: this peer takes the role, or keeps it against a minority.
 //!
 //! A claim is the next term, signed by the claimant and sent to every neighbour; nothing has to confirm it. Its callers
-//! are the four reasons to take the role: no holder was found ([`bootstrap`](super::bootstrap)), the holder is gone and it
+//! are the four reasons to take the role: no holder was found ([`seeker`](crate::rendezvous::seeker)), the holder is gone and it
 //! is this peer's turn ([`election`](crate::rendezvous::follower::election)), the holder offered the role
 //! ([`handover`](crate::rendezvous::holder::handover)), or a small minority claimed a higher term while this peer holds
-//! the role of the larger part ([`counter`](Rendezvous::counter)).
+//! the role of the larger part ([`counter`](ClaimHandler::counter)).
 //!
 //! Invariants: a peer claims only while it is a member; its claims have strictly rising terms; the claim is sent before
 //! [`RoleOutput::Changed`] is given out.
@@ -15,34 +15,35 @@ use std::time::Duration;
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::Term;
 
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::claims::ClaimHandler;
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::Bid;
 use crate::rendezvous::events::RoleOutput;
 use crate::rendezvous::holder::Holding;
 use crate::rendezvous::protocol::claim::{Claim, UNRANKED};
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::signed::Signed;
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Bid, RoleState};
+use crate::rendezvous::state::RoleState;
 use crate::types::Change;
 
-impl Rendezvous {
+impl ClaimHandler<'_> {
     /// Claims the role.
     pub(crate) fn claim(&mut self, bid: Bid) {
-        let claim = sign_claim(&self.cx, self.cx.known.term(), bid);
+        let claim = sign_claim(self.cx, self.cx.known.term(), bid);
         let mut absent = BTreeSet::new();
-        if let RoleState::Following(following) = &mut self.state {
-            following.close_tcp_watch(&mut self.cx);
+        if let RoleState::Following(following) = self.state {
+            following.close_tcp_watch(self.cx);
             absent = std::mem::take(&mut following.absent);
         }
-        self.state = RoleState::Holding(Box::new(Holding::new(&self.cx, &absent)));
-        self.cx.hold_from(claim, bid);
+        *self.state = RoleState::Holding(Box::new(Holding::new(self.cx, &absent)));
+        self.hold_from(claim, bid);
     }
 
     /// Claims the term after a minority's claim, without a break in what this holder does.
     pub(super) fn counter(&mut self, theirs: &Signed<Claim>) {
-        let cx = &mut self.cx;
+        let cx = &mut *self.cx;
         let now = cx.now.mono;
-        let RoleState::Holding(holding) = &mut self.state else { return };
+        let RoleState::Holding(holding) = self.state else { return };
         if !holding.counters.take(now) {
             return self.adopt(theirs.clone(), None, None);
         }
@@ -53,18 +54,17 @@ impl Rendezvous {
         cx.known.terms.reach(theirs.value().term);
         let bid = Bid { reason: ChangeReason::Merged, from, gap: Duration::ZERO, component };
         let claim = sign_claim(cx, theirs.value().term, bid);
-        cx.hold_from(claim, bid);
+        self.hold_from(claim, bid);
     }
-}
 
-impl Context {
     fn hold_from(&mut self, claim: Signed<Claim>, bid: Bid) {
+        let cx = &mut *self.cx;
         let Bid { reason, from, gap, .. } = bid;
-        let change = Change { term: claim.value().term, from, to: self.me, at: self.now.wall, reason, gap };
-        self.flood(&RoleFrame::Claim(claim.raw().clone()), None);
-        self.record_claim(&claim, change.clone());
-        self.known.follow(claim, self.now.wall);
-        self.out.push_back(RoleOutput::Changed(change));
+        let change = Change { term: claim.value().term, from, to: cx.me, at: cx.now.wall, reason, gap };
+        cx.flood(&RoleFrame::Claim(claim.raw().clone()), None);
+        cx.record_claim(&claim, change.clone());
+        cx.known.follow(claim, cx.now.wall);
+        cx.out.push_back(RoleOutput::Changed(change));
     }
 }
 

@@ -8,17 +8,17 @@
 //!
 //! Claims that cross are settled by [`compare`](crate::rendezvous::protocol::claim::compare).
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::PeerId;
 use rand::RngExt;
 
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::{Bid, Decision, with_me};
 use crate::rendezvous::events::RoleOutput;
+use crate::rendezvous::follower::{Following, Vacancy};
 use crate::rendezvous::protocol::succession::LinePlace;
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Bid, Decision, Following, Vacancy, with_me};
 
 /// Maximum step between two peers in line, however slow the network: a claim that has not spread by then meets another,
 /// and the tie rule settles it.
@@ -42,8 +42,7 @@ impl Following {
         if reason.is_failure() {
             self.absent.insert(holder);
         }
-        let others = cx.members.online.keys().chain(cx.neighbours.peers()).filter(|peer| **peer != holder);
-        let others = others.collect::<BTreeSet<_>>().len();
+        let others = cx.peers.present().filter(|(peer, _)| **peer != holder).count();
         let in_touch =
             if reason.is_failure() { suspicion.map_or(0, |suspicion| suspicion.in_touch(others)) } else { others };
         let claim_at = cx.now.mono + delay;
@@ -74,7 +73,7 @@ impl Following {
             LinePlace::Listed(_) => head_start,
             LinePlace::Ranked(_) => head_start + cx.settings.stagger,
             LinePlace::Any => {
-                let steps = u32::try_from(cx.neighbours.len()).unwrap_or(STEPS_ANY).clamp(1, STEPS_ANY);
+                let steps = u32::try_from(cx.peers.links_len()).unwrap_or(STEPS_ANY).clamp(1, STEPS_ANY);
                 let spread = cx.settings.stagger * steps;
                 head_start + cx.settings.stagger + spread.mul_f64(cx.rng.random_range(0.0..1.0))
             }
@@ -84,7 +83,7 @@ impl Following {
     /// How long this peer waits for one before it in line: a peer that does not even answer is likely gone as well.
     fn head_start(&self, cx: &Context, peer: &PeerId) -> Duration {
         let answered = self.suspicion.as_ref().and_then(|suspicion| suspicion.answered(peer));
-        let reachable = cx.neighbours.contains(peer) || cx.members.online.contains_key(peer);
+        let reachable = cx.peers.is_linked(peer) || cx.peers.is_online(peer);
         let full = cx.settings.stagger.max(cx.patience(peer) * 3 / 2).min(STAGGER_MAX);
         match answered {
             Some(true) => full,

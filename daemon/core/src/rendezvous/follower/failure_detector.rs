@@ -10,7 +10,7 @@
 //! |---|---|---|---|
 //! | TCP watch (`daemon/src/net/tcp/watch.rs`), of listed peers | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
 //! | heartbeats (here), to listed peers every 200 ms | three are missing: a hung process, a cut cable | 0.62 to 1 s, by the jitter of the path | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
-//! | pings of the role ([`gossip`](crate::rendezvous::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
+//! | pings of the role ([`gossip`](crate::rendezvous::upkeep::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
 //! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next three | at once | that it is suspected as *silent*, for a heartbeat window |
 //! | pings of the node (`peers/liveness.rs`), after 1.5 to 2 s without a frame | no answer for 2.4 s, 1.2 s once the role calls the peer gone | 2.7 to 4.4 s | that the connection is closed and the peer offline, for any peer |
 //! | QUIC idle timeout | no packet on any path | 15 s | that the connection ended |
@@ -18,7 +18,7 @@
 //! | presence (`node/dissemination.rs`), in large rooms | a lost neighbour is reported 2 to 3 s later; members show life every 60 s or slower | seconds to minutes | nothing: it sets who is online, for the size of a component and the ranking |
 //! | probe (TCP hello), with each suspicion of silence | the process answers at its port | 2.5 s at most | that silence is refuted, up to 60 s after the holder was last heard over a connection; no answer says nothing |
 //! | relay forwarder (`daemon/src/net/tcp/forwarder.rs`) | end of the stream to the relay in use | a round trip | which relay is used; a holder that was declared gone has 0.4 s to show that its relay lives |
-//! | [stall detector](crate::rendezvous::state::stall_detector) | this peer's own timers are late by 100 ms, or the wall clock jumped by 0.5 s | at the next input | that the silence so far is void and timeouts double for 2 s |
+//! | [stall detector](crate::rendezvous::context::stall_detector) | this peer's own timers are late by 100 ms, or the wall clock jumped by 0.5 s | at the next input | that the silence so far is void and timeouts double for 2 s |
 //!
 //! [`FailureDetector`] is the second row and keeps what the others contribute: when the holder was heard by this peer,
 //! when by any peer, and since when silence is relevant. It has no timer and no output; [`follower`](super) asks it for the

@@ -10,7 +10,7 @@
 //!   the last words of the process.
 //!
 //! The answers also give the size of the component: how much of the room is in touch with this peer. The state has no
-//! timer; [`Following`](crate::rendezvous::state::Following) owns it and acts on its outcome.
+//! timer; [`Following`](crate::rendezvous::follower::Following) owns it and acts on its outcome.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

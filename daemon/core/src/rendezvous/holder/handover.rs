@@ -13,17 +13,13 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use chat_proto::api::rendezvous::ChangeReason;
-use chat_proto::id::{PeerId, RoomId, Term};
-use serde::{Deserialize, Serialize};
+use chat_proto::id::PeerId;
 
-use crate::rendezvous::Rendezvous;
-use crate::rendezvous::events::RoleFault;
+use crate::rendezvous::context::Context;
+use crate::rendezvous::context::decision::Decision;
 use crate::rendezvous::holder::Holding;
 use crate::rendezvous::protocol::frames::RoleFrame;
-use crate::rendezvous::protocol::signed::{Opened, SignedBytes, Statement};
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Bid, Decision, RoleState, with_me};
+use crate::rendezvous::protocol::offer::{Offer, Purpose};
 
 /// Minimum time a candidate has before the next is asked as well.
 const STEP_MIN: Duration = Duration::from_millis(100);
@@ -36,43 +32,6 @@ const LEAVE_MAX: Duration = Duration::from_millis(900);
 
 /// After this a planned handover is given up; the holder stays.
 const PLANNED_MAX: Duration = Duration::from_secs(2);
-
-/// The holder offers the role.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Offer {
-    pub(crate) room: RoomId,
-    /// The holder's term.
-    pub(crate) term: Term,
-    pub(crate) holder: PeerId,
-    /// The peer that may take the role.
-    pub(crate) heir: PeerId,
-    pub(crate) purpose: Purpose,
-}
-
-/// Why the role is handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Purpose {
-    /// The holder leaves.
-    Leaving,
-    /// The heir is better connected.
-    Better,
-}
-
-impl Statement for Offer {
-    const CONTEXT: &'static [u8] = b"chatd role offer v1\0";
-
-    fn room(&self) -> &RoomId {
-        &self.room
-    }
-
-    fn author(&self) -> &PeerId {
-        &self.holder
-    }
-
-    fn fits(&self) -> bool {
-        self.heir != self.holder
-    }
-}
 
 /// A handover under way.
 #[derive(Debug)]
@@ -97,6 +56,21 @@ impl Holding {
     /// Whether this holder leaves.
     pub(crate) fn is_leaving(&self) -> bool {
         self.handover.as_ref().is_some_and(|handover| handover.purpose == Purpose::Leaving)
+    }
+
+    /// This holder is about to go: it offers the role to the list and then to the other members it is connected to, or goes at
+    /// once where there is none.
+    pub(crate) fn leave(&mut self, cx: &Context) -> Option<Decision> {
+        let list = &self.ranking.list;
+        let listed = list.iter().filter(|peer| cx.peers.is_linked(peer));
+        let others = cx.peers.linked().filter(|peer| cx.members.contains(peer));
+        let unlisted = others.filter(|peer| !list.contains(*peer));
+        let heirs: Vec<PeerId> = listed.chain(unlisted).copied().collect();
+        if heirs.is_empty() {
+            return Some(Decision::Leave);
+        }
+        self.begin_handover(Purpose::Leaving, heirs, cx.now.mono);
+        None
     }
 
     /// Offers the role to the candidates, one after the other.
@@ -135,52 +109,4 @@ impl Holding {
         cx.send_towards(heir, &frame, None);
         None
     }
-}
-
-impl Rendezvous {
-    /// This peer is about to go: a holder hands the role over first.
-    pub(crate) fn leave(&mut self) {
-        if let RoleState::Holding(holding) = &mut self.state {
-            let cx = &self.cx;
-            let list = &holding.ranking.list;
-            let listed = list.iter().filter(|peer| cx.neighbours.contains(peer));
-            let others = cx.neighbours.peers().filter(|peer| cx.members.contains(peer));
-            let unlisted = others.filter(|peer| !list.contains(*peer));
-            let heirs: Vec<PeerId> = listed.chain(unlisted).copied().collect();
-            if !heirs.is_empty() {
-                return holding.begin_handover(Purpose::Leaving, heirs, cx.now.mono);
-            }
-        }
-        self.carry_out(Decision::Leave);
-    }
-
-    /// The holder offers the role, to this peer or another.
-    pub(crate) fn receive_offer(&mut self, source: PeerId, raw: SignedBytes) -> Result<(), RoleFault> {
-        let cx = &mut self.cx;
-        let opened: Opened<Offer> = raw.clone().open(&cx.room)?;
-        let (heir, purpose) = (opened.value().heir, opened.value().purpose);
-        let current = opened.value().term == cx.known.term() && Some(opened.value().holder) == cx.known.holder();
-        let RoleState::Following(following) = &mut self.state else { return Ok(()) };
-        if !current || following.offer == Some(heir) || !cx.may_claim() {
-            return Ok(());
-        }
-        opened.verify()?;
-        if heir != cx.me {
-            following.offer = Some(heir);
-            cx.send_towards(heir, &RoleFrame::Offer(raw), Some(source));
-        } else if !cx.stalls.just_woke(cx.now.mono) {
-            let bid = accepted_offer(purpose, cx);
-            self.claim(bid);
-        }
-        Ok(())
-    }
-}
-
-/// The claim with which an heir takes the role over.
-fn accepted_offer(purpose: Purpose, cx: &Context) -> Bid {
-    let (reason, others) = match purpose {
-        Purpose::Leaving => (ChangeReason::HandedOver, cx.others_online().saturating_sub(1)),
-        Purpose::Better => (ChangeReason::BetterConnected, cx.others_online()),
-    };
-    Bid { reason, from: cx.known.holder(), gap: Duration::ZERO, component: with_me(others) }
 }

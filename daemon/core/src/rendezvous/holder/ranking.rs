@@ -7,11 +7,11 @@ use chat_proto::id::PeerId;
 
 use crate::connectivity::rank::{self, RankRow};
 use crate::connectivity::report::ConnectivityReport;
+use crate::rendezvous::context::Context;
 use crate::rendezvous::holder::Holding;
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::succession::{Succession, list};
 use crate::rendezvous::settings::ROWS_MAX;
-use crate::rendezvous::state::context::Context;
 
 /// Time between two computations of the ranking when nothing happens.
 const RANK_EVERY: Duration = Duration::from_secs(5);
@@ -102,14 +102,14 @@ impl Ranking {
     fn review_conduct(&mut self, cx: &Context) {
         let now = cx.now.mono;
         for (peer, conduct) in &mut self.conduct {
-            let link = cx.neighbours.get(peer);
+            let link = cx.peers.link(peer);
             conduct.barred_until.take_if(|until| *until <= now);
             conduct.absent_since.take_if(|since| link.is_none_or(|link| link.heard > *since));
         }
         for peer in &self.list {
             let conduct = self.conduct.entry(*peer).or_default();
             let since = conduct.listed_at.unwrap_or(now);
-            if cx.neighbours.get(peer).is_some_and(|link| link.heard.max(since) + SILENT_LISTED < now) {
+            if cx.peers.link(peer).is_some_and(|link| link.heard.max(since) + SILENT_LISTED < now) {
                 conduct.barred_until = Some(now + BARRED_FOR);
             }
         }
@@ -142,7 +142,7 @@ impl Holding {
         let known = if self.ranking.rows.is_empty() { cx.known.rows() } else { &self.ranking.rows };
         let before = known.to_vec();
         let figures = rank::figures(&self.reports, &before, &candidates(cx));
-        let mut eligible: BTreeSet<PeerId> = cx.neighbours.peers().copied().collect();
+        let mut eligible: BTreeSet<PeerId> = cx.peers.linked().copied().collect();
         eligible.retain(|peer| cx.members.contains(peer) && self.ranking.can_follow(peer));
         let with_me = eligible.iter().copied().chain([cx.me]).collect();
         let rows = rank::ranking(&before, figures, &with_me, cx.settings.rank_band);
@@ -194,9 +194,9 @@ impl Holding {
 
 /// Members that can hold the role: those online, this peer included, and for how long each has been.
 fn candidates(cx: &Context) -> BTreeMap<PeerId, Duration> {
-    let (members, now) = (&cx.members, cx.now.mono);
-    let linked = cx.neighbours.peers().filter(|peer| members.contains(peer)).map(|peer| (*peer, Duration::ZERO));
-    let online = members.online.iter().map(|(peer, since)| (*peer, now.saturating_sub(*since)));
-    let me = (cx.me, now.saturating_sub(members.started));
-    linked.chain(online).chain([me]).collect()
+    let now = cx.now.mono;
+    let online = |since: Duration| now.saturating_sub(since);
+    let others = cx.peers.present().filter(|(peer, _)| cx.members.contains(peer));
+    let others = others.map(|(peer, since)| (*peer, since.map_or(Duration::ZERO, online)));
+    others.chain([(cx.me, online(cx.members.started))]).collect()
 }

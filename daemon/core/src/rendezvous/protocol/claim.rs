@@ -69,27 +69,35 @@ fn tail(claim: &Claim) -> (Option<PeerId>, u8, u32, Timestamp) {
     (claim.from, claim.reason as u8, claim.gap_ms, claim.at)
 }
 
+/// A claim of the peer whose key is made of `key`, for tests.
+#[cfg(test)]
+pub(crate) fn claim_by(key: u8, change: impl FnOnce(&mut Claim)) -> Signed<Claim> {
+    let key = ed25519_dalek::SigningKey::from_bytes(&[key; 32]);
+    let mut claim = Claim {
+        room: RoomId::from_bytes([9; 32]),
+        term: Term(1),
+        claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
+        from: None,
+        reason: ChangeReason::Died,
+        component: 1,
+        rank: 1,
+        gap_ms: 0,
+        at: Timestamp::from_ms(1),
+    };
+    change(&mut claim);
+    Signed::sign(claim, &key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
 
     fn arb_claim() -> impl Strategy<Value = Signed<Claim>> {
         (0u64..3, 1u8..4, 1u32..4, 1u16..4, 0u32..2).prop_map(|(term, key, component, rank, gap_ms)| {
-            let key = SigningKey::from_bytes(&[key; 32]);
-            let claim = Claim {
-                room: RoomId::from_bytes([9; 32]),
-                term: Term(term),
-                claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
-                from: None,
-                reason: ChangeReason::Died,
-                component,
-                rank,
-                gap_ms,
-                at: Timestamp::from_ms(1),
-            };
-            Signed::sign(claim, &key)
+            claim_by(key, |claim| {
+                (claim.term, claim.component, claim.rank, claim.gap_ms) = (Term(term), component, rank, gap_ms);
+            })
         })
     }
 
@@ -114,19 +122,7 @@ mod tests {
     #[test]
     fn equal_terms_are_ordered_by_component_then_rank_then_key() {
         let signed = |key: u8, component: u32, rank: u16| {
-            let key = SigningKey::from_bytes(&[key; 32]);
-            let claim = Claim {
-                room: RoomId::from_bytes([9; 32]),
-                term: Term(7),
-                claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
-                from: None,
-                reason: ChangeReason::Silent,
-                component,
-                rank,
-                gap_ms: 0,
-                at: Timestamp::from_ms(1),
-            };
-            Signed::sign(claim, &key)
+            claim_by(key, |claim| (claim.component, claim.rank) = (component, rank))
         };
         assert_eq!(compare(&signed(1, 3, 9), &signed(2, 2, 1)), Ordering::Greater);
         assert_eq!(compare(&signed(1, 3, 2), &signed(2, 3, 1)), Ordering::Less);

@@ -96,25 +96,10 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use chat_proto::api::rendezvous::ChangeReason;
-    use chat_proto::id::RoomId;
-    use chat_proto::time::Timestamp;
-    use ed25519_dalek::SigningKey;
+    use crate::rendezvous::protocol::claim::claim_by;
 
     fn claim(term: u64, by: u8) -> Signed<Claim> {
-        let key = SigningKey::from_bytes(&[by; 32]);
-        let claim = Claim {
-            room: RoomId::from_bytes([9; 32]),
-            term: Term(term),
-            claimant: PeerId::from_bytes(key.verifying_key().to_bytes()),
-            from: None,
-            reason: ChangeReason::Died,
-            component: 1,
-            rank: 1,
-            gap_ms: 70,
-            at: Timestamp::from_ms(term),
-        };
-        Signed::sign(claim, &key)
+        claim_by(by, |claim| claim.term = Term(term))
     }
 
     #[test]

@@ -98,9 +98,9 @@ fn room_after_any_faults_has_one_holder_and_one_history() {
             world.must_settle(SECOND);
             world.must_stay(60 * SECOND);
             let holder = world.holder().expect("settled");
-            let digest = world.peers[holder].role.history_digest();
+            let digest = world.peers[holder].role.query().history_digest();
             for id in world.running().collect::<Vec<_>>() {
-                assert_eq!(world.peers[id].role.history_digest(), digest, "peer {id} has another history");
+                assert_eq!(world.peers[id].role.query().history_digest(), digest, "peer {id} has another history");
             }
         }
         world.must_be_sound();

@@ -73,7 +73,7 @@ fn signs_of_life_cross_large_room_in_time() {
             world.run_for(SECOND);
             let now = world.time_of(0).mono;
             for id in 0..world.peers.len() {
-                oldest = oldest.max(world.peers[id].role.holder_age_ms(now));
+                oldest = oldest.max(world.peers[id].role.query().holder_age_ms(now));
             }
         }
         say(&format!("room of {many}: the oldest sign of the holder is {oldest} ms old"));
@@ -95,7 +95,8 @@ fn large_room_replaces_holder_and_whole_list() {
         assert!(world.now() - start < 300 * MS && world.holder() == Some(first));
         world.run_for(30 * SECOND);
 
-        let list: Vec<Id> = world.peers[first].role.succession_list().iter().map(|peer| world.index[peer]).collect();
+        let list: Vec<Id> =
+            world.peers[first].role.query().succession_list().iter().map(|peer| world.index[peer]).collect();
         assert_eq!(list.len(), 5);
         for id in list.iter().chain([&first]) {
             world.kill(*id);

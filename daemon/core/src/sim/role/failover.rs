@@ -52,7 +52,7 @@ impl Loss {
 }
 
 pub(super) fn first_in_line(world: &RoleWorld, holder: Id) -> Id {
-    world.index[&world.peers[holder].role.succession_list()[0]]
+    world.index[&world.peers[holder].role.query().succession_list()[0]]
 }
 
 /// Milliseconds until all other peers agree on a new holder, sorted, one figure for each seed.
@@ -62,7 +62,7 @@ fn times(many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
         let moment = world.random_span(Duration::ZERO..SECOND);
         world.run_for(10 * SECOND + moment);
         let holder = world.holder().expect("a room at rest has a holder");
-        let before = world.peers[holder].role.term();
+        let before = world.peers[holder].role.query().term();
         loss.happen(&mut world, holder);
         let start = world.now();
         let agreed = |world: &RoleWorld| {

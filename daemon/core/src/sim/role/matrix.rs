@@ -66,13 +66,13 @@ fn role_goes_to_the_best_connected_peer_and_stays() {
         let best = truth.values().copied().max().unwrap_or(0);
         let slack = world.settings.better_by + 2 * world.settings.rank_band;
         assert!(truth[&holder] + slack >= best, "{holder} holds with {truth:?}: {}", world.beliefs());
-        let terms = world.peers[holder].role.term().0;
+        let terms = world.peers[holder].role.query().term().0;
         assert!(terms <= 6, "few changes in 45 minutes: {}", world.last_changes());
         let before = world.changes();
         world.run_for(15 * MINUTE);
         assert_eq!(world.changes(), before, "the best one keeps it: {}", world.last_changes());
         // The succession list is sorted by the same scores.
-        let line = world.peers[holder].role.succession_list();
+        let line = world.peers[holder].role.query().succession_list();
         let scores: Vec<u16> = line.iter().map(|peer| truth[&world.index[peer]]).collect();
         let band = world.settings.rank_band * 2;
         assert!(scores.windows(2).all(|pair| pair[1] <= pair[0] + band), "{scores:?}");

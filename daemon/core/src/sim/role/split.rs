@@ -36,7 +36,7 @@ fn groups(world: &mut RoleWorld, size: usize) -> (Vec<Id>, Vec<Id>) {
 }
 
 fn terms_in_history(world: &RoleWorld, id: Id) -> Vec<(Term, chat_proto::id::PeerId)> {
-    world.peers[id].role.known_changes().map(|change| (change.term, change.to)).collect()
+    world.peers[id].role.query().known_changes().map(|change| (change.term, change.to)).collect()
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Teller {
                     ["in", "line", besides @ .., "besides"] => besides,
                     _ => return Err("the step must name the peers in line".to_owned()),
                 };
-                let listed = self.world.peers[id].role.succession_list();
+                let listed = self.world.peers[id].role.query().succession_list();
                 let listed: Vec<Id> = listed.iter().map(|peer| self.world.index[peer]).collect();
                 let others: Vec<Id> =
                     self.world.running().filter(|other| *other != id && !listed.contains(other)).collect();
@@ -136,7 +136,7 @@ impl Teller {
                 }
                 let all = [*holder].into_iter().chain(line.iter().copied()).chain(besides.iter().copied());
                 self.names = all.map(str::to_owned).zip([id].into_iter().chain(listed).chain(others)).collect();
-                self.term = self.world.peers[id].role.term().0;
+                self.term = self.world.peers[id].role.query().term().0;
                 Ok(())
             }
             _ => Err("unknown given step".to_owned()),
@@ -227,7 +227,7 @@ impl Teller {
     fn history_names(&self, names: &[&str]) -> Result<(), String> {
         let expected = self.ids(names)?;
         for id in self.world.running() {
-            let changes = self.world.peers[id].role.known_changes();
+            let changes = self.world.peers[id].role.query().known_changes();
             let mut known: Vec<Id> = changes.map(|change| self.world.index[&change.to]).take(expected.len()).collect();
             known.reverse();
             if known != expected {

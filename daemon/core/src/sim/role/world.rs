@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::input::Now;
-use crate::rendezvous::events::{Delivery, RoleFault, RoleInput, RoleOutput};
+use crate::rendezvous::events::{FrameChannel, RoleFault, RoleInput, RoleOutput};
 use crate::rendezvous::settings::RoleSettings;
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
@@ -211,7 +211,7 @@ impl RoleWorld {
         }
     }
 
-    fn send(&mut self, from: Id, to: Id, frame: &Bytes, delivery: Delivery) {
+    fn send(&mut self, from: Id, to: Id, frame: &Bytes, delivery: FrameChannel) {
         self.peers[from].frames_sent += 1;
         self.peers[from].bytes_sent += frame.len() as u64;
         let now = self.now();
@@ -221,8 +221,8 @@ impl RoleWorld {
         self.trace.update(frame);
         let Some(conn) = self.connected(from, to) else { return };
         let after = match delivery {
-            Delivery::Datagram => self.net.datagram(from, to, &mut self.rng),
-            Delivery::Stream => Some(self.net.stream(from, to, now, &mut self.rng) - now),
+            FrameChannel::Datagram => self.net.datagram(from, to, &mut self.rng),
+            FrameChannel::Stream => Some(self.net.stream(from, to, now, &mut self.rng) - now),
         };
         if let Some(after) = after {
             let frame = frame.clone();
@@ -248,12 +248,12 @@ impl RoleWorld {
 
     /// Peers that take themselves for the holder.
     pub(super) fn holders(&self) -> Vec<Id> {
-        self.running().filter(|id| self.peers[*id].role.role() == RoleView::Holder).collect()
+        self.running().filter(|id| self.peers[*id].role.query().role() == RoleView::Holder).collect()
     }
 
     /// The peer that another one takes for the holder, and its term.
     pub(super) fn believed(&self, id: Id) -> Option<(Id, Term)> {
-        self.peers[id].role.holder().and_then(|(peer, term)| self.index.get(&peer).map(|id| (*id, term)))
+        self.peers[id].role.query().holder().and_then(|(peer, term)| self.index.get(&peer).map(|id| (*id, term)))
     }
 
     /// The holder that all of these agree on, if it is one of them.

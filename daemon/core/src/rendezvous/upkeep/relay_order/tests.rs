@@ -9,6 +9,7 @@ use ed25519_dalek::SigningKey;
 use super::*;
 use crate::connectivity::rank::{Figures, RankRow};
 use crate::input::Now;
+use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::RoleInput;
 use crate::rendezvous::protocol::claim::Claim;
 use crate::rendezvous::protocol::frames::RoleFrame;
@@ -82,7 +83,7 @@ fn ids(order: &[u8]) -> Vec<PeerId> {
 }
 
 fn relays(role: &Rendezvous) -> Vec<PeerId> {
-    role.relays(Duration::from_millis(20))
+    role.query().relays(Duration::from_millis(20))
 }
 
 #[test]
@@ -106,9 +107,9 @@ fn relay_of_an_unreachable_peer_is_last_even_as_holder() {
 fn relay_of_a_holder_declared_gone_is_doubted() {
     let mut role = member();
     hold(&mut role, 2, 4, &[3], &[(2, true), (3, true)]);
-    assert_eq!(role.doubted_relay(), None);
+    assert_eq!(role.query().doubted_relay(), None);
     role.handle(RoleInput::Bye(id(2)), now(30));
-    assert_eq!(role.doubted_relay(), Some(id(2)));
+    assert_eq!(role.query().doubted_relay(), Some(id(2)));
     assert_eq!(relays(&role), ids(&[2, 3]), "its users leave it when it does not answer");
 }
 
@@ -123,7 +124,7 @@ fn lone_holder_tries_the_relays_of_lost_peers_before_its_own() {
         role.handle(RoleInput::Tick, now(ms));
     }
     assert_eq!(role.cx.known.holder(), Some(id(0)), "it believes itself alone");
-    let order = role.relays(Duration::from_secs(20));
+    let order = role.query().relays(Duration::from_secs(20));
     assert_eq!((order.first(), order.last()), (Some(&id(2)), Some(&id(0))), "{order:?}");
     assert!(wants_relay(&role.state, &role.cx), "its own is there all the same");
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
+use crate::rendezvous::context::Context;
 use crate::rendezvous::events::RoleOutput;
 use crate::rendezvous::follower::failure_detector::TcpWatch;
-use crate::rendezvous::relay_order::wants_relay;
 use crate::rendezvous::state::RoleState;
-use crate::rendezvous::state::context::Context;
+use crate::rendezvous::upkeep::relay_order::wants_relay;
 use crate::types::{RoleRequest, Switch};
 
 /// What was last asked of the network, and the stance it was asked for.

@@ -1,11 +1,9 @@
-//! The connected peers: what each knows of the role, and at what rate it may make this peer work.
+//! A connected peer: what it knows of the role, and at what rate it may make this peer work.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use chat_proto::id::{PeerId, Term};
+use chat_proto::id::Term;
 
-use crate::rendezvous::settings::LINKS_MAX;
 use crate::token_bucket::TokenBucket;
 use crate::types::PathInfo;
 
@@ -37,7 +35,8 @@ pub(crate) struct Neighbour {
     pub(crate) speaks: bool,
     /// The term the neighbour last reported to follow, and when.
     pub(crate) follows: Option<(Term, Duration)>,
-    pinged: Option<Duration>,
+    /// When it was last pinged in turn.
+    pub(super) pinged: Option<Duration>,
     told: Option<Duration>,
     history: Option<(u32, Duration)>,
     history_sent: Option<Duration>,
@@ -46,6 +45,21 @@ pub(crate) struct Neighbour {
 }
 
 impl Neighbour {
+    pub(super) fn new(path: PathInfo, now: Duration) -> Self {
+        Self {
+            path,
+            heard: now,
+            speaks: false,
+            follows: None,
+            pinged: None,
+            told: None,
+            history: None,
+            history_sent: None,
+            frames: TokenBucket::full(FRAMES_BURST, FRAMES_PER_MINUTE, now),
+            signed: TokenBucket::full(SIGNED_BURST, SIGNED_PER_MINUTE, now),
+        }
+    }
+
     /// Whether a frame of this neighbour is within its rate.
     pub(crate) fn admits(&mut self, signed: bool, now: Duration) -> bool {
         self.frames.take(now) && (!signed || self.signed.take(now))
@@ -79,69 +93,5 @@ impl Neighbour {
             self.history = Some((digest, now));
         }
         due
-    }
-}
-
-/// All connected peers; at most [`LINKS_MAX`].
-#[derive(Debug, Default)]
-pub(crate) struct Neighbours {
-    of: BTreeMap<PeerId, Neighbour>,
-}
-
-impl Neighbours {
-    /// A connection is open. Returns whether it is tracked.
-    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Duration) -> bool {
-        if self.of.len() >= LINKS_MAX && !self.of.contains_key(&peer) {
-            return false;
-        }
-        let link = Neighbour {
-            path,
-            heard: now,
-            speaks: false,
-            follows: None,
-            pinged: None,
-            told: None,
-            history: None,
-            history_sent: None,
-            frames: TokenBucket::full(FRAMES_BURST, FRAMES_PER_MINUTE, now),
-            signed: TokenBucket::full(SIGNED_BURST, SIGNED_PER_MINUTE, now),
-        };
-        self.of.insert(peer, link);
-        true
-    }
-
-    pub(crate) fn down(&mut self, peer: &PeerId) -> bool {
-        self.of.remove(peer).is_some()
-    }
-
-    pub(crate) fn get(&self, peer: &PeerId) -> Option<&Neighbour> {
-        self.of.get(peer)
-    }
-
-    pub(crate) fn get_mut(&mut self, peer: &PeerId) -> Option<&mut Neighbour> {
-        self.of.get_mut(peer)
-    }
-
-    pub(crate) fn contains(&self, peer: &PeerId) -> bool {
-        self.of.contains_key(peer)
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.of.len()
-    }
-
-    pub(crate) fn peers(&self) -> impl Iterator<Item = &PeerId> {
-        self.of.keys()
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&PeerId, &Neighbour)> {
-        self.of.iter()
-    }
-
-    /// The neighbour whose turn it is to be pinged; marks it as pinged.
-    pub(crate) fn next_ping(&mut self, now: Duration) -> Option<PeerId> {
-        let (peer, link) = self.of.iter_mut().min_by_key(|(peer, link)| (link.pinged, **peer))?;
-        link.pinged = Some(now);
-        Some(*peer)
     }
 }

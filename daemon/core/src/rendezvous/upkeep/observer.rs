@@ -8,14 +8,14 @@ use chat_proto::id::PeerId;
 use rand::RngExt;
 
 use crate::connectivity::network::outside;
-use crate::connectivity::report::{ConnectivityReport, ReportRow, rows};
+use crate::connectivity::report::ConnectivityReport;
 use crate::connectivity::sample::Sampler;
-use crate::rendezvous::Rendezvous;
-use crate::rendezvous::events::{Delivery, RoleFault, RoleOutput};
+use crate::rendezvous::context::Context;
+use crate::rendezvous::events::{FrameChannel, RoleFault, RoleOutput};
+use crate::rendezvous::follower::Following;
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::signed::{Opened, SignedBytes};
-use crate::rendezvous::state::context::Context;
-use crate::rendezvous::state::{Following, RoleState};
+use crate::rendezvous::state::RoleState;
 use crate::types::{ProbeOutcome, RoleRequest};
 
 /// Maximum number of times a report is forwarded: more than a room is wide, so that none runs in circles.
@@ -23,9 +23,6 @@ const HOPS_MAX: u8 = 8;
 
 /// How much more often members are probed that were not probed yet.
 const FIRST_SAMPLES: u32 = 10;
-
-/// Minimum time between two reports of a member, per member of the room: the holder gets about ten reports a second.
-const REPORT_PER_MEMBER: Duration = Duration::from_millis(100);
 
 /// When this peer reports, and when it probes which peer.
 #[derive(Debug)]
@@ -61,11 +58,11 @@ impl Observer {
             && now >= self.report_at
         {
             self.report_at = now + cx.report_every().mul_f64(cx.rng.random_range(0.8..1.2));
-            following.send_report(cx);
+            send_report(following, cx);
         }
         if now >= self.sample_at && cx.members.len() > 1 {
             self.probe_next(cx);
-            let untried = |peer| cx.measures.get(&peer).is_none_or(|known| known.called.is_none());
+            let untried = |peer| cx.peers.measure(&peer).is_none_or(|known| known.called.is_none());
             let untried = self.elsewhere(cx).any(untried);
             let every = if untried { cx.settings.sample / FIRST_SAMPLES } else { cx.settings.sample };
             self.sample_at = now + every.mul_f64(cx.rng.random_range(0.8..1.2));
@@ -87,7 +84,7 @@ impl Observer {
 
     /// Connected members in other networks.
     fn elsewhere<'a>(&'a self, cx: &'a Context) -> impl Iterator<Item = PeerId> + 'a {
-        let links = cx.neighbours.iter().filter(|(_, link)| {
+        let links = cx.peers.links().filter(|(_, link)| {
             link.path.direct && link.path.remote.is_some_and(|addr| outside(&self.addrs, addr.ip()) == Some(true))
         });
         links.map(|(peer, _)| *peer).filter(|peer| cx.members.contains(peer))
@@ -95,87 +92,22 @@ impl Observer {
 
     /// Probes the next of the sample: a member without a direct connection, or a connected one in another network.
     fn probe_next(&mut self, cx: &mut Context) {
-        let direct = |peer: &PeerId| cx.neighbours.get(peer).is_some_and(|link| link.path.direct);
-        let indirect = cx.members.online.keys().chain(cx.neighbours.peers()).copied();
+        let direct = |peer: &PeerId| cx.peers.link(peer).is_some_and(|link| link.path.direct);
+        let indirect = cx.peers.present().map(|(peer, _)| *peer);
         let indirect: BTreeSet<PeerId> = indirect.filter(|peer| cx.members.contains(peer) && !direct(peer)).collect();
         let elsewhere = self.elsewhere(cx).collect();
         let chosen = self.sampler.next(&indirect, &elsewhere);
         tracing::trace!(?chosen, now = ?cx.now.mono, "probe of the sample");
         cx.out.extend(chosen.map(|peer| RoleOutput::Net(RoleRequest::Probe(peer))));
     }
-}
-
-impl Context {
-    /// Time between two reports of a member.
-    pub(crate) fn report_every(&self) -> Duration {
-        let members = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
-        self.settings.report.max(REPORT_PER_MEMBER.saturating_mul(members))
-    }
-
-    /// What this peer measured, candidates for the role first.
-    pub(crate) fn report_rows(&self) -> Vec<ReportRow> {
-        let succession = self.known.succession();
-        let ranked = succession.map(|succession| succession.rows.iter().take(8).map(|row| row.peer));
-        let listed = succession.map(|succession| succession.list.iter().copied());
-        let candidates: BTreeSet<PeerId> =
-            ranked.into_iter().flatten().chain(listed.into_iter().flatten()).chain(self.known.holder()).collect();
-        let mut rows = rows(&self.measures, &candidates, self.now.mono);
-        rows.retain(|row| row.peer != self.me);
-        rows
-    }
-}
-
-impl Following {
-    fn send_report(&self, cx: &mut Context) {
-        let rows = cx.report_rows();
-        if rows.is_empty() {
-            return;
-        }
-        let report =
-            ConnectivityReport { room: cx.room, reporter: cx.me, term: cx.known.term(), at: cx.now.wall, rows };
-        let report = cx.sign(report).raw().clone();
-        self.forward_report(cx, 0, report, None);
-    }
-
-    /// Sends a report to the holder, or towards it.
-    fn forward_report(&self, cx: &mut Context, hops: u8, report: SignedBytes, source: Option<PeerId>) {
-        let holder = self.detector.holder;
-        let next = if cx.neighbours.contains(&holder) { Some(holder) } else { self.detector.via };
-        let Some(next) = next.filter(|next| Some(*next) != source && cx.neighbours.contains(next)) else { return };
-        cx.send(vec![next], &RoleFrame::Report { hops, report }, Delivery::Stream);
-    }
-}
-
-impl Rendezvous {
-    /// A report arrived, for this peer or to be forwarded.
-    pub(super) fn receive_report(&mut self, source: PeerId, hops: u8, raw: SignedBytes) -> Result<(), RoleFault> {
-        let cx = &mut self.cx;
-        let opened: Opened<ConnectivityReport> = raw.clone().open(&cx.room)?;
-        let (reporter, term) = (opened.value().reporter, opened.value().term);
-        if !cx.members.contains(&reporter) || reporter == cx.me || term != cx.known.term() {
-            return Ok(());
-        }
-        match &mut self.state {
-            RoleState::Holding(holding) => {
-                let report = opened.verify()?.value().clone();
-                holding.reports.keep(report, cx.now.mono);
-            }
-            RoleState::Following(following) if hops < HOPS_MAX => {
-                following.forward_report(cx, hops + 1, raw, Some(source));
-            }
-            RoleState::Following(_) | RoleState::Seeking(_) | RoleState::Gone => {}
-        }
-        Ok(())
-    }
 
     /// A probe ended.
-    pub(super) fn receive_probe(&mut self, peer: PeerId, outcome: &ProbeOutcome) {
-        let cx = &mut self.cx;
-        let (now, addrs) = (cx.now.mono, &self.observer.addrs);
+    pub(crate) fn receive_probe(&self, state: &mut RoleState, cx: &mut Context, peer: PeerId, outcome: &ProbeOutcome) {
+        let (now, addrs) = (cx.now.mono, &self.addrs);
         if !cx.members.contains(&peer) || peer == cx.me {
             return;
         }
-        let doubting = match &mut self.state {
+        let doubting = match state {
             RoleState::Following(following) if following.doubts(&peer) => Some(following),
             RoleState::Following(_) | RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => None,
         };
@@ -184,15 +116,59 @@ impl Rendezvous {
                 if let Some(following) = doubting {
                     following.receive_holder_probe(cx);
                 }
-                cx.measures.probed(peer, Some(*rtt), outside(addrs, addr.ip()), now);
+                cx.peers.probed(peer, Some(*rtt), outside(addrs, addr.ip()), now);
             }
             // A silent peer that seems gone may still be reachable from outside: nothing is recorded.
             (ProbeOutcome::Unanswered(_), Some(_)) => {}
             (ProbeOutcome::Unanswered(tried), None) => {
                 // Only a silent address of another network shows that the peer does not accept connections from outside.
                 let outside = tried.iter().any(|addr| outside(addrs, addr.ip()) == Some(true));
-                cx.measures.probed(peer, None, Some(outside), now);
+                cx.peers.probed(peer, None, Some(outside), now);
             }
         }
     }
+}
+
+fn send_report(following: &Following, cx: &mut Context) {
+    let rows = cx.report_rows();
+    if rows.is_empty() {
+        return;
+    }
+    let report = ConnectivityReport { room: cx.room, reporter: cx.me, term: cx.known.term(), at: cx.now.wall, rows };
+    let report = cx.sign(report).raw().clone();
+    forward_report(following, cx, 0, report, None);
+}
+
+/// Sends a report to the holder, or towards it.
+fn forward_report(following: &Following, cx: &mut Context, hops: u8, report: SignedBytes, source: Option<PeerId>) {
+    let holder = following.detector.holder;
+    let next = if cx.peers.is_linked(&holder) { Some(holder) } else { following.detector.via };
+    let Some(next) = next.filter(|next| Some(*next) != source && cx.peers.is_linked(next)) else { return };
+    cx.send(vec![next], &RoleFrame::Report { hops, report }, FrameChannel::Stream);
+}
+
+/// A report arrived, for this peer or to be forwarded.
+pub(crate) fn receive_report(
+    state: &mut RoleState,
+    cx: &mut Context,
+    source: PeerId,
+    hops: u8,
+    raw: SignedBytes,
+) -> Result<(), RoleFault> {
+    let opened: Opened<ConnectivityReport> = raw.clone().open(&cx.room)?;
+    let (reporter, term) = (opened.value().reporter, opened.value().term);
+    if !cx.members.contains(&reporter) || reporter == cx.me || term != cx.known.term() {
+        return Ok(());
+    }
+    match state {
+        RoleState::Holding(holding) => {
+            let report = opened.verify()?.value().clone();
+            holding.reports.keep(report, cx.now.mono);
+        }
+        RoleState::Following(following) if hops < HOPS_MAX => {
+            forward_report(following, cx, hops + 1, raw, Some(source));
+        }
+        RoleState::Following(_) | RoleState::Seeking(_) | RoleState::Gone => {}
+    }
+    Ok(())
 }

@@ -8,7 +8,8 @@ use ed25519_dalek::SigningKey;
 
 use super::*;
 use crate::input::Now;
-use crate::rendezvous::events::RoleInput;
+use crate::rendezvous::Rendezvous;
+use crate::rendezvous::events::{RoleInput, RoleOutput};
 use crate::rendezvous::protocol::frames::{Gossip, RoleFrame};
 use crate::rendezvous::settings::RoleSettings;
 use crate::types::PathInfo;

@@ -1,4 +1,6 @@
-//! The role as the API shows it: holder, ranking in figures and words, history.
+//! What others may read of the role: holder, ranking in figures and words, history, relays.
+
+use std::time::Duration;
 
 use chat_proto::api::peers::RoleView;
 use chat_proto::api::rendezvous::{HolderChange, RankedPeer, RendezvousView};
@@ -6,16 +8,27 @@ use chat_proto::id::{PeerId, Term};
 
 use crate::connectivity::explain::why;
 use crate::connectivity::rank::{RankRow, SCORE_MAX};
+use crate::input::Now;
 use crate::membership::roster::Roster;
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::context::Context;
 use crate::rendezvous::protocol::succession::LinePlace;
 use crate::rendezvous::state::RoleState;
+use crate::rendezvous::upkeep::relay_order::relays;
+#[cfg(test)]
+use crate::types::Change;
 
-impl Rendezvous {
+/// Read access to one peer's part in the role.
+#[derive(Clone, Copy, Debug)]
+pub struct RoleQuery<'a> {
+    pub(super) state: &'a RoleState,
+    pub(super) cx: &'a Context,
+}
+
+impl RoleQuery<'_> {
     /// The holder and its term; none while the role is vacant.
     pub fn holder(&self) -> Option<(PeerId, Term)> {
         let known = self.cx.known.holder().map(|holder| (holder, self.cx.known.term()));
-        match &self.state {
+        match self.state {
             RoleState::Following(following) if following.vacancy.is_some() => None,
             RoleState::Following(_) | RoleState::Holding(_) => known,
             RoleState::Seeking(_) | RoleState::Gone => None,
@@ -25,6 +38,11 @@ impl Rendezvous {
     /// The newest term this peer knows; 0 before the first.
     pub fn term(&self) -> Term {
         self.cx.known.term()
+    }
+
+    /// Factor for timeouts on other peers: more than 1 while this peer itself is late.
+    pub(crate) fn stretch(&self, now: Now) -> u32 {
+        self.cx.stalls.stretch(now.mono)
     }
 
     /// This peer's part.
@@ -66,6 +84,19 @@ impl Rendezvous {
         }
     }
 
+    /// The peers whose relay this peer tries, in order; each of them may turn out not to run one.
+    pub fn relays(&self, now: Duration) -> Vec<PeerId> {
+        relays(self.state, self.cx, now)
+    }
+
+    /// The holder that is declared gone: its relay is used only as long as it answers.
+    pub fn doubted_relay(&self) -> Option<PeerId> {
+        match self.state {
+            RoleState::Following(following) => following.vacancy.map(|_| following.detector.holder),
+            RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => None,
+        }
+    }
+
     fn ranking(&self, roster: &Roster) -> Vec<RankedPeer> {
         let rows = self.cx.known.rows();
         let behind = rows.iter().skip(1).map(Some).chain([None]);
@@ -77,6 +108,30 @@ impl Rendezvous {
         // Newest first as this peer saw them; the terms of two halves of a split room interleave.
         changes.sort_by_key(|change| std::cmp::Reverse((change.at, change.term)));
         changes
+    }
+}
+
+/// What simulations and tests read besides.
+#[cfg(test)]
+impl<'a> RoleQuery<'a> {
+    /// The peers on the succession list, in order.
+    pub(crate) fn succession_list(&self) -> Vec<PeerId> {
+        self.cx.known.line().list
+    }
+
+    /// The changes of the role in this peer's history, newest term first.
+    pub(crate) fn known_changes(&self) -> impl Iterator<Item = &'a Change> + use<'a> {
+        self.cx.history.changes()
+    }
+
+    /// Digest of this peer's history.
+    pub(crate) const fn history_digest(&self) -> u32 {
+        self.cx.history.digest()
+    }
+
+    /// Age in milliseconds of the last sign of life of the holder, as this peer would report it now.
+    pub(crate) fn holder_age_ms(&self, now: Duration) -> u32 {
+        self.cx.gossip(self.state.newest_sign(now), now).age_ms
     }
 }
 

@@ -9,47 +9,34 @@ use std::time::Duration;
 use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::PeerId;
 
-use crate::rendezvous::Rendezvous;
+use crate::rendezvous::context::Context;
 use crate::rendezvous::state::RoleState;
-use crate::rendezvous::state::context::Context;
 
 /// Members that run the relay: the one in use, and the one that is ready when it goes away.
 const RUNNING: usize = 2;
 
-impl Rendezvous {
-    /// The peers whose relay this peer tries, in order; each of them may turn out not to run one.
-    pub fn relays(&self, now: Duration) -> Vec<PeerId> {
-        let cx = &self.cx;
-        if !self.holds_alone(now) {
-            return published_relays(cx);
-        }
-        // The former holder comes first: this peer may be the one that is cut off from all but the relay.
-        let former = cx.known.claim().and_then(|claim| claim.value().from);
-        let ranked = cx.known.rows().iter().map(|row| row.peer).filter(|peer| *peer != cx.me);
-        let others = former.filter(|peer| *peer != cx.me).into_iter().chain(ranked);
-        let mut order = distinct_members(others, cx);
-        order.push(cx.me);
-        order
+/// The peers whose relay this peer tries, in order; each of them may turn out not to run one.
+pub(crate) fn relays(state: &RoleState, cx: &Context, now: Duration) -> Vec<PeerId> {
+    if !holds_alone(state, cx, now) {
+        return published_relays(cx);
     }
+    // The former holder comes first: this peer may be the one that is cut off from all but the relay.
+    let former = cx.known.claim().and_then(|claim| claim.value().from);
+    let ranked = cx.known.rows().iter().map(|row| row.peer).filter(|peer| *peer != cx.me);
+    let others = former.filter(|peer| *peer != cx.me).into_iter().chain(ranked);
+    let mut order = distinct_members(others, cx);
+    order.push(cx.me);
+    order
+}
 
-    /// The holder that is declared gone: its relay is used only as long as it answers.
-    pub fn doubted_relay(&self) -> Option<PeerId> {
-        match &self.state {
-            RoleState::Following(following) => following.vacancy.map(|_| following.detector.holder),
-            RoleState::Seeking(_) | RoleState::Holding(_) | RoleState::Gone => None,
-        }
-    }
-
-    /// Whether this peer holds the role for itself alone, though it was not always alone.
-    fn holds_alone(&self, now: Duration) -> bool {
-        let RoleState::Holding(holding) = &self.state else { return false };
-        let cx = &self.cx;
-        let alone = cx.known.claim().is_some_and(|claim| {
-            let claim = claim.value();
-            claim.component <= 1 && claim.reason != ChangeReason::HandedOver
-        });
-        cx.members.len() > 1 && (alone || cx.neighbours.len() == 0) && holding.component(cx, now) <= 1
-    }
+/// Whether this peer holds the role for itself alone, though it was not always alone.
+fn holds_alone(state: &RoleState, cx: &Context, now: Duration) -> bool {
+    let RoleState::Holding(holding) = state else { return false };
+    let alone = cx.known.claim().is_some_and(|claim| {
+        let claim = claim.value();
+        claim.component <= 1 && claim.reason != ChangeReason::HandedOver
+    });
+    cx.members.len() > 1 && (alone || cx.peers.links_len() == 0) && holding.component(cx, now) <= 1
 }
 
 /// The holder and the next of the order run a relay, the latter so that it is there when needed.

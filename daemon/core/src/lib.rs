@@ -127,7 +127,7 @@ pub mod peers;
 pub mod rendezvous;
 pub mod restore;
 pub mod signature;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(test)]
 pub mod sim;
 mod timers;
 pub mod token_bucket;

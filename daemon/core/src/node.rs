@@ -25,7 +25,7 @@ mod dissemination;
 mod forks;
 mod frames;
 mod ingest;
-#[cfg(any(test, feature = "sim"))]
+#[cfg(test)]
 mod inspect;
 mod liveness;
 pub(crate) mod members;

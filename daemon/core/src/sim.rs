@@ -24,26 +24,24 @@
 //!
 //! # How to add a fault
 //!
-//! In two files. In `room/plan.rs`, a variant of [`room::Fault`] and its entry in `ALL`. In `room/chaos.rs`, an arm in
+//! In two files. In `room/plan.rs`, a variant of [`room::Fault`] and its entry in `ALL`. In `room/world/chaos.rs`, an arm in
 //! `begin_fault` that does it, a `schedule` call that ends it, and a line in `end_faults` if it may last until the end of a
 //! run. A new fault changes the plans of all seeds, and with them the traces.
 //!
 //! # What is checked
 //!
-//! At every step: `room/checker.rs`. At the end: `room/convergence.rs` and `role/checker.rs`. Tests name the promise they
+//! At every step: `room/checks/checker.rs`. At the end: `room/world/convergence.rs` and `role/checker.rs`. Tests name the promise they
 //! prove: `grep -r "Promise P" daemon/core/src`.
 //!
 //! # What the simulations cannot see
 //!
 //! Anything outside the core: SQLite and the file system, sockets and QUIC, NATs and relays, threads and locks, HTTP, the
-//! broadcast tree (`flood_tree.rs` replaces it), direct messages (payloads are opaque), and the time that code takes.
+//! broadcast tree (`room/machine/flood_tree.rs` replaces it), direct messages (payloads are opaque), and the time that code takes.
 //! End-to-end tests cover these.
 
 mod clock;
 mod groups;
 mod queue;
-#[cfg(test)]
 pub(crate) mod role;
 pub mod room;
-#[cfg(test)]
 pub(crate) mod seeds;

@@ -119,7 +119,7 @@ impl Drafts {
     }
 
     /// Number of drafts that wait.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }

@@ -92,7 +92,7 @@ impl Receipts {
     }
 
     /// Number of posts that wait for copies.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     pub(crate) fn waits(&self) -> usize {
         self.waiting.len()
     }

@@ -124,7 +124,7 @@ pub(crate) enum LoadFor {
 
 impl Sync {
     /// What is not done yet, by name.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
         [("wants", self.wants.len()), ("loads", self.loads.len())]
     }

@@ -79,7 +79,7 @@ impl Forks {
         }
     }
 
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(test)]
     pub(super) fn suspects(&self) -> usize {
         self.suspects.len()
     }

@@ -3,17 +3,11 @@
 //!
 //! * `world`, `connections`, `peer`, `network`: the simulated world.
 //! * `checker`: what must hold, called by the tests.
-//! * `chaos`, `cost`, `failover`, `matrix`, `split`, `steady`, `stories`: tests.
+//! * `tests`: runs with random faults, tables of times and costs, and the stories.
 
-mod chaos;
 mod checker;
 mod connections;
-mod cost;
-mod failover;
-mod matrix;
 mod network;
 pub(crate) mod peer;
-mod split;
-mod steady;
-mod stories;
+mod tests;
 mod world;

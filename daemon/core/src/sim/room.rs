@@ -2,7 +2,7 @@
 //!
 //! People post, invite, knock, rename, remove and leave at random while the faults of a [`Plan`] happen. Each machine has a
 //! disk that keeps only what was flushed, its own clocks, and connections that carry frames in order or break. Then all
-//! faults end and the room has to converge (`convergence.rs`); a reference model checks every step (`checker.rs`).
+//! faults end and the room has to converge (`world/convergence.rs`); a reference model checks every step (`checks/checker.rs`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
@@ -12,21 +12,11 @@ pub use crate::sim::room::plan::{Fault, Plan};
 use crate::sim::room::machine::Host;
 use crate::sim::room::world::RoomWorld;
 
-mod admission;
-mod chaos;
-mod checker;
-mod convergence;
-mod disk;
-mod flood_tree;
-mod large_room;
-mod lifecycle;
+mod checks;
 mod machine;
 mod network;
 mod plan;
-#[cfg(test)]
 mod tests;
-mod trace;
-mod transport;
 mod world;
 
 /// The result of a run.

@@ -31,7 +31,7 @@ pub(super) enum ProcessState {
 }
 
 /// A peer: the role's state machine, and what it asked the world for.
-pub(super) struct RolePeer {
+pub(super) struct SimPeer {
     pub(super) id: PeerId,
     key: SigningKey,
     pub(super) life: ProcessState,
@@ -57,7 +57,7 @@ pub(crate) fn key_of(id: Id) -> SigningKey {
     SigningKey::from_bytes(&seed)
 }
 
-impl RolePeer {
+impl SimPeer {
     pub(super) fn start(id: Id, settings: &RoleSettings, seed: u64) -> Self {
         let (key, clock) = (key_of(id), SimClock::default());
         Self {

@@ -17,15 +17,15 @@ use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
 use crate::sim::role::connections::RoleConn;
 use crate::sim::role::network::{DIAL_TIMEOUT, Id, LinkModel, RoleNetwork};
-use crate::sim::role::peer::{ProcessState, RolePeer};
-use crate::types::{ProbeOutcome, RoleEvent, RoleRequest};
+use crate::sim::role::peer::{ProcessState, SimPeer};
+use crate::types::{NetRequest, ProbeOutcome, RoleEvent};
 
 /// All peers and everything between them.
 pub(super) struct RoleWorld {
     pub(super) queue: SimQueue<Self>,
     pub(super) rng: ChaCha8Rng,
     pub(super) settings: RoleSettings,
-    pub(super) peers: Vec<RolePeer>,
+    pub(super) peers: Vec<SimPeer>,
     pub(super) index: BTreeMap<PeerId, Id>,
     pub(super) net: RoleNetwork,
     pub(super) conns: BTreeMap<(Id, Id), RoleConn>,
@@ -70,7 +70,7 @@ impl RoleWorld {
             trace: blake3::Hasher::new(),
         };
         for id in 0..many {
-            let peer = RolePeer::start(id, &world.settings, world.rng.random());
+            let peer = SimPeer::start(id, &world.settings, world.rng.random());
             world.index.insert(peer.id, id);
             world.members.insert(peer.id);
             world.peers.push(peer);
@@ -194,12 +194,12 @@ impl RoleWorld {
                     self.send(id, self.index[&peer], &frame, delivery);
                 }
             }
-            RoleOutput::Net(RoleRequest::OpenWatch(peer)) => self.open_watch(id, self.index[&peer]),
-            RoleOutput::Net(RoleRequest::CloseWatch(peer)) => {
+            RoleOutput::Net(NetRequest::OpenWatch(peer)) => self.open_watch(id, self.index[&peer]),
+            RoleOutput::Net(NetRequest::CloseWatch(peer)) => {
                 self.watches.remove(&(id, self.index[&peer]));
             }
-            RoleOutput::Net(RoleRequest::Probe(peer)) => self.probe(id, self.index[&peer]),
-            RoleOutput::Net(RoleRequest::SwitchRelay(to)) => self.peers[id].relay = to,
+            RoleOutput::Net(NetRequest::Probe(peer)) => self.probe(id, self.index[&peer]),
+            RoleOutput::Net(NetRequest::SwitchRelay(to)) => self.peers[id].relay = to,
             RoleOutput::Keep(peers) => self.peers[id].keep = peers,
             RoleOutput::Changed(change) => {
                 let now = self.now();

@@ -13,8 +13,11 @@ use crate::membership::roster::Roster;
 use crate::node::Node;
 use crate::sim::clock::SimClock;
 use crate::sim::queue::SimEvent;
-use crate::sim::room::disk::{HeldData, SimDisk};
+use crate::sim::room::machine::disk::{HeldData, SimDisk};
 use crate::sim::room::world::RoomWorld;
+
+pub(super) mod disk;
+pub(super) mod flood_tree;
 
 /// Names a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -19,11 +19,18 @@ use crate::output::{CommandError, Output, Reply};
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
 use crate::sim::room::Plan;
-use crate::sim::room::checker::Checker;
-use crate::sim::room::disk::Op;
+use crate::sim::room::checks::checker::Checker;
+use crate::sim::room::machine::disk::Op;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomNetwork;
-use crate::types::RoleRequest;
+use crate::types::NetRequest;
+
+mod admission;
+mod chaos;
+mod convergence;
+mod large_room;
+mod lifecycle;
+mod transport;
 
 /// Maximum number of events in a run for each machine; a run that exceeds it does not end.
 const EVENTS_MAX: u64 = 2_000_000;
@@ -164,7 +171,7 @@ impl RoomWorld {
         if !machine.is_up() {
             return;
         }
-        let view = machine.disk.held.as_ref().map(super::disk::HeldData::view).unwrap_or_default();
+        let view = machine.disk.held.as_ref().map(crate::sim::room::machine::disk::HeldData::view).unwrap_or_default();
         let life = machine.life;
         let id = self.checker.ask(host, life, self.now(), &command, view);
         self.note(&[b"command", &id.0.to_le_bytes()]);
@@ -174,7 +181,7 @@ impl RoomWorld {
     /// Gives a node an input now and carries out its outputs.
     pub(super) fn input(&mut self, host: Host, input: Input) {
         let now = self.now();
-        self.trace(host, || super::trace::input(&input));
+        self.trace(host, || crate::sim::room::checks::trace::input(&input));
         let machine = self.machine(host);
         let time = machine.clock.at(now);
         let Some(node) = machine.node.as_mut() else { return };
@@ -184,7 +191,7 @@ impl RoomWorld {
             outputs.push(output);
         }
         for output in outputs {
-            self.trace(host, || super::trace::output(&output));
+            self.trace(host, || crate::sim::room::checks::trace::output(&output));
             self.output(host, output);
         }
         self.set_wake(host);
@@ -236,10 +243,10 @@ impl RoomWorld {
             Output::Reply(command, reply) => self.replied(host, command, reply),
             Output::Admission(id, answer) => self.answer(host, id, answer),
             Output::Roster(roster) => self.machine(host).roster = roster,
-            Output::Role(RoleRequest::OpenWatch(peer), _) => self.watch(host, peer),
-            Output::Role(RoleRequest::Probe(peer), addrs) => self.probe(host, peer, addrs),
-            Output::Role(RoleRequest::CloseWatch(peer), _) => self.unwatch(host, &peer),
-            Output::Role(RoleRequest::SwitchRelay(_), _)
+            Output::Role(NetRequest::OpenWatch(peer), _) => self.watch(host, peer),
+            Output::Role(NetRequest::Probe(peer), addrs) => self.probe(host, peer, addrs),
+            Output::Role(NetRequest::CloseWatch(peer), _) => self.unwatch(host, &peer),
+            Output::Role(NetRequest::SwitchRelay(_), _)
             | Output::Publish(_)
             | Output::Observed(_)
             | Output::Repair(_)

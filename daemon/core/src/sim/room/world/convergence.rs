@@ -21,7 +21,7 @@ const IDLE: Duration = Duration::from_secs(90);
 
 impl RoomWorld {
     /// Ends all faults, waits until the room has converged, and checks what must hold then; returns how long it took.
-    pub(super) fn settle(&mut self) -> Duration {
+    pub(in crate::sim::room) fn settle(&mut self) -> Duration {
         self.end_faults();
         let began = self.now();
         let mut last = String::new();
@@ -94,8 +94,9 @@ impl RoomWorld {
             return Err(format!("they do not agree on the holder: {believed:?}"));
         }
         let reference = self.at(*first);
-        let visible =
-            |host: Host| self.at(host).disk.held.as_ref().map(super::disk::HeldData::visible).unwrap_or_default();
+        let visible = |host: Host| {
+            self.at(host).disk.held.as_ref().map(crate::sim::room::machine::disk::HeldData::visible).unwrap_or_default()
+        };
         let expected = visible(*first);
         for other in others {
             let machine = self.at(*other);
@@ -133,13 +134,13 @@ impl RoomWorld {
     }
 
     /// The machine that another one takes for the holder.
-    pub(super) fn holder_at(&self, host: Host) -> Option<Host> {
+    pub(in crate::sim::room) fn holder_at(&self, host: Host) -> Option<Host> {
         let holder = self.at(host).node.as_ref().and_then(|node| node.inspect().holder())?;
         self.host_of(&holder)
     }
 
     /// The holder among these machines, if all of them agree on it.
-    pub(super) fn agreed_holder(&self, group: &[Host]) -> Option<Host> {
+    pub(in crate::sim::room) fn agreed_holder(&self, group: &[Host]) -> Option<Host> {
         let first = self.holder_at(*group.first()?)?;
         let all = group.iter().all(|host| self.holder_at(*host) == Some(first));
         (all && group.contains(&first)).then_some(first)

@@ -18,7 +18,7 @@ const STARTING_MS: u64 = 3_000;
 
 impl RoomWorld {
     /// A room in which all machines are members, running and connected.
-    pub(super) fn with_members(seed: u64, plan: Plan) -> Self {
+    pub(in crate::sim::room) fn with_members(seed: u64, plan: Plan) -> Self {
         let mut world = Self::new(seed, plan);
         world.found(Host(0));
         world.run_until(Duration::from_secs(1));
@@ -66,7 +66,7 @@ impl RoomWorld {
     }
 
     /// Every member posts a message.
-    pub(super) fn say_all(&mut self, pause: Duration) {
+    pub(in crate::sim::room) fn say_all(&mut self, pause: Duration) {
         for host in self.hosts() {
             self.say(host, "hello");
             self.run_until(self.now() + pause);

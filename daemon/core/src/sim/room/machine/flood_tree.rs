@@ -23,7 +23,7 @@ const LEAVE: u8 = 3;
 
 /// The tree of one machine.
 #[derive(Debug, Default)]
-pub(super) struct Flood {
+pub(in crate::sim::room) struct Flood {
     neighbours: BTreeSet<PeerId>,
     seen: BTreeSet<[u8; 32]>,
     welcomed: usize,

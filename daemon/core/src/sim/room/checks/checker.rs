@@ -14,12 +14,12 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 use crate::input::{Command, CommandId};
 use crate::log::entry::{Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
-use crate::sim::room::disk::HeldData;
+use crate::sim::room::machine::disk::HeldData;
 use crate::sim::room::machine::{Host, Machine};
 use crate::wire::Frame;
 
 /// Where a node cuts a log.
-pub(super) type CutOf<'a> = &'a dyn Fn(&LogId) -> Option<Seq>;
+pub(in crate::sim::room) type CutOf<'a> = &'a dyn Fn(&LogId) -> Option<Seq>;
 
 /// A command without an answer so far.
 #[derive(Debug)]
@@ -40,22 +40,22 @@ enum Kind {
 
 /// A message that was acknowledged to its sender.
 #[derive(Clone, Debug)]
-pub(super) struct Acked {
-    pub(super) id: MessageId,
-    pub(super) log: LogId,
-    pub(super) seq: Seq,
+pub(in crate::sim::room) struct Acked {
+    pub(in crate::sim::room) id: MessageId,
+    pub(in crate::sim::room) log: LogId,
+    pub(in crate::sim::room) seq: Seq,
     /// The author's machine, unless its disk was changed since.
-    pub(super) author: Option<Host>,
+    pub(in crate::sim::room) author: Option<Host>,
     /// Machines that the acknowledgement names as holders, and the author's; without those whose disks were changed since.
-    pub(super) holders: BTreeSet<Host>,
+    pub(in crate::sim::room) holders: BTreeSet<Host>,
 }
 
 /// The reference model.
 #[derive(Debug, Default)]
-pub(super) struct Checker {
-    pub(super) acked: Vec<Acked>,
+pub(in crate::sim::room) struct Checker {
+    pub(in crate::sim::room) acked: Vec<Acked>,
     /// Logs that were forked because an old home came back.
-    pub(super) forked: BTreeSet<LogId>,
+    pub(in crate::sim::room) forked: BTreeSet<LogId>,
     next: u64,
     open: BTreeMap<CommandId, OpenCommand>,
     entries: BTreeMap<(LogId, Seq), (EntryHash, Hlc)>,
@@ -66,7 +66,7 @@ pub(super) struct Checker {
 }
 
 impl Checker {
-    pub(super) fn ask(
+    pub(in crate::sim::room) fn ask(
         &mut self,
         host: Host,
         life: u32,
@@ -81,7 +81,7 @@ impl Checker {
     }
 
     /// A machine sends a frame; nothing about the room goes to a peer that is not a member.
-    pub(super) fn sends(&self, from: &Machine, to: &PeerId, frame: &[u8]) {
+    pub(in crate::sim::room) fn sends(&self, from: &Machine, to: &PeerId, frame: &[u8]) {
         let roster = &from.roster;
         if !roster.is_member(&from.id) || from.admits(to) {
             return;
@@ -94,7 +94,13 @@ impl Checker {
     }
 
     /// A machine writes an entry to its disk with these contents; `cut` returns where its node cuts a log.
-    pub(super) fn stores(&mut self, host: Host, held: &HeldData, item: &BatchEntry, cut: Option<CutOf<'_>>) {
+    pub(in crate::sim::room) fn stores(
+        &mut self,
+        host: Host,
+        held: &HeldData,
+        item: &BatchEntry,
+        cut: Option<CutOf<'_>>,
+    ) {
         let entry = &item.entry;
         let (header, hash) = (entry.header(), entry.hash());
         let at = (header.log, header.seq);
@@ -136,7 +142,7 @@ impl Checker {
     }
 
     /// A machine answers a command; `disks` and `ids` are those of all machines.
-    pub(super) fn reply(
+    pub(in crate::sim::room) fn reply(
         &mut self,
         host: Host,
         command: CommandId,
@@ -176,18 +182,18 @@ impl Checker {
     }
 
     /// A machine's process is gone, and with it the commands that waited for an answer.
-    pub(super) fn crashed(&mut self, host: Host, life: u32) {
+    pub(in crate::sim::room) fn crashed(&mut self, host: Host, life: u32) {
         self.open.retain(|_, asked| asked.host != host || asked.life != life);
     }
 
     /// A process stopped in order with all writes flushed; all its commands must have an answer.
-    pub(super) fn exits(&self, host: Host, life: u32) {
+    pub(in crate::sim::room) fn exits(&self, host: Host, life: u32) {
         let left = self.open.values().find(|asked| asked.host == host && asked.life == life);
         assert!(left.is_none(), "{host:?} stopped without an answer to {left:?}");
     }
 
     /// The oldest command without an answer.
-    pub(super) fn unanswered(&self) -> Option<String> {
+    pub(in crate::sim::room) fn unanswered(&self) -> Option<String> {
         self.open
             .values()
             .next()
@@ -195,17 +201,17 @@ impl Checker {
     }
 
     /// Order time of the first entry of a log.
-    pub(super) fn began(&self, log: &LogId) -> Hlc {
+    pub(in crate::sim::room) fn began(&self, log: &LogId) -> Hlc {
         self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, order)| *order)
     }
 
     /// A whole home was rolled back; the logs of this author may fork.
-    pub(super) fn may_fork(&mut self, author: PeerId) {
+    pub(in crate::sim::room) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);
     }
 
     /// The disk of a machine was changed.
-    pub(super) fn disk_changed(&mut self, host: Host, held: Option<&HeldData>) {
+    pub(in crate::sim::room) fn disk_changed(&mut self, host: Host, held: Option<&HeldData>) {
         for acked in &mut self.acked {
             let holds = held.is_some_and(|held| held.has(&acked.log, acked.seq, &acked.id.entry));
             if !holds {

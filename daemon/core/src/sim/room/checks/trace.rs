@@ -6,7 +6,7 @@ use crate::membership::roster::Person;
 use crate::output::Output;
 use crate::wire::Frame;
 
-pub(super) fn input(input: &Input) -> String {
+pub(in crate::sim::room) fn input(input: &Input) -> String {
     if let Input::Frame(from, raw) = input {
         format!("<- {} {}", from.short(), frame(raw))
     } else if let Input::Loaded(id, entries) = input {
@@ -18,7 +18,7 @@ pub(super) fn input(input: &Input) -> String {
     }
 }
 
-pub(super) fn output(output: &Output) -> String {
+pub(in crate::sim::room) fn output(output: &Output) -> String {
     if let Output::Send(to, raw) | Output::Datagram(to, raw) = output {
         format!("-> {} {}", to.short(), frame(raw))
     } else if let Output::Persist(batch) = output {

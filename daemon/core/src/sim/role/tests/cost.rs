@@ -87,7 +87,7 @@ fn large_room_replaces_holder_and_whole_list() {
         let many = if budget() { [100, 300, 1_000][(seed % 3) as usize] } else { 100 };
         let mut world = room(many, seed);
         let holder = world.holder().expect("settled");
-        let first = super::failover::first_in_line(&world, holder);
+        let first = crate::sim::role::tests::failover::first_in_line(&world, holder);
         world.kill(holder);
         let start = world.now();
         assert!(world.run_until(start + 5 * SECOND, RoleWorld::settled), "{}", world.beliefs());

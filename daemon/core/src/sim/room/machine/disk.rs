@@ -14,11 +14,11 @@ use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
 /// Sorts messages in the shared order.
-pub(super) type MessagePosition = (Hlc, Hlc, LogId, Seq, u16);
+pub(in crate::sim::room) type MessagePosition = (Hlc, Hlc, LogId, Seq, u16);
 
 /// A write.
 #[derive(Clone, Debug)]
-pub(super) enum Op {
+pub(in crate::sim::room) enum Op {
     Batch(Batch),
     Addrs(Vec<AddrRecord>),
     Seen(Vec<(PeerId, Timestamp)>),
@@ -26,7 +26,7 @@ pub(super) enum Op {
 
 /// Whether the disk accepts entries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Health {
+pub(in crate::sim::room) enum Health {
     #[default]
     Fine,
     Broken(PersistError),
@@ -34,47 +34,47 @@ pub(super) enum Health {
 
 /// The contents of a disk.
 #[derive(Clone, Debug)]
-pub(super) struct HeldData {
-    pub(super) room: RoomId,
-    pub(super) incarnation: Incarnation,
-    pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
+pub(in crate::sim::room) struct HeldData {
+    pub(in crate::sim::room) room: RoomId,
+    pub(in crate::sim::room) incarnation: Incarnation,
+    pub(in crate::sim::room) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     controls: Vec<(SignedEntry, Hlc)>,
     /// The order time of each log's first and newest entry.
     orders: BTreeMap<LogId, (Hlc, Hlc)>,
     limits: BTreeMap<LogId, Seq>,
     messages: BTreeMap<MessagePosition, (MessageId, bool)>,
     /// Every message that was shown, in the order of the events.
-    pub(super) shown: Vec<MessageId>,
+    pub(in crate::sim::room) shown: Vec<MessageId>,
     shown_once: BTreeSet<MessageId>,
     addrs: BTreeMap<PeerId, AddrRecord>,
     forks: BTreeMap<LogId, (SignedEntry, SignedEntry)>,
     seen: BTreeMap<PeerId, Timestamp>,
     /// The second record of the newest own entry, in a file of its own; none of an incarnation that has written nothing.
-    pub(super) mark: Option<(LogId, Seq, EntryHash)>,
+    pub(in crate::sim::room) mark: Option<(LogId, Seq, EntryHash)>,
 }
 
 /// A disk: its contents and the writes that wait.
 #[derive(Debug, Default)]
-pub(super) struct SimDisk {
-    pub(super) held: Option<HeldData>,
-    pub(super) ops: VecDeque<Op>,
-    pub(super) health: Health,
-    pub(super) busy: bool,
+pub(in crate::sim::room) struct SimDisk {
+    pub(in crate::sim::room) held: Option<HeldData>,
+    pub(in crate::sim::room) ops: VecDeque<Op>,
+    pub(in crate::sim::room) health: Health,
+    pub(in crate::sim::room) busy: bool,
 }
 
 /// Called before each entry is written, with the contents at that time.
-pub(super) type Witness<'a> = &'a mut dyn FnMut(&HeldData, &BatchEntry);
+pub(in crate::sim::room) type Witness<'a> = &'a mut dyn FnMut(&HeldData, &BatchEntry);
 
 /// The result of a write.
 #[derive(Debug)]
-pub(super) enum Wrote {
+pub(in crate::sim::room) enum Wrote {
     Batch(BatchId),
     Failed(BatchId, PersistError),
     Other,
 }
 
 impl HeldData {
-    pub(super) fn new(room: RoomId, incarnation: Incarnation, addrs: Vec<AddrRecord>) -> Self {
+    pub(in crate::sim::room) fn new(room: RoomId, incarnation: Incarnation, addrs: Vec<AddrRecord>) -> Self {
         Self {
             room,
             incarnation,
@@ -92,12 +92,12 @@ impl HeldData {
         }
     }
 
-    pub(super) fn seq(&self, log: &LogId) -> Seq {
+    pub(in crate::sim::room) fn seq(&self, log: &LogId) -> Seq {
         self.logs.get(log).map_or(Seq::ZERO, |entries| Seq(entries.len() as u64))
     }
 
     /// The last sequence number of each log whose messages are shown.
-    pub(super) fn view(&self) -> BTreeMap<LogId, Seq> {
+    pub(in crate::sim::room) fn view(&self) -> BTreeMap<LogId, Seq> {
         self.logs
             .keys()
             .map(|log| (*log, self.seq(log).min(self.limits.get(log).copied().unwrap_or(Seq::MAX))))
@@ -105,7 +105,7 @@ impl HeldData {
     }
 
     /// The messages that are shown, in the shared order.
-    pub(super) fn visible(&self) -> Vec<(MessagePosition, MessageId)> {
+    pub(in crate::sim::room) fn visible(&self) -> Vec<(MessagePosition, MessageId)> {
         self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
     }
 
@@ -115,27 +115,27 @@ impl HeldData {
         hidden.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    pub(super) fn holds(&self, log: &LogId, seq: Seq) -> bool {
+    pub(in crate::sim::room) fn holds(&self, log: &LogId, seq: Seq) -> bool {
         seq <= self.seq(log)
     }
 
     /// Whether the database lacks what the mark names: it was rolled back.
-    pub(super) fn lacks_marked(&self) -> bool {
+    pub(in crate::sim::room) fn lacks_marked(&self) -> bool {
         self.mark.is_some_and(|(log, seq, hash)| log.incarnation != self.incarnation || !self.has(&log, seq, &hash))
     }
 
     /// Whether exactly this entry is held.
-    pub(super) fn has(&self, log: &LogId, seq: Seq, hash: &EntryHash) -> bool {
+    pub(in crate::sim::room) fn has(&self, log: &LogId, seq: Seq, hash: &EntryHash) -> bool {
         self.logs
             .get(log)
             .is_some_and(|entries| entries.iter().any(|entry| entry.seq() == seq && entry.hash() == *hash))
     }
 
-    pub(super) fn addrs(&self) -> Vec<AddrRecord> {
+    pub(in crate::sim::room) fn addrs(&self) -> Vec<AddrRecord> {
         self.addrs.values().cloned().collect()
     }
 
-    pub(super) fn restored(&self) -> Restored {
+    pub(in crate::sim::room) fn restored(&self) -> Restored {
         let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
             let (last, (first, order)) = (entries.last()?, *self.orders.get(log)?);
             let label = last.header().time;
@@ -155,7 +155,12 @@ impl HeldData {
     }
 
     /// Entries of a log, at least one and about `bytes_max` bytes.
-    pub(super) fn load(&self, log: &LogId, range: RangeInclusive<Seq>, bytes_max: usize) -> Vec<SignedEntry> {
+    pub(in crate::sim::room) fn load(
+        &self,
+        log: &LogId,
+        range: RangeInclusive<Seq>,
+        bytes_max: usize,
+    ) -> Vec<SignedEntry> {
         let mut bytes = 0;
         let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
         all.iter()
@@ -170,7 +175,7 @@ impl HeldData {
     }
 
     /// The order time of an entry that is not written yet and is the next one of its log.
-    pub(super) fn next_order(&self, entry: &Entry) -> Hlc {
+    pub(in crate::sim::room) fn next_order(&self, entry: &Entry) -> Hlc {
         entry.header().order_after(self.orders.get(&entry.log()).map(|(_, newest)| *newest))
     }
 
@@ -221,7 +226,7 @@ impl HeldData {
         }
     }
 
-    pub(super) fn keep_addrs(&mut self, records: &[AddrRecord]) {
+    pub(in crate::sim::room) fn keep_addrs(&mut self, records: &[AddrRecord]) {
         for record in records {
             let newer = self.addrs.get(&record.peer).is_none_or(|held| held.time < record.time);
             if newer {
@@ -263,7 +268,7 @@ impl HeldData {
 
 impl SimDisk {
     /// Carries out the oldest write.
-    pub(super) fn write(&mut self, witness: Witness<'_>) -> Wrote {
+    pub(in crate::sim::room) fn write(&mut self, witness: Witness<'_>) -> Wrote {
         let Some(op) = self.ops.pop_front() else { return Wrote::Other };
         match (&op, self.health) {
             (Op::Batch(batch), Health::Broken(error)) => Wrote::Failed(batch.id, error),
@@ -288,7 +293,7 @@ impl SimDisk {
     }
 
     /// Loses power: the first `survive` waiting writes reached the disk, though their completion was never reported.
-    pub(super) fn lose_power(&mut self, survive: usize, witness: Witness<'_>) {
+    pub(in crate::sim::room) fn lose_power(&mut self, survive: usize, witness: Witness<'_>) {
         for _ in 0..survive.min(self.ops.len()) {
             self.write(witness);
         }

@@ -43,7 +43,7 @@ impl RoomWorld {
         !self.net.is_blocked(from, to) && !self.net.is_blocked(to, from)
     }
 
-    pub(super) fn dial(&mut self, host: Host, peer: PeerId, addrs: &[SocketAddr]) {
+    pub(in crate::sim::room) fn dial(&mut self, host: Host, peer: PeerId, addrs: &[SocketAddr]) {
         let Some(to) = self.host_of(&peer) else {
             return self.input_after(host, Duration::from_millis(50), Input::DialFailed(peer));
         };
@@ -60,7 +60,7 @@ impl RoomWorld {
         self.schedule_for(host, delay, move |world| world.dialled(host, to, 0));
     }
 
-    pub(super) fn dialled(&mut self, host: Host, to: Host, tries: u8) {
+    pub(in crate::sim::room) fn dialled(&mut self, host: Host, to: Host, tries: u8) {
         let peer = self.at(to).id;
         let answers = self.reaches(host, to) && !self.net.shielded.contains(&to);
         if !answers || matches!(self.at(to).state, MachineState::Suspended) {
@@ -95,7 +95,7 @@ impl RoomWorld {
         self.schedule_for(acceptor, after, move |world| world.up(id, acceptor));
     }
 
-    pub(super) fn up(&mut self, id: ConnId, host: Host) {
+    pub(in crate::sim::room) fn up(&mut self, id: ConnId, host: Host) {
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let end = conn.end_of(host);
         if conn.phase(end) != Phase::Rising {
@@ -117,7 +117,7 @@ impl RoomWorld {
         self.input(host, Input::Up(peer, path));
     }
 
-    pub(super) fn send(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
+    pub(in crate::sim::room) fn send(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
         let Some(to) = self.host_of(peer) else { return };
         self.count(host, peer, &frame);
         let latency = self.latency(host, to);
@@ -153,7 +153,7 @@ impl RoomWorld {
         *bytes += frame.len() as u64;
     }
 
-    pub(super) fn send_datagram(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
+    pub(in crate::sim::room) fn send_datagram(&mut self, host: Host, peer: &PeerId, frame: Bytes) {
         let Some(to) = self.host_of(peer) else { return };
         self.count(host, peer, &frame);
         let rough = self.troubled && self.plan.has(Fault::Loss);
@@ -167,7 +167,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn datagram_arrives(&mut self, id: ConnId, host: Host, frame: Bytes) {
+    pub(in crate::sim::room) fn datagram_arrives(&mut self, id: ConnId, host: Host, frame: Bytes) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         let end = conn.end_of(host);
         let from = conn.host(end.other());
@@ -189,7 +189,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn arrive(&mut self, id: ConnId, host: Host) {
+    pub(in crate::sim::room) fn arrive(&mut self, id: ConnId, host: Host) {
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let end = conn.end_of(host);
         if conn.phase(end) != Phase::Up {
@@ -212,7 +212,7 @@ impl RoomWorld {
     }
 
     /// Closes a connection; what this side has sent still arrives.
-    pub(super) fn disconnect(&mut self, host: Host, peer: &PeerId) {
+    pub(in crate::sim::room) fn disconnect(&mut self, host: Host, peer: &PeerId) {
         let Some(to) = self.host_of(peer) else { return };
         let flush = self.between_ms(0, 500);
         let Some((id, conn)) = self.net.between(host, to) else { return };
@@ -227,7 +227,7 @@ impl RoomWorld {
         self.schedule_for(to, after, move |world| world.down(id, to));
     }
 
-    pub(super) fn down(&mut self, id: ConnId, host: Host) {
+    pub(in crate::sim::room) fn down(&mut self, id: ConnId, host: Host) {
         let Some(conn) = self.net.conns.get_mut(&id) else { return };
         let end = conn.end_of(host);
         let phase = conn.phase(end);
@@ -248,7 +248,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn break_soon(&mut self, id: ConnId) {
+    pub(in crate::sim::room) fn break_soon(&mut self, id: ConnId) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         for host in conn.ends {
             let after = self.between_ms(1, 300);
@@ -256,7 +256,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn unwatch(&mut self, host: Host, peer: &PeerId) {
+    pub(in crate::sim::room) fn unwatch(&mut self, host: Host, peer: &PeerId) {
         if let Some(to) = self.host_of(peer) {
             self.net.watches.remove(&(host, to));
         }
@@ -276,7 +276,7 @@ impl RoomWorld {
     }
 
     /// A machine dies without a word; the others notice after the idle timeout.
-    pub(super) fn vanish(&mut self, host: Host) {
+    pub(in crate::sim::room) fn vanish(&mut self, host: Host) {
         self.end_watches(host);
         self.net.dialling.retain(|(from, _)| *from != host);
         for id in self.net.of(host) {
@@ -291,7 +291,7 @@ impl RoomWorld {
     }
 
     /// A machine's process exits; its kernel closes the connections.
-    pub(super) fn part(&mut self, host: Host) {
+    pub(in crate::sim::room) fn part(&mut self, host: Host) {
         self.end_watches(host);
         self.net.dialling.retain(|(from, _)| *from != host);
         for id in self.net.of(host) {
@@ -307,7 +307,7 @@ impl RoomWorld {
     }
 
     /// Lets connections end that something cuts off for longer than the idle timeout.
-    pub(super) fn watch_idle(&mut self) {
+    pub(in crate::sim::room) fn watch_idle(&mut self) {
         let ids: Vec<ConnId> = self.net.conns.keys().copied().collect();
         for id in ids {
             let Some(conn) = self.net.conns.get(&id) else { continue };
@@ -319,7 +319,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn idle(&mut self, id: ConnId) {
+    pub(in crate::sim::room) fn idle(&mut self, id: ConnId) {
         let Some(conn) = self.net.conns.get(&id) else { return };
         let [a, b] = conn.ends;
         let asleep = self.at(a).state == MachineState::Suspended || self.at(b).state == MachineState::Suspended;
@@ -328,7 +328,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn heal(&mut self, links: &[(Host, Host)]) {
+    pub(in crate::sim::room) fn heal(&mut self, links: &[(Host, Host)]) {
         for link in links {
             self.net.blocked.remove(link);
         }
@@ -343,7 +343,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn watch(&mut self, host: Host, peer: PeerId) {
+    pub(in crate::sim::room) fn watch(&mut self, host: Host, peer: PeerId) {
         let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && self.at(*to).node.is_some());
         let event = if to.is_some() { RoleEvent::WatchOpened(peer) } else { RoleEvent::WatchFailed(peer) };
         self.net.watches.extend(to.map(|to| (host, to)));
@@ -351,7 +351,7 @@ impl RoomWorld {
         self.input_after(host, after, Input::Role(event));
     }
 
-    pub(super) fn probe(&mut self, host: Host, peer: PeerId, addrs: Vec<SocketAddr>) {
+    pub(in crate::sim::room) fn probe(&mut self, host: Host, peer: PeerId, addrs: Vec<SocketAddr>) {
         let to = self.host_of(&peer).filter(|to| self.reaches(host, *to) && !self.net.shielded.contains(to));
         let up = to.is_some_and(|to| self.at(to).state == MachineState::Running);
         let rtt = self.between_ms(2, 80);

@@ -8,14 +8,14 @@ use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, commi
 use crate::input::{AdmissionId, Command, Input, Verdict};
 use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};
-use crate::sim::room::disk::HeldData;
+use crate::sim::room::machine::disk::HeldData;
 use crate::sim::room::machine::{Host, MachineState};
 use crate::sim::room::world::RoomWorld;
 use chat_proto::time::Timestamp;
 
 impl RoomWorld {
     /// The founder invites the others; most of them use the ticket.
-    pub(super) fn gather(&mut self) {
+    pub(in crate::sim::room) fn gather(&mut self) {
         let uses = u32::try_from(self.machines.len()).expect("a run has few machines");
         let expires = Timestamp::from_ms(self.at(Host(0)).clock.at(self.now()).wall.as_ms() + 60_000);
         self.command(Host(0), Command::Invite { expires, uses });
@@ -32,7 +32,7 @@ impl RoomWorld {
     }
 
     /// A machine outside the room asks a member for admission.
-    pub(super) fn ask(&mut self, asker: Host) {
+    pub(in crate::sim::room) fn ask(&mut self, asker: Host) {
         let machine = self.at(asker);
         let outside = machine.state == MachineState::Outside
             || (machine.state == MachineState::Off
@@ -64,13 +64,19 @@ impl RoomWorld {
         self.schedule(patience, move |world| world.give_up(id, asker));
     }
 
-    pub(super) fn request(&mut self, door: Host, id: AdmissionId, asker: Host, request: AdmissionRequest) {
+    pub(in crate::sim::room) fn request(
+        &mut self,
+        door: Host,
+        id: AdmissionId,
+        asker: Host,
+        request: AdmissionRequest,
+    ) {
         let (peer, observed) = (self.at(asker).id, Some(self.at(asker).addr));
         self.input(door, Input::Admission { id, peer, observed, request, words: "babad-babad-babad".into() });
     }
 
     /// A member answers a machine that asks for admission.
-    pub(super) fn answer(&mut self, door: Host, id: AdmissionId, answer: AdmissionAnswer) {
+    pub(in crate::sim::room) fn answer(&mut self, door: Host, id: AdmissionId, answer: AdmissionAnswer) {
         let state = MachineState::Asking(id, door);
         let Some(asker) = self.hosts().find(|host| self.at(*host).state == state) else { return };
         let lost = self.troubled && self.chance(0.05);
@@ -80,7 +86,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn answered(&mut self, id: AdmissionId, asker: Host, answer: AdmissionAnswer) {
+    pub(in crate::sim::room) fn answered(&mut self, id: AdmissionId, asker: Host, answer: AdmissionAnswer) {
         let MachineState::Asking(at, door) = self.at(asker).state else { return };
         if at != id {
             return;
@@ -98,7 +104,7 @@ impl RoomWorld {
         machine.state = if machine.disk.held.is_some() { MachineState::Off } else { MachineState::Outside };
     }
 
-    pub(super) fn give_up(&mut self, id: AdmissionId, asker: Host) {
+    pub(in crate::sim::room) fn give_up(&mut self, id: AdmissionId, asker: Host) {
         let MachineState::Asking(at, door) = self.at(asker).state else { return };
         if at != id {
             return;
@@ -123,7 +129,7 @@ impl RoomWorld {
     }
 
     /// What the person at a machine does with the answer to a command.
-    pub(super) fn follow_up(&mut self, host: Host, reply: Result<Reply, CommandError>) {
+    pub(in crate::sim::room) fn follow_up(&mut self, host: Host, reply: Result<Reply, CommandError>) {
         match reply {
             Ok(Reply::Invited(_, ticket)) => {
                 let outside: Vec<Host> =

@@ -9,15 +9,15 @@ use crate::input::{Command, Input, PersistError};
 use crate::log::entry::Incarnation;
 use crate::node::Node;
 use crate::restore::Start;
-use crate::sim::room::disk::{Health, Op, Wrote};
-use crate::sim::room::flood_tree::Flood;
+use crate::sim::room::machine::disk::{Health, Op, Wrote};
+use crate::sim::room::machine::flood_tree::Flood;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::plan::Fault;
 use crate::sim::room::world::RoomWorld;
 
 /// What happens to a disk while its machine is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Swap {
+pub(in crate::sim::room) enum Swap {
     /// It stays as it is.
     Same,
     /// It is replaced by an empty one; the machine still knows its room.
@@ -47,7 +47,7 @@ impl RoomWorld {
     }
 
     /// A machine founds the room.
-    pub(super) fn found(&mut self, host: Host) {
+    pub(in crate::sim::room) fn found(&mut self, host: Host) {
         let start = Start::Found {
             room_name: "lab".into(),
             open: self.plan.open,
@@ -59,7 +59,7 @@ impl RoomWorld {
     }
 
     /// Starts a machine that has been in the room before.
-    pub(super) fn start(&mut self, host: Host) {
+    pub(in crate::sim::room) fn start(&mut self, host: Host) {
         let machine = self.machine(host);
         let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == MachineState::Off) else { return };
         let rolled_back = held.lacks_marked();
@@ -76,7 +76,7 @@ impl RoomWorld {
         self.boot(host, Start::Restore(restored));
     }
 
-    pub(super) fn queue_write(&mut self, host: Host, op: Op) {
+    pub(in crate::sim::room) fn queue_write(&mut self, host: Host, op: Op) {
         let delay = self.flush_time();
         let disk = &mut self.machine(host).disk;
         disk.ops.push_back(op);
@@ -91,7 +91,7 @@ impl RoomWorld {
         if slow { self.between_ms(300, 3_000) } else { self.between_ms(0, 4) }
     }
 
-    pub(super) fn written(&mut self, host: Host) {
+    pub(in crate::sim::room) fn written(&mut self, host: Host) {
         let delay = self.flush_time();
         let Self { machines, checker, hash, .. } = self;
         let Machine { disk, node, .. } = machines.get_mut(host.0).expect("a machine");
@@ -111,11 +111,11 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn repair(&mut self, host: Host) {
+    pub(in crate::sim::room) fn repair(&mut self, host: Host) {
         self.machine(host).disk.health = Health::Fine;
     }
 
-    pub(super) fn break_disk(&mut self, host: Host) {
+    pub(in crate::sim::room) fn break_disk(&mut self, host: Host) {
         let error = if self.chance(0.7) { PersistError::DiskFull } else { PersistError::Failed };
         self.machine(host).disk.health = Health::Broken(error);
         let after = self.between_ms(100, 8_000);
@@ -123,7 +123,7 @@ impl RoomWorld {
     }
 
     /// Cuts the power: the process dies and some of the waiting writes are lost.
-    pub(super) fn crash(&mut self, host: Host) {
+    pub(in crate::sim::room) fn crash(&mut self, host: Host) {
         self.checker.crashed(host, self.at(host).life);
         let Self { machines, checker, rng, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
@@ -138,7 +138,7 @@ impl RoomWorld {
     }
 
     /// Asks a node to stop in an orderly way.
-    pub(super) fn stop(&mut self, host: Host) {
+    pub(in crate::sim::room) fn stop(&mut self, host: Host) {
         if self.at(host).state != MachineState::Running {
             return;
         }
@@ -148,7 +148,7 @@ impl RoomWorld {
     }
 
     /// A stopping process ends.
-    pub(super) fn exit(&mut self, host: Host) {
+    pub(in crate::sim::room) fn exit(&mut self, host: Host) {
         let machine = self.at(host);
         let working = machine.disk.health == Health::Fine && machine.disk.ops.is_empty();
         if working {
@@ -164,12 +164,12 @@ impl RoomWorld {
         self.part(host);
     }
 
-    pub(super) fn suspend(&mut self, host: Host) {
+    pub(in crate::sim::room) fn suspend(&mut self, host: Host) {
         let span = self.between_ms(50, 20_000);
         self.suspend_for(host, span);
     }
 
-    pub(super) fn suspend_for(&mut self, host: Host, span: Duration) {
+    pub(in crate::sim::room) fn suspend_for(&mut self, host: Host, span: Duration) {
         self.machine(host).state = MachineState::Suspended;
         self.schedule(span, move |world| world.resume(host));
         if self.chance(0.5) {
@@ -181,7 +181,7 @@ impl RoomWorld {
         }
     }
 
-    pub(super) fn resume(&mut self, host: Host) {
+    pub(in crate::sim::room) fn resume(&mut self, host: Host) {
         let machine = self.machine(host);
         if machine.state != MachineState::Suspended {
             return;
@@ -196,7 +196,7 @@ impl RoomWorld {
     }
 
     /// Swaps the disk of a machine that is off.
-    pub(super) fn swap_disk(&mut self, host: Host, swap: Swap) {
+    pub(in crate::sim::room) fn swap_disk(&mut self, host: Host, swap: Swap) {
         let fresh = Incarnation(self.rng.random());
         let Self { machines, checker, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
@@ -208,7 +208,7 @@ impl RoomWorld {
         }
         machine.disk.held = Some(match (swap, machine.backup.clone()) {
             (Swap::Same, _) => held,
-            (Swap::Empty, _) => super::disk::HeldData::new(held.room, fresh, held.addrs()),
+            (Swap::Empty, _) => crate::sim::room::machine::disk::HeldData::new(held.room, fresh, held.addrs()),
             (Swap::Copy, Some(mut backup)) => {
                 backup.incarnation = fresh;
                 backup.mark = None;

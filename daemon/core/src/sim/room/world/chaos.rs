@@ -9,17 +9,17 @@ use rand::RngExt;
 
 use crate::input::{Command, Verdict};
 use crate::log::entry::{MessageBody, SealedBox};
-use crate::sim::room::disk::Health;
-use crate::sim::room::lifecycle::Swap;
+use crate::sim::room::machine::disk::Health;
 use crate::sim::room::machine::{Host, MachineState};
 use crate::sim::room::plan::{Fault, QUEUE_BYTES_MAX};
 use crate::sim::room::world::RoomWorld;
+use crate::sim::room::world::lifecycle::Swap;
 
 /// By how much a wall clock can be wrong, in milliseconds: seconds, minutes, hours and years.
 const CLOCK_ERRORS_MS: [i64; 4] = [20_000, 400_000, 12 * 3_600_000, 50 * 365 * 24 * 3_600_000];
 
 impl RoomWorld {
-    pub(super) fn running(&self) -> Vec<Host> {
+    pub(in crate::sim::room) fn running(&self) -> Vec<Host> {
         self.hosts().filter(|host| self.at(*host).state == MachineState::Running).collect()
     }
 
@@ -35,7 +35,7 @@ impl RoomWorld {
     }
 
     /// A person acts, or a fault happens; then the next one is due.
-    pub(super) fn act(&mut self) {
+    pub(in crate::sim::room) fn act(&mut self) {
         if !self.troubled {
             return;
         }
@@ -63,7 +63,7 @@ impl RoomWorld {
     }
 
     /// A member posts a text.
-    pub(super) fn say(&mut self, host: Host, text: &str) {
+    pub(in crate::sim::room) fn say(&mut self, host: Host, text: &str) {
         let (body, timeout) = (MessageBody::Text(text.into()), Duration::from_secs(5));
         self.command(host, Command::Post { body, wait: Wait::Stored, copies: 1, timeout });
     }
@@ -208,14 +208,14 @@ impl RoomWorld {
     }
 
     /// Lets nothing through from the first to the second of each pair for a span.
-    pub(super) fn cut_for(&mut self, cut: Vec<(Host, Host)>, span: Duration) {
+    pub(in crate::sim::room) fn cut_for(&mut self, cut: Vec<(Host, Host)>, span: Duration) {
         let fresh: Vec<(Host, Host)> = cut.into_iter().filter(|link| self.net.blocked.insert(*link)).collect();
         self.schedule(span, move |world| world.heal(&fresh));
         self.watch_idle();
     }
 
     /// Ends all faults but wrong clocks: every machine runs, every disk works, every path is open.
-    pub(super) fn end_faults(&mut self) {
+    pub(in crate::sim::room) fn end_faults(&mut self) {
         self.troubled = false;
         self.plan.queue_bytes_max = QUEUE_BYTES_MAX;
         self.net.shielded.clear();
@@ -240,7 +240,7 @@ impl RoomWorld {
     }
 
     /// Time until the next act.
-    pub(super) fn pause(&mut self) -> Duration {
+    pub(in crate::sim::room) fn pause(&mut self) -> Duration {
         let burst = self.chance(0.3);
         if burst { self.between_ms(0, 20) } else { self.between_ms(5, self.plan.pause_ms_max) }
     }

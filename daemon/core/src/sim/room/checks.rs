@@ -1,0 +1,4 @@
+//! What must hold at every step, and the lines that a failure prints.
+
+pub(super) mod checker;
+pub(super) mod trace;

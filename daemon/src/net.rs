@@ -21,7 +21,7 @@ use bytes::Bytes;
 use chat_core::admission::codec::AdmissionAnswer;
 use chat_core::input::AdmissionId;
 use chat_core::output::{CloseReason, Relays};
-use chat_core::types::{NetRequest, Switch};
+use chat_core::types::{RoleRequest, Switch};
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::id::PeerId;
 use iroh::{Endpoint, SecretKey};
@@ -198,12 +198,12 @@ impl Net {
 
     /// Carries out a request of the rendezvous role; `addrs` are the known addresses of the peer it is about. Never
     /// blocks; outcomes arrive as [`NetEvent::Role`].
-    pub fn serve_role(&self, request: NetRequest, addrs: Vec<SocketAddr>) {
+    pub fn serve_role(&self, request: RoleRequest, addrs: Vec<SocketAddr>) {
         match request {
-            NetRequest::OpenWatch(peer) => self.role.open_watch(peer, addrs),
-            NetRequest::CloseWatch(peer) => self.role.close_watch(&peer),
-            NetRequest::Probe(peer) => self.role.probe(peer, addrs),
-            NetRequest::SwitchRelay(switch) => self.switch_relay(switch),
+            RoleRequest::OpenWatch(peer) => self.role.open_watch(peer, addrs),
+            RoleRequest::CloseWatch(peer) => self.role.close_watch(&peer),
+            RoleRequest::Probe(peer) => self.role.probe(peer, addrs),
+            RoleRequest::SwitchRelay(switch) => self.switch_relay(switch),
         }
     }
 

@@ -21,7 +21,7 @@ use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
 use crate::log::entry::{Entry, Incarnation, LogId, Seq, SignedEntry};
 use crate::membership::roster::{ResolveError, Roster};
 use crate::peers::addrs::AddrRecord;
-use crate::types::NetRequest;
+use crate::types::RoleRequest;
 
 /// Whose relay is used: of the first in this order whose relay runs and can be reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Output {
     /// heartbeat that waits behind the repetition of a lost one looks like a dead holder.
     Datagram(PeerId, Bytes),
     /// What the rendezvous role asks of the network, and the known addresses of the peer it is about.
-    Role(NetRequest, Vec<SocketAddr>),
+    Role(RoleRequest, Vec<SocketAddr>),
     /// A member sees this peer at this address: possibly reachable from outside where there is a NAT.
     Observed(SocketAddr),
     /// Whose relay is used: the relay forwarder connects there.

@@ -26,7 +26,7 @@ pub struct PathInfo {
 
 /// What the rendezvous role asks of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NetRequest {
+pub enum RoleRequest {
     /// Open a plain TCP connection to this peer's port, send nothing, and report when it is open, fails or is closed.
     /// Replaces an earlier one to the same peer.
     OpenWatch(PeerId),
@@ -40,7 +40,7 @@ pub enum NetRequest {
     SwitchRelay(Switch),
 }
 
-impl NetRequest {
+impl RoleRequest {
     /// The peer whose addresses the request needs.
     pub const fn target(&self) -> Option<PeerId> {
         match self {
@@ -50,7 +50,7 @@ impl NetRequest {
     }
 }
 
-/// What the network reports to the rendezvous role: outcomes of [`NetRequest`]s.
+/// What the network reports to the rendezvous role: outcomes of [`RoleRequest`]s.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RoleEvent {
     /// The TCP watch on this peer is open.

@@ -10,7 +10,6 @@ use crate::input::Now;
 use crate::membership::roster::Person;
 use crate::node::Node;
 use crate::output::NodeStatus;
-use crate::rendezvous::Rendezvous;
 
 impl Node {
     pub(super) fn peer_view(&self, peer: &PeerId, now: Now) -> Option<PeerView> {

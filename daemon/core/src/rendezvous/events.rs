@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use bytes::Bytes;
 use chat_proto::id::{PeerId, Term};
 
-use crate::types::{Change, NetRequest, PathInfo, RoleEvent};
+use crate::types::{Change, PathInfo, RoleEvent, RoleRequest};
 
 /// Something happened that concerns the role.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,7 +55,7 @@ pub enum RoleOutput {
         delivery: FrameChannel,
     },
     /// Ask this of the network.
-    Net(NetRequest),
+    Net(RoleRequest),
     /// Stay connected to these peers, dial them where needed: the holder and those on its list. At most six.
     Keep(BTreeSet<PeerId>),
     /// The holder is declared gone and has no successor yet: measure whether it still answers.

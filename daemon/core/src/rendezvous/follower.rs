@@ -24,7 +24,7 @@ use crate::rendezvous::protocol::frames::{Cause, RoleFrame};
 use crate::rendezvous::protocol::offer::{Offer, Purpose};
 use crate::rendezvous::protocol::signed::Opened;
 use crate::rendezvous::protocol::succession::LinePlace;
-use crate::types::NetRequest;
+use crate::types::RoleRequest;
 use failure_detector::{Beat, Closeness, FailureDetector, TcpWatch};
 use suspicion::{ASKED_MAX, Suspicion, SuspicionOutcome};
 
@@ -157,7 +157,7 @@ impl Following {
         self.ping_suspect(cx);
         if cause == Cause::Silent {
             // The path to it may have died, and not the holder: its process answers over TCP, a kernel alone does not.
-            cx.out.push_back(RoleOutput::Net(NetRequest::Probe(holder)));
+            cx.out.push_back(RoleOutput::Net(RoleRequest::Probe(holder)));
         }
     }
 
@@ -328,7 +328,7 @@ impl Following {
         };
         if open {
             self.detector.tcp = TcpWatch::Opening;
-            cx.out.push_back(RoleOutput::Net(NetRequest::OpenWatch(self.detector.holder)));
+            cx.out.push_back(RoleOutput::Net(RoleRequest::OpenWatch(self.detector.holder)));
         } else if !listed {
             self.close_tcp_watch(cx);
         }
@@ -339,7 +339,7 @@ impl Following {
         match self.detector.tcp {
             TcpWatch::Opening | TcpWatch::Open => {
                 self.detector.tcp = TcpWatch::Off;
-                cx.out.push_back(RoleOutput::Net(NetRequest::CloseWatch(self.detector.holder)));
+                cx.out.push_back(RoleOutput::Net(RoleRequest::CloseWatch(self.detector.holder)));
             }
             TcpWatch::Off | TcpWatch::Failed { .. } => {}
         }

@@ -16,7 +16,7 @@ use crate::rendezvous::follower::Following;
 use crate::rendezvous::protocol::frames::RoleFrame;
 use crate::rendezvous::protocol::signed::{Opened, SignedBytes};
 use crate::rendezvous::state::RoleState;
-use crate::types::{NetRequest, ProbeOutcome};
+use crate::types::{ProbeOutcome, RoleRequest};
 
 /// Maximum number of times a report is forwarded: more than a room is wide, so that none runs in circles.
 const HOPS_MAX: u8 = 8;
@@ -98,7 +98,7 @@ impl Observer {
         let elsewhere = self.elsewhere(cx).collect();
         let chosen = self.sampler.next(&indirect, &elsewhere);
         tracing::trace!(?chosen, now = ?cx.now.mono, "probe of the sample");
-        cx.out.extend(chosen.map(|peer| RoleOutput::Net(NetRequest::Probe(peer))));
+        cx.out.extend(chosen.map(|peer| RoleOutput::Net(RoleRequest::Probe(peer))));
     }
 
     /// A probe ended.

@@ -10,7 +10,7 @@ use crate::rendezvous::events::RoleOutput;
 use crate::rendezvous::follower::failure_detector::TcpWatch;
 use crate::rendezvous::state::RoleState;
 use crate::rendezvous::upkeep::relay_order::wants_relay;
-use crate::types::{NetRequest, Switch};
+use crate::types::{RoleRequest, Switch};
 
 /// What was last asked of the network, and the stance it was asked for.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Reconciler {
     fn switch_relay(&mut self, to: Switch, cx: &mut Context) {
         if self.relay != to {
             self.relay = to;
-            cx.out.push_back(RoleOutput::Net(NetRequest::SwitchRelay(to)));
+            cx.out.push_back(RoleOutput::Net(RoleRequest::SwitchRelay(to)));
         }
     }
 }

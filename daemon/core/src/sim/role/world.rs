@@ -18,7 +18,7 @@ use crate::sim::queue::SimQueue;
 use crate::sim::role::connections::RoleConn;
 use crate::sim::role::network::{DIAL_TIMEOUT, Id, LinkModel, RoleNetwork};
 use crate::sim::role::peer::{ProcessState, SimPeer};
-use crate::types::{NetRequest, ProbeOutcome, RoleEvent};
+use crate::types::{ProbeOutcome, RoleEvent, RoleRequest};
 
 /// All peers and everything between them.
 pub(super) struct RoleWorld {
@@ -194,12 +194,12 @@ impl RoleWorld {
                     self.send(id, self.index[&peer], &frame, delivery);
                 }
             }
-            RoleOutput::Net(NetRequest::OpenWatch(peer)) => self.open_watch(id, self.index[&peer]),
-            RoleOutput::Net(NetRequest::CloseWatch(peer)) => {
+            RoleOutput::Net(RoleRequest::OpenWatch(peer)) => self.open_watch(id, self.index[&peer]),
+            RoleOutput::Net(RoleRequest::CloseWatch(peer)) => {
                 self.watches.remove(&(id, self.index[&peer]));
             }
-            RoleOutput::Net(NetRequest::Probe(peer)) => self.probe(id, self.index[&peer]),
-            RoleOutput::Net(NetRequest::SwitchRelay(to)) => self.peers[id].relay = to,
+            RoleOutput::Net(RoleRequest::Probe(peer)) => self.probe(id, self.index[&peer]),
+            RoleOutput::Net(RoleRequest::SwitchRelay(to)) => self.peers[id].relay = to,
             RoleOutput::Keep(peers) => self.peers[id].keep = peers,
             RoleOutput::Changed(change) => {
                 let now = self.now();

@@ -23,7 +23,7 @@ use crate::sim::room::checks::checker::Checker;
 use crate::sim::room::machine::disk::Op;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomNetwork;
-use crate::types::NetRequest;
+use crate::types::RoleRequest;
 
 mod admission;
 mod chaos;
@@ -243,10 +243,10 @@ impl RoomWorld {
             Output::Reply(command, reply) => self.replied(host, command, reply),
             Output::Admission(id, answer) => self.answer(host, id, answer),
             Output::Roster(roster) => self.machine(host).roster = roster,
-            Output::Role(NetRequest::OpenWatch(peer), _) => self.watch(host, peer),
-            Output::Role(NetRequest::Probe(peer), addrs) => self.probe(host, peer, addrs),
-            Output::Role(NetRequest::CloseWatch(peer), _) => self.unwatch(host, &peer),
-            Output::Role(NetRequest::SwitchRelay(_), _)
+            Output::Role(RoleRequest::OpenWatch(peer), _) => self.watch(host, peer),
+            Output::Role(RoleRequest::Probe(peer), addrs) => self.probe(host, peer, addrs),
+            Output::Role(RoleRequest::CloseWatch(peer), _) => self.unwatch(host, &peer),
+            Output::Role(RoleRequest::SwitchRelay(_), _)
             | Output::Publish(_)
             | Output::Observed(_)
             | Output::Repair(_)

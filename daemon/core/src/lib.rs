@@ -7,13 +7,14 @@
 //!
 //! # Where things are
 //!
-//! * [`node`]: the state machine: commands, frames, the disk, timers. It owns the parts below.
-//! * [`log`]: signed entries, hash chains, version vectors, entries that wait for their dependencies.
+//! * [`node`]: the state machine. It owns the parts below, and decides what concerns several of them.
+//! * [`log`]: signed entries, hash chains, version vectors, forks, entries that wait for their dependencies or the disk.
 //! * [`membership`]: members, names, roles and invites, derived from the control entries that are held and nothing else.
-//! * [`peers`]: connections to other peers, their addresses, their liveness.
-//! * [`delivery`]: drafts, receipts, anti-entropy, and the interface of the broadcast tree.
+//! * [`peers`]: connections to other peers, their addresses, liveness and presence, and when they are dialled.
+//! * [`delivery`]: drafts, this peer's own log, ingest, receipts, anti-entropy, dissemination over the broadcast tree.
 //! * [`admission`]: how a stranger becomes a member.
 //! * [`rendezvous`]: the rendezvous role: its holder, its followers, and how it moves.
+//! * `context`: the time, timers, randomness, settings and outputs, which every part works with.
 //! * [`wire`], [`input`], [`output`], [`restore`]: frames between members, and the border to the daemon.
 //!
 //! Two pages teach the role: *how the role moves* is in [`rendezvous`]; *who decides that the holder is gone* is in
@@ -34,15 +35,15 @@
 //!    (`delivery/drafts.rs`).
 //! 5. **Entry.** At the end of the same call, unless a batch is being written, all drafts that fit become the messages of
 //!    one signed [`Entry`](log::entry::Entry): chained to the entry before it, with the newest foreign entries as
-//!    dependencies. [`Output::Persist`](output::Output::Persist) carries it out (`node/persist.rs`).
+//!    dependencies. [`Output::Persist`](output::Output::Persist) carries it out (`delivery/own_log.rs`, `log/disk.rs`).
 //! 6. **Disk.** The store's writer thread commits the entry and the rows derived from it in one transaction, and flushes.
 //! 7. **Stored.** [`Input::Persisted`](input::Input::Persisted) returns. Only now is the own entry applied, sent and
 //!    answered: `chat send` ends here unless it waits for copies.
 //! 8. **Sending.** In a small room a [`Frame::Entries`](wire::Frame::Entries) goes to every connected member; in a large
-//!    one the broadcast tree carries it (`node/dissemination.rs`, `daemon/src/plumtree.rs`). The network (`daemon/src/net`) writes
-//!    it to each peer's QUIC stream.
+//!    one the broadcast tree carries it (`delivery/dissemination.rs`, `daemon/src/plumtree.rs`). The network (`daemon/src/net`)
+//!    writes it to each peer's QUIC stream.
 //! 9. **Receiving.** The other node verifies the entry, holds it back until its dependencies are there, applies it and
-//!    passes it on (`node/ingest.rs`). It is flushed with the next batch, then its author receives
+//!    passes it on (`delivery/ingest.rs`). It is flushed with the next batch, then its author receives
 //!    [`Frame::Held`](wire::Frame::Held): a receipt, which `replicated` and `delivered` count (`delivery/receipts.rs`).
 //! 10. **Screen.** The commit publishes an event; `daemon/src/http/events` streams it, and `chat tail` or `chat` prints it.
 //!
@@ -117,6 +118,7 @@
 pub mod admission;
 pub mod config;
 mod connectivity;
+mod context;
 pub mod delivery;
 pub mod input;
 pub mod log;
@@ -126,10 +128,10 @@ pub mod output;
 pub mod peers;
 pub mod rendezvous;
 pub mod restore;
-pub mod signature;
 #[cfg(test)]
 pub mod sim;
-mod timers;
-pub mod token_bucket;
 pub mod types;
 pub mod wire;
+
+pub use context::token_bucket;
+pub use log::signature;

@@ -5,14 +5,15 @@
 //!                                                           └─▶ poll_timeout() = when to tick
 //! ```
 //!
-//! [`Node`] owns the parts in [`state`] and decides what concerns several of them; a handler such as
-//! [`DoorHandler`] decides what concerns one. The only caller is the daemon's driver (`daemon/src/node/driver.rs`), or a
-//! simulation.
+//! [`Node`] owns the parts. Each part has its own state and methods, in the folder of its subject; a handler such as
+//! [`DoorHandler`] borrows the parts that one concern may change. `impl Node` has only what concerns several of them: what
+//! follows from an entry, from a connection that ends, from a changed membership. The only caller is the daemon's driver
+//! (`daemon/src/node/driver.rs`), or a simulation.
 //!
 //! A command's message becomes a draft. Drafts are cut into one signed entry while the entry before it is being flushed,
 //! so that under load many messages share one signature and one flush. Invariants:
 //!
-//! * After a start, nothing is written until this peer knows that its disk was not rolled back (`standing.rs`).
+//! * After a start, nothing is written until this peer knows that its disk was not rolled back (`log/local.rs`).
 //! * An own entry is applied, sent and answered only when it is on disk: a peer that loses its last milliseconds never
 //!   contradicts what others hold of it.
 //! * An entry of another author is verified, applied in causal order and forwarded at once, then written, and shown when
@@ -20,55 +21,57 @@
 //! * At most one batch is being written at a time, so that a failed write never leaves a hole in a log.
 
 mod commands;
-mod dialing;
-mod dissemination;
-mod forks;
+mod entries;
 mod frames;
-mod ingest;
 #[cfg(test)]
 mod inspect;
-mod liveness;
-pub(crate) mod members;
+mod links;
+mod members;
 mod persist;
-pub(crate) mod repair;
 mod role;
-mod standing;
-pub(crate) mod state;
-pub(crate) mod timers;
-mod vectors;
+mod ticks;
 mod views;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use chat_proto::id::{PeerId, RoomId};
 use ed25519_dalek::SigningKey;
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::RngExt;
 
 use crate::admission::door::{Door, DoorHandler};
 use crate::config::NodeSettings;
+use crate::context::NodeContext;
+use crate::context::timers::Timer;
+use crate::delivery::Delivery;
+use crate::delivery::dissemination::DisseminationHandler;
 use crate::delivery::drafts::DraftOrigin;
+use crate::delivery::ingest::IngestHandler;
+use crate::delivery::own_log::OwnLogHandler;
+use crate::delivery::receipts::ReceiptHandler;
+use crate::delivery::sync::SyncHandler;
+use crate::delivery::tree::Tree;
 use crate::input::{Input, Now};
-use crate::log::entry::{Control, Entry, Header, Hlc, Incarnation, LogId, Seq};
+use crate::log::Logs;
+use crate::log::entry::{Body, Control, Dep, Hlc, Seq};
+use crate::log::forks::ForkHandler;
 use crate::log::heads::LogHead;
+use crate::log::local::Local;
+use crate::log::repair::intact;
+use crate::membership::Membership;
 use crate::membership::roster::Roster;
 use crate::node::role::Role;
-use crate::node::standing::Standing;
-use crate::node::state::{Delivery, Local, Logs, Membership};
-use crate::node::timers::Timer;
+use crate::node::ticks::SEEN_EVERY;
 use crate::output::Output;
 use crate::peers::Peers;
 use crate::peers::addrs::RecordOwner;
+use crate::peers::dialing::DialHandler;
 use crate::rendezvous::events::RoleInput;
 use crate::restore::{Restored, Start, StoredHead};
-use crate::timers::Timers;
 
 /// One peer of one room.
 pub struct Node {
-    settings: NodeSettings,
-    rng: ChaCha8Rng,
+    cx: NodeContext,
     local: Local,
     logs: Logs,
     membership: Membership,
@@ -76,18 +79,6 @@ pub struct Node {
     delivery: Delivery,
     door: Door,
     role: Role,
-    timers: Timers<Timer>,
-    out: VecDeque<Output>,
-    life: Life,
-}
-
-/// Whether the node works or stops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// Works.
-    Running,
-    /// Refuses new commands; work under way is finished.
-    Stopping,
 }
 
 /// Why a node cannot start.
@@ -113,44 +104,46 @@ impl Node {
         seed: [u8; 32],
         now: Now,
     ) -> Result<Self, StartError> {
-        let me = PeerId::from_bytes(key.verifying_key().to_bytes());
-        let rng = ChaCha8Rng::from_seed(seed);
-        let node = |room: RoomId, incarnation: Incarnation| Self {
-            settings,
-            rng,
-            local: Local { key, me, room, log: LogId { author: me, incarnation }, standing: Standing::default() },
+        let (room, incarnation) = match &start {
+            Start::Found { incarnation, .. } => (RoomId::from_bytes([0; 32]), *incarnation),
+            Start::Restore(restored) => (restored.room, restored.incarnation),
+        };
+        let mut node = Self {
+            cx: NodeContext::new(settings, seed, now),
+            local: Local::new(key, room, incarnation),
             logs: Logs::default(),
             membership: Membership::default(),
             peers: Peers::default(),
             delivery: Delivery::default(),
             door: Door::default(),
             role: Role::default(),
-            timers: Timers::new(),
-            out: VecDeque::new(),
-            life: Life::Running,
         };
-        let mut node = match start {
-            Start::Found { room_name, open, name, incarnation, addrs } => {
+        match start {
+            Start::Found { room_name, open, name, addrs, .. } => {
                 chat_proto::text::check_name("room name", &room_name)?;
                 chat_proto::text::check_name("name", &name)?;
-                let mut node = node(RoomId::from_bytes([0; 32]), incarnation);
                 node.peers.own_addrs = addrs;
-                node.found(room_name, open, name, now)?;
-                node
+                node.found(room_name, open, name)?;
             }
-            Start::Restore(restored) => {
-                let mut node = node(restored.room, restored.incarnation);
-                node.restore(restored, now)?;
-                node
-            }
-        };
+            Start::Restore(restored) => node.restore(restored),
+        }
         let newest = node.logs.heads.head(&node.local.log).map(|head| (head.seq, head.hash));
         node.delivery.receipts.begin(node.local.log, newest);
-        let role = node.settings.role.clone();
-        node.begin_role(role, now);
-        node.timers.set(Timer::AntiEntropy, now.mono + node.settings.anti_entropy);
-        node.timers.set(Timer::Seen, now.mono + timers::SEEN_EVERY);
+        node.role.begin(&node.local, &mut node.cx);
+        node.tell_role_members();
+        node.tell_role(RoleInput::Addrs(node.peers.own_addrs.clone()));
+        node.cx.set(Timer::AntiEntropy, node.cx.settings.anti_entropy);
+        node.cx.set(Timer::Seen, SEEN_EVERY);
         Ok(node)
+    }
+
+    /// Gives the node the tree it uses when the room is large. Without one every room is a mesh.
+    #[must_use]
+    pub fn with_tree(mut self, tree: Box<dyn Tree>, now: Now) -> Self {
+        self.cx.now = now;
+        self.delivery.dissemination.tree = Some(tree);
+        self.choose_mode();
+        self
     }
 
     /// The room.
@@ -170,27 +163,40 @@ impl Node {
 
     /// Processes an input. Drain [`Node::poll_output`] afterwards.
     pub fn handle(&mut self, input: Input, now: Now) {
+        self.cx.now = now;
         match input {
-            Input::Command(id, command) => self.on_command(id, command, now),
-            Input::Up(peer, path) => self.on_up(peer, path, now),
-            Input::Path(peer, path) => self.on_path(peer, path, now),
-            Input::Down(peer) => self.on_down(peer, now),
-            Input::DialFailed(peer) => self.on_dial_failed(peer, now),
-            Input::Frame(peer, raw) => self.on_frame(peer, &raw, now),
-            Input::Persisted(batch) => self.on_persisted(batch, now),
-            Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error, now),
-            Input::Loaded(id, entries) => self.on_loaded(id, entries, now),
-            Input::Damaged(log, seq) => self.on_damaged(log, seq, now),
+            Input::Command(id, command) => self.on_command(id, command),
+            Input::Up(peer, path) => self.on_up(peer, path),
+            Input::Path(peer, path) => self.on_path(peer, path),
+            Input::Down(peer) => self.on_down(peer),
+            Input::DialFailed(peer) => {
+                if !self.peers.connections.is_connected(&peer) {
+                    self.disseminate(|tree| tree.peer_down(peer));
+                }
+                self.dials().failed(peer);
+            }
+            Input::Frame(peer, raw) => self.on_frame(peer, &raw),
+            Input::Persisted(batch) => self.on_persisted(batch),
+            Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error),
+            Input::Loaded(id, entries) => self.on_loaded(id, entries),
+            Input::Damaged(log, seq) => self.logs.repairs.damaged(Dep { log, seq }, &mut self.cx),
             Input::Admission { id, peer, observed, request, words } => {
-                self.door().on_admission(id, peer, observed, request, words, now);
+                self.door().on_admission(id, peer, observed, request, words);
             }
             Input::AdmissionGone(id) => self.door().on_admission_gone(id),
-            Input::Addrs(addrs) => self.on_addrs(addrs, now),
-            Input::Role(event) => self.tell_role(RoleInput::Net(event), now),
-            Input::Deaf => self.on_deaf(now),
-            Input::Tick => self.on_tick(now),
+            Input::Addrs(addrs) => {
+                self.peers.own_addrs.clone_from(&addrs);
+                self.tell_role(RoleInput::Addrs(addrs));
+                self.dials().publish_own_addrs();
+            }
+            Input::Role(event) => self.tell_role(RoleInput::Net(event)),
+            Input::Deaf => {
+                self.peers.connections.forgive(now.mono);
+                self.tell_role(RoleInput::Deaf);
+            }
+            Input::Tick => self.on_tick(),
         }
-        self.settle(now);
+        self.settle();
     }
 
     /// What follows every input:
@@ -198,39 +204,39 @@ impl Node {
     /// 1. The membership is derived anew where control entries were applied; entries that waited for it are reconsidered.
     /// 2. Unless a batch is being written, the next one is cut: drafts are sealed into one signed own entry, and received
     ///    entries go with it, or alone where there is no draft.
-    fn settle(&mut self, now: Now) {
-        self.catch_up(now);
-        self.flush(now);
+    fn settle(&mut self) {
+        self.catch_up();
+        self.flush();
     }
 
     /// Takes the next output; `None` when there is none.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.out.pop_front()
+        self.cx.out.pop_front()
     }
 
     /// When the node wants an [`Input::Tick`], on the monotonic clock of [`Now`].
     pub fn poll_timeout(&self) -> Option<Duration> {
-        self.timers.next()
+        self.cx.timers.next()
     }
 
-    fn found(&mut self, room_name: String, open: bool, name: String, now: Now) -> Result<(), StartError> {
-        let control = Control::Genesis { room_name, open, name, nonce: self.rng.random() };
-        let header = self.next_header(Vec::new(), Hlc::from_wall(now.wall));
-        let genesis = Entry::sign(header, crate::log::entry::Body::Control(control), &self.local.key)?;
+    fn found(&mut self, room_name: String, open: bool, name: String) -> Result<(), StartError> {
+        let control = Control::Genesis { room_name, open, name, nonce: self.cx.rng.random() };
+        let time = Hlc::from_wall(self.cx.now.wall);
+        let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(control))?;
         self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
         self.membership.controls.add(&genesis, genesis.header().order_after(None), &self.local.room);
-        self.derive(now);
-        self.write_own(genesis, vec![DraftOrigin::Nobody], now);
+        self.derive();
+        self.persist(Some((Arc::new(genesis), vec![DraftOrigin::Nobody])));
         Ok(())
     }
 
-    fn restore(&mut self, restored: Restored, now: Now) -> Result<(), StartError> {
+    fn restore(&mut self, restored: Restored) {
         for head in restored.heads {
             let StoredHead { log, seq, hash, label, order, first } = head;
             self.logs.heads.restore(log, LogHead { seq, hash, label, order, first });
         }
         for (signed, order) in restored.controls {
-            if let Some(entry) = repair::intact(signed) {
+            if let Some(entry) = intact(signed) {
                 self.membership.controls.add(&entry, order, &self.local.room);
             }
         }
@@ -241,55 +247,106 @@ impl Node {
             self.peers.addrs.add(record, RecordOwner::Member);
         }
         for (peer, at) in restored.seen {
-            self.peers.connections.restore_seen(peer, at);
+            self.peers.presence.restore(peer, at);
         }
-        self.begin_standing(restored.mark_agrees);
-        self.derive(now);
+        self.local.restored(&self.logs.heads, restored.mark_agrees);
+        self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
             if self.logs.heads.cut(&log).is_none() {
                 self.logs.disk.changes.cuts.insert(log, Seq::MAX);
             }
         }
-        self.dial_everybody(now);
-        Ok(())
+        self.dials().consider_all();
     }
+}
 
-    /// The header of this peer's next entry; hashes are filled in when it is signed.
-    fn next_header(&self, deps: Vec<crate::log::entry::Dep>, time: Hlc) -> Header {
-        let head = self.logs.heads.head(&self.local.log);
-        Header {
-            version: 1,
-            room: self.local.room,
-            log: self.local.log,
-            seq: head.map_or(Seq(1), |head| head.seq.next()),
-            backlink: head.map(|head| head.hash),
-            time,
-            deps,
-            body_hash: [0; 32],
-            body_bytes: 0,
-        }
-    }
-
+/// Handlers: what each may change, and what it may read.
+impl Node {
     fn door(&mut self) -> DoorHandler<'_> {
         DoorHandler {
             local: &self.local,
             membership: &self.membership,
-            logs: &self.logs,
+            heads: &self.logs.heads,
             peers: &self.peers,
-            life: self.life,
             door: &mut self.door,
             drafts: &mut self.delivery.drafts,
-            out: &mut self.out,
+            cx: &mut self.cx,
         }
     }
 
-    fn is_member(&self) -> bool {
-        self.membership.roster.is_member(&self.local.me)
+    fn sync(&mut self) -> SyncHandler<'_> {
+        SyncHandler {
+            sync: &mut self.delivery.sync,
+            logs: &mut self.logs,
+            cuts_moved: &mut self.membership.cuts_moved,
+            peers: &mut self.peers,
+            cx: &mut self.cx,
+        }
     }
 
-    fn jitter(&mut self) -> f64 {
-        self.rng.random_range(0.0..1.0)
+    fn forks(&mut self) -> ForkHandler<'_> {
+        ForkHandler {
+            local: &self.local,
+            roster: &self.membership.roster,
+            logs: &mut self.logs,
+            connections: &self.peers.connections,
+            cx: &mut self.cx,
+        }
+    }
+
+    fn own_log(&mut self) -> OwnLogHandler<'_> {
+        OwnLogHandler {
+            local: &mut self.local,
+            logs: &mut self.logs,
+            membership: &self.membership,
+            connections: &self.peers.connections,
+            drafts: &mut self.delivery.drafts,
+            receipts: &mut self.delivery.receipts,
+            cx: &mut self.cx,
+        }
+    }
+
+    fn receipts(&mut self) -> ReceiptHandler<'_> {
+        ReceiptHandler {
+            local: &self.local,
+            heads: &self.logs.heads,
+            roster: &self.membership.roster,
+            peers: &self.peers,
+            receipts: &mut self.delivery.receipts,
+            cx: &mut self.cx,
+        }
+    }
+
+    fn ingest(&mut self) -> IngestHandler<'_> {
+        IngestHandler {
+            local: &self.local,
+            logs: &mut self.logs,
+            membership: &mut self.membership,
+            connections: &mut self.peers.connections,
+            cx: &mut self.cx,
+        }
+    }
+
+    fn dials(&mut self) -> DialHandler<'_> {
+        DialHandler {
+            local: &self.local,
+            roster: &self.membership.roster,
+            dissemination: &self.delivery.dissemination,
+            keep: &self.role.keep,
+            peers: &mut self.peers,
+            cx: &mut self.cx,
+        }
+    }
+
+    fn dissemination(&mut self) -> DisseminationHandler<'_> {
+        DisseminationHandler {
+            local: &self.local,
+            roster: &self.membership.roster,
+            dissemination: &mut self.delivery.dissemination,
+            peers: &mut self.peers,
+            cx: &mut self.cx,
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use chat_proto::ticket::Ticket;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
+use crate::log::signature::{self, SignatureBytes};
 use crate::peers::addrs::AddrRecord;
-use crate::signature::{self, SignatureBytes};
 
 /// ALPN of admission: the only protocol strangers reach.
 pub const ADMISSION_ALPN: &[u8] = b"chatd/admission/1";

@@ -4,7 +4,7 @@
 //! other knock waits, and all neighbours learn of it, so that each member can answer it (`chat admit`, `chat deny`). A
 //! knock ends when it is answered, when the stranger gives up, or when the member at which it waits is lost.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chat_proto::api::members::Knock;
@@ -14,14 +14,16 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::VerifyingKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
+use crate::context::NodeContext;
 use crate::delivery::drafts::{DraftOrigin, Drafts};
-use crate::input::{AdmissionId, CommandId, Now, Verdict};
+use crate::input::{AdmissionId, CommandId, Verdict};
 use crate::log::entry::{AdmitBy, Control, Dep};
-use crate::node::Life;
-use crate::node::state::{Local, Logs, Membership};
+use crate::log::heads::Heads;
+use crate::log::local::Local;
+use crate::log::signature::SignatureBytes;
+use crate::membership::Membership;
 use crate::output::{CommandError, Output, Reply};
 use crate::peers::Peers;
-use crate::signature::SignatureBytes;
 use crate::wire::{Frame, KnockNews};
 
 /// Maximum number of knocks that wait, here and as reported by other members; further strangers are asked to try later.
@@ -62,12 +64,11 @@ enum KnockedAt {
 pub(crate) struct DoorHandler<'a> {
     pub(crate) local: &'a Local,
     pub(crate) membership: &'a Membership,
-    pub(crate) logs: &'a Logs,
+    pub(crate) heads: &'a Heads,
     pub(crate) peers: &'a Peers,
-    pub(crate) life: Life,
     pub(crate) door: &'a mut Door,
     pub(crate) drafts: &'a mut Drafts,
-    pub(crate) out: &'a mut VecDeque<Output>,
+    pub(crate) cx: &'a mut NodeContext,
 }
 
 impl Door {
@@ -93,10 +94,9 @@ impl DoorHandler<'_> {
         observed: Option<SocketAddr>,
         request: AdmissionRequest,
         words: String,
-        now: Now,
     ) {
         if !self.membership.roster.is_member(&self.local.me)
-            || self.life == Life::Stopping
+            || self.local.is_stopping()
             || self.door.admitting.len() >= ADMISSIONS_MAX
         {
             return self.deny(id, DenyReason::NotReady);
@@ -106,9 +106,9 @@ impl DoorHandler<'_> {
         }
         let outcome = match request {
             AdmissionRequest::Ticket { room, name, key, signature } => {
-                self.by_ticket(id, peer, observed, (room, name, key, signature), now)
+                self.by_ticket(id, peer, observed, (room, name, key, signature))
             }
-            AdmissionRequest::Knock { name, .. } => self.by_knock(id, peer, observed, name, words, now),
+            AdmissionRequest::Knock { name, .. } => self.by_knock(id, peer, observed, name, words),
         };
         if let Err(reason) = outcome {
             self.deny(id, reason);
@@ -121,7 +121,6 @@ impl DoorHandler<'_> {
         peer: PeerId,
         observed: Option<SocketAddr>,
         (room, name, key, signature): (RoomId, String, InviteId, SignatureBytes),
-        now: Now,
     ) -> Result<(), DenyReason> {
         if room != self.local.room {
             return Err(DenyReason::OtherRoom);
@@ -138,7 +137,7 @@ impl DoorHandler<'_> {
         if invite.revoked {
             return Err(DenyReason::Revoked);
         }
-        if now.wall > invite.expires {
+        if self.cx.now.wall > invite.expires {
             return Err(DenyReason::Expired);
         }
         if invite.used >= invite.uses {
@@ -157,7 +156,6 @@ impl DoorHandler<'_> {
         observed: Option<SocketAddr>,
         name: String,
         words: String,
-        now: Now,
     ) -> Result<(), DenyReason> {
         chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
         if self.membership.roster.is_member(&peer) {
@@ -174,10 +172,10 @@ impl DoorHandler<'_> {
         if self.door.waiting.len() >= KNOCKS_MAX {
             return Err(DenyReason::Busy);
         }
-        self.out.push_back(Output::Admission(id, AdmissionAnswer::Waiting));
+        self.cx.push(Output::Admission(id, AdmissionAnswer::Waiting));
         let frame = Frame::Knock { peer, name: name.clone(), words: words.clone(), state: KnockNews::Waiting };
-        self.peers.connections.send_to_all(self.out, &frame);
-        self.knock(Knocker { peer, name, words, since: now.wall, at: KnockedAt::Here(id, observed) });
+        self.peers.connections.send_to_all(&mut self.cx.out, &frame);
+        self.knock(Knocker { peer, name, words, since: self.cx.now.wall, at: KnockedAt::Here(id, observed) });
         Ok(())
     }
 
@@ -207,11 +205,11 @@ impl DoorHandler<'_> {
 
     fn tell_knock(&mut self, knock: KnockId, waiting: &Knocker, state: KnockState) {
         let (name, words) = (waiting.name.clone(), waiting.words.clone());
-        self.out.push_back(Output::Publish(Event::Knock { knock, name, words, state }));
+        self.cx.push(Output::Publish(Event::Knock { knock, name, words, state }));
     }
 
     fn deny(&mut self, id: AdmissionId, reason: DenyReason) {
-        self.out.push_back(Output::Admission(id, AdmissionAnswer::Denied(reason)));
+        self.cx.push(Output::Admission(id, AdmissionAnswer::Denied(reason)));
     }
 
     pub(crate) fn admission_not_ready(&mut self, id: AdmissionId) {
@@ -226,8 +224,8 @@ impl DoorHandler<'_> {
             return self.deny(id, DenyReason::UsedUp);
         }
         let own = self.peers.addrs.get(&self.local.me).cloned();
-        let online = self.peers.addrs.records().filter(|record| self.peers.connections.is_online(&record.peer));
-        let others = self.peers.addrs.records().filter(|record| !self.peers.connections.is_online(&record.peer));
+        let online = self.peers.addrs.records().filter(|record| self.peers.presence.is_online(&record.peer));
+        let others = self.peers.addrs.records().filter(|record| !self.peers.presence.is_online(&record.peer));
         let members = own.into_iter().chain(
             online
                 .chain(others)
@@ -245,7 +243,7 @@ impl DoorHandler<'_> {
             members: members.take(Admitted::MEMBERS_MAX).collect(),
             observed,
         };
-        self.out.push_back(Output::Admission(id, AdmissionAnswer::Admitted(admitted)));
+        self.cx.push(Output::Admission(id, AdmissionAnswer::Admitted(admitted)));
     }
 
     /// A peer was admitted, here or elsewhere: if it waits here, it is answered once the entry is on disk.
@@ -265,7 +263,7 @@ impl DoorHandler<'_> {
     pub(crate) fn answer_delayed_admissions(&mut self) {
         let (written, unwritten) = std::mem::take(&mut self.door.unwritten)
             .into_iter()
-            .partition(|(_, entry)| self.logs.heads.durable_seq(&entry.log) >= entry.seq);
+            .partition(|(_, entry)| self.heads.durable_seq(&entry.log) >= entry.seq);
         self.door.unwritten = unwritten;
         let written: Vec<(AdmissionId, Dep)> = written;
         for (id, _) in written {
@@ -311,7 +309,7 @@ impl DoorHandler<'_> {
             words: waiting.words.clone(),
             state: KnockNews::Over,
         };
-        self.peers.connections.send_to_all(self.out, &frame);
+        self.peers.connections.send_to_all(&mut self.cx.out, &frame);
     }
 
     /// Sends the knocks that wait here to a new neighbour.
@@ -330,7 +328,7 @@ impl DoorHandler<'_> {
             })
             .collect();
         for frame in frames {
-            self.peers.connections.send(self.out, to, &frame);
+            self.peers.connections.send(&mut self.cx.out, to, &frame);
         }
     }
 
@@ -342,7 +340,6 @@ impl DoorHandler<'_> {
         name: String,
         words: String,
         news: KnockNews,
-        now: Now,
     ) {
         let at_door = |w: &Knocker| w.peer == stranger && w.at == KnockedAt::At(from);
         match news {
@@ -354,7 +351,13 @@ impl DoorHandler<'_> {
                     && self.door.waiting.len() < KNOCKS_MAX
                     && !self.membership.roster.is_member(&stranger)
                 {
-                    self.knock(Knocker { peer: stranger, name, words, since: now.wall, at: KnockedAt::At(from) });
+                    self.knock(Knocker {
+                        peer: stranger,
+                        name,
+                        words,
+                        since: self.cx.now.wall,
+                        at: KnockedAt::At(from),
+                    });
                 }
             }
             KnockNews::Over => {
@@ -393,7 +396,7 @@ impl DoorHandler<'_> {
                     words: waiting.words.clone(),
                     state: KnockNews::Denied,
                 };
-                self.peers.connections.send(self.out, &member, &frame);
+                self.peers.connections.send(&mut self.cx.out, &member, &frame);
             }
         }
         self.tell_knock(id, &waiting, KnockState::Denied);
@@ -406,6 +409,7 @@ impl DoorHandler<'_> {
         id: KnockId,
         verdict: Verdict,
     ) -> Result<(), CommandError> {
+        self.membership.may_write(self.local)?;
         let waiting = self.door.waiting.get(&id).ok_or(CommandError::UnknownKnock)?;
         let (peer, name) = (waiting.peer, waiting.name.clone());
         match verdict {
@@ -416,7 +420,7 @@ impl DoorHandler<'_> {
             }
             Verdict::No => {
                 self.refuse_knock(id);
-                self.out.push_back(Output::Reply(command, Ok(Reply::Done)));
+                self.cx.reply(command, Ok(Reply::Done));
                 Ok(())
             }
         }

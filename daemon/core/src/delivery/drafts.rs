@@ -36,6 +36,16 @@ pub(crate) enum DraftOrigin {
     Nobody,
 }
 
+impl DraftOrigin {
+    /// The command that posted a message.
+    pub(crate) fn post(&self) -> Option<CommandId> {
+        match self {
+            Self::Post(command, _) => Some(*command),
+            Self::Control(_) | Self::Invite(..) | Self::Admission(_) | Self::Nobody => None,
+        }
+    }
+}
+
 /// What a post waits for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PostWait {

@@ -5,28 +5,40 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chat_proto::api::messages::Wait;
+use chat_proto::event::Event;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
-use chat_proto::time::Timestamp;
+use chat_proto::time::{Timestamp, is_clock_off};
 
+use crate::context::NodeContext;
+use crate::context::timers::Timer;
+use crate::delivery::drafts::PostWait;
 use crate::input::CommandId;
-use crate::log::entry::{LogId, Seq};
+use crate::log::entry::{Entry, LogId, MessageBody, Seq};
+use crate::log::heads::Heads;
+use crate::log::local::Local;
+use crate::membership::roster::Roster;
+use crate::output::{Output, Reply};
+use crate::peers::Peers;
+use crate::peers::connections::Connections;
+use crate::wire::Frame;
 
 /// Maximum number of posts that wait for copies.
 const WAITS_MAX: usize = 4096;
 
 /// A stored post that waits for copies.
 #[derive(Clone, Debug)]
-pub(crate) struct WaitingPost {
-    pub(crate) id: MessageId,
-    pub(crate) time: Timestamp,
-    pub(crate) log: LogId,
-    pub(crate) seq: Seq,
-    pub(crate) goal: Goal,
+struct WaitingPost {
+    id: MessageId,
+    time: Timestamp,
+    log: LogId,
+    seq: Seq,
+    goal: Goal,
 }
 
 /// The goal of a wait.
 #[derive(Clone, Debug)]
-pub(crate) enum Goal {
+enum Goal {
     /// This number of other peers hold it.
     Copies(usize),
     /// All of these hold it.
@@ -101,12 +113,8 @@ impl Receipts {
         self.waiting.len() >= WAITS_MAX
     }
 
-    pub(crate) fn wait(&mut self, command: CommandId, waiting: WaitingPost) {
-        self.waiting.insert(command, waiting);
-    }
-
     /// Whether a wait has reached its goal.
-    pub(crate) fn reached(&self, waiting: &WaitingPost) -> bool {
+    fn reached(&self, waiting: &WaitingPost) -> bool {
         let known = self.log == Some(waiting.log);
         let holds = |peer: &PeerId| known && self.held.get(peer).is_some_and(|held| *held >= waiting.seq);
         match &waiting.goal {
@@ -116,7 +124,7 @@ impl Receipts {
     }
 
     /// A direct message is on its way to its recipients.
-    pub(crate) fn expect_delivery(&mut self, id: MessageId, seq: Seq, recipients: BTreeSet<PeerId>) {
+    fn expect_delivery(&mut self, id: MessageId, seq: Seq, recipients: BTreeSet<PeerId>) {
         if self.undelivered.len() >= UNDELIVERED_MAX
             && let Some(oldest) = self.undelivered.iter().min_by_key(|(_, (seq, _))| *seq).map(|(id, _)| *id)
         {
@@ -126,7 +134,7 @@ impl Receipts {
     }
 
     /// Takes the direct messages that all their recipients hold now.
-    pub(crate) fn take_delivered(&mut self) -> Vec<(MessageId, Seq, BTreeSet<PeerId>)> {
+    fn take_delivered(&mut self) -> Vec<(MessageId, Seq, BTreeSet<PeerId>)> {
         let holds = |peer: &PeerId, seq: &Seq| self.held.get(peer).is_some_and(|held| held >= seq);
         let all = |(seq, peers): &(Seq, BTreeSet<PeerId>)| peers.iter().all(|peer| holds(peer, seq));
         let done: Vec<MessageId> = self.undelivered.iter().filter(|(_, d)| all(d)).map(|(id, _)| *id).collect();
@@ -134,19 +142,110 @@ impl Receipts {
     }
 
     /// Takes the waits whose goal is reached.
-    pub(crate) fn take_reached(&mut self) -> Vec<(CommandId, WaitingPost)> {
+    fn take_reached(&mut self) -> Vec<(CommandId, WaitingPost)> {
         let reached: Vec<CommandId> =
             self.waiting.iter().filter(|(_, waiting)| self.reached(waiting)).map(|(command, _)| *command).collect();
         reached.into_iter().filter_map(|command| Some((command, self.waiting.remove(&command)?))).collect()
     }
 
-    /// Takes a wait that ran out.
-    pub(crate) fn take(&mut self, command: CommandId) -> Option<WaitingPost> {
-        self.waiting.remove(&command)
+    /// Answers a post: its goal is reached, its time ran out, or this peer stops.
+    fn answer(&self, command: CommandId, waiting: &WaitingPost, connections: &Connections, cx: &mut NodeContext) {
+        cx.timers.cancel(Timer::Wait(command));
+        let complete = self.reached(waiting);
+        let held_by = self.holders(&waiting.log, waiting.seq);
+        let clock_off_ms = connections.own_clock_off_ms().filter(is_clock_off);
+        let reply = Reply::Posted { id: waiting.id, time: waiting.time, held_by, complete, clock_off_ms };
+        cx.reply(command, Ok(reply));
     }
 
-    /// Takes all waits, when this peer stops.
-    pub(crate) fn drain(&mut self) -> Vec<(CommandId, WaitingPost)> {
-        std::mem::take(&mut self.waiting).into_iter().collect()
+    /// A post has waited long enough.
+    pub(crate) fn time_out(&mut self, command: CommandId, connections: &Connections, cx: &mut NodeContext) {
+        if let Some(waiting) = self.waiting.remove(&command) {
+            self.answer(command, &waiting, connections, cx);
+        }
+    }
+
+    /// Answers all posts that wait: this peer stops, or its log ends.
+    pub(crate) fn answer_all(&mut self, connections: &Connections, cx: &mut NodeContext) {
+        for (command, waiting) in std::mem::take(&mut self.waiting) {
+            self.answer(command, &waiting, connections, cx);
+        }
+    }
+}
+
+/// Sends receipts to authors and takes those of others: borrows what is held and who is connected.
+pub(crate) struct ReceiptHandler<'a> {
+    pub(crate) local: &'a Local,
+    pub(crate) heads: &'a Heads,
+    pub(crate) roster: &'a Roster,
+    pub(crate) peers: &'a Peers,
+    pub(crate) receipts: &'a mut Receipts,
+    pub(crate) cx: &'a mut NodeContext,
+}
+
+impl ReceiptHandler<'_> {
+    /// Sends a receipt to an author: directly, or through connected peers that reach it.
+    pub(crate) fn acknowledge(&mut self, log: LogId) {
+        let Some(head) = self.heads.durable(&log) else { return };
+        let held = Frame::Held { holder: self.local.me, log, seq: head.seq, hash: head.hash };
+        let connections = &self.peers.connections;
+        if connections.is_connected(&log.author) {
+            connections.send(&mut self.cx.out, &log.author, &held);
+        } else if self.peers.presence.is_online(&log.author) {
+            for peer in connections.connected_ids() {
+                if connections.reaches(&log.author, &peer) {
+                    connections.send(&mut self.cx.out, &peer, &held);
+                }
+            }
+        }
+    }
+
+    /// An author became reachable: sends receipts for all its logs.
+    pub(crate) fn acknowledge_all(&mut self, author: &PeerId) {
+        let logs: Vec<LogId> = self.heads.logs().filter(|log| log.author == *author).copied().collect();
+        for log in logs {
+            self.acknowledge(log);
+        }
+    }
+
+    /// Answers posts, and publishes deliveries, for which enough peers hold the message now.
+    pub(crate) fn changed(&mut self) {
+        for (command, waiting) in self.receipts.take_reached() {
+            self.receipts.answer(command, &waiting, &self.peers.connections, self.cx);
+        }
+        for (message, seq, recipients) in self.receipts.take_delivered() {
+            let copies = u32::try_from(self.receipts.holders(&self.local.log, seq).len()).unwrap_or(u32::MAX);
+            let delivered = recipients.iter().map(|peer| self.roster.peer_ref(peer)).collect();
+            self.cx.push(Output::Publish(Event::Delivery { message, copies, delivered }));
+        }
+    }
+
+    /// A message of this peer is on disk: its post is answered, or waits for copies.
+    pub(crate) fn post_is_stored(&mut self, entry: &Entry, id: MessageId, command: CommandId, wait: PostWait) {
+        let seq = entry.seq();
+        let recipients = recipients(entry, id.index, &self.local.me);
+        if let Some(recipients) = &recipients {
+            self.receipts.expect_delivery(id, seq, recipients.clone());
+        }
+        let goal = match wait.wait {
+            Wait::Stored => Goal::Copies(0),
+            Wait::Replicated => Goal::Copies(wait.copies as usize),
+            Wait::Delivered => Goal::Peers(recipients.unwrap_or_else(|| self.peers.presence.online().collect())),
+        };
+        let waiting = WaitingPost { id, time: entry.header().time.wall(), log: entry.log(), seq, goal };
+        let in_vain = self.local.is_stopping() || entry.log() != self.local.log;
+        if in_vain || self.receipts.reached(&waiting) {
+            return self.receipts.answer(command, &waiting, &self.peers.connections, self.cx);
+        }
+        self.cx.set(Timer::Wait(command), wait.timeout);
+        self.receipts.waiting.insert(command, waiting);
+    }
+}
+
+/// The recipients of a direct message other than its author; none for a message to the room.
+fn recipients(entry: &Entry, index: u16, me: &PeerId) -> Option<BTreeSet<PeerId>> {
+    match entry.messages().get(usize::from(index))? {
+        MessageBody::Text(_) => None,
+        MessageBody::Sealed(boxes) => Some(boxes.iter().map(|sealed| sealed.to).filter(|to| to != me).collect()),
     }
 }

@@ -4,22 +4,23 @@
 //! [`Frame::Chunk`], and the next chunk is requested when it has arrived. A peer that does not answer in time is replaced
 //! by another that holds the log. When none is left, the range rests for a while, longer with each failure.
 //!
-//! State ([`Sync`]): the ranges requested of others, the reads from disk under way, and failed ranges. At most one range per log is requested at a time. [`SyncHandler`] works on it; the node calls it when a
-//! vector, an entry or a chunk arrives, when a connection ends, and when a timer is due.
+//! State ([`Sync`]): the ranges requested of others, the reads from disk under way, and failed ranges. At most one range
+//! per log is requested at a time. [`SyncHandler`] works on it; the node calls it when a vector, an entry or a chunk
+//! arrives, when a connection ends, and when a timer is due.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
-use crate::input::{LoadId, Now};
+use crate::context::NodeContext;
+use crate::context::timers::Timer;
+use crate::delivery::dissemination::Mode;
+use crate::input::LoadId;
+use crate::log::Logs;
 use crate::log::entry::{Dep, Head, LogId, Seq, SignedEntry};
-use crate::node::members::News;
-use crate::node::state::Logs;
-use crate::node::timers::Timer;
 use crate::output::Output;
 use crate::peers::Peers;
-use crate::timers::Timers;
 use crate::wire::Frame;
 
 /// Approximate size of one answer; well below the frame limit, so that other frames get through in between.
@@ -115,7 +116,7 @@ impl Exchange {
 
 /// Why entries are read from disk.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum LoadFor {
+enum LoadFor {
     /// For a peer that asked.
     Serve(PeerId),
     /// To compare with what another peer holds.
@@ -134,17 +135,17 @@ impl Sync {
         self.failed.clear();
     }
 
-    fn has_failed(&self, log: &LogId, reach: Seq, now: Now) -> bool {
-        self.failed.get(log).is_some_and(|failed| failed.reach == reach && now.mono < failed.until)
+    fn has_failed(&self, log: &LogId, reach: Seq, now: Duration) -> bool {
+        self.failed.get(log).is_some_and(|failed| failed.reach == reach && now < failed.until)
     }
 
     /// Records that a range cannot be fetched; returns until when it is not requested.
-    fn fail(&mut self, log: LogId, reach: Seq, now: Now) -> Duration {
+    fn fail(&mut self, log: LogId, reach: Seq, now: Duration) -> Duration {
         if self.failed.len() >= FAILED_MAX && !self.failed.contains_key(&log) {
             self.failed.pop_first();
         }
         let times = self.failed.get(&log).filter(|failed| failed.reach == reach).map_or(0, |failed| failed.times);
-        let until = now.mono + FAILED_FOR * (1 << times.min(FAILED_DOUBLINGS));
+        let until = now + FAILED_FOR * (1 << times.min(FAILED_DOUBLINGS));
         self.failed.insert(log, Failed { reach, times: times.saturating_add(1), until });
         until
     }
@@ -166,10 +167,10 @@ impl Sync {
 pub(crate) struct SyncHandler<'a> {
     pub(crate) sync: &'a mut Sync,
     pub(crate) logs: &'a mut Logs,
-    pub(crate) news: &'a mut News,
+    /// Whether entries that wait have to be reconsidered.
+    pub(crate) cuts_moved: &'a mut bool,
     pub(crate) peers: &'a mut Peers,
-    pub(crate) timers: &'a mut Timers<Timer>,
-    pub(crate) out: &'a mut VecDeque<Output>,
+    pub(crate) cx: &'a mut NodeContext,
 }
 
 impl SyncHandler<'_> {
@@ -180,30 +181,98 @@ impl SyncHandler<'_> {
         let chunks = vector.len().div_ceil(HEADS_PER_FRAME).max(1);
         for (n, heads) in vector.chunks(HEADS_PER_FRAME).enumerate() {
             let last = n + 1 == chunks;
-            self.peers.connections.send(self.out, peer, &Frame::Vector { heads: heads.to_vec(), reply: reply && last });
+            self.peers.connections.send(
+                &mut self.cx.out,
+                peer,
+                &Frame::Vector { heads: heads.to_vec(), reply: reply && last },
+            );
         }
         if vector.is_empty() {
-            self.peers.connections.send(self.out, peer, &Frame::Vector { heads: Vec::new(), reply });
+            self.peers.connections.send(&mut self.cx.out, peer, &Frame::Vector { heads: Vec::new(), reply });
+        }
+    }
+
+    /// Sends a digest of what this peer holds to a neighbour chosen at random, and returns which. Entries from a peer that
+    /// is gone may wait for what no neighbour has; they are dropped: a peer that holds them sends them again.
+    pub(crate) fn offer_digest(&mut self) -> Option<PeerId> {
+        let connected = self.peers.connections.connected_ids();
+        let last = connected.len().checked_sub(1)?;
+        self.logs.pending.drop_orphans(|place| self.peers.connections.who_knows(place).is_some());
+        let at = (self.cx.jitter() * connected.len() as f64) as usize;
+        let peer = *connected.get(at.min(last))?;
+        let digest = digest(&self.logs.heads.vector());
+        self.peers.connections.send(&mut self.cx.out, &peer, &Frame::Digest { digest, reply: true });
+        Some(peer)
+    }
+
+    /// A peer sends a digest of its vector. Where it equals this peer's, nothing more follows, and the vector is
+    /// returned: a quiet room exchanges no vectors, which grow with the number of members.
+    pub(crate) fn on_digest(&mut self, peer: PeerId, theirs: [u8; 32], exchange: Exchange) -> Option<Vec<Head>> {
+        let heads = self.logs.heads.vector();
+        let digest = digest(&heads);
+        if digest != theirs {
+            if exchange == Exchange::Opening {
+                self.send_vector(&peer, Exchange::Opening);
+            }
+            return None;
+        }
+        if exchange == Exchange::Opening {
+            self.peers.connections.send(&mut self.cx.out, &peer, &Frame::Digest { digest, reply: false });
+        }
+        Some(heads)
+    }
+
+    /// Informs neighbours of entries that arrived by other means than the tree, so that they fetch them, too.
+    pub(crate) fn hint(&mut self, pulled: &BTreeSet<LogId>) {
+        if pulled.is_empty() {
+            return;
+        }
+        let heads: Vec<Head> = self.logs.heads.vector().into_iter().filter(|head| pulled.contains(&head.log)).collect();
+        for peer in self.peers.connections.connected_ids() {
+            self.send_lacking(&peer, &heads);
+        }
+    }
+
+    /// Peers do not forward to a peer what its author sends it directly. When the two lose their connection, the peer
+    /// receives the heads of that author: the author may have sent its last entries only to some.
+    pub(crate) fn tell_parted(&mut self, mode: Mode) {
+        let parted = self.peers.connections.take_parted();
+        if parted.is_empty() || mode == Mode::Tree {
+            return;
+        }
+        let vector = self.logs.heads.vector();
+        for (author, to) in parted {
+            let heads: Vec<Head> = vector.iter().filter(|head| head.log.author == author).copied().collect();
+            self.send_lacking(&to, &heads);
+        }
+    }
+
+    /// Sends those of some heads that a connected peer is not known to hold.
+    fn send_lacking(&mut self, peer: &PeerId, heads: &[Head]) {
+        let Some(connected) = self.peers.connections.get(peer) else { return };
+        let lacks = |head: &&Head| !connected.knows(&Dep { log: head.log, seq: head.seq });
+        let heads: Vec<Head> = heads.iter().filter(lacks).copied().collect();
+        if !heads.is_empty() {
+            self.peers.connections.send(&mut self.cx.out, peer, &Frame::Vector { heads, reply: false });
         }
     }
 
     /// Requests from a peer what it holds, and what its entries that wait here depend on: a peer that holds an entry
     /// holds its dependencies, also those in void logs, which no vector lists.
-    pub(crate) fn fetch_causes(&mut self, peer: PeerId, now: Now) {
+    pub(crate) fn fetch_causes(&mut self, peer: PeerId) {
         if let Some(connected) = self.peers.connections.get(&peer) {
-            let holds = |place: &Dep| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
-            let causes: Vec<Dep> =
-                self.logs.pending.missing().filter(|(_, place)| holds(place)).map(|(missing, _)| *missing).collect();
+            let known = self.logs.pending.missing().filter(|(_, place)| connected.knows(place));
+            let causes: Vec<Dep> = known.map(|(missing, _)| *missing).collect();
             for missing in causes {
                 self.peers.connections.knows(&peer, missing.log, missing.seq);
             }
         }
-        self.fetch_from(peer, now);
+        self.fetch_from(peer);
     }
 
     /// Requests from a peer everything that it holds and this one lacks, except ranges requested of another; such a
     /// request gets a shorter timeout.
-    pub(crate) fn fetch_from(&mut self, peer: PeerId, now: Now) {
+    pub(crate) fn fetch_from(&mut self, peer: PeerId) {
         let Some(connected) = self.peers.connections.get(&peer) else { return };
         let asked = self.sync.wants.keys().filter(|log| connected.known.contains_key(log));
         for log in asked.copied().collect::<Vec<_>>() {
@@ -218,21 +287,21 @@ impl SyncHandler<'_> {
             .map(|(log, seq)| (*log, self.logs.taken(log).min(*seq)))
             .filter(|(log, to)| {
                 let reach = self.logs.reach(log);
-                *to > reach && !self.sync.has_failed(log, reach, now)
+                *to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono)
             })
             .take(free)
             .collect();
         for (log, to) in missing {
-            self.want(peer, log, to, Vec::new(), now);
+            self.want(peer, log, to, Vec::new());
         }
     }
 
-    fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>, now: Now) {
+    fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>) {
         let from = self.logs.reach(&log).next();
-        self.sync.wants.insert(log, Want { peer, from, to, at: now.mono, tried });
-        self.timers.set(Timer::Want(log), now.mono + WANT_TIMEOUT);
+        self.sync.wants.insert(log, Want { peer, from, to, at: self.cx.now.mono, tried });
+        self.cx.set(Timer::Want(log), WANT_TIMEOUT);
         self.hurry(log);
-        self.peers.connections.send(self.out, &peer, &Frame::Want { log, from, to });
+        self.peers.connections.send(&mut self.cx.out, &peer, &Frame::Want { log, from, to });
     }
 
     /// Shortens the timeout for a few entries that another peer has, too: the peer that was asked may be gone
@@ -246,7 +315,7 @@ impl SyncHandler<'_> {
         let rtt = self.peers.connections.get(&want.peer).map_or(Duration::ZERO, |connected| connected.path.rtt);
         let doublings = u32::try_from(want.tried.len()).unwrap_or(u32::MAX).min(FAILED_DOUBLINGS);
         let patience = (FEW_TIMEOUT + rtt * ROUND_TRIPS) * (1 << doublings);
-        self.timers.set_earlier(Timer::Want(log), want.at + patience.min(WANT_TIMEOUT));
+        self.cx.timers.set_earlier(Timer::Want(log), want.at + patience.min(WANT_TIMEOUT));
     }
 
     /// A peer that holds more of a log than this one and was not asked for this range.
@@ -258,7 +327,7 @@ impl SyncHandler<'_> {
     }
 
     /// Entries arrived from a peer: ranges that are complete are done.
-    pub(crate) fn after_entries(&mut self, peer: &PeerId, now: Now) {
+    pub(crate) fn after_entries(&mut self, peer: &PeerId) {
         let asked: Vec<(LogId, Seq)> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, want)| (*log, want.to)).collect();
         for (log, to) in asked {
@@ -266,34 +335,34 @@ impl SyncHandler<'_> {
                 self.take_want(&log);
             }
         }
-        self.fetch_from(*peer, now);
+        self.fetch_from(*peer);
     }
 
     /// The answer to a `Want` arrived: requests the next chunk or, where it brought nothing new, asks another peer.
-    pub(crate) fn chunk_came(&mut self, peer: PeerId, log: LogId, now: Now) {
+    pub(crate) fn chunk_came(&mut self, peer: PeerId, log: LogId) {
         let Some(want) = self.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
         let (from, to) = (want.from, want.to);
         if self.logs.reach(&log) < from {
-            self.ask_another(log, now);
+            self.ask_another(log);
         } else {
-            self.want(peer, log, to, Vec::new(), now);
+            self.want(peer, log, to, Vec::new());
         }
     }
 
     fn take_want(&mut self, log: &LogId) -> Option<Want> {
-        self.timers.cancel(Timer::Want(*log));
+        self.cx.timers.cancel(Timer::Want(*log));
         self.sync.wants.remove(log)
     }
 
     /// A range did not arrive or was useless: asks the next peer that holds it; where there is none, the range rests
     /// for a while.
-    pub(crate) fn ask_another(&mut self, log: LogId, now: Now) {
+    pub(crate) fn ask_another(&mut self, log: LogId) {
         let Some(want) = self.take_want(&log) else { return };
         let other = self.other_holder(&log, &want);
         let Want { peer, to, mut tried, .. } = want;
         tried.push(peer);
         match other {
-            Some(other) => self.want(other, log, to, tried, now),
+            Some(other) => self.want(other, log, to, tried),
             None => {
                 // They do not hold what they seemed to, nor what depends on it, which a tree forwards before it is
                 // held. When one reports to hold an entry that waits for it, it is asked again.
@@ -302,26 +371,27 @@ impl SyncHandler<'_> {
                 for log in above.chain([log]).collect::<BTreeSet<_>>() {
                     tried.iter().for_each(|peer| self.peers.connections.holds_no_more(peer, log));
                 }
-                let until = self.sync.fail(log, self.logs.reach(&log), now);
+                let until = self.sync.fail(log, self.logs.reach(&log), self.cx.now.mono);
                 if self.sync.often_failed(&log) && self.logs.heads.forgo(log) {
-                    self.news.reconsider();
+                    *self.cuts_moved = true;
                 }
-                self.timers.set_earlier(Timer::Fetch(peer), until);
-                self.fetch_from(peer, now);
+                self.cx.timers.set_earlier(Timer::Fetch(peer), until);
+                self.fetch_from(peer);
             }
         }
     }
 
     /// A connection ended: what was requested of that peer is requested of others.
-    pub(crate) fn forget_wants_of(&mut self, peer: &PeerId, now: Now) {
+    pub(crate) fn peer_lost(&mut self, peer: &PeerId) {
         let lost: Vec<LogId> =
             self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();
         for log in lost {
             let Some(want) = self.take_want(&log) else { continue };
             if let Some(other) = self.other_holder(&log, &want) {
-                self.want(other, log, want.to, want.tried, now);
+                self.want(other, log, want.to, want.tried);
             }
         }
+        self.cx.timers.cancel(Timer::Fetch(*peer));
     }
 
     pub(crate) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
@@ -333,18 +403,23 @@ impl SyncHandler<'_> {
         self.load(LoadFor::Serve(peer), log, from, to);
     }
 
-    pub(crate) fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
+    /// Reads a range of a suspicious log, to compare it.
+    pub(crate) fn load_to_compare(&mut self, log: LogId, (from, to): (Seq, Seq)) {
+        self.load(LoadFor::Compare(log), log, from, to);
+    }
+
+    fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
         self.sync.next_load += 1;
         let id = LoadId(self.sync.next_load);
         self.sync.loads.insert(id, purpose);
-        self.out.push_back(Output::Load { id, log, from, to, bytes_max: CHUNK_BYTES });
+        self.cx.push(Output::Load { id, log, from, to, bytes_max: CHUNK_BYTES });
     }
 
     /// Serves or compares entries that were read from the disk; entries to compare are returned.
     pub(crate) fn loaded(&mut self, id: LoadId, entries: Vec<SignedEntry>) -> Option<(LogId, Vec<SignedEntry>)> {
         match self.sync.loads.remove(&id)? {
             LoadFor::Serve(peer) => {
-                self.peers.connections.send(self.out, &peer, &Frame::Chunk(entries));
+                self.peers.connections.send(&mut self.cx.out, &peer, &Frame::Chunk(entries));
                 None
             }
             LoadFor::Compare(log) => Some((log, entries)),
@@ -353,7 +428,7 @@ impl SyncHandler<'_> {
 }
 
 /// The hash of a vector.
-pub(crate) fn digest(heads: &[Head]) -> [u8; 32] {
+fn digest(heads: &[Head]) -> [u8; 32] {
     let mut hasher = blake3::Hasher::new();
     for head in heads {
         hasher.update(head.log.author.as_bytes()).update(&head.log.incarnation.0.to_le_bytes());

@@ -19,7 +19,7 @@ use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{ENTRY_BYTES_MAX, ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
-use crate::signature::{self, SignatureBytes};
+use crate::log::signature::{self, SignatureBytes};
 
 /// Version of the entry format.
 const VERSION: u8 = 1;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
+use chat_proto::api::peers::MemberRole;
 use chat_proto::id::{InviteId, PeerId};
 use chat_proto::text::check_name;
 use chat_proto::ticket::{TICKET_ADDRS_MAX, TICKET_PEERS_MAX, Ticket, TicketPeer};
@@ -10,88 +11,131 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use rand::RngExt;
 
-use crate::delivery::drafts::{DraftOrigin, MESSAGE_BYTES_MAX, PostWait};
-use crate::input::{Command, CommandId, Now, Verdict};
-use crate::log::entry::{Control, Dep, LogId, MessageBody, Seq};
+use crate::context::NodeContext;
+use crate::delivery::drafts::{DraftOrigin, Drafts, MESSAGE_BYTES_MAX, PostWait};
+use crate::delivery::receipts::Receipts;
+use crate::input::{Command, CommandId, Verdict};
+use crate::log::entry::{Control, Dep, MessageBody};
+use crate::log::heads::Heads;
+use crate::log::local::{Life, Local};
+use crate::membership::Membership;
 use crate::membership::roster::ResolveError;
-use crate::node::{Life, Node};
+use crate::node::Node;
 use crate::output::{CommandError, Output, Reply};
-use crate::wire::Frame;
+use crate::peers::Peers;
+use crate::rendezvous::events::RoleInput;
 
 /// Maximum wait for copies.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Node {
-    pub(super) fn on_command(&mut self, id: CommandId, command: Command, now: Now) {
-        if let Err(error) = self.execute(id, command, now) {
-            self.out.push_back(Output::Reply(id, Err(error)));
+    pub(super) fn on_command(&mut self, id: CommandId, command: Command) {
+        if let Err(error) = self.execute(id, command) {
+            self.cx.reply(id, Err(error));
         }
     }
 
     /// Carries a command out, or queues it; what is queued is answered when it is on disk.
-    fn execute(&mut self, id: CommandId, command: Command, now: Now) -> Result<(), CommandError> {
+    fn execute(&mut self, id: CommandId, command: Command) -> Result<(), CommandError> {
         let reply = match command {
             Command::Post { body, wait, copies, timeout } => {
-                return self.post(id, body, PostWait { wait, copies: copies.max(1), timeout: timeout.min(WAIT_MAX) });
+                let wait = PostWait { wait, copies: copies.max(1), timeout: timeout.min(WAIT_MAX) };
+                return self.commands().post(id, body, wait);
             }
-            Command::Invite { expires, uses } => return self.invite(id, expires, uses),
-            Command::Revoke(key) => return self.revoke(id, key),
-            Command::AnswerKnock(knock, verdict) => {
-                self.must_be_member()?;
-                return self.door().answer_knock(id, knock, verdict);
-            }
-            Command::Remove(peer) => return self.remove(id, peer),
-            Command::SetAdmin(peer, verdict) => return self.set_admin(id, peer, verdict),
+            Command::Invite { expires, uses } => return self.commands().invite(id, expires, uses),
+            Command::Revoke(key) => return self.commands().revoke(id, key),
+            Command::AnswerKnock(knock, verdict) => return self.door().answer_knock(id, knock, verdict),
+            Command::Remove(peer) => return self.commands().remove(id, peer),
+            Command::SetAdmin(peer, verdict) => return self.commands().set_admin(id, peer, verdict),
             Command::Rename(name) => {
-                self.must_be_member()?;
+                self.membership.may_write(&self.local)?;
                 check_name("name", &name)?;
-                return self.write(id, Control::Rename { name });
+                return self.commands().write(id, Control::Rename { name });
             }
             Command::PublishKeys(identity, fallback) => {
-                self.must_be_member()?;
-                return self.write(id, Control::Keys { identity, fallback });
+                self.membership.may_write(&self.local)?;
+                return self.commands().write(id, Control::Keys { identity, fallback });
             }
             Command::Leave => {
-                self.must_be_member()?;
-                return self.write(id, Control::Leave);
+                self.membership.may_write(&self.local)?;
+                return self.commands().write(id, Control::Leave);
             }
-            Command::Stop if self.is_stopping() => Reply::Done,
+            Command::Stop if self.local.is_stopping() => Reply::Done,
             Command::Stop => {
-                self.stop(id, now);
+                self.stop(id);
                 return Ok(());
             }
-            Command::Holders(log, seq) => Reply::Holders(self.holders(&log, seq)),
-            Command::Peers => Reply::Peers(self.peer_views(now)),
-            Command::Status => Reply::Status(self.status()),
-            Command::Invites => Reply::Invites(self.invite_views()),
+            Command::Holders(log, seq) => Reply::Holders(self.views().holders(&log, seq)),
+            Command::Peers => Reply::Peers(self.views().peers()),
+            Command::Status => Reply::Status(self.views().status()),
+            Command::Invites => Reply::Invites(self.views().invites()),
             Command::Knocks => Reply::Knocks(self.door.list_knocks()),
-            Command::Rendezvous => Reply::Rendezvous(Box::new(self.rendezvous_view())),
+            Command::Rendezvous => Reply::Rendezvous(Box::new(self.views().role())),
         };
-        self.out.push_back(Output::Reply(id, Ok(reply)));
+        self.cx.reply(id, Ok(reply));
         Ok(())
     }
 
-    fn must_be_member(&self) -> Result<(), CommandError> {
-        if self.is_stopping() {
-            return Err(CommandError::Stopping);
-        }
-        if self.is_member() { Ok(()) } else { Err(CommandError::NotMember) }
+    /// Answers all waiting commands, and hands the role over; then this peer says goodbye to its neighbours.
+    fn stop(&mut self, id: CommandId) {
+        self.local.life = Life::Stopping;
+        self.delivery.receipts.answer_all(&self.peers.connections, &mut self.cx);
+        let drafts = self.delivery.drafts.drain();
+        self.refuse(drafts, &CommandError::Stopping);
+        self.door().close_door();
+        self.cx.push(Output::StoreSeen(self.peers.presence.seen()));
+        self.role.release(id, &mut self.cx);
+        self.tell_role(RoleInput::Leave);
     }
 
+    fn commands(&mut self) -> CommandHandler<'_> {
+        CommandHandler {
+            local: &self.local,
+            heads: &self.logs.heads,
+            membership: &self.membership,
+            peers: &self.peers,
+            receipts: &self.delivery.receipts,
+            drafts: &mut self.delivery.drafts,
+            cx: &mut self.cx,
+        }
+    }
+}
+
+/// Checks commands that write: reads the room, and adds to the drafts.
+struct CommandHandler<'a> {
+    local: &'a Local,
+    heads: &'a Heads,
+    membership: &'a Membership,
+    peers: &'a Peers,
+    receipts: &'a Receipts,
+    drafts: &'a mut Drafts,
+    cx: &'a mut NodeContext,
+}
+
+impl CommandHandler<'_> {
     fn must_be_admin(&self) -> Result<(), CommandError> {
-        use chat_proto::api::peers::MemberRole;
-        self.must_be_member()?;
-        let admin = self.membership.roster.people.get(&self.local.me).is_some_and(|me| me.role == MemberRole::Admin);
-        if admin { Ok(()) } else { Err(CommandError::NotAdmin) }
+        self.membership.may_write(self.local)?;
+        let me = self.membership.roster.people.get(&self.local.me);
+        if me.is_some_and(|me| me.role == MemberRole::Admin) { Ok(()) } else { Err(CommandError::NotAdmin) }
+    }
+
+    fn must_be_there(&self, peer: &PeerId) -> Result<(), CommandError> {
+        let roster = &self.membership.roster;
+        if roster.is_member(peer) {
+            return Ok(());
+        }
+        let name = roster.peer_ref(peer).name;
+        let gone = roster.people.contains_key(peer);
+        Err(if gone { ResolveError::Gone(name) } else { ResolveError::Unknown(name) }.into())
     }
 
     fn write(&mut self, id: CommandId, control: Control) -> Result<(), CommandError> {
-        let queued = self.delivery.drafts.push_control(control, DraftOrigin::Control(id));
+        let queued = self.drafts.push_control(control, DraftOrigin::Control(id));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
     fn post(&mut self, id: CommandId, body: MessageBody, wait: PostWait) -> Result<(), CommandError> {
-        self.must_be_member()?;
+        self.membership.may_write(self.local)?;
         match &body {
             MessageBody::Text(text) => chat_proto::text::check_text(text)?,
             MessageBody::Sealed(boxes) if boxes.is_empty() || boxes.len() > chat_proto::RECIPIENTS_MAX => {
@@ -103,16 +147,16 @@ impl Node {
         if bytes > MESSAGE_BYTES_MAX {
             return Err(CommandError::TooLong);
         }
-        if wait.wait != Wait::Stored && self.delivery.receipts.is_full() {
+        if wait.wait != Wait::Stored && self.receipts.is_full() {
             return Err(CommandError::Busy);
         }
-        let queued = self.delivery.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
+        let queued = self.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
     fn invite(&mut self, id: CommandId, expires: Timestamp, uses: u32) -> Result<(), CommandError> {
-        self.must_be_member()?;
-        let seed: [u8; 32] = self.rng.random();
+        self.membership.may_write(self.local)?;
+        let seed: [u8; 32] = self.cx.rng.random();
         let key = InviteId::from_bytes(SigningKey::from_bytes(&seed).verifying_key().to_bytes());
         let ticket = Ticket {
             room: self.local.room,
@@ -122,7 +166,7 @@ impl Node {
             expires,
         };
         let control = Control::Invite { key, expires, uses };
-        let queued = self.delivery.drafts.push_control(control, DraftOrigin::Invite(id, Box::new(ticket)));
+        let queued = self.drafts.push_control(control, DraftOrigin::Invite(id, Box::new(ticket)));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
@@ -132,29 +176,19 @@ impl Node {
             addrs.truncate(TICKET_ADDRS_MAX);
             TicketPeer { peer, addrs }
         };
-        let members = || {
-            self.peers
-                .addrs
-                .records()
-                .filter(|r| r.peer != self.local.me && self.membership.roster.is_member(&r.peer) && !r.addrs.is_empty())
-        };
-        let online = members().filter(|record| self.peers.connections.is_online(&record.peer));
-        let others = members().filter(|record| !self.peers.connections.is_online(&record.peer));
-        std::iter::once(entry(self.local.me, self.peers.own_addrs.clone()))
-            .chain(online.chain(others).map(|record| entry(record.peer, record.addrs.clone())))
+        let Peers { addrs, presence, own_addrs, .. } = self.peers;
+        let others = |peer: &PeerId| *peer != self.local.me && self.membership.is_member(peer);
+        let members = || addrs.records().filter(|record| others(&record.peer) && !record.addrs.is_empty());
+        let online = members().filter(|record| presence.is_online(&record.peer));
+        let offline = members().filter(|record| !presence.is_online(&record.peer));
+        std::iter::once(entry(self.local.me, own_addrs.clone()))
+            .chain(online.chain(offline).map(|record| entry(record.peer, record.addrs.clone())))
             .take(TICKET_PEERS_MAX)
             .collect()
     }
 
-    pub(super) fn reply_invited(&mut self, command: CommandId, ticket: Ticket) {
-        let key = InviteId::from_bytes(SigningKey::from_bytes(&ticket.seed).verifying_key().to_bytes());
-        let invite = self.invite_views().into_iter().find(|invite| invite.id == key);
-        let reply = invite.map(|invite| Reply::Invited(invite, ticket)).ok_or(CommandError::UnknownInvite);
-        self.out.push_back(Output::Reply(command, reply));
-    }
-
     fn revoke(&mut self, id: CommandId, key: InviteId) -> Result<(), CommandError> {
-        self.must_be_member()?;
+        self.membership.may_write(self.local)?;
         let invite = self.membership.derived.invites.get(&key).ok_or(CommandError::UnknownInvite)?;
         if invite.by != self.local.me {
             self.must_be_admin()?;
@@ -165,13 +199,8 @@ impl Node {
     fn remove(&mut self, id: CommandId, peer: PeerId) -> Result<(), CommandError> {
         self.must_be_admin()?;
         self.must_be_there(&peer)?;
-        let cuts = self
-            .logs
-            .heads
-            .logs()
-            .filter(|log| log.author == peer)
-            .map(|log| Dep { log: *log, seq: self.logs.heads.seq(log) })
-            .collect();
+        let logs = self.heads.logs().filter(|log| log.author == peer);
+        let cuts = logs.map(|log| Dep { log: *log, seq: self.heads.seq(log) }).collect();
         self.write(id, Control::Remove { peer, cuts })
     }
 
@@ -179,48 +208,5 @@ impl Node {
         self.must_be_admin()?;
         self.must_be_there(&peer)?;
         self.write(id, Control::Role { peer, admin: verdict == Verdict::Yes })
-    }
-
-    fn must_be_there(&self, peer: &PeerId) -> Result<(), CommandError> {
-        if self.membership.roster.is_member(peer) {
-            return Ok(());
-        }
-        let name = self.membership.roster.peer_ref(peer).name;
-        Err(if self.membership.roster.people.contains_key(peer) {
-            ResolveError::Gone(name)
-        } else {
-            ResolveError::Unknown(name)
-        }
-        .into())
-    }
-
-    fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
-        let mut holders: Vec<PeerId> = self.peers.connections.holders(log, seq).collect();
-        if *log == self.local.log {
-            holders.extend(self.delivery.receipts.holders(log, seq));
-        } else if log.author != self.local.me {
-            holders.push(log.author);
-        }
-        holders.sort_unstable();
-        holders.dedup();
-        holders
-    }
-
-    /// Answers all waiting commands, hands the role over, and says goodbye to the neighbours.
-    fn stop(&mut self, id: CommandId, now: Now) {
-        self.life = Life::Stopping;
-        for (command, waiting) in self.delivery.receipts.drain() {
-            self.reply_posted(command, &waiting);
-        }
-        self.refuse_drafts(&CommandError::Stopping);
-        self.door().close_door();
-        self.out.push_back(Output::StoreSeen(self.peers.connections.seen()));
-        self.release_role(id, now);
-    }
-
-    pub(super) fn say_goodbye(&mut self) {
-        for peer in self.peers.connections.connected_ids() {
-            self.send(&peer, &Frame::Bye);
-        }
     }
 }

@@ -1,152 +1,147 @@
-//! Frames from connected members.
-
-use std::net::SocketAddr;
+//! Frames from connected members, and what their broadcast tree delivers.
 
 use chat_proto::id::PeerId;
-use chat_proto::time::{Timestamp, is_clock_off};
+use chat_proto::time::is_clock_off;
 
+use crate::delivery::dissemination::DisseminationHandler;
 use crate::delivery::sync::Exchange;
-use crate::input::Now;
-use crate::log::entry::{Dep, Head, Header, SignedEntry};
+use crate::delivery::tree::{Payload, TreeInput};
+use crate::log::entry::{Dep, Head};
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
 use crate::peers::addrs::AddrRecord;
-use crate::peers::addrs::RecordOwner;
 use crate::rendezvous::events::RoleInput;
-use crate::wire::{Frame, PeerLink};
+use crate::wire::Frame;
 
 impl Node {
-    pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8], now: Now) {
+    pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8]) {
         if !self.peers.connections.is_connected(&peer) {
             return;
         }
-        self.peers.liveness.heard(&peer, now.mono);
+        self.peers.connections.heard(&peer, self.cx.now.mono);
         let frame = match Frame::decode(raw) {
             Ok(frame) => frame,
             Err(error) => {
                 tracing::warn!(%error, remote = %peer.short(), "bad frame");
-                return self.break_with(peer, CloseReason::Protocol, now);
+                return self.break_with(peer, CloseReason::Protocol);
             }
         };
         match frame {
-            Frame::Hello { time, observed } => self.on_hello(peer, time, observed, now),
-            Frame::Entries(entries) => self.on_entries(peer, entries, now),
-            Frame::Chunk(entries) => self.on_chunk(peer, entries, now),
-            Frame::Vector { heads, reply } => self.on_vector(peer, heads, Exchange::from_reply(reply), now),
-            Frame::Digest { digest, reply } => self.on_digest(peer, digest, Exchange::from_reply(reply), now),
+            Frame::Hello { time, observed } => {
+                let off_ms = self.peers.connections.compare_clock(&peer, time, self.cx.now);
+                if let Some(off_ms) = off_ms.filter(is_clock_off) {
+                    tracing::warn!(remote = %peer.short(), off_ms, "this clock and the peer's differ, check the time on both machines");
+                }
+                if let Some(observed) = observed.filter(|addr| self.peers.connections.set_observed(&peer, *addr)) {
+                    self.cx.push(Output::Observed(observed));
+                }
+            }
+            Frame::Entries(entries) => self.on_entries(peer, entries),
+            Frame::Chunk(entries) => self.on_chunk(peer, entries),
+            Frame::Vector { heads, reply } => self.on_vector(peer, heads, Exchange::from_reply(reply)),
+            Frame::Digest { digest, reply } => {
+                if let Some(heads) = self.sync().on_digest(peer, digest, Exchange::from_reply(reply)) {
+                    self.on_vector(peer, heads, Exchange::Answer);
+                }
+            }
             Frame::Want { log, from, to } => self.sync().on_want(peer, log, from, to),
-            Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }, now),
-            Frame::Links(links) => self.on_links(peer, links, now),
-            Frame::Addrs(records) => self.on_addr_records(peer, records, now),
+            Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }),
+            Frame::Links(links) => {
+                self.peers.connections.set_links(&peer, links);
+                self.tell_parted();
+                self.presence_changed();
+            }
+            Frame::Addrs(records) => self.on_addr_records(peer, records),
             Frame::Knock { peer: stranger, name, words, state } => {
-                self.door().on_knock_news(peer, stranger, name, words, state, now);
+                self.door().on_knock_news(peer, stranger, name, words, state);
             }
-            Frame::Fork(one, other) => self.on_fork(*one, *other),
-            Frame::Ping(number) => self.answer_ping(&peer, number),
+            Frame::Fork(one, other) => self.on_fork((*one, *other)),
+            Frame::Ping(number) => self.peers.send_ping(&peer, number, &Frame::Pong(number), &mut self.cx),
             Frame::Bye => {
-                self.tell_role(RoleInput::Bye(peer), now);
-                self.on_bye(peer, now);
+                self.tell_role(RoleInput::Bye(peer));
+                self.on_bye(peer);
             }
-            Frame::Tree(raw) => self.on_tree_message(peer, raw, now),
-            Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw), now),
+            Frame::Tree(raw) => self.disseminate(|tree| tree.input(TreeInput::Message(peer, raw))),
+            Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw)),
             Frame::Pong(_) => {}
         }
     }
 
-    /// Sends a frame to a peer if it is connected.
-    pub(super) fn send(&mut self, peer: &PeerId, frame: &Frame) {
-        self.peers.connections.send(&mut self.out, peer, frame);
-    }
-
-    fn on_hello(&mut self, peer: PeerId, time: Timestamp, observed: Option<SocketAddr>, now: Now) {
-        let off_ms = self.peers.connections.compare_clock(&peer, time, now);
-        if let Some(off_ms) = off_ms.filter(is_clock_off) {
-            tracing::warn!(remote = %peer.short(), off_ms, "this clock and the peer's differ, check the time on both machines");
-        }
-        if let Some(observed) = observed
-            && self.peers.connections.set_observed(&peer, observed)
-        {
-            self.out.push_back(Output::Observed(observed));
-        }
-    }
-
-    fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
-        for signed in &entries {
-            if let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header)
-                && header.seq > self.logs.heads.seq(&header.log)
-            {
-                self.was_pulled(header.log);
+    /// A version vector arrived, or a digest showed that it is this peer's own.
+    fn on_vector(&mut self, peer: PeerId, heads: Vec<Head>, exchange: Exchange) {
+        self.peers.connections.holds(&peer, &heads);
+        for head in &heads {
+            self.own_log().shows_head(&peer, head);
+            let receipts = &mut self.delivery.receipts;
+            let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq);
+            let differs = own.is_some_and(|own| own.hash != head.hash);
+            let mine = head.log == self.local.log;
+            if differs || (mine && receipts.contradicts(head.seq, &head.hash)) {
+                self.forks().suspect(Dep { log: head.log, seq: head.seq }, peer);
+            } else if mine && self.membership.is_member(&peer) {
+                receipts.held(peer, head.seq, &head.hash);
             }
         }
-        self.receive(peer, entries, now);
-    }
-
-    fn on_chunk(&mut self, peer: PeerId, entries: Vec<SignedEntry>, now: Now) {
-        let first = entries.first().and_then(|signed| postcard::take_from_bytes::<Header>(&signed.header).ok());
-        let log = first.map(|(header, _)| header.log);
-        self.on_entries(peer, entries, now);
-        if let Some(log) = log {
-            self.compare_what_came(peer, log);
-            self.sync().chunk_came(peer, log, now);
+        if exchange == Exchange::Opening {
+            self.sync().send_vector(&peer, Exchange::Answer);
         }
+        self.sync().fetch_causes(peer);
+        self.receipts().changed();
     }
 
-    fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head, now: Now) {
-        let Head { log, seq, hash } = head;
+    /// A receipt: for this peer's log, or for a neighbour's, to which it is forwarded.
+    fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head) {
         if holder == from {
-            self.shows_own_head(&from, &log, seq, &hash);
+            self.own_log().shows_head(&from, &head);
         }
+        let Head { log, seq, hash } = head;
         if log == self.local.log {
-            let known = holder != self.local.me && self.membership.roster.is_member(&holder);
+            let known = holder != self.local.me && self.membership.is_member(&holder);
             if known && self.delivery.receipts.held(holder, seq, &hash) {
-                self.receipts_changed();
+                self.receipts().changed();
             } else if holder == from && self.delivery.receipts.contradicts(seq, &hash) {
-                self.suspect(Dep { log, seq }, Some(from), now);
+                self.forks().suspect(Dep { log, seq }, from);
             }
-        } else if holder == from && self.peers.connections.is_connected(&log.author) {
-            self.send(&log.author, &Frame::Held { holder, log, seq, hash });
+        } else if holder == from {
+            self.peers.connections.send(&mut self.cx.out, &log.author, &Frame::Held { holder, log, seq, hash });
         }
     }
 
-    /// Answers posts, and publishes deliveries, for which enough peers hold the message now.
-    pub(super) fn receipts_changed(&mut self) {
-        for (command, waiting) in self.delivery.receipts.take_reached() {
-            self.reply_posted(command, &waiting);
-        }
-        for (message, seq, recipients) in self.delivery.receipts.take_delivered() {
-            let copies = u32::try_from(self.delivery.receipts.holders(&self.local.log, seq).len()).unwrap_or(u32::MAX);
-            let delivered = recipients.iter().map(|peer| self.membership.roster.peer_ref(peer)).collect();
-            self.out.push_back(Output::Publish(chat_proto::event::Event::Delivery { message, copies, delivered }));
-        }
-    }
-
-    fn on_links(&mut self, peer: PeerId, links: Vec<PeerLink>, now: Now) {
-        self.peers.connections.set_links(&peer, links);
-        self.tell_parted();
-        self.presence_changed(now);
-    }
-
-    fn on_addr_records(&mut self, from: PeerId, records: Vec<AddrRecord>, now: Now) {
-        let mut news = Vec::new();
-        for record in records {
-            let member = self.membership.roster.is_member(&record.peer) || !self.is_member();
-            let standing = if member { RecordOwner::Member } else { RecordOwner::Stranger };
-            if record.peer != self.local.me && self.peers.addrs.add(record.clone(), standing) {
-                news.push(record);
-            }
-        }
+    fn on_addr_records(&mut self, from: PeerId, records: Vec<AddrRecord>) {
+        let news = self.dials().learn(records);
         if news.is_empty() {
             return;
         }
-        self.out.push_back(Output::StoreAddrs(news.clone()));
-        for record in &news {
-            self.consider_dialling(record.peer, now);
-        }
-        self.relays_changed(now);
+        self.role.update_relays(&self.local, &self.membership.roster, &self.peers, &mut self.cx);
         let frame = Frame::Addrs(news);
         for peer in self.peers.connections.connected_ids() {
             if peer != from {
-                self.send(&peer, &frame);
+                self.peers.connections.send(&mut self.cx.out, &peer, &frame);
+            }
+        }
+    }
+
+    /// Works with the broadcast tree, and takes in what it delivers.
+    pub(super) fn disseminate(&mut self, act: impl FnOnce(&mut DisseminationHandler<'_>)) {
+        act(&mut self.dissemination());
+        while let Some((from, payload)) = self.dissemination().received() {
+            match postcard::from_bytes(&payload) {
+                Ok(Payload::Entry(signed)) => self.receive(from, vec![signed]),
+                Ok(Payload::Have(place)) => {
+                    self.peers.connections.knows(&from, place.log, place.seq);
+                    self.sync().fetch_from(from);
+                }
+                Ok(Payload::Alive(record)) => {
+                    if self.dissemination().is_alive(record) {
+                        self.presence_changed();
+                    }
+                }
+                Ok(Payload::Gone(peer, seen)) => {
+                    if self.dissemination().reported_gone(peer, seen) {
+                        self.presence_changed();
+                    }
+                }
+                Err(error) => tracing::debug!(%error, "broadcast cannot be decoded"),
             }
         }
     }

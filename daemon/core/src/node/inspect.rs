@@ -28,12 +28,12 @@ impl Inspect<'_> {
 
     /// The holder of the role, as this node believes.
     pub(crate) fn holder(&self) -> Option<PeerId> {
-        self.0.rendezvous().and_then(|role| role.holder()).map(|(holder, _)| holder)
+        self.0.role.query().and_then(|role| role.holder()).map(|(holder, _)| holder)
     }
 
     /// The newest term that this node knows.
     pub(crate) fn term(&self) -> Option<Term> {
-        self.0.rendezvous().map(|role| role.term())
+        self.0.role.query().map(|role| role.term())
     }
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {
@@ -48,7 +48,7 @@ impl Inspect<'_> {
             ("entries that wait", node.logs.pending.len()),
             ("drafts", node.delivery.drafts.len()),
             ("waits", node.delivery.receipts.waits()),
-            ("outputs", node.out.len()),
+            ("outputs", node.cx.out.len()),
         ];
         left.extend(sync);
         left.push(("suspects", node.logs.forks.suspects()));

@@ -1,4 +1,4 @@
-//! Views of the room for the API.
+//! Views of the room for the API, and for simulations.
 
 use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};
@@ -6,17 +6,46 @@ use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
+use crate::delivery::receipts::Receipts;
 use crate::input::Now;
+use crate::log::entry::{LogId, Seq};
+use crate::log::local::Local;
+use crate::membership::Membership;
 use crate::membership::roster::Person;
 use crate::node::Node;
 use crate::output::NodeStatus;
+use crate::peers::Peers;
+use crate::rendezvous::query::RoleQuery;
 
 impl Node {
-    pub(super) fn peer_view(&self, peer: &PeerId, now: Now) -> Option<PeerView> {
-        self.membership.roster.people.get(peer).map(|person| self.view(person, now))
+    pub(super) fn views(&self) -> Views<'_> {
+        Views {
+            now: self.cx.now,
+            local: &self.local,
+            membership: &self.membership,
+            peers: &self.peers,
+            receipts: &self.delivery.receipts,
+            role: self.role.query(),
+        }
+    }
+}
+
+/// Reads what the API shows.
+pub(super) struct Views<'a> {
+    now: Now,
+    local: &'a Local,
+    membership: &'a Membership,
+    peers: &'a Peers,
+    receipts: &'a Receipts,
+    role: Option<RoleQuery<'a>>,
+}
+
+impl Views<'_> {
+    pub(super) fn peer(&self, peer: &PeerId) -> Option<PeerView> {
+        self.membership.roster.people.get(peer).map(|person| self.view(person))
     }
 
-    fn view(&self, person: &Person, now: Now) -> PeerView {
+    fn view(&self, person: &Person) -> PeerView {
         let id = person.peer.id;
         let me = id == self.local.me;
         let connected = self.peers.connections.get(&id);
@@ -26,7 +55,7 @@ impl Node {
             Some(_) => PathView::Relayed,
             None => PathView::None,
         };
-        let online = me || self.peers.connections.is_online(&id);
+        let online = me || self.peers.presence.is_online(&id);
         PeerView {
             peer: person.peer.clone(),
             me,
@@ -34,15 +63,16 @@ impl Node {
             path,
             clock_off_ms: connected.and_then(|connected| connected.clock_off_ms),
             rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
-            last_seen: if online { Some(now.wall) } else { self.peers.connections.last_seen(&id) },
-            role: self.rendezvous().map_or(RoleView::Member, |role| role.role_of(&id)),
-            rank: self.rendezvous().and_then(|role| role.rank_of(&id)),
+            last_seen: if online { Some(self.now.wall) } else { self.peers.presence.last_seen(&id) },
+            role: self.role.map_or(RoleView::Member, |role| role.role_of(&id)),
+            rank: self.role.and_then(|role| role.rank_of(&id)),
             member: person.role,
         }
     }
 
-    pub(super) fn peer_views(&self, now: Now) -> Vec<PeerView> {
-        let mut views: Vec<PeerView> = self.membership.roster.members().map(|person| self.view(person, now)).collect();
+    /// Every member, this peer first, then by name.
+    pub(super) fn peers(&self) -> Vec<PeerView> {
+        let mut views: Vec<PeerView> = self.membership.roster.members().map(|person| self.view(person)).collect();
         views.sort_by(|a, b| b.me.cmp(&a.me).then_with(|| a.peer.name.to_lowercase().cmp(&b.peer.name.to_lowercase())));
         views
     }
@@ -52,47 +82,51 @@ impl Node {
         let mut observed: Vec<_> = self.peers.connections.observed().collect();
         observed.sort_unstable();
         observed.dedup();
+        let roster = &self.membership.roster;
+        let holder = self.role.and_then(|role| role.holder());
         NodeStatus {
             clock_off_ms: self.peers.connections.own_clock_off_ms(),
-            room: RoomRef {
-                id: self.local.room,
-                name: self.membership.roster.room_name.clone(),
-                open: self.membership.roster.open,
-            },
-            role: self.rendezvous().map_or(RoleView::Member, |role| role.role()),
-            rendezvous: self
-                .rendezvous()
-                .and_then(|role| role.holder())
-                .map(|(peer, term)| RendezvousRef { peer: self.membership.roster.peer_ref(&peer), term }),
-            members: count(self.membership.roster.members().count()),
-            online: count(self.peers.connections.online().len() + usize::from(self.is_member())),
+            room: RoomRef { id: self.local.room, name: roster.room_name.clone(), open: roster.open },
+            role: self.role.map_or(RoleView::Member, |role| role.role()),
+            rendezvous: holder.map(|(peer, term)| RendezvousRef { peer: roster.peer_ref(&peer), term }),
+            members: count(roster.members().count()),
+            online: count(self.peers.presence.online().count() + usize::from(roster.is_member(&self.local.me))),
             observed,
-            inbound: self.rendezvous().and_then(|role| role.inbound()),
+            inbound: self.role.and_then(|role| role.inbound()),
         }
     }
 
-    pub(super) fn invite_views(&self) -> Vec<Invite> {
-        let mut invites: Vec<Invite> = self
-            .membership
-            .derived
-            .invites
-            .iter()
-            .map(|(id, invite)| Invite {
-                id: *id,
-                by: self.membership.roster.peer_ref(&invite.by),
-                created: invite.created.label.wall(),
-                expires: invite.expires,
-                uses: invite.uses,
-                used: invite.used,
-                revoked: invite.revoked,
-            })
-            .collect();
+    /// Peers that are known to hold an entry on disk.
+    pub(super) fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
+        let mut holders: Vec<PeerId> = self.peers.connections.holders(log, seq).collect();
+        if *log == self.local.log {
+            holders.extend(self.receipts.holders(log, seq));
+        } else if log.author != self.local.me {
+            holders.push(log.author);
+        }
+        holders.sort_unstable();
+        holders.dedup();
+        holders
+    }
+
+    /// Every invite, the newest first.
+    pub(super) fn invites(&self) -> Vec<Invite> {
+        let invites = self.membership.derived.invites.iter().map(|(id, invite)| Invite {
+            id: *id,
+            by: self.membership.roster.peer_ref(&invite.by),
+            created: invite.created.label.wall(),
+            expires: invite.expires,
+            uses: invite.uses,
+            used: invite.used,
+            revoked: invite.revoked,
+        });
+        let mut invites: Vec<Invite> = invites.collect();
         invites.sort_by_key(|invite| std::cmp::Reverse(invite.created));
         invites
     }
 
-    pub(super) fn rendezvous_view(&self) -> RendezvousView {
-        match self.rendezvous() {
+    pub(super) fn role(&self) -> RendezvousView {
+        match &self.role {
             Some(rendezvous) => rendezvous.view(&self.membership.roster),
             None => RendezvousView {
                 term: Term::default(),

@@ -1,6 +1,6 @@
 //! Where members can be reached: signed records, and when to dial again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ADDRS_MAX, NodeSettings};
-use crate::signature::{self, SignatureBytes};
+use crate::config::ADDRS_MAX;
+use crate::log::signature::{self, SignatureBytes};
 
 /// Maximum number of address records: further members are found through others.
 const RECORDS_MAX: usize = 10_000;
@@ -81,79 +81,89 @@ pub(crate) enum RecordOwner {
 /// Addresses of members.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AddrBook {
-    records: BTreeMap<PeerId, AddrRecord>,
-    failures: BTreeMap<PeerId, u32>,
-    /// Peers that said goodbye and have not been back.
-    left: BTreeSet<PeerId>,
+    peers: BTreeMap<PeerId, AddrEntry>,
+    /// Number of peers whose record is held.
+    records: usize,
+}
+
+/// What is known of one peer's addresses.
+#[derive(Clone, Debug, Default)]
+struct AddrEntry {
+    record: Option<AddrRecord>,
+    /// Number of dials in a row that failed.
+    failures: u32,
+    /// Whether it said goodbye and has not been back.
+    has_left: bool,
 }
 
 impl AddrBook {
     /// Takes over a record if it is newer than the one held and its peer wrote it.
-    pub(crate) fn add(&mut self, record: AddrRecord, standing: RecordOwner) -> bool {
-        let max = match standing {
+    pub(crate) fn add(&mut self, record: AddrRecord, owner: RecordOwner) -> bool {
+        let max = match owner {
             RecordOwner::Member => RECORDS_MAX,
             RecordOwner::Stranger => STRANGERS_MAX,
         };
-        let newer = self.records.get(&record.peer).is_none_or(|held| held.time < record.time);
-        let room = self.records.len() < max || self.records.contains_key(&record.peer);
+        let held = self.get(&record.peer);
+        let newer = held.is_none_or(|held| held.time < record.time);
+        let room = self.records < max || held.is_some();
         if !newer || !room || !record.verify() {
             return false;
         }
-        self.failures.remove(&record.peer);
-        self.records.insert(record.peer, record);
+        let entry = self.peers.entry(record.peer).or_default();
+        self.records += usize::from(entry.record.is_none());
+        entry.failures = 0;
+        entry.record = Some(record);
         true
     }
 
     pub(crate) fn get(&self, peer: &PeerId) -> Option<&AddrRecord> {
-        self.records.get(peer)
+        self.peers.get(peer)?.record.as_ref()
     }
 
     pub(crate) fn addrs(&self, peer: &PeerId) -> Vec<SocketAddr> {
-        self.records.get(peer).map(|record| record.addrs.clone()).unwrap_or_default()
+        self.get(peer).map(|record| record.addrs.clone()).unwrap_or_default()
     }
 
     pub(crate) fn records(&self) -> impl Iterator<Item = &AddrRecord> {
-        self.records.values()
+        self.peers.values().filter_map(|entry| entry.record.as_ref())
     }
 
     /// A dial failed or a connection ended; returns how long to wait before the next try: doubled with each failure, up
     /// to `longest`; `jitter` in 0..1 spreads peers that lost the same neighbour.
-    pub(crate) fn backoff(
-        &mut self,
-        peer: PeerId,
-        settings: &NodeSettings,
-        longest: Duration,
-        jitter: f64,
-    ) -> Duration {
-        let failures = self.failures.entry(peer).or_default();
-        let wait = settings.redial_min.saturating_mul(1 << (*failures).min(10)).min(longest);
+    pub(crate) fn backoff(&mut self, peer: PeerId, shortest: Duration, longest: Duration, jitter: f64) -> Duration {
+        let failures = &mut self.peers.entry(peer).or_default().failures;
+        let wait = shortest.saturating_mul(1 << (*failures).min(10)).min(longest);
         *failures = failures.saturating_add(1);
         wait.mul_f64(0.75 + jitter / 2.0)
     }
 
     /// The peer broke the protocol: it is dialled again as if it had not been reached many times.
-    pub(crate) fn distrust(&mut self, peer: &PeerId) {
-        self.failures.insert(*peer, DISTRUST);
+    pub(crate) fn distrust(&mut self, peer: PeerId) {
+        self.peers.entry(peer).or_default().failures = DISTRUST;
     }
 
     /// The peer went away in an orderly way: it will call when it is back.
-    pub(crate) fn left(&mut self, peer: PeerId) {
-        if self.records.contains_key(&peer) {
-            self.left.insert(peer);
+    pub(crate) fn left(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.has_left = entry.record.is_some();
         }
     }
 
     pub(crate) fn has_left(&self, peer: &PeerId) -> bool {
-        self.left.contains(peer)
+        self.peers.get(peer).is_some_and(|entry| entry.has_left)
     }
 
     pub(crate) fn is_back(&mut self, peer: &PeerId) {
-        self.left.remove(peer);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.has_left = false;
+        }
     }
 
     /// The peer was reached or has a reason to be reachable again.
     pub(crate) fn reset(&mut self, peer: &PeerId) {
-        self.failures.remove(peer);
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.failures = 0;
+        }
     }
 }
 

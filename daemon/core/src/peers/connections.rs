@@ -1,10 +1,11 @@
-//! Connected peers: what each holds and reaches, and which members are online.
+//! Connected peers: what each holds and reaches.
 //!
-//! One record per connected peer ([`Connected`]): its path, what it holds, its own connections, and the address at which it
-//! sees this peer. When the connection ends, the record goes. What outlives a connection (last seen, keep-alives of large
-//! rooms) is kept beside it. A peer that this one disconnected stays in `closing` until the daemon reports it down.
+//! One record per connected peer ([`Connected`]): its path, its liveness, what it holds, its own connections, and the
+//! address at which it sees this peer. When the connection ends, the record goes. What outlives a connection is in
+//! [`presence`](crate::peers::presence). Of a peer that this one disconnected, the start of the connection stays until the
+//! daemon reports it down.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,8 +13,9 @@ use chat_proto::id::PeerId;
 use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::input::Now;
-use crate::log::entry::{Dep, Head, LogId, Seq};
+use crate::log::entry::{Dep, EntryError, Head, LogId, Seq};
 use crate::output::Output;
+use crate::peers::liveness::{Finding, Liveness, SLIP};
 use crate::types::PathInfo;
 use crate::wire::{Frame, PeerLink};
 
@@ -26,11 +28,15 @@ const KNOWN_LOGS_MAX: usize = 16 * 1024;
 /// Maximum number of peers whose view of this peer's address is kept.
 const OBSERVERS_MAX: usize = 64;
 
+/// Number of entries on one connection that are not what was signed, beyond which the peer is disconnected.
+const BAD_ENTRIES_MAX: u32 = 64;
+
 /// A connected peer.
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
     pub(crate) path: PathInfo,
-    pub(crate) since: Duration,
+    since: Duration,
+    liveness: Liveness,
     /// Newest sequence numbers that it holds or was sent.
     pub(crate) known: BTreeMap<LogId, Seq>,
     /// Newest sequence numbers that it reported to hold on disk.
@@ -38,11 +44,18 @@ pub(crate) struct Connected {
     /// Its own connections, as it reported them.
     pub(crate) links: BTreeMap<PeerId, PeerLink>,
     /// The address at which it sees this peer.
-    pub(crate) observed: Option<SocketAddr>,
+    observed: Option<SocketAddr>,
     /// Number of entries it sent that are not what was signed.
-    pub(crate) bad_entries: u32,
+    bad_entries: u32,
     /// How far its clock is ahead of this peer's, in milliseconds, when it was last compared.
     pub(crate) clock_off_ms: Option<i64>,
+}
+
+impl Connected {
+    /// Whether it is known to hold an entry, or was sent it.
+    pub(crate) fn knows(&self, place: &Dep) -> bool {
+        self.known.get(&place.log).is_some_and(|seq| *seq >= place.seq)
+    }
 }
 
 /// A connection that is over.
@@ -53,7 +66,7 @@ pub(crate) struct Ended {
     pub(crate) open: bool,
 }
 
-/// All peers that are reached, directly or through others.
+/// All peers that are connected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     connected: BTreeMap<PeerId, Connected>,
@@ -62,9 +75,8 @@ pub(crate) struct Connections {
     /// Pairs (author, peer) that were connected directly and are no longer, since the last call of
     /// [`Connections::take_parted`]. At most two for each reported link.
     parted: Vec<(PeerId, PeerId)>,
-    last_seen: BTreeMap<PeerId, Timestamp>,
-    online: BTreeSet<PeerId>,
-    heard: BTreeMap<PeerId, Duration>,
+    /// When liveness has to be checked next.
+    ping_due: Option<Duration>,
 }
 
 /// How far the first is ahead of the second, in milliseconds.
@@ -74,14 +86,12 @@ fn ahead_ms(a: Timestamp, b: Timestamp) -> i64 {
 }
 
 impl Connections {
-    pub(crate) fn restore_seen(&mut self, peer: PeerId, at: Timestamp) {
-        self.last_seen.insert(peer, at);
-    }
-
-    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, now: Now) {
+    /// A connection is open. `jitter` in 0..1 keeps both ends from pinging at once.
+    pub(crate) fn up(&mut self, peer: PeerId, path: PathInfo, jitter: f64, now: Duration) {
         let connected = Connected {
             path,
-            since: now.mono,
+            since: now,
+            liveness: Liveness::new(jitter, now),
             known: BTreeMap::new(),
             held: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -90,6 +100,49 @@ impl Connections {
             clock_off_ms: None,
         };
         self.connected.insert(peer, connected);
+    }
+
+    /// A frame from a peer arrived.
+    pub(crate) fn heard(&mut self, peer: &PeerId, now: Duration) {
+        if let Some(connected) = self.connected.get_mut(peer) {
+            connected.liveness.heard(now);
+        }
+    }
+
+    /// A peer is suspected: it is pinged at once and has less time to answer.
+    pub(crate) fn suspect(&mut self, peer: &PeerId, now: Duration) {
+        if let Some(connected) = self.connected.get_mut(peer) {
+            connected.liveness.suspect(now);
+        }
+    }
+
+    /// This peer itself could not receive: the silence of others is measured from now on.
+    pub(crate) fn forgive(&mut self, now: Duration) {
+        self.connected.values_mut().for_each(|connected| connected.liveness.forgive(now));
+    }
+
+    /// When [`Connections::check_liveness`] is wanted.
+    pub(crate) fn next_ping(&mut self) -> Option<Duration> {
+        self.ping_due = self.connected.values().map(|connected| connected.liveness.due()).min();
+        self.ping_due
+    }
+
+    /// Returns which peers are to be pinged, and which are gone. `stretch` multiplies the time that others have.
+    pub(crate) fn check_liveness(&mut self, stretch: u32, now: Duration) -> Vec<(PeerId, Finding)> {
+        if self.ping_due.take().is_some_and(|due| now.saturating_sub(due) > SLIP) {
+            self.forgive(now);
+        }
+        let tick = |connected: &mut Connected| connected.liveness.tick(connected.path.rtt, stretch, now);
+        self.connected.iter_mut().filter_map(|(peer, connected)| Some((*peer, tick(connected)?))).collect()
+    }
+
+    /// Counts an entry that is not what was signed; returns whether the sender may send more: its disk may be damaged,
+    /// but many such entries are no accident.
+    pub(crate) fn tolerates(&mut self, from: &PeerId, error: EntryError) -> bool {
+        tracing::warn!(remote = %from.short(), %error, "entry rejected");
+        let Some(connected) = self.connected.get_mut(from) else { return false };
+        connected.bad_entries += 1;
+        connected.bad_entries <= BAD_ENTRIES_MAX
     }
 
     /// A peer sent what its clock shows; returns how far that is ahead of this peer's clock if the difference is new.
@@ -207,8 +260,7 @@ impl Connections {
 
     /// A connected peer that holds an entry, or was sent it.
     pub(crate) fn who_knows(&self, place: &Dep) -> Option<PeerId> {
-        let knows = |connected: &Connected| connected.known.get(&place.log).is_some_and(|seq| *seq >= place.seq);
-        self.connected.iter().find(|(_, connected)| knows(connected)).map(|(peer, _)| *peer)
+        self.connected.iter().find(|(_, connected)| connected.knows(place)).map(|(peer, _)| *peer)
     }
 
     /// Records what a peer reports to hold on disk.
@@ -257,61 +309,6 @@ impl Connections {
         let mut before = std::mem::replace(&mut connected.links, links);
         before.retain(|other, _| !connected.links.contains_key(other));
         self.part(*peer, before.into_keys().collect());
-    }
-
-    /// Updates which of `members` are online; a member seen through the tree is online for `heard_for`. Returns the
-    /// changes.
-    pub(crate) fn refresh_online(
-        &mut self,
-        members: impl Iterator<Item = PeerId>,
-        heard_for: Duration,
-        now: Now,
-    ) -> Vec<PeerId> {
-        let reported: BTreeSet<PeerId> =
-            self.connected.values().flat_map(|connected| connected.links.keys().copied()).collect();
-        self.heard.retain(|_, at| now.mono.saturating_sub(*at) < heard_for);
-        let reached = |peer: &PeerId| {
-            self.connected.contains_key(peer) || reported.contains(peer) || self.heard.contains_key(peer)
-        };
-        let online: BTreeSet<PeerId> = members.filter(reached).collect();
-        let changed: Vec<PeerId> = online.symmetric_difference(&self.online).copied().collect();
-        for peer in self.online.union(&online) {
-            self.last_seen.insert(*peer, now.wall);
-        }
-        self.online = online;
-        changed
-    }
-
-    /// A member of a large room sent a keep-alive.
-    pub(crate) fn heard(&mut self, peer: PeerId, now: Now) {
-        self.heard.insert(peer, now.mono);
-    }
-
-    /// Whether a member was seen through the tree and not reported gone since.
-    pub(crate) fn was_heard(&self, peer: &PeerId) -> bool {
-        self.heard.contains_key(peer)
-    }
-
-    /// A member that was seen is gone.
-    pub(crate) fn not_heard(&mut self, peer: &PeerId) {
-        self.heard.remove(peer);
-    }
-
-    pub(crate) fn is_online(&self, peer: &PeerId) -> bool {
-        self.online.contains(peer)
-    }
-
-    pub(crate) fn online(&self) -> &BTreeSet<PeerId> {
-        &self.online
-    }
-
-    pub(crate) fn last_seen(&self, peer: &PeerId) -> Option<Timestamp> {
-        self.last_seen.get(peer).copied()
-    }
-
-    /// When each peer was last seen, for the store.
-    pub(crate) fn seen(&self) -> Vec<(PeerId, Timestamp)> {
-        self.last_seen.iter().map(|(peer, at)| (*peer, *at)).collect()
     }
 
     /// Connected peers that reported to hold an entry on disk.

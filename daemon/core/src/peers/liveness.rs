@@ -5,10 +5,7 @@
 //! so that an idle connection costs about one packet a second. This detector decides about connections alone; the
 //! rendezvous role has its own (`rendezvous/follower/failure_detector.rs`) and may suspect a peer here.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
-
-use chat_proto::id::PeerId;
 
 /// Silence after which a peer is pinged; reduced by up to a quarter at random, so that not both ends ping at once.
 const QUIET: Duration = Duration::from_secs(2);
@@ -27,15 +24,15 @@ const ROUND_TRIPS: u32 = 4;
 
 /// Tolerated delay of this peer's own timer. A peer whose timer is later slept or was starved of CPU, and has missed
 /// what others sent.
-const SLIP: Duration = Duration::from_millis(500);
+pub(crate) const SLIP: Duration = Duration::from_millis(500);
 
 /// What to do about a peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finding {
     /// Ping it; the number counts unanswered pings.
-    Ask(PeerId, u64),
+    Ask(u64),
     /// It is gone.
-    Gone(PeerId),
+    Gone,
 }
 
 /// Whether a peer was heard lately.
@@ -47,51 +44,28 @@ enum Sign {
     Asked { since: Duration, times: u64, answer: Duration },
 }
 
+/// The liveness of one connected peer. Times are monotonic.
 #[derive(Clone, Copy, Debug)]
-struct Watched {
-    sign: Sign,
-    rtt: Duration,
-    /// After how much silence it is asked.
-    quiet: Duration,
-}
-
-/// All connected peers.
-#[derive(Clone, Debug, Default)]
 pub(crate) struct Liveness {
-    of: BTreeMap<PeerId, Watched>,
-    due: Option<Duration>,
+    sign: Sign,
+    /// Silence after which it is pinged.
+    quiet: Duration,
 }
 
 impl Liveness {
     /// A connection is open. `jitter` is in 0..1.
-    pub(crate) fn up(&mut self, peer: PeerId, rtt: Duration, jitter: f64, now: Duration) {
-        let quiet = QUIET.mul_f64(1.0 - jitter / 4.0);
-        self.of.insert(peer, Watched { sign: Sign::Heard { at: now }, rtt, quiet });
+    pub(crate) fn new(jitter: f64, now: Duration) -> Self {
+        Self { sign: Sign::Heard { at: now }, quiet: QUIET.mul_f64(1.0 - jitter / 4.0) }
     }
 
-    /// The connection ended.
-    pub(crate) fn down(&mut self, peer: &PeerId) {
-        self.of.remove(peer);
+    /// A frame from the peer arrived.
+    pub(crate) fn heard(&mut self, now: Duration) {
+        self.sign = Sign::Heard { at: now };
     }
 
-    /// The round-trip time of its path, as measured.
-    pub(crate) fn path(&mut self, peer: &PeerId, rtt: Duration) {
-        if let Some(watched) = self.of.get_mut(peer) {
-            watched.rtt = rtt;
-        }
-    }
-
-    /// A frame from a peer arrived.
-    pub(crate) fn heard(&mut self, peer: &PeerId, now: Duration) {
-        if let Some(watched) = self.of.get_mut(peer) {
-            watched.sign = Sign::Heard { at: now };
-        }
-    }
-
-    /// A peer is suspected: it is pinged at once and has less time to answer.
-    pub(crate) fn suspect(&mut self, peer: &PeerId, now: Duration) {
-        let Some(watched) = self.of.get_mut(peer) else { return };
-        watched.sign = match watched.sign {
+    /// The peer is suspected: it is pinged at once and has less time to answer.
+    pub(crate) fn suspect(&mut self, now: Duration) {
+        self.sign = match self.sign {
             Sign::Heard { .. } => Sign::Asked { since: now, times: 0, answer: ANSWER_SUSPECTED },
             Sign::Asked { since, times, answer } => {
                 Sign::Asked { since, times, answer: answer.min(now.saturating_sub(since) + ANSWER_SUSPECTED) }
@@ -99,54 +73,38 @@ impl Liveness {
         };
     }
 
-    /// This peer itself could not receive: the silence of others is measured from now on.
+    /// This peer itself could not receive: the silence of the other is measured from now on.
     pub(crate) fn forgive(&mut self, now: Duration) {
-        for watched in self.of.values_mut() {
-            if let Sign::Asked { since, times, .. } = &mut watched.sign {
-                (*since, *times) = (now, 0);
-            }
+        if let Sign::Asked { since, times, .. } = &mut self.sign {
+            (*since, *times) = (now, 0);
         }
     }
 
-    /// When [`Liveness::tick`] is wanted.
-    pub(crate) fn next(&mut self) -> Option<Duration> {
-        self.due = self.of.values().map(Watched::due).min();
-        self.due
-    }
-
-    /// Returns what is due. `stretch` multiplies the time that others have.
-    pub(crate) fn tick(&mut self, stretch: u32, now: Duration) -> Vec<Finding> {
-        if self.due.take().is_some_and(|due| now.saturating_sub(due) > SLIP) {
-            self.forgive(now);
-        }
-        let mut findings = Vec::new();
-        for (peer, watched) in &mut self.of {
-            if let Sign::Heard { at } = watched.sign
-                && at + watched.quiet <= now
-            {
-                watched.sign = Sign::Asked { since: now, times: 0, answer: ANSWER };
-            }
-            let rtt = watched.rtt;
-            let Sign::Asked { since, times, answer } = &mut watched.sign else { continue };
-            let answer = (*answer).max(rtt * ROUND_TRIPS) * stretch;
-            if *since + answer <= now {
-                findings.push(Finding::Gone(*peer));
-            } else if ask_at(*since, *times) <= now {
-                findings.push(Finding::Ask(*peer, *times));
-                *times = u64::try_from(now.saturating_sub(*since).as_millis() / ASK_EVERY.as_millis()).unwrap_or(0) + 1;
-            }
-        }
-        findings
-    }
-}
-
-impl Watched {
-    /// The next ping; a peer's time runs out on one.
-    fn due(&self) -> Duration {
+    /// When [`Liveness::tick`] is wanted: for the next ping; a peer's time runs out on one.
+    pub(crate) fn due(&self) -> Duration {
         match self.sign {
             Sign::Heard { at } => at + self.quiet,
             Sign::Asked { since, times, .. } => ask_at(since, times),
         }
+    }
+
+    /// Returns what is due. `rtt` is the round-trip time of the path; `stretch` multiplies the time that the peer has.
+    pub(crate) fn tick(&mut self, rtt: Duration, stretch: u32, now: Duration) -> Option<Finding> {
+        if let Sign::Heard { at } = self.sign
+            && at + self.quiet <= now
+        {
+            self.sign = Sign::Asked { since: now, times: 0, answer: ANSWER };
+        }
+        let Sign::Asked { since, times, answer } = &mut self.sign else { return None };
+        let answer = (*answer).max(rtt * ROUND_TRIPS) * stretch;
+        if *since + answer <= now {
+            return Some(Finding::Gone);
+        }
+        (ask_at(*since, *times) <= now).then(|| {
+            let number = *times;
+            *times = u64::try_from(now.saturating_sub(*since).as_millis() / ASK_EVERY.as_millis()).unwrap_or(0) + 1;
+            Finding::Ask(number)
+        })
     }
 }
 
@@ -156,7 +114,11 @@ fn ask_at(since: Duration, times: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use chat_proto::id::PeerId;
+
     use super::*;
+    use crate::peers::connections::Connections;
+    use crate::types::PathInfo;
 
     const PEER: PeerId = PeerId::from_bytes([1; 32]);
 
@@ -165,14 +127,14 @@ mod tests {
     }
 
     /// Ticks as requested until `end`; returns when a peer was pinged, and when it was given up.
-    fn run(pulse: &mut Liveness, stretch: u32, end: Duration) -> (Vec<u64>, Option<u64>) {
+    fn run(peers: &mut Connections, stretch: u32, end: Duration) -> (Vec<u64>, Option<u64>) {
         let mut asked = Vec::new();
-        while let Some(now) = pulse.next().filter(|due| *due <= end) {
-            for finding in pulse.tick(stretch, now) {
+        while let Some(now) = peers.next_ping().filter(|due| *due <= end) {
+            for (peer, finding) in peers.check_liveness(stretch, now) {
                 match finding {
-                    Finding::Ask(..) => asked.push(now.as_millis() as u64),
-                    Finding::Gone(peer) => {
-                        pulse.down(&peer);
+                    Finding::Ask(_) => asked.push(now.as_millis() as u64),
+                    Finding::Gone => {
+                        peers.close(&peer);
                         return (asked, Some(now.as_millis() as u64));
                     }
                 }
@@ -181,10 +143,15 @@ mod tests {
         (asked, None)
     }
 
-    fn connected() -> Liveness {
-        let mut pulse = Liveness::default();
-        pulse.up(PEER, ms(1), 0.0, ms(0));
-        pulse
+    fn connected_over(rtt: Duration) -> Connections {
+        let mut peers = Connections::default();
+        let path = PathInfo { direct: true, rtt, loss: 0.0, remote: None, inbound: false };
+        peers.up(PEER, path, 0.0, ms(0));
+        peers
+    }
+
+    fn connected() -> Connections {
+        connected_over(ms(1))
     }
 
     #[test]
@@ -196,46 +163,45 @@ mod tests {
 
     #[test]
     fn one_answer_is_enough_and_who_talks_is_not_asked() {
-        let mut pulse = connected();
-        let (asked, gone) = run(&mut pulse, 1, ms(3_900));
+        let mut peers = connected();
+        let (asked, gone) = run(&mut peers, 1, ms(3_900));
         assert_eq!((asked.len(), gone), (5, None));
-        pulse.heard(&PEER, ms(3_950));
-        assert_eq!(run(&mut pulse, 1, ms(5_949)), (vec![], None));
+        peers.heard(&PEER, ms(3_950));
+        assert_eq!(run(&mut peers, 1, ms(5_949)), (vec![], None));
         for at in (6_000..20_000).step_by(1_000) {
-            pulse.heard(&PEER, ms(at));
-            assert_eq!(run(&mut pulse, 1, ms(at + 999)), (vec![], None));
+            peers.heard(&PEER, ms(at));
+            assert_eq!(run(&mut peers, 1, ms(at + 999)), (vec![], None));
         }
     }
 
     #[test]
     fn a_peer_that_others_believe_gone_has_less_time() {
-        let mut pulse = connected();
-        pulse.suspect(&PEER, ms(500));
-        assert_eq!(run(&mut pulse, 1, ms(60_000)), (vec![500, 900, 1_300], Some(1_700)));
-        let mut pulse = connected();
-        assert_eq!(run(&mut pulse, 1, ms(2_000)).0, [2_000]);
-        pulse.suspect(&PEER, ms(2_200));
-        assert_eq!(run(&mut pulse, 1, ms(60_000)).1, Some(3_600));
+        let mut peers = connected();
+        peers.suspect(&PEER, ms(500));
+        assert_eq!(run(&mut peers, 1, ms(60_000)), (vec![500, 900, 1_300], Some(1_700)));
+        let mut peers = connected();
+        assert_eq!(run(&mut peers, 1, ms(2_000)).0, [2_000]);
+        peers.suspect(&PEER, ms(2_200));
+        assert_eq!(run(&mut peers, 1, ms(60_000)).1, Some(3_600));
     }
 
     #[test]
     fn slow_paths_and_starved_processors_get_more_time() {
-        let mut pulse = connected();
-        pulse.path(&PEER, ms(900));
-        assert_eq!(run(&mut pulse, 1, ms(60_000)).1, Some(5_600));
+        let mut peers = connected_over(ms(900));
+        assert_eq!(run(&mut peers, 1, ms(60_000)).1, Some(5_600));
         assert_eq!(run(&mut connected(), 2, ms(60_000)).1, Some(6_800));
     }
 
     #[test]
     fn who_slept_accuses_nobody() {
-        let mut pulse = connected();
-        assert_eq!(run(&mut pulse, 1, ms(2_900)).1, None);
-        assert!(pulse.next().is_some());
-        assert_eq!(pulse.tick(1, ms(30_000)), [Finding::Ask(PEER, 0)]);
-        assert_eq!(run(&mut pulse, 1, ms(60_000)).1, Some(32_400));
-        let mut pulse = connected();
-        assert_eq!(run(&mut pulse, 1, ms(2_900)).1, None);
-        pulse.forgive(ms(3_000));
-        assert_eq!(run(&mut pulse, 1, ms(60_000)).1, Some(5_400));
+        let mut peers = connected();
+        assert_eq!(run(&mut peers, 1, ms(2_900)).1, None);
+        assert!(peers.next_ping().is_some());
+        assert_eq!(peers.check_liveness(1, ms(30_000)), [(PEER, Finding::Ask(0))]);
+        assert_eq!(run(&mut peers, 1, ms(60_000)).1, Some(32_400));
+        let mut peers = connected();
+        assert_eq!(run(&mut peers, 1, ms(2_900)).1, None);
+        peers.forgive(ms(3_000));
+        assert_eq!(run(&mut peers, 1, ms(60_000)).1, Some(5_400));
     }
 }

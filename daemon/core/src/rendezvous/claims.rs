@@ -5,13 +5,13 @@
 
 use chat_proto::id::PeerId;
 
+use crate::context::token_bucket::TokenBucket;
 use crate::rendezvous::context::Context;
 use crate::rendezvous::context::decision::Decision;
 use crate::rendezvous::events::RoleOutput;
 use crate::rendezvous::protocol::signed::SignedBytes;
 use crate::rendezvous::state::RoleState;
 use crate::rendezvous::upkeep::observer::Observer;
-use crate::token_bucket::TokenBucket;
 
 pub(crate) mod accept;
 pub(crate) mod conflict;

@@ -17,6 +17,7 @@ use std::time::Duration;
 use chat_proto::id::{PeerId, Term};
 
 use crate::connectivity::report::Reports;
+use crate::context::token_bucket::TokenBucket;
 use crate::rendezvous::context::Context;
 use crate::rendezvous::context::decision::{Decision, with_me};
 use crate::rendezvous::events::FrameChannel;
@@ -24,7 +25,6 @@ use crate::rendezvous::holder::handover::PendingHandover;
 use crate::rendezvous::holder::ranking::Ranking;
 use crate::rendezvous::protocol::frames::{RoleFrame, millis};
 use crate::rendezvous::protocol::offer::Purpose;
-use crate::token_bucket::TokenBucket;
 
 pub(crate) mod handover;
 pub(crate) mod ranking;

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 
 use crate::input::Input;
 use crate::log::entry::{AdmitBy, Body, Control, Dep, Head, Hlc, Incarnation, LogId, MessageBody, Seq, SignedEntry};
+use crate::log::signature::SignatureBytes;
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Kit, key, text};
 use crate::output::CloseReason;
 use crate::peers::addrs::AddrRecord;
-use crate::signature::SignatureBytes;
 use crate::wire::{Frame, KnockNews, PeerLink};
 
 fn peer(n: u8) -> PeerId {
@@ -153,7 +153,7 @@ proptest! {
             }
         }
         kit.pass(Duration::from_secs(40));
-        prop_assert!(kit.peers[0].node.timers.len() < 200);
+        prop_assert!(kit.peers[0].node.cx.timers.len() < 200);
         still_works(&mut kit);
     }
 

@@ -208,7 +208,7 @@ fn a_peer_that_falls_silent_is_offline_soon_and_online_when_it_is_back() {
     let mut kit = Kit::room(3);
     kit.pass(Duration::from_secs(10));
     let silent = kit.peers[2].id;
-    let online = |kit: &Kit, n: usize| kit.peers[n].node.peers.connections.is_online(&silent);
+    let online = |kit: &Kit, n: usize| kit.peers[n].node.peers.presence.is_online(&silent);
     kit.cut(0, 2);
     kit.cut(1, 2);
     kit.pass(Duration::from_secs(1));

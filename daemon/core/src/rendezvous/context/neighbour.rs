@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_proto::id::Term;
 
-use crate::token_bucket::TokenBucket;
+use crate::context::token_bucket::TokenBucket;
 use crate::types::PathInfo;
 
 /// Maximum rate of frames from a neighbour: the holder's heartbeats, pings and answers are far below.

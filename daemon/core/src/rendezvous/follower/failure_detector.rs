@@ -15,7 +15,7 @@
 //! | pings of the node (`peers/liveness.rs`), after 1.5 to 2 s without a frame | no answer for 2.4 s, 1.2 s once the role calls the peer gone | 2.7 to 4.4 s | that the connection is closed and the peer offline, for any peer |
 //! | QUIC idle timeout | no packet on any path | 15 s | that the connection ended |
 //! | path idle timeout, kept alive every 1.8 s | no packet on one path | 3 s | that the connection leaves this path, for the relay if need be; nothing about the peer |
-//! | presence (`node/dissemination.rs`), in large rooms | a lost neighbour is reported 2 to 3 s later; members show life every 60 s or slower | seconds to minutes | nothing: it sets who is online, for the size of a component and the ranking |
+//! | presence (`delivery/dissemination.rs`), in large rooms | a lost neighbour is reported 2 to 3 s later; members show life every 60 s or slower | seconds to minutes | nothing: it sets who is online, for the size of a component and the ranking |
 //! | probe (TCP hello), with each suspicion of silence | the process answers at its port | 2.5 s at most | that silence is refuted, up to 60 s after the holder was last heard over a connection; no answer says nothing |
 //! | relay forwarder (`daemon/src/net/tcp/forwarder.rs`) | end of the stream to the relay in use | a round trip | which relay is used; a holder that was declared gone has 0.4 s to show that its relay lives |
 //! | [stall detector](crate::rendezvous::context::stall_detector) | this peer's own timers are late by 100 ms, or the wall clock jumped by 0.5 s | at the next input | that the silence so far is void and timeouts double for 2 s |

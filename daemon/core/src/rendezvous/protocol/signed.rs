@@ -5,9 +5,9 @@ use ed25519_dalek::SigningKey;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::log::signature::{self, SignatureBytes};
 use crate::rendezvous::events::RoleFault;
 use crate::rendezvous::settings::ROLE_FRAME_BYTES_MAX;
-use crate::signature::{self, SignatureBytes};
 
 /// Something that a member states with its signature.
 pub(crate) trait Statement: Serialize + DeserializeOwned {

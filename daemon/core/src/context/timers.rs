@@ -1,7 +1,57 @@
-//! A queue of named deadlines: setting a name again moves its deadline.
+//! A queue of named deadlines: setting a name again moves its deadline. [`Timer`] lists the deadlines of a node.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+use chat_proto::id::PeerId;
+
+use crate::input::CommandId;
+use crate::log::entry::LogId;
+
+/// Deadlines of a node, by name; `node/ticks.rs` says what is done at each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Exchange version vectors with a neighbour.
+    AntiEntropy,
+    /// Report this peer's connections to neighbours.
+    Links,
+    /// Write down when peers were last seen.
+    Seen,
+    /// Try a failed write again.
+    Retry,
+    /// No member has said anything about this peer's log.
+    Confirm,
+    /// Request damaged entries of this peer's disk.
+    Repair,
+    /// Dial a member again.
+    Redial(PeerId),
+    /// Fetch what a peer is known to hold.
+    Fetch(PeerId),
+    /// A range that was requested has not come.
+    Want(LogId),
+    /// What is to be compared of a suspicious log has not come.
+    Compare(LogId),
+    /// The role was not handed over in time: stop all the same.
+    Release,
+    /// Ping quiet peers.
+    Ping,
+    /// The role wants a tick.
+    Role,
+    /// The tree wants a tick.
+    Tree,
+    /// Join the tree again.
+    Rejoin,
+    /// Send a keep-alive.
+    Alive,
+    /// Close connections that the tree does not need.
+    Prune,
+    /// Look for members that are not seen.
+    Seek,
+    /// A lost neighbour has not come back.
+    Gone(PeerId),
+    /// A post has waited long enough.
+    Wait(CommandId),
+}
 
 /// Deadlines by name. Bounded by the number of names.
 #[derive(Clone, Debug)]

@@ -1,0 +1,142 @@
+//! Ingest: entries of others are verified, put in causal order, applied and forwarded.
+//!
+//! Every entry that arrives in a frame, from the tree or from the waiting room goes through the node's `consider`
+//! (`node/entries.rs`), which works with [`IngestHandler`]. An entry is applied when all its dependencies are; until then it
+//! waits in [`Pending`](crate::log::pending::Pending), and the peer that sent it is asked for what is missing after a short
+//! grace. No date delays an entry. One that is not what its author signed is dropped and fetched from another peer. One
+//! that proves a fork, or belongs to a stranger's log, is not applied.
+
+use std::sync::Arc;
+
+use chat_proto::id::PeerId;
+
+use crate::context::NodeContext;
+use crate::context::timers::Timer;
+use crate::delivery::sync::FETCH_GRACE;
+use crate::log::Logs;
+use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry};
+use crate::log::local::Local;
+use crate::membership::Membership;
+use crate::output::Output;
+use crate::peers::connections::Connections;
+use crate::wire::Frame;
+
+/// What a received entry is.
+pub(crate) enum Received {
+    /// New: to be considered.
+    New(Arc<Entry>),
+    /// A good copy of one that is damaged on this peer's disk.
+    Repair(Arc<Entry>),
+    /// Nothing new.
+    Known,
+    /// One of too many that are not what was signed: the sender is disconnected.
+    Fault,
+}
+
+/// Takes entries in: borrows the logs and the membership that they extend.
+pub(crate) struct IngestHandler<'a> {
+    pub(crate) local: &'a Local,
+    pub(crate) logs: &'a mut Logs,
+    pub(crate) membership: &'a mut Membership,
+    pub(crate) connections: &'a mut Connections,
+    pub(crate) cx: &'a mut NodeContext,
+}
+
+impl IngestHandler<'_> {
+    /// Looks at an entry that a peer sent.
+    pub(crate) fn check(&mut self, from: &PeerId, signed: SignedEntry) -> Received {
+        let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
+            return self.reject(from, EntryError::Malformed);
+        };
+        let place = Dep { log: header.log, seq: header.seq };
+        self.connections.knows(from, place.log, place.seq);
+        self.logs.forks.keep(from, &place, &signed);
+        if self.logs.disk.is_writing(&place.log) {
+            // What this very log holds next is being written here: it went on elsewhere, and that shows later.
+            return Received::Known;
+        }
+        let damaged = self.logs.repairs.awaits(&place);
+        if !damaged && (header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place)) {
+            return Received::Known;
+        }
+        match Entry::verify(signed, &self.local.room) {
+            Ok(entry) if entry.body().is_none() => Received::Known,
+            Ok(entry) if damaged => Received::Repair(Arc::new(entry)),
+            Ok(entry) => Received::New(Arc::new(entry)),
+            Err(error) => self.reject(from, error),
+        }
+    }
+
+    fn reject(&mut self, from: &PeerId, error: EntryError) -> Received {
+        if self.connections.tolerates(from, error) { Received::Known } else { Received::Fault }
+    }
+
+    /// A copy of a damaged entry arrived: it goes to the store.
+    pub(crate) fn repair(&mut self, entry: Arc<Entry>) {
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        self.logs.repairs.repaired(&place);
+        // A damaged control entry was passed over when this peer started. Authors carry an order time that is not the date,
+        // so it follows from the entry alone.
+        if entry.control().is_some() && !self.membership.controls.holds(&place) {
+            let order = entry.header().order_after(None);
+            self.membership.apply(&entry, order, &self.local.room);
+        }
+        self.cx.push(Output::Repair(entry));
+    }
+
+    /// An entry has to wait for one that is missing; not if it is void and may never be completed.
+    pub(crate) fn wait(&mut self, entry: Arc<Entry>, missing: Dep, from: Option<PeerId>) {
+        // A peer that holds an entry holds its dependencies.
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        if let Some(holder) = from.or_else(|| self.connections.who_knows(&place)) {
+            self.connections.knows(&holder, missing.log, missing.seq);
+            self.cx.set_earlier(Timer::Fetch(holder), FETCH_GRACE);
+        }
+        if !self.logs.heads.counts(&place.log, place.seq) && self.logs.pending.awaited(&place.log) < place.seq {
+            // The missing entry may never arrive: a peer that holds this one sends it again.
+            return;
+        }
+        if !self.logs.pending.wait(entry, missing) {
+            tracing::debug!(waiting = self.logs.pending.len(), "entry dropped: too many wait for their dependencies");
+        }
+    }
+
+    /// Whether the author was a member when its log began, as far as the membership is derived.
+    pub(crate) fn began_as_member(&self, entry: &Entry) -> bool {
+        self.membership.derived.cut(&entry.log(), entry.header().order_after(None)) != Some(Seq::ZERO)
+    }
+
+    /// The first entry came of a log whose author was not a member then: nothing waits any more for the rest of it.
+    pub(crate) fn void_log(&mut self, entry: &Arc<Entry>) {
+        tracing::debug!(author = %entry.author().short(), "log of a stranger is void");
+        if self.logs.heads.has_room_for_void() {
+            self.logs.heads.void(entry.log());
+            self.logs.disk.changes.cuts.insert(entry.log(), Seq::ZERO);
+            let order = self.logs.heads.apply(entry);
+            self.logs.disk.push(entry.clone());
+            self.membership.apply(entry, order, &self.local.room);
+        } else {
+            self.logs.heads.refuse(entry.log(), entry.header().order_after(None));
+        }
+        self.membership.cuts_moved = true;
+    }
+
+    /// Sends an entry to every connected peer that does not hold it and is not connected to its author.
+    pub(crate) fn forward(&mut self, entry: &Entry, from: Option<PeerId>) {
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        let (author, me) = (entry.author(), self.local.me);
+        let needs = |peer: &PeerId| {
+            *peer != author && Some(*peer) != from && (author == me || !self.connections.reaches(&author, peer))
+        };
+        let to = self.connections.connected().filter(|(peer, connected)| !connected.knows(&place) && needs(peer));
+        let to: Vec<PeerId> = to.map(|(peer, _)| *peer).collect();
+        if to.is_empty() {
+            return;
+        }
+        let Ok(frame) = Frame::Entries(vec![entry.signed().clone()]).encode() else { return };
+        for peer in to {
+            self.connections.knows(&peer, place.log, place.seq);
+            self.cx.push(Output::Send(peer, frame.clone()));
+        }
+    }
+}

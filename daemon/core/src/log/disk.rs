@@ -1,0 +1,133 @@
+//! What is on its way to the disk: one batch at a time, so that a failure never leaves a hole in a log.
+//!
+//! A batch has the received entries that were applied since the last one and at most one own entry, sealed from the
+//! drafts, with the cuts and proofs that came with them. [`Output::Persist`](crate::output::Output::Persist) starts it;
+//! [`Input::Persisted`](crate::input::Input::Persisted) ends it. When a write fails, own drafts are refused, received
+//! entries are kept and written again a second later (`node/persist.rs`).
+
+use std::sync::Arc;
+
+use chat_proto::time::is_clock_off;
+
+use crate::delivery::drafts::DraftOrigin;
+use crate::input::{BatchId, CommandId, Now};
+use crate::log::entry::{Entry, LogId};
+use crate::log::heads::Heads;
+use crate::output::{Batch, BatchEntry, Changes};
+use crate::peers::connections::Connections;
+
+/// Maximum number of bytes of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
+/// anti-entropy fetches them later.
+const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// An own entry, and what is answered when it is on disk.
+pub(crate) type OwnEntry = (Arc<Entry>, Vec<DraftOrigin>);
+
+/// What waits for the disk and what is being written.
+#[derive(Debug, Default)]
+pub(crate) struct Disk {
+    received: Vec<Arc<Entry>>,
+    received_bytes: usize,
+    /// What followed from entries and proofs since the last batch.
+    pub(crate) changes: Changes,
+    flight: Option<Flight>,
+    /// The room's first entry, which could not be written: without it there is no room.
+    genesis: Option<OwnEntry>,
+    next: u64,
+    stalled: bool,
+}
+
+/// A batch that is being written.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    id: BatchId,
+    pub(crate) received: Vec<Arc<Entry>>,
+    changes: Changes,
+    pub(crate) own: Option<OwnEntry>,
+}
+
+impl Disk {
+    pub(crate) fn has_room(&self) -> bool {
+        self.received_bytes < UNWRITTEN_BYTES_MAX
+    }
+
+    /// Whether a batch is being written.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Whether an own entry of this log is on its way to the disk.
+    pub(crate) fn is_writing(&self, log: &LogId) -> bool {
+        self.flight.iter().any(|flight| flight.own.iter().any(|(entry, _)| entry.log() == *log))
+    }
+
+    /// Whether an own entry is on its way to the disk.
+    pub(crate) fn writes_own(&self) -> bool {
+        self.flight.as_ref().is_some_and(|flight| flight.own.is_some())
+    }
+
+    /// Whether something besides own entries waits to be written.
+    pub(crate) fn has_news(&self) -> bool {
+        !self.received.is_empty() || !self.changes.is_empty()
+    }
+
+    /// Adds a received entry to the next batch.
+    pub(crate) fn push(&mut self, entry: Arc<Entry>) {
+        self.received_bytes += entry.signed().len_bytes();
+        self.received.push(entry);
+    }
+
+    /// The room's first entry, if it has to be written again.
+    pub(crate) fn take_genesis(&mut self) -> Option<OwnEntry> {
+        self.genesis.take()
+    }
+
+    /// Begins to write everything that waits.
+    pub(crate) fn begin(&mut self, own: Option<OwnEntry>, heads: &Heads, connections: &Connections, now: Now) -> Batch {
+        self.next += 1;
+        self.received_bytes = 0;
+        let (received, changes) = (std::mem::take(&mut self.received), std::mem::take(&mut self.changes));
+        let flight = Flight { id: BatchId(self.next), received, changes, own };
+        let batch = flight.batch(heads, connections, now);
+        self.flight = Some(flight);
+        batch
+    }
+
+    /// The batch is written.
+    pub(crate) fn end(&mut self, batch: BatchId) -> Option<Flight> {
+        let flight = self.flight.take_if(|flight| flight.id == batch)?;
+        if std::mem::take(&mut self.stalled) {
+            tracing::info!("the disk accepts entries again");
+        }
+        Some(flight)
+    }
+
+    /// The batch could not be written: returns what was to be answered of its own entry, and keeps the rest.
+    pub(crate) fn fail(&mut self, batch: BatchId) -> Option<Vec<DraftOrigin>> {
+        let mut flight = self.flight.take_if(|flight| flight.id == batch)?;
+        self.stalled = true;
+        self.genesis = flight.own.take_if(|(entry, _)| entry.is_genesis());
+        flight.received.append(&mut self.received);
+        flight.changes.extend(std::mem::take(&mut self.changes));
+        (self.received, self.changes) = (flight.received, flight.changes);
+        self.received_bytes = self.received.iter().map(|entry| entry.signed().len_bytes()).sum();
+        Some(flight.own.map(|(_, origins)| origins).unwrap_or_default())
+    }
+}
+
+impl Flight {
+    fn batch(&self, heads: &Heads, connections: &Connections, now: Now) -> Batch {
+        let item = |entry: &Arc<Entry>, origins: Vec<CommandId>, clock_off_ms: Option<i64>| BatchEntry {
+            entry: entry.clone(),
+            origins,
+            visible: heads.counts(&entry.log(), entry.seq()),
+            clock_off_ms: clock_off_ms.filter(is_clock_off),
+        };
+        let off = |entry: &Entry| connections.clock_off_ms(&entry.author(), entry.header().time.wall(), now);
+        let received = self.received.iter().map(|entry| item(entry, Vec::new(), off(entry)));
+        let commands = |origins: &[DraftOrigin]| origins.iter().filter_map(DraftOrigin::post).collect();
+        let own =
+            self.own.iter().map(|(entry, origins)| item(entry, commands(origins), connections.own_clock_off_ms()));
+        Batch { id: self.id, entries: received.chain(own).collect(), changes: self.changes.clone() }
+    }
+}

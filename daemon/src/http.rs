@@ -1,6 +1,6 @@
 //! The local API: HTTP and SSE on a Unix socket and on loopback TCP.
 //!
-//! [`serve`](server::serve) accepts connections on both [`Listeners`](listen::Listeners). A request passes, in this order:
+//! [`serve`](server::serve) accepts connections on both [`Listeners`](server::listen::Listeners). A request passes, in this order:
 //! the guard that identifies the caller ([`auth`]), the check of its media type and query parameters against the table of
 //! calls (`calls`), and its handler (`handlers`, `event_stream`). Every error becomes a problem document in one place
 //! (`problem`).
@@ -13,14 +13,12 @@
 pub mod api_state;
 pub mod auth;
 pub mod daemon_control;
-pub mod listen;
 pub mod server;
 
 mod calls;
 mod event_stream;
 mod extract;
 mod handlers;
-mod openapi;
 mod problem;
 mod routes;
 

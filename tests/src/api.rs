@@ -3,6 +3,8 @@
 //! Typed calls go through `chat-client`, as those of any Rust program. What it cannot do or would repair goes through
 //! [`DaemonApi::call`], the one raw client: bad requests, single attempts, statuses of successes.
 
+pub mod events;
+
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -27,7 +29,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Runtime;
 
-use crate::events::EventReader;
+use crate::api::events::EventReader;
 
 /// How long an answer may take: longer than any wait that a test asks for.
 const ANSWER_MAX: Duration = Duration::from_secs(60);

@@ -15,9 +15,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::api::DaemonApi;
-use crate::binaries::binaries;
 use crate::eventually::SOON;
 use crate::netns::Space;
+use crate::process::binaries::binaries;
 use crate::process::{Handle, TestCommand};
 
 /// Lines of the daemon's log that are printed when a test fails.

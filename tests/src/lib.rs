@@ -1,7 +1,7 @@
 //! The harness under the end-to-end tests and the demo: real daemons in temporary homes, and ways to look at them.
 //!
 //! A test starts peers with [`daemon::StartDaemon`] or a whole room with [`cluster::TestRoom`], talks through the commands
-//! ([`process::TestCommand`]), the API ([`api::DaemonApi`]) or the event stream ([`events::EventReader`]), and waits with
+//! ([`process::TestCommand`]), the API ([`api::DaemonApi`]) or the event stream ([`api::events::EventReader`]), and waits with
 //! [`eventually::eventually`]. A process ends with the value that represents it, also when the test panics; the end
 //! of the daemon's log is printed then.
 //!
@@ -29,19 +29,13 @@
 //! with a wrong clock, and its detection and report, are not shown end to end. Promise P10: see the `nat` tests.
 
 pub mod api;
-pub mod binaries;
 pub mod cluster;
-pub mod crash;
 pub mod daemon;
-pub mod events;
 pub mod eventually;
-pub mod failover;
 pub mod home;
-pub mod idle;
 pub mod load;
-pub mod nat;
 pub mod netns;
 pub mod process;
-pub mod split;
+pub mod scenarios;
 pub mod transcript;
 pub mod usage;

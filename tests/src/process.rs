@@ -1,10 +1,14 @@
 //! Runs commands as a person would, with a deadline, and processes that go on until they are ended.
 
+pub mod binaries;
+
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
+use std::sync::Once;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,7 +18,9 @@ use rustix::fd::OwnedFd;
 pub use rustix::process::Signal;
 use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 use serde::de::DeserializeOwned;
+use tokio::signal::unix::{SignalKind, signal};
 
+use crate::api::runtime;
 use crate::eventually::SOON;
 
 /// Timeout for a command: far more than any takes.
@@ -37,6 +43,7 @@ pub struct TestCommand {
 impl TestCommand {
     /// `program` with these arguments and an empty environment, apart from [`KEPT_VARIABLES`] and UTC.
     pub fn new<S: AsRef<OsStr>>(program: &Path, args: impl IntoIterator<Item = S>) -> Self {
+        heed_interrupts();
         let mut inner = std::process::Command::new(program);
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut words = vec![name];
@@ -140,6 +147,22 @@ impl TestCommand {
         };
         self.words.iter().map(word).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// Has commands end at Ctrl-C, also where this process ignores it because a shell started it in the background. What is
+/// ignored stays ignored in a child; what is handled is back at its default there.
+fn heed_interrupts() {
+    static DONE: Once = Once::new();
+    DONE.call_once(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let ignored =
+            status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+        if ignored.is_some_and(|signals| signals & (1 << (Signal::INT.as_raw() - 1)) != 0) {
+            let _runtime = runtime().enter();
+            // The handler stays when this is dropped.
+            drop(signal(SignalKind::interrupt()).expect("the handler can be set"));
+        }
+    });
 }
 
 /// A command that has ended.

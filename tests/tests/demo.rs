@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use chat_tests::binaries::{BINARIES_VARIABLE, binaries};
 use chat_tests::eventually::{SOON, eventually};
+use chat_tests::process::binaries::{BINARIES_VARIABLE, binaries};
 use chat_tests::process::{Signal, TestCommand};
 
 /// Processes that say this directory's name in their command line or environment.

@@ -1,7 +1,7 @@
 //! Promise P1: an acknowledged message survives `kill -9` of any daemon, and a replicated one the loss of its sender's disk.
 
 use chat_tests::cluster::TestRoom;
-use chat_tests::crash::{CrashPlan, run};
+use chat_tests::scenarios::crash::{CrashPlan, run};
 
 #[test]
 fn acknowledged_message_survives_killed_daemons() {

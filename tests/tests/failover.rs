@@ -9,7 +9,7 @@ use chat_proto::api::peers::RoleView;
 use chat_tests::cluster::{TestRoom, one_of_them_holds, view};
 use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::split;
+use chat_tests::scenarios::split;
 
 /// Waits until all peers know the same list of this many successors, and returns their names in order.
 #[track_caller]

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use chat_proto::api::peers::PathView;
 use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::nat::{Flow, HolderLoss, NatScene, Site};
 use chat_tests::netns::{Nat, TestNetwork};
+use chat_tests::scenarios::nat::{Flow, HolderLoss, NatScene, Site};
 
 const KEEPING: Site = Site::Home(Nat::Keeping);
 const RANDOM: Site = Site::Home(Nat::Random);

@@ -7,9 +7,9 @@ use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use chat_tests::binaries::binaries;
 use chat_tests::eventually::{SOON, eventually};
 use chat_tests::home::TestHome;
+use chat_tests::process::binaries::binaries;
 use chat_tests::process::{TestCommand, lines};
 
 /// What a shell prints when a command has ended, followed by its exit code.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use chat_proto::event::{Event, MembershipAction};
+use chat_tests::api::events::EventReader;
 use chat_tests::api::{DaemonApi, RawCall};
 use chat_tests::cluster::TestRoom;
 use chat_tests::daemon::StartDaemon;
-use chat_tests::events::EventReader;
 use chat_tests::eventually::SOON;
 
 /// Takes messages until there are `until` in all.

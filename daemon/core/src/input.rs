@@ -48,18 +48,7 @@ pub enum Input {
     Damaged(LogId, Seq),
     /// A stranger asks for admission. Answered by [`Output::Admission`](crate::output::Output::Admission), possibly
     /// later.
-    Admission {
-        /// Names the request in the answer.
-        id: AdmissionId,
-        /// The stranger; its key was proved by the handshake.
-        peer: PeerId,
-        /// Where it is seen.
-        observed: Option<SocketAddr>,
-        /// What it asks.
-        request: AdmissionRequest,
-        /// With a knock: the words both sides show.
-        words: String,
-    },
+    Admission(AdmissionCall),
     /// The stranger gave up.
     AdmissionGone(AdmissionId),
     /// The addresses this peer can give to others changed.
@@ -71,6 +60,21 @@ pub enum Input {
     Deaf,
     /// The time of [`Node::poll_timeout`](crate::node::Node::poll_timeout) has come.
     Tick,
+}
+
+/// A stranger asks for admission.
+#[derive(Debug)]
+pub struct AdmissionCall {
+    /// Names the request in the answer.
+    pub id: AdmissionId,
+    /// The stranger; its key was proved by the handshake.
+    pub peer: PeerId,
+    /// Address at which the connection sees it.
+    pub observed: Option<SocketAddr>,
+    /// What it asks.
+    pub request: AdmissionRequest,
+    /// With a knock: the words both sides show; empty with a ticket.
+    pub words: String,
 }
 
 /// Names a command in its reply.

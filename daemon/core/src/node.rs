@@ -180,9 +180,7 @@ impl Node {
             Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error),
             Input::Loaded(id, entries) => self.on_loaded(id, entries),
             Input::Damaged(log, seq) => self.logs.repairs.damaged(Dep { log, seq }, &mut self.cx),
-            Input::Admission { id, peer, observed, request, words } => {
-                self.door().on_admission(id, peer, observed, request, words);
-            }
+            Input::Admission(call) => self.door().on_admission(call),
             Input::AdmissionGone(id) => self.door().on_admission_gone(id),
             Input::Addrs(addrs) => {
                 self.peers.own_addrs.clone_from(&addrs);

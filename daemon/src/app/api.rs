@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::http::api_state::{Api, ApiOptions, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::daemon_control::DaemonControl;
-use crate::http::listen::{ListenError, Listeners, TcpListen};
+use crate::http::server::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::net::settings::Listen;
 

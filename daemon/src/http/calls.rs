@@ -7,6 +7,8 @@
 //!
 //! To add a call: write the handler, add its route in `routes.rs`, and add its entry here.
 
+pub(crate) mod openapi;
+
 #[cfg(test)]
 use std::borrow::Cow;
 

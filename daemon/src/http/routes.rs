@@ -14,11 +14,11 @@ use hyper::body::Body as _;
 
 use crate::http::api_state::Api;
 use crate::http::auth::guard;
-use crate::http::calls::ApiCall;
+use crate::http::calls::{ApiCall, openapi};
+use crate::http::event_stream;
 use crate::http::extract::QueryParams;
 use crate::http::handlers::{invites, members, messages, metrics, peers, status};
 use crate::http::problem::Refusal;
-use crate::http::{event_stream, openapi};
 
 type Handler = MethodRouter<Arc<Api>>;
 

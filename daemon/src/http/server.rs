@@ -6,6 +6,8 @@
 //! and so have keyed sends whose callers have hung up. A message that was stored by then is not lost: only its answer is.
 //! Started by the process (`app::api`), which waits for [`serve`] to return.
 
+pub mod listen;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::api_state::{Api, READERS_MAX};
 use crate::http::auth::{AllowedHosts, Caller, CallerConnection};
-use crate::http::listen::Listeners;
 use crate::http::routes::router;
+use crate::http::server::listen::Listeners;
 
 /// Maximum number of connections on each of the two sockets: all event streams and as many calls. More wait in the
 /// kernel's queue. Counted per socket, so that callers without a token cannot block the user's own commands.

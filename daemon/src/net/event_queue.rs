@@ -5,8 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use chat_core::admission::codec::AdmissionRequest;
-use chat_core::input::AdmissionId;
+use chat_core::input::{AdmissionCall, AdmissionId};
 use chat_core::types::{PathInfo, RoleEvent};
 use chat_proto::id::PeerId;
 use tokio::sync::mpsc;
@@ -33,18 +32,7 @@ pub enum NetEvent {
     /// A whole frame arrived.
     Frame(PeerId, Bytes),
     /// A stranger asks to join; answered with [`Net::answer`](super::Net::answer).
-    Admission {
-        /// Names the request in the answer.
-        id: AdmissionId,
-        /// The stranger; its key was proved by the handshake.
-        peer: PeerId,
-        /// Address at which the connection sees it.
-        observed: Option<SocketAddr>,
-        /// Its request.
-        request: AdmissionRequest,
-        /// With a knock: the words both sides show; empty with a ticket.
-        words: String,
-    },
+    Admission(AdmissionCall),
     /// The stranger gave up, or its time ran out.
     AdmissionGone(AdmissionId),
     /// The addresses that this peer announces changed.

@@ -148,9 +148,7 @@ impl Driver {
             }
             NetEvent::DialFailed(peer) => Input::DialFailed(peer),
             NetEvent::Frame(peer, frame) => Input::Frame(peer, frame),
-            NetEvent::Admission { id, peer, observed, request, words } => {
-                Input::Admission { id, peer, observed, request, words }
-            }
+            NetEvent::Admission(call) => Input::Admission(call),
             NetEvent::AdmissionGone(id) => Input::AdmissionGone(id),
             NetEvent::Addrs(addrs) => Input::Addrs(addrs),
             NetEvent::Role(event) => Input::Role(event),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use chat_tests::crash::{CrashPlan, run};
+use chat_tests::scenarios::crash::{CrashPlan, run};
 use clap::Parser;
 
 /// Kills daemons in the middle of a conversation of three and checks that every log holds every acknowledged message,

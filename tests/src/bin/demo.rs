@@ -13,9 +13,9 @@ use chat_proto::api::peers::PeerView;
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::id::MessageId;
 use chat_tests::api::unless_interrupted;
-use chat_tests::binaries::binaries;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::home::TestHome;
+use chat_tests::process::binaries::binaries;
 use chat_tests::process::{Finished, Running, Signal, TestCommand};
 use chat_tests::transcript::DemoTranscript;
 use tempfile::TempDir;
@@ -278,9 +278,9 @@ impl DemoStage {
     fn compare(&self) {
         let say = &self.transcript;
         say.step("The same history everywhere");
+        self.chat(NAMES[0], &["log", "-n", "5"]);
         let mut histories = Vec::new();
         for name in NAMES {
-            self.chat(name, &["log"]);
             let messages: Vec<Message> = self.home(name).chat(&["log", "--all", "--json"]).run().json();
             let open: Vec<Message> = messages.into_iter().filter(|message| message.to.is_empty()).collect();
             histories.push(open);

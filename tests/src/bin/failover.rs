@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_tests::failover::{FailoverPlan, Heard, Way, busy, run};
+use chat_tests::scenarios::failover::{FailoverPlan, Heard, Way, busy, run};
 use clap::{Parser, ValueEnum};
 
 /// Takes the holder away and measures how soon another is known, and what a conversation notices of it.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_tests::idle::run;
+use chat_tests::scenarios::idle::run;
 use clap::Parser;
 
 /// Counts packets, bytes, processor time and memory of each member of a quiet room.

@@ -6,8 +6,8 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use chat_proto::api::peers::PathView;
-use chat_tests::nat::{HolderLoss, NatScene, Site};
 use chat_tests::netns::Nat;
+use chat_tests::scenarios::nat::{HolderLoss, NatScene, Site};
 use clap::Parser;
 
 /// Where the two talkers are.

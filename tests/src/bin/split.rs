@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chat_tests::split::run;
+use chat_tests::scenarios::split::run;
 use clap::Parser;
 
 /// Between two rounds of messages.

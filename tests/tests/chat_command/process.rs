@@ -4,8 +4,8 @@ use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Stdio};
 
-use chat_tests::binaries::binaries;
 use chat_tests::eventually::SOON;
+use chat_tests::process::binaries::binaries;
 use chat_tests::process::{Finished, Handle, Running, Signal, TestCommand};
 
 use crate::fake::Fake;

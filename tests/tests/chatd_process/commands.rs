@@ -4,8 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::Path;
 
-use chat_tests::binaries::binaries;
 use chat_tests::home::TestHome;
+use chat_tests::process::binaries::binaries;
 
 #[test]
 fn version_help_and_wrong_usage_have_their_exit_codes() {

@@ -6,10 +6,10 @@ use std::path::Path;
 use crate::{is_test_code, sources};
 
 /// Largest number of files in a folder, except where each file is one verb.
-const FOLDER_FILES_MAX: usize = 13;
+const FOLDER_FILES_MAX: usize = 12;
 
 /// Folders that still have more, and how many at most: these numbers only get smaller.
-const LARGER_FOLDERS: [(&str, usize); 2] = [("daemon/core/src", 17), ("tests/src", 18)];
+const LARGER_FOLDERS: [(&str, usize); 1] = [("daemon/core/src", 17)];
 
 /// Crates that still have circles of imports, and how many at most: these numbers only get smaller.
 const CIRCLES_LEFT: [(&str, usize); 0] = [];

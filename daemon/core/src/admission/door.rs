@@ -16,7 +16,7 @@ use ed25519_dalek::VerifyingKey;
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
 use crate::context::NodeContext;
 use crate::delivery::drafts::{DraftOrigin, Drafts};
-use crate::input::{AdmissionId, CommandId, Verdict};
+use crate::input::{AdmissionCall, AdmissionId, CommandId, Verdict};
 use crate::log::entry::{AdmitBy, Control, Dep};
 use crate::log::heads::Heads;
 use crate::log::local::Local;
@@ -87,14 +87,8 @@ impl Door {
 }
 
 impl DoorHandler<'_> {
-    pub(crate) fn on_admission(
-        &mut self,
-        id: AdmissionId,
-        peer: PeerId,
-        observed: Option<SocketAddr>,
-        request: AdmissionRequest,
-        words: String,
-    ) {
+    pub(crate) fn on_admission(&mut self, call: AdmissionCall) {
+        let AdmissionCall { id, peer, observed, request, words } = call;
         if !self.membership.roster.is_member(&self.local.me)
             || self.local.is_stopping()
             || self.door.admitting.len() >= ADMISSIONS_MAX

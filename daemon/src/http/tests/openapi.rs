@@ -10,8 +10,8 @@ use chat_proto::id::{EntryHash, KnockId, MessageId, Term};
 use chat_proto::time::Timestamp;
 use serde_json::{Value, json};
 
+use crate::http::calls::openapi::document;
 use crate::http::calls::{CALLS, ParameterIn, RequestBody, ResponseBody};
-use crate::http::openapi::document;
 use crate::http::routes::routes;
 use crate::http::tests::test_api::{ANN, ApiTestRoom, BOB, TestApi, peer};
 use crate::http::tests::test_client::TestRequest;

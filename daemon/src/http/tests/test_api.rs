@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::http::api_state::{Api, ApiOptions, NoRoom, RoomHandle, RoomSlot};
 use crate::http::auth::Token;
 use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
-use crate::http::listen::{Listeners, TcpListen};
+use crate::http::server::listen::{Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::http::tests::played_room::{LogWriter, PlayedRoom, Script, id_of, key};
 use crate::http::tests::test_client::{Endpoint, soon};

@@ -17,7 +17,7 @@ use std::time::Duration;
 use chat_core::admission::codec::{
     ADMISSION_BYTES_MAX, AdmissionAnswer, AdmissionRequest, DenyReason, Reveal, commitment, words,
 };
-use chat_core::input::AdmissionId;
+use chat_core::input::{AdmissionCall, AdmissionId};
 use chat_proto::id::{PeerId, RoomId};
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
 use tokio::sync::{Semaphore, mpsc};
@@ -133,7 +133,7 @@ impl Admissions {
         let (pending, answers) = self.start();
         let (id, observed) = (pending.id, seen_at(connection));
         info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "a peer asks to join");
-        self.ctx.events.send(NetEvent::Admission { id, peer, observed, request, words }).await;
+        self.ctx.events.send(NetEvent::Admission(AdmissionCall { id, peer, observed, request, words })).await;
         let answer = match timeout(WAIT_MAX, pass_on(connection, &mut send, answers)).await {
             Ok(Ok(answer)) => return send_last(&mut send, answer).await,
             Ok(Err(error)) => Err(error),

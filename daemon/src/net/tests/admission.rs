@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use chat_core::admission::codec::{
     ADMISSION_ALPN, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment, ticket_holds,
 };
-use chat_core::input::AdmissionId;
+use chat_core::input::{AdmissionCall, AdmissionId};
 use chat_core::peers::addrs::AddrRecord;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::{InviteId, PeerId, RoomId};
@@ -40,7 +40,7 @@ struct Asked {
 
 async fn asked(member: &mut NetPeer) -> Asked {
     let event = member.next().await;
-    let NetEvent::Admission { id, peer, observed, request, words } = event else {
+    let NetEvent::Admission(AdmissionCall { id, peer, observed, request, words }) = event else {
         panic!("not a request: {event:?}");
     };
     assert!(observed.is_some_and(|addr| addr.ip().is_loopback()));
@@ -102,7 +102,7 @@ async fn ticket_of_a_member_that_refuses_or_is_away_goes_to_the_next() {
     away.stop().await;
     let deny = async {
         // The member that is reached first is asked first; this one may not be asked at all.
-        if let NetEvent::Admission { id, .. } = knows_nothing.next().await {
+        if let NetEvent::Admission(AdmissionCall { id, .. }) = knows_nothing.next().await {
             knows_nothing.net.answer(id, AdmissionAnswer::Denied(DenyReason::UnknownInvite));
         }
         std::future::pending::<()>().await

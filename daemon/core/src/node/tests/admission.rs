@@ -7,7 +7,7 @@ use chat_proto::id::{KnockId, PeerId, RoomId};
 use chat_proto::ticket::Ticket;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
-use crate::input::{Command, Input, Verdict};
+use crate::input::{AdmissionCall, Command, Input, Verdict};
 use crate::node::tests::kit::{Disk, Kit, key};
 use crate::output::{CloseReason, CommandError, Reply};
 
@@ -98,7 +98,10 @@ fn a_weak_key_is_not_let_in() {
     let peer = PeerId::from_bytes(weak);
     let request = ticket_request(&ticket, &peer, "weak");
     let admission = crate::input::AdmissionId(4242);
-    kit.input(0, Input::Admission { id: admission, peer, observed: None, request, words: String::new() });
+    kit.input(
+        0,
+        Input::Admission(AdmissionCall { id: admission, peer, observed: None, request, words: String::new() }),
+    );
     assert_eq!(reason(kit.answer_to(0, admission)), DenyReason::Refused);
 }
 

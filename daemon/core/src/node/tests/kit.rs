@@ -18,7 +18,7 @@ use ed25519_dalek::SigningKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, ticket_request};
 use crate::config::NodeSettings;
-use crate::input::{AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError};
+use crate::input::{AdmissionCall, AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError};
 use crate::log::entry::{Dep, Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::node::Node;
 use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
@@ -209,7 +209,7 @@ impl Kit {
         self.next += 1;
         let id = AdmissionId(self.next);
         let peer = PeerId::from_bytes(key(n).verifying_key().to_bytes());
-        self.input(door, Input::Admission { id, peer, observed: None, request, words: "babad".into() });
+        self.input(door, Input::Admission(AdmissionCall { id, peer, observed: None, request, words: "babad".into() }));
         self.answer_to(door, id)
     }
 

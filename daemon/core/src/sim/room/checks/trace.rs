@@ -1,6 +1,6 @@
 //! Inputs and outputs of a node in one line each, for the message of a failure.
 
-use crate::input::Input;
+use crate::input::{AdmissionCall, Input};
 use crate::log::entry::{Header, LogId, Seq, SignedEntry};
 use crate::membership::roster::Person;
 use crate::output::Output;
@@ -11,7 +11,7 @@ pub(in crate::sim::room) fn input(input: &Input) -> String {
         format!("<- {} {}", from.short(), frame(raw))
     } else if let Input::Loaded(id, entries) = input {
         format!("loaded {id:?} {}", list(entries))
-    } else if let Input::Admission { id, peer, .. } = input {
+    } else if let Input::Admission(AdmissionCall { id, peer, .. }) = input {
         format!("admission {id:?} of {}", peer.short())
     } else {
         format!("{input:?}")

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, commitment, ticket_request};
-use crate::input::{AdmissionId, Command, Input, Verdict};
+use crate::input::{AdmissionCall, AdmissionId, Command, Input, Verdict};
 use crate::log::entry::Incarnation;
 use crate::output::{CommandError, Reply};
 use crate::sim::room::machine::disk::HeldData;
@@ -72,7 +72,10 @@ impl RoomWorld {
         request: AdmissionRequest,
     ) {
         let (peer, observed) = (self.at(asker).id, Some(self.at(asker).addr));
-        self.input(door, Input::Admission { id, peer, observed, request, words: "babad-babad-babad".into() });
+        self.input(
+            door,
+            Input::Admission(AdmissionCall { id, peer, observed, request, words: "babad-babad-babad".into() }),
+        );
     }
 
     /// A member answers a machine that asks for admission.

@@ -6,7 +6,7 @@ use chat_proto::time::Timestamp;
 use rand::RngExt;
 
 use crate::admission::codec::ticket_request;
-use crate::input::{AdmissionId, Command, Input};
+use crate::input::{AdmissionCall, AdmissionId, Command, Input};
 use crate::log::entry::Incarnation;
 use crate::peers::addrs::AddrRecord;
 use crate::sim::room::machine::{Host, MachineState};
@@ -59,7 +59,7 @@ impl RoomWorld {
             let (peer, name, observed) = (machine.id, machine.name.clone(), Some(machine.addr));
             let request = ticket_request(&ticket, &peer, &name);
             let id = AdmissionId(host.0 as u64);
-            self.input(Host(0), Input::Admission { id, peer, observed, request, words: "babad".into() });
+            self.input(Host(0), Input::Admission(AdmissionCall { id, peer, observed, request, words: "babad".into() }));
             self.run_until(self.now() + Duration::from_millis(10));
         }
         self.run_until(self.now() + Duration::from_secs(1));

@@ -14,8 +14,8 @@ use chat_proto::id::MessageId;
 
 use crate::cluster::TestRoom;
 use crate::eventually::{SOON, eventually};
-pub use crate::failover::listening::Heard;
-use crate::failover::stage::FailoverStage;
+pub use crate::scenarios::failover::listening::Heard;
+use crate::scenarios::failover::stage::FailoverStage;
 
 /// How the holder is taken away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

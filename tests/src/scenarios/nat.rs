@@ -16,9 +16,9 @@ use chat_proto::event::Event;
 use chat_proto::id::{PeerId, Term};
 
 use crate::api::DaemonApi;
+use crate::api::events::EventReader;
 use crate::cluster::{all_online, view};
 use crate::daemon::{Daemon, StartDaemon};
-use crate::events::EventReader;
 use crate::eventually::{SOON, eventually};
 use crate::netns::{Nat, Router, Space, TestNetwork};
 

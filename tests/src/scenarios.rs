@@ -1,0 +1,15 @@
+//! What rooms of real daemons go through at any size: each file plays one kind of trouble and reports what came of it.
+//!
+//! * [`crash`]: daemons are killed in the middle of a conversation.
+//! * [`failover`]: the holder of the rendezvous role is taken away, again and again.
+//! * [`split`]: a room is cut in two and heals.
+//! * [`nat`]: members behind routers, with and without UDP.
+//! * [`idle`]: nothing happens; what that costs.
+//!
+//! Tests run them small and check the report; the programs in `src/bin` run them at the size of their arguments and print it.
+
+pub mod crash;
+pub mod failover;
+pub mod idle;
+pub mod nat;
+pub mod split;

@@ -43,24 +43,23 @@ use crate::admission::door::{Door, DoorHandler};
 use crate::config::NodeSettings;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
-use crate::delivery::Delivery;
-use crate::delivery::dissemination::DisseminationHandler;
-use crate::delivery::drafts::DraftOrigin;
+use crate::delivery::dissemination::{Dissemination, DisseminationHandler};
+use crate::delivery::drafts::{DraftOrigin, Drafts};
 use crate::delivery::ingest::IngestHandler;
 use crate::delivery::own_log::OwnLogHandler;
-use crate::delivery::receipts::ReceiptHandler;
-use crate::delivery::sync::SyncHandler;
+use crate::delivery::receipts::{ReceiptHandler, Receipts};
+use crate::delivery::sync::{Sync, SyncHandler};
 use crate::delivery::tree::Tree;
 use crate::input::{Input, Now};
 use crate::log::Logs;
 use crate::log::entry::{Body, Control, Dep, Hlc, Seq};
 use crate::log::forks::ForkHandler;
 use crate::log::heads::LogHead;
-use crate::log::local::Local;
+use crate::log::local::{Local, Standing};
 use crate::log::repair::intact;
 use crate::membership::Membership;
 use crate::membership::roster::Roster;
-use crate::node::role::Role;
+use crate::node::role::{Role, members};
 use crate::node::ticks::SEEN_EVERY;
 use crate::output::Output;
 use crate::peers::Peers;
@@ -76,7 +75,10 @@ pub struct Node {
     logs: Logs,
     membership: Membership,
     peers: Peers,
-    delivery: Delivery,
+    drafts: Drafts,
+    receipts: Receipts,
+    sync: Sync,
+    dissemination: Dissemination,
     door: Door,
     role: Role,
 }
@@ -114,7 +116,10 @@ impl Node {
             logs: Logs::default(),
             membership: Membership::default(),
             peers: Peers::default(),
-            delivery: Delivery::default(),
+            drafts: Drafts::default(),
+            receipts: Receipts::default(),
+            sync: Sync::default(),
+            dissemination: Dissemination::default(),
             door: Door::default(),
             role: Role::default(),
         };
@@ -123,14 +128,15 @@ impl Node {
                 chat_proto::text::check_name("room name", &room_name)?;
                 chat_proto::text::check_name("name", &name)?;
                 node.peers.own_addrs = addrs;
-                node.found(room_name, open, name)?;
+                let nonce = node.cx.rng.random();
+                node.found(Control::Genesis { room_name, open, name, nonce })?;
             }
             Start::Restore(restored) => node.restore(restored),
         }
         let newest = node.logs.heads.head(&node.local.log).map(|head| (head.seq, head.hash));
-        node.delivery.receipts.begin(node.local.log, newest);
+        node.receipts.begin(node.local.log, newest);
         node.role.begin(&node.local, &mut node.cx);
-        node.tell_role_members();
+        node.tell_role(members(&node.membership.roster));
         node.tell_role(RoleInput::Addrs(node.peers.own_addrs.clone()));
         node.cx.set(Timer::AntiEntropy, node.cx.settings.anti_entropy);
         node.cx.set(Timer::Seen, SEEN_EVERY);
@@ -141,7 +147,7 @@ impl Node {
     #[must_use]
     pub fn with_tree(mut self, tree: Box<dyn Tree>, now: Now) -> Self {
         self.cx.now = now;
-        self.delivery.dissemination.tree = Some(tree);
+        self.dissemination.tree = Some(tree);
         self.choose_mode();
         self
     }
@@ -165,7 +171,11 @@ impl Node {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.cx.now = now;
         match input {
-            Input::Command(id, command) => self.on_command(id, command),
+            Input::Command(id, command) => {
+                if let Err(error) = self.execute(id, command) {
+                    self.cx.reply(id, Err(error));
+                }
+            }
             Input::Up(peer, path) => self.on_up(peer, path),
             Input::Path(peer, path) => self.on_path(peer, path),
             Input::Down(peer) => self.on_down(peer),
@@ -217,10 +227,9 @@ impl Node {
         self.cx.timers.next()
     }
 
-    fn found(&mut self, room_name: String, open: bool, name: String) -> Result<(), StartError> {
-        let control = Control::Genesis { room_name, open, name, nonce: self.cx.rng.random() };
+    fn found(&mut self, genesis: Control) -> Result<(), StartError> {
         let time = Hlc::from_wall(self.cx.now.wall);
-        let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(control))?;
+        let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(genesis))?;
         self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
         self.membership.controls.add(&genesis, genesis.header().order_after(None), &self.local.room);
         self.derive();
@@ -247,7 +256,8 @@ impl Node {
         for (peer, at) in restored.seen {
             self.peers.presence.restore(peer, at);
         }
-        self.local.restored(&self.logs.heads, restored.mark_agrees);
+        let standing = if restored.mark_agrees { Standing::Marked } else { Standing::Unmarked };
+        self.local.restored(&self.logs.heads, standing);
         self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
@@ -268,17 +278,18 @@ impl Node {
             heads: &self.logs.heads,
             peers: &self.peers,
             door: &mut self.door,
-            drafts: &mut self.delivery.drafts,
+            drafts: &mut self.drafts,
             cx: &mut self.cx,
         }
     }
 
     fn sync(&mut self) -> SyncHandler<'_> {
         SyncHandler {
-            sync: &mut self.delivery.sync,
+            sync: &mut self.sync,
             logs: &mut self.logs,
             cuts_moved: &mut self.membership.cuts_moved,
             peers: &mut self.peers,
+            mode: self.dissemination.mode(),
             cx: &mut self.cx,
         }
     }
@@ -299,8 +310,8 @@ impl Node {
             logs: &mut self.logs,
             membership: &self.membership,
             connections: &self.peers.connections,
-            drafts: &mut self.delivery.drafts,
-            receipts: &mut self.delivery.receipts,
+            drafts: &mut self.drafts,
+            receipts: &mut self.receipts,
             cx: &mut self.cx,
         }
     }
@@ -311,7 +322,7 @@ impl Node {
             heads: &self.logs.heads,
             roster: &self.membership.roster,
             peers: &self.peers,
-            receipts: &mut self.delivery.receipts,
+            receipts: &mut self.receipts,
             cx: &mut self.cx,
         }
     }
@@ -330,7 +341,7 @@ impl Node {
         DialHandler {
             local: &self.local,
             roster: &self.membership.roster,
-            dissemination: &self.delivery.dissemination,
+            dissemination: &self.dissemination,
             keep: &self.role.keep,
             peers: &mut self.peers,
             cx: &mut self.cx,
@@ -341,7 +352,7 @@ impl Node {
         DisseminationHandler {
             local: &self.local,
             roster: &self.membership.roster,
-            dissemination: &mut self.delivery.dissemination,
+            dissemination: &mut self.dissemination,
             peers: &mut self.peers,
             cx: &mut self.cx,
         }

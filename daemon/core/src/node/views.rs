@@ -4,7 +4,8 @@ use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
-use chat_proto::id::{PeerId, Term};
+use chat_proto::id::{InviteId, PeerId, Term};
+use ed25519_dalek::SigningKey;
 
 use crate::delivery::receipts::Receipts;
 use crate::input::Now;
@@ -24,7 +25,7 @@ impl Node {
             local: &self.local,
             membership: &self.membership,
             peers: &self.peers,
-            receipts: &self.delivery.receipts,
+            receipts: &self.receipts,
             role: self.role.query(),
         }
     }
@@ -107,6 +108,12 @@ impl Views<'_> {
         holders.sort_unstable();
         holders.dedup();
         holders
+    }
+
+    /// The invite whose key has this seed.
+    pub(super) fn invite(&self, seed: &[u8; 32]) -> Option<Invite> {
+        let key = InviteId::from_bytes(SigningKey::from_bytes(seed).verifying_key().to_bytes());
+        self.invites().into_iter().find(|invite| invite.id == key)
     }
 
     /// Every invite, the newest first.

@@ -10,8 +10,9 @@ use crate::commands::man::ManArgs;
 
 /// Printed below the help.
 const AFTER_HELP: &str = "\
-Without a command, chat opens the room interactively: plain text goes to all, '@name text' to one, Tab completes
-names, 'exit', 'quit' or Ctrl-D leaves. With standard input from a file or a pipe, each of its lines is sent.
+Without a command, chat opens the room on the whole screen: plain text goes to all, '@name text' to one, Tab completes
+names, F1 shows the keys, 'exit', 'quit' or Ctrl-D leaves. With standard input from a file or a pipe, each of its lines
+is sent.
 
 Exit codes: 0 done, 1 refused, 2 usage, 3 no daemon, 4 not allowed, 5 the wait ran out (the message is stored and
 still travels).";
@@ -23,6 +24,10 @@ pub(crate) struct ChatArgs {
     /// Home of the daemon [default: $CHATD_HOME, else $XDG_DATA_HOME/chatd]; CHATD_URL and CHATD_TOKEN select one over TCP
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
+
+    /// Without a command: print messages line by line instead of drawing the whole screen
+    #[arg(long)]
+    pub(crate) plain: bool,
 
     /// The command; without one, the room is opened.
     #[command(subcommand)]

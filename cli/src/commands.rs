@@ -25,7 +25,6 @@ use chat_client::Client;
 use clap::Subcommand;
 
 use crate::error::CliError;
-use crate::interactive;
 use crate::text::ui::Ui;
 
 /// The commands that call the daemon.
@@ -69,12 +68,11 @@ pub(crate) enum RoomCommand {
     Leave(leave::LeaveArgs),
 }
 
-/// Runs a command; without one, the interactive room.
+/// Runs a command.
 ///
 /// # Errors
 /// Says why the command failed.
-pub(crate) async fn run(verb: Option<RoomCommand>, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
-    let Some(verb) = verb else { return interactive::run(client, ui).await };
+pub(crate) async fn run(verb: RoomCommand, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     match verb {
         RoomCommand::Send(args) => send::run(args, client, ui).await,
         RoomCommand::Tail(args) => tail::run(args, client, ui).await,

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use chat_client::ClientError;
+use chat_client::chat_settings::ChatSettingsError;
 use chat_client::home::LocateError;
 use chat_proto::error::Exit;
 use chat_proto::text::{TextError, printable};
@@ -15,6 +16,9 @@ pub(crate) enum CliError {
     /// The environment does not say where the daemon is.
     #[error(transparent)]
     Locate(#[from] LocateError),
+    /// The settings of the screen cannot be used.
+    #[error(transparent)]
+    Settings(#[from] ChatSettingsError),
     /// A call of the daemon failed.
     #[error(transparent)]
     Call(#[from] ClientError),
@@ -61,6 +65,9 @@ pub(crate) enum CliError {
     /// The terminal cannot be used for typing.
     #[error("the terminal cannot be used")]
     Terminal(#[source] rustyline::error::ReadlineError),
+    /// The terminal cannot be drawn on.
+    #[error("the terminal cannot be used")]
+    Screen(#[source] io::Error),
     /// Input comes from a terminal, and the messages go to a file or a pipe.
     #[error("standard output is not a terminal: read with 'chat tail', write with 'chat send'")]
     NotATerminal,
@@ -81,6 +88,7 @@ impl CliError {
             | Self::CopiesWithoutReplicated
             | Self::NotATerminal
             | Self::UnknownCommand(_)
+            | Self::Settings(_)
             | Self::Locate(_) => Exit::Usage,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Text(_)
@@ -88,6 +96,7 @@ impl CliError {
             | Self::Input(_)
             | Self::Output(_)
             | Self::Terminal(_)
+            | Self::Screen(_)
             | Self::Runtime(_)
             | Self::Declined => Exit::Refused,
         }
@@ -102,6 +111,7 @@ impl CliError {
                 "'chat send --tail' sends the last part that fits, 'chat send --split' sends several messages".into(),
             ),
             Self::Locate(_)
+            | Self::Settings(_)
             | Self::WaitRanOut { .. }
             | Self::Text(_)
             | Self::NothingToSend
@@ -110,6 +120,7 @@ impl CliError {
             | Self::Input(_)
             | Self::Output(_)
             | Self::Terminal(_)
+            | Self::Screen(_)
             | Self::Runtime(_)
             | Self::NotATerminal
             | Self::UnknownCommand(_) => None,

@@ -1,6 +1,7 @@
-//! `chat` without a command: the interactive room on a terminal; from a file or a pipe, each line is sent.
+//! The room line by line: on a terminal, messages are printed above the line that is typed; from a file or a pipe, each line is
+//! sent. [`crate::screen`] is the room on the whole screen.
 
-mod echo_filter;
+pub(crate) mod echo_filter;
 mod editor;
 mod line_command;
 mod piped;

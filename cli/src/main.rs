@@ -5,8 +5,10 @@ mod commands;
 mod dedup;
 mod error;
 mod interactive;
+mod screen;
 mod text;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use chat_client::home::environment;
@@ -47,8 +49,38 @@ fn run(args: ChatArgs) -> Result<(), CliError> {
         Some(ChatCommand::Room(verb)) => Some(verb),
         None => None,
     };
+    let face = if args.plain { Face::Lines } else { Face::of_terminal() };
     let client = Client::new(DaemonAddr::locate(args.home.as_deref(), environment)?);
     // One thread: nearly every command makes one call and ends.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CliError::Runtime)?;
-    runtime.block_on(commands::run(verb, &client, &mut ui))
+    runtime.block_on(async {
+        match verb {
+            Some(verb) => commands::run(verb, &client, &mut ui).await,
+            None => open_room(face, &client, &mut ui).await,
+        }
+    })
+}
+
+/// How the room is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Face {
+    /// On the whole screen.
+    Screen,
+    /// Line by line.
+    Lines,
+}
+
+impl Face {
+    /// What this terminal can do. Pipes and terminals that only print get lines.
+    fn of_terminal() -> Self {
+        let can_draw = environment("TERM").is_some_and(|term| term != "dumb" && term != "unknown");
+        if can_draw && io::stdin().is_terminal() && io::stdout().is_terminal() { Self::Screen } else { Self::Lines }
+    }
+}
+
+async fn open_room(face: Face, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
+    match face {
+        Face::Screen => screen::run(client).await,
+        Face::Lines => interactive::run(client, ui).await,
+    }
 }

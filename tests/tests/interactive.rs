@@ -28,7 +28,7 @@ impl TmuxTerminal {
         );
         daemon.home().shell(&script).env("TERM", "screen").run().ok();
         terminal.shows("shell>");
-        terminal.type_line("chat");
+        terminal.type_line("chat --plain");
         terminal
     }
 

@@ -22,6 +22,7 @@
 //! * [`client`] and [`calls`]: connecting, repeating, and the typed calls; [`call`] for any other call.
 //! * [`event_feed`]: the event stream; [`sse`]: its decoder.
 //! * [`error`]: one enum for every failure, its variants by what the caller can do about it.
+//! * [`chat_settings`]: how `chat` looks, as the configuration of the home has it.
 //! * [`status`] and [`display`]: a daemon's status as lines, and values as short text that is safe on a terminal.
 //!
 //! A client needs a Tokio runtime with time and IO enabled; a single-threaded one is enough. Calls can be cancelled by
@@ -29,6 +30,7 @@
 
 pub mod call;
 pub mod calls;
+pub mod chat_settings;
 pub mod client;
 pub mod display;
 pub mod error;

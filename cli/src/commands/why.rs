@@ -52,7 +52,8 @@ pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(
     lines(&rendezvous, render::now(), &TimeZone::system(), ui.colour).iter().try_for_each(|line| ui.line(line))
 }
 
-fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
+/// The ranking and the role's history as lines.
+pub(crate) fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
     let term = rendezvous.term;
     let mut lines = vec![match (&rendezvous.holder, rendezvous.since) {
         (Some(holder), Some(since)) => {

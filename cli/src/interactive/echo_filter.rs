@@ -17,7 +17,7 @@ const HELD_MAX: usize = 1_000;
 
 /// The own messages that are on the screen already.
 #[derive(Debug, Default)]
-pub(super) struct EchoFilter {
+pub(crate) struct EchoFilter {
     open: usize,
     typed: VecDeque<MessageId>,
     held: Vec<Message>,
@@ -25,12 +25,12 @@ pub(super) struct EchoFilter {
 
 impl EchoFilter {
     /// A call that posts what was typed begins.
-    pub(super) fn begin(&mut self) {
+    pub(crate) fn begin(&mut self) {
         self.open += 1;
     }
 
     /// The call has ended, with the message's id when it was posted. Returns the messages that are to be shown now.
-    pub(super) fn end(&mut self, id: Option<MessageId>) -> Vec<Message> {
+    pub(crate) fn end(&mut self, id: Option<MessageId>) -> Vec<Message> {
         self.open = self.open.saturating_sub(1);
         if let Some(id) = id {
             let held = self.held.len();
@@ -46,7 +46,7 @@ impl EchoFilter {
     }
 
     /// The stream delivers a message of this peer. Returns it if it is to be shown now.
-    pub(super) fn arrive(&mut self, message: Message) -> Option<Message> {
+    pub(crate) fn arrive(&mut self, message: Message) -> Option<Message> {
         if let Some(index) = self.typed.iter().position(|id| *id == message.id) {
             self.typed.remove(index);
             None

@@ -14,6 +14,16 @@ pub(crate) fn date_time_seconds(time: Timestamp, zone: &TimeZone) -> String {
     zoned(time, zone).strftime("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// A time as `14:05` in the zone.
+pub(crate) fn clock(time: Timestamp, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%H:%M").to_string()
+}
+
+/// The day of a time as `Sunday, 2026-11-22` in the zone.
+pub(crate) fn weekday(time: Timestamp, zone: &TimeZone) -> String {
+    zoned(time, zone).strftime("%A, %Y-%m-%d").to_string()
+}
+
 /// Now, by this machine's clock.
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_ms(u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or(0))

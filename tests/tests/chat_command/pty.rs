@@ -39,7 +39,7 @@ pub(crate) fn open() -> (File, File) {
 
 impl PtyTerminal {
     pub(crate) fn start(fake: &Fake) -> Self {
-        Self::run(fake, &[])
+        Self::run(fake, &["--plain"])
     }
 
     /// Runs `chat` with these arguments.

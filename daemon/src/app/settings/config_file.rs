@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use chat_client::chat_settings::ChatSettings;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -27,6 +28,9 @@ struct ConfigFile {
     tcp: Option<Spanned<bool>>,
     mdns: Option<Spanned<bool>>,
     log: Option<Spanned<String>>,
+    /// Settings of `chat`, which are checked here so that a mistake is found early.
+    #[serde(rename = "chat")]
+    _chat: Option<ChatSettings>,
 }
 
 /// Why the file cannot be used. Nothing was changed.

@@ -1,0 +1,121 @@
+//! Nothing that was typed is lost.
+
+use chat_tests::cluster::TestRoom;
+use chat_tests::eventually::{SOON, eventually, eventually_true};
+use chat_tests::process::Signal;
+
+use crate::terminal::TestTerminal;
+
+#[test]
+fn paste_of_many_lines_is_one_message_after_a_question() {
+    let room = TestRoom::of(&["alice"]);
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("1/1 online");
+    let text: Vec<String> = (0..500).map(|number| format!("line {number}")).collect();
+    terminal.paste(&text.join("\r"));
+    terminal.shows("Put the 500 pasted lines");
+    terminal.press("y");
+    terminal.shows("line 499");
+    terminal.press("\r");
+    eventually_true(SOON, "it is one message", || room["alice"].api().texts() == [text.join("\n")]);
+    // What does not fit one message is refused, with the way to send it.
+    terminal.paste(&"x".repeat(17_000));
+    terminal.shows("chat send --split < FILE");
+}
+
+#[test]
+fn paste_that_is_not_bracketed_loses_no_line() {
+    let room = TestRoom::of(&["alice"]);
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("1/1 online");
+    let lines: Vec<String> = (0..200).map(|number| format!("pasted line {number}")).collect();
+    terminal.press(&(lines.join("\r") + "\r"));
+    terminal.shows("pasted lines");
+    terminal.press("y");
+    terminal.shows("pasted line 199");
+    terminal.press("\r");
+    eventually(SOON, "all lines are there, in order", || {
+        let said = room["alice"].api().texts().join("\n");
+        if said.lines().eq(lines.iter().map(String::as_str)) { Ok(()) } else { Err(said) }
+    });
+}
+
+#[test]
+fn line_is_kept_by_ctrl_c_and_after_ctrl_z() {
+    let room = TestRoom::of(&["alice"]);
+    let variables = [("TERM", "xterm-256color")];
+    let script = "PS1=\"shell> \" exec bash --norc --noprofile -i";
+    let mut terminal = TestTerminal::run(room["alice"].home(), script, 80, 24, &variables);
+    terminal.shows("shell>");
+    terminal.press("chat\r");
+    terminal.shows("1/1 online");
+    terminal.press("\x03");
+    terminal.shows("press Ctrl-C again");
+    terminal.press("not lost");
+    terminal.shows("> not lost");
+    terminal.press("\x03");
+    terminal.shows("kept: Up brings it back");
+    terminal.press("\x1b[A");
+    terminal.shows("> not lost");
+    terminal.press("\x1a");
+    terminal.shows("Stopped");
+    assert!(terminal.is_plain() || !terminal.is_taken());
+    terminal.press("fg\r");
+    terminal.shows("> not lost");
+    assert!(terminal.is_taken(), "pastes are bracketed again");
+    terminal.press(" at all\r");
+    eventually_true(SOON, "it is sent", || room["alice"].api().texts() == ["not lost at all"]);
+}
+
+#[test]
+fn draft_and_history_are_there_in_the_next_run() {
+    let room = TestRoom::of(&["alice"]);
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("1/1 online");
+    terminal.press("sent before\r");
+    terminal.shows("alice: sent before ✓");
+    terminal.press("a draft");
+    terminal.shows("> a draft");
+    terminal.signal(Signal::HUP);
+    assert_eq!(terminal.exit_code(), Some(0));
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("> a draft");
+    terminal.press("\x15\x1b[A");
+    terminal.shows("> sent before");
+}
+
+#[test]
+fn resize_leaves_no_copies_of_the_line() {
+    let room = TestRoom::of(&["alice"]);
+    room["alice"].api().send("a message that stays");
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("a message that stays");
+    let line = "a half typed line that is wrapped on a narrow screen";
+    terminal.press(line);
+    terminal.shows(line);
+    for (columns, rows) in [(40, 10), (200, 50), (30, 8), (80, 24)] {
+        terminal.resize(columns, rows);
+        let screen = terminal.shows("> a half typed");
+        assert_eq!(screen.matches("a half typed").count(), 1, "{columns}×{rows}:\n{screen}");
+        assert_eq!(terminal.shows("a message that").matches("a message that").count(), 1);
+    }
+    terminal.press("\r");
+    eventually_true(SOON, "it is sent whole", || room["alice"].api().texts().contains(&line.to_owned()));
+}
+
+#[test]
+fn program_ends_as_asked_and_gives_the_terminal_back() {
+    let room = TestRoom::of(&["alice"]);
+    for keys in ["exit\r", "quit\r", "/quit\r", "\x04", "\x03\x03"] {
+        let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+        terminal.shows("1/1 online");
+        terminal.press(keys);
+        assert_eq!(terminal.exit_code(), Some(0), "{keys:?}");
+        assert!(terminal.is_plain() && !terminal.is_taken(), "{keys:?}");
+    }
+    let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
+    terminal.shows("1/1 online");
+    terminal.signal(Signal::TERM);
+    assert_eq!(terminal.exit_code(), Some(0));
+    assert!(terminal.is_plain() && !terminal.is_taken());
+}

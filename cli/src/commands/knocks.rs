@@ -46,5 +46,13 @@ pub(crate) async fn run(args: KnocksArgs, client: &Client, ui: &mut Ui) -> Resul
 
 fn row(knock: &Knock, now: Timestamp) -> Row {
     let since = format!("{} ago", render::span(render::between(knock.since, now)));
-    vec![knock.id.to_string(), label(&knock.name), knock.tag.to_string(), label(&knock.words), since].into()
+    let removed = if knock.removed { " (was removed)" } else { "" };
+    vec![
+        knock.id.to_string(),
+        format!("{}{removed}", label(&knock.name)),
+        knock.tag.to_string(),
+        label(&knock.words),
+        since,
+    ]
+    .into()
 }

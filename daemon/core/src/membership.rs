@@ -1,20 +1,24 @@
 //! Membership: members, names, roles and invites, derived from the control entries that are held and from nothing else.
 
+pub mod authority;
 pub(crate) mod control_log;
 pub(crate) mod derive;
+pub(crate) mod names;
 pub(crate) mod replay;
 pub mod roster;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use chat_proto::event::{MembershipAction, MembershipChange};
 use chat_proto::id::{PeerId, RoomId};
 
 use crate::log::Logs;
-use crate::log::entry::{Control, Entry, Hlc};
+use crate::log::entry::{AdmitBy, Body, Control, Entry, Hlc, LogId, Seq};
 use crate::log::local::Local;
 use crate::output::CommandError;
-use control_log::ControlLog;
+use authority::Authority;
+use control_log::{ControlLog, Position};
 use derive::Derived;
 use roster::Roster;
 
@@ -22,11 +26,15 @@ use roster::Roster;
 #[derive(Debug, Default)]
 pub(crate) struct Membership {
     pub(crate) controls: ControlLog,
+    pub(crate) authority: Authority,
     pub(crate) derived: Derived,
     pub(crate) roster: Arc<Roster>,
-    /// Control entries that were applied since the last derivation.
+    /// Control entries that were applied since the last derivation, and where they stand in the shared order.
     news: Vec<Arc<Entry>>,
-    /// Whether something happened since that changes the membership, or where logs end.
+    added: Vec<Position>,
+    /// Logs that began since.
+    begun: Vec<LogId>,
+    /// Whether something else happened since that changes the membership, or where logs end.
     stale: bool,
     /// Whether entries that wait have to be reconsidered, because logs end elsewhere or are void.
     pub(crate) cuts_moved: bool,
@@ -54,38 +62,96 @@ impl Membership {
         self.roster.people.get(peer).is_none_or(|person| person.active)
     }
 
-    /// Takes a control entry; what follows from it is worked out by the next derivation.
+    /// Takes an entry that was applied; what follows from it is worked out by the next derivation.
     pub(crate) fn apply(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
-        if self.controls.add(entry, order, room) {
+        if entry.seq() == Seq(1) && !entry.is_genesis() {
+            let start = self.controls.start(&entry.log(), order, &entry.header().deps);
+            self.controls.begin(entry.log(), start);
+            self.begun.push(entry.log());
+        }
+        self.authority.observe(entry);
+        self.add(entry, order, room);
+    }
+
+    /// Takes a control entry whose copy on disk was damaged until now.
+    pub(crate) fn repaired(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
+        self.add(entry, order, room);
+        self.authority.find_acts(&self.controls);
+        self.stale = true;
+    }
+
+    fn add(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
+        if let Some(position) = self.controls.add(entry, order, room) {
             self.news.push(entry.clone());
-            self.stale = true;
+            self.added.push(position);
         }
     }
 
-    /// The proof of a fork changes where a log ends.
-    pub(crate) fn fork_proven(&mut self) {
+    /// Whether the author of the first entry of a log may write it, as far as the membership is derived.
+    pub(crate) fn may_begin(&self, first: &Entry) -> bool {
+        let start = self.controls.start(&first.log(), first.header().order_after(None), &first.header().deps);
+        self.derived.cut_of_new(&first.log(), &start, &self.controls) != Some(Seq::ZERO)
+    }
+
+    /// Logs that an entry with this body depends on directly, so that others need not hold what lies between: those with the
+    /// newest acts of admins, with what it is about, and with the claim of a name that it claims, too.
+    pub(crate) fn causes(&self, body: &Body) -> BTreeSet<LogId> {
+        let Body::Control(control) = body else { return BTreeSet::new() };
+        let mut logs = self.authority.newest();
+        let invite = |key| self.derived.invites().get(key).map(|invite| invite.log);
+        match control {
+            Control::Admit { name, by, .. } => {
+                logs.extend(self.derived.bearers(name));
+                if let AdmitBy::Invite { key, .. } = by {
+                    logs.extend(invite(key));
+                }
+            }
+            Control::Rename { name } => logs.extend(self.derived.bearers(name)),
+            Control::Role { peer, .. } | Control::Remove { peer, .. } => logs.extend(self.derived.admitted_in(peer)),
+            Control::Revoke { key } => logs.extend(invite(key)),
+            Control::Genesis { .. } | Control::Invite { .. } | Control::Leave | Control::Keys { .. } => {}
+        }
+        logs
+    }
+
+    /// Something else than an entry changed what follows: everything is derived anew.
+    pub(crate) fn outdate(&mut self) {
         self.stale = true;
     }
 
     /// Whether something is to be derived or reconsidered.
     pub(crate) fn is_behind(&self) -> bool {
-        self.stale || self.cuts_moved
+        self.has_news() || self.cuts_moved
+    }
+
+    fn has_news(&self) -> bool {
+        self.stale || !self.added.is_empty() || !self.begun.is_empty()
     }
 
     /// The control entries since the last derivation, if there has to be another one.
     pub(crate) fn take_news(&mut self) -> Option<Vec<Arc<Entry>>> {
-        std::mem::take(&mut self.stale).then(|| std::mem::take(&mut self.news))
+        self.has_news().then(|| std::mem::take(&mut self.news))
     }
 
-    /// Derives everything anew, and cuts the logs; returns the roster before, if it changed.
+    /// Derives what follows from the news, or everything where that is not enough, and cuts the logs; returns the roster
+    /// before, if it changed.
     pub(crate) fn derive(&mut self, room: RoomId, logs: &mut Logs) -> Option<Arc<Roster>> {
-        let derived = derive::derive(&self.controls, room, logs.forks.cuts(), &logs.heads.firsts());
-        let moved = logs.heads.set_cuts(derived.cuts.clone(), logs.forks.logs(), derived.admins.clone());
+        let (added, begun) = (std::mem::take(&mut self.added), std::mem::take(&mut self.begun));
+        let Self { controls, authority, derived, .. } = self;
+        let stale = std::mem::take(&mut self.stale);
+        if stale || !added.iter().all(|position| derived.advance(position, controls, authority)) {
+            *derived = Derived::new(controls, authority, room, logs.forks.cuts());
+        } else {
+            begun.iter().for_each(|log| derived.log_began(log, controls));
+        }
+        let changed = derived.roster != self.roster;
+        if changed {
+            logs.heads.reconsider_refused();
+        }
+        let moved = logs.heads.set_cuts(derived.cuts.clone(), logs.forks.logs(), authority.admins());
         self.cuts_moved |= !moved.is_empty();
         logs.disk.changes.cuts.extend(moved);
-        self.derived = derived;
-        let changed = self.derived.roster != *self.roster;
-        changed.then(|| std::mem::replace(&mut self.roster, Arc::new(self.derived.roster.clone())))
+        changed.then(|| std::mem::replace(&mut self.roster, self.derived.roster.clone()))
     }
 
     /// What a control entry changed for its readers, compared with the roster before it.

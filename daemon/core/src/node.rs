@@ -32,6 +32,7 @@ mod role;
 mod ticks;
 mod views;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -232,21 +233,27 @@ impl Node {
         let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(genesis))?;
         self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
         self.membership.controls.add(&genesis, genesis.header().order_after(None), &self.local.room);
+        self.membership.authority.observe(&genesis);
+        self.membership.outdate();
         self.derive();
         self.persist(Some((Arc::new(genesis), vec![DraftOrigin::Nobody])));
         Ok(())
     }
 
     fn restore(&mut self, restored: Restored) {
+        let mut starts = BTreeMap::new();
         for head in restored.heads {
-            let StoredHead { log, seq, hash, label, order, first } = head;
-            self.logs.heads.restore(log, LogHead { seq, hash, label, order, first });
+            let StoredHead { log, seq, hash, label, order, first, roots } = head;
+            self.logs.heads.restore(log, LogHead { seq, hash, label, order });
+            starts.insert(log, (first, roots));
         }
-        for (signed, order) in restored.controls {
-            if let Some(entry) = intact(signed) {
-                self.membership.controls.add(&entry, order, &self.local.room);
-            }
+        for (log, seq, clock) in restored.clocks {
+            self.membership.authority.restore_clock(log, seq, clock);
         }
+        let entries = restored.controls.into_iter().filter_map(|(signed, order)| Some((intact(signed)?, order)));
+        self.membership.controls.restore(entries, &starts, &self.local.room);
+        self.membership.authority.find_acts(&self.membership.controls);
+        self.membership.outdate();
         for (one, other) in restored.forks {
             self.logs.forks.restore(one, other);
         }

@@ -104,9 +104,12 @@ impl From<CommandError> for Refusal {
                 "retry with the same Idempotency-Key: the message is then posted once; 'chatd logs' shows the cause"
             }
             CommandError::NotMember => {
-                "after a removal, 'chat leave' first; then join with a ticket: 'chat invite' on a member's machine prints one"
+                "after a removal, ask an admin and knock at its address with 'chat join HOST:PORT'; after leaving, a ticket will do"
             }
-            CommandError::NotAdmin => "'chat peers' shows who is an admin",
+            CommandError::NotAdmin | CommandError::Removed => "'chat peers' shows who is an admin",
+            CommandError::RanksAbove(_) => {
+                "the founder ranks first, then the admins in the order in which they became admins"
+            }
             CommandError::UnknownInvite => "'chat invites' lists the invites",
             CommandError::UnknownKnock => "'chat knocks' lists the peers that wait",
             CommandError::TooLong => "send it to fewer members at a time",
@@ -311,7 +314,8 @@ const fn denied(reason: DenyReason) -> (ErrorCode, &'static str) {
         | DenyReason::Expired
         | DenyReason::Revoked
         | DenyReason::UsedUp => (ErrorCode::BadTicket, "'chat invite' on a member's machine prints a new one"),
-        DenyReason::Refused | DenyReason::Removed | DenyReason::TimedOut => {
+        DenyReason::Removed => (ErrorCode::Denied, "ask an admin, then knock at its address: 'chat join HOST:PORT'"),
+        DenyReason::Refused | DenyReason::TimedOut => {
             (ErrorCode::Denied, "ask a member for a ticket: 'chat invite' prints one")
         }
         DenyReason::BadName => (ErrorCode::BadRequest, "try another name"),

@@ -84,7 +84,7 @@ mod tests {
     fn roster(people: &[(PeerId, bool)]) -> Arc<Roster> {
         let person = |&(id, active): &(PeerId, bool)| {
             let peer = PeerRef { id, name: "alice".into(), tag: id.tag() };
-            (id, Person { peer, active, role: MemberRole::Member, keys: None })
+            (id, Arc::new(Person { peer, active, role: MemberRole::Member, keys: None }))
         };
         Arc::new(Roster { people: people.iter().map(person).collect(), ..Roster::default() })
     }

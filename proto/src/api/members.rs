@@ -53,6 +53,9 @@ pub struct Knock {
     pub words: String,
     /// When it knocked.
     pub since: Timestamp,
+    /// Whether it was removed from the room: only an admin can admit it.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// Body of `POST /v1/knocks/{id}`.

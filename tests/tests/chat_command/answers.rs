@@ -134,7 +134,7 @@ fn invite(first: u8) -> Invite {
 fn knock() -> Knock {
     let carol = peer(3, "car\x07ol");
     let words = "apple river stone".into();
-    Knock { id: KnockId(3), peer: carol.id, tag: carol.tag, name: carol.name, words, since: TIME }
+    Knock { id: KnockId(3), peer: carol.id, tag: carol.tag, name: carol.name, words, since: TIME, removed: false }
 }
 
 fn nearby() -> NearbyRoom {

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use chat_proto::api::members::Knock;
 use chat_tests::cluster::{TestRoom, all_miss};
 use chat_tests::daemon::{Daemon, StartDaemon};
 use chat_tests::eventually::{SOON, eventually};
@@ -136,7 +137,7 @@ fn member_that_left_or_was_removed_is_out() {
 }
 
 #[test]
-fn removed_member_is_told_and_can_leave_or_join_again() {
+fn removed_member_is_told_and_can_leave_or_be_admitted_by_an_admin() {
     let room = TestRoom::of(&["alice", "bob", "carol"]);
     for name in ["bob", "carol"] {
         room["alice"].chat(&["remove", name]).ok();
@@ -147,7 +148,18 @@ fn removed_member_is_told_and_can_leave_or_join_again() {
     }
     room["bob"].chat(&["leave"]).ok();
     room["bob"].home().wait_until_free();
-    room["carol"].chat(&["join", &room["alice"].ticket()]).ok();
+    let said = room["carol"].chat(&["join", &room["alice"].ticket()]).refuses(4);
+    assert!(said.contains("was removed") && said.contains("admin"), "{said}");
+    let address = room["alice"].home().address();
+    let mut waiting = room["carol"].home().chat(&["join", &address]).spawn();
+    let knock = eventually(SOON, "carol knocks", || {
+        let mut knocks: Vec<Knock> = room["alice"].chat(&["knocks", "--json"]).json();
+        knocks.pop().ok_or_else(|| "no knock".to_owned())
+    });
+    assert!(knock.removed);
+    assert!(room["alice"].chat(&["knocks"]).ok().contains("was removed"));
+    room["alice"].chat(&["admit", &knock.id.to_string()]).ok();
+    assert!(waiting.wait(SOON).success());
     eventually(SOON, "carol is a member again", || match room["carol"].api().status() {
         status if !status.removed && status.members == 2 => Ok(()),
         status => Err(format!("{status:?}")),

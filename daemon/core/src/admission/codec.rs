@@ -114,8 +114,8 @@ pub enum DenyReason {
     /// A member refused.
     #[error("a member refused the knock")]
     Refused,
-    /// Removed members stay out unless invited anew.
-    #[error("this peer was removed from the room, ask a member for a new ticket")]
+    /// Removed members stay out until an admin admits them.
+    #[error("this peer was removed from the room, only an admin can let it in again")]
     Removed,
     /// The name breaks the rules.
     #[error("the name is not allowed, use 1 to 32 letters, digits, '-', '_' or '.'")]

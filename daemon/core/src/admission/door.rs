@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use chat_proto::api::members::Knock;
+use chat_proto::api::peers::MemberRole;
 use chat_proto::event::{Event, KnockState};
 use chat_proto::id::{InviteId, KnockId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
@@ -80,7 +81,7 @@ pub(crate) struct DoorHandler<'a> {
 
 impl Door {
     /// Every knock that waits for an answer.
-    pub(crate) fn list_knocks(&self) -> Vec<Knock> {
+    pub(crate) fn list_knocks(&self, membership: &Membership) -> Vec<Knock> {
         let knock = |(id, waiting): (&KnockId, &Knocker)| Knock {
             id: *id,
             peer: waiting.peer,
@@ -88,6 +89,7 @@ impl Door {
             name: waiting.name.clone(),
             words: waiting.words.clone(),
             since: waiting.since,
+            removed: membership.derived.is_removed(&waiting.peer),
         };
         self.waiting.iter().map(knock).collect()
     }
@@ -134,7 +136,7 @@ impl DoorHandler<'_> {
             self.answer_admitted(id);
             return Ok(());
         }
-        let invite = self.membership.derived.invites.get(&key).ok_or(DenyReason::UnknownInvite)?;
+        let invite = self.membership.derived.invites().get(&key).ok_or(DenyReason::UnknownInvite)?;
         if invite.revoked {
             return Err(DenyReason::Revoked);
         }
@@ -144,7 +146,7 @@ impl DoorHandler<'_> {
         if invite.used >= invite.uses {
             return Err(DenyReason::UsedUp);
         }
-        if self.membership.derived.removed.get(&peer).is_some_and(|removed| *removed > invite.created.order) {
+        if self.membership.derived.is_removed(&peer) {
             return Err(DenyReason::Removed);
         }
         self.admit(id, peer, observed, name, AdmitBy::Invite { key, signature })
@@ -165,7 +167,7 @@ impl DoorHandler<'_> {
             return Ok(());
         }
         if self.membership.roster.open {
-            if self.membership.derived.removed.contains_key(&peer) {
+            if self.membership.derived.is_removed(&peer) {
                 return Err(DenyReason::Removed);
             }
             return self.admit(id, peer, observed, name, AdmitBy::Member);
@@ -398,6 +400,11 @@ impl DoorHandler<'_> {
         let (peer, name) = (waiting.peer, waiting.name.clone());
         match verdict {
             Verdict::Yes => {
+                let admin =
+                    self.membership.roster.people.get(&self.local.me).is_some_and(|me| me.role == MemberRole::Admin);
+                if self.membership.derived.is_removed(&peer) && !admin {
+                    return Err(CommandError::Removed);
+                }
                 let admit = Control::Admit { peer, name, by: AdmitBy::Member };
                 let queued = self.drafts.push_control(admit, DraftOrigin::Control(command));
                 if queued { Ok(()) } else { Err(CommandError::Busy) }

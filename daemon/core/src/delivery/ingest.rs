@@ -79,7 +79,7 @@ impl IngestHandler<'_> {
         // so it follows from the entry alone.
         if entry.control().is_some() && !self.membership.controls.holds(&place) {
             let order = entry.header().order_after(None);
-            self.membership.apply(&entry, order, &self.local.room);
+            self.membership.repaired(&entry, order, &self.local.room);
         }
         self.cx.push(Output::Repair(entry));
     }
@@ -101,11 +101,6 @@ impl IngestHandler<'_> {
         }
     }
 
-    /// Whether the author was a member when its log began, as far as the membership is derived.
-    pub(crate) fn began_as_member(&self, entry: &Entry) -> bool {
-        self.membership.derived.cut(&entry.log(), entry.header().order_after(None)) != Some(Seq::ZERO)
-    }
-
     /// The first entry came of a log whose author was not a member then: nothing waits any more for the rest of it.
     pub(crate) fn void_log(&mut self, entry: &Arc<Entry>) {
         tracing::debug!(author = %entry.author().short(), "log of a stranger is void");
@@ -116,7 +111,7 @@ impl IngestHandler<'_> {
             self.logs.disk.push(entry.clone());
             self.membership.apply(entry, order, &self.local.room);
         } else {
-            self.logs.heads.refuse(entry.log(), entry.header().order_after(None));
+            self.logs.heads.refuse(entry.log());
         }
         self.membership.cuts_moved = true;
     }

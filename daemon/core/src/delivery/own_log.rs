@@ -55,9 +55,10 @@ impl OwnLogHandler<'_> {
         }
         let heads = &self.logs.heads;
         let first_entry = heads.head(&self.local.log).is_none();
-        let admission = self.membership.derived.admitted_in.get(&self.local.me).copied();
+        let admission = self.membership.derived.admitted_in(&self.local.me);
         let former = self.local.former_log(heads);
-        let origins: BTreeSet<LogId> = admission.into_iter().chain(former).filter(|_| first_entry).collect();
+        let mut origins: BTreeSet<LogId> = admission.into_iter().chain(former).filter(|_| first_entry).collect();
+        origins.extend(self.membership.causes(&cut.body));
         let mut deps = heads.deps(&self.local.log, &origins);
         let label = self.local.next_label(heads, self.cx.now);
         let order = heads.clock().next();

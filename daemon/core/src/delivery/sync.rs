@@ -281,7 +281,7 @@ impl SyncHandler<'_> {
         }
         let Some(connected) = self.peers.connections.get(&peer) else { return };
         let free = WANTS_PER_PEER_MAX.saturating_sub(self.sync.wants_of(&peer));
-        let missing: Vec<(LogId, Seq)> = connected
+        let mut missing: Vec<(LogId, Seq)> = connected
             .known
             .iter()
             .filter(|(log, seq)| **seq > self.logs.heads.seq(log) && !self.sync.wants.contains_key(log))
@@ -290,9 +290,10 @@ impl SyncHandler<'_> {
                 let reach = self.logs.reach(log);
                 *to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono)
             })
-            .take(free)
             .collect();
-        for (log, to) in missing {
+        // What others wait for comes first: every chain of causes leads to the founding.
+        missing.sort_by_key(|(log, _)| self.logs.pending.awaited(log) == Seq::ZERO);
+        for (log, to) in missing.into_iter().take(free) {
             self.want(peer, log, to, Vec::new());
         }
     }

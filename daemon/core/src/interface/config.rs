@@ -68,3 +68,7 @@ pub const CLOCK_LEEWAY: Duration = Duration::from_millis(CLOCK_LEEWAY_MS);
 
 /// Maximum number of addresses in one peer's address record.
 pub const ADDRS_MAX: usize = 12;
+
+/// Maximum number of valid logs of one author; further ones are void. A start adds one at most, and only where the disk was
+/// rolled back or a clock was set back.
+pub const AUTHOR_LOGS_MAX: usize = 256;

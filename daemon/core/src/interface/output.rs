@@ -19,6 +19,7 @@ use chat_proto::time::Timestamp;
 use crate::admission::codec::AdmissionAnswer;
 use crate::input::{AdmissionId, BatchId, CommandId, LoadId};
 use crate::log::entry::{Entry, Incarnation, LogId, Seq, SignedEntry};
+use crate::membership::authority::AuthorityClock;
 use crate::membership::roster::{ResolveError, Roster};
 use crate::peers::addrs::AddrRecord;
 use crate::types::RoleRequest;
@@ -129,6 +130,8 @@ pub struct BatchEntry {
     pub origins: Vec<CommandId>,
     /// Whether its messages are shown; not when they lie past a cut.
     pub visible: bool,
+    /// The acts that the entry follows, if they differ from those of the entry before it in its log.
+    pub clock: Option<Arc<AuthorityClock>>,
     /// How far the author's clock was ahead of this peer's, in milliseconds, if that is noticeable; of an own entry, how
     /// far this peer's clock is ahead of its neighbours'.
     pub clock_off_ms: Option<i64>,
@@ -213,6 +216,12 @@ pub enum CommandError {
     /// Only admins may.
     #[error("only an admin of the room may do that")]
     NotAdmin,
+    /// The other admin ranks above this one: it was made an admin earlier.
+    #[error("'{0}' was an admin before you: only an admin of higher rank may remove or demote an admin")]
+    RanksAbove(String),
+    /// The peer was removed: only an admin lets it in again.
+    #[error("this peer was removed from the room: only an admin may admit it again")]
+    Removed,
     /// No such invite.
     #[error("no such invite, see 'chat invites'")]
     UnknownInvite,
@@ -247,7 +256,7 @@ impl CommandError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotMember => ErrorCode::NotInRoom,
-            Self::NotAdmin => ErrorCode::Forbidden,
+            Self::NotAdmin | Self::RanksAbove(_) | Self::Removed => ErrorCode::Forbidden,
             Self::UnknownInvite | Self::UnknownKnock => ErrorCode::NotFound,
             Self::Resolve(_) => ErrorCode::UnknownMember,
             Self::Text(_) | Self::TooLong => ErrorCode::TooLong,

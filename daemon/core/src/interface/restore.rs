@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use chat_proto::id::{EntryHash, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 
-use crate::log::entry::{Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::membership::authority::AuthorityClock;
 use crate::peers::addrs::AddrRecord;
 
 /// How a node comes to its room.
@@ -39,6 +40,8 @@ pub struct Restored {
     pub heads: Vec<StoredHead>,
     /// Every control entry with its order time, in the order in which they were stored.
     pub controls: Vec<(SignedEntry, Hlc)>,
+    /// Where the clocks of the logs changed, in the order of each log.
+    pub clocks: Vec<(LogId, Seq, AuthorityClock)>,
     /// Newest address record of every peer.
     pub addrs: Vec<AddrRecord>,
     /// Proofs of forks.
@@ -52,7 +55,7 @@ pub struct Restored {
 }
 
 /// The newest entry of a log on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHead {
     /// The log.
     pub log: LogId,
@@ -66,4 +69,6 @@ pub struct StoredHead {
     pub order: Hlc,
     /// The order time of the log's first entry.
     pub first: Hlc,
+    /// What that entry depends on.
+    pub roots: Vec<Dep>,
 }

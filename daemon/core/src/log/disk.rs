@@ -121,6 +121,7 @@ impl Flight {
             entry: entry.clone(),
             origins,
             visible: heads.counts(&entry.log(), entry.seq()),
+            clock: None,
             clock_off_ms: clock_off_ms.filter(is_clock_off),
         };
         let off = |entry: &Entry| connections.clock_off_ms(&entry.author(), entry.header().time.wall(), now);

@@ -23,8 +23,6 @@ pub(crate) struct LogHead {
     pub(crate) label: Hlc,
     /// Its order time.
     pub(crate) order: Hlc,
-    /// Order time of the log's first entry.
-    pub(crate) first: Hlc,
 }
 
 /// How an entry relates to what is held.
@@ -48,8 +46,8 @@ pub(crate) struct Heads {
     applied: BTreeMap<LogId, LogHead>,
     durable: BTreeMap<LogId, LogHead>,
     cuts: BTreeMap<LogId, Seq>,
-    /// Logs whose authors were no members when they began, with the order times of their first entries.
-    refused: BTreeMap<LogId, Hlc>,
+    /// Logs whose authors were no members when they began.
+    refused: BTreeSet<LogId>,
     frozen: BTreeSet<LogId>,
     /// Void logs of which no peer has more.
     forgone: BTreeSet<LogId>,
@@ -110,7 +108,7 @@ impl Heads {
     pub(crate) fn limit(&self, log: &LogId) -> Seq {
         match self.cut(log) {
             None => Seq::MAX,
-            Some(cut) if self.frozen.contains(log) || self.refused.contains_key(log) => cut,
+            Some(cut) if self.frozen.contains(log) || self.refused.contains(log) => cut,
             Some(Seq::ZERO) if !self.admins.contains(&log.author) => Seq(1),
             Some(cut) => Seq(cut.0.saturating_add(PAST_CUT_MAX)),
         }
@@ -120,7 +118,7 @@ impl Heads {
     /// dependencies may be known through it alone.
     pub(crate) fn limit_if_built_on(&self, log: &LogId) -> Seq {
         let limit = self.limit(log);
-        let ends = self.frozen.contains(log) || self.refused.contains_key(log) || self.forgone.contains(log);
+        let ends = self.frozen.contains(log) || self.refused.contains(log) || self.forgone.contains(log);
         if ends { limit } else { limit.max(Seq(PAST_CUT_MAX)) }
     }
 
@@ -133,17 +131,18 @@ impl Heads {
     /// The last sequence number of a log that is served to others: what was not accepted of a forked log is of no use
     /// to them.
     pub(crate) fn served(&self, log: &LogId) -> Seq {
-        let ends = self.frozen.contains(log) || self.refused.contains_key(log);
+        let ends = self.frozen.contains(log) || self.refused.contains(log);
         if ends { self.durable_seq(log).min(self.limit(log)) } else { self.durable_seq(log) }
     }
 
     /// Replaces the cuts, those in `frozen` by forks; returns what changed, with [`Seq::MAX`] where there is none now.
     pub(crate) fn set_cuts(
         &mut self,
-        cuts: BTreeMap<LogId, Seq>,
+        mut cuts: BTreeMap<LogId, Seq>,
         frozen: BTreeSet<LogId>,
         admins: BTreeSet<PeerId>,
     ) -> Vec<(LogId, Seq)> {
+        cuts.extend(self.refused.iter().map(|log| (*log, Seq::ZERO)));
         let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
         let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
         let changed: Vec<(LogId, Seq)> = moved.chain(lifted).collect();
@@ -151,7 +150,6 @@ impl Heads {
             // Dependencies of entries beyond a cut are no longer referenced by any valid entry.
             self.tips = self.applied.keys().copied().collect();
         }
-        self.refused.retain(|log, _| cuts.contains_key(log));
         self.forgone.retain(|log| cuts.get(log) == Some(&Seq::ZERO));
         self.cuts = cuts;
         self.frozen = frozen;
@@ -171,25 +169,26 @@ impl Heads {
     }
 
     /// The same without keeping its first entry: nothing waits for the log any more.
-    pub(crate) fn refuse(&mut self, log: LogId, first: Hlc) {
+    pub(crate) fn refuse(&mut self, log: LogId) {
         if self.refused.len() >= REFUSED_LOGS_MAX
-            && let Some((oldest, _)) = self.refused.pop_first()
+            && let Some(oldest) = self.refused.pop_first()
         {
             self.cuts.remove(&oldest);
         }
-        self.refused.insert(log, first);
+        self.refused.insert(log);
         self.cuts.insert(log, Seq::ZERO);
+    }
+
+    /// The membership changed: what was refused may be valid now.
+    pub(crate) fn reconsider_refused(&mut self) {
+        for log in std::mem::take(&mut self.refused) {
+            self.cuts.remove(&log);
+        }
     }
 
     /// Whether an entry is valid.
     pub(crate) fn counts(&self, log: &LogId, seq: Seq) -> bool {
         self.cut(log).is_none_or(|cut| seq <= cut)
-    }
-
-    /// When every log that is held or was refused began.
-    pub(crate) fn firsts(&self) -> BTreeMap<LogId, Hlc> {
-        let held = self.applied.iter().map(|(log, head)| (*log, head.first));
-        held.chain(self.refused.iter().map(|(log, first)| (*log, *first))).collect()
     }
 
     /// Whether nothing at all is held.
@@ -274,6 +273,5 @@ impl Heads {
 
 fn next_head(before: Option<&LogHead>, entry: &Entry) -> LogHead {
     let order = entry.header().order_after(before.map(|head| head.order));
-    let first = before.map_or(order, |head| head.first);
-    LogHead { seq: entry.seq(), hash: entry.hash(), label: entry.header().time, order, first }
+    LogHead { seq: entry.seq(), hash: entry.hash(), label: entry.header().time, order }
 }

@@ -1,27 +1,53 @@
-//! The control entries of the room in the order that all peers agree on.
+//! The control entries of the room in the order that all peers agree on, and where each log began.
+//!
+//! The order is causal: an entry comes after everything that it names, whatever its date. Where neither of two follows the
+//! other, order time and then the log decide; no rule lets a right depend on that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use chat_proto::id::{PeerId, RoomId};
+use chat_proto::id::{EntryHash, PeerId, RoomId};
 
 use crate::admission::codec::ticket_holds;
 use crate::log::entry::{AdmitBy, Control, Dep, Entry, Hlc, LogId, Seq};
 
-/// Position of an entry in the shared order: order time first, so causes come before effects; the rest breaks ties.
+/// Position of an entry in the shared order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
+    /// The order time, moved behind that of every control entry that this one names.
     pub(crate) order: Hlc,
-    /// The entry's date.
-    pub(crate) label: Hlc,
     pub(crate) log: LogId,
     pub(crate) seq: Seq,
+}
+
+impl Position {
+    /// The entry there.
+    pub(crate) fn place(&self) -> Dep {
+        Dep { log: self.log, seq: self.seq }
+    }
 }
 
 /// A control entry.
 #[derive(Clone, Debug)]
 pub(crate) struct ControlItem {
     pub(crate) author: PeerId,
+    pub(crate) hash: EntryHash,
     pub(crate) control: Control,
+    /// Its date, for people to read.
+    pub(crate) label: Hlc,
+    /// The newest control entries that it names, directly or by the entry before it.
+    causes: Vec<Position>,
+}
+
+/// How a log began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LogStart {
+    /// The order time of its first entry.
+    first: Hlc,
+    /// The same, moved behind the admissions that it names.
+    pub(crate) order: Hlc,
+    /// The admissions of its author that the first entry names, directly or by a former log of its author.
+    pub(crate) admissions: BTreeSet<Dep>,
 }
 
 /// All control entries that are held. None is dropped because another makes it obsolete: a cut or the proof of a fork
@@ -29,37 +55,161 @@ pub(crate) struct ControlItem {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ControlLog {
     in_order: BTreeMap<Position, ControlItem>,
+    places: BTreeMap<LogId, BTreeMap<Seq, Position>>,
+    admissions: BTreeMap<PeerId, BTreeSet<Dep>>,
+    starts: BTreeMap<LogId, Arc<LogStart>>,
 }
 
 impl ControlLog {
     /// Whether the entry at this place was added.
     pub(crate) fn holds(&self, place: &Dep) -> bool {
-        self.in_order.keys().any(|position| position.log == place.log && position.seq == place.seq)
+        self.places.get(&place.log).is_some_and(|seqs| seqs.contains_key(&place.seq))
     }
 
-    /// Adds a control entry with its order time; returns whether the membership has to be derived anew.
-    pub(crate) fn add(&mut self, entry: &Entry, order: Hlc, room: &RoomId) -> bool {
-        let Some(control) = entry.control() else { return false };
+    /// How a log would begin with this order time and these dependencies.
+    pub(crate) fn start(&self, log: &LogId, order: Hlc, deps: &[Dep]) -> LogStart {
+        let covered = |admission: &&Dep| deps.iter().any(|dep| dep.log == admission.log && dep.seq >= admission.seq);
+        let direct = self.admissions.get(&log.author).into_iter().flatten().filter(covered).copied();
+        let former = deps.iter().filter(|dep| dep.log.author == log.author && dep.log != *log);
+        let former = former.filter_map(|dep| self.starts.get(&dep.log)).filter(|start| start.first < order);
+        let admissions: BTreeSet<Dep> =
+            direct.chain(former.flat_map(|start| start.admissions.iter().copied())).collect();
+        let newest = admissions.iter().filter_map(|place| self.position(place)).map(|at| at.order.next()).max();
+        LogStart { first: order, order: newest.map_or(order, |newest| newest.max(order)), admissions }
+    }
+
+    /// A log begins.
+    pub(crate) fn begin(&mut self, log: LogId, start: LogStart) {
+        self.starts.entry(log).or_insert_with(|| Arc::new(start));
+    }
+
+    /// How a log began.
+    pub(crate) fn started(&self, log: &LogId) -> Option<&Arc<LogStart>> {
+        self.starts.get(log)
+    }
+
+    /// The logs of an author, as they began.
+    pub(crate) fn logs_of(&self, author: &PeerId) -> impl Iterator<Item = (&LogId, &LogStart)> {
+        let first = LogId { author: *author, incarnation: crate::log::entry::Incarnation(0) };
+        let last = LogId { author: *author, incarnation: crate::log::entry::Incarnation(u64::MAX) };
+        self.starts.range(first..=last).map(|(log, start)| (log, start.as_ref()))
+    }
+
+    /// Every log, as it began.
+    pub(crate) fn logs(&self) -> impl Iterator<Item = (&LogId, &LogStart)> {
+        self.starts.iter().map(|(log, start)| (log, start.as_ref()))
+    }
+
+    /// Where the entry at a place in its log stands in the shared order.
+    pub(crate) fn position(&self, place: &Dep) -> Option<&Position> {
+        self.places.get(&place.log)?.get(&place.seq)
+    }
+
+    /// The newest control entry of a log up to a place.
+    fn newest(&self, place: &Dep) -> Option<&Position> {
+        self.places.get(&place.log)?.range(..=place.seq).next_back().map(|(_, position)| position)
+    }
+
+    /// Adds a control entry with its order time; gives its position, unless it is void in itself.
+    pub(crate) fn add(&mut self, entry: &Entry, order: Hlc, room: &RoomId) -> Option<Position> {
+        let control = entry.control()?;
         if let Control::Admit { peer, name, by: AdmitBy::Invite { key, signature } } = control
             && !ticket_holds(key, room, peer, name, *signature)
         {
-            return false;
+            return None;
         }
-        let position = Position { order, label: entry.header().time, log: entry.log(), seq: entry.seq() };
-        let item = ControlItem { author: entry.author(), control: control.clone() };
-        self.in_order.insert(position, item);
-        true
+        let (log, seq) = (entry.log(), entry.seq());
+        let before = Dep { log, seq: Seq(seq.0.saturating_sub(1)) };
+        let named = entry.header().deps.iter().chain([&before]).filter_map(|dep| self.newest(dep));
+        let roots = self.starts.get(&log).map(|start| start.admissions.clone()).unwrap_or_default();
+        let roots = roots.iter().filter_map(|place| self.position(place));
+        let causes: BTreeSet<Position> = named.chain(roots).copied().collect();
+        let order = causes.iter().map(|cause| cause.order.next()).fold(order, Hlc::max);
+        let position = Position { order, log, seq };
+        match control {
+            Control::Genesis { .. } => {
+                self.admissions.entry(entry.author()).or_default().insert(position.place());
+                let start = LogStart { first: order, order, admissions: BTreeSet::from([position.place()]) };
+                self.starts.insert(log, Arc::new(start));
+            }
+            Control::Admit { peer, .. } => {
+                self.admissions.entry(*peer).or_default().insert(position.place());
+            }
+            Control::Invite { .. }
+            | Control::Revoke { .. }
+            | Control::Remove { .. }
+            | Control::Rename { .. }
+            | Control::Role { .. }
+            | Control::Leave
+            | Control::Keys { .. } => {}
+        }
+        let (author, control, label) = (entry.author(), control.clone(), entry.header().time);
+        self.places.entry(log).or_default().insert(seq, position);
+        self.in_order.insert(
+            position,
+            ControlItem { author, hash: entry.hash(), control, label, causes: causes.into_iter().collect() },
+        );
+        Some(position)
     }
 
-    /// The same control log with one more item.
-    #[cfg(test)]
-    pub(crate) fn with(mut self, (position, item): (Position, ControlItem)) -> Self {
-        self.in_order.insert(position, item);
-        self
+    /// Takes what the store held: control entries in the order in which they were stored, and for every log the order time of
+    /// its first entry and what that depends on.
+    pub(crate) fn restore(
+        &mut self,
+        entries: impl Iterator<Item = (Entry, Hlc)>,
+        logs: &BTreeMap<LogId, (Hlc, Vec<Dep>)>,
+        room: &RoomId,
+    ) {
+        for (entry, order) in entries {
+            if !entry.is_genesis() {
+                self.restore_start(&entry.log(), logs);
+            }
+            self.add(&entry, order, room);
+        }
+        logs.keys().for_each(|log| self.restore_start(log, logs));
+    }
+
+    /// A log that is held began after its author's admission and former logs, which were stored before it.
+    fn restore_start(&mut self, log: &LogId, logs: &BTreeMap<LogId, (Hlc, Vec<Dep>)>) {
+        let mut unstarted = vec![*log];
+        while let Some(log) = unstarted.last().copied() {
+            let Some((first, roots)) = logs.get(&log).filter(|_| !self.starts.contains_key(&log)) else {
+                unstarted.pop();
+                continue;
+            };
+            let earlier = |dep: &&Dep| {
+                dep.log.author == log.author
+                    && !self.starts.contains_key(&dep.log)
+                    && logs.get(&dep.log).is_some_and(|(other, _)| other < first)
+            };
+            if let Some(former) = roots.iter().find(earlier) {
+                unstarted.push(former.log);
+            } else {
+                let start = self.start(&log, *first, roots);
+                self.begin(log, start);
+                unstarted.pop();
+            }
+        }
+    }
+
+    /// The item at a position.
+    pub(crate) fn get(&self, position: &Position) -> Option<&ControlItem> {
+        self.in_order.get(position)
     }
 
     /// Every item, in the shared order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Position, &ControlItem)> {
         self.in_order.iter()
+    }
+
+    /// Every position that follows one, as far as control entries name each other.
+    pub(crate) fn followers(&self, of: &Position) -> BTreeSet<Position> {
+        let mut followers = BTreeSet::from([*of]);
+        for (position, item) in self.in_order.range(of..).skip(1) {
+            if item.causes.iter().any(|cause| followers.contains(cause)) {
+                followers.insert(*position);
+            }
+        }
+        followers
     }
 }

@@ -1,26 +1,30 @@
 //! Derivation: from control entries to members, names, roles, invites and cuts.
 //!
-//! [`derive()`] is a pure function of the set of entries, so peers that hold the same entries agree, in whatever order they
-//! arrived. Removals are decided one by one: the log is replayed with the removals decided so far, and of the others whose
-//! authors are admins at their position in it, the senior's takes effect next and cuts the removed peer's logs. So a
-//! removal beats what the removed peer did concurrently, and of two members that remove each other the senior stays.
+//! [`Derived`] is a pure function of the set of entries, so peers that hold the same entries agree, in whatever order they
+//! arrived. Which acts of admins count is decided first, by causes alone ([`authority`](crate::membership::authority)); then
+//! the log is replayed once with these rulings.
 //!
-//! A log is valid if its author was a member when it began. A removal names, for each log of the removed peer that its
-//! author held, the last valid entry; logs from before the removal that it does not name are void, back to an earlier
-//! removal. Leaving and rejoining in between does not protect a log: the claim could come from a void log that not every
-//! peer has, and all peers must reach the same result. A peer that is admitted again begins a new log.
+//! A log is valid if its first entry names an admission of its author that counts, or a former log that does; an author has
+//! at most [`AUTHOR_LOGS_MAX`] valid logs. A removal names, for each log of the removed peer that its author held, the last
+//! valid entry. Logs that it does not name are void, but for those that begin from a readmission by an admin who knew of
+//! the removal. Leaving ends a log, too.
 //!
-//! Called by the node whenever a control entry was applied or a fork was proven.
+//! Called by the node whenever a control entry was applied or a fork was proven. An entry that comes after all others in the
+//! shared order and is no act of an admin is added without a replay ([`Derived::advance`]): in a room of thousands this is
+//! the usual case.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use chat_proto::api::peers::PeerRef;
-use chat_proto::id::{InviteId, PeerId, RoomId};
+use chat_proto::api::peers::{MemberRole, PeerRef};
+use chat_proto::id::{PeerId, RoomId};
 
-use crate::log::entry::{Control, Dep, Hlc, LogId, Seq};
-use crate::membership::control_log::{ControlItem, ControlLog, Position};
-use crate::membership::replay::{Effect, MemberState, Replay, Span};
-use crate::membership::roster::skeleton;
+use crate::config::AUTHOR_LOGS_MAX;
+use crate::log::entry::{Control, LogId, Seq};
+use crate::membership::authority::{Authority, Rulings};
+use crate::membership::control_log::{ControlLog, LogStart, Position};
+use crate::membership::names::{NameClaim, NameClaims, name_keys};
+use crate::membership::replay::Replay;
 use crate::membership::roster::{Person, Roster};
 
 pub(crate) use crate::membership::replay::InviteState;
@@ -28,144 +32,178 @@ pub(crate) use crate::membership::replay::InviteState;
 /// What follows from the entries.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Derived {
-    pub(crate) roster: Roster,
-    pub(crate) invites: BTreeMap<InviteId, InviteState>,
+    pub(crate) roster: Arc<Roster>,
     /// Where logs that are held end, and forked ones.
     pub(crate) cuts: BTreeMap<LogId, Seq>,
-    /// When a former member was removed.
-    pub(crate) removed: BTreeMap<PeerId, Hlc>,
-    /// The log that holds each member's admission.
-    pub(crate) admitted_in: BTreeMap<PeerId, LogId>,
-    /// Every peer that ever had the right to remove others.
-    pub(crate) admins: BTreeSet<PeerId>,
-    verdicts: Verdicts,
-    spans: BTreeMap<PeerId, Vec<Span>>,
+    forks: BTreeMap<LogId, Seq>,
+    left: BTreeMap<LogId, Seq>,
+    rulings: Rulings,
+    replay: Replay,
+    names: NameClaims,
+    /// The last position that was told.
+    newest: Option<Position>,
 }
 
 impl Derived {
-    /// The last valid sequence number of a log, where it ends; `first` is the order time of its first entry.
-    pub(crate) fn cut(&self, log: &LogId, first: Hlc) -> Option<Seq> {
-        let member = self.spans.get(&log.author).is_some_and(|spans| spans.iter().any(|span| span.contains(first)));
-        if member { self.verdicts.cut(log, first) } else { Some(Seq::ZERO) }
-    }
-}
-
-/// Derives everything from the entries, the cuts of forked logs, and the logs that are held with the order times of
-/// their first entries.
-pub(crate) fn derive(
-    controls: &ControlLog,
-    room: RoomId,
-    forks: BTreeMap<LogId, Seq>,
-    logs: &BTreeMap<LogId, Hlc>,
-) -> Derived {
-    let mut verdicts = Verdicts { forks, ..Verdicts::default() };
-    let replay = loop {
-        let (replay, undecided) = verdicts.replay(controls, logs);
-        match undecided {
-            Some((position, removal)) => verdicts.decide(position, removal),
-            None => break replay,
+    /// Derives everything from the entries and the cuts of forked logs.
+    pub(crate) fn new(controls: &ControlLog, authority: &Authority, room: RoomId, forks: BTreeMap<LogId, Seq>) -> Self {
+        let rulings = authority.rule(&forks);
+        let mut derived = Self { forks, rulings, ..Self::default() };
+        for (position, _) in controls.iter() {
+            derived.tell(position, controls);
         }
-    };
-    let roster =
-        Roster { room: Some(room), room_name: replay.room_name, open: replay.open, people: shown(&replay.people) };
-    let removed = replay.people.iter().filter_map(|(peer, state)| Some((*peer, state.removed?))).collect();
-    let admitted_in = replay.people.iter().map(|(peer, state)| (*peer, state.admitted_in)).collect();
-    let (invites, admins, spans) = (replay.invites, replay.admins, replay.spans);
-    // A fork is known by its proof, even to peers that hold nothing of that log: no peer serves what lies beyond it.
-    let cuts = verdicts.forks.clone();
-    let mut derived = Derived { roster, invites, cuts, removed, admitted_in, admins, verdicts, spans };
-    let held: Vec<_> = logs.iter().filter_map(|(log, first)| Some((*log, derived.cut(log, *first)?))).collect();
-    derived.cuts.extend(held);
-    derived
-}
+        let people: BTreeSet<PeerId> = derived.replay.people.keys().copied().collect();
+        let shown = derived.claim_names(&people);
+        let mut roster = Roster { room: Some(room), ..Roster::default() };
+        derived.show(&mut roster, &shown, controls);
+        derived.roster = Arc::new(roster);
+        // A fork is known by its proof, even to peers that hold nothing of that log: no peer serves what lies beyond it.
+        derived.cuts = derived.forks.clone();
+        let authors: BTreeSet<PeerId> = controls.logs().map(|(log, _)| log.author).collect();
+        for author in authors {
+            derived.cut_logs_of(&author, controls);
+        }
+        derived
+    }
 
-/// A removal that takes effect.
-#[derive(Clone, Debug)]
-struct Removal {
-    peer: PeerId,
-    /// The time that it ends, from the first admission since an earlier removal.
-    span: Span,
-    kept: BTreeMap<LogId, Seq>,
-}
+    /// Adds the entry at a position to what was derived from all others; returns whether that was possible. Otherwise nothing
+    /// changed, and everything must be derived anew.
+    pub(crate) fn advance(&mut self, position: &Position, controls: &ControlLog, authority: &Authority) -> bool {
+        let Some(item) = controls.get(position) else { return false };
+        let ends = matches!(item.control, Control::Leave | Control::Remove { .. } | Control::Genesis { .. });
+        if ends || authority.is_act(&position.place()) || self.newest.is_some_and(|newest| newest > *position) {
+            return false;
+        }
+        let Some(changed) = self.tell(position, controls) else { return true };
+        let shown = self.claim_names(&BTreeSet::from([changed]));
+        let mut roster = self.roster.as_ref().clone();
+        self.show(&mut roster, &shown, controls);
+        self.roster = Arc::new(roster);
+        self.cut_logs_of(&changed, controls);
+        true
+    }
 
-/// What is decided so far.
-#[derive(Clone, Debug, Default)]
-struct Verdicts {
-    forks: BTreeMap<LogId, Seq>,
-    left: BTreeMap<LogId, Seq>,
-    removals: BTreeMap<PeerId, Vec<Removal>>,
-    effective: BTreeSet<Position>,
-}
+    /// A log began: it may be one too many, or void.
+    pub(crate) fn log_began(&mut self, log: &LogId, controls: &ControlLog) {
+        self.cut_logs_of(&log.author, controls);
+    }
 
-impl Verdicts {
+    /// The last valid sequence number of a log, where it ends.
+    pub(crate) fn cut(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
+        if !self.replay.was_member(&log.author, start.order) {
+            return Some(Seq::ZERO);
+        }
+        self.ends(log, start)
+    }
+
+    /// The same for a log that begins now: an author has a limited number of them.
+    pub(crate) fn cut_of_new(&self, log: &LogId, start: &LogStart, controls: &ControlLog) -> Option<Seq> {
+        let valid = controls
+            .logs_of(&log.author)
+            .filter(|(other, start)| *other != log && self.cut(other, start) != Some(Seq::ZERO));
+        if valid.count() >= AUTHOR_LOGS_MAX { Some(Seq::ZERO) } else { self.cut(log, start) }
+    }
+
+    /// The invites, by their keys.
+    pub(crate) fn invites(&self) -> &BTreeMap<chat_proto::id::InviteId, InviteState> {
+        &self.replay.invites
+    }
+
+    /// Whether a peer was removed, and no admin has admitted it since.
+    pub(crate) fn is_removed(&self, peer: &PeerId) -> bool {
+        self.replay.people.get(peer).is_some_and(|state| state.removed)
+    }
+
+    /// The log that holds the admission of a member.
+    pub(crate) fn admitted_in(&self, peer: &PeerId) -> Option<LogId> {
+        self.replay.people.get(peer).map(|state| state.admitted_in)
+    }
+
+    /// The logs in which bearers of a name, or of one that is confused with it, claimed it.
+    pub(crate) fn bearers(&self, name: &str) -> impl Iterator<Item = LogId> {
+        self.names.claims(name).map(|claim| claim.at.log)
+    }
+
+    /// Whether `author` may remove or demote `target`.
+    pub(crate) fn may_strike(&self, author: &PeerId, target: &PeerId) -> bool {
+        self.rulings.may_strike(author, target)
+    }
+
+    /// Applies the entry at a position unless it is void; gives the peer whose state it changed.
+    fn tell(&mut self, position: &Position, controls: &ControlLog) -> Option<PeerId> {
+        self.newest = Some(*position);
+        let item = controls.get(position)?;
+        let start = controls.started(&position.log)?;
+        let is_genesis = matches!(item.control, Control::Genesis { .. });
+        // Acts that count do so wherever a later removal cuts their log.
+        let counts = is_genesis || self.rulings.counts(&position.place());
+        if !counts && self.ends(&position.log, start).is_some_and(|end| position.seq > end) {
+            return None;
+        }
+        if matches!(item.control, Control::Leave) && self.replay.is_active(&item.author) {
+            self.left.insert(position.log, position.seq);
+        }
+        self.replay.tell(position, item, &self.rulings)
+    }
+
     /// Where forks, removals and leaving end a log.
-    fn cut(&self, log: &LogId, first: Hlc) -> Option<Seq> {
-        let removals = self.removals.get(&log.author).into_iter().flatten();
-        let removed = removals.filter_map(|removal| {
-            let unnamed = removal.span.contains(first).then_some(Seq::ZERO);
-            removal.kept.get(log).copied().or(unnamed)
-        });
-        let others = [self.forks.get(log), self.left.get(log)].into_iter().flatten().copied();
-        removed.chain(others).min()
-    }
-
-    /// Tells the replay with the removals decided so far; gives the one to decide next.
-    fn replay(&mut self, controls: &ControlLog, logs: &BTreeMap<LogId, Hlc>) -> (Replay, Option<(Position, Removal)>) {
-        let mut replay = Replay::default();
-        let mut next: Option<(usize, Position, Removal)> = None;
-        self.left.clear();
-        for (position, item) in controls.iter() {
-            let first = logs.get(&position.log).copied().unwrap_or(position.order);
-            if self.cut(&position.log, first).is_some_and(|cut| position.seq > cut) {
-                continue;
-            }
-            if matches!(item.control, Control::Leave) && replay.is_active(&item.author) {
-                self.left.insert(position.log, position.seq);
-            }
-            let decided = self.effective.contains(position);
-            if let Some(removal) = removal(&replay, position, item).filter(|_| !decided) {
-                let rank = (replay.seniority(&item.author), *position);
-                if next.as_ref().is_none_or(|(senior, position, _)| rank < (*senior, *position)) {
-                    next = Some((rank.0, rank.1, removal));
-                }
-            }
-            replay.tell(position, item, if decided { Effect::Holds } else { Effect::None });
+    fn ends(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
+        let mut counted = start.admissions.iter().filter(|place| self.replay.entered(place)).peekable();
+        if counted.peek().is_none() {
+            return Some(Seq::ZERO);
         }
-        (replay, next.map(|(_, position, removal)| (position, removal)))
+        let admissions: Vec<_> = counted.collect();
+        let removed = self.rulings.removals(&log.author).filter_map(|(removal, kept)| {
+            let sheltered = admissions.iter().any(|admission| self.rulings.readmits(admission, removal));
+            kept.get(log).copied().or((!sheltered).then_some(Seq::ZERO))
+        });
+        removed.chain([self.forks.get(log), self.left.get(log)].into_iter().flatten().copied()).min()
     }
 
-    fn decide(&mut self, position: Position, removal: Removal) {
-        self.effective.insert(position);
-        self.removals.entry(removal.peer).or_default().push(removal);
+    /// Works out anew where the logs of an author end.
+    fn cut_logs_of(&mut self, author: &PeerId, controls: &ControlLog) {
+        let mut logs: Vec<(&LogId, &LogStart)> = controls.logs_of(author).collect();
+        logs.sort_by_key(|(log, start)| (start.order, **log));
+        let mut valid = 0;
+        for (log, start) in logs {
+            let cut = self.cut(log, start);
+            valid += usize::from(cut != Some(Seq::ZERO));
+            let cut = if valid > AUTHOR_LOGS_MAX { Some(Seq::ZERO) } else { cut };
+            match cut.or_else(|| self.forks.get(log).copied()) {
+                Some(cut) => self.cuts.insert(*log, cut),
+                None => self.cuts.remove(log),
+            };
+        }
     }
-}
 
-/// What a removal would do, if its author may remove at that point of the replay.
-fn removal(replay: &Replay, position: &Position, item: &ControlItem) -> Option<Removal> {
-    let Control::Remove { peer, cuts } = &item.control else { return None };
-    if !replay.is_admin(&item.author) {
-        return None;
+    /// Tells the names of peers; gives all peers whose shown names may change.
+    fn claim_names(&mut self, peers: &BTreeSet<PeerId>) -> BTreeSet<PeerId> {
+        let mut concerned = BTreeSet::new();
+        for peer in peers {
+            let Some(state) = self.replay.people.get(peer) else { continue };
+            let (how, at) = state.named;
+            let claim = NameClaim { keys: name_keys(&state.name), how, at, active: state.active };
+            concerned.extend(self.names.claim(*peer, claim));
+        }
+        concerned
     }
-    let from = replay.people.get(peer).map_or(position.order, |state| state.since);
-    let own = cuts.iter().filter(|dep| dep.log.author == *peer);
-    let kept = own.map(|Dep { log, seq }| (*log, *seq)).collect();
-    Some(Removal { peer: *peer, span: Span { from, to: Some(position.order) }, kept })
-}
 
-/// People as they are shown: the earliest bearer of a name keeps it, others show their tag with it.
-fn shown(people: &BTreeMap<PeerId, MemberState>) -> BTreeMap<PeerId, Person> {
-    let mut by_age: Vec<(&PeerId, &MemberState)> = people.iter().collect();
-    by_age.sort_by_key(|(_, state)| (!state.active, state.named));
-    let mut taken = BTreeSet::new();
-    let mut shown = BTreeMap::new();
-    for (peer, state) in by_age {
-        let tag = peer.tag();
-        let first = taken.insert(skeleton(&state.name));
-        let name = if first { state.name.clone() } else { format!("{}~{tag}", state.name) };
-        let peer_ref = PeerRef { id: *peer, name, tag };
-        shown.insert(*peer, Person { peer: peer_ref, active: state.active, role: state.role, keys: state.keys });
+    /// Shows peers in a roster.
+    fn show(&self, roster: &mut Roster, peers: &BTreeSet<PeerId>, controls: &ControlLog) {
+        roster.room_name.clone_from(&self.replay.room_name);
+        roster.open = self.replay.open;
+        for peer in peers {
+            let Some(state) = self.replay.people.get(peer) else { continue };
+            let tag = peer.tag();
+            let plain = self.names.is_plain(peer, controls);
+            let name = if plain { state.name.clone() } else { format!("{}~{tag}", state.name) };
+            let admin = state.active && self.rulings.is_admin(peer);
+            let role = if admin { MemberRole::Admin } else { MemberRole::Member };
+            let peer_ref = PeerRef { id: *peer, name, tag };
+            let person = Person { peer: peer_ref, active: state.active, role, keys: state.keys };
+            roster.people.insert(*peer, Arc::new(person));
+        }
     }
-    shown
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
-//! The replay: control entries applied in the shared order to a table of members, names, roles and invites.
+//! The replay: control entries applied in the shared order to a table of members, names and invites.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chat_proto::api::peers::MemberRole;
 use chat_proto::id::{InviteId, PeerId};
 use chat_proto::time::Timestamp;
 
-use crate::log::entry::{AdmitBy, Control, Hlc, LogId};
+use crate::log::entry::{AdmitBy, Control, Dep, Hlc, LogId};
+use crate::membership::authority::Rulings;
 use crate::membership::control_log::{ControlItem, Position};
+use crate::membership::names::Claimed;
 
 /// Curve25519 identity and fallback key.
 type PublishedKeys = ([u8; 32], [u8; 32]);
@@ -16,7 +17,10 @@ type PublishedKeys = ([u8; 32], [u8; 32]);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InviteState {
     pub(crate) by: PeerId,
-    pub(crate) created: Position,
+    /// The log that holds it.
+    pub(crate) log: LogId,
+    /// The date of its entry, for people to read.
+    pub(crate) created: Hlc,
     pub(crate) expires: Timestamp,
     pub(crate) uses: u32,
     pub(crate) used: u32,
@@ -27,28 +31,19 @@ pub(crate) struct InviteState {
 #[derive(Clone, Debug)]
 pub(crate) struct MemberState {
     pub(crate) name: String,
-    /// Where the name was bound: the earliest bearer keeps it.
-    pub(crate) named: Position,
+    pub(crate) named: (Claimed, Position),
     pub(crate) active: bool,
-    pub(crate) role: MemberRole,
     pub(crate) keys: Option<PublishedKeys>,
-    pub(crate) removed: Option<Hlc>,
-    /// The first admission since the last removal. Leaving in between changes nothing: the remover may not know of it.
-    pub(crate) since: Hlc,
+    /// Whether it was removed, and no admin has admitted it since.
+    pub(crate) removed: bool,
     pub(crate) admitted_in: LogId,
 }
 
 /// A period of membership.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) from: Hlc,
-    pub(crate) to: Option<Hlc>,
-}
-
-impl Span {
-    pub(crate) fn contains(&self, time: Hlc) -> bool {
-        self.from <= time && self.to.is_none_or(|to| time <= to)
-    }
+struct Span {
+    from: Hlc,
+    to: Option<Hlc>,
 }
 
 /// The state derived from the entries replayed so far.
@@ -57,74 +52,68 @@ pub(crate) struct Replay {
     pub(crate) room_name: String,
     pub(crate) open: bool,
     pub(crate) people: BTreeMap<PeerId, MemberState>,
-    pub(crate) spans: BTreeMap<PeerId, Vec<Span>>,
     pub(crate) invites: BTreeMap<InviteId, InviteState>,
-    /// Every peer that ever had the right to remove others.
-    pub(crate) admins: BTreeSet<PeerId>,
-    seniority: BTreeMap<PeerId, usize>,
+    /// The founding and the admissions that count.
+    entered: BTreeSet<Dep>,
+    /// The removals of each peer so far.
+    removals: BTreeMap<PeerId, Vec<Dep>>,
+    spans: BTreeMap<PeerId, Vec<Span>>,
     admitted_by: BTreeSet<(InviteId, PeerId)>,
 }
 
-/// Whether a removal takes effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effect {
-    /// It does.
-    Holds,
-    /// Not, or not decided yet.
-    None,
-}
-
 impl Replay {
-    /// Applies one more entry.
-    pub(crate) fn tell(&mut self, position: &Position, item: &ControlItem, removal: Effect) {
-        let author = item.author;
+    /// Applies one more entry; gives the peer whose state it changed.
+    pub(crate) fn tell(&mut self, position: &Position, item: &ControlItem, rulings: &Rulings) -> Option<PeerId> {
+        let (author, place) = (item.author, position.place());
         match &item.control {
             Control::Genesis { room_name, open, name, .. } => {
                 self.room_name.clone_from(room_name);
                 self.open = *open;
-                self.admit(author, name, position);
-                self.set_role(&author, MemberRole::Admin);
+                self.entered.insert(place);
+                self.admit(author, name, position)
             }
-            Control::Invite { key, expires, uses } if self.is_active(&author) => {
-                let (expires, uses) = (*expires, *uses);
-                let invite = InviteState { by: author, created: *position, expires, uses, used: 0, revoked: false };
-                self.invites.entry(*key).or_insert(invite);
-            }
-            Control::Revoke { key } if self.is_active(&author) => {
-                let admin = self.is_admin(&author);
-                if let Some(invite) = self.invites.get_mut(key).filter(|invite| admin || invite.by == author) {
-                    invite.revoked = true;
-                }
-            }
-            Control::Admit { peer, name, by } if self.is_active(&author) && self.may_admit(peer, by, position) => {
-                self.admit(*peer, name, position);
-            }
-            Control::Remove { peer, .. } if removal == Effect::Holds => {
+            Control::Remove { peer, .. } if rulings.counts(&place) => {
+                self.removals.entry(*peer).or_default().push(place);
                 self.end(peer, position.order);
-                if let Some(state) = self.people.get_mut(peer) {
-                    state.removed = Some(position.order);
-                }
+                self.people.get_mut(peer)?.removed = true;
+                // What a removed member may have handed out lets no one in any more.
+                self.invites.values_mut().filter(|invite| invite.by == *peer).for_each(|invite| invite.revoked = true);
+                Some(*peer)
+            }
+            Control::Role { peer, .. } if rulings.counts(&place) => Some(*peer),
+            _ if !self.is_active(&author) => None,
+            Control::Invite { key, expires, uses } => {
+                let (created, expires, uses) = (item.label, *expires, *uses);
+                let invite =
+                    InviteState { by: author, log: place.log, created, expires, uses, used: 0, revoked: false };
+                self.invites.entry(*key).or_insert(invite);
+                None
+            }
+            Control::Revoke { key } => {
+                let invite =
+                    self.invites.get_mut(key).filter(|invite| rulings.counts(&place) || invite.by == author)?;
+                invite.revoked = true;
+                None
+            }
+            Control::Admit { peer, name, by } if self.may_admit(peer, by, &place, rulings) => {
+                self.entered.insert(place);
+                self.admit(*peer, name, position)
             }
             Control::Rename { name } => {
-                if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
-                    state.name.clone_from(name);
-                    state.named = *position;
-                }
+                let state = self.people.get_mut(&author)?;
+                state.name.clone_from(name);
+                state.named = (Claimed::Taken, *position);
+                Some(author)
             }
-            Control::Role { peer, admin } if self.is_admin(&author) => {
-                self.set_role(peer, if *admin { MemberRole::Admin } else { MemberRole::Member });
+            Control::Leave => {
+                self.end(&author, position.order);
+                Some(author)
             }
-            Control::Leave => self.end(&author, position.order),
             Control::Keys { identity, fallback } => {
-                if let Some(state) = self.people.get_mut(&author).filter(|state| state.active) {
-                    state.keys = Some((*identity, *fallback));
-                }
+                self.people.get_mut(&author)?.keys = Some((*identity, *fallback));
+                Some(author)
             }
-            Control::Invite { .. }
-            | Control::Revoke { .. }
-            | Control::Admit { .. }
-            | Control::Remove { .. }
-            | Control::Role { .. } => {}
+            Control::Admit { .. } | Control::Remove { .. } | Control::Role { .. } => None,
         }
     }
 
@@ -132,32 +121,27 @@ impl Replay {
         self.people.get(peer).is_some_and(|state| state.active)
     }
 
-    pub(crate) fn is_admin(&self, peer: &PeerId) -> bool {
-        self.people.get(peer).is_some_and(|state| state.active && state.role == MemberRole::Admin)
+    /// Whether an admission counts.
+    pub(crate) fn entered(&self, admission: &Dep) -> bool {
+        self.entered.contains(admission)
     }
 
-    /// Number of peers admitted before.
-    pub(crate) fn seniority(&self, peer: &PeerId) -> usize {
-        self.seniority.get(peer).copied().unwrap_or(usize::MAX)
+    /// Whether a peer was a member at a time of the shared order.
+    pub(crate) fn was_member(&self, peer: &PeerId, at: Hlc) -> bool {
+        let contains = |span: &Span| span.from <= at && span.to.is_none_or(|to| at <= to);
+        self.spans.get(peer).is_some_and(|spans| spans.iter().any(contains))
     }
 
-    fn set_role(&mut self, peer: &PeerId, role: MemberRole) {
-        if let Some(state) = self.people.get_mut(peer).filter(|state| state.active) {
-            state.role = role;
-            self.admins.insert(*peer);
-        }
-    }
-
-    /// Whether an admission is valid; one by ticket uses the ticket up, once for each newcomer. Whether the ticket has
-    /// expired follows from the clock of the member that admits.
-    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, position: &Position) -> bool {
-        let AdmitBy::Invite { key, .. } = by else { return true };
-        let Some(invite) = self.invites.get_mut(key) else { return false };
-        let removed_since =
-            self.people.get(peer).and_then(|state| state.removed).is_some_and(|at| at > invite.created.order);
-        if invite.revoked || position.label.wall() > invite.expires || removed_since {
+    /// Whether an admission counts. One of a removed peer does by the hand of an admin who knew of the removal. One by ticket
+    /// uses the ticket up, once for each newcomer; whether the ticket has expired is for the member to say that admits.
+    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, place: &Dep, rulings: &Rulings) -> bool {
+        if self.people.get(peer).is_some_and(|state| state.removed)
+            && !self.removals.get(peer).into_iter().flatten().all(|removal| rulings.readmits(place, removal))
+        {
             return false;
         }
+        let AdmitBy::Invite { key, .. } = by else { return true };
+        let Some(invite) = self.invites.get_mut(key).filter(|invite| !invite.revoked) else { return false };
         if self.admitted_by.contains(&(*key, *peer)) {
             return true;
         }
@@ -169,25 +153,21 @@ impl Replay {
         true
     }
 
-    fn admit(&mut self, peer: PeerId, name: &str, position: &Position) {
+    fn admit(&mut self, peer: PeerId, name: &str, position: &Position) -> Option<PeerId> {
         if self.is_active(&peer) {
-            return;
+            return None;
         }
-        let next = self.seniority.len();
-        self.seniority.entry(peer).or_insert(next);
         self.spans.entry(peer).or_default().push(Span { from: position.order, to: None });
-        let since = self.people.get(&peer).filter(|state| state.removed.is_none()).map(|state| state.since);
         let state = MemberState {
             name: name.to_owned(),
-            named: *position,
+            named: (Claimed::Attested, *position),
             active: true,
-            role: MemberRole::Member,
             keys: None,
-            removed: None,
-            since: since.unwrap_or(position.order),
+            removed: false,
             admitted_in: position.log,
         };
         self.people.insert(peer, state);
+        Some(peer)
     }
 
     fn end(&mut self, peer: &PeerId, at: Hlc) {
@@ -198,6 +178,5 @@ impl Replay {
             span.to = Some(at);
         }
         state.active = false;
-        state.role = MemberRole::Member;
     }
 }

@@ -1,10 +1,10 @@
 //! The roster: a snapshot of the membership, shared with the gates, the API and the relay.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, PeerTag, RoomId};
-use unicode_normalization::UnicodeNormalization;
 
 /// Every peer that was ever admitted, according to the entries held at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct Roster {
     /// Whether every knock is admitted.
     pub open: bool,
     /// All peers, former members included: their messages still need a name.
-    pub people: BTreeMap<PeerId, Person>,
+    pub people: BTreeMap<PeerId, Arc<Person>>,
 }
 
 /// A peer that was admitted once.
@@ -59,7 +59,7 @@ impl Roster {
 
     /// All present members.
     pub fn members(&self) -> impl Iterator<Item = &Person> {
-        self.people.values().filter(|person| person.active)
+        self.people.values().map(Arc::as_ref).filter(|person| person.active)
     }
 
     /// Whether a peer was a member, and was removed or left.
@@ -101,7 +101,7 @@ impl Roster {
     fn find(&self, text: &str) -> Result<&Person, ResolveError> {
         let given = bare(text);
         if let Ok(id) = given.parse::<PeerId>() {
-            return self.people.get(&id).ok_or_else(|| ResolveError::Unknown(given.to_owned()));
+            return self.people.get(&id).map(Arc::as_ref).ok_or_else(|| ResolveError::Unknown(given.to_owned()));
         }
         let folded = given.to_lowercase();
         let (name, tag) = match folded.rsplit_once('~') {
@@ -110,12 +110,14 @@ impl Roster {
         };
         let exact = |person: &&Person| person.peer.name.to_lowercase() == folded;
         let tagged = |person: &&Person| {
-            let base = person.peer.name.to_lowercase();
-            let base = base.split('~').next().unwrap_or_default();
+            let base = base_name(&person.peer.name).to_lowercase();
             tag.as_ref() == Some(&person.peer.tag) && (name.is_empty() || name == base)
         };
+        // Where nobody is shown under the plain name, several bear it.
+        let base = |person: &&Person| base_name(&person.peer.name).to_lowercase() == folded;
         let by_tag = |person: &&Person| folded.parse::<PeerTag>().is_ok_and(|tag| tag == person.peer.tag);
-        let found = [self.pick(exact), self.pick(tagged), self.pick(by_tag)];
+        let shared = Some(self.pick(base)).filter(|people| people.len() > 1).unwrap_or_default();
+        let found = [self.pick(exact), self.pick(tagged), self.pick(by_tag), shared];
         match found.iter().find(|people| !people.is_empty()).map(Vec::as_slice) {
             None => Err(ResolveError::Unknown(given.to_owned())),
             Some([one]) => Ok(one),
@@ -123,7 +125,7 @@ impl Roster {
                 name: given.to_owned(),
                 candidates: several
                     .iter()
-                    .map(|person| format!("{}~{}", person.peer.name, person.peer.tag))
+                    .map(|person| format!("{}~{}", base_name(&person.peer.name), person.peer.tag))
                     .collect::<Vec<_>>()
                     .join(" or "),
             }),
@@ -131,17 +133,15 @@ impl Roster {
     }
 
     fn pick(&self, matches: impl Fn(&&Person) -> bool) -> Vec<&Person> {
-        let all: Vec<&Person> = self.people.values().filter(&matches).collect();
+        let all: Vec<&Person> = self.people.values().map(Arc::as_ref).filter(&matches).collect();
         let active: Vec<&Person> = all.iter().copied().filter(|person| person.active).collect();
         if active.is_empty() { all } else { active }
     }
 }
 
-/// The form under which names are compared: compatibility normalisation (NFKC), case folding, and the confusable
-/// skeleton of Unicode TS 39, so that `bob`, `BOB`, `ｂｏｂ` and a Cyrillic look-alike are one name.
-pub(crate) fn skeleton(name: &str) -> String {
-    let folded: String = name.nfkc().flat_map(char::to_lowercase).collect();
-    unicode_security::skeleton(&folded).flat_map(char::to_lowercase).collect()
+/// A shown name without its tag.
+fn base_name(shown: &str) -> &str {
+    shown.split('~').next().unwrap_or(shown)
 }
 
 fn bare(text: &str) -> &str {
@@ -156,7 +156,7 @@ mod tests {
         let person = |&(n, name, active): &(u8, &str, bool)| {
             let id = PeerId::from_bytes([n; 32]);
             let peer = PeerRef { id, name: name.into(), tag: id.tag() };
-            (id, Person { peer, active, role: MemberRole::Member, keys: None })
+            (id, Arc::new(Person { peer, active, role: MemberRole::Member, keys: None }))
         };
         Roster { people: people.iter().map(person).collect(), ..Roster::default() }
     }
@@ -183,13 +183,5 @@ mod tests {
         let roster = roster(&[(1, "bob", true), (2, &shown, true)]);
         assert_eq!(roster.resolve("bob"), Ok(PeerId::from_bytes([1; 32])));
         assert_eq!(roster.resolve(&shown), Ok(second));
-    }
-
-    #[test]
-    fn look_alikes_are_one_name() {
-        for alike in ["BOB", "Bob", "ｂｏｂ", "b\u{043E}b"] {
-            assert_eq!(skeleton(alike), skeleton("bob"), "{alike}");
-        }
-        assert_ne!(skeleton("bob"), skeleton("rob"));
     }
 }

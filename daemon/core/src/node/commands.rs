@@ -11,11 +11,12 @@ use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use rand::RngExt;
 
+use crate::config::ENTRY_DEPS_MAX;
 use crate::context::NodeContext;
 use crate::delivery::drafts::{DraftOrigin, Drafts, MESSAGE_BYTES_MAX, PostWait};
 use crate::delivery::receipts::Receipts;
 use crate::input::{Command, CommandId, Verdict};
-use crate::log::entry::{Control, Dep, MessageBody};
+use crate::log::entry::{Control, Dep, LogId, MessageBody, Seq};
 use crate::log::heads::Heads;
 use crate::log::local::{Life, Local};
 use crate::membership::Membership;
@@ -63,7 +64,7 @@ impl Node {
             Command::Peers => Reply::Peers(self.views().peers()),
             Command::Status => Reply::Status(self.views().status()),
             Command::Invites => Reply::Invites(self.views().invites()),
-            Command::Knocks => Reply::Knocks(self.door.list_knocks()),
+            Command::Knocks => Reply::Knocks(self.door.list_knocks(&self.membership)),
             Command::Rendezvous => Reply::Rendezvous(Box::new(self.views().role())),
         };
         self.cx.reply(id, Ok(reply));
@@ -120,6 +121,11 @@ impl CommandHandler<'_> {
         let name = roster.peer_ref(peer).name;
         let gone = roster.people.contains_key(peer);
         Err(if gone { ResolveError::Gone(name) } else { ResolveError::Unknown(name) }.into())
+    }
+
+    fn must_rank_above(&self, peer: &PeerId) -> Result<(), CommandError> {
+        let may = self.membership.derived.may_strike(&self.local.me, peer);
+        if may { Ok(()) } else { Err(CommandError::RanksAbove(self.membership.roster.peer_ref(peer).name)) }
     }
 
     fn write(&mut self, id: CommandId, control: Control) -> Result<(), CommandError> {
@@ -179,7 +185,7 @@ impl CommandHandler<'_> {
 
     fn revoke(&mut self, id: CommandId, key: InviteId) -> Result<(), CommandError> {
         self.membership.may_write(self.local)?;
-        let invite = self.membership.derived.invites.get(&key).ok_or(CommandError::UnknownInvite)?;
+        let invite = self.membership.derived.invites().get(&key).ok_or(CommandError::UnknownInvite)?;
         if invite.by != self.local.me {
             self.must_be_admin()?;
         }
@@ -189,7 +195,10 @@ impl CommandHandler<'_> {
     fn remove(&mut self, id: CommandId, peer: PeerId) -> Result<(), CommandError> {
         self.must_be_admin()?;
         self.must_be_there(&peer)?;
-        let logs = self.heads.logs().filter(|log| log.author == peer);
+        self.must_rank_above(&peer)?;
+        // A void log needs no name: what is not named is void. Of valid ones an author has few.
+        let valid = |log: &&LogId| log.author == peer && self.heads.cut(log) != Some(Seq::ZERO);
+        let logs = self.heads.logs().filter(valid).take(ENTRY_DEPS_MAX);
         let cuts = logs.map(|log| Dep { log: *log, seq: self.heads.seq(log) }).collect();
         self.write(id, Control::Remove { peer, cuts })
     }
@@ -197,6 +206,9 @@ impl CommandHandler<'_> {
     fn set_admin(&mut self, id: CommandId, peer: PeerId, verdict: Verdict) -> Result<(), CommandError> {
         self.must_be_admin()?;
         self.must_be_there(&peer)?;
+        if verdict == Verdict::No {
+            self.must_rank_above(&peer)?;
+        }
         self.write(id, Control::Role { peer, admin: verdict == Verdict::Yes })
     }
 }

@@ -92,11 +92,11 @@ impl Node {
         if entry.is_genesis() {
             return self.logs.heads.is_empty();
         }
-        if entry.seq() > Seq(1) || self.ingest().began_as_member(entry) {
+        if entry.seq() > Seq(1) || self.membership.may_begin(entry) {
             return true;
         }
         self.refresh();
-        self.ingest().began_as_member(entry)
+        self.membership.may_begin(entry)
     }
 
     /// Passes an entry on: in a mesh to peers that its author does not reach, in a tree only what this peer wrote.
@@ -119,7 +119,7 @@ impl Node {
     /// A proof was found here or arrived from a peer: when it is valid, the log is cut before the fork.
     pub(super) fn on_fork(&mut self, proof: Proof) {
         let Some(log) = self.forks().prove(proof) else { return };
-        self.membership.fork_proven();
+        self.membership.outdate();
         if log == self.local.log {
             self.own_log().renew("this peer's log was forked");
         }

@@ -2,7 +2,8 @@
 
 use chat_proto::id::{InviteId, PeerId, Term};
 
-use crate::log::entry::{Hlc, LogId, Seq};
+use crate::log::entry::{Dep, Hlc, LogId, Seq};
+use crate::membership::Membership;
 use crate::membership::derive::InviteState;
 use crate::node::Node;
 
@@ -21,9 +22,12 @@ impl Inspect<'_> {
         self.0.logs.heads.cut(log)
     }
 
-    /// The same for a log of which nothing may be held, by the time of its first entry.
-    pub(crate) fn cut_if_held(&self, log: &LogId, first: Hlc) -> Option<Seq> {
-        self.cut(log).or_else(|| self.0.membership.derived.cut(log, first))
+    /// The same for a log of which nothing may be held, by the order time and dependencies of its first entry.
+    pub(crate) fn cut_if_held(&self, log: &LogId, (first, deps): (Hlc, &[Dep])) -> Option<Seq> {
+        let Membership { controls, derived, .. } = &self.0.membership;
+        let start =
+            controls.started(log).map_or_else(|| controls.start(log, first, deps), |start| start.as_ref().clone());
+        self.cut(log).or_else(|| derived.cut(log, &start))
     }
 
     /// The holder of the role, as this node believes.
@@ -37,7 +41,7 @@ impl Inspect<'_> {
     }
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {
-        self.0.membership.derived.invites.iter().map(|(id, invite)| (*id, invite.clone())).collect()
+        self.0.membership.derived.invites().iter().map(|(id, invite)| (*id, invite.clone())).collect()
     }
 
     /// Unfinished work, by name: none once a room has settled.

@@ -41,7 +41,10 @@ impl Node {
     }
 
     pub(super) fn persist(&mut self, own: Option<OwnEntry>) {
-        let batch = self.logs.disk.begin(own, &self.logs.heads, &self.peers.connections, self.cx.now);
+        let mut batch = self.logs.disk.begin(own, &self.logs.heads, &self.peers.connections, self.cx.now);
+        for item in &mut batch.entries {
+            item.clock = self.membership.authority.clock_of(&item.entry);
+        }
         self.cx.push(Output::Persist(batch));
     }
 
@@ -71,8 +74,8 @@ impl Node {
             self.receipts.written(entry.seq(), entry.hash());
         }
         self.spread(entry, None);
+        self.membership.apply(entry, order, &self.local.room);
         if entry.control().is_some() {
-            self.membership.apply(entry, order, &self.local.room);
             self.refresh();
         }
         for (index, origin) in origins.into_iter().enumerate() {

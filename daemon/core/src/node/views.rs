@@ -118,10 +118,10 @@ impl Views<'_> {
 
     /// Every invite, the newest first.
     pub(super) fn invites(&self) -> Vec<Invite> {
-        let invites = self.membership.derived.invites.iter().map(|(id, invite)| Invite {
+        let invites = self.membership.derived.invites().iter().map(|(id, invite)| Invite {
             id: *id,
             by: self.membership.roster.peer_ref(&invite.by),
-            created: invite.created.label.wall(),
+            created: invite.created.wall(),
             expires: invite.expires,
             uses: invite.uses,
             used: invite.used,

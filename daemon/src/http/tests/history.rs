@@ -138,7 +138,7 @@ async fn send_to_a_member_without_keys_waits_until_they_are_published() {
         stage.roster.send_modify(|roster| {
             let mut new = roster.as_ref().clone();
             let keys = new.people[&peer(BOB)].keys;
-            new.people.get_mut(&carol).expect("carol is a member").keys = keys;
+            Arc::make_mut(new.people.get_mut(&carol).expect("carol is a member")).keys = keys;
             *roster = Arc::new(new);
         });
     };

@@ -185,6 +185,7 @@ impl PlayedRoom {
                 entry: Arc::clone(&entry),
                 origins: vec![command],
                 visible: true,
+                clock: None,
                 clock_off_ms: None,
             }],
             changes: Default::default(),

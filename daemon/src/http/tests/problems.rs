@@ -102,6 +102,8 @@ fn command_errors_keep_their_code() {
     for error in [
         CommandError::NotMember,
         CommandError::NotAdmin,
+        CommandError::RanksAbove("ann".into()),
+        CommandError::Removed,
         CommandError::UnknownInvite,
         CommandError::UnknownKnock,
         CommandError::TooLong,

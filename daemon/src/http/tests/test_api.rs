@@ -182,7 +182,7 @@ async fn next(events: &mut broadcast::Receiver<Arc<StoredEvent>>) -> Arc<StoredE
 }
 
 fn visible(entry: chat_core::log::entry::Entry) -> BatchEntry {
-    BatchEntry { entry: Arc::new(entry), origins: Vec::new(), visible: true, clock_off_ms: None }
+    BatchEntry { entry: Arc::new(entry), origins: Vec::new(), visible: true, clock: None, clock_off_ms: None }
 }
 
 /// Keys that a real store would publish.
@@ -201,7 +201,7 @@ fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
     let person = |n: u8, name: &str, active: bool, keys| {
         let id = peer(n);
         let peer = PeerRef { id, name: name.into(), tag: id.tag() };
-        (id, Person { peer, active, role: MemberRole::Member, keys })
+        (id, Arc::new(Person { peer, active, role: MemberRole::Member, keys }))
     };
     let people = [
         person(ANN, "ann", true, Some(([1; 32], [1; 32]))),

@@ -50,7 +50,7 @@ pub(super) fn id_of(secret: &[u8; 32]) -> PeerId {
 pub(super) fn roster(members: &[PeerId], open: bool) -> Arc<Roster> {
     let person = |id: &PeerId| {
         let peer = PeerRef { id: *id, name: "alice".into(), tag: id.tag() };
-        (*id, Person { peer, active: true, role: MemberRole::Member, keys: None })
+        (*id, Arc::new(Person { peer, active: true, role: MemberRole::Member, keys: None }))
     };
     let people = members.iter().map(person).collect();
     Arc::new(Roster { room: Some(ROOM), room_name: "lab".into(), open, people })

@@ -1,6 +1,7 @@
 //! Reads the state a node starts with, and writes the parts of it that are not entries.
 
 use chat_core::log::entry::{Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::membership::authority::AuthorityClock;
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{EntryHash, PeerId, RoomId};
@@ -26,6 +27,7 @@ pub(in crate::store) fn restore(
         incarnation,
         heads: heads(&snapshot)?,
         controls: controls(&snapshot)?,
+        clocks: clocks(&snapshot)?,
         addrs: addrs(&snapshot)?,
         forks: forks(&snapshot)?,
         seen: seen(&snapshot)?,
@@ -37,7 +39,7 @@ pub(in crate::store) fn restore(
 }
 
 fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
-    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc, n.header FROM logs l
+    let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc, n.header, f.header FROM logs l
         JOIN entries n ON n.log = l.id AND n.seq = (SELECT max(seq) FROM entries WHERE log = l.id)
         JOIN entries f ON f.log = l.id AND f.seq = 1
         JOIN peers p ON p.id = l.author";
@@ -46,6 +48,7 @@ fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
         .query_map([], |row| {
             let order = Hlc(unordered(row.get(4)?));
             let header = postcard::take_from_bytes::<Header>(row.get_ref(6)?.as_blob()?);
+            let began = postcard::take_from_bytes::<Header>(row.get_ref(7)?.as_blob()?);
             Ok(StoredHead {
                 log: log_id(row, 0)?,
                 seq: Seq(uncounted(row.get(2)?)),
@@ -53,6 +56,7 @@ fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
                 label: header.map_or(order, |(header, _)| header.time),
                 order,
                 first: Hlc(unordered(row.get(5)?)),
+                roots: began.map(|(header, _)| header.deps).unwrap_or_default(),
             })
         })?
         .collect()
@@ -63,6 +67,19 @@ fn controls(connection: &Connection) -> rusqlite::Result<Vec<(SignedEntry, Hlc)>
         .prepare("SELECT header, signature, body, hlc FROM entries WHERE control = 1 ORDER BY id")?
         .query_map([], |row| Ok((signed_entry(row, 0)?, Hlc(unordered(row.get(3)?)))))?
         .collect()
+}
+
+fn clocks(connection: &Connection) -> rusqlite::Result<Vec<(LogId, Seq, AuthorityClock)>> {
+    let sql = "SELECT p.key, l.incarnation, c.seq, c.clock FROM clocks c
+        JOIN logs l ON l.id = c.log JOIN peers p ON p.id = l.author ORDER BY c.log, c.seq";
+    let rows: Vec<(LogId, Seq, Vec<u8>)> = connection
+        .prepare(sql)?
+        .query_map([], |row| Ok((log_id(row, 0)?, Seq(uncounted(row.get(2)?)), row.get(3)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let read = |(log, seq, raw): &(LogId, Seq, Vec<u8>)| {
+        Some((*log, *seq, readable("clock of an entry", postcard::from_bytes(raw))?))
+    };
+    Ok(rows.iter().filter_map(read).collect())
 }
 
 /// Address records, newest first.

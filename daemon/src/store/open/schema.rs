@@ -12,14 +12,48 @@
 
 use std::sync::LazyLock;
 
-use rusqlite_migration::{M, Migrations};
+use chat_core::log::entry::{Entry, SignedEntry};
+use chat_core::membership::authority::Authority;
+use rusqlite::Transaction;
+use rusqlite_migration::{HookResult, M, Migrations};
+
+use crate::store::tables::entries::{keep_clock, signed_entry};
 
 /// `chat` in ASCII: the application id of our SQLite files.
 pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Steps from an empty file to the newest schema. A released step is never changed; new ones are appended.
-pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> =
-    LazyLock::new(|| Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3), M::up(V4)]));
+pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
+    Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3), M::up(V4), M::up_with_hook(V5, keep_clocks)])
+});
+
+/// Adds which acts of admins each entry follows, where that differs from the entry before it in its log.
+const V5: &str = "
+CREATE TABLE clocks (
+    log INTEGER NOT NULL REFERENCES logs,
+    seq INTEGER NOT NULL,
+    clock BLOB NOT NULL,
+    PRIMARY KEY (log, seq)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Works the clocks of all stored entries out, in the order in which they came: causes before effects.
+fn keep_clocks(transaction: &Transaction<'_>) -> HookResult {
+    let mut authority = Authority::default();
+    let mut entries = transaction
+        .prepare("SELECT header, signature, CASE control WHEN 1 THEN body END, log FROM entries ORDER BY id")?;
+    let mut rows = entries.query([])?;
+    while let Some(row) = rows.next()? {
+        let signed: SignedEntry = signed_entry(row, 0)?;
+        // A damaged entry is found and fetched anew later.
+        let Ok(entry) = Entry::from_trusted(signed) else { continue };
+        authority.observe(&entry);
+        if let Some(clock) = authority.clock_of(&entry) {
+            keep_clock(transaction, row.get(3)?, entry.seq(), &clock)?;
+        }
+    }
+    Ok(())
+}
 
 /// Parts the order of messages (`hlc`, which was both) from their dates, and adds how far the author's clock was off in
 /// milliseconds where that was noticeable.

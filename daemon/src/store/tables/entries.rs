@@ -14,6 +14,7 @@ use std::collections::HashMap;
 
 use chat_core::input::CommandId;
 use chat_core::log::entry::{Body, Control, Entry, Hlc, LogId, Seq, SignedEntry};
+use chat_core::membership::authority::AuthorityClock;
 use chat_core::output::{Batch, BatchEntry};
 use chat_core::signature::SignatureBytes;
 use chat_proto::id::{MessageId, RoomId};
@@ -88,6 +89,9 @@ fn insert_entry(
     }
     let order = entry.header().order_after(head.order);
     let row = insert_row(context.connection, entry, head, order)?;
+    if let Some(clock) = &item.clock {
+        keep_clock(context.connection, head.log, entry.seq(), clock)?;
+    }
     let head = LogRow { seq: entry.seq(), hash: Some(entry.hash()), order: Some(order), ..head };
     context.heads.set(log, head);
     match entry.body() {
@@ -112,6 +116,19 @@ fn insert_row(connection: &Connection, entry: &Entry, head: LogRow, order: Hlc) 
         signed.signature.to_bytes(),
         signed.body,
     ])
+}
+
+/// Keeps which acts an entry follows.
+pub(in crate::store) fn keep_clock(
+    connection: &Connection,
+    log: i64,
+    seq: Seq,
+    clock: &AuthorityClock,
+) -> rusqlite::Result<()> {
+    let raw = postcard::to_stdvec(clock).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let sql = "INSERT OR REPLACE INTO clocks (log, seq, clock) VALUES (?, ?, ?)";
+    connection.prepare_cached(sql)?.execute(params![log, counted(seq.0), raw])?;
+    Ok(())
 }
 
 /// Warns if another entry is stored: the core rejects forks earlier, but if one arrives, the first entry stays.

@@ -93,7 +93,7 @@ pub(crate) fn texts(texts: &[&str]) -> Body {
 }
 
 pub(crate) fn shown(entry: &Arc<Entry>) -> BatchEntry {
-    BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true, clock_off_ms: None }
+    BatchEntry { entry: Arc::clone(entry), origins: Vec::new(), visible: true, clock: None, clock_off_ms: None }
 }
 
 /// A home directory and the identity that opens its store.

@@ -37,7 +37,8 @@ async fn entries_survive_a_crash() {
     assert_eq!(restored.room, ROOM);
     let [first, .., last] = &entries;
     let (label, order, first) = (last.header().time, last.header().time, first.header().time);
-    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), label, order, first };
+    let roots = Vec::new();
+    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), label, order, first, roots };
     assert_eq!(restored.heads, [head]);
     assert_eq!(restored.controls, [(last.signed().clone(), order)]);
     assert_eq!(after.texts().await, ["one", "two"]);

@@ -1,22 +1,27 @@
-//! Tests of the membership rules, each a little replay.
+//! Tests of the membership rules: each writes a little history and looks at what follows from it.
 
 use std::sync::LazyLock;
 
-use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
+use chat_proto::api::peers::MemberRole;
+use chat_proto::id::{EntryHash, InviteId};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
-use proptest::prelude::*;
 
 use super::*;
 use crate::admission::codec::sign_ticket;
-use crate::log::entry::{AdmitBy, Body, Entry, Header, Incarnation};
+use crate::log::entry::{AdmitBy, Body, Dep, Entry, Header, Hlc, Incarnation};
 
-/// Control entries of some peers, each with a log of its own, and what follows from them.
+mod attacks;
+mod laws;
+
+/// A history: entries of some peers in the order in which they were written, and what follows from them.
 #[derive(Clone, Default)]
-struct Told {
+struct WrittenRoom {
+    entries: Vec<Entry>,
+    heads: BTreeMap<LogId, (Seq, EntryHash, Hlc)>,
+    clock: u64,
     controls: ControlLog,
-    logs: BTreeMap<LogId, Hlc>,
-    seqs: BTreeMap<LogId, u64>,
+    authority: Authority,
     forks: BTreeMap<LogId, Seq>,
 }
 
@@ -25,6 +30,7 @@ const ANN: u8 = 1;
 const BOB: u8 = 2;
 const CAT: u8 = 3;
 const DAN: u8 = 4;
+const EVE: u8 = 5;
 
 /// Keys of the peers and of tickets.
 static KEYS: LazyLock<Vec<SigningKey>> = LazyLock::new(|| (0..=50).map(|n| SigningKey::from_bytes(&[n; 32])).collect());
@@ -41,16 +47,16 @@ fn log(n: u8, incarnation: u64) -> LogId {
     LogId { author: peer(n), incarnation: Incarnation(incarnation) }
 }
 
-fn time(at: u64) -> Hlc {
-    Hlc::from_wall(Timestamp::from_ms(1_000_000 + at))
+fn at(n: u8, incarnation: u64, seq: u64) -> Dep {
+    Dep { log: log(n, incarnation), seq: Seq(seq) }
 }
 
 fn admit(n: u8, name: &str) -> Control {
     Control::Admit { peer: peer(n), name: name.into(), by: AdmitBy::Member }
 }
 
-fn invite(seed: u8, expires: u64, uses: u32) -> Control {
-    Control::Invite { key: invite_id(seed), expires: Timestamp::from_ms(1_000_000 + expires), uses }
+fn invite(seed: u8, uses: u32) -> Control {
+    Control::Invite { key: invite_id(seed), expires: Timestamp::from_ms(u64::MAX), uses }
 }
 
 fn invite_id(seed: u8) -> InviteId {
@@ -64,7 +70,7 @@ fn by_ticket(n: u8, seed: u8) -> Control {
 }
 
 fn remove(n: u8, kept: &[(u64, u64)]) -> Control {
-    let cuts = kept.iter().map(|(incarnation, seq)| Dep { log: log(n, *incarnation), seq: Seq(*seq) }).collect();
+    let cuts = kept.iter().map(|(incarnation, seq)| at(n, *incarnation, *seq)).collect();
     Control::Remove { peer: peer(n), cuts }
 }
 
@@ -76,58 +82,126 @@ fn role(n: u8, admin: bool) -> Control {
     Control::Role { peer: peer(n), admin }
 }
 
-impl Told {
+fn keys(n: u8) -> Control {
+    Control::Keys { identity: [n; 32], fallback: [n; 32] }
+}
+
+impl WrittenRoom {
     /// A room that Ann founded.
     fn founded() -> Self {
-        let mut told = Self::default();
+        let mut history = Self::default();
         let genesis = Control::Genesis { room_name: "lab".into(), open: false, name: "ann".into(), nonce: [0; 16] };
-        told.tell_under(ANN, 0, 0, genesis);
-        told
+        history.tell(ANN, genesis);
+        history
     }
 
-    /// The same with these as members besides, in this order, and as admins.
-    fn with_admins(others: &[u8]) -> Self {
-        let mut told = Self::founded();
-        for (at, n) in (1..).zip(others) {
-            told.tell(ANN, at * 2, admit(*n, &format!("n{n}"))).tell(ANN, at * 2 + 1, role(*n, true));
+    /// The same with these as members besides, each with a log, in this order.
+    fn with_members(others: &[u8]) -> Self {
+        let mut history = Self::founded();
+        for n in others {
+            history.tell(ANN, admit(*n, &format!("n{n}"))).tell(*n, keys(*n));
         }
-        told
+        history
     }
 
-    fn tell(&mut self, by: u8, at: u64, control: Control) -> &mut Self {
-        self.tell_under(by, 0, at, control)
+    /// The same as admins.
+    fn with_admins(others: &[u8]) -> Self {
+        let mut history = Self::with_members(others);
+        for n in others {
+            history.tell(ANN, role(*n, true));
+        }
+        history
     }
 
-    /// An entry of a peer's log under some incarnation.
-    fn tell_under(&mut self, by: u8, incarnation: u64, at: u64, control: Control) -> &mut Self {
+    /// An entry of a peer that knows everything so far, in its first log.
+    fn tell(&mut self, by: u8, control: Control) -> &mut Self {
+        let everything = self.heads.iter().map(|(log, (seq, ..))| Dep { log: *log, seq: *seq }).collect();
+        self.clock += 1;
+        self.write(by, 0, everything, Hlc(1_000_000 + self.clock), Body::Control(control))
+    }
+
+    /// An entry that names these others and carries this date.
+    fn forge(&mut self, by: u8, incarnation: u64, deps: &[Dep], date: u64, control: Control) -> &mut Self {
+        self.write(by, incarnation, deps.to_vec(), Hlc(date), Body::Control(control))
+    }
+
+    fn write(&mut self, by: u8, incarnation: u64, mut deps: Vec<Dep>, time: Hlc, body: Body) -> &mut Self {
         let log = log(by, incarnation);
-        let seq = self.seqs.entry(log).or_default();
-        *seq += 1;
+        let before = self.heads.get(&log).copied();
+        deps.retain(|dep| dep.log != log);
+        let founds = matches!(body, Body::Control(Control::Genesis { .. }));
         let header = Header {
             version: 1,
-            room: if matches!(control, Control::Genesis { .. }) { RoomId::from_bytes([0; 32]) } else { ROOM },
+            room: if founds { RoomId::from_bytes([0; 32]) } else { ROOM },
             log,
-            seq: Seq(*seq),
-            backlink: (*seq > 1).then_some(EntryHash::from_bytes([0; 32])),
-            time: time(at),
-            deps: Vec::new(),
+            seq: before.map_or(Seq(1), |(seq, ..)| seq.next()),
+            backlink: before.map(|(_, hash, _)| hash),
+            time,
+            deps,
             body_hash: [0; 32],
             body_bytes: 0,
         };
-        let entry = Entry::sign(header, Body::Control(control), key(by)).expect("signs");
-        self.logs.entry(log).or_insert(time(at));
-        self.controls.add(&entry, time(at), &ROOM);
+        let entry = Entry::sign(header, body, key(by)).expect("signs");
+        self.take(&entry);
+        self.entries.push(entry);
         self
     }
 
-    /// A log without control entries begins.
-    fn talks(&mut self, by: u8, incarnation: u64, at: u64) -> &mut Self {
-        self.logs.entry(log(by, incarnation)).or_insert(time(at));
-        self
+    /// An entry arrives.
+    fn take(&mut self, entry: &Entry) {
+        let log = entry.log();
+        let order = entry.header().order_after(self.heads.get(&log).map(|(_, _, order)| *order));
+        self.heads.insert(log, (entry.seq(), entry.hash(), order));
+        if entry.seq() == Seq(1) && !entry.is_genesis() {
+            let start = self.controls.start(&log, order, &entry.header().deps);
+            self.controls.begin(log, start);
+        }
+        self.authority.observe(entry);
+        self.controls.add(entry, order, &ROOM);
+    }
+
+    /// The same entries, arrived in another order in which causes come first.
+    fn shuffled(&self, choose: impl Fn(usize, usize) -> usize) -> Self {
+        let mut other = Self { forks: self.forks.clone(), ..Self::default() };
+        let mut left: Vec<&Entry> = self.entries.iter().collect();
+        while !left.is_empty() {
+            let held = |log: &LogId| other.heads.get(log).map_or(Seq::ZERO, |(seq, ..)| *seq);
+            let ready = |entry: &&Entry| {
+                entry.seq() == held(&entry.log()).next()
+                    && entry.header().deps.iter().all(|dep| held(&dep.log) >= dep.seq)
+            };
+            let choice: Vec<usize> = (0..left.len()).filter(|n| ready(&left[*n])).collect();
+            let next = left.remove(choice[choose(left.len(), choice.len())]);
+            other.take(next);
+            other.entries.push(next.clone());
+        }
+        other
+    }
+
+    /// A peer starts anew with what another has on its disk.
+    fn restore(&mut self, other: &Self) {
+        let mut order = BTreeMap::new();
+        let mut logs = BTreeMap::new();
+        let mut controls = Vec::new();
+        for entry in &other.entries {
+            let before = order.get(&entry.log()).copied();
+            let at = entry.header().order_after(before);
+            order.insert(entry.log(), at);
+            logs.entry(entry.log()).or_insert_with(|| (at, entry.header().deps.clone()));
+            controls.push((entry.clone(), at));
+        }
+        for entry in &other.entries {
+            // Of the clocks, the store keeps those that differ from the one before.
+            if let Some(clock) = other.authority.clock_of(entry) {
+                self.authority.restore_clock(entry.log(), entry.seq(), clock.as_ref().clone());
+            }
+        }
+        self.controls.restore(controls.into_iter(), &logs, &ROOM);
+        self.authority.find_acts(&self.controls);
     }
 
     fn derive(&self) -> Derived {
-        derive(&self.controls, ROOM, self.forks.clone(), &self.logs)
+        Derived::new(&self.controls, &self.authority, ROOM, self.forks.clone())
     }
 
     fn members(&self) -> Vec<u8> {
@@ -137,9 +211,7 @@ impl Told {
 
     fn admins(&self) -> Vec<u8> {
         let derived = self.derive();
-        let admin = |n: &u8| {
-            derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == chat_proto::api::peers::MemberRole::Admin)
-        };
+        let admin = |n: &u8| derived.roster.people.get(&peer(*n)).is_some_and(|p| p.role == MemberRole::Admin);
         (0..=50).filter(admin).collect()
     }
 
@@ -150,251 +222,229 @@ impl Told {
     fn cut(&self, n: u8, incarnation: u64) -> Option<u64> {
         self.derive().cuts.get(&log(n, incarnation)).map(|seq| seq.0)
     }
-}
 
-#[test]
-fn an_invite_lets_in_so_many_and_no_more_the_earliest_first() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, invite(20, 100, 2)).tell(ANN, 2, admit(BOB, "bob"));
-    // Told in another order than they happened, and one of them by another member.
-    told.tell(ANN, 30, by_ticket(13, 20)).tell(BOB, 20, by_ticket(12, 20)).tell(ANN, 31, by_ticket(11, 20));
-    assert_eq!(told.members(), [ANN, BOB, 12, 13]);
-    told.tell(BOB, 10, by_ticket(12, 20));
-    assert_eq!(told.members(), [ANN, BOB, 12, 13], "the same one again uses nothing up");
-    assert_eq!(told.derive().invites[&invite_id(20)].used, 2);
-}
-
-#[test]
-fn an_invite_ends() {
-    for (end, at, lets_in) in [
-        (invite(20, 50, 1), 50, true),
-        (invite(20, 50, 1), 51, false),
-        (Control::Revoke { key: invite_id(20) }, 19, true),
-        (Control::Revoke { key: invite_id(20) }, 21, false),
-    ] {
-        let mut told = Told::founded();
-        if matches!(end, Control::Revoke { .. }) {
-            told.tell(ANN, 1, invite(20, 100, 1)).tell(ANN, 20, end.clone());
-        } else {
-            told.tell(ANN, 1, end.clone());
-        }
-        told.tell(ANN, at, by_ticket(11, 20));
-        assert_eq!(told.members().contains(&11), lets_in, "{end:?} at {at}");
+    fn invite(&self, seed: u8) -> InviteState {
+        self.derive().invites()[&invite_id(seed)].clone()
     }
 }
 
 #[test]
-fn only_its_author_and_admins_revoke_an_invite() {
+fn an_invite_admits_a_number_of_peers_and_no_more() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    history.tell(ANN, invite(20, 2)).tell(ANN, by_ticket(13, 20)).tell(BOB, by_ticket(12, 20));
+    history.tell(ANN, by_ticket(11, 20)).tell(BOB, by_ticket(12, 20));
+    assert_eq!(history.members(), [ANN, BOB, 12, 13]);
+    assert_eq!(history.invite(20).used, 2, "the same peer again uses nothing up");
+}
+
+#[test]
+fn an_invite_is_revoked_by_its_author_or_an_admin() {
     for (by, revoked) in [(BOB, true), (ANN, true), (CAT, false), (DAN, false)] {
-        let mut told = Told::founded();
-        told.tell(ANN, 1, admit(BOB, "bob")).tell(ANN, 2, admit(CAT, "cat")).tell(BOB, 3, invite(20, 100, 1));
-        told.tell(by, 4, Control::Revoke { key: invite_id(20) });
-        assert_eq!(told.derive().invites[&invite_id(20)].revoked, revoked, "by {by}");
+        let mut history = WrittenRoom::with_members(&[BOB, CAT]);
+        history.tell(BOB, invite(20, 1)).tell(by, Control::Revoke { key: invite_id(20) });
+        assert_eq!(history.invite(20).revoked, revoked, "by {by}");
+        history.tell(ANN, by_ticket(11, 20));
+        assert_eq!(history.members().contains(&11), !revoked, "by {by}");
     }
 }
 
 #[test]
-fn nobody_is_let_in_without_the_right() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, invite(20, 100, 5));
-    told.tell(DAN, 2, admit(11, "by-a-stranger")).tell(DAN, 3, admit(DAN, "by-itself"));
-    told.tell(ANN, 4, by_ticket(12, 21));
+fn no_peer_is_admitted_without_the_right() {
+    let mut history = WrittenRoom::founded();
+    history.tell(ANN, invite(20, 5)).tell(DAN, admit(11, "by-a-stranger")).tell(DAN, admit(DAN, "by-itself"));
+    history.tell(ANN, by_ticket(12, 21));
     let Control::Admit { by, .. } = by_ticket(13, 20) else { unreachable!("an admission") };
-    told.tell(ANN, 5, Control::Admit { peer: peer(14), name: "n14".into(), by });
-    assert_eq!(told.members(), [ANN]);
+    history.tell(ANN, Control::Admit { peer: peer(14), name: "n14".into(), by });
+    assert_eq!(history.members(), [ANN]);
 }
 
 #[test]
-fn a_removal_beats_what_the_removed_one_did_at_the_same_time() {
-    let mut told = Told::with_admins(&[BOB]);
-    told.tell(BOB, 20, admit(CAT, "seen")).tell(BOB, 21, admit(DAN, "unseen"));
-    told.tell(BOB, 40, role(CAT, true)).tell(ANN, 30, remove(BOB, &[(0, 1)]));
-    assert_eq!(told.members(), [ANN, CAT]);
-    assert_eq!(told.admins(), [ANN]);
-    assert_eq!(told.cut(BOB, 0), Some(1));
+fn a_removal_voids_what_its_author_had_not_seen() {
+    let mut history = WrittenRoom::with_admins(&[BOB]);
+    history.tell(BOB, admit(CAT, "seen"));
+    let known = [at(ANN, 0, 3), at(BOB, 0, 2)];
+    history.forge(BOB, 0, &[], 2_000_000, admit(DAN, "unseen")).forge(BOB, 0, &[], 2_000_001, role(CAT, true));
+    history.forge(ANN, 0, &known, 1_500_000, remove(BOB, &[(0, 2)]));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, CAT], vec![ANN]));
+    assert_eq!(history.cut(BOB, 0), Some(2));
 }
 
 #[test]
-fn of_two_who_remove_each_other_the_senior_stays() {
-    for (first, second) in [(30, 31), (31, 30), (30, 30)] {
-        let mut told = Told::with_admins(&[BOB, CAT]);
-        told.talks(BOB, 0, 10).talks(CAT, 0, 10);
-        told.tell(BOB, first, remove(CAT, &[(0, 0)])).tell(CAT, second, remove(BOB, &[(0, 0)]));
-        assert_eq!(told.members(), [ANN, BOB], "{first} {second}");
+fn of_two_admins_that_remove_each_other_the_one_of_higher_rank_stays() {
+    for dates in [(30, 31), (31, 30)] {
+        let mut history = WrittenRoom::with_admins(&[BOB, CAT]);
+        let known = [at(ANN, 0, 5), at(BOB, 0, 1), at(CAT, 0, 1)];
+        history.forge(BOB, 0, &known, 2_000_000 + dates.0, remove(CAT, &[(0, 1)]));
+        history.forge(CAT, 0, &known, 2_000_000 + dates.1, remove(BOB, &[(0, 1)]));
+        assert_eq!(history.members(), [ANN, BOB], "{dates:?}");
     }
 }
 
 #[test]
-fn a_removal_that_its_author_had_seen_counts_though_it_comes_from_somebody_who_was_removed_then() {
-    let mut told = Told::with_admins(&[BOB, CAT]);
-    told.talks(CAT, 0, 10).tell(BOB, 30, remove(CAT, &[(0, 5)])).tell(ANN, 40, remove(BOB, &[(0, 1)]));
-    assert_eq!(told.members(), [ANN]);
-    told = Told::with_admins(&[BOB, CAT]);
-    told.talks(CAT, 0, 10).tell(BOB, 30, remove(CAT, &[(0, 5)])).tell(ANN, 40, remove(BOB, &[(0, 0)]));
-    assert_eq!(told.members(), [ANN, CAT], "and one that it had not seen does not");
-    assert_eq!(told.cut(CAT, 0), None, "and cuts nothing");
+fn a_removal_that_was_known_counts_although_its_author_was_removed_later() {
+    for (kept, members) in [(2, vec![ANN]), (1, vec![ANN, CAT])] {
+        let mut history = WrittenRoom::with_admins(&[BOB, CAT]);
+        history.tell(BOB, remove(CAT, &[(0, 1)])).tell(ANN, remove(BOB, &[(0, kept)]));
+        assert_eq!(history.members(), members, "kept up to {kept}");
+        assert_eq!(history.cut(CAT, 0).is_some(), members.len() == 1);
+    }
 }
 
 #[test]
 fn only_admins_remove_and_grant() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, admit(BOB, "bob")).tell(ANN, 2, admit(CAT, "cat"));
-    told.tell(BOB, 10, remove(CAT, &[])).tell(BOB, 11, role(BOB, true)).tell(BOB, 12, remove(CAT, &[]));
-    assert_eq!(told.members(), [ANN, BOB, CAT]);
-    told.tell(ANN, 20, role(BOB, true)).tell(BOB, 30, role(CAT, true)).tell(ANN, 40, role(BOB, false));
-    told.tell(BOB, 50, remove(CAT, &[]));
-    assert_eq!(told.admins(), [ANN, CAT]);
-    assert_eq!(told.members(), [ANN, BOB, CAT]);
+    let mut history = WrittenRoom::with_members(&[BOB, CAT]);
+    history.tell(BOB, remove(CAT, &[])).tell(BOB, role(BOB, true)).tell(BOB, remove(CAT, &[]));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB, CAT], vec![ANN]));
+    history.tell(ANN, role(BOB, true)).tell(BOB, role(CAT, true)).tell(ANN, role(BOB, false));
+    history.tell(BOB, remove(CAT, &[]));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB, CAT], vec![ANN, CAT]));
 }
 
 #[test]
-fn whoever_leaves_is_gone_and_what_was_written_stays() {
-    let mut told = Told::with_admins(&[BOB]);
-    told.tell(BOB, 10, admit(CAT, "cat")).tell(BOB, 11, Control::Leave).tell(BOB, 12, admit(DAN, "too-late"));
-    assert_eq!(told.members(), [ANN, CAT]);
-    assert_eq!(told.cut(BOB, 0), Some(2));
-    told.tell(ANN, 20, admit(BOB, "bob-again")).tell_under(BOB, 1, 21, admit(DAN, "dan"));
-    assert_eq!(told.members(), [ANN, BOB, CAT, DAN]);
-    assert_eq!(told.admins(), [ANN], "rights do not come back");
-    assert_eq!((told.cut(BOB, 0), told.cut(BOB, 1)), (Some(2), None));
+fn an_admin_is_struck_only_by_one_of_higher_rank() {
+    let mut history = WrittenRoom::with_admins(&[BOB, CAT]);
+    history.tell(BOB, role(ANN, false)).tell(CAT, remove(BOB, &[])).tell(BOB, remove(ANN, &[]));
+    assert_eq!(history.admins(), [ANN, BOB, CAT], "the founder and those before");
+    assert!(
+        history.derive().may_strike(&peer(BOB), &peer(CAT)) && !history.derive().may_strike(&peer(CAT), &peer(BOB))
+    );
+    history.tell(BOB, role(CAT, false)).tell(CAT, role(BOB, false));
+    assert_eq!(history.admins(), [ANN, BOB]);
+    history.tell(ANN, role(BOB, false)).tell(ANN, role(CAT, true)).tell(CAT, remove(BOB, &[(0, 9)]));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, CAT], vec![ANN, CAT]), "a former admin is no admin");
 }
 
 #[test]
-fn a_removed_member_comes_back_with_a_new_ticket_and_a_new_log() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, invite(20, 100, 9)).tell(ANN, 2, by_ticket(11, 20)).talks(11, 0, 3);
-    told.tell(ANN, 10, remove(11, &[(0, 7)])).tell(ANN, 11, by_ticket(11, 20));
-    assert_eq!(told.members(), [ANN], "the old ticket does not help");
-    told.talks(11, 1, 12);
-    assert_eq!((told.cut(11, 0), told.cut(11, 1)), (Some(7), Some(0)), "nor does another database");
-    told.tell(ANN, 20, invite(21, 100, 1)).tell(ANN, 21, by_ticket(11, 21)).talks(11, 2, 22);
-    assert_eq!(told.members(), [ANN, 11]);
-    let cuts = [0, 1, 2].map(|incarnation| told.cut(11, incarnation));
-    assert_eq!(cuts, [Some(7), Some(0), None]);
-}
-
-/// The author of a removal may not know that the member had left and come back: the log that says so may be void by
-/// then.
-#[test]
-fn leaving_and_coming_back_shelters_no_log_from_a_removal_that_does_not_name_it() {
-    let mut told = Told::with_admins(&[BOB]);
-    told.tell(ANN, 10, admit(DAN, "dan"));
-    let mut more = told.clone();
-    told.talks(DAN, 0, 20);
-    more.tell_under(DAN, 0, 20, invite(20, 100, 9)).tell(DAN, 30, Control::Leave).tell(BOB, 40, admit(DAN, "dan"));
-    assert_eq!((more.members(), more.cut(DAN, 0)), (vec![ANN, BOB, DAN], Some(2)));
-    for told in [&mut told, &mut more] {
-        told.tell(ANN, 50, remove(DAN, &[]));
-        assert_eq!((told.members(), told.cut(DAN, 0)), (vec![ANN, BOB], Some(0)));
-        assert!(told.derive().invites.is_empty());
-    }
-    more.tell(BOB, 60, admit(DAN, "dan")).talks(DAN, 1, 61).tell(ANN, 70, remove(DAN, &[(1, 3)]));
-    assert_eq!((more.cut(DAN, 0), more.cut(DAN, 1)), (Some(0), Some(3)), "the next removal starts anew");
+fn an_admin_may_give_up_its_right_or_leave() {
+    let mut history = WrittenRoom::with_admins(&[BOB]);
+    history.tell(BOB, role(BOB, false)).tell(BOB, role(CAT, true));
+    assert_eq!(history.admins(), [ANN]);
+    history
+        .tell(ANN, role(BOB, true))
+        .tell(ANN, Control::Leave)
+        .tell(BOB, admit(ANN, "ann"))
+        .tell(ANN, role(CAT, true));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB], vec![BOB]), "the right does not come back");
 }
 
 #[test]
-fn a_log_counts_when_its_author_was_a_member_as_it_began() {
-    let mut told = Told::with_admins(&[BOB]);
-    told.talks(DAN, 0, 5).talks(BOB, 1, 1).talks(BOB, 2, 5).talks(BOB, 3, 25).tell(ANN, 20, remove(BOB, &[(2, 4)]));
-    assert_eq!(told.cut(DAN, 0), Some(0), "a stranger's");
-    assert_eq!(told.cut(BOB, 1), Some(0), "from before the admission");
-    assert_eq!(told.cut(BOB, 2), Some(4), "named by the removal");
-    assert_eq!(told.cut(BOB, 3), Some(0), "from after the removal");
-    let derived = told.derive();
-    assert_eq!(derived.cut(&log(BOB, 4), time(10)), Some(Seq(0)), "not named by the removal");
-    assert_eq!(derived.cut(&log(ANN, 4), time(10)), None);
+fn leaving_ends_a_log_and_keeps_what_was_written() {
+    let mut history = WrittenRoom::with_admins(&[BOB]);
+    history.tell(BOB, admit(CAT, "cat")).tell(BOB, Control::Leave).tell(BOB, admit(DAN, "too-late"));
+    assert_eq!(history.members(), [ANN, CAT]);
+    assert_eq!(history.cut(BOB, 0), Some(3));
+    history.tell(ANN, admit(BOB, "bob-again"));
+    let known = [at(ANN, 0, 4), at(BOB, 0, 4)];
+    history.forge(BOB, 1, &known, 3_000_000, admit(DAN, "dan"));
+    assert_eq!(history.members(), [ANN, BOB, CAT, DAN]);
+    assert_eq!(history.admins(), [ANN], "rights do not come back");
+    assert_eq!((history.cut(BOB, 0), history.cut(BOB, 1)), (Some(3), None));
+}
+
+#[test]
+fn a_log_begins_with_an_admission_or_a_former_log() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    let admission = at(ANN, 0, 2);
+    history.forge(BOB, 1, &[at(ANN, 0, 1)], 3_000_000, keys(1));
+    history.forge(BOB, 2, &[admission], 3_000_000, keys(2));
+    history.forge(BOB, 3, &[at(BOB, 2, 1)], 3_000_001, keys(3));
+    history.forge(BOB, 4, &[at(BOB, 1, 1)], 3_000_001, keys(4));
+    history.forge(DAN, 0, &[admission], 3_000_000, keys(5));
+    let cuts = [1, 2, 3, 4].map(|incarnation| history.cut(BOB, incarnation));
+    assert_eq!(cuts, [Some(0), None, None, Some(0)]);
+    assert_eq!(history.cut(DAN, 0), Some(0), "a stranger's");
+}
+
+#[test]
+fn a_removal_voids_logs_that_it_does_not_name_and_keeps_those_of_a_readmitted_peer() {
+    let mut history = WrittenRoom::with_admins(&[BOB]);
+    let admission = at(ANN, 0, 2);
+    history.forge(BOB, 2, &[admission], 3_000_000, keys(2));
+    history.tell(ANN, remove(BOB, &[(2, 1)])).forge(BOB, 3, &[admission], 3_000_001, keys(3));
+    history.tell(ANN, admit(BOB, "bob")).forge(BOB, 4, &[at(ANN, 0, 5)], 3_000_002, keys(4));
+    history.forge(BOB, 5, &[at(BOB, 4, 1)], 3_000_003, keys(5));
+    let cuts = [0, 2, 3, 4, 5].map(|incarnation| history.cut(BOB, incarnation));
+    assert_eq!(cuts, [Some(0), Some(1), Some(0), None, None]);
+    history.tell(ANN, remove(BOB, &[(4, 1)]));
+    assert_eq!((history.cut(BOB, 4), history.cut(BOB, 5)), (Some(1), Some(0)), "the next removal begins anew");
+}
+
+#[test]
+fn a_removed_peer_is_readmitted_by_an_admin_alone() {
+    let mut history = WrittenRoom::with_members(&[BOB, CAT]);
+    history.tell(ANN, role(BOB, true)).tell(ANN, invite(20, 9)).tell(ANN, remove(CAT, &[(0, 1)]));
+    history.tell(DAN, admit(CAT, "by-a-stranger")).tell(ANN, admit(EVE, "eve")).tell(EVE, admit(CAT, "by-a-member"));
+    history.tell(ANN, by_ticket(CAT, 20));
+    assert_eq!(history.members(), [ANN, BOB, EVE], "a ticket does not help either");
+    history.forge(BOB, 0, &[at(ANN, 0, 5)], 4_000_000, admit(CAT, "not-knowing"));
+    assert_eq!(history.members(), [ANN, BOB, EVE]);
+    history.tell(BOB, admit(CAT, "cat"));
+    assert_eq!(history.members(), [ANN, BOB, CAT, EVE]);
+}
+
+#[test]
+fn a_removal_ends_the_invites_of_the_removed_peer() {
+    let mut history = WrittenRoom::with_members(&[BOB, CAT]);
+    history.tell(BOB, invite(20, 9)).tell(CAT, by_ticket(11, 20)).tell(ANN, remove(BOB, &[(0, 2)]));
+    history.tell(CAT, by_ticket(12, 20));
+    assert_eq!(history.members(), [ANN, CAT, 11]);
+    assert!(history.invite(20).revoked);
 }
 
 #[test]
 fn a_fork_ends_a_log_and_what_was_granted_behind_it() {
-    let mut told = Told::with_admins(&[BOB]);
-    told.tell(BOB, 10, admit(CAT, "cat")).tell(BOB, 11, admit(DAN, "dan")).tell(BOB, 12, rename("bobby"));
-    told.forks.insert(log(BOB, 0), Seq(1));
-    assert_eq!(told.members(), [ANN, BOB, CAT]);
-    assert_eq!(told.name(BOB), "n2");
-    assert_eq!(told.cut(BOB, 0), Some(1));
+    let mut history = WrittenRoom::with_admins(&[BOB]);
+    history.tell(BOB, admit(CAT, "cat")).tell(BOB, role(CAT, true)).tell(BOB, admit(DAN, "dan"));
+    history.tell(BOB, rename("bobby"));
+    history.forks.insert(log(BOB, 0), Seq(2));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB, CAT], vec![ANN, BOB]));
+    assert_eq!((history.name(BOB), history.cut(BOB, 0)), ("n2".into(), Some(2)));
 }
 
 #[test]
-fn the_earliest_bearer_of_a_name_keeps_it() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, admit(BOB, "bob")).tell(ANN, 2, admit(CAT, "BOB")).tell(ANN, 3, admit(DAN, "b\u{43E}b"));
-    assert_eq!(told.name(BOB), "bob");
-    assert_eq!(told.name(CAT), format!("BOB~{}", peer(CAT).tag()));
-    assert_eq!(told.name(DAN), format!("b\u{43E}b~{}", peer(DAN).tag()));
-    told.tell(BOB, 10, rename("rob"));
-    assert_eq!((told.name(BOB), told.name(CAT)), ("rob".into(), "BOB".into()));
-    told.tell(BOB, 20, rename("bob"));
-    assert_eq!(told.name(BOB), format!("bob~{}", peer(BOB).tag()), "who gave it up comes behind");
-    told.tell(ANN, 30, remove(CAT, &[])).tell(ANN, 31, remove(DAN, &[]));
-    assert_eq!(told.name(BOB), "bob", "former members stand back");
+fn the_first_bearer_of_a_name_keeps_it() {
+    let mut history = WrittenRoom::founded();
+    history.tell(ANN, admit(BOB, "bob")).tell(ANN, admit(CAT, "BOB")).tell(ANN, admit(DAN, "b\u{43E}b"));
+    assert_eq!(history.name(BOB), "bob");
+    assert_eq!(history.name(CAT), format!("BOB~{}", peer(CAT).tag()));
+    assert_eq!(history.name(DAN), format!("b\u{43E}b~{}", peer(DAN).tag()));
+    history.tell(BOB, rename("rob"));
+    assert_eq!((history.name(BOB), history.name(CAT)), ("rob".into(), "BOB".into()));
+    history.tell(BOB, rename("bob"));
+    assert_eq!(history.name(BOB), format!("bob~{}", peer(BOB).tag()), "a name that was given up is not kept");
+    history.tell(ANN, remove(CAT, &[])).tell(ANN, remove(DAN, &[]));
+    history.tell(BOB, rename("bob"));
+    assert_eq!(history.name(BOB), "bob", "former members yield");
 }
 
 #[test]
-fn a_name_that_was_cut_off_gives_way_to_the_one_before() {
-    let mut told = Told::founded();
-    told.tell(ANN, 1, admit(BOB, "bob")).tell(BOB, 10, rename("seen")).tell(BOB, 20, rename("unseen"));
-    told.tell(ANN, 30, remove(BOB, &[(0, 1)]));
-    assert_eq!(told.name(BOB), "seen");
+fn a_name_whose_rename_is_void_gives_way_to_the_one_before() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    history.tell(BOB, rename("seen")).tell(BOB, rename("unseen")).tell(ANN, remove(BOB, &[(0, 2)]));
+    assert_eq!(history.name(BOB), "seen");
 }
 
 #[test]
 fn keys_are_those_published_last() {
-    let keys = |n: u8| Control::Keys { identity: [n; 32], fallback: [n; 32] };
-    let mut told = Told::founded();
-    told.tell(ANN, 1, admit(BOB, "bob")).tell(BOB, 12, keys(2)).tell_under(BOB, 1, 11, keys(1)).tell(DAN, 13, keys(3));
-    assert_eq!(told.derive().roster.people[&peer(BOB)].keys, Some(([2; 32], [2; 32])));
-    assert!(!told.derive().roster.people.contains_key(&peer(DAN)));
-    told.tell(ANN, 20, remove(BOB, &[(0, 1), (1, 1)])).tell(ANN, 30, admit(BOB, "bob"));
-    assert_eq!(told.derive().roster.people[&peer(BOB)].keys, None, "a new database has new keys");
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    assert_eq!(history.derive().roster.people[&peer(BOB)].keys, Some(([2; 32], [2; 32])));
+    history.tell(BOB, keys(7)).tell(DAN, keys(3));
+    assert_eq!(history.derive().roster.people[&peer(BOB)].keys, Some(([7; 32], [7; 32])));
+    assert!(!history.derive().roster.people.contains_key(&peer(DAN)));
+    history.tell(ANN, remove(BOB, &[(0, 2)])).tell(ANN, admit(BOB, "bob"));
+    assert_eq!(history.derive().roster.people[&peer(BOB)].keys, None, "a new database has new keys");
 }
 
-/// Any control entry of one of five peers.
-fn any_control() -> impl Strategy<Value = (u8, u64, u64, Control)> {
-    let n = || 1..6u8;
-    let control = prop_oneof![
-        (n(), "[ab]").prop_map(|(n, name)| admit(n, &name)),
-        (20..23u8, 0..60u64, 0..3u32).prop_map(|(seed, expires, uses)| invite(seed, expires, uses)),
-        (20..23u8).prop_map(|seed| Control::Revoke { key: invite_id(seed) }),
-        (n(), 20..23u8).prop_map(|(n, seed)| by_ticket(n, seed)),
-        (n(), 0..2u64, 0..6u64).prop_map(|(n, incarnation, seq)| remove(n, &[(incarnation, seq)])),
-        (n(), any::<bool>()).prop_map(|(n, admin)| role(n, admin)),
-        "[abc]{1,2}".prop_map(|name| rename(&name)),
-        Just(Control::Leave),
-    ];
-    (n(), 0..2u64, 1..60u64, control)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
-
-    #[test]
-    fn the_rules_are_a_function_of_the_set(
-        replay in proptest::collection::vec(any_control(), 0..40),
-        swaps in proptest::collection::vec(any::<prop::sample::Index>(), 40),
-    ) {
-        let mut told = Told::founded();
-        let mut times: BTreeMap<LogId, u64> = BTreeMap::new();
-        for (by, incarnation, step, control) in replay {
-            let at = times.entry(log(by, incarnation)).or_default();
-            *at += step;
-            let at = *at;
-            told.tell_under(by, incarnation, at, control);
-        }
-        let one = told.derive();
-        // The same controls, added in another order.
-        let mut controls: Vec<(Position, ControlItem)> = told.controls.iter().map(|(position, item)| (*position, item.clone())).collect();
-        for (at, swap) in swaps.iter().enumerate().take(controls.len()) {
-            let other = swap.index(controls.len());
-            let at = at % controls.len();
-            controls.swap(at, other);
-        }
-        let shuffled = controls.into_iter().fold(ControlLog::default(), ControlLog::with);
-        let other = derive(&shuffled, ROOM, BTreeMap::new(), &told.logs);
-        prop_assert_eq!(&one.roster, &other.roster);
-        prop_assert_eq!(&one.invites, &other.invites);
-        prop_assert_eq!(&one.cuts, &other.cuts);
-        // A peer that is no longer a member is not an admin.
-        prop_assert!(one.roster.people.values().all(|person| person.active || person.role == chat_proto::api::peers::MemberRole::Member));
+#[test]
+fn an_author_has_a_limited_number_of_logs() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    let admission = at(ANN, 0, 2);
+    for incarnation in 1..=AUTHOR_LOGS_MAX as u64 {
+        history.forge(BOB, incarnation, &[admission], 2_000_000 + incarnation, keys(1));
     }
+    let derived = history.derive();
+    let void = derived.cuts.iter().filter(|(_, cut)| **cut == Seq::ZERO).map(|(log, _)| *log).collect::<Vec<_>>();
+    assert_eq!(void, [log(BOB, AUTHOR_LOGS_MAX as u64)], "the last one is one too many");
+    let next = history.controls.start(&log(BOB, 999), Hlc(9_000_000), &[admission]);
+    assert_eq!(derived.cut_of_new(&log(BOB, 999), &next, &history.controls), Some(Seq::ZERO));
 }

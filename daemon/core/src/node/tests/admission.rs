@@ -73,15 +73,24 @@ fn a_ticket_expires() {
 }
 
 #[test]
-fn a_removed_peer_needs_a_new_ticket_and_begins_a_new_log() {
-    let mut kit = Kit::room(2);
+fn a_removed_peer_is_admitted_by_an_admin_alone_and_begins_a_new_log() {
+    let mut kit = Kit::room(3);
     let old = kit.invite(0);
     kit.say(1, "before");
     let log = kit.peers[1].node.local.log;
     assert_eq!(kit.command(0, Command::Remove(id(1))), Some(Ok(Reply::Done)));
     assert_eq!(reason(kit.ask(1, 0, ticket_request(&old, &id(1), "p1"))), DenyReason::Removed);
-    let fresh = kit.invite(0);
-    assert!(kit.show_ticket(1, 0, &fresh));
+    let fresh = kit.invite(2);
+    assert_eq!(reason(kit.ask(1, 2, ticket_request(&fresh, &id(1), "p1"))), DenyReason::Removed, "no ticket helps");
+    assert_eq!(kit.ask(1, 0, knock(1)), Some(AdmissionAnswer::Waiting));
+    let waiting = |kit: &mut Kit, n: usize| match kit.command(n, Command::Knocks) {
+        Some(Ok(Reply::Knocks(knocks))) => knocks[0].id,
+        other => panic!("no knock: {other:?}"),
+    };
+    let seen = waiting(&mut kit, 2);
+    assert_eq!(kit.command(2, Command::AnswerKnock(seen, Verdict::Yes)), Some(Err(CommandError::Removed)));
+    let seen = waiting(&mut kit, 0);
+    assert_eq!(kit.command(0, Command::AnswerKnock(seen, Verdict::Yes)), Some(Ok(Reply::Done)));
     kit.connect(0, 1);
     kit.say(1, "after");
     assert_ne!(kit.peers[1].node.local.log, log);

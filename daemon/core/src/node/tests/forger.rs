@@ -3,13 +3,15 @@
 use chat_proto::id::PeerId;
 use ed25519_dalek::SigningKey;
 
-use crate::log::entry::{Body, Control, Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::log::entry::{Body, Control, Dep, Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use crate::node::tests::kit::{Kit, key, text};
 
 /// Signs entries of a log by hand, as no honest node would.
 pub(super) struct Forger {
     pub(super) key: SigningKey,
     pub(super) header: Header,
+    /// The admission of the author, on which the first entry of each of its logs depends.
+    admission: Option<Dep>,
 }
 
 impl Forger {
@@ -28,7 +30,9 @@ impl Forger {
             body_hash: [0; 32],
             body_bytes: 0,
         };
-        Self { key, header }
+        let admitted_in = kit.peers[0].node.membership.derived.admitted_in(&author);
+        let admission = admitted_in.map(|log| Dep { log, seq: kit.peers[0].node.logs.heads.seq(&log) });
+        Self { key, header, admission }
     }
 
     /// Goes on behind what a peer holds of its log.
@@ -51,7 +55,9 @@ impl Forger {
 
     /// The next entry, if it is within bounds.
     pub(super) fn try_sign(&mut self, body: Body) -> Option<SignedEntry> {
-        let entry = Entry::sign(self.header.clone(), body, &self.key).ok()?;
+        let mut header = self.header.clone();
+        header.deps.extend(self.admission.filter(|_| header.seq == Seq(1)));
+        let entry = Entry::sign(header, body, &self.key).ok()?;
         self.header.seq = self.header.seq.next();
         self.header.backlink = Some(entry.hash());
         self.header.time = Hlc(self.header.time.0.saturating_add(1));

@@ -8,12 +8,13 @@ use chat_proto::id::{EntryHash, PeerId};
 use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
-use crate::input::Input;
+use crate::config::AUTHOR_LOGS_MAX;
+use crate::input::{Command, Input};
 use crate::log::entry::{AdmitBy, Body, Control, Dep, Head, Hlc, Incarnation, LogId, MessageBody, Seq, SignedEntry};
 use crate::log::signature::SignatureBytes;
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Kit, key, text};
-use crate::output::CloseReason;
+use crate::output::{CloseReason, Reply};
 use crate::peers::addrs::AddrRecord;
 use crate::wire::{Frame, KnockNews, PeerLink};
 
@@ -274,4 +275,27 @@ fn a_message_can_be_as_long_as_allowed() {
     kit.frame(1, 0, &Frame::Entries(vec![last]));
     kit.say(1, "time goes on");
     assert_eq!(kit.peers[1].history().len(), 3);
+}
+
+/// Far more logs of one member than are valid, and more than are kept.
+#[test]
+fn thousands_of_logs_of_a_member_keep_no_newcomer_out() {
+    let mut kit = Kit::room(2);
+    let logs = 2000;
+    let entries: Vec<SignedEntry> = (1..=logs).map(|n| Forger::new(&kit, 1, n).say("x")).collect();
+    for chunk in entries.chunks(500) {
+        kit.frame(0, 1, &Frame::Entries(chunk.to_vec()));
+    }
+    assert_eq!(kit.peers[0].node.logs.heads.vector().len(), 1 + AUTHOR_LOGS_MAX, "further ones are void");
+    kit.disconnect_all(1);
+    kit.say(0, "welcome");
+    kit.join(2);
+    kit.pass(Duration::from_secs(60));
+    assert_eq!(kit.peers[2].history().len(), AUTHOR_LOGS_MAX + 1);
+    let removed = kit.peers[1].id;
+    assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
+    kit.pass(Duration::from_secs(1));
+    assert!(!kit.peers[2].node.roster().is_member(&removed));
+    kit.say(0, "quiet again");
+    assert!(kit.peers[2].history().contains(&"quiet again".to_owned()));
 }

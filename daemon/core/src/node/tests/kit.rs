@@ -18,8 +18,9 @@ use ed25519_dalek::SigningKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, ticket_request};
 use crate::config::NodeSettings;
-use crate::input::{AdmissionCall, AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError};
+use crate::input::{AdmissionCall, AdmissionId, BatchId, Command, CommandId, Input, Now, PersistError, Verdict};
 use crate::log::entry::{Dep, Entry, Incarnation, LogId, MessageBody, Seq, SignedEntry};
+use crate::membership::authority::AuthorityClock;
 use crate::node::Node;
 use crate::output::{Batch, CloseReason, CommandError, Output, Reply};
 use crate::restore::{Restored, Start};
@@ -49,6 +50,7 @@ pub(super) struct Peer {
     pub(super) waiting: VecDeque<Batch>,
     pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     pub(super) hidden: BTreeMap<LogId, Seq>,
+    pub(super) clocks: Vec<(LogId, Seq, AuthorityClock)>,
     pub(super) shown: Vec<MessageBody>,
     /// How far the author's clock was off, for each entry.
     pub(super) clocks_off: Vec<Option<i64>>,
@@ -103,6 +105,7 @@ impl Peer {
             waiting: VecDeque::new(),
             logs: BTreeMap::new(),
             hidden: BTreeMap::new(),
+            clocks: Vec::new(),
             shown: Vec::new(),
             clocks_off: Vec::new(),
             replies: BTreeMap::new(),
@@ -133,6 +136,10 @@ impl Peer {
             let log = self.logs.entry(item.entry.log()).or_default();
             assert_eq!(item.entry.seq().0, log.len() as u64 + 1, "a log on disk has no holes");
             log.push(item.entry.clone());
+            let (at, seq) = (item.entry.log(), item.entry.seq());
+            self.clocks.retain(|(log, other, _)| *log != at || *other < seq);
+            let clock = item.clock.iter().map(|clock| (item.entry.log(), item.entry.seq(), clock.as_ref().clone()));
+            self.clocks.extend(clock);
             self.clocks_off.push(item.clock_off_ms);
             if item.visible {
                 self.shown.extend(item.entry.messages().to_vec());
@@ -204,6 +211,15 @@ impl Kit {
         matches!(answer, Some(AdmissionAnswer::Admitted(_)))
     }
 
+    /// A removed peer knocks at an admin, who admits it.
+    pub(super) fn readmit(&mut self, n: usize, admin: usize) {
+        let request = AdmissionRequest::Knock { name: format!("p{n}"), commitment: [0; 32] };
+        assert_eq!(self.ask(n, admin, request), Some(AdmissionAnswer::Waiting));
+        let Some(Ok(Reply::Knocks(knocks))) = self.command(admin, Command::Knocks) else { panic!("no knocks") };
+        let admit = Command::AnswerKnock(knocks[0].id, Verdict::Yes);
+        assert_eq!(self.command(admin, admit), Some(Ok(Reply::Done)));
+    }
+
     /// A newcomer asks to be admitted; returns the newest answer.
     pub(super) fn ask(&mut self, n: usize, door: usize, request: AdmissionRequest) -> Option<AdmissionAnswer> {
         self.next += 1;
@@ -227,12 +243,13 @@ impl Kit {
         let incarnation = Incarnation(1000 + n as u64);
         let room = self.peers[0].node.room();
         let addrs = self.peers[0].node.peers.addrs.records().cloned().collect();
-        let (heads, controls, forks, seen, hidden) = Default::default();
+        let (heads, controls, clocks, forks, seen, hidden) = Default::default();
         let start = Start::Restore(Restored {
             room,
             incarnation,
             heads,
             controls,
+            clocks,
             addrs,
             forks,
             seen,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Peer;
-use crate::log::entry::{Entry, Hlc, LogId, MessageBody, SignedEntry};
+use crate::log::entry::{Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
 use crate::restore::{Restored, StoredHead};
 
 /// The order time of one of the entries of a log.
@@ -19,14 +19,17 @@ impl Peer {
             let (first, last) = (entries.first()?, entries.last()?);
             let (order, first) = (order_of(entries, last), first.header().order_after(None));
             let label = last.header().time;
-            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first })
+            let roots = entries.first()?.header().deps.clone();
+            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first, roots })
         };
+        let held = |log: &LogId, seq: &Seq| self.logs.get(log).is_some_and(|entries| entries.len() as u64 >= seq.0);
         let controls = self.in_order().into_iter().filter(|(_, entry)| entry.control().is_some());
         Restored {
             room: self.node.room(),
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
             controls: controls.map(|(order, entry)| (entry.signed().clone(), order)).collect(),
+            clocks: self.clocks.iter().filter(|(log, seq, _)| held(log, seq)).cloned().collect(),
             addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
             seen: Vec::new(),

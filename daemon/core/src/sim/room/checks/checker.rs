@@ -12,7 +12,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 
 use crate::input::{Command, CommandId};
-use crate::log::entry::{Hlc, LogId, Seq};
+use crate::log::entry::{Dep, Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
 use crate::sim::room::machine::disk::HeldData;
 use crate::sim::room::machine::{Host, Machine};
@@ -59,6 +59,8 @@ pub(in crate::sim::room) struct Checker {
     next: u64,
     open: BTreeMap<CommandId, OpenCommand>,
     entries: BTreeMap<(LogId, Seq), (EntryHash, Hlc)>,
+    /// What the first entry of each log depends on.
+    roots: BTreeMap<LogId, Vec<Dep>>,
     positions: BTreeMap<EntryHash, (LogId, Seq)>,
     views: BTreeMap<EntryHash, BTreeMap<LogId, Seq>>,
     ever_held: BTreeMap<EntryHash, BTreeSet<Host>>,
@@ -105,6 +107,9 @@ impl Checker {
         let (header, hash) = (entry.header(), entry.hash());
         let at = (header.log, header.seq);
         let order = held.next_order(entry);
+        if entry.seq() == Seq(1) {
+            self.roots.entry(entry.log()).or_insert_with(|| entry.header().deps.clone());
+        }
         let known = self.entries.entry(at).or_insert((hash, order)).0;
         if known != hash {
             assert!(self.may_fork.contains(&header.log.author), "{at:?} was forked: {known:?} and {hash:?}");
@@ -200,9 +205,10 @@ impl Checker {
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 
-    /// Order time of the first entry of a log.
-    pub(in crate::sim::room) fn began(&self, log: &LogId) -> Hlc {
-        self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, order)| *order)
+    /// Order time of the first entry of a log, and what it depends on.
+    pub(in crate::sim::room) fn began(&self, log: &LogId) -> (Hlc, &[Dep]) {
+        let order = self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, order)| *order);
+        (order, self.roots.get(log).map(Vec::as_slice).unwrap_or_default())
     }
 
     /// A whole home was rolled back; the logs of this author may fork.

@@ -32,7 +32,7 @@ pub(in crate::sim::room) fn output(output: &Output) -> String {
             let sign = if person.active { "+" } else { "-" };
             format!(" {}{sign}{:?}", person.peer.name, person.role)
         };
-        format!("   roster{}", roster.people.values().map(person).collect::<String>())
+        format!("   roster{}", roster.people.values().map(|shown| person(shown)).collect::<String>())
     } else if let Output::Publish(_) = output {
         "   event".into()
     } else {

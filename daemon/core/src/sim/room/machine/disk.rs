@@ -9,6 +9,7 @@ use chat_proto::time::Timestamp;
 
 use crate::input::{BatchId, PersistError};
 use crate::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::membership::authority::AuthorityClock;
 use crate::output::{Batch, BatchEntry, Changes};
 use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
@@ -39,6 +40,7 @@ pub(in crate::sim::room) struct HeldData {
     pub(in crate::sim::room) incarnation: Incarnation,
     pub(in crate::sim::room) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     controls: Vec<(SignedEntry, Hlc)>,
+    clocks: Vec<(LogId, Seq, AuthorityClock)>,
     /// The order time of each log's first and newest entry.
     orders: BTreeMap<LogId, (Hlc, Hlc)>,
     limits: BTreeMap<LogId, Seq>,
@@ -80,6 +82,7 @@ impl HeldData {
             incarnation,
             logs: BTreeMap::new(),
             controls: Vec::new(),
+            clocks: Vec::new(),
             orders: BTreeMap::new(),
             limits: BTreeMap::new(),
             messages: BTreeMap::new(),
@@ -139,13 +142,15 @@ impl HeldData {
         let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
             let (last, (first, order)) = (entries.last()?, *self.orders.get(log)?);
             let label = last.header().time;
-            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first })
+            let roots = entries.first()?.header().deps.clone();
+            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first, roots })
         };
         Restored {
             room: self.room,
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
             controls: self.controls.clone(),
+            clocks: self.clocks.clone(),
             addrs: self.addrs(),
             forks: self.forks.values().cloned().collect(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
@@ -189,6 +194,9 @@ impl HeldData {
         }
         let order = self.next_order(entry);
         self.orders.entry(log).or_insert((order, order)).1 = order;
+        if let Some(clock) = &item.clock {
+            self.clocks.push((log, entry.seq(), clock.as_ref().clone()));
+        }
         if entry.control().is_some() {
             self.controls.push((entry.signed().clone(), order));
         }

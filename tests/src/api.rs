@@ -251,6 +251,15 @@ impl DaemonApi {
         typed("the history", self.client.last_messages(&HistoryQuery::default(), u64::MAX))
     }
 
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub fn try_history(&self) -> Result<Vec<Message>, String> {
+        let query = HistoryQuery::default();
+        block_on(self.client.last_messages(&query, u64::MAX)).map_err(|error| error.to_string())
+    }
+
     /// The texts of the whole history, in the shared order.
     ///
     /// # Panics
@@ -275,14 +284,25 @@ impl DaemonApi {
     /// When it cannot be opened.
     #[track_caller]
     pub fn events_at(&self, path: &str, last: Option<&str>) -> EventReader {
+        self.try_events_at(path, last).unwrap_or_else(|why| panic!("no event stream: {why}"))
+    }
+
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// Why there is no stream.
+    pub fn try_events_at(&self, path: &str, last: Option<&str>) -> Result<EventReader, String> {
         let resume = last.map(|last| ("Last-Event-ID", last));
         let headers: Vec<(&str, &str)> = std::iter::once(("Accept", "text/event-stream")).chain(resume).collect();
-        let response = match block_on(self.open(RawCall { headers: &headers, ..RawCall::get(path) })) {
-            Ok(response) => response,
-            Err(why) => panic!("no event stream: {why}"),
+        let opened = async {
+            let open = self.open(RawCall { headers: &headers, ..RawCall::get(path) });
+            tokio::time::timeout(ANSWER_MAX, open).await.unwrap_or(Err(Unanswered::TooSlow))
         };
-        assert_eq!(response.status().as_u16(), 200, "{path} is refused");
-        EventReader::read(response.into_body())
+        let response = block_on(opened).map_err(|why| why.to_string())?;
+        match response.status().as_u16() {
+            200 => Ok(EventReader::read(response.into_body())),
+            status => Err(format!("{path} is refused with {status}")),
+        }
     }
 }
 

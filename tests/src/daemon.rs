@@ -67,7 +67,7 @@ impl StartDaemon {
     pub fn start(self) -> Daemon {
         let mut args = vec!["--name".to_owned(), self.name.clone()];
         args.extend(self.args);
-        let (child, handle) = spawn(&self.home, &args);
+        let (child, handle) = spawn(&self.home, &args).unwrap_or_else(|why| panic!("{why}"));
         Daemon { name: self.name, home: self.home, child: Some(child), handle }
     }
 }
@@ -83,6 +83,15 @@ pub struct Daemon {
 }
 
 impl Daemon {
+    /// Starts the daemon of a home that has one already.
+    ///
+    /// # Errors
+    /// What it said instead of becoming ready.
+    pub fn returning(name: &str, home: TestHome) -> Result<Self, String> {
+        let (child, handle) = spawn(&home, &[])?;
+        Ok(Self { name: name.into(), home, child: Some(child), handle })
+    }
+
     /// The daemon that 'chatd start' has left in the background of this home.
     ///
     /// # Panics
@@ -223,10 +232,30 @@ impl Daemon {
     /// When it does not become ready.
     #[track_caller]
     pub fn start_again(&mut self) {
+        self.try_start_again().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// The same where it may fail.
+    ///
+    /// # Errors
+    /// What it said instead of becoming ready.
+    ///
+    /// # Panics
+    /// When it still runs.
+    #[track_caller]
+    pub fn try_start_again(&mut self) -> Result<(), String> {
         assert!(!self.runs(), "{} still runs", self.name);
-        let (child, handle) = spawn(&self.home, &[]);
+        let (child, handle) = spawn(&self.home, &[])?;
         self.child = Some(child);
         self.handle = handle;
+        Ok(())
+    }
+
+    /// Waits for a process that has ended by itself.
+    pub fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
     }
 
     /// Gives it another address for its next start.
@@ -237,10 +266,8 @@ impl Daemon {
     #[track_caller]
     fn gone(&mut self) {
         assert!(self.handle.wait(SOON), "{} (pid {}) does not end", self.name, self.pid());
-        if let Some(mut child) = self.child.take() {
-            // So that no zombie is left; how it ended is not asked here.
-            let _ = child.wait();
-        }
+        // So that no zombie is left; how it ended is not asked here.
+        self.reap();
     }
 }
 
@@ -257,9 +284,9 @@ impl Drop for Daemon {
     }
 }
 
-/// Starts `chatd` in the foreground, so that it belongs to this process, and waits for the line that says it is ready.
-#[track_caller]
-fn spawn(home: &TestHome, args: &[String]) -> (Child, Handle) {
+/// Starts `chatd` in the foreground, so that it belongs to this process, and waits for the line that says it is ready. An
+/// error is what it said instead.
+fn spawn(home: &TestHome, args: &[String]) -> Result<(Child, Handle), String> {
     let mut words = vec!["start", "--foreground", "--json"];
     words.extend(args.iter().map(String::as_str));
     let mut command = home.chatd(&words).into_inner();
@@ -281,11 +308,11 @@ fn spawn(home: &TestHome, args: &[String]) -> (Child, Handle) {
     if let Ok(line) = first.recv_timeout(SOON) {
         let ready: serde_json::Value = serde_json::from_str(&line).expect("--json prints JSON");
         assert_eq!(ready["pid"], child.id(), "{line}");
-        return (child, handle);
+        return Ok((child, handle));
     }
     handle.signal(Signal::KILL);
     let status = child.wait().expect("a child can be waited for");
-    panic!("chatd did not become ready ({status}); it said:\n{}\n{}", said(home), home.log_tail());
+    Err(format!("chatd did not become ready ({status}); it said:\n{}\n{}", said(home), home.log_tail()))
 }
 
 fn said_path(home: &TestHome) -> PathBuf {

@@ -18,6 +18,7 @@ use crate::api::DaemonApi;
 use crate::eventually::SOON;
 use crate::netns::Space;
 use crate::process::binaries::binaries;
+use crate::process::disk_shim::DiskShim;
 use crate::process::{Handle, TestCommand};
 
 /// Lines of the daemon's log that are printed when a test fails.
@@ -36,6 +37,7 @@ pub struct TestHome {
     mounted: bool,
     /// Whether its daemon's wall clock is that of [`TestHome::set_clock`].
     own_clock: bool,
+    disk: Option<DiskShim>,
     _directory: Option<TempDir>,
 }
 
@@ -59,7 +61,15 @@ impl TestHome {
     fn named(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
         let path = directory.path().join(name);
-        Self { path, ip: next_ip(), space: None, mounted: false, own_clock: false, _directory: Some(directory) }
+        Self {
+            path,
+            ip: next_ip(),
+            space: None,
+            mounted: false,
+            own_clock: false,
+            disk: None,
+            _directory: Some(directory),
+        }
     }
 
     /// A home in a directory that the caller removes.
@@ -70,6 +80,7 @@ impl TestHome {
             space: None,
             mounted: false,
             own_clock: false,
+            disk: None,
             _directory: None,
         }
     }
@@ -180,18 +191,31 @@ impl TestHome {
     /// `chatd` in this home, with its own address, an API on a free port, and no packet to the network.
     pub fn chatd(&self, args: &[&str]) -> TestCommand {
         let chatd = &binaries().chatd;
-        let command = match &self.space {
+        let mut command = match &self.space {
             None => self.at_home(TestCommand::new(chatd, args)).env("CHATD_LISTEN", self.address()),
             Some(space) => self.at_home(space.command(chatd, args)),
         };
-        if !self.own_clock {
-            return command;
+        let mut preloaded = Vec::new();
+        if self.own_clock {
+            preloaded.push(faketime_library());
+            command = command
+                .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
+                .env("FAKETIME_CACHE_DURATION", "1")
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
         }
-        command
-            .env("LD_PRELOAD", faketime_library())
-            .env("FAKETIME_TIMESTAMP_FILE", self.clock_file())
-            .env("FAKETIME_CACHE_DURATION", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        if let Some(disk) = &self.disk {
+            preloaded.push(DiskShim::library().to_string_lossy().into_owned());
+            command =
+                disk.variables(&self.path).into_iter().fold(command, |command, (name, value)| command.env(name, value));
+        }
+        if preloaded.is_empty() { command } else { command.env("LD_PRELOAD", preloaded.join(":")) }
+    }
+
+    /// The same home on a disk that is recorded, or that fails at will.
+    #[must_use]
+    pub fn disk(mut self, disk: DiskShim) -> Self {
+        self.disk = Some(disk);
+        self
     }
 
     /// The same home on a machine whose wall clock is wrong, by an offset such as `+1h` or `-30d`. Needs `faketime`.

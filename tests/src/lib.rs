@@ -14,19 +14,18 @@
 //!
 //! | promise | end to end (`tests/tests`) | at any size (`tests/src/bin`) |
 //! |---|---|---|
-//! | P1 acknowledged messages survive | `durability` | `crash` |
-//! | P2 same messages, same order | `coming_back`, `mesh`, `talking` | `crash`, `split` |
+//! | P1 acknowledged messages survive | `durability`, `power_loss`, `torture` | `crash`, `power-loss`, `torture` |
+//! | P2 same messages, same order | `coming_back`, `mesh`, `talking`, `torture` | `crash`, `split`, `torture` |
 //! | P3 losing the holder loses nothing | `failover`, `mesh` | `failover` |
 //! | P4 the role is held again at once | `failover` | `failover`, which measures it |
 //! | P5 halves merge | `failover`, `mesh` | `split`, which measures it |
 //! | P6 only members, only recipients | `joining`, `talking` | |
 //! | P7 bad input is refused | `errors`, `curl` | |
-//! | P8 streams resume, sends post once | `streams`, `sending_once` | |
-//! | P9 wrong clocks do no harm | none yet | |
+//! | P8 streams resume, sends post once | `streams`, `sending_once`, `torture` | `torture` |
+//! | P9 wrong clocks do no harm | `clocks`, `torture` | `torture` |
 //! | P10 one cable, TCP only | `nat`, in part | `nat` |
 //!
-//! Promise P9 does not hold yet and has no test here: the simulation of rooms in `chat-core` lets clocks jump, but a daemon
-//! with a wrong clock, and its detection and report, are not shown end to end. Promise P10: see the `nat` tests.
+//! Promise P10: see the `nat` tests.
 
 pub mod api;
 pub mod cluster;

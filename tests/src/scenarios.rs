@@ -1,6 +1,7 @@
 //! What rooms of real daemons go through at any size: each file plays one kind of trouble and reports what came of it.
 //!
 //! * [`crash`]: daemons are killed in the middle of a conversation.
+//! * [`faults`]: power losses, and every fault at once; a conversation that goes on for long.
 //! * [`failover`]: the holder of the rendezvous role is taken away, again and again.
 //! * [`split`]: a room is cut in two and heals.
 //! * [`nat`]: members behind routers, with and without UDP.
@@ -10,6 +11,7 @@
 
 pub mod crash;
 pub mod failover;
+pub mod faults;
 pub mod idle;
 pub mod nat;
 pub mod split;

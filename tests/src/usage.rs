@@ -40,10 +40,22 @@ pub fn of(pid: u32) -> io::Result<Usage> {
 /// # Errors
 /// When the process has ended.
 pub fn resident_kib(pid: u32) -> io::Result<u64> {
+    status_kib(pid, "VmRSS:")
+}
+
+/// `RssAnon` of a process, in KiB: its heap and stacks, without the program file and mapped files.
+///
+/// # Errors
+/// When the process has ended.
+pub fn anonymous_kib(pid: u32) -> io::Result<u64> {
+    status_kib(pid, "RssAnon:")
+}
+
+fn status_kib(pid: u32, field: &str) -> io::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(field));
     let kib = line.and_then(|line| line.trim().split(' ').next()).and_then(|number| number.parse().ok());
-    kib.ok_or_else(|| io::Error::other("no VmRSS"))
+    kib.ok_or_else(|| io::Error::other(format!("no {field}")))
 }
 
 /// What went over `device` where a process lives.

@@ -8,21 +8,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chat_proto::api::messages::{Message, SendRequest, SentMessage};
+use chat_proto::api::messages::{Message, SendRequest};
 use chat_proto::id::MessageId;
 
 use crate::api::DaemonApi;
 use crate::cluster::TestRoom;
 use crate::eventually::eventually;
+use crate::scenarios::faults::posting::{Acknowledged, post};
 
 /// Who talks, and is killed.
 const NAMES: [&str; 3] = ["alice", "bob", "carol"];
 
 /// Calls that each peer's senders have open at once.
 const SENDERS: usize = 8;
-
-/// How long a message may need until it is acknowledged: a restart lies in between.
-const ACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 
 /// How long the histories may need to become the same after the last message.
 const SETTLED_MAX: Duration = Duration::from_secs(120);
@@ -107,23 +105,7 @@ impl CrashTalk {
             let text = format!("message {number} by {name}");
             let message = SendRequest { text: text.clone(), ..SendRequest::default() };
             let key = format!("crash-{number}");
-            let mut tries = 0;
-            let sent = eventually(ACKNOWLEDGED_MAX, "the message is acknowledged", || {
-                tries += 1;
-                let reply = match api.post_message(&message, &key) {
-                    Ok(reply) => reply,
-                    Err(error) => {
-                        // The daemon is down, or was killed under the call: the next one opens a new connection.
-                        api = DaemonApi::unix(socket);
-                        return Err(error.to_string());
-                    }
-                };
-                // 200: a try before this one had posted it.
-                match reply.status {
-                    status @ (200 | 201) => Ok(reply.json::<SentMessage>(status)),
-                    _ => Err(reply.text()),
-                }
-            });
+            let Acknowledged { sent, tries, .. } = post(&mut api, socket, &message, &key);
             if tries > 1 {
                 self.cut_off.fetch_add(1, Ordering::Relaxed);
             }

@@ -8,8 +8,9 @@ use rusqlite::{Connection, OpenFlags};
 /// Longest wait for another connection of this process; only checkpoints and recovery hold locks for long.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Page cache of the writer, in KiB.
-const WRITER_CACHE_KIB: u32 = 16 * 1024;
+/// Page cache of a read-write connection, in KiB: more than one group of jobs changes. It fills up with the first messages
+/// and stays, so it is the memory by which a daemon grows; what is not in it is in the kernel's cache.
+const WRITER_CACHE_KIB: u32 = 4 * 1024;
 
 /// Maximum number of prepared statements the writer keeps: more than it has.
 const STATEMENTS: usize = 64;

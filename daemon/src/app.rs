@@ -4,9 +4,11 @@
 //! ([`run::background`]). That process acquires the home ([`home::acquire_home`], [`home::lock`]), opens network,
 //! database and API (`run::services`), opens its room (`run::open_room`, `run::running_room`) and reports to the
 //! waiting parent that it is ready ([`report::readiness`], [`report::startup_report`]). It works until it is asked to
-//! stop ([`run::shutdown`]). All other commands ask the running daemon or its files ([`commands`]).
+//! stop ([`run::shutdown`]). All other commands ask the running daemon or its files ([`commands`]); exports
+//! have a format of their own ([`archive`]).
 
 mod api;
+mod archive;
 mod commands;
 mod home;
 mod report;

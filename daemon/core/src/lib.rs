@@ -15,7 +15,7 @@
 //! * [`admission`]: how a stranger becomes a member.
 //! * [`rendezvous`]: the rendezvous role: its holder, its followers, and how it moves.
 //! * `context`: the time, timers, randomness, settings and outputs, which every part works with.
-//! * [`interface`]: the border to the daemon ([`input`], [`output`], [`restore`], [`config`]) and to members ([`wire`]).
+//! * [`wire`], [`input`], [`output`], [`restore`]: frames between members, and the border to the daemon.
 //!
 //! Two pages teach the role: *how the role moves* is in [`rendezvous`]; *who decides that the holder is gone* is in
 //! `rendezvous/follower/failure_detector.rs`.
@@ -116,18 +116,22 @@
 //! * **receipt**: a peer's statement that it holds a log on disk up to a sequence number.
 
 pub mod admission;
+pub mod config;
 mod connectivity;
 mod context;
 pub mod delivery;
-pub mod interface;
+pub mod input;
 pub mod log;
 pub mod membership;
 pub mod node;
+pub mod output;
 pub mod peers;
 pub mod rendezvous;
+pub mod restore;
 #[cfg(test)]
 pub mod sim;
+pub mod types;
+pub mod wire;
 
 pub use context::token_bucket;
-pub use interface::{config, input, output, restore, types, wire};
 pub use log::signature;

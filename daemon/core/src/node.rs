@@ -44,23 +44,24 @@ use crate::admission::door::{Door, DoorHandler};
 use crate::config::NodeSettings;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
-use crate::delivery::dissemination::{Dissemination, DisseminationHandler};
-use crate::delivery::drafts::{DraftOrigin, Drafts};
+use crate::delivery::Delivery;
+use crate::delivery::dissemination::DisseminationHandler;
+use crate::delivery::drafts::DraftOrigin;
 use crate::delivery::ingest::IngestHandler;
 use crate::delivery::own_log::OwnLogHandler;
-use crate::delivery::receipts::{ReceiptHandler, Receipts};
-use crate::delivery::sync::{Sync, SyncHandler};
+use crate::delivery::receipts::ReceiptHandler;
+use crate::delivery::sync::SyncHandler;
 use crate::delivery::tree::Tree;
 use crate::input::{Input, Now};
 use crate::log::Logs;
 use crate::log::entry::{Body, Control, Dep, Hlc, Seq};
 use crate::log::forks::ForkHandler;
 use crate::log::heads::LogHead;
-use crate::log::local::{Local, Standing};
+use crate::log::local::Local;
 use crate::log::repair::intact;
 use crate::membership::Membership;
 use crate::membership::roster::Roster;
-use crate::node::role::{Role, members};
+use crate::node::role::Role;
 use crate::node::ticks::SEEN_EVERY;
 use crate::output::Output;
 use crate::peers::Peers;
@@ -76,10 +77,7 @@ pub struct Node {
     logs: Logs,
     membership: Membership,
     peers: Peers,
-    drafts: Drafts,
-    receipts: Receipts,
-    sync: Sync,
-    dissemination: Dissemination,
+    delivery: Delivery,
     door: Door,
     role: Role,
 }
@@ -117,10 +115,7 @@ impl Node {
             logs: Logs::default(),
             membership: Membership::default(),
             peers: Peers::default(),
-            drafts: Drafts::default(),
-            receipts: Receipts::default(),
-            sync: Sync::default(),
-            dissemination: Dissemination::default(),
+            delivery: Delivery::default(),
             door: Door::default(),
             role: Role::default(),
         };
@@ -129,15 +124,14 @@ impl Node {
                 chat_proto::text::check_name("room name", &room_name)?;
                 chat_proto::text::check_name("name", &name)?;
                 node.peers.own_addrs = addrs;
-                let nonce = node.cx.rng.random();
-                node.found(Control::Genesis { room_name, open, name, nonce })?;
+                node.found(room_name, open, name)?;
             }
             Start::Restore(restored) => node.restore(restored),
         }
         let newest = node.logs.heads.head(&node.local.log).map(|head| (head.seq, head.hash));
-        node.receipts.begin(node.local.log, newest);
+        node.delivery.receipts.begin(node.local.log, newest);
         node.role.begin(&node.local, &mut node.cx);
-        node.tell_role(members(&node.membership.roster));
+        node.tell_role_members();
         node.tell_role(RoleInput::Addrs(node.peers.own_addrs.clone()));
         node.cx.set(Timer::AntiEntropy, node.cx.settings.anti_entropy);
         node.cx.set(Timer::Seen, SEEN_EVERY);
@@ -148,7 +142,7 @@ impl Node {
     #[must_use]
     pub fn with_tree(mut self, tree: Box<dyn Tree>, now: Now) -> Self {
         self.cx.now = now;
-        self.dissemination.tree = Some(tree);
+        self.delivery.dissemination.tree = Some(tree);
         self.choose_mode();
         self
     }
@@ -172,11 +166,7 @@ impl Node {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.cx.now = now;
         match input {
-            Input::Command(id, command) => {
-                if let Err(error) = self.execute(id, command) {
-                    self.cx.reply(id, Err(error));
-                }
-            }
+            Input::Command(id, command) => self.on_command(id, command),
             Input::Up(peer, path) => self.on_up(peer, path),
             Input::Path(peer, path) => self.on_path(peer, path),
             Input::Down(peer) => self.on_down(peer),
@@ -228,9 +218,10 @@ impl Node {
         self.cx.timers.next()
     }
 
-    fn found(&mut self, genesis: Control) -> Result<(), StartError> {
+    fn found(&mut self, room_name: String, open: bool, name: String) -> Result<(), StartError> {
+        let control = Control::Genesis { room_name, open, name, nonce: self.cx.rng.random() };
         let time = Hlc::from_wall(self.cx.now.wall);
-        let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(genesis))?;
+        let genesis = self.local.sign(&self.logs.heads, Vec::new(), time, Body::Control(control))?;
         self.local.room = RoomId::from_bytes(*genesis.hash().as_bytes());
         self.membership.controls.add(&genesis, genesis.header().order_after(None), &self.local.room);
         self.membership.authority.observe(&genesis);
@@ -263,8 +254,7 @@ impl Node {
         for (peer, at) in restored.seen {
             self.peers.presence.restore(peer, at);
         }
-        let standing = if restored.mark_agrees { Standing::Marked } else { Standing::Unmarked };
-        self.local.restored(&self.logs.heads, standing);
+        self.local.restored(&self.logs.heads, restored.mark_agrees);
         self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
@@ -285,18 +275,17 @@ impl Node {
             heads: &self.logs.heads,
             peers: &self.peers,
             door: &mut self.door,
-            drafts: &mut self.drafts,
+            drafts: &mut self.delivery.drafts,
             cx: &mut self.cx,
         }
     }
 
     fn sync(&mut self) -> SyncHandler<'_> {
         SyncHandler {
-            sync: &mut self.sync,
+            sync: &mut self.delivery.sync,
             logs: &mut self.logs,
             cuts_moved: &mut self.membership.cuts_moved,
             peers: &mut self.peers,
-            mode: self.dissemination.mode(),
             cx: &mut self.cx,
         }
     }
@@ -317,8 +306,8 @@ impl Node {
             logs: &mut self.logs,
             membership: &self.membership,
             connections: &self.peers.connections,
-            drafts: &mut self.drafts,
-            receipts: &mut self.receipts,
+            drafts: &mut self.delivery.drafts,
+            receipts: &mut self.delivery.receipts,
             cx: &mut self.cx,
         }
     }
@@ -329,7 +318,7 @@ impl Node {
             heads: &self.logs.heads,
             roster: &self.membership.roster,
             peers: &self.peers,
-            receipts: &mut self.receipts,
+            receipts: &mut self.delivery.receipts,
             cx: &mut self.cx,
         }
     }
@@ -348,7 +337,7 @@ impl Node {
         DialHandler {
             local: &self.local,
             roster: &self.membership.roster,
-            dissemination: &self.dissemination,
+            dissemination: &self.delivery.dissemination,
             keep: &self.role.keep,
             peers: &mut self.peers,
             cx: &mut self.cx,
@@ -359,7 +348,7 @@ impl Node {
         DisseminationHandler {
             local: &self.local,
             roster: &self.membership.roster,
-            dissemination: &mut self.dissemination,
+            dissemination: &mut self.delivery.dissemination,
             peers: &mut self.peers,
             cx: &mut self.cx,
         }

@@ -15,7 +15,6 @@ use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::input::Now;
 use crate::log::local::Local;
-use crate::membership::roster::Roster;
 use crate::output::Output;
 use crate::types::PathInfo;
 use crate::wire::Frame;
@@ -33,14 +32,6 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    /// Address records of other members, of those online first.
-    pub(crate) fn members(&self, roster: &Roster, me: &PeerId) -> impl Iterator<Item = &AddrRecord> {
-        let (online, offline): (Vec<_>, Vec<_>) = (self.addrs.records())
-            .filter(|record| record.peer != *me && roster.is_member(&record.peer))
-            .partition(|record| self.presence.is_online(&record.peer));
-        online.into_iter().chain(offline)
-    }
-
     /// This peer's addresses, signed; newer than all that it signed before, also when its clock was set back since.
     pub(crate) fn sign_own_addrs(&self, local: &Local, now: Now) -> AddrRecord {
         let held = self.addrs.get(&local.me).map(|record| record.time);

@@ -3,12 +3,14 @@
 mod check;
 mod completions;
 mod env;
+mod export;
 mod logs;
 mod man;
 mod service;
 mod start;
 mod status;
 mod stop;
+mod verify;
 
 use std::io;
 
@@ -34,6 +36,8 @@ pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitErro
         ChatdCommand::Status(args) => status::run(args, &follow()?),
         ChatdCommand::Env(args) => env::run(args, &follow()?),
         ChatdCommand::Check(args) => check::run(args, &follow()?),
+        ChatdCommand::Export(args) => export::run(&args, &find()?),
+        ChatdCommand::Verify(args) => verify::run(&args),
         ChatdCommand::Logs(args) => logs::run(args, &find()?),
         ChatdCommand::Service { action } => service::run(action, &find()?),
         ChatdCommand::Completions { shell } => completions::run(shell),

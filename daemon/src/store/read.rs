@@ -14,6 +14,7 @@
 //! Called by the [`Store`](crate::store::Store) handle and the followers; closed by the writer when it ends.
 
 pub mod check;
+pub mod export;
 pub mod follow;
 pub(in crate::store) mod query;
 

@@ -52,13 +52,6 @@ struct Knocker {
     at: KnockedAt,
 }
 
-impl Knocker {
-    /// Reports the knock to other members.
-    fn frame(&self, state: KnockNews) -> Frame {
-        Frame::Knock { peer: self.peer, name: self.name.clone(), words: self.words.clone(), state }
-    }
-}
-
 /// The peer at which a stranger waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum KnockedAt {
@@ -176,9 +169,9 @@ impl DoorHandler<'_> {
             return Err(DenyReason::Busy);
         }
         self.cx.push(Output::Admission(id, AdmissionAnswer::Waiting));
-        let knocker = Knocker { peer, name, words, since: self.cx.now.wall, at: KnockedAt::Here(id, observed) };
-        self.peers.connections.send_to_all(&mut self.cx.out, &knocker.frame(KnockNews::Waiting));
-        self.knock(knocker);
+        let frame = Frame::Knock { peer, name: name.clone(), words: words.clone(), state: KnockNews::Waiting };
+        self.peers.connections.send_to_all(&mut self.cx.out, &frame);
+        self.knock(Knocker { peer, name, words, since: self.cx.now.wall, at: KnockedAt::Here(id, observed) });
         Ok(())
     }
 
@@ -215,26 +208,9 @@ impl DoorHandler<'_> {
         self.cx.push(Output::Admission(id, AdmissionAnswer::Denied(reason)));
     }
 
-    /// Refuses all drafts: none of them will be written.
-    pub(crate) fn refuse_all(&mut self, error: &CommandError) {
-        let drafts = self.drafts.drain();
-        self.refuse(drafts, error);
-    }
-
-    /// Answers the commands and strangers behind drafts that will not be written.
-    pub(crate) fn refuse(&mut self, drafts: Vec<DraftOrigin>, error: &CommandError) {
-        for origin in drafts {
-            match origin {
-                DraftOrigin::Post(command, _) | DraftOrigin::Control(command) | DraftOrigin::Invite(command, _) => {
-                    self.cx.reply(command, Err(error.clone()));
-                }
-                DraftOrigin::Admission(admission) => {
-                    self.door.admitting.remove(&admission);
-                    self.deny(admission, DenyReason::NotReady);
-                }
-                DraftOrigin::Nobody => {}
-            }
-        }
+    pub(crate) fn admission_not_ready(&mut self, id: AdmissionId) {
+        self.door.admitting.remove(&id);
+        self.deny(id, DenyReason::NotReady);
     }
 
     /// The admission is on disk: the newcomer receives what it needs to begin.
@@ -243,9 +219,19 @@ impl DoorHandler<'_> {
         if !self.membership.roster.is_member(&newcomer) {
             return self.deny(id, DenyReason::UsedUp);
         }
-        let own = self.peers.addrs.get(&self.local.me);
-        let others = self.peers.members(&self.membership.roster, &self.local.me);
-        let members = own.into_iter().chain(others).filter(|record| record.peer != newcomer).cloned();
+        let own = self.peers.addrs.get(&self.local.me).cloned();
+        let online = self.peers.addrs.records().filter(|record| self.peers.presence.is_online(&record.peer));
+        let others = self.peers.addrs.records().filter(|record| !self.peers.presence.is_online(&record.peer));
+        let members = own.into_iter().chain(
+            online
+                .chain(others)
+                .filter(|record| {
+                    record.peer != self.local.me
+                        && record.peer != newcomer
+                        && self.membership.roster.is_member(&record.peer)
+                })
+                .cloned(),
+        );
         let admitted = Admitted {
             room: self.local.room,
             room_name: self.membership.roster.room_name.clone(),
@@ -313,14 +299,32 @@ impl DoorHandler<'_> {
     }
 
     fn knock_is_over(&mut self, waiting: &Knocker) {
-        self.peers.connections.send_to_all(&mut self.cx.out, &waiting.frame(KnockNews::Over));
+        let frame = Frame::Knock {
+            peer: waiting.peer,
+            name: waiting.name.clone(),
+            words: waiting.words.clone(),
+            state: KnockNews::Over,
+        };
+        self.peers.connections.send_to_all(&mut self.cx.out, &frame);
     }
 
     /// Sends the knocks that wait here to a new neighbour.
     pub(crate) fn send_knocks(&mut self, to: &PeerId) {
-        let here = self.door.waiting.values().filter(|waiting| matches!(waiting.at, KnockedAt::Here(..)));
-        for waiting in here {
-            self.peers.connections.send(&mut self.cx.out, to, &waiting.frame(KnockNews::Waiting));
+        let here = |w: &&Knocker| matches!(w.at, KnockedAt::Here(..));
+        let frames: Vec<Frame> = self
+            .door
+            .waiting
+            .values()
+            .filter(here)
+            .map(|w| Frame::Knock {
+                peer: w.peer,
+                name: w.name.clone(),
+                words: w.words.clone(),
+                state: KnockNews::Waiting,
+            })
+            .collect();
+        for frame in frames {
+            self.peers.connections.send(&mut self.cx.out, to, &frame);
         }
     }
 
@@ -382,7 +386,13 @@ impl DoorHandler<'_> {
                 self.knock_is_over(&waiting);
             }
             KnockedAt::At(member) => {
-                self.peers.connections.send(&mut self.cx.out, &member, &waiting.frame(KnockNews::Denied));
+                let frame = Frame::Knock {
+                    peer: waiting.peer,
+                    name: waiting.name.clone(),
+                    words: waiting.words.clone(),
+                    state: KnockNews::Denied,
+                };
+                self.peers.connections.send(&mut self.cx.out, &member, &frame);
             }
         }
         self.tell_knock(id, &waiting, KnockState::Denied);

@@ -401,9 +401,9 @@ impl DisseminationHandler<'_> {
         }
     }
 
-    /// Connections that may be closed now, unless the tree or the role needs them.
-    pub(crate) fn prunable(&mut self) -> Vec<PeerId> {
+    /// Whether connections that the tree does not need may be closed now.
+    pub(crate) fn may_prune(&mut self) -> bool {
         self.cx.set(Timer::Prune, PRUNE_EVERY);
-        if self.dissemination.has_neighbours() { self.peers.connections.connected_ids() } else { Vec::new() }
+        self.dissemination.has_neighbours()
     }
 }

@@ -170,7 +170,6 @@ pub(crate) struct SyncHandler<'a> {
     /// Whether entries that wait have to be reconsidered.
     pub(crate) cuts_moved: &'a mut bool,
     pub(crate) peers: &'a mut Peers,
-    pub(crate) mode: Mode,
     pub(crate) cx: &'a mut NodeContext,
 }
 
@@ -236,9 +235,9 @@ impl SyncHandler<'_> {
 
     /// Peers do not forward to a peer what its author sends it directly. When the two lose their connection, the peer
     /// receives the heads of that author: the author may have sent its last entries only to some.
-    pub(crate) fn tell_parted(&mut self) {
+    pub(crate) fn tell_parted(&mut self, mode: Mode) {
         let parted = self.peers.connections.take_parted();
-        if parted.is_empty() || self.mode == Mode::Tree {
+        if parted.is_empty() || mode == Mode::Tree {
             return;
         }
         let vector = self.logs.heads.vector();

@@ -68,10 +68,10 @@ impl Local {
         Self { key, me, room, log, standing: Standing::Confirmed, life: Life::Running }
     }
 
-    /// This peer starts on a disk that holds these heads; a log that it has not begun needs no word from others.
-    pub(crate) fn restored(&mut self, heads: &Heads, standing: Standing) {
+    /// What is known at a start on a disk that holds these heads.
+    pub(crate) fn restored(&mut self, heads: &Heads, mark_agrees: bool) {
         if heads.head(&self.log).is_some() {
-            self.standing = standing;
+            self.standing = if mark_agrees { Standing::Marked } else { Standing::Unmarked };
         }
     }
 

@@ -30,8 +30,14 @@ use crate::rendezvous::events::RoleInput;
 const WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Node {
+    pub(super) fn on_command(&mut self, id: CommandId, command: Command) {
+        if let Err(error) = self.execute(id, command) {
+            self.cx.reply(id, Err(error));
+        }
+    }
+
     /// Carries a command out, or queues it; what is queued is answered when it is on disk.
-    pub(super) fn execute(&mut self, id: CommandId, command: Command) -> Result<(), CommandError> {
+    fn execute(&mut self, id: CommandId, command: Command) -> Result<(), CommandError> {
         let reply = match command {
             Command::Post { body, wait, copies, timeout } => {
                 let wait = PostWait { wait, copies: copies.max(1), timeout: timeout.min(WAIT_MAX) };
@@ -74,8 +80,9 @@ impl Node {
     /// Answers all waiting commands, and hands the role over; then this peer says goodbye to its neighbours.
     fn stop(&mut self, id: CommandId) {
         self.local.life = Life::Stopping;
-        self.receipts.answer_all(&self.peers.connections, &mut self.cx);
-        self.door().refuse_all(&CommandError::Stopping);
+        self.delivery.receipts.answer_all(&self.peers.connections, &mut self.cx);
+        let drafts = self.delivery.drafts.drain();
+        self.refuse(drafts, &CommandError::Stopping);
         self.door().close_door();
         self.cx.push(Output::StoreSeen(self.peers.presence.seen()));
         self.role.release(id, &mut self.cx);
@@ -88,8 +95,8 @@ impl Node {
             heads: &self.logs.heads,
             membership: &self.membership,
             peers: &self.peers,
-            receipts: &self.receipts,
-            drafts: &mut self.drafts,
+            receipts: &self.delivery.receipts,
+            drafts: &mut self.delivery.drafts,
             cx: &mut self.cx,
         }
     }
@@ -175,10 +182,13 @@ impl CommandHandler<'_> {
             addrs.truncate(TICKET_ADDRS_MAX);
             TicketPeer { peer, addrs }
         };
-        let others = self.peers.members(&self.membership.roster, &self.local.me);
-        let others = others.filter(|record| !record.addrs.is_empty());
-        std::iter::once(entry(self.local.me, self.peers.own_addrs.clone()))
-            .chain(others.map(|record| entry(record.peer, record.addrs.clone())))
+        let Peers { addrs, presence, own_addrs, .. } = self.peers;
+        let others = |peer: &PeerId| *peer != self.local.me && self.membership.is_member(peer);
+        let members = || addrs.records().filter(|record| others(&record.peer) && !record.addrs.is_empty());
+        let online = members().filter(|record| presence.is_online(&record.peer));
+        let offline = members().filter(|record| !presence.is_online(&record.peer));
+        std::iter::once(entry(self.local.me, own_addrs.clone()))
+            .chain(online.chain(offline).map(|record| entry(record.peer, record.addrs.clone())))
             .take(TICKET_PEERS_MAX)
             .collect()
     }

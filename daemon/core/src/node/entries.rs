@@ -19,7 +19,7 @@ impl Node {
             if let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header)
                 && header.seq > self.logs.heads.seq(&header.log)
             {
-                self.dissemination.was_pulled(header.log);
+                self.delivery.dissemination.was_pulled(header.log);
             }
         }
         self.receive(peer, entries);
@@ -68,11 +68,7 @@ impl Node {
             let place = Dep { log: entry.log(), seq: entry.seq() };
             match self.logs.heads.fit(&entry, self.logs.taken(&place.log)) {
                 Fit::Ready if self.may_write(&entry) => {
-                    let order = self.logs.heads.apply(&entry);
-                    self.logs.disk.push(entry.clone());
-                    // A peer that is removed by it still receives it.
-                    self.spread(&entry, from);
-                    self.membership.apply(&entry, order, &self.local.room);
+                    self.apply(&entry, from);
                     queue.extend(self.logs.pending.release(&place));
                 }
                 Fit::Ready => self.ingest().void_log(&entry),
@@ -99,9 +95,17 @@ impl Node {
         self.membership.may_begin(entry)
     }
 
+    fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>) {
+        let order = self.logs.heads.apply(entry);
+        self.logs.disk.push(entry.clone());
+        // A peer that is removed by it still receives it.
+        self.spread(entry, from);
+        self.membership.apply(entry, order, &self.local.room);
+    }
+
     /// Passes an entry on: in a mesh to peers that its author does not reach, in a tree only what this peer wrote.
     pub(super) fn spread(&mut self, entry: &Entry, from: Option<PeerId>) {
-        if !self.dissemination.is_tree() {
+        if !self.delivery.dissemination.is_tree() {
             self.ingest().forward(entry, from);
         } else if entry.log() == self.local.log {
             self.disseminate(|tree| tree.broadcast(entry));

@@ -48,7 +48,7 @@ impl Node {
             Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }),
             Frame::Links(links) => {
                 self.peers.connections.set_links(&peer, links);
-                self.sync().tell_parted();
+                self.tell_parted();
                 self.presence_changed();
             }
             Frame::Addrs(records) => self.on_addr_records(peer, records),
@@ -59,11 +59,7 @@ impl Node {
             Frame::Ping(number) => self.peers.send_ping(&peer, number, &Frame::Pong(number), &mut self.cx),
             Frame::Bye => {
                 self.tell_role(RoleInput::Bye(peer));
-                if self.peers.connections.close(&peer) {
-                    self.peers.addrs.left(&peer);
-                    self.link_ended(peer);
-                    self.dials().left(peer);
-                }
+                self.on_bye(peer);
             }
             Frame::Tree(raw) => self.disseminate(|tree| tree.input(TreeInput::Message(peer, raw))),
             Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw)),
@@ -76,7 +72,7 @@ impl Node {
         self.peers.connections.holds(&peer, &heads);
         for head in &heads {
             self.own_log().shows_head(&peer, head);
-            let receipts = &mut self.receipts;
+            let receipts = &mut self.delivery.receipts;
             let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq);
             let differs = own.is_some_and(|own| own.hash != head.hash);
             let mine = head.log == self.local.log;
@@ -101,9 +97,9 @@ impl Node {
         let Head { log, seq, hash } = head;
         if log == self.local.log {
             let known = holder != self.local.me && self.membership.is_member(&holder);
-            if known && self.receipts.held(holder, seq, &hash) {
+            if known && self.delivery.receipts.held(holder, seq, &hash) {
                 self.receipts().changed();
-            } else if holder == from && self.receipts.contradicts(seq, &hash) {
+            } else if holder == from && self.delivery.receipts.contradicts(seq, &hash) {
                 self.forks().suspect(Dep { log, seq }, from);
             }
         } else if holder == from {

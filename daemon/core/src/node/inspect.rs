@@ -47,11 +47,11 @@ impl Inspect<'_> {
     /// Unfinished work, by name: none once a room has settled.
     pub(crate) fn work_left(&self) -> Vec<(&'static str, usize)> {
         let node = self.0;
-        let sync = node.sync.sizes();
+        let sync = node.delivery.sync.sizes();
         let mut left = vec![
             ("entries that wait", node.logs.pending.len()),
-            ("drafts", node.drafts.len()),
-            ("waits", node.receipts.waits()),
+            ("drafts", node.delivery.drafts.len()),
+            ("waits", node.delivery.receipts.waits()),
             ("outputs", node.cx.out.len()),
         ];
         left.extend(sync);

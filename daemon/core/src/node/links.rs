@@ -33,8 +33,7 @@ impl Node {
         self.forks().send_proofs(&peer);
         self.disseminate(|tree| tree.peer_up(&peer, &path));
         self.tell_role(RoleInput::Up(peer, path));
-        self.cx.set_earlier(Timer::Links, LINKS_DEBOUNCE);
-        self.presence_changed();
+        self.links_changed();
     }
 
     pub(super) fn on_path(&mut self, peer: PeerId, path: PathInfo) {
@@ -74,15 +73,34 @@ impl Node {
         self.link_ended(peer);
     }
 
+    /// A neighbour leaves in an orderly way: it is not dialled again at once.
+    pub(super) fn on_bye(&mut self, peer: PeerId) {
+        if self.peers.connections.close(&peer) {
+            self.peers.addrs.left(&peer);
+            self.link_ended(peer);
+            self.dials().left(peer);
+        }
+    }
+
     /// A connection ended and its record is gone: each part forgets what depended on it.
-    pub(super) fn link_ended(&mut self, peer: PeerId) {
-        self.sync().tell_parted();
+    fn link_ended(&mut self, peer: PeerId) {
+        self.tell_parted();
         self.sync().peer_lost(&peer);
         self.door().forget_knocks_at(&peer);
         self.disseminate(|tree| tree.peer_lost(peer));
         self.tell_role(RoleInput::Down(peer));
+        self.links_changed();
+    }
+
+    /// This peer's connections changed: reports them to neighbours soon, and updates presence.
+    fn links_changed(&mut self) {
         self.cx.set_earlier(Timer::Links, LINKS_DEBOUNCE);
         self.presence_changed();
+    }
+
+    pub(super) fn tell_parted(&mut self) {
+        let mode = self.delivery.dissemination.mode();
+        self.sync().tell_parted(mode);
     }
 
     /// Updates which members are online, and publishes the changes.

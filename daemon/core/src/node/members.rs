@@ -7,7 +7,6 @@ use crate::delivery::dissemination::Mode;
 use crate::log::entry::{Control, Dep};
 use crate::membership::roster::Roster;
 use crate::node::Node;
-use crate::node::role::members;
 use crate::output::{CloseReason, CommandError, Output};
 
 impl Node {
@@ -16,7 +15,7 @@ impl Node {
         while self.membership.is_behind() {
             self.refresh();
             if std::mem::take(&mut self.membership.cuts_moved) {
-                self.sync.forget_failures();
+                self.delivery.sync.forget_failures();
                 // What waited for entries that will never come is looked at again.
                 for entry in self.logs.pending.release_all() {
                     self.consider(entry, None);
@@ -46,7 +45,8 @@ impl Node {
             self.roster_changed(&before);
         }
         if !self.membership.is_member(&self.local.me) {
-            self.door().refuse_all(&CommandError::NotMember);
+            let drafts = self.delivery.drafts.drain();
+            self.refuse(drafts, &CommandError::NotMember);
         } else if self.own_log().is_cut() {
             self.own_log().renew("this peer's log was cut");
         }
@@ -63,14 +63,14 @@ impl Node {
         for proof in self.logs.forks.take_early() {
             self.on_fork(proof);
         }
-        let present = self.membership.roster.members().map(|person| person.peer.id);
-        let new: Vec<PeerId> = present.filter(|peer| !before.is_member(peer)).collect();
+        let members = self.membership.roster.members().map(|person| person.peer.id);
+        let new: Vec<PeerId> = members.filter(|peer| !before.is_member(peer)).collect();
         for peer in new {
             self.peers.addrs.reset(&peer);
             self.dials().consider(peer);
         }
         self.choose_mode();
-        self.tell_role(members(&self.membership.roster));
+        self.tell_role_members();
         self.presence_changed();
     }
 

@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_proto::id::MessageId;
+use chat_proto::id::{InviteId, MessageId};
+use ed25519_dalek::SigningKey;
 
 use crate::context::timers::Timer;
 use crate::delivery::drafts::DraftOrigin;
@@ -32,7 +33,7 @@ impl Node {
         }
         match self.own_log().seal() {
             Sealed::Entry(own) => return self.persist(Some(own)),
-            Sealed::Refused(origins) => self.door().refuse(origins, &CommandError::TooLong),
+            Sealed::Refused(origins) => self.refuse(origins, &CommandError::TooLong),
             Sealed::Nothing => {}
         }
         if self.logs.disk.has_news() {
@@ -62,7 +63,7 @@ impl Node {
             self.own_is_stored(&entry, origins);
         }
         self.door().answer_delayed_admissions();
-        let pulled = self.dissemination.take_pulled();
+        let pulled = self.delivery.dissemination.take_pulled();
         self.sync().hint(&pulled);
         self.finish_stop();
     }
@@ -71,7 +72,7 @@ impl Node {
         let order = self.logs.heads.apply(entry);
         self.logs.heads.persisted(entry);
         if entry.log() == self.local.log {
-            self.receipts.written(entry.seq(), entry.hash());
+            self.delivery.receipts.written(entry.seq(), entry.hash());
         }
         self.spread(entry, None);
         self.membership.apply(entry, order, &self.local.room);
@@ -80,20 +81,25 @@ impl Node {
         }
         for (index, origin) in origins.into_iter().enumerate() {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
-            let id = MessageId { entry: entry.hash(), index };
-            match origin {
-                DraftOrigin::Post(command, wait) => self.receipts().post_is_stored(entry, id, command, wait),
-                DraftOrigin::Control(command) => self.cx.reply(command, Ok(Reply::Done)),
-                DraftOrigin::Invite(command, ticket) => {
-                    let reply = self.views().invite(&ticket.seed).map(|invite| Reply::Invited(invite, *ticket));
-                    self.cx.reply(command, reply.ok_or(CommandError::UnknownInvite));
-                }
-                DraftOrigin::Admission(admission) => self.door().answer_admitted(admission),
-                DraftOrigin::Nobody => {}
-            }
+            self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin);
         }
         for waited in self.logs.pending.release(&Dep { log: entry.log(), seq: entry.seq() }) {
             self.consider(waited, None);
+        }
+    }
+
+    fn origin_is_stored(&mut self, entry: &Entry, id: MessageId, origin: DraftOrigin) {
+        match origin {
+            DraftOrigin::Post(command, wait) => self.receipts().post_is_stored(entry, id, command, wait),
+            DraftOrigin::Control(command) => self.cx.reply(command, Ok(Reply::Done)),
+            DraftOrigin::Invite(command, ticket) => {
+                let key = InviteId::from_bytes(SigningKey::from_bytes(&ticket.seed).verifying_key().to_bytes());
+                let invite = self.views().invites().into_iter().find(|invite| invite.id == key);
+                let reply = invite.map(|invite| Reply::Invited(invite, *ticket)).ok_or(CommandError::UnknownInvite);
+                self.cx.reply(command, reply);
+            }
+            DraftOrigin::Admission(admission) => self.door().answer_admitted(admission),
+            DraftOrigin::Nobody => {}
         }
     }
 
@@ -103,9 +109,22 @@ impl Node {
             PersistError::DiskFull => CommandError::DiskFull,
             PersistError::Failed => CommandError::StoreFailed,
         };
-        self.door().refuse(origins, &refusal);
-        self.door().refuse_all(&refusal);
+        let drafts = self.delivery.drafts.drain();
+        self.refuse(origins.into_iter().chain(drafts), &refusal);
         self.cx.set(Timer::Retry, RETRY_AFTER);
         self.finish_stop();
+    }
+
+    /// Answers the commands and strangers behind drafts that will not be written.
+    pub(super) fn refuse(&mut self, drafts: impl IntoIterator<Item = DraftOrigin>, error: &CommandError) {
+        for origin in drafts {
+            match origin {
+                DraftOrigin::Post(command, _) | DraftOrigin::Control(command) | DraftOrigin::Invite(command, _) => {
+                    self.cx.reply(command, Err(error.clone()));
+                }
+                DraftOrigin::Admission(admission) => self.door().admission_not_ready(admission),
+                DraftOrigin::Nobody => {}
+            }
+        }
     }
 }

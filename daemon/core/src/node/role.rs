@@ -19,6 +19,7 @@ use crate::peers::connections::Connections;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::{FrameChannel, RoleInput, RoleOutput};
 use crate::rendezvous::query::RoleQuery;
+use crate::types::Change;
 use crate::wire::Frame;
 
 /// Longest time that handing the role over may hold up a stop.
@@ -137,15 +138,7 @@ impl Node {
             RoleOutput::Vacant { holder, .. } => self.peers.suspect(&holder, &mut self.cx),
             // What follows from it for the relays is worked out after every input.
             RoleOutput::Back { .. } => {}
-            RoleOutput::Changed(change) => {
-                if let Some(before) = change.from.filter(|_| change.reason.is_failure()) {
-                    self.peers.suspect(&before, &mut self.cx);
-                }
-                let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
-                tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
-                let change = change.to_api(&self.membership.roster);
-                self.cx.push(Output::Publish(Event::Rendezvous { change }));
-            }
+            RoleOutput::Changed(change) => self.role_moved(&change),
             RoleOutput::Released => {
                 self.role.advance(Handover::Done);
                 self.finish_stop();
@@ -155,6 +148,23 @@ impl Node {
                 self.break_with(peer, CloseReason::Protocol);
             }
         }
+    }
+
+    fn role_moved(&mut self, change: &Change) {
+        if let Some(before) = change.from.filter(|_| change.reason.is_failure()) {
+            self.peers.suspect(&before, &mut self.cx);
+        }
+        let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
+        tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
+        self.cx.push(Output::Publish(Event::Rendezvous { change: change.to_api(&self.membership.roster) }));
+    }
+
+    /// Reports the members to the role.
+    pub(super) fn tell_role_members(&mut self) {
+        let (active, former): (Vec<_>, Vec<_>) =
+            self.membership.roster.people.values().partition(|person| person.active);
+        let [active, former] = [active, former].map(|people| people.iter().map(|person| person.peer.id).collect());
+        self.tell_role(RoleInput::Members { active, former });
     }
 
     /// Says goodbye once the role is handed over and no own entry is being written.
@@ -172,13 +182,6 @@ impl Node {
             self.cx.reply(command, Ok(Reply::Done));
         }
     }
-}
-
-/// The members, as the role has to know them.
-pub(super) fn members(roster: &Roster) -> RoleInput {
-    let (active, former): (Vec<_>, Vec<_>) = roster.people.values().partition(|person| person.active);
-    let [active, former] = [active, former].map(|people| people.iter().map(|person| person.peer.id).collect());
-    RoleInput::Members { active, former }
 }
 
 /// Sends a frame of the role to those peers that are connected.

@@ -26,14 +26,7 @@ impl Node {
 
     fn timer_due(&mut self, timer: Timer) {
         match timer {
-            Timer::AntiEntropy => {
-                let spread = 0.8 + 0.4 * self.cx.jitter();
-                self.cx.set(Timer::AntiEntropy, self.cx.settings.anti_entropy.mul_f64(spread));
-                self.presence_changed();
-                if let Some(peer) = self.sync().offer_digest() {
-                    self.dials().show_clock(&peer);
-                }
-            }
+            Timer::AntiEntropy => self.exchange_vectors(),
             Timer::Links => {
                 let frame = Frame::Links(self.peers.connections.report());
                 self.peers.connections.send_to_all(&mut self.cx.out, &frame);
@@ -59,13 +52,7 @@ impl Node {
             Timer::Tree => self.disseminate(|tree| tree.input(TreeInput::Tick)),
             Timer::Rejoin => self.disseminate(|tree| tree.rejoin()),
             Timer::Alive => self.disseminate(|tree| tree.keep_alive()),
-            Timer::Prune => {
-                for peer in self.dissemination().prunable() {
-                    if !self.dissemination.needs(&peer) && !self.role.keep.contains(&peer) {
-                        self.break_with(peer, CloseReason::Surplus);
-                    }
-                }
-            }
+            Timer::Prune => self.prune(),
             Timer::Seek => self.disseminate(|tree| tree.seek()),
             Timer::Gone(peer) => {
                 if self.dissemination().is_gone(&peer) {
@@ -74,8 +61,18 @@ impl Node {
                 }
             }
             Timer::Wait(command) => {
-                self.receipts.time_out(command, &self.peers.connections, &mut self.cx);
+                self.delivery.receipts.time_out(command, &self.peers.connections, &mut self.cx);
             }
+        }
+    }
+
+    /// The periodic comparison of what is held with one neighbour.
+    fn exchange_vectors(&mut self) {
+        let spread = 0.8 + 0.4 * self.cx.jitter();
+        self.cx.set(Timer::AntiEntropy, self.cx.settings.anti_entropy.mul_f64(spread));
+        self.presence_changed();
+        if let Some(peer) = self.sync().offer_digest() {
+            self.dials().show_clock(&peer);
         }
     }
 
@@ -92,5 +89,17 @@ impl Node {
             }
         }
         self.peers.plan_ping(&mut self.cx);
+    }
+
+    /// Closes connections that neither the tree nor the role needs.
+    fn prune(&mut self) {
+        if !self.dissemination().may_prune() {
+            return;
+        }
+        for peer in self.peers.connections.connected_ids() {
+            if !self.delivery.dissemination.needs(&peer) && !self.role.keep.contains(&peer) {
+                self.break_with(peer, CloseReason::Surplus);
+            }
+        }
     }
 }

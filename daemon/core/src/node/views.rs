@@ -4,8 +4,7 @@ use chat_proto::api::invites::Invite;
 use chat_proto::api::peers::{PathView, PeerView, RoleView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
-use chat_proto::id::{InviteId, PeerId, Term};
-use ed25519_dalek::SigningKey;
+use chat_proto::id::{PeerId, Term};
 
 use crate::delivery::receipts::Receipts;
 use crate::input::Now;
@@ -25,7 +24,7 @@ impl Node {
             local: &self.local,
             membership: &self.membership,
             peers: &self.peers,
-            receipts: &self.receipts,
+            receipts: &self.delivery.receipts,
             role: self.role.query(),
         }
     }
@@ -108,12 +107,6 @@ impl Views<'_> {
         holders.sort_unstable();
         holders.dedup();
         holders
-    }
-
-    /// The invite whose key has this seed.
-    pub(super) fn invite(&self, seed: &[u8; 32]) -> Option<Invite> {
-        let key = InviteId::from_bytes(SigningKey::from_bytes(seed).verifying_key().to_bytes());
-        self.invites().into_iter().find(|invite| invite.id == key)
     }
 
     /// Every invite, the newest first.

@@ -36,6 +36,10 @@ pub(crate) enum ChatdCommand {
     Env(OutputArgs),
     /// Verify every stored message and membership record; fails if something is damaged
     Check(OutputArgs),
+    /// Write the room as JSON lines, signatures included, to standard output
+    Export(ExportArgs),
+    /// Check an export without a network, and print who said what
+    Verify(VerifyArgs),
     /// Show the daemon's log
     Logs(LogsArgs),
     /// Install or remove a systemd user unit that starts the daemon at login
@@ -102,6 +106,25 @@ pub(crate) struct StartArgs {
     /// input: a ticket is a secret, and command lines are visible to every user of the machine
     #[arg(long, hide = true, requires = "foreground")]
     pub(crate) background_child: bool,
+}
+
+/// Options of `chatd export`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// Begin where this earlier export ended
+    #[arg(long, value_name = "FILE")]
+    pub(crate) after: Option<PathBuf>,
+}
+
+/// Options of `chatd verify`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// The export
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print one JSON object for each message
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options of `chatd logs`.

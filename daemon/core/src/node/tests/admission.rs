@@ -8,7 +8,7 @@ use chat_proto::ticket::Ticket;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
 use crate::input::{AdmissionCall, Command, Input, Verdict};
-use crate::node::tests::kit::{DiskState, Kit, key};
+use crate::node::tests::kit::{Disk, Kit, key};
 use crate::output::{CloseReason, CommandError, Reply};
 
 fn id(n: usize) -> PeerId {
@@ -174,7 +174,7 @@ fn nobody_is_told_to_come_in_before_that_is_on_disk() {
     let mut kit = Kit::room(2);
     kit.ask(7, 1, knock(7));
     let request = kit.last_request();
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     kit.say(0, "keeps the disk of the door busy");
     let waiting = knocks(&mut kit, 0);
     assert_eq!(kit.command(0, Command::AnswerKnock(waiting[0], Verdict::Yes)), Some(Ok(Reply::Done)));

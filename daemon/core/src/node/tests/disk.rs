@@ -6,15 +6,15 @@ use chat_proto::api::messages::Wait;
 
 use crate::input::{Command, Input, PersistError};
 use crate::log::entry::{Dep, Entry, Seq};
-use crate::node::tests::kit::{DiskState, Kit, Peer, post};
+use crate::node::tests::kit::{Disk, Kit, Peer, post};
 use crate::output::{CommandError, Reply};
 use crate::restore::Start;
 
 #[test]
 fn a_room_whose_first_entry_could_not_be_written_is_written_later() {
-    let mut kit = Kit::with_disk(DiskState::Fails(PersistError::DiskFull));
+    let mut kit = Kit::with_disk(Disk::Fails(PersistError::DiskFull));
     assert!(kit.peers[0].logs.is_empty());
-    kit.peers[0].disk = DiskState::Writes;
+    kit.peers[0].disk = Disk::Writes;
     kit.pass(Duration::from_secs(2));
     kit.say(0, "hello");
     let log = kit.peers[0].node.local.log;
@@ -26,14 +26,14 @@ fn a_room_whose_first_entry_could_not_be_written_is_written_later() {
 #[test]
 fn a_full_disk_refuses_posts_and_loses_nothing_that_others_say() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Fails(PersistError::DiskFull);
+    kit.peers[1].disk = Disk::Fails(PersistError::DiskFull);
     assert_eq!(kit.command(1, post("no room", Wait::Stored, 1)), Some(Err(CommandError::DiskFull)));
     kit.say(0, "one");
     kit.say(0, "two");
     let id = kit.begin(1, post("queued until the next try", Wait::Stored, 1));
     kit.pass(Duration::from_secs(2));
     assert_eq!(kit.peers[1].replies.get(&id), Some(&Err(CommandError::DiskFull)));
-    kit.peers[1].disk = DiskState::Writes;
+    kit.peers[1].disk = Disk::Writes;
     kit.pass(Duration::from_secs(2));
     kit.say(1, "three");
     kit.assert_alike();
@@ -43,7 +43,7 @@ fn a_full_disk_refuses_posts_and_loses_nothing_that_others_say() {
 #[test]
 fn another_failure_is_not_called_a_full_disk() {
     let mut kit = Kit::new();
-    kit.peers[0].disk = DiskState::Fails(PersistError::Failed);
+    kit.peers[0].disk = Disk::Fails(PersistError::Failed);
     assert_eq!(kit.command(0, post("no", Wait::Stored, 1)), Some(Err(CommandError::StoreFailed)));
 }
 
@@ -52,7 +52,7 @@ fn what_is_cut_off_before_it_is_written_is_never_shown() {
     let mut kit = Kit::room(3);
     kit.disconnect(0, 2);
     kit.disconnect(0, 1);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     kit.say(2, "being written when the cut comes");
     kit.say(2, "waits behind it");
     let removed = kit.peers[2].id;
@@ -69,10 +69,10 @@ fn what_is_cut_off_before_it_is_written_is_never_shown() {
 fn a_crash_loses_what_nobody_was_told() {
     let mut kit = Kit::room(2);
     kit.say(0, "stored");
-    kit.peers[0].disk = DiskState::Waits;
+    kit.peers[0].disk = Disk::Waits;
     let id = kit.begin(0, post("lost", Wait::Stored, 1));
     assert_eq!(kit.peers[0].replies.get(&id), None);
-    kit.peers[0].disk = DiskState::Writes;
+    kit.peers[0].disk = Disk::Writes;
     kit.restart(0);
     kit.connect(0, 1);
     kit.say(0, "after the crash");
@@ -116,20 +116,20 @@ fn a_lost_disk_is_filled_again() {
 fn cut_whose_removal_was_lost_in_a_crash_hides_nothing() {
     let mut kit = Kit::room(3);
     kit.disconnect(1, 2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     kit.disconnect(0, 1);
     kit.say(2, "said before the removal came");
     kit.connect(1, 2);
     kit.let_write(1);
     kit.disconnect(0, 2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let removed = kit.peers[2].id;
     assert_eq!(kit.command(0, Command::Remove(removed)), Some(Ok(Reply::Done)));
     let shown = kit.peers[1].history();
     kit.connect(0, 1);
     assert_eq!(kit.peers[1].waiting.len(), 1, "the removal is on its way to the disk");
     // The machine dies, and comes back where only the removed peer reaches it.
-    kit.peers[1].disk = DiskState::Writes;
+    kit.peers[1].disk = Disk::Writes;
     kit.restart(1);
     assert_eq!(kit.peers[1].history(), shown);
     assert_eq!(shown, ["said before the removal came"]);

@@ -32,7 +32,7 @@ pub(super) const BEGINNING: Timestamp = Timestamp::from_ms(1_790_000_000_000);
 
 /// What a disk does with what it is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum DiskState {
+pub(super) enum Disk {
     /// Writes at once.
     Writes,
     /// Answers no request.
@@ -46,7 +46,7 @@ pub(super) struct Peer {
     pub(super) key: SigningKey,
     pub(super) id: PeerId,
     pub(super) node: Node,
-    pub(super) disk: DiskState,
+    pub(super) disk: Disk,
     pub(super) waiting: VecDeque<Batch>,
     pub(super) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
     pub(super) hidden: BTreeMap<LogId, Seq>,
@@ -101,7 +101,7 @@ impl Peer {
             id: node.me(),
             key,
             node,
-            disk: DiskState::Writes,
+            disk: Disk::Writes,
             waiting: VecDeque::new(),
             logs: BTreeMap::new(),
             hidden: BTreeMap::new(),
@@ -154,20 +154,20 @@ impl Peer {
 impl Kit {
     /// A room with one member.
     pub(super) fn new() -> Self {
-        Self::founded(DiskState::Writes, false)
+        Self::founded(Disk::Writes, false)
     }
 
     /// The same with an open door.
     pub(super) fn open_room() -> Self {
-        Self::founded(DiskState::Writes, true)
+        Self::founded(Disk::Writes, true)
     }
 
     /// The same on a disk that may not work.
-    pub(super) fn with_disk(disk: DiskState) -> Self {
+    pub(super) fn with_disk(disk: Disk) -> Self {
         Self::founded(disk, false)
     }
 
-    fn founded(disk: DiskState, open: bool) -> Self {
+    fn founded(disk: Disk, open: bool) -> Self {
         let now = Now { mono: Duration::from_secs(100), wall: BEGINNING };
         let incarnation = Incarnation(1000);
         let addrs = vec![addr(0)];
@@ -445,9 +445,9 @@ impl Kit {
 
     fn persist(&mut self, n: usize, batch: Batch) {
         match self.peers[n].disk {
-            DiskState::Writes => self.written(n, &batch),
-            DiskState::Waits => self.peers[n].waiting.push_back(batch),
-            DiskState::Fails(error) => self.give(n, Input::PersistFailed(batch.id, error)),
+            Disk::Writes => self.written(n, &batch),
+            Disk::Waits => self.peers[n].waiting.push_back(batch),
+            Disk::Fails(error) => self.give(n, Input::PersistFailed(batch.id, error)),
         }
     }
 
@@ -459,7 +459,7 @@ impl Kit {
 
     /// The disk catches up and works from now on.
     pub(super) fn let_write(&mut self, n: usize) {
-        self.peers[n].disk = DiskState::Writes;
+        self.peers[n].disk = Disk::Writes;
         while let Some(batch) = self.peers[n].waiting.pop_front() {
             self.written(n, &batch);
         }

@@ -6,7 +6,7 @@ use chat_proto::api::messages::Wait;
 
 use crate::input::{Command, Input};
 use crate::log::entry::Control;
-use crate::node::tests::kit::{DiskState, Kit, path, post};
+use crate::node::tests::kit::{Disk, Kit, path, post};
 use crate::output::{CloseReason, Output, Reply};
 use crate::wire::Frame;
 
@@ -179,18 +179,18 @@ fn what_a_silent_peer_was_asked_for_comes_from_who_has_it_too_before_a_talk_stop
 #[test]
 fn what_got_lost_on_the_way_comes_with_anti_entropy() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     kit.pass(Duration::from_secs(6));
     // The entry is handed to the connection and lost with it; the other end is connected again before that shows.
     let now = kit.now;
     kit.peers[0].node.handle(Input::Command(crate::input::CommandId(9999), post("lost", Wait::Stored, 1)), now);
     while let Some(output) = kit.peers[0].node.poll_output() {
         if let Output::Persist(batch) = output {
-            kit.peers[0].disk = DiskState::Waits;
+            kit.peers[0].disk = Disk::Waits;
             kit.peers[0].waiting.push_back(batch);
         }
     }
-    kit.peers[0].disk = DiskState::Writes;
+    kit.peers[0].disk = Disk::Writes;
     let batch = kit.peers[0].waiting.pop_front().expect("an entry is written");
     for item in &batch.entries {
         kit.peers[0].logs.entry(item.entry.log()).or_default().push(item.entry.clone());

@@ -8,7 +8,7 @@ use chat_proto::id::PeerId;
 use crate::input::Command;
 use crate::log::entry::{MessageBody, SealedBox, Seq};
 use crate::node::tests::forger::Forger;
-use crate::node::tests::kit::{DiskState, Kit, post, text};
+use crate::node::tests::kit::{Disk, Kit, post, text};
 use crate::output::{CommandError, Reply};
 use crate::wire::Frame;
 
@@ -22,7 +22,7 @@ fn is_complete(reply: Option<&Result<Reply, CommandError>>) -> Option<bool> {
 #[test]
 fn replicated_means_on_the_disks_of_others() {
     let mut kit = Kit::room(3);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Replicated, 2));
     assert_eq!(kit.peers[0].replies.get(&id), None, "one of two holds it");
     kit.let_write(1);
@@ -34,7 +34,7 @@ fn replicated_means_on_the_disks_of_others() {
 #[test]
 fn a_wait_runs_out_and_the_message_travels_on() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Delivered, 1));
     kit.pass(Duration::from_secs(4));
     assert_eq!(kit.peers[0].replies.get(&id), None);
@@ -57,7 +57,7 @@ fn a_direct_message_waits_for_its_recipients_and_not_for_its_author() {
     let mut kit = Kit::room(3);
     let sealed = |to: PeerId| SealedBox { to, kind: 1, ciphertext: vec![7] };
     let body = MessageBody::Sealed(vec![sealed(kit.peers[0].id), sealed(kit.peers[1].id)]);
-    kit.peers[2].disk = DiskState::Waits;
+    kit.peers[2].disk = Disk::Waits;
     let command = Command::Post { body, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
     let reply = kit.command(0, command);
     assert_eq!(is_complete(reply.as_ref()), Some(true));
@@ -66,7 +66,7 @@ fn a_direct_message_waits_for_its_recipients_and_not_for_its_author() {
 #[test]
 fn only_members_count_as_holders() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Replicated, 1));
     let (log, me) = (kit.peers[0].node.local.log, kit.peers[0].id);
     for holder in [me, PeerId::from_bytes([77; 32])] {
@@ -75,7 +75,7 @@ fn only_members_count_as_holders() {
         kit.frame(0, 1, &Frame::Held { holder, log, seq: head.seq, hash: head.hash });
     }
     assert_eq!(kit.peers[0].replies.get(&id), None);
-    assert!(kit.peers[0].node.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
+    assert!(kit.peers[0].node.delivery.receipts.holders(&log, Seq(1)).iter().all(|peer| *peer == kit.peers[1].id));
 }
 
 /// Others may hold another entry at the place of one that was written after an older copy of the disk came back.
@@ -103,7 +103,7 @@ fn who_holds_another_entry_at_its_place_does_not_count_as_a_holder() {
 #[test]
 fn messages_that_come_while_the_disk_is_busy_share_an_entry() {
     let mut kit = Kit::new();
-    kit.peers[0].disk = DiskState::Waits;
+    kit.peers[0].disk = Disk::Waits;
     for n in 0..5 {
         kit.begin(0, post(&format!("m{n}"), Wait::Stored, 1));
     }
@@ -120,7 +120,7 @@ fn a_stop_answers_everybody() {
     let mut kit = Kit::room(2);
     kit.disconnect(0, 1);
     let waits = kit.begin(0, post("waits for copies", Wait::Replicated, 1));
-    kit.peers[0].disk = DiskState::Waits;
+    kit.peers[0].disk = Disk::Waits;
     let written = kit.begin(0, post("is being written", Wait::Delivered, 1));
     let draft = kit.begin(0, post("is a draft", Wait::Stored, 1));
     let stop = kit.begin(0, Command::Stop);
@@ -139,7 +139,7 @@ fn a_stop_answers_everybody() {
 #[test]
 fn a_stop_does_not_wait_for_a_disk_for_ever() {
     let mut kit = Kit::new();
-    kit.peers[0].disk = DiskState::Waits;
+    kit.peers[0].disk = Disk::Waits;
     kit.begin(0, post("is being written", Wait::Stored, 1));
     let stop = kit.begin(0, Command::Stop);
     kit.pass(Duration::from_secs(2));
@@ -149,7 +149,7 @@ fn a_stop_does_not_wait_for_a_disk_for_ever() {
 #[test]
 fn whoever_is_removed_gets_an_answer() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let written = kit.begin(1, post("is being written", Wait::Stored, 1));
     let draft = kit.begin(1, post("is a draft", Wait::Stored, 1));
     let removed = kit.peers[1].id;
@@ -165,7 +165,7 @@ fn whoever_is_removed_gets_an_answer() {
 #[test]
 fn a_wait_ends_when_the_log_it_waits_for_does() {
     let mut kit = Kit::room(2);
-    kit.peers[1].disk = DiskState::Waits;
+    kit.peers[1].disk = Disk::Waits;
     let id = kit.begin(0, post("hello", Wait::Replicated, 1));
     let before = kit.peers[0].node.local.log;
     let elsewhere = Forger::behind(&kit, 0).say("from a copy of the disk");

@@ -10,6 +10,7 @@
 //! while it runs, and ask the process through [`DaemonControl`](daemon_control::DaemonControl). Imports lead from here to
 //! `send`, `node`, `net` and `store`, never back.
 
+pub mod access_tokens;
 pub mod api_state;
 pub mod auth;
 pub mod daemon_control;

@@ -11,6 +11,7 @@ pub mod messages;
 pub mod peers;
 pub mod rendezvous;
 pub mod status;
+pub mod tokens;
 
 /// Why a number of a request is invalid. Nothing was changed; retry with a number in the range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

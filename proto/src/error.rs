@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 pub enum ErrorCode {
     /// The request is malformed: JSON, a parameter, an id.
     BadRequest,
-    /// The message, name or recipient list is empty or too long.
+    /// The message or name is empty.
+    Empty,
+    /// The message, name or recipient list is too long.
     TooLong,
     /// The token is missing or wrong.
     Unauthorized,
-    /// The `Host` or `Origin` is not this daemon's, or the member's role does not allow the call.
+    /// The `Host` or `Origin` is not this daemon's, or the token's scope or the member's role does not allow the call.
     Forbidden,
     /// There is no such call, message, invite or knock.
     NotFound,
@@ -75,7 +77,7 @@ impl ErrorCode {
     /// The HTTP status that goes with the code.
     pub const fn status(self) -> u16 {
         match self {
-            Self::BadRequest | Self::BadTicket => 400,
+            Self::BadRequest | Self::Empty | Self::BadTicket => 400,
             Self::Unauthorized => 401,
             Self::Forbidden | Self::Denied => 403,
             Self::NotFound | Self::UnknownMember => 404,
@@ -101,6 +103,7 @@ impl ErrorCode {
         match self {
             Self::Unauthorized | Self::Forbidden | Self::Denied => Exit::NotAllowed,
             Self::BadRequest
+            | Self::Empty
             | Self::TooLong
             | Self::NotFound
             | Self::MethodNotAllowed

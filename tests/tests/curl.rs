@@ -40,7 +40,7 @@ fn socket_calls_need_no_token() {
 #[test]
 fn tcp_calls_need_the_token() {
     let alice = StartDaemon::found("alice").start();
-    let with = "-H \"Authorization: Bearer $CHATD_TOKEN\"";
+    let with = "-K <(chatd env --curl)";
     let (status, body) = curl(&alice, &format!("{with} $CHATD_URL/v1/status"));
     assert_eq!((status, read::<Status>(&body).peer.name.as_str()), (200, "alice"));
     let (status, _) = curl(&alice, &format!("{with} $CHATD_URL/v1/messages --json '{{\"text\": \"over tcp\"}}'"));

@@ -10,6 +10,7 @@ use chat_proto::api::messages::{HistoryQuery, Message, MessagePage, SendRequest,
 use chat_proto::api::peers::{MemberRole, PeerList, PeerRef, PeerView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
+use chat_proto::api::tokens::{NewToken, TokenInfo, TokenList, TokenRequest};
 use chat_proto::cursor::Cursor;
 use chat_proto::error::ErrorCode;
 use chat_proto::id::{KnockId, MessageId};
@@ -280,6 +281,38 @@ impl Client {
     /// [`ClientError`].
     pub async fn rooms(&self) -> Result<Vec<NearbyRoom>, ClientError> {
         Ok(self.read::<RoomList>(&Call::get(&["rooms"])).await?.rooms)
+    }
+
+    /// The tokens of callers over TCP, without their secrets.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tokens(&self) -> Result<Vec<TokenInfo>, ClientError> {
+        Ok(self.read::<TokenList>(&Call::get(&["tokens"])).await?.tokens)
+    }
+
+    /// Makes a token; its secret is shown this once.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<NewToken, ClientError> {
+        self.read(&Call::post(&["tokens"], request)).await
+    }
+
+    /// Gives a token a new secret; the old one is void.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn rotate_token(&self, name: &str) -> Result<NewToken, ClientError> {
+        self.read(&Call::post(&["tokens", name, "rotate"], &json!({}))).await
+    }
+
+    /// Revokes a token; event streams that were opened with it end.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_token(&self, name: &str) -> Result<(), ClientError> {
+        self.done(&Call::delete(&["tokens", name])).await
     }
 
     /// Asks the daemon to stop; it answers before it does. One that is stopping already is no error.

@@ -173,6 +173,11 @@ impl Home {
         self.run.join("token")
     }
 
+    /// `tokens.json`: the named tokens of the API on TCP, as hashes.
+    pub fn tokens_file(&self) -> PathBuf {
+        self.root.join("tokens.json")
+    }
+
     /// `command` as it reaches this home from the same shell.
     pub fn command(&self, command: &str) -> String {
         match self.flag() {

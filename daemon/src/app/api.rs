@@ -14,11 +14,10 @@ use chat_proto::id::PeerId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::home::private_file::{self, Lasting};
-use crate::app::home::{self, Home, HomeError};
+use crate::app::home::{self, Home, HomeError, private_file, token_files};
 use crate::clock::Clock;
+use crate::http::access_tokens::AccessTokens;
 use crate::http::api_state::{Api, ApiOptions, RoomSlot};
-use crate::http::auth::Token;
 use crate::http::daemon_control::DaemonControl;
 use crate::http::server::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
@@ -26,9 +25,6 @@ use crate::net::settings::Listen;
 
 /// How long a daemon may take to answer a command or another daemon of its home. One that answers later hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(2);
-
-/// Length of a token in hexadecimal digits: 256 bits.
-const TOKEN_CHARS: usize = 64;
 
 /// A caller of the daemon of a home, which asks once and does not wait for a restart.
 pub(crate) fn client(home: &Home) -> Client {
@@ -58,7 +54,7 @@ pub(crate) enum ApiError {
 #[derive(Debug)]
 pub(crate) struct OpenApi {
     listeners: Listeners,
-    token: Token,
+    tokens: AccessTokens,
     file: ApiFile,
 }
 
@@ -69,7 +65,7 @@ impl OpenApi {
     /// [`ApiError`].
     pub(crate) async fn open(home: &Home, tcp: Option<Listen>) -> Result<Self, ApiError> {
         let socket = home::prepare_socket(home)?;
-        let token = token(home).map_err(|source| ApiError::Write { path: home.token(), source })?;
+        let tokens = token_files::open(home).map_err(|(path, source)| ApiError::Write { path, source })?;
         let listeners = Listeners::bind(Some(&socket), tcp.map_or(TcpListen::Off, tcp_listen)).await?;
         let file = ApiFile {
             pid: std::process::id(),
@@ -77,7 +73,7 @@ impl OpenApi {
             url: listeners.url(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        Ok(Self { listeners, token, file })
+        Ok(Self { listeners, tokens, file })
     }
 
     /// Starts to answer, and writes `api.json`.
@@ -91,9 +87,9 @@ impl OpenApi {
         room: Arc<RoomSlot>,
         process: Arc<dyn DaemonControl>,
     ) -> Result<RunningApi, ApiError> {
-        let Self { listeners, token, file } = self;
+        let Self { listeners, tokens, file } = self;
         let started_at = Clock::start().now().wall;
-        let api = Api::new(ApiOptions { me, token, home: home.root().to_owned(), started_at, room, process });
+        let api = Api::new(ApiOptions { me, tokens, home: home.root().to_owned(), started_at, room, process });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, api, shutdown.clone()));
         let path = home.api_file();
@@ -146,21 +142,6 @@ fn tcp_listen(listen: Listen) -> TcpListen {
     }
 }
 
-/// The home's token: kept across starts, so that scripts that read it go on; a new one if a power failure damaged it.
-fn token(home: &Home) -> io::Result<Token> {
-    let path = home.token();
-    let kept = fs::read_to_string(&path).ok();
-    let valid = |token: &str| token.len() == TOKEN_CHARS && token.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if let Some(kept) = kept.as_deref().map(str::trim).filter(|token| valid(token)) {
-        // Not written anew: the disk may be full.
-        private_file::make_private(&path)?;
-        return Ok(Token::new(kept));
-    }
-    let token = Token::generate();
-    private_file::write(&path, token.as_str().as_bytes(), Lasting::WhileRunning)?;
-    Ok(token)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,17 +155,5 @@ mod tests {
         assert_eq!(listen(None, Some(7)), TcpListen::Exactly(addr("127.0.0.1:7")));
         assert_eq!(listen(None, Some(0)), TcpListen::Exactly(addr("127.0.0.1:0")));
         assert_eq!(listen(Some("::1"), Some(7)), TcpListen::Exactly(addr("[::1]:7")));
-    }
-
-    #[test]
-    fn token_is_kept_and_a_damaged_one_is_replaced() {
-        let directory = tempfile::tempdir().expect("temporary directory");
-        let home = Home::locate(Some(directory.path()), |_| None).expect("known");
-        home::prepare(&home).expect("made");
-        let first = token(&home).expect("written");
-        assert_eq!(token(&home).expect("read").as_str(), first.as_str());
-        fs::write(home.token(), "short").expect("written");
-        let new = token(&home).expect("written");
-        assert!(new.as_str() != first.as_str() && new.as_str().len() == TOKEN_CHARS);
     }
 }

@@ -10,6 +10,7 @@ mod service;
 mod start;
 mod status;
 mod stop;
+mod token;
 mod verify;
 
 use std::io;
@@ -34,6 +35,7 @@ pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitErro
         ChatdCommand::Start(args) => start::run(*args, find()?),
         ChatdCommand::Stop(args) => stop::run(args, &follow()?),
         ChatdCommand::Status(args) => status::run(args, &follow()?),
+        ChatdCommand::Token { action, output } => token::run(action, output, &follow()?),
         ChatdCommand::Env(args) => env::run(args, &follow()?),
         ChatdCommand::Check(args) => check::run(args, &follow()?),
         ChatdCommand::Export(args) => export::run(&args, &find()?),

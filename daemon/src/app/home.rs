@@ -1,7 +1,7 @@
 //! The directories of a daemon: the home, and the run directory.
 //!
 //! The **home** keeps what lasts: `identity.key`, `room.db`, `config.toml`, `chatd.log`, `lock`, and what the home
-//! remembers about rooms beside the database ([`room_memory`]). The **run directory**
+//! remembers about rooms beside the database ([`room_memory`]) and about tokens ([`token_files`]). The **run directory**
 //! keeps what exists while a daemon runs: its socket, `api.json` (how to reach it), `token`, and a second `lock`. It is
 //! `run/` in the home; for the default home it is `$XDG_RUNTIME_DIR/chatd` where that is set, and the home's lock file then
 //! names it, so that a command in any environment finds it ([`Home::follow`]).
@@ -17,6 +17,7 @@ pub(crate) mod identity;
 pub(crate) mod lock;
 pub(crate) mod private_file;
 pub(crate) mod room_memory;
+pub(crate) mod token_files;
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::http::auth::Token;
+use crate::http::access_tokens::AccessTokens;
 use crate::http::daemon_control::DaemonControl;
 use crate::node::handle::NodeHandle;
 use crate::send::RoomSender;
@@ -135,8 +135,8 @@ impl RoomSlot {
 pub struct ApiOptions {
     /// This peer.
     pub me: PeerId,
-    /// The secret that callers over TCP send.
-    pub token: Token,
+    /// The secrets of callers over TCP.
+    pub tokens: AccessTokens,
     /// The daemon's home directory.
     pub home: PathBuf,
     /// When the daemon started.
@@ -150,7 +150,7 @@ pub struct ApiOptions {
 /// State that every handler can access.
 pub struct Api {
     pub(crate) me: PeerId,
-    pub(crate) token: Token,
+    pub(crate) tokens: Arc<AccessTokens>,
     pub(crate) home: PathBuf,
     pub(crate) started_at: Timestamp,
     pub(crate) process: Arc<dyn DaemonControl>,
@@ -164,9 +164,18 @@ pub struct Api {
 impl Api {
     /// The API of one daemon.
     pub fn new(options: ApiOptions) -> Arc<Self> {
-        let ApiOptions { me, token, home, started_at, room, process } = options;
+        let ApiOptions { me, tokens, home, started_at, room, process } = options;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
-        Arc::new(Self { me, token, home, started_at, process, readers, tasks: TaskTracker::new(), room })
+        Arc::new(Self {
+            me,
+            tokens: Arc::new(tokens),
+            home,
+            started_at,
+            process,
+            readers,
+            tasks: TaskTracker::new(),
+            room,
+        })
     }
 
     /// The room the daemon is in; one that is being loaded is waited for.

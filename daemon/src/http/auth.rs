@@ -1,66 +1,26 @@
-//! Identifies callers: the same user over the Unix socket, the owner of the token over TCP.
+//! Identifies callers: the same user over the Unix socket, the owner of a token over TCP.
 //!
 //! A web page in the user's browser can also open TCP connections to the daemon. Three checks keep it out: the `Host` must
 //! be one of the daemon's own (a name that was rebound to 127.0.0.1 is not), an `Origin` other than the daemon's own is
-//! rejected, and every call except `GET /healthz` needs the token, which is in a file that only the user can read.
+//! rejected, and every call except `GET /healthz` needs a token, whose scope must allow the call ([`access_tokens`](crate::http::access_tokens)). The
+//! home's own token is in a file that only the user can read.
 //!
 //! Over the Unix socket the kernel reports the caller's user id, so neither the token nor the `Host` is checked there. The
 //! server notes with each request how it arrived ([`CallerConnection`]); a request without that note is rejected.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chat_proto::error::ErrorCode;
-use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::access_tokens::{AccessTokens, TokenGrant};
+use crate::http::calls::ApiCall;
 use crate::http::problem::Refusal;
-
-/// Random bytes in a generated token.
-const TOKEN_BYTES: usize = 32;
-
-/// The secret that a caller over TCP sends. Its `Debug` hides it.
-#[derive(Clone)]
-pub struct Token {
-    text: String,
-    hash: blake3::Hash,
-}
-
-impl Token {
-    /// A token with this text; surrounding white space is ignored.
-    pub fn new(text: &str) -> Self {
-        let text = text.trim().to_owned();
-        let hash = blake3::hash(text.as_bytes());
-        Self { text, hash }
-    }
-
-    /// A new random token of 256 bits.
-    pub fn generate() -> Self {
-        Self::new(&data_encoding::HEXLOWER.encode(&rand::random::<[u8; TOKEN_BYTES]>()))
-    }
-
-    /// The text, for the file and for `chatd env`.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
-    /// Compares in constant time. An empty token never matches.
-    fn matches(&self, shown: &[u8]) -> bool {
-        let equal = self.hash.as_bytes().ct_eq(blake3::hash(shown).as_bytes());
-        !self.text.is_empty() && bool::from(equal)
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
 
 /// The connection of a request; added to each request by the server.
 #[derive(Clone, Debug)]
@@ -69,6 +29,15 @@ pub(crate) struct CallerConnection {
     pub(crate) via: Caller,
     /// Cancelled when the server ends: streams end at once.
     pub(crate) ending: CancellationToken,
+    /// Cancelled when the token of the request becomes void: its streams end at once. Never, without a token.
+    pub(crate) revoked: CancellationToken,
+}
+
+impl CallerConnection {
+    /// A connection whose requests have shown no token yet.
+    pub(crate) fn new(via: Caller, ending: CancellationToken) -> Self {
+        Self { via, ending, revoked: CancellationToken::new() }
+    }
 }
 
 /// How a caller is identified.
@@ -104,22 +73,33 @@ impl AllowedHosts {
 }
 
 /// Rejects callers that are not identified.
-pub(crate) async fn guard(State(token): State<Token>, request: Request, next: Next) -> Response {
-    match check(&token, &request) {
-        Ok(()) => next.run(request).await,
+pub(crate) async fn guard(State(tokens): State<Arc<AccessTokens>>, mut request: Request, next: Next) -> Response {
+    match check(&tokens, &request) {
+        Ok(grant) => {
+            if let (Some(grant), Some(connection)) = (grant, request.extensions_mut().get_mut::<CallerConnection>()) {
+                connection.revoked = grant.revoked;
+            }
+            next.run(request).await
+        }
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn check(token: &Token, request: &Request) -> Result<(), Refusal> {
+/// What the token of the request permits; nothing where none is needed.
+fn check(tokens: &AccessTokens, request: &Request) -> Result<Option<TokenGrant>, Refusal> {
     let via = request.extensions().get::<CallerConnection>().map(|connection| &connection.via);
     match via {
-        Some(Caller::SameUser) => Ok(()),
+        Some(Caller::SameUser) => Ok(None),
         Some(Caller::Tcp(hosts)) => {
             check_host(hosts, request)?;
             check_origin(hosts, request.headers())?;
             let open = request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD);
-            if open { Ok(()) } else { check_token(token, request.headers()) }
+            if open {
+                return Ok(None);
+            }
+            let grant = check_token(tokens, request.headers())?;
+            check_scope(&grant, request)?;
+            Ok(Some(grant))
         }
         Some(Caller::OtherUser) | None => {
             Err(Refusal::new(ErrorCode::Forbidden, "this daemon belongs to another user")
@@ -157,7 +137,7 @@ fn check_origin(hosts: &AllowedHosts, headers: &HeaderMap) -> Result<(), Refusal
     }
 }
 
-fn check_token(token: &Token, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check_token(tokens: &AccessTokens, headers: &HeaderMap) -> Result<TokenGrant, Refusal> {
     let refused = |detail: &str| {
         Refusal::new(ErrorCode::Unauthorized, detail)
             .hint("send 'Authorization: Bearer TOKEN'; 'chatd env' prints the token, or use the Unix socket")
@@ -169,7 +149,21 @@ fn check_token(token: &Token, headers: &HeaderMap) -> Result<(), Refusal> {
     if !scheme.eq_ignore_ascii_case("bearer") {
         return Err(refused("the Authorization header is not 'Bearer TOKEN'"));
     }
-    if token.matches(rest.trim().as_bytes()) { Ok(()) } else { Err(refused("the token is wrong")) }
+    tokens.grant(rest.trim().as_bytes()).ok_or_else(|| refused("the token is wrong"))
+}
+
+fn check_scope(grant: &TokenGrant, request: &Request) -> Result<(), Refusal> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    match ApiCall::find(request.method().as_str(), path).map(ApiCall::scope) {
+        Some(needed) if needed > grant.scope => {
+            let TokenGrant { name, scope, .. } = grant;
+            let detail = format!("the token '{name}' has the scope '{scope}', this call needs '{needed}'");
+            Err(Refusal::new(ErrorCode::Forbidden, detail)
+                .hint(format!("'chatd token create NAME --scope {needed}' makes a token for it")))
+        }
+        // What is no call is answered by the fallbacks.
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The value of a header that may be given once.
@@ -189,28 +183,18 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn token_matches_only_itself() {
-        let token = Token::new(" secret\n");
-        assert!(token.matches(b"secret"));
-        for wrong in ["", "Secret", "secret ", "secre", "secrets"] {
-            assert!(!token.matches(wrong.as_bytes()), "{wrong:?}");
-        }
-        assert!(!Token::new("").matches(b""), "an empty token matches nothing");
-        assert!(!format!("{token:?}").contains("secret"));
-        assert_ne!(Token::generate().as_str(), Token::generate().as_str());
-        assert_eq!(Token::generate().as_str().len(), 2 * TOKEN_BYTES);
-    }
+    use crate::http::access_tokens::Token;
+    use crate::http::tests::test_api::NoTokenFiles;
 
     #[test]
     fn other_user_with_a_valid_token_is_rejected() {
         let mut request = Request::new(axum::body::Body::empty());
-        let code = |request: &Request| check(&Token::new("t"), request).map_err(|refusal| refusal.problem().code);
+        let known = AccessTokens::new(&Token::new("t"), Vec::new(), Box::new(NoTokenFiles));
+        let code = |request: &Request| check(&known, request).map(drop).map_err(|refusal| refusal.problem().code);
         request.headers_mut().insert(header::AUTHORIZATION, header::HeaderValue::from_static("Bearer t"));
         assert_eq!(code(&request), Err(ErrorCode::Forbidden), "a request without a connection");
         for (via, answer) in [(Caller::OtherUser, Err(ErrorCode::Forbidden)), (Caller::SameUser, Ok(()))] {
-            request.extensions_mut().insert(CallerConnection { via, ending: CancellationToken::new() });
+            request.extensions_mut().insert(CallerConnection::new(via, CancellationToken::new()));
             assert_eq!(code(&request), answer);
         }
     }

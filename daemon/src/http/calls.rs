@@ -18,6 +18,7 @@ use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerRef};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
+use chat_proto::api::tokens::{NewToken, TokenList, TokenRequest, TokenScope};
 use chat_proto::error::ErrorCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -138,6 +139,16 @@ impl ApiCall {
         CALLS.iter().find(|call| call.method.as_str() == method && call.path == path)
     }
 
+    /// The scope that a token needs for it.
+    pub(crate) fn scope(&self) -> TokenScope {
+        match (self.method, self.path) {
+            (HttpMethod::Get, "/v1/tokens") => TokenScope::Admin,
+            (HttpMethod::Get, _) => TokenScope::Read,
+            (HttpMethod::Post, "/v1/messages") => TokenScope::Send,
+            (HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete, _) => TokenScope::Admin,
+        }
+    }
+
     /// Names of its query parameters.
     pub(crate) fn query(&self) -> Vec<&'static str> {
         self.parameters.iter().filter(|p| p.place == ParameterIn::Query).map(|p| p.name).collect()
@@ -220,6 +231,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
             "1 to 255 printable ASCII characters. Requests with the same key, text and recipients post the message once",
         )],
         codes: &[
+            ErrorCode::Empty,
             ErrorCode::UnknownMember,
             ErrorCode::NoKeys,
             ErrorCode::KeyReused,
@@ -338,10 +350,17 @@ pub(crate) const CALLS: &[ApiCall] = &[
     ApiCall {
         method: HttpMethod::Put,
         request: body::<NameRequest>(),
+        codes: &[ErrorCode::Empty],
         ..get("/v1/name", &[nothing(204, "Renamed.")], "Changes this peer's name.")
     },
     ApiCall {
-        codes: &[ErrorCode::BadTicket, ErrorCode::Unreachable, ErrorCode::Denied, ErrorCode::AlreadyInRoom],
+        codes: &[
+            ErrorCode::Empty,
+            ErrorCode::BadTicket,
+            ErrorCode::Unreachable,
+            ErrorCode::Denied,
+            ErrorCode::AlreadyInRoom,
+        ],
         ..post(
             "/v1/join",
             body::<JoinRequest>(),
@@ -353,6 +372,32 @@ pub(crate) const CALLS: &[ApiCall] = &[
         parameters: &[query("force", ParameterShape::Text, "`true`: leave although members remain without an admin")],
         codes: &[ErrorCode::LastAdmin],
         ..post("/v1/leave", RequestBody::Nothing, &[nothing(204, "Left.")], "Leaves the room for good.")
+    },
+    ApiCall {
+        codes: &[ErrorCode::Empty, ErrorCode::DiskFull],
+        ..post(
+            "/v1/tokens",
+            body::<TokenRequest>(),
+            &[json::<NewToken>(201, "The token and its secret, which is shown only once.")],
+            "Makes a token for callers over TCP.",
+        )
+    },
+    get("/v1/tokens", &[json::<TokenList>(200, "The tokens.")], "The tokens of callers over TCP."),
+    ApiCall {
+        parameters: &[segment("The token's name")],
+        codes: &[ErrorCode::DiskFull],
+        ..post(
+            "/v1/tokens/{id}/rotate",
+            RequestBody::Nothing,
+            &[json::<NewToken>(200, "The token and its new secret, which is shown only once.")],
+            "Gives a token a new secret. The old one is void, and event streams opened with it end.",
+        )
+    },
+    ApiCall {
+        method: HttpMethod::Delete,
+        parameters: &[segment("The token's name")],
+        codes: &[ErrorCode::DiskFull],
+        ..get("/v1/tokens/{id}", &[nothing(204, "Revoked.")], "Revokes a token. Event streams opened with it end.")
     },
     get("/v1/rooms", &[json::<RoomList>(200, "The rooms, by name.")], "Rooms found on the local network."),
     post(

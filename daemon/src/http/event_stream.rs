@@ -42,7 +42,7 @@ pub(crate) async fn events(
             .hint("close one that is not needed, or share one stream between the readers")
     })?;
     let opening = start.open(&room.store).await?;
-    let reader = StreamReader::new(room, opening, filter, format, connection.ending, place);
+    let reader = StreamReader::new(room, opening, filter, format, &connection, place);
     let chunks = stream::unfold(reader, |mut reader| async move {
         let chunk = reader.next_chunk().await?;
         Some((Ok::<_, Infallible>(chunk), reader))

@@ -1,7 +1,7 @@
 //! Extracts bodies, query parameters and path segments from requests, with errors that name what is wrong.
 
 use std::error::Error as _;
-use std::fmt::Display;
+use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -12,7 +12,8 @@ use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
 use chat_proto::error::ErrorCode;
 use http_body_util::LengthLimitError;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::http::problem::Refusal;
 
@@ -69,14 +70,43 @@ fn too_long() -> Refusal {
     Refusal::new(ErrorCode::TooLong, format!("the body is longer than {BODY_BYTES_MAX} bytes"))
 }
 
+/// Parses a body. serde alone would also take an array for an object, and null for a field that is absent.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
-    serde_json::from_slice(bytes).map_err(|error| {
+    serde_json::from_slice::<ObjectWithoutNulls>(bytes).and_then(|_| serde_json::from_slice(bytes)).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is not JSON",
             serde_json::error::Category::Data | serde_json::error::Category::Io => "does not fit this call",
         };
         Refusal::bad(format!("the body {what}: {error}")).hint(SEE_OPENAPI)
     })
+}
+
+/// A JSON object of which no field is null. Its values are not looked at: fields of requests hold no objects.
+struct ObjectWithoutNulls;
+
+impl<'de> Deserialize<'de> for ObjectWithoutNulls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = ObjectWithoutNulls;
+
+    fn expecting(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<ObjectWithoutNulls, A::Error> {
+        while let Some((name, value)) = fields.next_entry::<String, Option<IgnoredAny>>()? {
+            if value.is_none() {
+                return Err(A::Error::custom(format_args!("'{name}' is null: leave it out")));
+            }
+        }
+        Ok(ObjectWithoutNulls)
+    }
 }
 
 /// The query parameters of a request, checked before against the entry of the table of calls.

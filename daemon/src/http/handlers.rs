@@ -6,3 +6,4 @@ pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod peers;
 pub(crate) mod status;
+pub(crate) mod tokens;

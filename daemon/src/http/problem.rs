@@ -7,6 +7,7 @@
 //! Details quote what the caller sent, so they are cut to one line of bounded length without control characters.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use axum::http::{HeaderValue, StatusCode, header};
@@ -22,6 +23,7 @@ use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
 
+use crate::http::access_tokens::TokenError;
 use crate::http::api_state::NoRoom;
 use crate::http::daemon_control::{LeaveError, MoveError};
 use crate::net::JoinError;
@@ -149,10 +151,28 @@ impl From<ResolveError> for Refusal {
 impl From<TextError> for Refusal {
     fn from(error: TextError) -> Self {
         let code = match error {
-            TextError::Empty(_) | TextError::TextTooLong { .. } | TextError::NameTooLong { .. } => ErrorCode::TooLong,
+            TextError::Empty(_) => ErrorCode::Empty,
+            TextError::TextTooLong { .. } | TextError::NameTooLong { .. } => ErrorCode::TooLong,
             TextError::NameCharacter { .. } => ErrorCode::BadRequest,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<TokenError> for Refusal {
+    fn from(error: TokenError) -> Self {
+        let (code, hint) = match error {
+            TokenError::Name(error) => return error.into(),
+            TokenError::File(source) if source.kind() == io::ErrorKind::StorageFull => {
+                return CommandError::DiskFull.into();
+            }
+            TokenError::File(_) => return Self::internal(&error),
+            TokenError::Unknown(_) => (ErrorCode::NotFound, "'chatd token list' lists the tokens"),
+            TokenError::Taken(_) => (ErrorCode::BadRequest, "choose another name, or rotate that token"),
+            TokenError::Own => (ErrorCode::BadRequest, "'chatd token rotate default' gives it a new secret"),
+            TokenError::TooMany => (ErrorCode::BadRequest, "'chatd token revoke NAME' revokes one"),
+        };
+        Self::new(code, error.to_string()).hint(hint)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::http::auth::guard;
 use crate::http::calls::{ApiCall, openapi};
 use crate::http::event_stream;
 use crate::http::extract::QueryParams;
-use crate::http::handlers::{invites, members, messages, metrics, peers, status};
+use crate::http::handlers::{invites, members, messages, metrics, peers, status, tokens};
 use crate::http::problem::Refusal;
 
 type Handler = MethodRouter<Arc<Api>>;
@@ -44,6 +44,9 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/name", put(members::rename)),
         ("/v1/join", post(members::join)),
         ("/v1/leave", post(members::leave)),
+        ("/v1/tokens", post(tokens::create).get(tokens::list)),
+        ("/v1/tokens/{id}", delete(tokens::revoke)),
+        ("/v1/tokens/{id}/rotate", post(tokens::rotate)),
         ("/v1/rooms", get(members::rooms)),
         ("/v1/shutdown", post(status::shutdown)),
     ]
@@ -57,7 +60,7 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(check_shape))
-        .layer(from_fn_with_state(api.token.clone(), guard))
+        .layer(from_fn_with_state(Arc::clone(&api.tokens), guard))
         .layer(from_fn(finish))
         .with_state(api)
 }

@@ -115,7 +115,7 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = CallerConnection { via, ending: self.ending.child_token() };
+        let connection = CallerConnection::new(via, self.ending.child_token());
         let router = self.router.clone();
         self.tasks.spawn(async move {
             serve_connection(stream, router, connection).await;

@@ -1,4 +1,4 @@
-//! The commands that need no daemon.
+//! The commands that start no daemon.
 
 use std::fs;
 use std::io::Write;
@@ -72,4 +72,31 @@ fn the_systemd_unit_is_written_where_systemd_looks() {
     assert!(text.contains(&home.path().display().to_string()), "CHATD_HOME is not known to systemd: {text}");
     service("uninstall");
     assert!(!unit.exists());
+}
+
+#[test]
+fn token_of_a_scope_is_made_used_rotated_and_revoked() {
+    let home = TestHome::new();
+    home.start(&[]);
+    let url = |line: &str| line.strip_prefix("CHATD_URL=").map(str::to_owned);
+    let url = home.chatd(&["env"]).run().ok().lines().find_map(url).expect("the API is on TCP");
+    let chat = |secret: &str, args: &[&str]| {
+        home.chat(args).without("CHATD_HOME").env("CHATD_URL", &url).env("CHATD_TOKEN", secret.trim()).run()
+    };
+    let token = |args: &[&str]| home.chatd(&[&["token"], args].concat()).run();
+    let secret = token(&["create", "ci"]).ok();
+    chat(&secret, &["log"]).ok();
+    let refused = chat(&secret, &["send", "hello"]).fails(4);
+    assert!(refused.contains("the token 'ci' has the scope 'read', this call needs 'send'"), "{refused}");
+    assert_eq!(token(&["list"]).ok(), "admin  default\nread   ci\n");
+    let renewed = token(&["rotate", "ci"]).ok();
+    chat(&secret, &["log"]).fails(4);
+    chat(&renewed, &["log"]).ok();
+    token(&["revoke", "ci"]).ok();
+    chat(&renewed, &["log"]).fails(4);
+    assert!(token(&["revoke", "ci"]).fails(1).contains("no token is called 'ci'"));
+    token(&["create", "ci", "--scope", "root"]).fails(2);
+    let own = token(&["rotate", "default"]).ok();
+    assert!(home.chatd(&["env"]).run().ok().contains(own.trim()), "'chatd env' prints the new secret");
+    chat(&own, &["send", "hello"]).ok();
 }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::app::home::Home;
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{print, print_json};
-use crate::app::settings::args::OutputArgs;
+use crate::app::settings::args::EnvArgs;
 
 /// Why there are no variables to print.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ struct Variables {
 }
 
 /// Prints the variables of a running daemon.
-pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
+pub(crate) fn run(args: EnvArgs, home: &Home) -> Result<(), ExitError> {
     let api = announced(home)?;
     // The files of a daemon that was killed would only mislead scripts.
     if let Err(source) = UnixStream::connect(&api.socket) {
@@ -55,6 +55,8 @@ pub(crate) fn run(args: OutputArgs, home: &Home) -> Result<(), ExitError> {
     let variables = Variables { chatd_url, chatd_token: token.trim().to_owned() };
     if args.json {
         print_json(&variables)?;
+    } else if args.curl {
+        print(&format!("header = \"Authorization: Bearer {}\"\n", variables.chatd_token))?;
     } else {
         let Variables { chatd_url, chatd_token } = variables;
         print(&format!("CHATD_URL={}\nCHATD_TOKEN={}\n", quote(&chatd_url), quote(&chatd_token)))?;

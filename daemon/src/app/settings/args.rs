@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use chat_proto::api::tokens::TokenScope;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +35,16 @@ pub(crate) enum ChatdCommand {
     /// Show the state of the daemon and its room
     Status(OutputArgs),
     /// Print CHATD_URL and CHATD_TOKEN for scripts: export $(chatd env)
-    Env(OutputArgs),
+    Env(EnvArgs),
+    /// Make, list, rotate and revoke tokens for scripts that call over TCP
+    Token {
+        /// What to do
+        #[command(subcommand)]
+        action: TokenAction,
+        /// How it is printed
+        #[command(flatten)]
+        output: OutputArgs,
+    },
     /// Verify every stored message and membership record; fails if something is damaged
     Check(OutputArgs),
     /// Write the room as JSON lines, signatures included, to standard output
@@ -125,6 +136,45 @@ pub(crate) struct VerifyArgs {
     /// Print one JSON object for each message
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Options of `chatd env`.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct EnvArgs {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print a configuration of curl that sends the token: curl -K <(chatd env --curl) $CHATD_URL/v1/status; command lines
+    /// are visible to every user of the machine
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) curl: bool,
+}
+
+/// What to do with the tokens.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum TokenAction {
+    /// Print the tokens and their scopes
+    List,
+    /// Make a token and print its secret, which is shown only once
+    Create {
+        /// Its name
+        name: String,
+        /// What it may be used for: 'read', 'send' (and read), or 'admin' (everything)
+        #[arg(long, default_value = "read")]
+        scope: TokenScope,
+    },
+    /// Give a token a new secret and print it; the old one is void. 'default' is the one that 'chatd env' prints
+    Rotate {
+        /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
+    /// Revoke a token; event streams that were opened with it end
+    Revoke {
+        /// Its name
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        name: String,
+    },
 }
 
 /// Options of `chatd logs`.

@@ -57,11 +57,24 @@ impl Schemas {
 
     fn into_definitions(mut self) -> Map<String, Value> {
         let mut all = self.requests.take_definitions(true);
+        all.values_mut().for_each(forbid_null);
         for (name, schema) in self.answers.take_definitions(true) {
             let known = all.insert(name.clone(), schema.clone());
             debug_assert!(known.is_none_or(|known| known == schema), "{name} differs between requests and answers");
         }
         all
+    }
+}
+
+/// A field of a request is left out rather than null: the check of bodies rejects null.
+fn forbid_null(schema: &mut Value) {
+    let Some(fields) = schema.get_mut("properties").and_then(Value::as_object_mut) else { return };
+    for types in fields.values_mut().filter_map(|field| field.get_mut("type")) {
+        if let Some([kind, null]) = types.as_array().map(Vec::as_slice)
+            && null == "null"
+        {
+            *types = kind.clone();
+        }
     }
 }
 
@@ -79,11 +92,10 @@ pub(crate) fn document() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "license": {"name": "MIT", "identifier": "MIT"},
             "description": "The local API of one daemon. The Unix socket accepts its user without a token; over TCP every call \
-                except GET /healthz needs one. Every error is a problem document (RFC 9457): match its `code`. Answers \
+                except GET /healthz needs one, whose scope is named with the call. Every error is a problem document (RFC 9457): match its `code`. Answers \
                 may gain fields in later versions.",
         },
         "servers": [{"url": "http://127.0.0.1:24284"}],
-        "security": [{"token": []}],
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -110,9 +122,10 @@ fn operation(call: &ApiCall, schemas: &mut Schemas) -> Value {
         let content = json!({"application/json": {"schema": schemas.request(body)}});
         operation["requestBody"] = json!({"required": required, "content": content});
     }
-    if call.path == "/healthz" {
-        operation["security"] = json!([]);
-    }
+    operation["security"] = match call.path {
+        "/healthz" => json!([]),
+        _ => json!([{"token": [call.scope()]}]),
+    };
     operation
 }
 

@@ -6,7 +6,8 @@
 //!
 //! Invariant: [`StreamReader::told`] is the last cursor that the client has received. A client that is cut off anywhere
 //! resumes from it without missing an event or reading one twice. That is why events that the filter drops still move the
-//! cursor, which the next keep-alive reports. A reader ends when the API shuts down or the daemon leaves the room.
+//! cursor, which the next keep-alive reports. A reader ends when the API shuts down, the caller's token
+//! becomes void or the daemon leaves the room.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::wall_clock;
 use crate::http::api_state::RoomHandle;
+use crate::http::auth::CallerConnection;
 use crate::http::event_stream::encode::{StreamFormat, block, envelope_block};
 use crate::http::event_stream::event_filter::EventFilter;
 use crate::http::event_stream::start_point::{CursorOrigin, StreamStart};
@@ -46,6 +48,8 @@ pub(super) struct StreamReader {
     first: Option<Bytes>,
     /// Cancelled when the API shuts down.
     ending: CancellationToken,
+    /// Cancelled when the caller's token becomes void.
+    revoked: CancellationToken,
     /// Cancelled when the daemon leaves the room.
     closed: CancellationToken,
     keep_alive: Duration,
@@ -59,7 +63,7 @@ impl StreamReader {
         opening: StreamStart,
         filter: EventFilter,
         format: StreamFormat,
-        ending: CancellationToken,
+        connection: &CallerConnection,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let mut reader = Self {
@@ -69,7 +73,8 @@ impl StreamReader {
             origin: opening.from,
             told: opening.told,
             first: format.opening(opening.told),
-            ending,
+            ending: connection.ending.clone(),
+            revoked: connection.revoked.clone(),
             closed: room.closed(),
             keep_alive: KEEP_ALIVE,
             room,
@@ -94,6 +99,7 @@ impl StreamReader {
             let followed = tokio::select! {
                 biased;
                 () = self.ending.cancelled() => return None,
+                () = self.revoked.cancelled() => return None,
                 () = self.closed.cancelled() => return None,
                 followed = self.follower.next() => followed,
                 () = &mut silence => return Some(self.keep_alive_chunk()),

@@ -1,9 +1,102 @@
-//! Who may call: the matrix of sockets, tokens, hosts and origins.
+//! Who may call: the matrix of sockets, tokens, scopes, hosts and origins.
 
+use chat_proto::api::tokens::{NewToken, TokenList, TokenScope};
 use chat_proto::error::ErrorCode;
+use serde_json::json;
 
 use crate::http::tests::test_api::{TOKEN, TestApi};
-use crate::http::tests::test_client::{Endpoint, TestRequest, raw, soon};
+use crate::http::tests::test_client::{Endpoint, TestRequest, TestStream, raw, soon};
+
+/// Makes a token; gives its owner's way to the API.
+async fn with_token(running: &TestApi, name: &str, scope: TokenScope) -> Endpoint {
+    let made = TestRequest::post("/v1/tokens", &json!({"name": name, "scope": scope})).send(&running.tcp).await;
+    assert_eq!(made.status, 201);
+    Endpoint::Tcp(running.addr, Some(made.json::<NewToken>().secret))
+}
+
+#[tokio::test]
+async fn token_permits_the_calls_of_its_scope_and_no_others() {
+    let (running, _stage) = TestApi::with_room().await;
+    let read = with_token(&running, "reader", TokenScope::Read).await;
+    let send = with_token(&running, "bot", TokenScope::Send).await;
+    let admin = with_token(&running, "boss", TokenScope::Admin).await;
+    let asks = [
+        (TestRequest::get("/v1/status"), TokenScope::Read),
+        (TestRequest::get("/v1/messages"), TokenScope::Read),
+        (TestRequest::get("/metrics"), TokenScope::Read),
+        (TestRequest::new("HEAD", "/v1/rooms"), TokenScope::Read),
+        (TestRequest::post("/v1/messages", &json!({"text": "hello"})), TokenScope::Send),
+        (TestRequest::get("/v1/tokens"), TokenScope::Admin),
+        (TestRequest::post("/v1/tokens", &json!({"name": "more", "scope": "admin"})), TokenScope::Admin),
+        (TestRequest::new("POST", "/v1/tokens/more/rotate"), TokenScope::Admin),
+        (TestRequest::new("DELETE", "/v1/tokens/more"), TokenScope::Admin),
+        (TestRequest::new("POST", "/v1/invites"), TokenScope::Admin),
+        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": "anna"})), TokenScope::Admin),
+        (TestRequest::new("POST", "/v1/members/bob/remove"), TokenScope::Admin),
+        (TestRequest::new("POST", "/v1/shutdown"), TokenScope::Admin),
+    ];
+    for (ask, needed) in asks {
+        let given = [(&read, TokenScope::Read), (&send, TokenScope::Send), (&admin, TokenScope::Admin)];
+        for (at, scope) in given {
+            let answer = ask.clone().send(at).await;
+            assert_eq!(answer.status == 403, scope < needed, "{ask:?} with {scope}: {}", answer.status);
+            assert!(scope != needed || answer.status < 300, "{ask:?} with {scope}: {}", answer.status);
+        }
+    }
+    let unknown = TestRequest::get("/v1/nothing").send(&send).await;
+    assert_eq!(unknown.problem().code, ErrorCode::NotFound, "what is no call is said to be none");
+}
+
+#[tokio::test]
+async fn streams_of_a_rotated_or_revoked_token_end_and_others_go_on() {
+    let (running, mut stage) = TestApi::with_room().await;
+    let one = with_token(&running, "one", TokenScope::Read).await;
+    let two = with_token(&running, "two", TokenScope::Read).await;
+    let events = || TestRequest::get("/v1/events");
+    let mut streams = Vec::new();
+    for at in [&one, &two, &running.tcp, &running.unix] {
+        let mut stream = TestStream::open(at, events()).await;
+        stream.block().await;
+        streams.push(stream);
+    }
+    assert_eq!(TestRequest::new("DELETE", "/v1/tokens/one").send(&running.tcp).await.status, 204);
+    let renewed = TestRequest::new("POST", "/v1/tokens/two/rotate").send(&running.tcp).await;
+    let renewed = Endpoint::Tcp(running.addr, Some(renewed.json::<NewToken>().secret));
+    assert_eq!(streams[0].piece().await, None);
+    assert_eq!(streams[1].piece().await, None);
+    for void in [&one, &two] {
+        assert_eq!(TestRequest::get("/v1/rooms").send(void).await.problem().code, ErrorCode::Unauthorized);
+    }
+    assert_eq!(TestRequest::get("/v1/rooms").send(&renewed).await.status, 200);
+    stage.bob_says(&["hello"]).await;
+    for stream in &mut streams[2..] {
+        assert_eq!(stream.texts(1).await, ["hello"]);
+    }
+    let own = TestRequest::new("POST", "/v1/tokens/default/rotate").send(&running.unix).await;
+    assert_eq!(own.json::<NewToken>().token.scope, TokenScope::Admin);
+    assert_eq!(streams[2].piece().await, None);
+    assert_eq!(TestRequest::get("/v1/rooms").send(&running.tcp).await.status, 401);
+    let left = TestRequest::get("/v1/tokens").send(&running.unix).await;
+    let names: Vec<String> = left.json::<TokenList>().tokens.into_iter().map(|token| token.name).collect();
+    assert_eq!(names, ["default", "two"]);
+}
+
+#[tokio::test]
+async fn tokens_have_different_names_and_a_bounded_number() {
+    let running = TestApi::start().await;
+    let make = async |name: &str| {
+        TestRequest::post("/v1/tokens", &json!({"name": name, "scope": "read"})).send(&running.unix).await.status
+    };
+    for number in 1..64 {
+        assert_eq!(make(&format!("bot{number}")).await, 201);
+    }
+    assert_eq!((make("bot1").await, make("default").await, make("a b").await), (400, 400, 400));
+    assert_eq!(make("bot64").await, 400, "64 with the home's own");
+    assert_eq!(TestRequest::new("DELETE", "/v1/tokens/bot7").send(&running.unix).await.status, 204);
+    assert_eq!(make("bot64").await, 201);
+    assert_eq!(TestRequest::new("DELETE", "/v1/tokens/bot7").send(&running.unix).await.status, 404);
+    assert_eq!(TestRequest::new("DELETE", "/v1/tokens/default").send(&running.unix).await.status, 400);
+}
 
 #[tokio::test]
 async fn unix_socket_needs_no_token_from_its_user() {

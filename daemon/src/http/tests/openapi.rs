@@ -95,13 +95,18 @@ async fn answers_of_every_call_fit_their_schema() {
     for call in CALLS {
         let [answer, ..] = call.answers else { panic!("{} has no answer", call.path) };
         let ResponseBody::Json(answer_type) = answer.body else { continue };
-        let id = if call.path.starts_with("/v1/members/") { "bob" } else { id.as_str() };
+        let id = match call.path {
+            "/v1/members/{id}" => "bob",
+            "/v1/tokens/{id}/rotate" => "default",
+            _ => id.as_str(),
+        };
         let mut ask = TestRequest::new(call.method.as_str(), call.path.replace("{id}", id));
         if let RequestBody::Required(request) | RequestBody::Optional(request) = call.request {
             let name = (request.name)();
             let body = match name.as_ref() {
                 "SendRequest" => json!({"text": "hello", "wait": "replicated", "copies": 1}),
                 "JoinRequest" => json!({"target": "192.0.2.7", "name": "ann"}),
+                "TokenRequest" => json!({"name": "bot", "scope": "send"}),
                 "InviteRequest" => json!({"uses": 1, "expires_ms": 1000}),
                 other => panic!("{other} has no example"),
             };
@@ -219,6 +224,8 @@ fn requests_outside_of_their_schema_are_rejected_by_it() {
         json!({"text": ""}),
         json!({"text": "x", "colour": "red"}),
         json!({"text": "x", "copies": 0}),
+        json!({"text": "x", "copies": null}),
+        json!(["x"]),
         json!({"text": "x", "wait": "read"}),
         json!({"text": "x", "timeout_ms": 3_600_001}),
     ] {

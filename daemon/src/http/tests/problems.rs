@@ -54,7 +54,7 @@ async fn rejected_requests_name_the_cause() {
             "the ticket is incomplete or mistyped: copy the whole line again",
         ),
         (TestRequest::post("/v1/join", &json!({"target": "a", "name": "a b"})), 400, ""),
-        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": ""})), 413, "the name is empty"),
+        (TestRequest::new("PUT", "/v1/name").json(&json!({"name": ""})), 400, "the name is empty"),
         (TestRequest::new("PUT", "/v1/name").json(&json!({"name": "x".repeat(33)})), 413, ""),
     ];
     for (ask, status, detail) in asks {
@@ -68,6 +68,30 @@ async fn rejected_requests_name_the_cause() {
     let mut allowed: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
     allowed.sort_unstable();
     assert_eq!(allowed, ["GET", "HEAD", "POST"]);
+}
+
+#[tokio::test]
+async fn body_that_is_no_object_or_has_a_null_is_rejected() {
+    let (running, stage) = TestApi::with_room().await;
+    for (method, path, body, detail) in [
+        ("POST", "/v1/messages", r#"["hi"]"#, "invalid type: sequence, expected an object"),
+        ("POST", "/v1/messages", r#"["hi",[],"stored",null,null]"#, "invalid type: sequence"),
+        ("POST", "/v1/messages", r#"{"text":"hi","copies":null}"#, "'copies' is null: leave it out"),
+        ("POST", "/v1/messages", r#"{"text":"hi","to":["bob"],"timeout_ms":null}"#, "'timeout_ms' is null"),
+        ("POST", "/v1/messages", r#"{"text":"hi","text":"ho"}"#, "duplicate field `text`"),
+        ("POST", "/v1/messages", r#"{"text":"hi"}{}"#, "trailing characters"),
+        ("POST", "/v1/messages", "null", "invalid type: null, expected an object"),
+        ("PUT", "/v1/name", r#"["zed"]"#, "expected an object"),
+        ("POST", "/v1/invites", "[null,null]", "expected an object"),
+        ("POST", "/v1/invites", r#"{"uses":null}"#, "'uses' is null"),
+        ("POST", "/v1/join", r#"{"target":"192.0.2.7","name":null}"#, "'name' is null"),
+    ] {
+        let ask = TestRequest::new(method, path).header("content-type", "application/json").body(body);
+        let problem = ask.send(&running.unix).await.problem();
+        assert_eq!((problem.status, problem.code), (400, ErrorCode::BadRequest), "{body}");
+        assert!(problem.detail.contains(detail), "{body}: {}", problem.detail);
+    }
+    assert!(stage.script.given().is_empty(), "the room was not asked");
 }
 
 #[tokio::test]

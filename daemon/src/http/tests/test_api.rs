@@ -1,5 +1,6 @@
 //! A running API: both sockets, a store in a temporary directory, a played room.
 
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -20,8 +21,8 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::http::access_tokens::{AccessTokens, StoredToken, Token, TokenFiles};
 use crate::http::api_state::{Api, ApiOptions, NoRoom, RoomHandle, RoomSlot};
-use crate::http::auth::Token;
 use crate::http::daemon_control::{AdminSuccession, DaemonControl, LeaveError, MoveError, NetworkFigures};
 use crate::http::server::listen::{Listeners, TcpListen};
 use crate::http::server::serve;
@@ -214,6 +215,19 @@ fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
     Roster { room: Some(room), room_name: "lab".into(), open: false, people: people.into_iter().collect() }
 }
 
+/// Token files that hold nothing.
+pub(crate) struct NoTokenFiles;
+
+impl TokenFiles for NoTokenFiles {
+    fn save_named(&self, _: &[StoredToken]) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn save_own(&self, _: &Token) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A running API.
 pub(crate) struct TestApi {
     pub(crate) slot: Arc<RoomSlot>,
@@ -239,7 +253,7 @@ impl TestApi {
         let around = Arc::new(TestControl::default());
         let api = Api::new(ApiOptions {
             me: peer(ANN),
-            token: Token::new(TOKEN),
+            tokens: AccessTokens::new(&Token::new(TOKEN), Vec::new(), Box::new(NoTokenFiles)),
             home: "/home/ann/chatd".into(),
             started_at: Timestamp::from_ms(1_790_000_000_000),
             room: Arc::clone(&slot),

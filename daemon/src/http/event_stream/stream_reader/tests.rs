@@ -3,6 +3,7 @@
 use tokio::sync::Semaphore;
 
 use super::*;
+use crate::http::auth::Caller;
 use crate::http::event_stream::start_point::StartPoint;
 use crate::http::tests::test_api::ApiTestRoom;
 use crate::http::tests::test_client::soon;
@@ -11,7 +12,8 @@ async fn reader(stage: &ApiTestRoom, filter: EventFilter, format: StreamFormat) 
     let room = Arc::new(stage.api_room());
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.expect("a place");
     let opening = StartPoint::Now.open(&room.store).await.map_err(|_| "refused").expect("opens");
-    let mut reader = StreamReader::new(room, opening, filter, format, CancellationToken::new(), place);
+    let connection = CallerConnection::new(Caller::SameUser, CancellationToken::new());
+    let mut reader = StreamReader::new(room, opening, filter, format, &connection, place);
     reader.keep_alive = Duration::from_millis(10);
     reader
 }

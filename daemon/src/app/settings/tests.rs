@@ -101,7 +101,7 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
     let table = [
         (
             "nmae = 'ann'",
-            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `log`",
+            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `log`, `chat`",
         ),
         ("name = 'ann'\nopen = 'yes'", "config.toml:2: open: invalid type: string \"yes\", expected a boolean"),
         (

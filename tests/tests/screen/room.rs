@@ -84,7 +84,8 @@ fn move_of_the_role_is_told_in_a_line() {
     let terminal = TestTerminal::open(room["carol"].home(), 120, 30);
     terminal.shows("alice holds the room");
     room["alice"].kill();
-    terminal.shows("holds the room now: alice's process died");
+    // How her end was noticed depends on how long she was watched before.
+    terminal.shows("holds the room now: alice");
     terminal.shows("alice is away");
     terminal.shows("2/3 online");
 }

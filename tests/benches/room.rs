@@ -4,12 +4,15 @@
 #[path = "room/bare.rs"]
 mod bare;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use chat_tests::cluster::TestRoom;
 use chat_tests::load::{PostTimes, StreamReaders, post};
+use chat_tests::process::binaries::binaries;
 use chat_tests::usage::resident_kib;
 
 use bare::Bare;
@@ -25,6 +28,9 @@ const TEXT_BYTES: usize = 200;
 
 /// Connections that post at once.
 const CONNECTIONS: usize = 16;
+
+/// Commands that send a message, a round.
+const COMMANDS: usize = 41;
 
 /// Readers of the event stream.
 const READERS: usize = 100;
@@ -46,6 +52,15 @@ fn main() -> io::Result<()> {
     let fanned = turns(sides, |socket| fan_out(socket) as f64);
     tell(&mut out, &format!("events/s to {READERS} readers together, posted live"), "axum's Sse", fanned)?;
 
+    let home = alone.peers[0].home();
+    let commands = [("chat send", binaries().chat.as_path()), ("minimal", &binaries().directory.join("minimal_send"))];
+    let arguments = |program: &Path| match program == commands[0].1 {
+        true => vec!["send".into(), "hello".into()],
+        false => vec![socket.clone().into_os_string(), "hello".into()],
+    };
+    let took = turns(commands, |program| command_us(home.path(), program, &arguments(program)));
+    tell(&mut out, "µs a command that sends a message", "clap and reqwest", took)?;
+
     for others in [2, 7] {
         let names: Vec<String> = (0..=others).map(|number| format!("peer-{number}")).collect();
         let room = TestRoom::of(&names.iter().map(String::as_str).collect::<Vec<_>>());
@@ -56,6 +71,22 @@ fn main() -> io::Result<()> {
         tell(&mut out, &format!("messages/s until all {} show them", others + 1), "room of one", spread)?;
     }
     Ok(())
+}
+
+/// Median time from the start of a command to its end, in microseconds.
+fn command_us(home: &Path, program: &Path, arguments: &[OsString]) -> f64 {
+    let mut times: Vec<Duration> = (0..COMMANDS)
+        .map(|_| {
+            let mut command = Command::new(program);
+            command.args(arguments).env("CHATD_HOME", home).stdin(Stdio::null()).stdout(Stdio::null());
+            let begun = Instant::now();
+            let status = command.status().expect("it starts");
+            assert!(status.success(), "{} sends", program.display());
+            begun.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[COMMANDS / 2].as_secs_f64() * 1e6
 }
 
 /// Messages a second, times readers, until every reader has seen every one.

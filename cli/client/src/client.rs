@@ -3,6 +3,9 @@
 //! A client remembers the route that worked last: the socket of the home, the one that `api.json` names, or TCP. When that
 //! one no longer answers, the next attempt starts from the beginning. Nothing is connected before the first call, and
 //! connections are kept between calls. Clones share route and connections.
+//!
+//! Invariants: a call that would act twice is never sent a second time once it may have arrived ([`Repeat`]); no answer is longer
+//! than [`ANSWER_BYTES_MAX`]; no wait is without a limit unless the caller asks for one. The typed calls are in `calls`.
 
 use std::error::Error as _;
 use std::io;

@@ -1,4 +1,11 @@
 //! `chat tail`: the last messages, then the conversation as it goes on, across restarts of the daemon.
+//!
+//! The event stream is opened first and the history read after it, so that no message falls in between; a message that is in both
+//! is shown once ([`SeenMessages`]). Where the stream reports a gap, the missing messages are read from the history, from the last
+//! one shown on.
+//!
+//! Invariant: with `--json`, each line has a cursor behind which `--since` resumes without a loss. Lines come in the order of
+//! events there; for people, the last messages come in the order that all members share.
 
 use std::pin::pin;
 use std::time::Duration;

@@ -36,7 +36,7 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
     let room = if status.room.name.is_empty() { status.room.id.short() } else { label(&status.room.name) };
     let members = count(status.members.into(), "member", "members");
     let members = match status.removed {
-        true => "you were removed from this room: 'chat leave' leaves it, a new ticket admits you again".to_owned(),
+        true => "you were removed from this room: 'chat leave' leaves it, an admin can admit you again".to_owned(),
         false => format!("{members}, {} online", status.members_online),
     };
     let admission = if status.room.open { "open to anyone who knocks" } else { "by invitation" };

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chat_proto::api::peers::PeerRef;
+use chat_proto::api::rendezvous::{ChangeReason, HolderChange};
 use chat_proto::text::printable;
 use chat_proto::time::Timestamp;
 
@@ -46,6 +47,20 @@ pub fn clock_off(off_ms: i64) -> String {
 /// `1 peer`, `2 peers`.
 pub fn count(number: u64, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
+}
+
+/// Why the role moved, in words: `alice's process died`.
+pub fn change_reason(change: &HolderChange) -> String {
+    let from = change.from.as_ref().map_or_else(|| "the holder".into(), name);
+    match change.reason {
+        ChangeReason::Founded => "founded the room".into(),
+        ChangeReason::Died => format!("{from}'s process died"),
+        ChangeReason::Silent => format!("{from} fell silent"),
+        ChangeReason::HandedOver => format!("{from} left and handed over"),
+        ChangeReason::BetterConnected => format!("better connected than {from}"),
+        ChangeReason::Merged => "two halves of the room merged".into(),
+        ChangeReason::Removed => format!("{from} was removed or left for good"),
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chat_proto::cursor::Cursor;
 use chat_proto::event::EventEnvelope;
 use reqwest::Response;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::call::Call;
 use crate::client::Client;
@@ -101,6 +102,22 @@ impl EventFeed {
     /// Whether the next item has to be waited for.
     pub fn is_idle(&self) -> bool {
         self.blocks.is_empty()
+    }
+
+    /// Reads the stream in a task of its own, so that no event is lost while something else is awaited. The channel holds
+    /// `capacity` items and ends after an error, or when its receiver is dropped.
+    pub fn into_channel(mut self, capacity: usize) -> Receiver<Result<FeedItem, ClientError>> {
+        let (items, receiver) = channel(capacity);
+        tokio::spawn(async move {
+            loop {
+                let item = self.next().await;
+                let last = item.is_err();
+                if items.send(item).await.is_err() || last {
+                    break;
+                }
+            }
+        });
+        receiver
     }
 
     /// The next item. Waits as long as it takes, and through any number of restarts. Cancel safe.

@@ -1,8 +1,9 @@
 //! `chat why`: the ranking that decides which peer holds the rendezvous role, and the role's history.
 
 use chat_client::Client;
+use chat_client::display::change_reason;
 use chat_proto::api::peers::RoleView;
-use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, RendezvousView};
+use chat_proto::api::rendezvous::{HolderChange, RankedPeer, RendezvousView};
 use chat_proto::time::Timestamp;
 use clap::Args;
 use jiff::tz::TimeZone;
@@ -147,23 +148,21 @@ fn role_of(rendezvous: &RendezvousView, successors: &[&RankedPeer], ranked: &Ran
 }
 
 fn change_row(change: &HolderChange, zone: &TimeZone) -> Row {
-    let from = change.from.as_ref().map_or_else(|| "the holder".into(), name);
-    let reason = match change.reason {
-        ChangeReason::Founded => "founded the room".into(),
-        ChangeReason::Died => format!("{from}'s process died"),
-        ChangeReason::Silent => format!("{from} fell silent"),
-        ChangeReason::HandedOver => format!("{from} left and handed over"),
-        ChangeReason::BetterConnected => format!("better connected than {from}"),
-        ChangeReason::Merged => "two halves of the room merged".into(),
-        ChangeReason::Removed => format!("{from} was removed or left for good"),
-    };
     let gap = render::span(std::time::Duration::from_millis(change.gap_ms));
-    vec![render::date_time_seconds(change.at, zone), change.term.to_string(), name(&change.to), reason, gap].into()
+    vec![
+        render::date_time_seconds(change.at, zone),
+        change.term.to_string(),
+        name(&change.to),
+        change_reason(change),
+        gap,
+    ]
+    .into()
 }
 
 #[cfg(test)]
 mod tests {
     use chat_proto::api::peers::PeerRef;
+    use chat_proto::api::rendezvous::ChangeReason;
     use chat_proto::id::{PeerId, Term};
 
     use super::*;

@@ -3,14 +3,14 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use chat_client::{Client, ClientError, EventFeed, FeedItem};
+use chat_client::{Client, ClientError, FeedItem};
 use chat_proto::api::messages::{HistoryQuery, Message};
 use chat_proto::api::peers::PeerView;
 use chat_proto::event::{Event, EventEnvelope, MembershipAction};
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use jiff::tz::TimeZone;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::echo_filter::EchoFilter;
 use super::editor::{self, EditorInput, EditorView, LineEditor};
@@ -72,28 +72,13 @@ pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let _saved = SavedModes::now();
     let mut poster = MessageSender::start(client.clone());
     let line = editor::start(room.shared.clone(), ui.colour)?;
-    let result = room.talk(line, pump(feed), &mut signals, &mut poster).await;
+    let result = room.talk(line, feed.into_channel(EVENT_QUEUE), &mut signals, &mut poster).await;
     room.finish(&mut poster).await;
     result
 }
 
 fn prompt(name: &str) -> String {
     format!("{name}> ")
-}
-
-/// Reads the stream on its own, so that no event is lost while something else is awaited.
-fn pump(mut feed: EventFeed) -> Receiver<Result<FeedItem, ClientError>> {
-    let (events, receiver) = channel(EVENT_QUEUE);
-    tokio::spawn(async move {
-        loop {
-            let item = feed.next().await;
-            let last = item.is_err();
-            if events.send(item).await.is_err() || last {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 /// The state of the room and of what is on the screen.

@@ -7,7 +7,7 @@ mod terminal;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use chat_client::{Client, ClientError, DaemonAddr, EventFeed, FeedItem};
+use chat_client::{Client, ClientError, DaemonAddr, FeedItem};
 use jiff::tz::TimeZone;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
@@ -63,7 +63,7 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
     let mut driver = ScreenDriver {
         caller: DaemonCaller::new(client.clone(), sender),
         answers,
-        events: pump(feed),
+        events: feed.into_channel(EVENT_QUEUE),
         keys: keyboard::start(),
         signals,
         screen,
@@ -81,21 +81,6 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
 /// Whether files can be kept in a home: it is there.
 fn is_ours(home: &Path) -> bool {
     PathBuf::from(home).is_dir()
-}
-
-/// Reads the stream on its own, so that no event is lost while something else is awaited.
-fn pump(mut feed: EventFeed) -> Receiver<Result<FeedItem, ClientError>> {
-    let (events, receiver) = channel(EVENT_QUEUE);
-    tokio::spawn(async move {
-        loop {
-            let item = feed.next().await;
-            let last = item.is_err();
-            if events.send(item).await.is_err() || last {
-                break;
-            }
-        }
-    });
-    receiver
 }
 
 /// When the screen is drawn.

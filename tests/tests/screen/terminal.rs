@@ -29,7 +29,7 @@ pub(crate) struct TestTerminal {
 }
 
 impl TestTerminal {
-    /// Runs `chat` in this home, on so many columns and rows.
+    /// Runs `chat` in this home, in a terminal of that many columns and rows.
     pub(crate) fn open(home: &TestHome, columns: u16, rows: u16) -> Self {
         Self::run(home, "exec chat", columns, rows, &[("TERM", "xterm-256color")])
     }

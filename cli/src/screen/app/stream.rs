@@ -2,7 +2,7 @@
 
 use chat_client::FeedItem;
 use chat_client::chat_settings::{Notify, OnOff};
-use chat_client::display::{label, name, span};
+use chat_client::display::{change_reason, label, name, span};
 use chat_proto::api::messages::Message;
 use chat_proto::api::peers::PeerView;
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange};
@@ -183,16 +183,10 @@ impl App {
 /// `bob holds the room now: alice's process died, 71ms`.
 pub(crate) fn role_words(change: &HolderChange) -> String {
     let to = name(&change.to);
-    let from = change.from.as_ref().map_or_else(|| "the holder".into(), name);
-    let reason = match change.reason {
-        ChangeReason::Founded => return format!("{to} founded the room and holds it"),
-        ChangeReason::Died => format!("{from}'s process died"),
-        ChangeReason::Silent => format!("{from} fell silent"),
-        ChangeReason::HandedOver => format!("{from} left and handed over"),
-        ChangeReason::BetterConnected => format!("better connected than {from}"),
-        ChangeReason::Merged => "two halves of the room merged".into(),
-        ChangeReason::Removed => format!("{from} was removed or left for good"),
-    };
+    if change.reason == ChangeReason::Founded {
+        return format!("{to} founded the room and holds it");
+    }
+    let reason = change_reason(change);
     let gap = span(std::time::Duration::from_millis(change.gap_ms));
     format!("{to} holds the room now: {reason}, {gap}")
 }

@@ -79,7 +79,7 @@ fn text_of(event: &Event) -> Option<char> {
     }
 }
 
-/// The events of a batch as the model takes them; so many lines at once are a paste.
+/// The events of a batch as the model takes them; several lines in one batch are a paste.
 fn inputs(batch: Vec<Event>, pasted_lines: usize) -> Vec<ScreenInput> {
     let mut inputs = Vec::new();
     let mut run: Vec<Event> = Vec::new();

@@ -122,8 +122,7 @@ impl Authority {
 
     /// Takes an entry that was applied.
     pub fn observe(&mut self, entry: &Entry) {
-        let observed = |known: &Vec<(Seq, _)>| known.last().is_some_and(|(seq, _)| *seq >= entry.seq());
-        if self.clocks.get(&entry.log()).is_some_and(observed) {
+        if self.has_passed(&place(entry)) {
             return;
         }
         if let Some(clock) = self.clock_of(entry) {
@@ -138,10 +137,8 @@ impl Authority {
     /// clocks are stored with their entries.
     pub fn clock_of(&self, entry: &Entry) -> Option<Arc<AuthorityClock>> {
         let log = entry.log();
-        if let Some((seq, clock)) = self.clocks.get(&log).and_then(|known| known.last())
-            && *seq >= entry.seq()
-        {
-            return (*seq == entry.seq()).then(|| clock.clone()).or_else(|| self.change_at(&place(entry)));
+        if self.has_passed(&place(entry)) {
+            return self.change_at(&place(entry));
         }
         let before = self.clock(&Dep { log, seq: Seq(entry.seq().0.saturating_sub(1)) });
         let mut clock: Option<AuthorityClock> = None;
@@ -152,11 +149,18 @@ impl Authority {
                 clock.get_or_insert_with(|| before.map(|before| (**before).clone()).unwrap_or_default()).merge(other);
             }
         }
-        let known = clock.as_ref().or(before.map(Arc::as_ref)).cloned().unwrap_or_default();
-        if entry.control().is_some_and(|control| self.deed(&entry.author(), control, &known).is_some()) {
-            clock.get_or_insert(known).0.insert(log, entry.seq());
+        if let Some(control) = entry.control() {
+            let known = clock.as_ref().or(before.map(Arc::as_ref)).cloned().unwrap_or_default();
+            if self.deed(&entry.author(), control, &known).is_some() {
+                clock.get_or_insert(known).0.insert(log, entry.seq());
+            }
         }
         clock.map(Arc::new)
+    }
+
+    /// Whether the clock of a log is known to have changed at a place or after it.
+    fn has_passed(&self, place: &Dep) -> bool {
+        self.clocks.get(&place.log).and_then(|known| known.last()).is_some_and(|(seq, _)| *seq >= place.seq)
     }
 
     fn change_at(&self, place: &Dep) -> Option<Arc<AuthorityClock>> {

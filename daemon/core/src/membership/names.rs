@@ -60,12 +60,8 @@ impl NameClaims {
 
     /// The claims of members to a name, or to one that is confused with it.
     pub(crate) fn claims(&self, name: &str) -> impl Iterator<Item = &NameClaim> {
-        let keys = name_keys(name);
-        self.bearers
-            .iter()
-            .filter(move |(key, _)| keys.contains(key))
-            .flat_map(|(_, bearers)| bearers)
-            .filter_map(|peer| self.claims.get(peer))
+        let bearers = name_keys(name).into_iter().filter_map(|key| self.bearers.get(&key)).flatten();
+        bearers.filter_map(|peer| self.claims.get(peer))
     }
 
     /// Whether a peer is shown under its plain name.

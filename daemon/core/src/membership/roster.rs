@@ -113,7 +113,7 @@ impl Roster {
             let base = base_name(&person.peer.name).to_lowercase();
             tag.as_ref() == Some(&person.peer.tag) && (name.is_empty() || name == base)
         };
-        // Where nobody is shown under the plain name, several bear it.
+        // Where no member is shown under the plain name, several bear it.
         let base = |person: &&Person| base_name(&person.peer.name).to_lowercase() == folded;
         let by_tag = |person: &&Person| folded.parse::<PeerTag>().is_ok_and(|tag| tag == person.peer.tag);
         let shared = Some(self.pick(base)).filter(|people| people.len() > 1).unwrap_or_default();

@@ -242,7 +242,7 @@ impl Reader {
             };
             let event = raw.envelope().event;
             if let Event::Gap { reason } = &event {
-                // Read anew should the history not be there: the gap is told again.
+                // If the history cannot be read, the stream is read anew: it reports the gap again.
                 let Ok(history) = self.api.try_history() else { return };
                 let mut seen_now = seen.lock();
                 seen_now.gaps += 1;

@@ -9,6 +9,7 @@ pub mod invites;
 pub mod members;
 pub mod messages;
 pub mod peers;
+pub mod readers;
 pub mod rendezvous;
 pub mod status;
 pub mod tokens;

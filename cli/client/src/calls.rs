@@ -8,6 +8,7 @@ use chat_proto::api::members::{
 };
 use chat_proto::api::messages::{HistoryQuery, Message, MessagePage, SendRequest, SentMessage};
 use chat_proto::api::peers::{MemberRole, PeerList, PeerRef, PeerView};
+use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::api::tokens::{NewToken, TokenInfo, TokenList, TokenRequest};
@@ -249,6 +250,22 @@ impl Client {
     /// [`ClientError`].
     pub async fn rename(&self, name: impl Into<String>) -> Result<(), ClientError> {
         self.done(&Call::put(&["name"], &NameRequest { name: name.into() })).await
+    }
+
+    /// The last message that a client of this name has read; none where it has not said so.
+    ///
+    /// # Errors
+    /// [`ClientError`]; daemons of version 0.1 do not know the call.
+    pub async fn read_mark(&self, reader: &str) -> Result<Option<MessageId>, ClientError> {
+        Ok(self.read::<ReadMark>(&Call::get(&["readers", reader])).await?.message)
+    }
+
+    /// Notes the last message that a client of this name has read.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_read_mark(&self, reader: &str, message: MessageId) -> Result<(), ClientError> {
+        self.done(&Call::put(&["readers", reader], &ReadMark { message: Some(message) })).await
     }
 
     /// Moves to another room. The answer comes when a member there has decided, however long that takes.

@@ -23,6 +23,7 @@ use super::room::{Link, Room};
 use super::settings::Settings;
 use super::timeline::entry::Serial;
 use super::timeline::layout::Look;
+use super::timeline::reading::ReadingMark;
 use super::timeline::{More, Timeline, TimelineEnd};
 use crate::interactive::echo_filter::EchoFilter;
 use chat_client::FeedItem;
@@ -75,6 +76,8 @@ pub(crate) struct App {
     pub(crate) room: Room,
     /// The history.
     pub(crate) timeline: Timeline,
+    /// Where the person left off reading.
+    pub(crate) reading: ReadingMark,
     /// What is typed.
     pub(crate) composer: Composer,
     /// What was typed.
@@ -133,6 +136,7 @@ impl App {
             settings,
             room,
             timeline: Timeline::default(),
+            reading: ReadingMark::default(),
             composer: Composer::default(),
             recall,
             outbox: PostQueue::default(),
@@ -152,6 +156,7 @@ impl App {
 
     /// Takes what happened; [`App::drain`] gives what is to be done.
     pub(crate) fn handle(&mut self, input: ScreenInput, now: Timestamp) {
+        let marks = matches!(input, ScreenInput::Key(_) | ScreenInput::Tick);
         match input {
             ScreenInput::Key(key) => self.key(key, now),
             ScreenInput::Paste(text) => self.paste(&text),
@@ -163,6 +168,9 @@ impl App {
             ScreenInput::Tick => self.tick(now),
         }
         self.watch();
+        if marks && let Some(id) = self.reading.take_mark() {
+            self.ask(Ask::Mark(id));
+        }
         self.post_next();
         self.title();
     }
@@ -257,6 +265,7 @@ impl App {
     fn watch(&mut self) {
         if self.is_watched() {
             self.timeline.all_read();
+            self.reading.has_read(self.timeline.message_at(TimelineEnd::New));
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, sleep_until};
 
-use self::calls::DaemonCaller;
+use self::calls::{DaemonCaller, READER};
 use self::terminal::Screen;
 use super::app::{App, ScreenInput};
 use super::compose::recall::Recall;
@@ -54,6 +54,8 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
     let settings = Settings::load(home.as_deref(), variable)?;
     let (recall, draft) = Recall::load(home.as_deref().filter(|home| is_ours(home)));
     let mut app = App::new(settings, Room::new(&status), recall, Screen::size(), TimeZone::system());
+    // Where the last run left off; a daemon that does not keep it is as good as a first run.
+    app.reading.resume(client.read_mark(READER).await.ok().flatten());
     if let Some(draft) = draft {
         app.composer.set(&draft);
     }
@@ -74,7 +76,7 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
     // The terminal is given back before anything is said.
     let ScreenDriver { mut caller, mut answers, screen, .. } = driver;
     drop(screen);
-    finish(&mut app, &mut caller, &mut answers).await;
+    finish(client, &mut app, &mut caller, &mut answers).await;
     result
 }
 
@@ -245,7 +247,7 @@ impl ScreenDriver {
 }
 
 /// Waits a little for the posts in flight; what was not sent and what was being typed is kept for the next time.
-async fn finish(app: &mut App, caller: &mut DaemonCaller, answers: &mut Receiver<DaemonAnswer>) {
+async fn finish(client: &Client, app: &mut App, caller: &mut DaemonCaller, answers: &mut Receiver<DaemonAnswer>) {
     let all_sent = tokio::time::timeout(LEAVING_MAX, async {
         while app.outbox.len() > 0 {
             let Some(answer) = answers.recv().await else { break };
@@ -264,6 +266,10 @@ async fn finish(app: &mut App, caller: &mut DaemonCaller, answers: &mut Receiver
     if app.outbox.len() > 0 {
         let count = render::count(app.outbox.len() as u64, "message was", "messages were");
         ui::say(&format!("chat: the daemon does not answer: {count} not sent, Up brings back what was typed"));
+    }
+    if let Some(id) = app.reading.last() {
+        // Half a second for the mark: a daemon that is away keeps the one before.
+        let _ = tokio::time::timeout(Duration::from_millis(500), client.set_read_mark(READER, id)).await;
     }
     app.recall.save(app.composer.text());
 }

@@ -54,6 +54,8 @@ pub(crate) enum Ask {
     Knocks,
     /// How far an own message has come.
     Delivery(MessageId),
+    /// Note that everything up to this message was read.
+    Mark(MessageId),
     /// A text for a window.
     Show(InfoPage),
     /// A change.
@@ -116,6 +118,8 @@ pub(crate) enum DaemonAnswer {
     Knocks(Result<Vec<Knock>, ClientError>),
     /// How far an own message has come.
     Delivery(Result<Box<SentMessage>, ClientError>),
+    /// The mark of what was read is kept, or not.
+    Marked(Result<(), ClientError>),
     /// Title and lines of a window.
     Shown(&'static str, Result<Vec<String>, CliError>),
     /// A change was made: what to say.

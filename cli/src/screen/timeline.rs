@@ -6,6 +6,7 @@
 
 pub(crate) mod entry;
 pub(crate) mod layout;
+pub(crate) mod reading;
 pub(crate) mod window;
 
 use std::collections::VecDeque;

@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::http::access_tokens::AccessTokens;
 use crate::http::daemon_control::DaemonControl;
+use crate::http::handlers::read_marks::ReadMarks;
 use crate::node::handle::NodeHandle;
 use crate::send::RoomSender;
 use crate::store::Store;
@@ -156,6 +157,8 @@ pub struct Api {
     pub(crate) process: Arc<dyn DaemonControl>,
     /// One permit for each event stream.
     pub(crate) readers: Arc<Semaphore>,
+    /// Where clients left off reading.
+    pub(crate) marks: ReadMarks,
     /// Tasks that go on when their caller hangs up.
     pub(crate) tasks: TaskTracker,
     room: Arc<RoomSlot>,
@@ -166,6 +169,7 @@ impl Api {
     pub fn new(options: ApiOptions) -> Arc<Self> {
         let ApiOptions { me, tokens, home, started_at, room, process } = options;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
+        let marks = ReadMarks::load(&home);
         Arc::new(Self {
             me,
             tokens: Arc::new(tokens),
@@ -173,6 +177,7 @@ impl Api {
             started_at,
             process,
             readers,
+            marks,
             tasks: TaskTracker::new(),
             room,
         })

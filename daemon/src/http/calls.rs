@@ -16,6 +16,7 @@ use chat_proto::api::invites::{InviteList, InviteRequest, NewInvite};
 use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, RoomList};
 use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerRef};
+use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::api::tokens::{NewToken, TokenList, TokenRequest, TokenScope};
@@ -352,6 +353,17 @@ pub(crate) const CALLS: &[ApiCall] = &[
         request: body::<NameRequest>(),
         codes: &[ErrorCode::Empty],
         ..get("/v1/name", &[nothing(204, "Renamed.")], "Changes this peer's name.")
+    },
+    ApiCall {
+        parameters: &[segment("The reader: 1 to 32 letters, digits, '-', '_', '.'")],
+        ..get("/v1/readers/{id}", &[json::<ReadMark>(200, "The mark.")], "Where a client left off reading.")
+    },
+    ApiCall {
+        method: HttpMethod::Put,
+        parameters: &[segment("The reader: 1 to 32 letters, digits, '-', '_', '.'")],
+        request: body::<ReadMark>(),
+        codes: &[ErrorCode::DiskFull],
+        ..get("/v1/readers/{id}", &[nothing(204, "Kept.")], "Notes where a client left off reading.")
     },
     ApiCall {
         codes: &[

@@ -5,5 +5,7 @@ pub(crate) mod members;
 pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod peers;
+pub(crate) mod read_marks;
+pub(crate) mod readers;
 pub(crate) mod status;
 pub(crate) mod tokens;

@@ -17,7 +17,7 @@ use crate::http::auth::guard;
 use crate::http::calls::{ApiCall, openapi};
 use crate::http::event_stream;
 use crate::http::extract::QueryParams;
-use crate::http::handlers::{invites, members, messages, metrics, peers, status, tokens};
+use crate::http::handlers::{invites, members, messages, metrics, peers, readers, status, tokens};
 use crate::http::problem::Refusal;
 
 type Handler = MethodRouter<Arc<Api>>;
@@ -48,6 +48,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/tokens/{id}", delete(tokens::revoke)),
         ("/v1/tokens/{id}/rotate", post(tokens::rotate)),
         ("/v1/rooms", get(members::rooms)),
+        ("/v1/readers/{id}", get(readers::get).put(readers::put)),
         ("/v1/shutdown", post(status::shutdown)),
     ]
 }

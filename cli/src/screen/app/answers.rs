@@ -5,13 +5,14 @@ use std::ops::Range;
 use chat_client::ClientError;
 use chat_client::display::label;
 use chat_proto::api::messages::SentMessage;
+use chat_proto::id::MessageId;
 use chat_proto::time::Timestamp;
 
 use super::{App, More, TimelineEnd};
 use crate::error::CliError;
 use crate::screen::effect::{Ask, DaemonAnswer, HistoryPart, Messages};
 use crate::screen::overlay::{Overlay, Pager, SearchState};
-use crate::screen::timeline::entry::{DeliveryReport, Serial, Shown, TimelineKind, TypedMessage};
+use crate::screen::timeline::entry::{DeliveryReport, Serial, Shown, TimelineEntry, TimelineKind, TypedMessage};
 
 /// Maximum number of own messages whose copies are asked for at once.
 const DELIVERIES_ASKED: usize = 30;
@@ -33,6 +34,8 @@ impl App {
             | DaemonAnswer::Status(Err(_))
             | DaemonAnswer::Knocks(Err(_))
             | DaemonAnswer::Delivery(Err(_)) => {}
+            DaemonAnswer::Marked(Ok(())) => {}
+            DaemonAnswer::Marked(Err(_)) => self.reading.failed(),
             DaemonAnswer::Shown(title, Ok(lines)) => {
                 self.overlay = Some(Overlay::Pager(Pager { title, lines, top: 0 }))
             }
@@ -127,9 +130,10 @@ impl App {
                 (self.timeline.older, self.timeline.newer) = (more(read.older), more(read.newer));
                 self.timeline.add_page(TimelineEnd::New, read.messages);
                 self.add_waiting(now);
-                let found = self.timeline.find(*id);
-                self.surface.found = found;
-                if let Some(serial) = found {
+                if self.reading.left_off() == Some(*id) {
+                    self.resume_reading(*id);
+                } else if let Some(serial) = self.timeline.find(*id) {
+                    self.surface.found = Some(serial);
                     self.show(serial);
                 }
             }
@@ -160,6 +164,30 @@ impl App {
         self.timeline.add_page(TimelineEnd::New, read.messages);
         self.add_waiting(now);
         self.mark_unread();
+        if let Some(id) = self.reading.left_off() {
+            // What is unread begins behind it, on this page or before.
+            if self.timeline.find(id).is_some() { self.resume_reading(id) } else { self.go_to(HistoryPart::Around(id)) }
+        }
+    }
+
+    /// Places the marker behind the message up to which an earlier run had read, and goes there if that is not on the screen.
+    fn resume_reading(&mut self, id: MessageId) {
+        self.reading.found();
+        let Some(last) = self.timeline.find(id) else { return };
+        let me = self.room.me.id;
+        let others = (last + 1..self.timeline.end()).filter(|serial| {
+            self.timeline.get(*serial).and_then(TimelineEntry::message).is_some_and(|message| message.from.id != me)
+        });
+        let count = u32::try_from(others.count()).unwrap_or(u32::MAX);
+        if count == 0 {
+            return;
+        }
+        self.timeline.unread = Some((last + 1, count));
+        let areas = self.areas();
+        let look = Self::look(&self.room, &self.settings, &self.surface, areas.history.width);
+        if !self.timeline.visible(usize::from(areas.history.height), &look).contains(&(last + 1)) {
+            self.show(last + 1);
+        }
     }
 
     /// Places the marker of unread messages by their number, where they were not in memory so far.
@@ -196,6 +224,7 @@ impl App {
             HistoryPart::After(_) => self.timeline.newer = More::Maybe,
             // What arrives is shown all the same.
             HistoryPart::Newest if self.timeline.newer == More::Asked => self.timeline.newer = More::No,
+            HistoryPart::Around(id) if self.reading.left_off() == Some(*id) => self.reading.found(),
             HistoryPart::Newest | HistoryPart::Around(_) | HistoryPart::From(_) => {}
         }
         let text = CliError::from(error).lines();

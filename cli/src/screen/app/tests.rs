@@ -325,3 +325,40 @@ fn comings_and_goings_are_folded_into_one_line() {
     assert!(screen.contains("-- alice is here; carol is away"), "{screen}");
     assert_eq!(screen.matches("--").count(), 1, "{screen}");
 }
+
+#[test]
+fn reading_goes_on_where_the_last_run_left_off() {
+    let messages = |range: std::ops::Range<u32>| {
+        range.map(|number| message(number, alice(), &number.to_string())).collect::<Vec<_>>()
+    };
+    let left_off = message(20, alice(), "").id;
+    let begin = || {
+        let mut stage = Stage::of(60, 12, Vec::new());
+        stage.app.timeline = Default::default();
+        stage.app.reading.resume(Some(left_off));
+        stage
+    };
+    // Few unread messages: they are on the screen, below the marker.
+    let mut stage = begin();
+    stage.history(HistoryPart::Newest, messages(0..24), (false, false));
+    let screen = stage.screen();
+    assert!(screen.contains("── new ──") && screen.contains("alice: 23"), "{screen}");
+    stage.press(KeyModifiers::NONE, KeyCode::Esc);
+    let newest = message(23, alice(), "").id;
+    assert!(stage.is_asked(|effect| matches!(effect, ScreenEffect::Ask(Ask::Mark(id)) if *id == newest)));
+    // More than fit: the screen begins at the marker, and nothing is noted as read.
+    let mut stage = begin();
+    stage.history(HistoryPart::Newest, messages(0..100), (false, false));
+    let screen = stage.screen();
+    assert!(screen.contains("── new ──") && screen.contains("79 unread"), "{screen}");
+    stage.give(ScreenInput::Tick);
+    assert!(!stage.is_asked(|effect| matches!(effect, ScreenEffect::Ask(Ask::Mark(_)))));
+    // Farther back than a page: that part of the history is read.
+    let mut stage = begin();
+    stage.history(HistoryPart::Newest, messages(300..500), (true, false));
+    let around = HistoryPart::Around(left_off);
+    assert!(stage.is_asked(|effect| matches!(effect, ScreenEffect::Ask(Ask::History(part)) if *part == around)));
+    stage.history(around, messages(0..170), (false, true));
+    let screen = stage.screen();
+    assert!(screen.contains("── new ──") && screen.contains("149 unread"), "{screen}");
+}

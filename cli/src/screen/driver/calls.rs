@@ -18,6 +18,9 @@ use crate::screen::effect::{Ask, DaemonAnswer, HistoryPart, Messages, RoomChange
 use crate::text::render;
 use crate::text::ui::Colour;
 
+/// The name under which the daemon keeps where this client left off reading.
+pub(super) const READER: &str = "chat";
+
 /// Messages of a page.
 const PAGE: u32 = 200;
 
@@ -57,7 +60,7 @@ impl DaemonCaller {
     /// Makes a call. Calls beyond the maximum are not made: the daemon hangs, and what matters is asked for again.
     pub(super) fn make(&mut self, ask: Ask) {
         while self.tasks.try_join_next().is_some() {}
-        let droppable = matches!(ask, Ask::Peers | Ask::Status | Ask::Knocks | Ask::Delivery(_));
+        let droppable = matches!(ask, Ask::Peers | Ask::Status | Ask::Knocks | Ask::Delivery(_) | Ask::Mark(_));
         if droppable && self.tasks.len() >= CALLS_MAX {
             return;
         }
@@ -87,6 +90,7 @@ async fn answer(client: &Client, ask: Ask) -> DaemonAnswer {
         Ask::Status => DaemonAnswer::Status(client.status().await.map(Box::new)),
         Ask::Knocks => DaemonAnswer::Knocks(client.knocks().await),
         Ask::Delivery(id) => DaemonAnswer::Delivery(client.message(id).await.map(Box::new)),
+        Ask::Mark(id) => DaemonAnswer::Marked(client.set_read_mark(READER, id).await),
         Ask::Show(page) => shown(client, page).await,
         Ask::Change(change) => DaemonAnswer::Changed(made(client, change).await),
     }

@@ -35,6 +35,8 @@ pub(super) enum EditorInput {
     Line(String),
     /// Pressed Ctrl-C once.
     Interrupt,
+    /// Pressed Ctrl-C while something was typed, which Up brings back.
+    Kept,
     /// Wants to leave: Ctrl-D, or Ctrl-C twice.
     Leave,
     /// The terminal failed.
@@ -49,6 +51,8 @@ pub(super) struct EditorView(Arc<Mutex<ViewState>>);
 struct ViewState {
     prompt: String,
     names: Vec<String>,
+    /// What is being typed: the editor drops it on Ctrl-C.
+    line: String,
 }
 
 impl EditorView {
@@ -107,6 +111,7 @@ fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &EditorView, lines: 
         let prompt = shared.with(|view| view.prompt.clone());
         let input = match editor.readline(&prompt) {
             Ok(line) => EditorInput::Line(line),
+            Err(ReadlineError::Interrupted) if keep_line(editor, shared) => EditorInput::Kept,
             Err(ReadlineError::Interrupted) if !interrupted => EditorInput::Interrupt,
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => EditorInput::Leave,
             Err(ReadlineError::Signal(_)) => continue,
@@ -117,12 +122,19 @@ fn read(editor: &mut Editor<Names, DefaultHistory>, shared: &EditorView, lines: 
         let last = match &input {
             EditorInput::Line(line) => line_command::parse(line) == LineCommand::Leave,
             EditorInput::Leave | EditorInput::Failed(_) => true,
-            EditorInput::Interrupt => false,
+            EditorInput::Interrupt | EditorInput::Kept => false,
         };
         if lines.blocking_send(input).is_err() || last {
             break;
         }
     }
+}
+
+/// Puts what was being typed into the history; returns whether there was something.
+fn keep_line(editor: &mut Editor<Names, DefaultHistory>, shared: &EditorView) -> bool {
+    let line = shared.with(|view| std::mem::take(&mut view.line));
+    // A history that cannot take it is full of nothing else: it is in memory.
+    !line.trim().is_empty() && editor.add_history_entry(line).is_ok()
 }
 
 fn print_above(mut printer: impl ExternalPrinter, mut texts: Receiver<String>) {
@@ -158,8 +170,14 @@ impl Highlighter for Names {
     }
 }
 
+/// Gives no hints; it is shown the line after each change.
 impl Hinter for Names {
     type Hint = String;
+
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.0.with(|view| line.clone_into(&mut view.line));
+        None
+    }
 }
 
 impl Validator for Names {}

@@ -16,7 +16,7 @@ use super::echo_filter::EchoFilter;
 use super::editor::{self, EditorInput, EditorView, LineEditor};
 use super::line_command::{self, LineCommand};
 use super::sender::{MessageSender, Posted};
-use super::terminal::{SavedModes, Signals};
+use super::terminal::{Continued, SavedModes, Signals};
 use crate::commands::peers;
 use crate::dedup::SeenMessages;
 use crate::error::CliError;
@@ -62,7 +62,8 @@ pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let name = if status.room.name.is_empty() { status.room.id.short() } else { render::label(&status.room.name) };
     let online =
         format!("{} of {} online", status.members_online, render::count(status.members.into(), "member", "members"));
-    ui::say(&format!("{name}: {online}. Type to all, '@name text' to one; /help for more, exit to leave."));
+    ui::say(&format!("{name}: {online}"));
+    ui::say("type to all, '@name text' to one; /help for more, exit to leave");
     for line in room.last_messages().await? {
         ui.line(&line)?;
     }
@@ -101,20 +102,24 @@ impl RoomScreen {
         signals: &mut Signals,
         poster: &mut MessageSender,
     ) -> Result<(), CliError> {
+        let mut continued = Continued::listen().map_err(CliError::Runtime)?;
         loop {
             let lines = tokio::select! {
-                input = line.input.recv() => match input {
+                // While too much waits for the daemon, the terminal keeps what is typed.
+                input = line.input.recv(), if poster.has_room() => match input {
                     Some(EditorInput::Line(text)) => match self.typed(&text, poster).await {
                         Some(lines) => lines,
                         None => return Ok(()),
                     },
                     Some(EditorInput::Interrupt) => vec!["press Ctrl-C again, or Ctrl-D, to leave".into()],
+                    Some(EditorInput::Kept) => vec!["kept: Up brings it back".into()],
                     Some(EditorInput::Leave) | None => return Ok(()),
                     Some(EditorInput::Failed(error)) => return Err(CliError::Terminal(error)),
                 },
                 Some(item) = events.recv() => self.item(item?).await,
                 posted = poster.result() => self.posted(posted),
                 () = signals.any() => return Ok(()),
+                () = continued.wait() => Vec::new(),
             };
             print(&line.print, lines).await;
         }

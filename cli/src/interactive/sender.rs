@@ -8,8 +8,9 @@ use tokio::task::JoinHandle;
 use crate::commands::send;
 use crate::error::CliError;
 
-/// Maximum number of messages that wait behind one that is being posted; more are refused until the daemon is back.
-const QUEUE: usize = 32;
+/// Maximum number of messages that wait behind one that is being posted; no more is read from the terminal until the daemon
+/// is back.
+const QUEUE: usize = 1_000;
 
 /// How a post ended.
 pub(super) struct Posted {
@@ -41,6 +42,11 @@ impl MessageSender {
             }
         });
         Self { queue: Some(queue), results, task }
+    }
+
+    /// Whether there is room for another message.
+    pub(super) fn has_room(&self) -> bool {
+        self.queue.as_ref().is_some_and(|queue| queue.capacity() > 0)
     }
 
     /// Queues a message; returns whether there was room for it.

@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Begins it again.
+const PASTE_ON: &[u8] = b"\x1b[?2004h";
+
 /// Ends the bracketed paste mode that the line editor begins.
 const PASTE_OFF: &[u8] = b"\x1b[?2004l";
 
@@ -33,6 +36,24 @@ impl Signals {
             _ = self.hang_up.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+/// Notices that the program goes on after Ctrl-Z.
+pub(super) struct Continued(Signal);
+
+impl Continued {
+    /// From here on, the editor's mode for pastes is set again: the shell has turned it off.
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()))?))
+    }
+
+    /// Waits until the program was continued.
+    pub(super) async fn wait(&mut self) {
+        self.0.recv().await;
+        let mut out = io::stdout().lock();
+        // A terminal that is gone shows itself when a line is read.
+        let _ = out.write_all(PASTE_ON).and_then(|()| out.flush());
     }
 }
 

@@ -37,7 +37,7 @@ fn messages_are_sent_and_shown_with_members_and_delivery() {
     eventually_true(SOON, "alice reads it whole", || alice.api().texts().contains(&"half a line".to_owned()));
     terminal.press("exit\r");
     assert_eq!(terminal.exit_code(), Some(0));
-    assert!(terminal.is_plain() && !terminal.is_taken());
+    eventually_true(SOON, "the terminal is given back", || terminal.is_plain() && !terminal.is_taken());
 }
 
 #[test]

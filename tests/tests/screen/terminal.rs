@@ -63,6 +63,11 @@ impl TestTerminal {
         Self { child, keys, line, shared }
     }
 
+    /// Process id of the program.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Presses keys, given as the bytes that a terminal sends.
     pub(crate) fn press(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).expect("the terminal takes keys");
@@ -95,6 +100,11 @@ impl TestTerminal {
     pub(crate) fn is_taken(&self) -> bool {
         let emulator = self.emulator();
         emulator.parser.screen().alternate_screen() && emulator.parser.screen().bracketed_paste()
+    }
+
+    /// Whether pastes are bracketed.
+    pub(crate) fn brackets_pastes(&self) -> bool {
+        self.emulator().parser.screen().bracketed_paste()
     }
 
     /// Whether lines are edited by the terminal itself, as they are outside the program.
@@ -159,7 +169,7 @@ impl TestTerminal {
     }
 
     fn handle(&self) -> Handle {
-        Handle::open(self.child.id()).expect("a child that was not waited for has its id")
+        Handle::open(self.pid()).expect("a child that was not waited for has its id")
     }
 
     fn emulator(&self) -> MutexGuard<'_, Emulator> {

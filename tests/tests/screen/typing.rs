@@ -85,6 +85,28 @@ fn draft_and_history_are_there_in_the_next_run() {
 }
 
 #[test]
+fn unread_messages_are_marked_where_the_last_run_left_off() {
+    let room = TestRoom::of(&["alice", "bob"]);
+    room["alice"].api().send("read before");
+    let mut terminal = TestTerminal::open(room["bob"].home(), 80, 24);
+    terminal.shows("alice: read before");
+    terminal.press("exit\r");
+    assert_eq!(terminal.exit_code(), Some(0));
+    for number in 0..50 {
+        room["alice"].api().send(&format!("said meanwhile {number}"));
+    }
+    room.same_history(51);
+    let mut terminal = TestTerminal::open(room["bob"].home(), 80, 24);
+    let screen = terminal.shows("50 unread");
+    let lines: Vec<&str> = screen.lines().map(str::trim_end).collect();
+    let marker = lines.iter().position(|line| line.contains("── new ──")).expect("a marker");
+    assert!(lines[marker - 1].contains("read before") && lines[marker + 1].contains("said meanwhile 0"), "{screen}");
+    terminal.press("\x1b");
+    terminal.shows("said meanwhile 49");
+    terminal.hides("unread");
+}
+
+#[test]
 fn resize_leaves_no_copies_of_the_line() {
     let room = TestRoom::of(&["alice"]);
     room["alice"].api().send("a message that stays");
@@ -111,11 +133,39 @@ fn program_ends_as_asked_and_gives_the_terminal_back() {
         terminal.shows("1/1 online");
         terminal.press(keys);
         assert_eq!(terminal.exit_code(), Some(0), "{keys:?}");
-        assert!(terminal.is_plain() && !terminal.is_taken(), "{keys:?}");
+        eventually_true(SOON, "the terminal is given back", || terminal.is_plain() && !terminal.is_taken());
     }
     let mut terminal = TestTerminal::open(room["alice"].home(), 80, 24);
     terminal.shows("1/1 online");
     terminal.signal(Signal::TERM);
     assert_eq!(terminal.exit_code(), Some(0));
-    assert!(terminal.is_plain() && !terminal.is_taken());
+    eventually_true(SOON, "the terminal is given back", || terminal.is_plain() && !terminal.is_taken());
+}
+
+#[test]
+fn line_mode_loses_no_line_either() {
+    let room = TestRoom::of(&["alice"]);
+    let script = "PS1=\"shell> \" exec bash --norc --noprofile -i";
+    let mut terminal = TestTerminal::run(room["alice"].home(), script, 80, 24, &[("TERM", "xterm")]);
+    terminal.shows("shell>");
+    terminal.press("chat --plain\r");
+    terminal.shows("alice>");
+    terminal.press("\x03");
+    terminal.shows("press Ctrl-C again");
+    terminal.press("not lost");
+    terminal.shows("alice> not lost");
+    terminal.press("\x03");
+    terminal.shows("kept: Up brings it back");
+    terminal.press("\x1b[A\r");
+    eventually_true(SOON, "it is sent", || room["alice"].api().texts() == ["not lost"]);
+    terminal.press("\x1a");
+    terminal.shows("Stopped");
+    terminal.press("fg\r");
+    eventually_true(SOON, "pastes are bracketed again", || terminal.brackets_pastes());
+    let lines: Vec<String> = (0..200).map(|number| format!("pasted line {number}")).collect();
+    terminal.press(&(lines.join("\r") + "\r"));
+    eventually(SOON, "all lines are there, in order", || {
+        let said = room["alice"].api().texts();
+        if said[1..] == lines { Ok(()) } else { Err(said.join("\n")) }
+    });
 }

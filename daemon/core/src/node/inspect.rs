@@ -2,8 +2,7 @@
 
 use chat_proto::id::{InviteId, PeerId, Term};
 
-use crate::log::entry::{Dep, Hlc, LogId, Seq};
-use crate::membership::Membership;
+use crate::log::entry::{LogId, Seq};
 use crate::membership::derive::InviteState;
 use crate::node::Node;
 
@@ -20,14 +19,6 @@ impl Inspect<'_> {
     /// The last valid sequence number of a log, where it is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.0.logs.heads.cut(log)
-    }
-
-    /// The same for a log of which nothing may be held, by the order time and dependencies of its first entry.
-    pub(crate) fn cut_if_held(&self, log: &LogId, (first, deps): (Hlc, &[Dep])) -> Option<Seq> {
-        let Membership { controls, derived, .. } = &self.0.membership;
-        let start =
-            controls.started(log).map_or_else(|| controls.start(log, first, deps), |start| start.as_ref().clone());
-        self.cut(log).or_else(|| derived.cut(log, &start))
     }
 
     /// The holder of the role, as this node believes.

@@ -4,10 +4,11 @@
 //! disk that keeps only what was flushed, its own clocks, and connections that carry frames in order or break. Then all
 //! faults end and the room has to converge (`world/convergence.rs`); a reference model checks every step (`checks/checker.rs`).
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-pub use crate::sim::room::plan::{Fault, Plan};
+pub use crate::sim::room::plan::{CrashPoint, Fault, Plan};
 
 use crate::sim::room::machine::Host;
 use crate::sim::room::world::RoomWorld;
@@ -20,7 +21,7 @@ mod tests;
 mod world;
 
 /// The result of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunReport {
     /// Digest of everything that happened.
     pub hash: [u8; 32],
@@ -28,6 +29,41 @@ pub struct RunReport {
     pub acknowledged: usize,
     /// Time from the end of the last fault until the room had converged.
     pub settled_in: Duration,
+    /// What went wrong.
+    pub stats: RunStats,
+}
+
+/// What went wrong in one run, or in many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunStats {
+    /// How often each fault began.
+    pub faults: BTreeMap<Fault, u64>,
+    /// How often a process died at each step.
+    pub points: BTreeMap<CrashPoint, u64>,
+    /// Number of crashes.
+    pub crashes: u64,
+    /// Number of crashes that hit something unwritten, or written and not reported.
+    pub unwritten: u64,
+    /// Number of writes that a disk had reported as flushed and lost.
+    pub lost_reported: u64,
+    /// Number of failed writes that were on the disk after all.
+    pub ghosts: u64,
+}
+
+impl RunStats {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Self) {
+        for (fault, count) in &other.faults {
+            *self.faults.entry(*fault).or_default() += count;
+        }
+        for (point, count) in &other.points {
+            *self.points.entry(*point).or_default() += count;
+        }
+        self.crashes += other.crashes;
+        self.unwritten += other.unwritten;
+        self.lost_reported += other.lost_reported;
+        self.ghosts += other.ghosts;
+    }
 }
 
 /// Runs one room from a seed.
@@ -39,6 +75,9 @@ pub fn run(seed: u64, plan: &Plan) -> RunReport {
         world.found(Host(0));
         world.run_until(Duration::from_secs(1));
         world.gather();
+        if world.plan.is_harsh() {
+            world.begin_following();
+        }
         world.schedule(Duration::ZERO, RoomWorld::act);
         world.run_until(world.plan.busy);
         world.end()
@@ -60,6 +99,11 @@ impl RoomWorld {
     /// Ends all faults, waits until the room has converged, and checks what must hold then.
     fn end(&mut self) -> RunReport {
         let settled_in = self.settle();
-        RunReport { hash: *self.hash.finalize().as_bytes(), acknowledged: self.checker.acked.len(), settled_in }
+        RunReport {
+            hash: *self.hash.finalize().as_bytes(),
+            acknowledged: self.checker.acked.len(),
+            settled_in,
+            stats: self.stats.clone(),
+        }
     }
 }

@@ -45,6 +45,8 @@ pub(super) struct SimPeer {
     pub(super) busy_until: Duration,
     pub(super) keep: BTreeSet<PeerId>,
     pub(super) relay: Switch,
+    /// Whether it was asked to stop: it runs on only until the role is handed over.
+    pub(super) stopping: bool,
     pub(super) leaving: bool,
     pub(super) changes: Vec<(Duration, Change)>,
     pub(super) frames_sent: u64,
@@ -72,6 +74,7 @@ impl SimPeer {
             busy_until: Duration::ZERO,
             keep: BTreeSet::new(),
             relay: Switch::Off,
+            stopping: false,
             leaving: false,
             changes: Vec::new(),
             frames_sent: 0,
@@ -120,6 +123,7 @@ impl RoleWorld {
         peer.busy_until = Duration::ZERO;
         peer.keep.clear();
         peer.relay = Switch::Off;
+        peer.stopping = false;
         peer.leaving = false;
         self.introduce(id);
         self.presence_soon();
@@ -144,6 +148,7 @@ impl RoleWorld {
 
     /// The peer stops in an orderly way: it hands the role over, then tells its neighbours.
     pub(super) fn stop(&mut self, id: Id) {
+        self.peers[id].stopping = true;
         self.give(id, RoleInput::Leave);
     }
 

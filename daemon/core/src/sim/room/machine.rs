@@ -13,9 +13,12 @@ use crate::membership::roster::Roster;
 use crate::node::Node;
 use crate::sim::clock::SimClock;
 use crate::sim::queue::SimEvent;
+use crate::sim::room::machine::clients::Clients;
 use crate::sim::room::machine::disk::{HeldData, SimDisk};
+use crate::sim::room::plan::CrashPoint;
 use crate::sim::room::world::RoomWorld;
 
+pub(super) mod clients;
 pub(super) mod disk;
 pub(super) mod flood_tree;
 
@@ -62,6 +65,10 @@ pub(super) struct Machine {
     pub(super) clock: SimClock,
     /// Frames and bytes that it sent, datagrams included.
     pub(super) sent: (u64, u64),
+    /// The step at which the process dies.
+    pub(super) trap: Option<CrashPoint>,
+    /// Clients of the local API.
+    pub(super) clients: Clients,
     /// Number of ticks in a row after which the node was due again at once.
     pub(super) restless: u32,
 }
@@ -87,6 +94,8 @@ impl Machine {
             deferred: Vec::new(),
             clock: SimClock::default(),
             sent: (0, 0),
+            trap: None,
+            clients: Clients::default(),
             restless: 0,
         }
     }
@@ -105,6 +114,7 @@ impl Machine {
         self.node = None;
         self.deferred.clear();
         self.woken = None;
+        self.trap = None;
     }
 
     /// Whether a process exists, running or not.

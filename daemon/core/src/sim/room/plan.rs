@@ -43,10 +43,40 @@ pub enum Fault {
     Removal,
     /// Members leave for good.
     Leaving,
+    /// A process dies at a step of a write, of sending, or of an answer ([`CrashPoint`]).
+    CrashPoint,
+    /// A disk reports flushes that it did not carry out: a crash loses the last writes, reported ones among them.
+    LyingDisk,
+    /// A failed write is on the disk after all, as a crash brings to light.
+    GhostWrite,
+    /// A stored entry is damaged.
+    BitRot,
+    /// Datagrams arrive twice.
+    DuplicateDatagrams,
+}
+
+/// A step at which a process dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CrashPoint {
+    /// A write is about to be queued.
+    BeforeQueued,
+    /// A write was queued just now.
+    AfterQueued,
+    /// A batch is on disk, which is not reported; the second record of the head may still be missing.
+    Written,
+    /// An entry has left for one peer and not for the others.
+    Sending,
+    /// A post was acknowledged just now.
+    Acknowledged,
+}
+
+impl CrashPoint {
+    pub(super) const ALL: [Self; 5] =
+        [Self::BeforeQueued, Self::AfterQueued, Self::Written, Self::Sending, Self::Acknowledged];
 }
 
 impl Fault {
-    /// All faults.
+    /// Faults at random times.
     pub const ALL: [Self; 17] = [
         Self::Crash,
         Self::Stop,
@@ -66,6 +96,10 @@ impl Fault {
         Self::Removal,
         Self::Leaving,
     ];
+
+    /// Faults at chosen events, and of disks and datagrams that break what others take for granted.
+    pub const HARSH: [Self; 5] =
+        [Self::CrashPoint, Self::LyingDisk, Self::GhostWrite, Self::BitRot, Self::DuplicateDatagrams];
 }
 
 /// Default for [`Plan::queue_bytes_max`].
@@ -114,6 +148,22 @@ impl Plan {
         }
     }
 
+    /// The plan of a seed with [`Fault::HARSH`] besides. A run without them keeps its trace.
+    pub fn harsh(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0068_6172_7368);
+        let mut plan = Self::of(seed);
+        plan.faults.extend(Fault::HARSH.into_iter().filter(|_| rng.random_bool(0.6)));
+        if plan.faults.contains(&Fault::Crash) {
+            plan.faults.insert(Fault::CrashPoint);
+        }
+        // A damaged entry is fetched from another disk; when that one is lost or older, there is none to fetch.
+        let lossy = [Fault::LostDisk, Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk];
+        if lossy.iter().any(|fault| plan.faults.contains(fault)) {
+            plan.faults.remove(&Fault::BitRot);
+        }
+        plan
+    }
+
     /// A plan in which nothing goes wrong, on the network of one building.
     pub fn calm(machines: usize) -> Self {
         Self {
@@ -127,6 +177,11 @@ impl Plan {
             latency_ms_max: 1,
             trail: 0,
         }
+    }
+
+    /// Whether one of [`Fault::HARSH`] happens.
+    pub(super) fn is_harsh(&self) -> bool {
+        Fault::HARSH.into_iter().any(|fault| self.has(fault))
     }
 
     pub(super) fn has(&self, fault: Fault) -> bool {

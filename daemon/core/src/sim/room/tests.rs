@@ -5,6 +5,7 @@
 //! Promise P1: an acknowledged message survives crashes, and as many lost disks as it has further holders.
 //! Promise P2: connected members end with the same messages in the same order, each shown once.
 //! Promise P6: frames about the room go to members only, and a removed member is out.
+//! Promise P8: a resumed reader misses nothing and repeats nothing; a send with a key is posted once.
 //! Promise P9: wrong clocks neither hide nor delay messages (`Fault::Clock`).
 
 use super::*;
@@ -34,6 +35,18 @@ fn room_with_random_faults_keeps_its_promises() {
     });
 }
 
+/// Crashes at chosen steps, disks that lie, damaged entries. Prints what went wrong, with `--nocapture`.
+#[test]
+fn room_with_harsh_faults_keeps_its_promises() {
+    let runs = for_seeds(16, |seed| run(seed, &Plan { trail: trail(), ..Plan::harsh(seed) }).stats);
+    let mut stats = RunStats::default();
+    runs.iter().for_each(|run| stats.add(run));
+    let share = stats.unwritten * 100 / stats.crashes.max(1);
+    say(&format!("{} runs: {} crashes, {share} % of them hit something unwritten", runs.len(), stats.crashes));
+    say(&format!("{stats:?}"));
+    assert!(runs.len() < 16 || share >= 50, "crashes that hit nothing show little: {share} %");
+}
+
 /// Prints one digest over the traces of all seeds; a change that keeps the behaviour keeps the digest. The trace of a
 /// seed that fails is taken as zero.
 #[test]
@@ -48,6 +61,14 @@ fn traces_of_the_same_seeds_are_the_same() {
 fn same_seed_gives_the_same_report() {
     for seed in 0..3 {
         assert_eq!(run(seed, &Plan::of(seed)), run(seed, &Plan::of(seed)), "SEED={seed}");
+    }
+}
+
+/// A fork that hid what others held, and a settled room that sent the proof of a fork again and again.
+#[test]
+fn seeds_with_forks_come_to_rest() {
+    for seed in [438, 788] {
+        run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
     }
 }
 

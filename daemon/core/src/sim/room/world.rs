@@ -18,16 +18,19 @@ use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
-use crate::sim::room::Plan;
 use crate::sim::room::checks::checker::Checker;
 use crate::sim::room::machine::disk::Op;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomNetwork;
+use crate::sim::room::{Plan, RunStats};
 use crate::types::RoleRequest;
 
 mod admission;
 mod chaos;
+mod clients;
 mod convergence;
+mod crash_points;
+mod disk_faults;
 mod large_room;
 mod lifecycle;
 mod transport;
@@ -50,6 +53,8 @@ pub(super) struct RoomWorld {
     /// Whether faults still happen.
     pub(super) troubled: bool,
     pub(super) sent: BTreeMap<&'static str, u64>,
+    /// What went wrong.
+    pub(super) stats: RunStats,
     /// The last steps, as many as the plan asks for.
     pub(super) trail: VecDeque<String>,
     queue: SimQueue<Self>,
@@ -71,6 +76,7 @@ impl RoomWorld {
             hash: blake3::Hasher::new(),
             troubled: true,
             sent: BTreeMap::new(),
+            stats: RunStats::default(),
             trail: VecDeque::new(),
             queue: SimQueue::new(),
         }
@@ -167,13 +173,23 @@ impl RoomWorld {
 
     /// Gives a command to a node.
     pub(super) fn command(&mut self, host: Host, command: Command) {
+        if let Some(id) = self.name_command(host, &command) {
+            self.give(host, id, command);
+        }
+    }
+
+    /// Names a command for a process that exists.
+    fn name_command(&mut self, host: Host, command: &Command) -> Option<CommandId> {
         let machine = self.at(host);
         if !machine.is_up() {
-            return;
+            return None;
         }
         let view = machine.disk.held.as_ref().map(crate::sim::room::machine::disk::HeldData::view).unwrap_or_default();
         let life = machine.life;
-        let id = self.checker.ask(host, life, self.now(), &command, view);
+        Some(self.checker.ask(host, life, self.now(), command, view))
+    }
+
+    fn give(&mut self, host: Host, id: CommandId, command: Command) {
         self.note(&[b"command", &id.0.to_le_bytes()]);
         self.input(host, Input::Command(id, command));
     }
@@ -190,10 +206,7 @@ impl RoomWorld {
         while let Some(output) = node.poll_output() {
             outputs.push(output);
         }
-        for output in outputs {
-            self.trace(host, || crate::sim::room::checks::trace::output(&output));
-            self.output(host, output);
-        }
+        self.carry_out(host, outputs);
         self.set_wake(host);
     }
 
@@ -229,7 +242,7 @@ impl RoomWorld {
 
     fn output(&mut self, host: Host, output: Output) {
         match output {
-            Output::Persist(batch) => self.queue_write(host, Op::Batch(batch)),
+            Output::Persist(batch) => self.queue_batch(host, batch),
             Output::StoreAddrs(records) => self.queue_write(host, Op::Addrs(records)),
             Output::StoreSeen(seen) => self.queue_write(host, Op::Seen(seen)),
             Output::Load { id, log, from, to, bytes_max } => {
@@ -249,8 +262,12 @@ impl RoomWorld {
             Output::Role(RoleRequest::SwitchRelay(_), _)
             | Output::Publish(_)
             | Output::Observed(_)
-            | Output::Repair(_)
             | Output::Relays(_) => {}
+            Output::Repair(entry) => {
+                if let Some(held) = &mut self.machine(host).disk.held {
+                    held.repair(&entry);
+                }
+            }
         }
     }
 
@@ -265,6 +282,7 @@ impl RoomWorld {
         let ids: Vec<PeerId> = self.machines.iter().map(|machine| machine.id).collect();
         let disks: Vec<_> = self.machines.iter().map(|machine| machine.disk.held.as_ref()).collect();
         self.checker.reply(host, command, &reply, &disks, &ids);
+        self.answered_send(host, command, &reply);
         self.follow_up(host, reply);
     }
 }

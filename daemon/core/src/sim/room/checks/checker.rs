@@ -12,9 +12,9 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 
 use crate::input::{Command, CommandId};
-use crate::log::entry::{Dep, Hlc, LogId, Seq};
+use crate::log::entry::{Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
-use crate::sim::room::machine::disk::HeldData;
+use crate::sim::room::machine::disk::{HeldData, SendKey};
 use crate::sim::room::machine::{Host, Machine};
 use crate::wire::Frame;
 
@@ -59,12 +59,20 @@ pub(in crate::sim::room) struct Checker {
     next: u64,
     open: BTreeMap<CommandId, OpenCommand>,
     entries: BTreeMap<(LogId, Seq), (EntryHash, Hlc)>,
-    /// What the first entry of each log depends on.
-    roots: BTreeMap<LogId, Vec<Dep>>,
     positions: BTreeMap<EntryHash, (LogId, Seq)>,
     views: BTreeMap<EntryHash, BTreeMap<LogId, Seq>>,
     ever_held: BTreeMap<EntryHash, BTreeSet<Host>>,
     may_fork: BTreeSet<PeerId>,
+    sends: BTreeMap<SendKey, KeyedSend>,
+}
+
+/// A send that its client repeated until it was answered.
+#[derive(Debug)]
+struct KeyedSend {
+    /// The machine, unless its disk was changed since: it may have lost the message and the key.
+    host: Option<Host>,
+    /// All messages that were written for it.
+    posted: BTreeSet<MessageId>,
 }
 
 impl Checker {
@@ -107,9 +115,6 @@ impl Checker {
         let (header, hash) = (entry.header(), entry.hash());
         let at = (header.log, header.seq);
         let order = held.next_order(entry);
-        if entry.seq() == Seq(1) {
-            self.roots.entry(entry.log()).or_insert_with(|| entry.header().deps.clone());
-        }
         let known = self.entries.entry(at).or_insert((hash, order)).0;
         if known != hash {
             assert!(self.may_fork.contains(&header.log.author), "{at:?} was forked: {known:?} and {hash:?}");
@@ -205,19 +210,38 @@ impl Checker {
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 
-    /// Order time of the first entry of a log, and what it depends on.
-    pub(in crate::sim::room) fn began(&self, log: &LogId) -> (Hlc, &[Dep]) {
-        let order = self.entries.get(&(*log, Seq(1))).map_or(Hlc::default(), |(_, order)| *order);
-        (order, self.roots.get(log).map(Vec::as_slice).unwrap_or_default())
-    }
-
     /// A whole home was rolled back; the logs of this author may fork.
     pub(in crate::sim::room) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);
     }
 
+    /// A client of a machine begins a send.
+    pub(in crate::sim::room) fn new_key(&mut self, host: Host) -> SendKey {
+        let key = SendKey(self.sends.len() as u64);
+        self.sends.insert(key, KeyedSend { host: Some(host), posted: BTreeSet::new() });
+        key
+    }
+
+    /// A message is written for a send.
+    pub(in crate::sim::room) fn posted(&mut self, key: SendKey, id: MessageId) {
+        if let Some(send) = self.sends.get_mut(&key) {
+            send.posted.insert(id);
+        }
+    }
+
+    /// Fails if a send is shown twice.
+    pub(in crate::sim::room) fn shown_once(&self, visible: &BTreeSet<MessageId>) {
+        for (key, send) in self.sends.iter().filter(|(_, send)| send.host.is_some()) {
+            let shown: Vec<&MessageId> = send.posted.intersection(visible).collect();
+            assert!(shown.len() <= 1, "{key:?} was sent once and is shown as {shown:?}");
+        }
+    }
+
     /// The disk of a machine was changed.
     pub(in crate::sim::room) fn disk_changed(&mut self, host: Host, held: Option<&HeldData>) {
+        for send in self.sends.values_mut() {
+            send.host = send.host.filter(|of| *of != host);
+        }
         for acked in &mut self.acked {
             let holds = held.is_some_and(|held| held.has(&acked.log, acked.seq, &acked.id.entry));
             if !holds {

@@ -7,20 +7,25 @@ use std::sync::Arc;
 use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 
-use crate::input::{BatchId, PersistError};
-use crate::log::entry::{Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use crate::input::{BatchId, CommandId, PersistError};
+use crate::log::entry::{Control, Dep, Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use crate::membership::authority::AuthorityClock;
 use crate::output::{Batch, BatchEntry, Changes};
 use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
 /// Sorts messages in the shared order.
-pub(in crate::sim::room) type MessagePosition = (Hlc, Hlc, LogId, Seq, u16);
+pub(in crate::sim::room) type ShownPosition = (Hlc, Hlc, LogId, Seq, u16);
+
+/// Names a send that its client repeats until it is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::sim::room) struct SendKey(pub(in crate::sim::room) u64);
 
 /// A write.
 #[derive(Clone, Debug)]
 pub(in crate::sim::room) enum Op {
-    Batch(Batch),
+    /// Entries, and the idempotency keys of the commands behind them.
+    Batch(Batch, BTreeMap<CommandId, SendKey>),
     Addrs(Vec<AddrRecord>),
     Seen(Vec<(PeerId, Timestamp)>),
 }
@@ -44,13 +49,21 @@ pub(in crate::sim::room) struct HeldData {
     /// The order time of each log's first and newest entry.
     orders: BTreeMap<LogId, (Hlc, Hlc)>,
     limits: BTreeMap<LogId, Seq>,
-    messages: BTreeMap<MessagePosition, (MessageId, bool)>,
+    messages: BTreeMap<ShownPosition, (MessageId, bool)>,
     /// Every message that was shown, in the order of the events.
     pub(in crate::sim::room) shown: Vec<MessageId>,
     shown_once: BTreeSet<MessageId>,
+    /// The process that wrote each event: a cursor names it, so that events a rolled-back database lost are missed.
+    pub(in crate::sim::room) runs: Vec<u32>,
+    /// The process that writes now.
+    pub(in crate::sim::room) run: u32,
     addrs: BTreeMap<PeerId, AddrRecord>,
     forks: BTreeMap<LogId, (SignedEntry, SignedEntry)>,
     seen: BTreeMap<PeerId, Timestamp>,
+    /// The message of each idempotency key, written with it.
+    pub(in crate::sim::room) keys: BTreeMap<SendKey, MessageId>,
+    /// Entries whose copy is damaged.
+    pub(in crate::sim::room) rotten: BTreeSet<Dep>,
     /// The second record of the newest own entry, in a file of its own; none of an incarnation that has written nothing.
     pub(in crate::sim::room) mark: Option<(LogId, Seq, EntryHash)>,
 }
@@ -62,6 +75,17 @@ pub(in crate::sim::room) struct SimDisk {
     pub(in crate::sim::room) ops: VecDeque<Op>,
     pub(in crate::sim::room) health: Health,
     pub(in crate::sim::room) busy: bool,
+    /// The last write that failed and may be on the disk after all, until another one succeeds.
+    pub(in crate::sim::room) ghost: Option<Op>,
+    /// While the disk lies about flushes: what it really holds, and what it only says that it holds.
+    pub(in crate::sim::room) lie: Option<FlushLie>,
+}
+
+/// A disk that reports flushes and keeps the writes in its cache.
+#[derive(Debug)]
+pub(in crate::sim::room) struct FlushLie {
+    flushed: HeldData,
+    cached: Vec<Op>,
 }
 
 /// Called before each entry is written, with the contents at that time.
@@ -71,7 +95,7 @@ pub(in crate::sim::room) type Witness<'a> = &'a mut dyn FnMut(&HeldData, &BatchE
 #[derive(Debug)]
 pub(in crate::sim::room) enum Wrote {
     Batch(BatchId),
-    Failed(BatchId, PersistError),
+    Failed(BatchId, PersistError, Op),
     Other,
 }
 
@@ -88,9 +112,13 @@ impl HeldData {
             messages: BTreeMap::new(),
             shown: Vec::new(),
             shown_once: BTreeSet::new(),
+            runs: Vec::new(),
+            run: 0,
             addrs: addrs.into_iter().map(|record| (record.peer, record)).collect(),
             forks: BTreeMap::new(),
             seen: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            rotten: BTreeSet::new(),
             mark: None,
         }
     }
@@ -108,7 +136,7 @@ impl HeldData {
     }
 
     /// The messages that are shown, in the shared order.
-    pub(in crate::sim::room) fn visible(&self) -> Vec<(MessagePosition, MessageId)> {
+    pub(in crate::sim::room) fn visible(&self) -> Vec<(ShownPosition, MessageId)> {
         self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
     }
 
@@ -149,7 +177,8 @@ impl HeldData {
             room: self.room,
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
-            controls: self.controls.clone(),
+            // A control entry that is damaged is passed over until it is fetched anew.
+            controls: self.controls.iter().filter(|(signed, _)| !self.is_rotten(signed)).cloned().collect(),
             clocks: self.clocks.clone(),
             addrs: self.addrs(),
             forks: self.forks.values().cloned().collect(),
@@ -157,6 +186,26 @@ impl HeldData {
             mark_agrees: self.mark.is_some(),
             hidden: self.hidden(),
         }
+    }
+
+    fn is_rotten(&self, signed: &SignedEntry) -> bool {
+        !self.rotten.is_empty()
+            && Entry::from_trusted(signed.clone())
+                .is_ok_and(|entry| self.rotten.contains(&Dep { log: entry.log(), seq: entry.seq() }))
+    }
+
+    /// Replaces a damaged copy.
+    pub(in crate::sim::room) fn repair(&mut self, entry: &Entry) {
+        let place = Dep { log: entry.log(), seq: entry.seq() };
+        if self.has(&place.log, place.seq, &entry.hash()) {
+            self.rotten.remove(&place);
+        }
+    }
+
+    /// The control entries that are held, with their authors.
+    pub(in crate::sim::room) fn control_entries(&self) -> impl Iterator<Item = (PeerId, &Control)> {
+        let all = self.logs.values().flatten();
+        all.filter_map(|entry| Some((entry.author(), entry.control()?)))
     }
 
     /// Entries of a log, at least one and about `bytes_max` bytes.
@@ -170,6 +219,7 @@ impl HeldData {
         let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
         all.iter()
             .filter(|entry| range.contains(&entry.seq()))
+            .take_while(|entry| !self.rotten.contains(&Dep { log: *log, seq: entry.seq() }))
             .take_while(|entry| {
                 let first = bytes == 0;
                 bytes += entry.signed().len_bytes();
@@ -214,6 +264,7 @@ impl HeldData {
     fn show(&mut self, id: MessageId) {
         if self.shown_once.insert(id) {
             self.shown.push(id);
+            self.runs.push(self.run);
         }
     }
 
@@ -245,10 +296,11 @@ impl HeldData {
 
     fn apply(&mut self, op: &Op, witness: Witness<'_>) {
         match op {
-            Op::Batch(batch) => {
+            Op::Batch(batch, keys) => {
                 for item in &batch.entries {
                     witness(self, item);
                     self.insert(item);
+                    self.keep_keys(item, keys);
                 }
                 self.change(&batch.changes);
                 let own = batch.entries.iter().rev().find(|item| item.entry.log().incarnation == self.incarnation);
@@ -256,6 +308,16 @@ impl HeldData {
             }
             Op::Addrs(records) => self.keep_addrs(records),
             Op::Seen(seen) => self.seen.extend(seen.iter().copied()),
+        }
+    }
+
+    /// As the store does, in the transaction of the entry.
+    fn keep_keys(&mut self, item: &BatchEntry, keys: &BTreeMap<CommandId, SendKey>) {
+        for (index, origin) in item.origins.iter().enumerate() {
+            if let Some(key) = keys.get(origin) {
+                let index = u16::try_from(index).expect("an entry's messages are few");
+                self.keys.insert(*key, MessageId { entry: item.entry.hash(), index });
+            }
         }
     }
 
@@ -279,25 +341,42 @@ impl SimDisk {
     pub(in crate::sim::room) fn write(&mut self, witness: Witness<'_>) -> Wrote {
         let Some(op) = self.ops.pop_front() else { return Wrote::Other };
         match (&op, self.health) {
-            (Op::Batch(batch), Health::Broken(error)) => Wrote::Failed(batch.id, error),
-            (Op::Batch(batch), Health::Fine) => {
+            (Op::Batch(batch, _), Health::Broken(error)) => Wrote::Failed(batch.id, error, op),
+            (Op::Batch(batch, _), Health::Fine) => {
                 let first = batch.entries.first();
                 if let Some(genesis) = first.filter(|item| item.entry.is_genesis() && self.held.is_none()) {
                     let room = RoomId::from_bytes(*genesis.entry.hash().as_bytes());
                     self.held = Some(HeldData::new(room, genesis.entry.log().incarnation, Vec::new()));
                 }
-                if let Some(held) = &mut self.held {
-                    held.apply(&op, witness);
-                }
-                Wrote::Batch(batch.id)
+                let id = batch.id;
+                self.ghost = None;
+                self.carry_out(op, witness);
+                Wrote::Batch(id)
             }
             (Op::Addrs(_) | Op::Seen(_), _) => {
-                if let Some(held) = &mut self.held {
-                    held.apply(&op, witness);
-                }
+                self.carry_out(op, witness);
                 Wrote::Other
             }
         }
+    }
+
+    fn carry_out(&mut self, op: Op, witness: Witness<'_>) {
+        if let Some(held) = &mut self.held {
+            held.apply(&op, witness);
+            if let Some(lie) = &mut self.lie {
+                lie.cached.push(op);
+            }
+        }
+    }
+
+    /// From now on flushes are reported and not carried out.
+    pub(in crate::sim::room) fn begin_lie(&mut self) {
+        self.lie = self.held.clone().map(|flushed| FlushLie { flushed, cached: Vec::new() });
+    }
+
+    /// Number of reported writes that a loss of power can take.
+    pub(in crate::sim::room) fn cached(&self) -> usize {
+        self.lie.as_ref().map_or(0, |lie| lie.cached.len())
     }
 
     /// Loses power: the first `survive` waiting writes reached the disk, though their completion was never reported.
@@ -308,4 +387,32 @@ impl SimDisk {
         self.ops.clear();
         self.busy = false;
     }
+
+    /// Of the reported writes in the cache of a disk that lies, only the first `survive` were flushed.
+    pub(in crate::sim::room) fn lose_cache(&mut self, survive: usize, mark: MarkFate) {
+        let Some(FlushLie { mut flushed, cached }) = self.lie.take() else { return };
+        for op in cached.iter().take(survive) {
+            flushed.apply(op, &mut |_, _| {});
+        }
+        if let (MarkFate::Flushed, Some(held)) = (mark, &self.held) {
+            flushed.mark = held.mark;
+        }
+        self.held = Some(flushed);
+    }
+
+    /// A failed write turns out to be on the disk.
+    pub(in crate::sim::room) fn show_ghost(&mut self, witness: Witness<'_>) {
+        if let Some(op) = self.ghost.take() {
+            self.carry_out(op, witness);
+        }
+    }
+}
+
+/// What becomes of the second record of the head when a disk loses its cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim::room) enum MarkFate {
+    /// It was flushed and shows that the database is older.
+    Flushed,
+    /// It is as old as the database.
+    Lost,
 }

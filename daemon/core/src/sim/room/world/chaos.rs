@@ -7,7 +7,7 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use rand::RngExt;
 
-use crate::input::{Command, Verdict};
+use crate::input::{Command, PersistError, Verdict};
 use crate::log::entry::{MessageBody, SealedBox};
 use crate::sim::room::machine::disk::Health;
 use crate::sim::room::machine::{Host, MachineState};
@@ -53,6 +53,9 @@ impl RoomWorld {
     }
 
     fn post(&mut self, host: Host) {
+        if self.plan.is_harsh() && self.chance(0.25) {
+            return self.send_once(host);
+        }
         let length = if self.chance(0.02) { 9_000 } else { self.rng.random_range(1..60) };
         let text: String = (0..length).map(|_| char::from(self.rng.random_range(b'a'..=b'z'))).collect();
         let body = if self.chance(0.1) { self.sealed(text) } else { MessageBody::Text(text) };
@@ -142,12 +145,16 @@ impl RoomWorld {
     fn begin_fault(&mut self, host: Host) {
         let faults: Vec<Fault> = self.plan.faults.iter().copied().collect();
         let Some(fault) = self.pick(&faults) else { return };
+        *self.stats.faults.entry(fault).or_default() += 1;
         match fault {
+            Fault::Crash if self.plan.has(Fault::CrashPoint) && self.chance(0.75) => self.set_trap(host),
             Fault::Crash => {
                 self.crash(host);
-                let after = self.between_ms(50, 20_000);
-                self.schedule(after, move |world| world.start(host));
+                self.restart_later(host);
             }
+            Fault::CrashPoint => self.set_trap(host),
+            Fault::LyingDisk => self.begin_lie(host),
+            Fault::BitRot => self.rot(host),
             Fault::Stop => self.stop(host),
             Fault::Suspend => self.suspend(host),
             Fault::BrokenDisk => self.break_disk(host),
@@ -176,7 +183,19 @@ impl RoomWorld {
                     machine.backup.clone_from(&machine.disk.held);
                 }
             }
-            Fault::LostDisk | Fault::SlowDisk | Fault::SlowReader | Fault::Loss | Fault::Removal | Fault::Leaving => {}
+            Fault::GhostWrite if self.chance(0.5) => {
+                self.machine(host).disk.health = Health::Broken(PersistError::Failed);
+                let after = self.between_ms(100, 3_000);
+                self.schedule(after, move |world| world.repair(host));
+            }
+            Fault::LostDisk
+            | Fault::SlowDisk
+            | Fault::SlowReader
+            | Fault::Loss
+            | Fault::Removal
+            | Fault::Leaving
+            | Fault::GhostWrite
+            | Fault::DuplicateDatagrams => {}
         }
     }
 
@@ -225,6 +244,7 @@ impl RoomWorld {
             self.resume(host);
             let machine = self.machine(host);
             machine.disk.health = Health::Fine;
+            machine.trap = None;
             if let MachineState::Asking(id, _) = machine.state {
                 self.give_up(id, host);
             }
@@ -236,6 +256,7 @@ impl RoomWorld {
         self.run_until(self.now() + Duration::from_secs(5));
         for host in self.hosts() {
             self.start(host);
+            self.end_disk_faults(host);
         }
     }
 

@@ -1,19 +1,25 @@
 //! Machines that start, stop, crash and sleep, and the disks that they lose or swap.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use chat_proto::id::{EntryHash, MessageId};
 use rand::RngExt;
 
 use crate::config::NodeSettings;
 use crate::input::{Command, Input, PersistError};
-use crate::log::entry::Incarnation;
+use crate::log::entry::{Incarnation, LogId, Seq};
 use crate::node::Node;
+use crate::output::Batch;
 use crate::restore::Start;
 use crate::sim::room::machine::disk::{Health, Op, Wrote};
 use crate::sim::room::machine::flood_tree::Flood;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::plan::Fault;
 use crate::sim::room::world::RoomWorld;
+
+/// The second record of a log's head.
+pub(super) type Mark = (LogId, Seq, EntryHash);
 
 /// What happens to a disk while its machine is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +43,9 @@ impl RoomWorld {
         let settings = NodeSettings { mesh_members_max: self.plan.mesh_members_max, ..NodeSettings::default() };
         let machine = self.machine(host);
         machine.begin(now);
+        if let Some(held) = &mut machine.disk.held {
+            held.run = machine.life;
+        }
         let time = machine.clock.at(now);
         let node = Node::new(settings, machine.key.clone(), start, seed, time);
         let node = node.expect("what a disk holds can be restored").with_tree(Box::new(Flood::default()), time);
@@ -44,6 +53,8 @@ impl RoomWorld {
         machine.state = MachineState::Running;
         let addr = machine.addr;
         self.input(host, Input::Addrs(vec![addr]));
+        self.repeat_all(host);
+        self.scrub_later(host);
     }
 
     /// A machine founds the room.
@@ -76,6 +87,20 @@ impl RoomWorld {
         self.boot(host, Start::Restore(restored));
     }
 
+    /// Queues a batch with the idempotency keys of its messages.
+    pub(super) fn queue_batch(&mut self, host: Host, batch: Batch) {
+        let mut keys = BTreeMap::new();
+        for item in &batch.entries {
+            for (index, origin) in (0..).zip(&item.origins) {
+                if let Some(key) = self.at(host).clients.key_of(*origin) {
+                    keys.insert(*origin, key);
+                    self.checker.posted(key, MessageId { entry: item.entry.hash(), index });
+                }
+            }
+        }
+        self.queue_write(host, Op::Batch(batch, keys));
+    }
+
     pub(in crate::sim::room) fn queue_write(&mut self, host: Host, op: Op) {
         let delay = self.flush_time();
         let disk = &mut self.machine(host).disk;
@@ -95,6 +120,7 @@ impl RoomWorld {
         let delay = self.flush_time();
         let Self { machines, checker, hash, .. } = self;
         let Machine { disk, node, .. } = machines.get_mut(host.0).expect("a machine");
+        let mark = disk.held.as_ref().and_then(|held| held.mark);
         let cut = |log: &_| node.as_ref().and_then(|node| node.inspect().cut(log));
         let wrote = disk.write(&mut |held, item| {
             hash.update(item.entry.hash().as_bytes());
@@ -105,8 +131,12 @@ impl RoomWorld {
             self.schedule_for(host, delay, move |world| world.written(host));
         }
         match wrote {
-            Wrote::Batch(id) => self.input(host, Input::Persisted(id)),
-            Wrote::Failed(id, error) => self.input(host, Input::PersistFailed(id, error)),
+            Wrote::Batch(id) => self.batch_is_written(host, Input::Persisted(id), mark),
+            Wrote::Failed(id, error, op) => {
+                let ghost = error == PersistError::Failed && self.plan.has(Fault::GhostWrite);
+                self.machine(host).disk.ghost = ghost.then_some(op);
+                self.input(host, Input::PersistFailed(id, error));
+            }
             Wrote::Other => {}
         }
     }
@@ -125,15 +155,22 @@ impl RoomWorld {
     /// Cuts the power: the process dies and some of the waiting writes are lost.
     pub(in crate::sim::room) fn crash(&mut self, host: Host) {
         self.checker.crashed(host, self.at(host).life);
-        let Self { machines, checker, rng, .. } = self;
+        let Self { machines, checker, rng, stats, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         machine.end();
+        machine.clients.hang_up();
         machine.state = MachineState::Off;
+        stats.crashes += 1;
+        stats.unwritten += u64::from(!machine.disk.ops.is_empty());
         let survive = match machine.disk.health {
             Health::Fine => rng.random_range(0..=machine.disk.ops.len()),
             Health::Broken(_) => 0,
         };
         machine.disk.lose_power(survive, &mut |held, item| checker.stores(host, held, item, None));
+        if survive == 0 {
+            self.show_ghost(host);
+        }
+        self.lose_cache(host);
         self.vanish(host);
     }
 
@@ -158,6 +195,7 @@ impl RoomWorld {
         let Self { machines, checker, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         machine.end();
+        machine.clients.hang_up();
         machine.state = MachineState::Off;
         let waiting = machine.disk.ops.len();
         machine.disk.lose_power(waiting, &mut |held, item| checker.stores(host, held, item, None));
@@ -201,6 +239,7 @@ impl RoomWorld {
         let Self { machines, checker, .. } = self;
         let machine = machines.get_mut(host.0).expect("a machine");
         let Some(held) = machine.disk.held.take() else { return };
+        (machine.disk.lie, machine.disk.ghost) = (None, None);
         if swap == Swap::Empty {
             // The members known before are trusted to report the present state of the room.
             machine.doors = held.addrs().iter().map(|record| record.peer).filter(|peer| *peer != machine.id).collect();

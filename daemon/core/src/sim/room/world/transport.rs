@@ -23,6 +23,9 @@ const IDLE_MS: (u64, u64) = (2_000, 12_000);
 /// Share of packets that [`Fault::Loss`] loses.
 const LOSS: f64 = 0.05;
 
+/// Share of datagrams that [`Fault::DuplicateDatagrams`] delivers twice.
+const DUPLICATES: f64 = 0.1;
+
 /// Maximum delay that [`Fault::Loss`] adds to a datagram, in milliseconds.
 const JITTER_MS: u64 = 200;
 
@@ -160,9 +163,14 @@ impl RoomWorld {
         let late = if rough { self.between_ms(0, JITTER_MS) } else { Duration::ZERO };
         let latency = self.latency(host, to) + late;
         let lost = self.loses() || self.net.is_blocked(host, to);
+        let twice = self.troubled && self.plan.has(Fault::DuplicateDatagrams) && self.chance(DUPLICATES);
+        let twin = twice.then(|| (latency + self.between_ms(0, JITTER_MS), frame.clone()));
         let Some((id, conn)) = self.net.between(host, to) else { return };
         if conn.takes(conn.end_of(host)) && !lost {
             self.hash.update(&frame);
+            if let Some((later, twin)) = twin {
+                self.schedule_for(to, later, move |world| world.datagram_arrives(id, to, twin));
+            }
             self.schedule_for(to, latency, move |world| world.datagram_arrives(id, to, frame));
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
+use chat_proto::id::PeerId;
 
 use crate::input::{Command, Input};
 use crate::log::entry::Control;
@@ -174,6 +175,32 @@ fn what_a_silent_peer_was_asked_for_comes_from_who_has_it_too_before_a_talk_stop
     assert!(kit.peers[0].history().is_empty(), "the answer waits for the question");
     kit.pass(Duration::from_millis(150));
     assert_eq!(kit.peers[0].history(), ["question", "answer"]);
+}
+
+#[test]
+fn what_was_asked_of_a_peer_that_is_lost_is_asked_of_another_at_once() {
+    let mut kit = Kit::room(3);
+    kit.disconnect_all(0);
+    for n in 0..100 {
+        kit.say(1, &format!("m{n}"));
+    }
+    let heads = kit.peers[1].node.logs.heads.vector();
+    let ids = [1, 2].map(|n| kit.peers[n].id);
+    // Both show that they hold them; only one is asked, and its connection ends.
+    for id in ids {
+        kit.peers[0].node.handle(Input::Up(id, path()), kit.now);
+        let frame = Frame::Vector { heads: heads.clone(), reply: false }.encode().expect("a vector");
+        kit.peers[0].node.handle(Input::Frame(id, frame), kit.now);
+    }
+    let asked = |kit: &mut Kit| -> Vec<PeerId> {
+        let outputs: Vec<Output> = std::iter::from_fn(|| kit.peers[0].node.poll_output()).collect();
+        let want = |raw: &[u8]| matches!(Frame::decode(raw), Ok(Frame::Want { .. }));
+        let target = |output| if let Output::Send(to, raw) = output { want(&raw).then_some(to) } else { None };
+        outputs.into_iter().filter_map(target).collect()
+    };
+    assert_eq!(asked(&mut kit), [ids[0]], "one peer is asked for the range");
+    kit.peers[0].node.handle(Input::Down(ids[0]), kit.now);
+    assert_eq!(asked(&mut kit), [ids[1]]);
 }
 
 #[test]

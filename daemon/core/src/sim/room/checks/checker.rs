@@ -12,7 +12,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 
 use crate::input::{Command, CommandId};
-use crate::log::entry::{Hlc, LogId, Seq};
+use crate::log::entry::{Entry, Hlc, LogId, Seq};
 use crate::output::{BatchEntry, CommandError, Reply};
 use crate::sim::room::machine::disk::{HeldData, SendKey};
 use crate::sim::room::machine::{Host, Machine};
@@ -213,6 +213,15 @@ impl Checker {
     /// A whole home was rolled back; the logs of this author may fork.
     pub(in crate::sim::room) fn may_fork(&mut self, author: PeerId) {
         self.may_fork.insert(author);
+    }
+
+    /// A machine has lost an entry that it had reported as written. Where no other machine ever held it, it never was.
+    pub(in crate::sim::room) fn lost(&mut self, host: Host, entry: &Entry) {
+        let (at, hash) = ((entry.log(), entry.seq()), entry.hash());
+        let alone = self.ever_held.get(&hash).is_some_and(|holders| holders.iter().all(|holder| *holder == host));
+        if alone && self.entries.get(&at).is_some_and(|(known, _)| *known == hash) {
+            self.entries.remove(&at);
+        }
     }
 
     /// A client of a machine begins a send.

@@ -30,7 +30,7 @@ impl Clients {
         let at = match self.cursor {
             Some((at, run)) if held.runs.get(at - 1) == Some(&run) => at,
             Some(_) | None => {
-                self.read.clear();
+                (self.cursor, self.read) = (None, BTreeSet::new());
                 0
             }
         };
@@ -43,6 +43,11 @@ impl Clients {
     /// A message that is shown and that the reader does not have.
     pub(in crate::sim::room) fn missed(&self, mut shown: impl Iterator<Item = MessageId>) -> Option<MessageId> {
         shown.find(|id| !self.read.contains(id))
+    }
+
+    /// Where the reader is, for the message of a failure.
+    pub(in crate::sim::room) fn position(&self) -> String {
+        format!("the reader is at {:?} with {} events", self.cursor, self.read.len())
     }
 
     /// The key of the send that a command carries.

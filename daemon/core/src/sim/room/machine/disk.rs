@@ -388,9 +388,10 @@ impl SimDisk {
         self.busy = false;
     }
 
-    /// Of the reported writes in the cache of a disk that lies, only the first `survive` were flushed.
-    pub(in crate::sim::room) fn lose_cache(&mut self, survive: usize, mark: MarkFate) {
-        let Some(FlushLie { mut flushed, cached }) = self.lie.take() else { return };
+    /// Of the reported writes in the cache of a disk that lies, only the first `survive` were flushed. Returns the entries
+    /// of the others.
+    pub(in crate::sim::room) fn lose_cache(&mut self, survive: usize, mark: MarkFate) -> Vec<Arc<Entry>> {
+        let Some(FlushLie { mut flushed, cached }) = self.lie.take() else { return Vec::new() };
         for op in cached.iter().take(survive) {
             flushed.apply(op, &mut |_, _| {});
         }
@@ -398,6 +399,11 @@ impl SimDisk {
             flushed.mark = held.mark;
         }
         self.held = Some(flushed);
+        let lost = cached.iter().skip(survive).filter_map(|op| match op {
+            Op::Batch(batch, _) => Some(&batch.entries),
+            Op::Addrs(_) | Op::Seen(_) => None,
+        });
+        lost.flatten().map(|item| item.entry.clone()).collect()
     }
 
     /// A failed write turns out to be on the disk.

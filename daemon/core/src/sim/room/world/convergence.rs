@@ -200,7 +200,12 @@ impl RoomWorld {
             let machine = self.at(host);
             let shown = machine.disk.held.iter().flat_map(HeldData::visible).map(|(_, id)| id);
             let missed = machine.clients.missed(shown);
-            assert_eq!(missed, None, "a message is shown at {host:?} and was not streamed");
+            assert_eq!(
+                missed,
+                None,
+                "a message is shown at {host:?} and was not streamed: {}",
+                machine.clients.position()
+            );
         }
     }
 

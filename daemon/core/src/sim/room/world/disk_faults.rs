@@ -39,7 +39,9 @@ impl RoomWorld {
         if mark == MarkFate::Lost && survive < cached {
             checker.may_fork(machine.id);
         }
-        machine.disk.lose_cache(survive, mark);
+        for entry in machine.disk.lose_cache(survive, mark) {
+            checker.lost(host, &entry);
+        }
         checker.disk_changed(host, machine.disk.held.as_ref());
     }
 
@@ -55,10 +57,14 @@ impl RoomWorld {
         machine.disk.show_ghost(&mut |held, item| checker.stores(host, held, item, None));
     }
 
-    /// One stored entry rots, of which at least two other machines have a copy.
+    /// One stored entry rots, of which at least two other machines have a copy. Control entries are spared: a member whose copy
+    /// of the invite or admission of all others is damaged takes them for strangers after a restart, and cannot ask them.
     pub(super) fn rot(&mut self, host: Host) {
         let Some(held) = &self.at(host).disk.held else { return };
-        let places: Vec<Dep> = held.logs.values().flatten().map(|entry| place(entry)).collect();
+        let places: Vec<Dep> = {
+            let entries = held.logs.values().flatten();
+            entries.filter(|entry| entry.control().is_none()).map(|entry| place(entry)).collect()
+        };
         let Some(place) = self.pick(&places) else { return };
         let copies = self.machines.iter().enumerate().filter(|(other, machine)| {
             let held = machine.disk.held.as_ref();

@@ -1,6 +1,7 @@
 //! Machines that start, stop, crash and sleep, and the disks that they lose or swap.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_proto::id::{EntryHash, MessageId};
@@ -8,7 +9,7 @@ use rand::RngExt;
 
 use crate::config::NodeSettings;
 use crate::input::{Command, Input, PersistError};
-use crate::log::entry::{Incarnation, LogId, Seq};
+use crate::log::entry::{Entry, Incarnation, LogId, Seq};
 use crate::node::Node;
 use crate::output::Batch;
 use crate::restore::Start;
@@ -240,10 +241,11 @@ impl RoomWorld {
         let machine = machines.get_mut(host.0).expect("a machine");
         let Some(held) = machine.disk.held.take() else { return };
         (machine.disk.lie, machine.disk.ghost) = (None, None);
+        let before: Vec<Arc<Entry>> = held.logs.values().flatten().cloned().collect();
         if swap == Swap::Empty {
             // The members known before are trusted to report the present state of the room.
             machine.doors = held.addrs().iter().map(|record| record.peer).filter(|peer| *peer != machine.id).collect();
-            machine.roster = std::sync::Arc::default();
+            machine.roster = Arc::default();
         }
         machine.disk.held = Some(match (swap, machine.backup.clone()) {
             (Swap::Same, _) => held,
@@ -263,6 +265,9 @@ impl RoomWorld {
             }
             (Swap::Copy | Swap::SilentCopy | Swap::Snapshot, None) => held,
         });
-        checker.disk_changed(host, machine.disk.held.as_ref());
+        let after = machine.disk.held.as_ref();
+        let gone = |entry: &&Arc<Entry>| after.is_none_or(|held| !held.holds(&entry.log(), entry.seq()));
+        before.iter().filter(gone).for_each(|entry| checker.lost(host, entry));
+        checker.disk_changed(host, after);
     }
 }

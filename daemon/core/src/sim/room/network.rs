@@ -96,6 +96,11 @@ impl RoomConn {
         self.closed[from.index()] = true;
     }
 
+    /// Whether both machines know of it and may send.
+    pub(super) fn is_open(&self) -> bool {
+        self.phases == [Phase::Up; 2]
+    }
+
     pub(super) fn is_over(&self) -> bool {
         self.phases == [Phase::Down; 2]
     }

@@ -1,0 +1,193 @@
+//! `cargo run -p chat-tests --bin mutants`: breaks the source on purpose, one place at a time, and fails unless a test notices.
+//!
+//! The sources are copied to a temporary directory and each mutant is patched into the copy by exact replacement of a text,
+//! which must be there once: a mutant whose text is gone fails, and has to be written anew. Then the test that is to notice it
+//! runs against the copy. Compiled dependencies are shared with the workspace, so that a mutant builds one or two crates.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use clap::Parser;
+
+/// Breaks the source on purpose and runs the test that is to notice it.
+#[derive(Debug, Parser)]
+struct MutantArgs {
+    /// Runs only the mutants whose names contain this
+    #[arg(long, default_value = "")]
+    only: String,
+    /// Runs at most this number of seeds of a simulation for each mutant, 1 to 10000
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+}
+
+/// A defect.
+struct Mutant {
+    name: &'static str,
+    file: &'static str,
+    text: &'static str,
+    instead: &'static str,
+    noticed_by: Noticer,
+}
+
+/// The tests that have to fail.
+#[derive(Clone, Copy)]
+enum Noticer {
+    /// The simulation of rooms with harsh faults, within the seeds of the command line.
+    Simulation,
+    /// All tests of a package whose names contain a text.
+    Tests { package: &'static str, names: &'static str },
+}
+
+const MUTANTS: [Mutant; 8] = [
+    Mutant {
+        name: "acknowledged before it is written",
+        file: "daemon/core/src/node/persist.rs",
+        text: "        self.cx.push(Output::Persist(batch));\n",
+        instead: "        let id = batch.id;\n        self.cx.push(Output::Persist(batch));\n        self.on_persisted(id);\n",
+        noticed_by: Noticer::Simulation,
+    },
+    Mutant {
+        name: "dependencies ignored",
+        file: "daemon/core/src/log/heads.rs",
+        text: "header.deps.iter().find(waited_for)",
+        instead: "header.deps.iter().filter(|_| false).find(waited_for)",
+        noticed_by: Noticer::Simulation,
+    },
+    Mutant {
+        name: "vector without head hash",
+        file: "daemon/core/src/node/frames.rs",
+        text: "own.is_some_and(|own| own.hash != head.hash)",
+        instead: "own.is_some_and(|_| false)",
+        noticed_by: Noticer::Tests { package: "chat-core", names: "node::tests::forks" },
+    },
+    Mutant {
+        name: "clock taken over",
+        file: "daemon/core/src/log/local.rs",
+        text: "heads.newest_label(dates_end(now))",
+        instead: "heads.newest_label(Hlc(u64::MAX))",
+        noticed_by: Noticer::Tests { package: "chat-core", names: "node::tests::clocks" },
+    },
+    Mutant {
+        name: "cut apart from its entry",
+        file: "daemon/core/src/log/disk.rs",
+        text: "let (received, changes) = (std::mem::take(&mut self.received), std::mem::take(&mut self.changes));",
+        instead: "let received = std::mem::take(&mut self.received);\n        \
+                  let later = own.is_some() || !received.is_empty();\n        \
+                  let changes = if later { Changes::default() } else { std::mem::take(&mut self.changes) };",
+        noticed_by: Noticer::Simulation,
+    },
+    Mutant {
+        name: "wants of a lost connection not moved to others",
+        file: "daemon/core/src/delivery/sync.rs",
+        text: "self.sync.wants.iter().filter(|(_, want)| want.peer == *peer).map(|(log, _)| *log).collect();",
+        instead: "self.sync.wants.iter().filter(|_| false).map(|(log, _)| *log).collect();",
+        noticed_by: Noticer::Tests { package: "chat-core", names: "peer_that_is_lost_is_asked_of_another" },
+    },
+    Mutant {
+        name: "cursor off by one",
+        file: "daemon/src/store/tables/events.rs",
+        text: "WHERE e.id > ? AND (e.message IS NULL",
+        instead: "WHERE e.id >= ? AND (e.message IS NULL",
+        noticed_by: Noticer::Tests { package: "chatd", names: "store::tests::following" },
+    },
+    Mutant {
+        name: "idempotency key not stored",
+        file: "daemon/src/store/tables/entries.rs",
+        text: "            idempotency::insert(context.connection, idempotency, message, context.now)?;\n",
+        instead: "            let _ = idempotency;\n",
+        noticed_by: Noticer::Tests { package: "chatd", names: "store::tests::persist" },
+    },
+];
+
+/// What became of a mutant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// A test failed, as it has to.
+    Noticed,
+    /// All tests passed.
+    Survived,
+    /// It does not compile.
+    Broken,
+}
+
+impl fmt::Display for Fate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Noticed => "noticed",
+            Self::Survived => "SURVIVED: no test notices it",
+            Self::Broken => "BROKEN: it does not compile",
+        })
+    }
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_owned()
+}
+
+/// Copies the files that git knows of.
+fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
+    let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(from).output()?;
+    for name in String::from_utf8_lossy(&listed.stdout).split('\0').filter(|name| !name.is_empty()) {
+        let (source, copy) = (from.join(name), to.join(name));
+        if source.is_file() {
+            std::fs::create_dir_all(copy.parent().unwrap_or(to))?;
+            std::fs::copy(source, copy)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs cargo on the copy; its output is dropped.
+fn cargo(copy: &Path, target: &Path, mutant: &Mutant, seeds: u32, build_only: bool) -> io::Result<bool> {
+    let (package, names) = match mutant.noticed_by {
+        Noticer::Simulation => ("chat-core", "room_with_harsh_faults"),
+        Noticer::Tests { package, names } => (package, names),
+    };
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--quiet", "--offline", "--package", package, "--lib"]);
+    if build_only {
+        cargo.arg("--no-run")
+    } else {
+        cargo.arg(names)
+    };
+    cargo.current_dir(copy).env("CARGO_TARGET_DIR", target);
+    if matches!(mutant.noticed_by, Noticer::Simulation) {
+        cargo.env("CHAT_SEEDS", seeds.to_string());
+    }
+    Ok(cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
+}
+
+fn try_out(mutant: &Mutant, copy: &Path, target: &Path, seeds: u32) -> io::Result<Fate> {
+    let file = copy.join(mutant.file);
+    let source = std::fs::read_to_string(&file)?;
+    let found = source.matches(mutant.text).count();
+    if found != 1 {
+        let reason = format!("{}: the text of '{}' is there {found} times and not once", mutant.file, mutant.name);
+        return Err(io::Error::other(reason));
+    }
+    std::fs::write(&file, source.replace(mutant.text, mutant.instead))?;
+    let builds = cargo(copy, target, mutant, seeds, true)?;
+    let passes = builds && cargo(copy, target, mutant, seeds, false)?;
+    std::fs::write(&file, source)?;
+    Ok(match (builds, passes) {
+        (false, _) => Fate::Broken,
+        (true, true) => Fate::Survived,
+        (true, false) => Fate::Noticed,
+    })
+}
+
+fn main() -> io::Result<ExitCode> {
+    let MutantArgs { only, seeds } = MutantArgs::parse();
+    let copy = tempfile::Builder::new().prefix("chat-mutants-").tempdir()?;
+    copy_sources(&workspace(), copy.path())?;
+    let target = workspace().join("target");
+    let mut failed = false;
+    for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(&only)) {
+        let fate = try_out(mutant, copy.path(), &target, seeds)?;
+        writeln!(io::stdout(), "{}: {fate}", mutant.name)?;
+        failed |= fate != Fate::Noticed;
+    }
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}

@@ -26,7 +26,8 @@
 //!
 //! In two files. In `room/plan.rs`, a variant of [`room::Fault`] and its entry in `ALL`. In `room/world/chaos.rs`, an arm in
 //! `begin_fault` that does it, a `schedule` call that ends it, and a line in `end_faults` if it may last until the end of a
-//! run. A new fault changes the plans of all seeds, and with them the traces.
+//! run. A new fault in `ALL` changes the plans of all seeds, and with them the traces; one in `HARSH` only those of
+//! [`room::Plan::harsh`].
 //!
 //! # What is checked
 //!

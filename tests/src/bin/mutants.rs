@@ -2,7 +2,7 @@
 //!
 //! The sources are copied to a temporary directory and each mutant is patched into the copy by exact replacement of a text,
 //! which must be there once: a mutant whose text is gone fails, and has to be written anew. Then the test that is to notice it
-//! runs against the copy. Compiled dependencies are shared with the workspace, so that a mutant builds one or two crates.
+//! runs against the copy; before that it has to pass on the unchanged copy, or its failure would show nothing. Compiled dependencies are shared with the workspace, so that a mutant builds one or two crates.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -32,7 +32,7 @@ struct Mutant {
 }
 
 /// The tests that have to fail.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Noticer {
     /// The simulation of rooms with harsh faults, within the seeds of the command line.
     Simulation,
@@ -139,27 +139,33 @@ fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// What cargo does.
+#[derive(Clone, Copy)]
+enum CargoStep {
+    Build,
+    Test,
+}
+
 /// Runs cargo on the copy; its output is dropped.
-fn cargo(copy: &Path, target: &Path, mutant: &Mutant, seeds: u32, build_only: bool) -> io::Result<bool> {
-    let (package, names) = match mutant.noticed_by {
+fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Result<bool> {
+    let (package, names) = match noticer {
         Noticer::Simulation => ("chat-core", "room_with_harsh_faults"),
         Noticer::Tests { package, names } => (package, names),
     };
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--quiet", "--offline", "--package", package, "--lib"]);
-    if build_only {
-        cargo.arg("--no-run")
-    } else {
-        cargo.arg(names)
+    match step {
+        CargoStep::Build => cargo.arg("--no-run"),
+        CargoStep::Test => cargo.arg(names),
     };
-    cargo.current_dir(copy).env("CARGO_TARGET_DIR", target);
-    if matches!(mutant.noticed_by, Noticer::Simulation) {
+    cargo.current_dir(copy).env("CARGO_TARGET_DIR", workspace().join("target"));
+    if noticer == Noticer::Simulation {
         cargo.env("CHAT_SEEDS", seeds.to_string());
     }
     Ok(cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
 }
 
-fn try_out(mutant: &Mutant, copy: &Path, target: &Path, seeds: u32) -> io::Result<Fate> {
+fn try_out(mutant: &Mutant, copy: &Path, seeds: u32) -> io::Result<Fate> {
     let file = copy.join(mutant.file);
     let source = std::fs::read_to_string(&file)?;
     let found = source.matches(mutant.text).count();
@@ -168,8 +174,8 @@ fn try_out(mutant: &Mutant, copy: &Path, target: &Path, seeds: u32) -> io::Resul
         return Err(io::Error::other(reason));
     }
     std::fs::write(&file, source.replace(mutant.text, mutant.instead))?;
-    let builds = cargo(copy, target, mutant, seeds, true)?;
-    let passes = builds && cargo(copy, target, mutant, seeds, false)?;
+    let builds = cargo(copy, mutant.noticed_by, seeds, CargoStep::Build)?;
+    let passes = builds && cargo(copy, mutant.noticed_by, seeds, CargoStep::Test)?;
     std::fs::write(&file, source)?;
     Ok(match (builds, passes) {
         (false, _) => Fate::Broken,
@@ -182,10 +188,17 @@ fn main() -> io::Result<ExitCode> {
     let MutantArgs { only, seeds } = MutantArgs::parse();
     let copy = tempfile::Builder::new().prefix("chat-mutants-").tempdir()?;
     copy_sources(&workspace(), copy.path())?;
-    let target = workspace().join("target");
     let mut failed = false;
+    let mut sound: Vec<Noticer> = Vec::new();
     for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(&only)) {
-        let fate = try_out(mutant, copy.path(), &target, seeds)?;
+        if !sound.contains(&mutant.noticed_by) {
+            if !cargo(copy.path(), mutant.noticed_by, seeds, CargoStep::Test)? {
+                let reason = format!("the test that is to notice '{}' fails without it", mutant.name);
+                return Err(io::Error::other(reason));
+            }
+            sound.push(mutant.noticed_by);
+        }
+        let fate = try_out(mutant, copy.path(), seeds)?;
         writeln!(io::stdout(), "{}: {fate}", mutant.name)?;
         failed |= fate != Fate::Noticed;
     }

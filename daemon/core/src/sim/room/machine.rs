@@ -65,6 +65,8 @@ pub(super) struct Machine {
     pub(super) clock: SimClock,
     /// Frames and bytes that it sent, datagrams included.
     pub(super) sent: (u64, u64),
+    /// Whether the process has read its disk and nothing else.
+    pub(super) booting: bool,
     /// The step at which the process dies.
     pub(super) trap: Option<CrashPoint>,
     /// Clients of the local API.
@@ -94,6 +96,7 @@ impl Machine {
             deferred: Vec::new(),
             clock: SimClock::default(),
             sent: (0, 0),
+            booting: false,
             trap: None,
             clients: Clients::default(),
             restless: 0,

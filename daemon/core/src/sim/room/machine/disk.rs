@@ -268,6 +268,11 @@ impl HeldData {
         }
     }
 
+    /// Whether this limit hides or shows a message that is not hidden or shown already.
+    pub(in crate::sim::room) fn is_news(&self, log: &LogId, limit: Seq) -> bool {
+        self.messages.iter().any(|((_, _, of, seq, _), (_, visible))| of == log && *visible != (*seq <= limit))
+    }
+
     fn limit(&mut self, log: LogId, limit: Seq) {
         self.limits.insert(log, limit);
         let mut again = Vec::new();

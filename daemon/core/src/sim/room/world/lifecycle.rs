@@ -53,7 +53,9 @@ impl RoomWorld {
         machine.node = Some(Box::new(node));
         machine.state = MachineState::Running;
         let addr = machine.addr;
+        self.machine(host).booting = true;
         self.input(host, Input::Addrs(vec![addr]));
+        self.machine(host).booting = false;
         self.repeat_all(host);
         self.scrub_later(host);
     }
@@ -90,6 +92,11 @@ impl RoomWorld {
 
     /// Queues a batch with the idempotency keys of its messages.
     pub(super) fn queue_batch(&mut self, host: Host, batch: Batch) {
+        let machine = self.at(host);
+        if let Some(held) = machine.disk.held.as_ref().filter(|_| machine.booting) {
+            let news = batch.changes.cuts.iter().find(|(log, limit)| held.is_news(log, **limit));
+            assert!(news.is_none(), "{host:?} starts with entries on its disk and without the cut they make: {news:?}");
+        }
         let mut keys = BTreeMap::new();
         for item in &batch.entries {
             for (index, origin) in (0..).zip(&item.origins) {

@@ -91,6 +91,8 @@ impl RoomWorld {
             | Err(
                 CommandError::NotMember
                 | CommandError::NotAdmin
+                | CommandError::RanksAbove(_)
+                | CommandError::Removed
                 | CommandError::UnknownInvite
                 | CommandError::UnknownKnock
                 | CommandError::Resolve(_)

@@ -16,7 +16,8 @@ use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomConn;
 use crate::sim::room::world::RoomWorld;
 
-/// Whether a fork hides acknowledged messages: today both branches are cut before it. To become false with the change that
+/// Whether a fork hides acknowledged messages: today both branches are cut before it, and with them the admissions that
+/// its author wrote behind it and all that the admitted wrote. To become false with the change that
 /// makes each branch a log of its own; then everything behind a fork must be there.
 const FORKS_HIDE: bool = true;
 
@@ -223,7 +224,7 @@ impl RoomWorld {
     }
 
     /// Whether something hides an acknowledged message at a machine: a removal of its author that leaves out this entry, its
-    /// author's leaving, an author that is no member there, or, as long as forks cut, a fork.
+    /// author's leaving, an author that is not a member there, or, as long as forks cut, a fork.
     fn may_be_hidden(&self, machine: &Machine, acked: &Acked) -> bool {
         let author = acked.log.author;
         let removed = |control: &Control| match control {
@@ -243,7 +244,7 @@ impl RoomWorld {
         let controls = || machine.disk.held.iter().flat_map(HeldData::control_entries);
         let left = controls().any(|(by, control)| by == author && matches!(control, Control::Leave));
         let stranger = !machine.roster.is_member(&author);
-        let forked = FORKS_HIDE && self.checker.forked.contains(&acked.log);
+        let forked = FORKS_HIDE && !self.checker.forked.is_empty();
         stranger || left || forked || controls().any(|(_, control)| removed(control))
     }
 }

@@ -51,7 +51,7 @@ impl RoomWorld {
         }
     }
 
-    /// A batch is on disk: the node is told, or its process has died.
+    /// A batch is on disk: the node learns of it, or its process has died.
     pub(super) fn batch_is_written(&mut self, host: Host, input: Input, mark: Option<super::lifecycle::Mark>) {
         if self.at(host).trap == Some(CrashPoint::Written) && self.chance(0.5) {
             // The second record of the head is written behind the batch.

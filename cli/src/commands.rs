@@ -19,6 +19,7 @@ pub(crate) mod rooms;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod web;
 pub(crate) mod why;
 
 use chat_client::Client;
@@ -42,6 +43,8 @@ pub(crate) enum RoomCommand {
     Status(status::StatusArgs),
     /// Explain which peer holds the rendezvous role, which would follow, and why
     Why(why::WhyArgs),
+    /// Print a one-time link to the room in the browser, and open it
+    Web(web::WebArgs),
     /// Print a ticket that admits newcomers
     Invite(invite::InviteArgs),
     /// List the invites
@@ -80,6 +83,7 @@ pub(crate) async fn run(verb: RoomCommand, client: &Client, ui: &mut Ui) -> Resu
         RoomCommand::Peers(args) => peers::run(args, client, ui).await,
         RoomCommand::Status(args) => status::run(args, client, ui).await,
         RoomCommand::Why(args) => why::run(args, client, ui).await,
+        RoomCommand::Web(args) => web::run(args, client, ui).await,
         RoomCommand::Invite(args) => invite::run(args, client, ui).await,
         RoomCommand::Invites(args) => invites::run(args, client, ui).await,
         RoomCommand::Revoke(args) => revoke::run(args, client).await,

@@ -13,6 +13,7 @@ pub mod readers;
 pub mod rendezvous;
 pub mod status;
 pub mod tokens;
+pub mod web;
 
 /// Why a number of a request is invalid. Nothing was changed; retry with a number in the range.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -42,6 +42,8 @@ pub enum ErrorCode {
     LastAdmin,
     /// A member cannot remove itself; it can leave.
     LeaveInstead,
+    /// The daemon does not listen on TCP, which a browser needs.
+    NoTcp,
     /// The `Idempotency-Key` was used with another text or other recipients.
     KeyReused,
     /// Too many requests, knocks or messages are waiting; retry later.
@@ -87,7 +89,8 @@ impl ErrorCode {
             | Self::NotInRoom
             | Self::NoKeys
             | Self::LastAdmin
-            | Self::LeaveInstead => 409,
+            | Self::LeaveInstead
+            | Self::NoTcp => 409,
             Self::TooLong => 413,
             Self::UnsupportedMediaType => 415,
             Self::Busy => 429,
@@ -116,6 +119,7 @@ impl ErrorCode {
             | Self::NotInRoom
             | Self::LastAdmin
             | Self::LeaveInstead
+            | Self::NoTcp
             | Self::KeyReused
             | Self::Busy
             | Self::DiskFull

@@ -12,6 +12,7 @@ use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::api::tokens::{NewToken, TokenInfo, TokenList, TokenRequest};
+use chat_proto::api::web::WebLink;
 use chat_proto::cursor::Cursor;
 use chat_proto::error::ErrorCode;
 use chat_proto::id::{KnockId, MessageId};
@@ -330,6 +331,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn revoke_token(&self, name: &str) -> Result<(), ClientError> {
         self.done(&Call::delete(&["tokens", name])).await
+    }
+
+    /// A one-time link to the page in the browser: a secret.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn web_link(&self) -> Result<WebLink, ClientError> {
+        self.read(&Call::post(&["web", "links"], &json!({}))).await
     }
 
     /// Asks the daemon to stop; it answers before it does. One that is stopping already is no error.

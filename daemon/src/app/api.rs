@@ -89,7 +89,8 @@ impl OpenApi {
     ) -> Result<RunningApi, ApiError> {
         let Self { listeners, tokens, file } = self;
         let started_at = Clock::start().now().wall;
-        let api = Api::new(ApiOptions { me, tokens, home: home.root().to_owned(), started_at, room, process });
+        let (tcp_addr, home_dir) = (listeners.tcp_addr(), home.root().to_owned());
+        let api = Api::new(ApiOptions { me, tokens, tcp_addr, home: home_dir, started_at, room, process });
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, api, shutdown.clone()));
         let path = home.api_file();

@@ -7,6 +7,7 @@
 //! Handlers hold nothing of the room: they ask the node through its handle, read the store
 //! through its read connections, and send through its [`RoomSender`].
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::http::access_tokens::AccessTokens;
+use crate::http::access_tokens::web_links::WebLinks;
 use crate::http::daemon_control::DaemonControl;
 use crate::http::handlers::read_marks::ReadMarks;
 use crate::node::handle::NodeHandle;
@@ -138,6 +140,8 @@ pub struct ApiOptions {
     pub me: PeerId,
     /// The secrets of callers over TCP.
     pub tokens: AccessTokens,
+    /// The TCP address that it listens on.
+    pub tcp_addr: Option<SocketAddr>,
     /// The daemon's home directory.
     pub home: PathBuf,
     /// When the daemon started.
@@ -152,6 +156,8 @@ pub struct ApiOptions {
 pub struct Api {
     pub(crate) me: PeerId,
     pub(crate) tokens: Arc<AccessTokens>,
+    pub(crate) web_links: WebLinks,
+    pub(crate) tcp_addr: Option<SocketAddr>,
     pub(crate) home: PathBuf,
     pub(crate) started_at: Timestamp,
     pub(crate) process: Arc<dyn DaemonControl>,
@@ -167,12 +173,14 @@ pub struct Api {
 impl Api {
     /// The API of one daemon.
     pub fn new(options: ApiOptions) -> Arc<Self> {
-        let ApiOptions { me, tokens, home, started_at, room, process } = options;
+        let ApiOptions { me, tokens, tcp_addr, home, started_at, room, process } = options;
         let readers = Arc::new(Semaphore::new(READERS_MAX));
         let marks = ReadMarks::load(&home);
         Arc::new(Self {
             me,
             tokens: Arc::new(tokens),
+            web_links: WebLinks::default(),
+            tcp_addr,
             home,
             started_at,
             process,

@@ -3,7 +3,8 @@
 //! A web page in the user's browser can also open TCP connections to the daemon. Three checks keep it out: the `Host` must
 //! be one of the daemon's own (a name that was rebound to 127.0.0.1 is not), an `Origin` other than the daemon's own is
 //! rejected, and every call except `GET /healthz` needs a token, whose scope must allow the call ([`access_tokens`](crate::http::access_tokens)). The
-//! home's own token is in a file that only the user can read.
+//! home's own token is in a file that only the user can read. The daemon's own page has a session instead
+//! ([`page_session`]); its files need none, nor does the call that opens the session with a one-time code.
 //!
 //! Over the Unix socket the kernel reports the caller's user id, so neither the token nor the `Host` is checked there. The
 //! server notes with each request how it arrived ([`CallerConnection`]); a request without that note is rejected.
@@ -18,9 +19,11 @@ use axum::response::{IntoResponse, Response};
 use chat_proto::error::ErrorCode;
 use tokio_util::sync::CancellationToken;
 
-use crate::http::access_tokens::{AccessTokens, TokenGrant};
-use crate::http::calls::ApiCall;
+use crate::http::access_tokens::{AccessTokens, PageSecret, TokenGrant};
+use crate::http::calls::{ApiCall, CallAccess};
 use crate::http::problem::Refusal;
+
+pub(crate) mod page_session;
 
 /// The connection of a request; added to each request by the server.
 #[derive(Clone, Debug)]
@@ -53,22 +56,25 @@ pub(crate) enum Caller {
 
 /// Valid values of `Host`, and of `Origin` behind `http://`.
 #[derive(Debug)]
-pub(crate) struct AllowedHosts(Vec<String>);
+pub(crate) struct AllowedHosts {
+    names: Vec<String>,
+    port: u16,
+}
 
 impl AllowedHosts {
     /// Names of the address that a connection was accepted at.
     pub(crate) fn of(local: SocketAddr) -> Self {
         let port = local.port();
-        let mut hosts = vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
+        let mut names = vec![format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("[::1]:{port}")];
         let own = local.to_string();
-        if !hosts.contains(&own) {
-            hosts.push(own);
+        if !names.contains(&own) {
+            names.push(own);
         }
-        Self(hosts)
+        Self { names, port }
     }
 
     fn hold(&self, host: &str) -> bool {
-        self.0.iter().any(|own| own.eq_ignore_ascii_case(host))
+        self.names.iter().any(|own| own.eq_ignore_ascii_case(host))
     }
 }
 
@@ -76,8 +82,11 @@ impl AllowedHosts {
 pub(crate) async fn guard(State(tokens): State<Arc<AccessTokens>>, mut request: Request, next: Next) -> Response {
     match check(&tokens, &request) {
         Ok(grant) => {
-            if let (Some(grant), Some(connection)) = (grant, request.extensions_mut().get_mut::<CallerConnection>()) {
-                connection.revoked = grant.revoked;
+            if let Some(grant) = grant {
+                if let Some(connection) = request.extensions_mut().get_mut::<CallerConnection>() {
+                    connection.revoked = grant.revoked.clone();
+                }
+                request.extensions_mut().insert(grant);
             }
             next.run(request).await
         }
@@ -93,12 +102,18 @@ fn check(tokens: &AccessTokens, request: &Request) -> Result<Option<TokenGrant>,
         Some(Caller::Tcp(hosts)) => {
             check_host(hosts, request)?;
             check_origin(hosts, request.headers())?;
-            let open = request.uri().path() == "/healthz" && matches!(*request.method(), Method::GET | Method::HEAD);
-            if open {
+            let call = call(request);
+            if is_page_file(request) || call.is_some_and(|call| call.access() == CallAccess::Open) {
                 return Ok(None);
             }
-            let grant = check_token(tokens, request.headers())?;
-            check_scope(&grant, request)?;
+            if call.is_some_and(|call| call.access() == CallAccess::OwnPage) {
+                return page_session::check_same_origin(request).map(|()| None);
+            }
+            let grant = match session_of(request, hosts)? {
+                Some(session) => grant_session(tokens, &session)?,
+                None => check_token(tokens, request.headers())?,
+            };
+            check_scope(&grant, call)?;
             Ok(Some(grant))
         }
         Some(Caller::OtherUser) | None => {
@@ -108,10 +123,37 @@ fn check(tokens: &AccessTokens, request: &Request) -> Result<Option<TokenGrant>,
     }
 }
 
+/// The call that a request is, if it is one.
+fn call(request: &Request) -> Option<&'static ApiCall> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    ApiCall::find(request.method().as_str(), path)
+}
+
+fn is_page_file(request: &Request) -> bool {
+    let path = request.uri().path();
+    (path == "/web" || path.starts_with("/web/")) && matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+/// The session that a request shows. One with a token needs none.
+fn session_of(request: &Request, hosts: &AllowedHosts) -> Result<Option<PageSecret>, Refusal> {
+    if request.headers().contains_key(header::AUTHORIZATION) {
+        return Ok(None);
+    }
+    let Some(secret) = page_session::secret(request.headers(), hosts.port)? else { return Ok(None) };
+    page_session::check_same_origin(request)?;
+    Ok(Some(secret))
+}
+
+fn grant_session(tokens: &AccessTokens, session: &PageSecret) -> Result<TokenGrant, Refusal> {
+    tokens.grant(session.whole().as_str().as_bytes()).ok_or_else(|| {
+        Refusal::new(ErrorCode::Unauthorized, "the session of this page has ended").hint("'chat web' opens another")
+    })
+}
+
 fn check_host(hosts: &AllowedHosts, request: &Request) -> Result<(), Refusal> {
     let foreign = |detail: String| {
         Refusal::new(ErrorCode::Forbidden, detail)
-            .hint(format!("use the address http://{}", hosts.0.first().map_or("127.0.0.1", String::as_str)))
+            .hint(format!("use the address http://{}", hosts.names.first().map_or("127.0.0.1", String::as_str)))
     };
     let host = only(request.headers(), &header::HOST)
         .map_err(|()| foreign("the request needs exactly one Host header".into()))?
@@ -152,10 +194,9 @@ fn check_token(tokens: &AccessTokens, headers: &HeaderMap) -> Result<TokenGrant,
     tokens.grant(rest.trim().as_bytes()).ok_or_else(|| refused("the token is wrong"))
 }
 
-fn check_scope(grant: &TokenGrant, request: &Request) -> Result<(), Refusal> {
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    match ApiCall::find(request.method().as_str(), path).map(ApiCall::scope) {
-        Some(needed) if needed > grant.scope => {
+fn check_scope(grant: &TokenGrant, call: Option<&ApiCall>) -> Result<(), Refusal> {
+    match call.map(ApiCall::access) {
+        Some(CallAccess::Scope(needed)) if needed > grant.scope => {
             let TokenGrant { name, scope, .. } = grant;
             let detail = format!("the token '{name}' has the scope '{scope}', this call needs '{needed}'");
             Err(Refusal::new(ErrorCode::Forbidden, detail)

@@ -20,6 +20,7 @@ use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::Status;
 use chat_proto::api::tokens::{NewToken, TokenList, TokenRequest, TokenScope};
+use chat_proto::api::web::{WebLink, WebSession, WebSessionRequest};
 use chat_proto::error::ErrorCode;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
@@ -120,6 +121,17 @@ pub(crate) struct SuccessResponse {
     pub(crate) about: &'static str,
 }
 
+/// What a caller over TCP must show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallAccess {
+    /// Nothing.
+    Open,
+    /// That it is the daemon's own page; the call has its own secret.
+    OwnPage,
+    /// A token or a session of this scope.
+    Scope(TokenScope),
+}
+
 /// A call of the API.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ApiCall {
@@ -140,14 +152,17 @@ impl ApiCall {
         CALLS.iter().find(|call| call.method.as_str() == method && call.path == path)
     }
 
-    /// The scope that a token needs for it.
-    pub(crate) fn scope(&self) -> TokenScope {
-        match (self.method, self.path) {
+    /// What a caller over TCP must show for it.
+    pub(crate) fn access(&self) -> CallAccess {
+        CallAccess::Scope(match (self.method, self.path) {
+            (HttpMethod::Get, "/healthz") => return CallAccess::Open,
+            (HttpMethod::Post, "/v1/web/sessions") => return CallAccess::OwnPage,
             (HttpMethod::Get, "/v1/tokens") => TokenScope::Admin,
-            (HttpMethod::Get, _) => TokenScope::Read,
+            (HttpMethod::Get, _) | (HttpMethod::Delete, "/v1/web/sessions") => TokenScope::Read,
             (HttpMethod::Post, "/v1/messages") => TokenScope::Send,
+            (HttpMethod::Post, "/v1/knocks/{id}") => TokenScope::Admit,
             (HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete, _) => TokenScope::Admin,
-        }
+        })
     }
 
     /// Names of its query parameters.
@@ -410,6 +425,29 @@ pub(crate) const CALLS: &[ApiCall] = &[
         parameters: &[segment("The token's name")],
         codes: &[ErrorCode::DiskFull],
         ..get("/v1/tokens/{id}", &[nothing(204, "Revoked.")], "Revokes a token. Event streams opened with it end.")
+    },
+    ApiCall {
+        codes: &[ErrorCode::NoTcp],
+        ..post(
+            "/v1/web/links",
+            RequestBody::Nothing,
+            &[json::<WebLink>(201, "The link, which is valid once and for a minute.")],
+            "Makes a link to the page in the browser.",
+        )
+    },
+    ApiCall {
+        codes: &[ErrorCode::NoTcp, ErrorCode::DiskFull],
+        ..post(
+            "/v1/web/sessions",
+            body::<WebSessionRequest>(),
+            &[json::<WebSession>(201, "The session; its other half is the cookie.")],
+            "Exchanges the one-time code of a link for a session. Over TCP only the daemon's own page can call it.",
+        )
+    },
+    ApiCall {
+        method: HttpMethod::Delete,
+        codes: &[ErrorCode::NoTcp, ErrorCode::DiskFull],
+        ..get("/v1/web/sessions", &[nothing(204, "Ended.")], "Ends the session of the page that calls.")
     },
     get("/v1/rooms", &[json::<RoomList>(200, "The rooms, by name.")], "Rooms found on the local network."),
     post(

@@ -9,3 +9,4 @@ pub(crate) mod read_marks;
 pub(crate) mod readers;
 pub(crate) mod status;
 pub(crate) mod tokens;
+pub(crate) mod web;

@@ -170,6 +170,9 @@ impl From<TokenError> for Refusal {
             TokenError::Unknown(_) => (ErrorCode::NotFound, "'chatd token list' lists the tokens"),
             TokenError::Taken(_) => (ErrorCode::BadRequest, "choose another name, or rotate that token"),
             TokenError::Own => (ErrorCode::BadRequest, "'chatd token rotate default' gives it a new secret"),
+            TokenError::Session(_) => {
+                (ErrorCode::BadRequest, "'chatd token revoke NAME' ends it, and 'chat web' opens another")
+            }
             TokenError::TooMany => (ErrorCode::BadRequest, "'chatd token revoke NAME' revokes one"),
         };
         Self::new(code, error.to_string()).hint(hint)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderName, HeaderValue, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
@@ -17,8 +17,10 @@ use crate::http::auth::guard;
 use crate::http::calls::{ApiCall, openapi};
 use crate::http::event_stream;
 use crate::http::extract::QueryParams;
-use crate::http::handlers::{invites, members, messages, metrics, peers, readers, status, tokens};
+use crate::http::handlers::{invites, members, messages, metrics, peers, readers, status, tokens, web};
 use crate::http::problem::Refusal;
+
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 
 type Handler = MethodRouter<Arc<Api>>;
 
@@ -47,17 +49,19 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/tokens", post(tokens::create).get(tokens::list)),
         ("/v1/tokens/{id}", delete(tokens::revoke)),
         ("/v1/tokens/{id}/rotate", post(tokens::rotate)),
+        ("/v1/web/links", post(web::create_link)),
+        ("/v1/web/sessions", post(web::open_session).delete(web::end_session)),
         ("/v1/rooms", get(members::rooms)),
         ("/v1/readers/{id}", get(readers::get).put(readers::put)),
         ("/v1/shutdown", post(status::shutdown)),
     ]
 }
 
-/// The whole API.
+/// The whole API, and the page that uses it.
 pub(crate) fn router(api: Arc<Api>) -> Router {
     routes()
         .into_iter()
-        .fold(Router::new(), |router, (path, handlers)| router.route(path, handlers))
+        .fold(web::pages(), |router, (path, handlers)| router.route(path, handlers))
         .fallback(no_such_call)
         .method_not_allowed_fallback(no_such_method)
         .layer(from_fn(check_shape))
@@ -113,6 +117,8 @@ async fn finish(request: Request, next: Next) -> Response {
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // No page of another origin can embed an answer, not even as a picture.
+    headers.insert(RESOURCE_POLICY, HeaderValue::from_static("same-origin"));
     let route = route.as_ref().map_or("none", MatchedPath::as_str);
     tracing::debug!(%method, route, status = response.status().as_u16(), elapsed = ?begin.elapsed(), "answered");
     response

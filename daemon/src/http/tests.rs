@@ -13,3 +13,4 @@ mod problems;
 mod starting;
 pub(crate) mod test_api;
 pub(crate) mod test_client;
+mod web;

@@ -17,6 +17,8 @@ pub enum TokenScope {
     Read,
     /// Sends messages, too.
     Send,
+    /// Answers knocks, too: what the page in the browser may do.
+    Admit,
     /// Makes every call: invites, admission, removal, roles, tokens, shutdown.
     Admin,
 }
@@ -26,6 +28,7 @@ impl fmt::Display for TokenScope {
         f.write_str(match self {
             Self::Read => "read",
             Self::Send => "send",
+            Self::Admit => "admit",
             Self::Admin => "admin",
         })
     }
@@ -33,14 +36,15 @@ impl fmt::Display for TokenScope {
 
 /// The text is not a scope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("'{0}' is not a scope: expected read, send or admin")]
+#[error("'{0}' is not a scope: expected read, send, admit or admin")]
 pub struct ParseScopeError(String);
 
 impl FromStr for TokenScope {
     type Err = ParseScopeError;
 
     fn from_str(text: &str) -> Result<Self, ParseScopeError> {
-        let found = [Self::Read, Self::Send, Self::Admin].into_iter().find(|scope| scope.to_string() == text);
+        let found =
+            [Self::Read, Self::Send, Self::Admit, Self::Admin].into_iter().find(|scope| scope.to_string() == text);
         found.ok_or_else(|| ParseScopeError(text.to_owned()))
     }
 }
@@ -65,6 +69,9 @@ pub struct TokenInfo {
     pub scope: TokenScope,
     /// When its secret was made; null for `default`.
     pub created: Option<Timestamp>,
+    /// When it ends; only sessions of the page in the browser do.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
 }
 
 /// Answer of `POST /v1/tokens` and `POST /v1/tokens/{id}/rotate`.
@@ -89,10 +96,14 @@ mod tests {
 
     #[test]
     fn scope_round_trips_and_includes_those_before_it() {
-        for scope in [TokenScope::Read, TokenScope::Send, TokenScope::Admin] {
+        for scope in [TokenScope::Read, TokenScope::Send, TokenScope::Admit, TokenScope::Admin] {
             assert_eq!(scope.to_string().parse(), Ok(scope));
         }
         assert!("root".parse::<TokenScope>().is_err());
-        assert!(TokenScope::Admin > TokenScope::Send && TokenScope::Send > TokenScope::Read);
+        assert!(
+            TokenScope::Admin > TokenScope::Admit
+                && TokenScope::Admit > TokenScope::Send
+                && TokenScope::Send > TokenScope::Read
+        );
     }
 }

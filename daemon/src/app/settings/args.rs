@@ -159,7 +159,7 @@ pub(crate) enum TokenAction {
     Create {
         /// Its name
         name: String,
-        /// What it may be used for: 'read', 'send' (and read), or 'admin' (everything)
+        /// What it may be used for: 'read', 'send' (and read), 'admit' (and answer knocks), or 'admin' (everything)
         #[arg(long, default_value = "read")]
         scope: TokenScope,
     },

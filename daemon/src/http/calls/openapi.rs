@@ -14,7 +14,8 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use crate::http::calls::{
-    ApiCall, BodyType, CALLS, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody, SuccessResponse,
+    ApiCall, BodyType, CALLS, CallAccess, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody,
+    SuccessResponse,
 };
 
 /// Error codes that every call may answer with.
@@ -122,9 +123,9 @@ fn operation(call: &ApiCall, schemas: &mut Schemas) -> Value {
         let content = json!({"application/json": {"schema": schemas.request(body)}});
         operation["requestBody"] = json!({"required": required, "content": content});
     }
-    operation["security"] = match call.path {
-        "/healthz" => json!([]),
-        _ => json!([{"token": [call.scope()]}]),
+    operation["security"] = match call.access() {
+        CallAccess::Open | CallAccess::OwnPage => json!([]),
+        CallAccess::Scope(scope) => json!([{"token": [scope]}]),
     };
     operation
 }

@@ -40,7 +40,7 @@ pub(crate) async fn revoke(State(api): State<Arc<Api>>, PathSegment(name): PathS
 }
 
 /// Changes wait for the disk, which other calls must not wait for.
-async fn change<T: Send + 'static>(
+pub(crate) async fn change<T: Send + 'static>(
     api: &Api,
     change: impl FnOnce(&AccessTokens) -> Result<T, TokenError> + Send + 'static,
 ) -> Result<T, Refusal> {

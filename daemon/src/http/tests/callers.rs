@@ -19,6 +19,7 @@ async fn token_permits_the_calls_of_its_scope_and_no_others() {
     let (running, _stage) = TestApi::with_room().await;
     let read = with_token(&running, "reader", TokenScope::Read).await;
     let send = with_token(&running, "bot", TokenScope::Send).await;
+    let admit = with_token(&running, "door", TokenScope::Admit).await;
     let admin = with_token(&running, "boss", TokenScope::Admin).await;
     let asks = [
         (TestRequest::get("/v1/status"), TokenScope::Read),
@@ -27,6 +28,7 @@ async fn token_permits_the_calls_of_its_scope_and_no_others() {
         (TestRequest::new("HEAD", "/v1/rooms"), TokenScope::Read),
         (TestRequest::post("/v1/messages", &json!({"text": "hello"})), TokenScope::Send),
         (TestRequest::get("/v1/tokens"), TokenScope::Admin),
+        (TestRequest::new("POST", "/v1/web/links"), TokenScope::Admin),
         (TestRequest::post("/v1/tokens", &json!({"name": "more", "scope": "admin"})), TokenScope::Admin),
         (TestRequest::new("POST", "/v1/tokens/more/rotate"), TokenScope::Admin),
         (TestRequest::new("DELETE", "/v1/tokens/more"), TokenScope::Admin),
@@ -36,13 +38,20 @@ async fn token_permits_the_calls_of_its_scope_and_no_others() {
         (TestRequest::new("POST", "/v1/shutdown"), TokenScope::Admin),
     ];
     for (ask, needed) in asks {
-        let given = [(&read, TokenScope::Read), (&send, TokenScope::Send), (&admin, TokenScope::Admin)];
+        let given = [
+            (&read, TokenScope::Read),
+            (&send, TokenScope::Send),
+            (&admit, TokenScope::Admit),
+            (&admin, TokenScope::Admin),
+        ];
         for (at, scope) in given {
             let answer = ask.clone().send(at).await;
             assert_eq!(answer.status == 403, scope < needed, "{ask:?} with {scope}: {}", answer.status);
             assert!(scope != needed || answer.status < 300, "{ask:?} with {scope}: {}", answer.status);
         }
     }
+    let knock = || TestRequest::post("/v1/knocks/7", &json!({"admit": true}));
+    assert_eq!((knock().send(&send).await.status, knock().send(&admit).await.status), (403, 404), "no peer knocks");
     let unknown = TestRequest::get("/v1/nothing").send(&send).await;
     assert_eq!(unknown.problem().code, ErrorCode::NotFound, "what is no call is said to be none");
 }

@@ -100,6 +100,8 @@ async fn answers_of_every_call_fit_their_schema() {
             "/v1/tokens/{id}/rotate" => "default",
             _ => id.as_str(),
         };
+        let link = TestRequest::new("POST", "/v1/web/links").send(&running.unix).await.json::<Value>();
+        let code = link["url"].as_str().and_then(|url| url.split('#').nth(1)).expect("a code");
         let mut ask = TestRequest::new(call.method.as_str(), call.path.replace("{id}", id));
         if let RequestBody::Required(request) | RequestBody::Optional(request) = call.request {
             let name = (request.name)();
@@ -108,6 +110,7 @@ async fn answers_of_every_call_fit_their_schema() {
                 "JoinRequest" => json!({"target": "192.0.2.7", "name": "ann"}),
                 "TokenRequest" => json!({"name": "bot", "scope": "send"}),
                 "InviteRequest" => json!({"uses": 1, "expires_ms": 1000}),
+                "WebSessionRequest" => json!({"code": code}),
                 other => panic!("{other} has no example"),
             };
             assert_fits(&name, &body);

@@ -254,6 +254,7 @@ impl TestApi {
         let api = Api::new(ApiOptions {
             me: peer(ANN),
             tokens: AccessTokens::new(&Token::new(TOKEN), Vec::new(), Box::new(NoTokenFiles)),
+            tcp_addr: Some(addr),
             home: "/home/ann/chatd".into(),
             started_at: Timestamp::from_ms(1_790_000_000_000),
             room: Arc::clone(&slot),

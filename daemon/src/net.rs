@@ -35,6 +35,7 @@ mod context;
 mod discovery;
 mod event_queue;
 pub mod gate;
+mod places;
 pub mod settings;
 mod tcp;
 mod transport;
@@ -95,7 +96,7 @@ impl Net {
         gate: Arc<Gate>,
     ) -> Result<(Self, NetEvents), BindError> {
         let secret = SecretKey::from_bytes(&identity);
-        let forwarder = Arc::new(Forwarder::start().await.map_err(BindError::Forwarder)?);
+        let forwarder = Arc::new(Forwarder::start(secret.clone()).await.map_err(BindError::Forwarder)?);
         let hook = GateHook(gate.clone());
         let params = EndpointParams { settings: &settings, secret: &secret, hook: &hook, relay: forwarder.url() };
         let sockets = endpoint::open(&params).await?;
@@ -120,7 +121,7 @@ impl Net {
             )),
             connections,
             admissions: Arc::new(Admissions::new(ctx.clone())),
-            role: Arc::new(RoleServices::new(ctx.clone(), forwarder)),
+            role: Arc::new(RoleServices::new(ctx.clone(), secret.clone(), forwarder)),
             addresses: Arc::new(OwnAddrs::new(ctx.clone(), endpoint.clone())),
             nearby,
             closed,
@@ -149,8 +150,9 @@ impl Net {
             ctx.spawn(span.clone(), mdns::run(ctx.clone(), self.endpoint.clone(), self.nearby.clone()));
         }
         ctx.spawn(span.clone(), self.role.clone().run_relay());
+        let callers = listener::callers();
         for socket in tcp {
-            ctx.spawn(span.clone(), listener::serve(ctx.clone(), self.role.clone(), socket));
+            ctx.spawn(span.clone(), listener::serve(ctx.clone(), self.role.clone(), callers.clone(), socket));
         }
     }
 

@@ -20,7 +20,7 @@
 //! | P4 the role is held again at once | `failover` | `failover`, which measures it |
 //! | P5 halves merge | `failover`, `mesh` | `split`, which measures it |
 //! | P6 only members, only recipients | `joining`, `talking` | |
-//! | P7 bad input is refused | `errors`, `curl` | |
+//! | P7 bad input is refused | `errors`, `curl`, `strangers` | |
 //! | P8 streams resume, sends post once | `streams`, `sending_once`, `torture` | `torture` |
 //! | P9 wrong clocks do no harm | `clocks`, `torture` | `torture` |
 //! | P10 one cable, TCP only | `nat`, in part | `nat` |

@@ -1,5 +1,6 @@
 //! What every part of a node works with besides its own state: the time, timers, randomness, settings, and the outputs.
 
+pub mod fair_share;
 pub(crate) mod timers;
 pub mod token_bucket;
 

@@ -133,5 +133,5 @@ pub mod sim;
 pub mod types;
 pub mod wire;
 
-pub use context::token_bucket;
+pub use context::{fair_share, token_bucket};
 pub use log::signature;

@@ -5,3 +5,4 @@ mod connections;
 mod hello;
 mod peers;
 mod relay;
+mod strangers;

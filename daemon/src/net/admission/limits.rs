@@ -14,7 +14,7 @@ const BURST: u32 = 40;
 const ATTEMPTS_PER_MINUTE: u32 = 240;
 
 /// Maximum number of networks in the table. When it is full, networks that have all their attempts again are dropped, and
-/// if there are none, strangers from further networks wait.
+/// if there are none, any one: a sender that has many networks must not keep out the others.
 const NETWORKS_MAX: usize = 4096;
 
 /// One token bucket for each network.
@@ -27,8 +27,10 @@ impl NetworkLimits {
         let mut buckets = self.lock();
         if !buckets.contains_key(&network) && buckets.len() >= NETWORKS_MAX {
             buckets.retain(|_, bucket| !bucket.is_full(now));
-            if buckets.len() >= NETWORKS_MAX {
-                return false;
+            if buckets.len() >= NETWORKS_MAX
+                && let Some(any) = buckets.keys().next().copied()
+            {
+                buckets.remove(&any);
             }
         }
         buckets.entry(network).or_insert(TokenBucket::full(BURST, ATTEMPTS_PER_MINUTE, now)).take(now)
@@ -87,8 +89,9 @@ mod tests {
     fn table_of_networks_is_bounded() {
         let (limits, now) = (NetworkLimits::default(), Duration::ZERO);
         let networks = |from: u32| (from..).map(|n| IpAddr::V4(Ipv4Addr::from(n)));
-        assert_eq!(networks(0).take(NETWORKS_MAX + 9).filter(|ip| limits.take(*ip, now)).count(), NETWORKS_MAX);
-        let later = now + GRANT;
-        assert!(limits.take(THERE, later), "forgotten networks make room");
+        assert!(networks(0).take(NETWORKS_MAX + 9).all(|ip| limits.take(ip, now)), "each has its attempts");
+        assert_eq!(limits.lock().len(), NETWORKS_MAX);
+        assert!(limits.take(THERE, now + GRANT));
+        assert_eq!(limits.lock().len(), 1, "networks with all their attempts are dropped");
     }
 }

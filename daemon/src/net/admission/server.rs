@@ -10,6 +10,7 @@
 //! [`NetEvent::AdmissionGone`], once.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,17 +21,19 @@ use chat_core::admission::codec::{
 use chat_core::input::{AdmissionCall, AdmissionId};
 use chat_proto::id::{PeerId, RoomId};
 use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::net::admission::codec::{MessageError, read_message, write_message};
 use crate::net::context::{NetContext, peer_id};
 use crate::net::event_queue::NetEvent;
+use crate::net::places::{Place, Places};
 use crate::net::transport::close::CloseCode;
 use crate::net::transport::path::seen_at;
 
-/// Maximum number of connected strangers. Most of them are knocks that wait for a person.
+/// Maximum number of connected strangers. Most of them are knocks that wait for a person. A network with more than others
+/// gives them up first.
 const STRANGERS_MAX: usize = 128;
 
 /// Timeout for each message of a stranger.
@@ -49,7 +52,7 @@ const ANSWERS_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Admissions {
     ctx: NetContext,
-    permits: Arc<Semaphore>,
+    strangers: Arc<Places<Option<IpAddr>>>,
     ids: AtomicU64,
     pending: Mutex<HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>>,
 }
@@ -66,6 +69,13 @@ impl Drop for PendingRequest<'_> {
     }
 }
 
+/// What a stranger asks for, and the stream for the answers.
+struct OpenRequest {
+    send: SendStream,
+    request: AdmissionRequest,
+    words: String,
+}
+
 /// Why a stranger's request ended without an answer.
 #[derive(Debug, thiserror::Error)]
 enum ServeError {
@@ -77,12 +87,13 @@ enum ServeError {
     Commitment,
     #[error("the connection broke")]
     Connection,
+    #[error("another network needed the place")]
+    Displaced,
 }
 
 impl Admissions {
     pub(crate) fn new(ctx: NetContext) -> Self {
-        let permits = Arc::new(Semaphore::new(STRANGERS_MAX));
-        Self { ctx, permits, ids: AtomicU64::new(1), pending: Mutex::default() }
+        Self { ctx, strangers: Places::new(STRANGERS_MAX), ids: AtomicU64::new(1), pending: Mutex::default() }
     }
 
     /// Passes an answer to its stranger; one that has gone is not an error.
@@ -94,34 +105,62 @@ impl Admissions {
         }
     }
 
-    /// Serves one stranger until it has its answer or goes.
-    pub(crate) async fn serve(&self, connection: Connection) {
-        let Ok(_permit) = self.permits.clone().try_acquire_owned() else {
-            return connection.close(CloseCode::Busy.var_int(), b"");
-        };
+    /// Serves one stranger until it has its answer or goes, or its network gives the place up to another. `source` is the
+    /// network, if no relay is in between.
+    pub(crate) async fn serve(&self, connection: Connection, source: Option<IpAddr>) {
+        let place = self.strangers.enter(source);
         // One request and one reveal: a stranger needs no larger window.
         connection.set_receive_window(VarInt::from_u32(2 * ADMISSION_BYTES_MAX as u32));
         let peer = peer_id(connection.remote_id());
         let served = tokio::select! {
-            served = self.converse(&connection, peer) => served,
+            served = self.converse(&connection, peer, &place) => served,
             () = self.ctx.token.cancelled() => return connection.close(CloseCode::Stopping.var_int(), b""),
         };
-        if let Err(error) = served {
-            debug!(remote = %peer.short(), %error, "admission ended");
-            return connection.close(CloseCode::Protocol.var_int(), b"");
+        match served {
+            Ok(()) => {}
+            Err(ServeError::Displaced) => return connection.close(CloseCode::Busy.var_int(), b""),
+            Err(error) => {
+                debug!(remote = %peer.short(), %error, "admission ended");
+                return connection.close(CloseCode::Protocol.var_int(), b"");
+            }
         }
         // The stranger closes once it has read the last answer.
         let _ = timeout(CLOSE_MAX, connection.closed()).await;
         connection.close(CloseCode::Done.var_int(), b"");
     }
 
-    async fn converse(&self, connection: &Connection, peer: PeerId) -> Result<(), ServeError> {
-        // The request, and with a knock the exchange of numbers that gives the words.
+    async fn converse(
+        &self,
+        connection: &Connection,
+        peer: PeerId,
+        place: &Place<Option<IpAddr>>,
+    ) -> Result<(), ServeError> {
+        let asked = place.hold(self.read_request(connection, peer)).await.ok_or(ServeError::Displaced)??;
+        let Some(OpenRequest { mut send, request, words }) = asked else { return Ok(()) };
+        // The room decides, at once or after a person has looked at the words.
+        let (pending, answers) = self.start();
+        let (id, observed) = (pending.id, seen_at(connection));
+        info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "a peer asks to join");
+        self.ctx.events.send(NetEvent::Admission(AdmissionCall { id, peer, observed, request, words })).await;
+        let answer = match place.hold(timeout(WAIT_MAX, pass_on(connection, &mut send, answers))).await {
+            Some(Ok(Ok(answer))) => return send_last(&mut send, answer).await,
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(_)) => Ok(AdmissionAnswer::Denied(DenyReason::TimedOut)),
+            None => Ok(AdmissionAnswer::Denied(DenyReason::Busy)),
+        };
+        drop(pending);
+        self.ctx.events.send(NetEvent::AdmissionGone(id)).await;
+        send_last(&mut send, answer?).await
+    }
+
+    /// Reads the request, and with a knock exchanges the numbers that give the words; `None` when there is no room.
+    async fn read_request(&self, connection: &Connection, peer: PeerId) -> Result<Option<OpenRequest>, ServeError> {
         let accepted = timeout(MESSAGE_MAX, connection.accept_bi()).await.map_err(|_| ServeError::Silent)?;
         let (mut send, mut recv) = accepted.map_err(|_| ServeError::Connection)?;
         let request: AdmissionRequest = receive(&mut recv).await?;
         let Some(room) = self.ctx.gate.roster().room else {
-            return send_last(&mut send, AdmissionAnswer::Denied(DenyReason::NotReady)).await;
+            send_last(&mut send, AdmissionAnswer::Denied(DenyReason::NotReady)).await?;
+            return Ok(None);
         };
         let words = match &request {
             AdmissionRequest::Ticket { .. } => String::new(),
@@ -129,19 +168,7 @@ impl Admissions {
                 self.exchange((&mut send, &mut recv), (peer, room), *commitment).await?
             }
         };
-        // The room decides, at once or after a person has looked at the words.
-        let (pending, answers) = self.start();
-        let (id, observed) = (pending.id, seen_at(connection));
-        info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "a peer asks to join");
-        self.ctx.events.send(NetEvent::Admission(AdmissionCall { id, peer, observed, request, words })).await;
-        let answer = match timeout(WAIT_MAX, pass_on(connection, &mut send, answers)).await {
-            Ok(Ok(answer)) => return send_last(&mut send, answer).await,
-            Ok(Err(error)) => Err(error),
-            Err(_) => Ok(AdmissionAnswer::Denied(DenyReason::TimedOut)),
-        };
-        drop(pending);
-        self.ctx.events.send(NetEvent::AdmissionGone(id)).await;
-        send_last(&mut send, answer?).await
+        Ok(Some(OpenRequest { send, request, words }))
     }
 
     /// Exchanges random numbers: the stranger shows its own after it has committed to it. Returns the words.

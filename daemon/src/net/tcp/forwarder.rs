@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chat_proto::id::PeerId;
-use iroh::RelayUrl;
+use iroh::{RelayUrl, SecretKey};
 use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::net::tcp::services::{self, RELAY_LINE, Whereabouts};
+use crate::net::tcp::services::{self, MemberService, Whereabouts};
 
 mod probe;
 
@@ -133,18 +133,18 @@ impl UsedRelay {
 }
 
 impl Forwarder {
-    /// Listens on loopback and starts to hold connections.
+    /// Listens on loopback and starts to hold connections. `me` is the key that it proves to other members' relays.
     ///
     /// # Errors
     /// When no loopback port is free.
-    pub(crate) async fn start() -> io::Result<Self> {
+    pub(crate) async fn start(me: SecretKey) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let url: RelayUrl =
             format!("http://{}", listener.local_addr()?).parse().map_err(|_| io::ErrorKind::InvalidInput)?;
         let (relays, orders) = watch::channel(RelayOrder::default());
         let used = Arc::new(UsedRelay::default());
         let end = CancellationToken::new();
-        tokio::spawn(accept(listener, orders, used.clone(), end.clone()));
+        tokio::spawn(accept(listener, me, orders, used.clone(), end.clone()));
         Ok(Self { url, relays, used, end })
     }
 
@@ -204,6 +204,7 @@ impl Drop for Forwarder {
 
 async fn accept(
     listener: TcpListener,
+    me: SecretKey,
     orders: watch::Receiver<RelayOrder>,
     used: Arc<UsedRelay>,
     end: CancellationToken,
@@ -221,10 +222,10 @@ async fn accept(
             continue;
         };
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (orders, end, used) = (orders.clone(), end.clone(), used.clone());
+        let (me, orders, end, used) = (me.clone(), orders.clone(), end.clone(), used.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = carry(stream, orders, &used) => {}
+                () = carry(stream, &me, orders, &used) => {}
                 () = end.cancelled() => {}
             }
             drop(permit);
@@ -233,7 +234,7 @@ async fn accept(
 }
 
 /// Carries one connection of the endpoint until either side ends it or another relay is to be used.
-async fn carry(mut client: TcpStream, mut orders: watch::Receiver<RelayOrder>, used: &UsedRelay) {
+async fn carry(mut client: TcpStream, me: &SecretKey, mut orders: watch::Receiver<RelayOrder>, used: &UsedRelay) {
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
     if probe::is_question(&client).await {
@@ -245,7 +246,7 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<RelayOrder>, u
     loop {
         let relays = orders.borrow_and_update().clone();
         let connected = tokio::select! {
-            connected = first(&relays) => connected,
+            connected = first(me, &relays) => connected,
             changed = orders.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -261,7 +262,7 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<RelayOrder>, u
                     debug!(%error, "connection to the relay ended");
                 }
             }
-            () = another(peer, &mut orders) => debug!("another relay is to be used"),
+            () = another(me, peer, &mut orders) => debug!("another relay is to be used"),
         }
         used.clear(since);
         return;
@@ -269,18 +270,18 @@ async fn carry(mut client: TcpStream, mut orders: watch::Receiver<RelayOrder>, u
 }
 
 /// Ends when another relay than that of `peer` is preferred.
-async fn another(peer: PeerId, orders: &mut watch::Receiver<RelayOrder>) {
+async fn another(me: &SecretKey, peer: PeerId, orders: &mut watch::Receiver<RelayOrder>) {
     loop {
         let relays = orders.borrow_and_update().clone();
         if relays.doubted == Some(peer) {
             let candidate = relays.order.iter().find(|candidate| candidate.peer == peer);
-            let answers = async { connect(candidate?).await };
+            let answers = async { connect(me, candidate?).await };
             if !matches!(timeout(DOUBT_MAX, answers).await, Ok(Some(_))) {
                 return;
             }
         } else if !relays.is_first(&peer) {
             let best = tokio::select! {
-                best = first(&relays) => best,
+                best = first(me, &relays) => best,
                 changed = orders.changed() => match changed {
                     Ok(()) => continue,
                     Err(_) => return,
@@ -300,14 +301,14 @@ async fn another(peer: PeerId, orders: &mut watch::Receiver<RelayOrder>) {
 /// Connects to all relays at once and returns the best: a relay that its own peer uses, the first of these in the order.
 /// Those before it that do not answer in time are not waited for. Waits before it returns `None`, and forever while no
 /// relay is known.
-async fn first(relays: &RelayOrder) -> Option<(PeerId, TcpStream)> {
+async fn first(me: &SecretKey, relays: &RelayOrder) -> Option<(PeerId, TcpStream)> {
     let candidates = relays.candidates();
     if candidates.is_empty() {
         std::future::pending::<()>().await;
     }
     let mut trying: Vec<bool> = vec![true; candidates.len()];
     let connecting =
-        candidates.iter().enumerate().map(|(index, candidate)| async move { (index, connect(candidate).await) });
+        candidates.iter().enumerate().map(|(index, candidate)| async move { (index, connect(me, candidate).await) });
     let mut connecting: FuturesUnordered<_> = connecting.collect();
     let mut best: Option<((Whereabouts, usize), TcpStream)> = None;
     let grace = sleep(CONNECT_MAX * 2);
@@ -350,17 +351,21 @@ async fn first(relays: &RelayOrder) -> Option<(PeerId, TcpStream)> {
 }
 
 /// Connects to one relay, at the first of its addresses that answers.
-async fn connect(candidate: &RelayCandidate) -> Option<(TcpStream, Whereabouts)> {
+async fn connect(me: &SecretKey, candidate: &RelayCandidate) -> Option<(TcpStream, Whereabouts)> {
     let (addrs, whose) = match &candidate.at {
         RelayAt::Here(addr) => (std::slice::from_ref(addr), None),
         RelayAt::Member(addrs) => (addrs.as_slice(), Some(&candidate.peer)),
     };
-    services::first_ok(addrs.iter().copied().map(|addr| async move { open(addr, whose).await.ok() }), CONNECT_MAX).await
+    let tries = addrs.iter().copied().map(|addr| async move { open(me, addr, whose).await.ok() });
+    services::first_ok(tries, CONNECT_MAX).await
 }
 
-async fn open(addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<(TcpStream, Whereabouts)> {
+async fn open(me: &SecretKey, addr: SocketAddr, whose: Option<&PeerId>) -> io::Result<(TcpStream, Whereabouts)> {
     match whose {
-        Some(peer) => services::ask_for(RELAY_LINE, peer, addr).await,
+        Some(peer) => {
+            let served = services::ask_for(MemberService::Relay, me, peer, addr).await?;
+            Ok((served.stream, served.whereabouts))
+        }
         None => {
             let stream = TcpStream::connect(addr).await?;
             stream.set_nodelay(true)?;

@@ -11,7 +11,8 @@
 //! * The *forwarder* connects this peer's endpoint to the first relay of the order that can be reached.
 //!
 //! Invariants: nothing here blocks its caller, and nothing decides about the role. Connections that are relayed and peers
-//! that watch are bounded, apart from the bound on hellos.
+//! that watch have places of their own, which only members take that have proved their keys; callers of version 0.1, which
+//! prove nothing, keep the place that they have at the listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,22 +23,27 @@ use chat_core::config::ADDRS_MAX;
 use chat_core::output::Relays;
 use chat_core::types::{ProbeOutcome, RoleEvent, Switch};
 use chat_proto::id::PeerId;
+use iroh::SecretKey;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::TcpStream;
-use tokio::sync::{Semaphore, watch as channel};
+use tokio::sync::watch as channel;
 use tracing::{Span, debug, info, info_span, warn};
 
 use crate::net::context::NetContext;
 use crate::net::event_queue::NetEvent;
+use crate::net::places::Places;
 use crate::net::tcp::forwarder::{Forwarder, RelayAt, RelayCandidate, RelayOrder};
 use crate::net::tcp::relay::RelayServer;
+use crate::net::tcp::services::{CallerProof, MemberService, Whereabouts};
 use crate::net::tcp::watch::{self, Watches};
 use crate::net::tcp::{hello, services};
 
-/// Maximum number of connections that this peer's relay serves: one for each member of a room of some hundreds.
+/// Maximum number of connections of members that this peer's relay serves: one for each member of a room of some hundreds.
+/// A member with more than others gives them up first.
 const RELAYED_MAX: usize = 512;
 
-/// Maximum number of watches over this peer: those on the succession list, with spare ones for lists that change.
+/// Maximum number of watches of members over this peer: those on the succession list, with spare ones for lists that
+/// change. A member with more than others gives them up first.
 const WATCHERS_MAX: usize = 64;
 
 /// Interval between checks of the relay's clients, besides those on every change of the roster: finds a client that
@@ -51,29 +57,32 @@ const PROBE_MAX: Duration = Duration::from_millis(2_500);
 #[derive(Debug)]
 pub(crate) struct RoleServices {
     ctx: NetContext,
+    /// The key that this peer proves to others.
+    me: SecretKey,
     watches: Watches,
     forwarder: Arc<Forwarder>,
     /// The relays that the role selected.
     relays: Mutex<Relays>,
     relay: channel::Sender<Switch>,
     /// Loopback address of this peer's relay while it runs.
-    relay_addr: channel::Sender<Option<SocketAddr>>,
-    relayed: Semaphore,
-    watchers: Semaphore,
+    pub(in crate::net) relay_addr: channel::Sender<Option<SocketAddr>>,
+    relayed: Arc<Places<PeerId>>,
+    watchers: Arc<Places<PeerId>>,
 }
 
 impl RoleServices {
     /// Nothing is requested yet; the forwarder holds connections.
-    pub(crate) fn new(ctx: NetContext, forwarder: Arc<Forwarder>) -> Self {
+    pub(crate) fn new(ctx: NetContext, me: SecretKey, forwarder: Arc<Forwarder>) -> Self {
         Self {
             ctx,
+            me,
             watches: Watches::default(),
             forwarder,
             relays: Mutex::default(),
             relay: channel::Sender::new(Switch::Off),
             relay_addr: channel::Sender::new(None),
-            relayed: Semaphore::new(RELAYED_MAX),
-            watchers: Semaphore::new(WATCHERS_MAX),
+            relayed: Places::new(RELAYED_MAX),
+            watchers: Places::new(WATCHERS_MAX),
         }
     }
 
@@ -83,7 +92,7 @@ impl RoleServices {
         let span = info_span!("watch", me = %self.ctx.me.short(), remote = %peer.short());
         self.ctx.spawn(span, async move {
             tokio::select! {
-                () = watch::watch(&role.watches, &role.ctx.events, peer, &addrs) => {}
+                () = watch::watch(&role.watches, &role.ctx.events, &role.me, (peer, &addrs)) => {}
                 () = role.ctx.token.cancelled() => {}
             }
         });
@@ -172,27 +181,61 @@ impl RoleServices {
         }
     }
 
-    /// Connects a client on the TCP port to the relay; `received` is what it sent after the first line.
-    pub(crate) async fn serve_relay(&self, mut client: TcpStream, received: &[u8]) -> io::Result<()> {
-        let Ok(_permit) = self.relayed.try_acquire() else { return Ok(()) };
-        let Some(at) = *self.relay_addr.borrow() else {
-            debug!("no relay runs here");
-            return Ok(());
+    /// Whether this peer gives a service now, and which relay it uses itself.
+    pub(crate) fn offers(&self, service: MemberService) -> Option<Whereabouts> {
+        match service {
+            MemberService::Relay if self.relay_addr.borrow().is_none() => None,
+            MemberService::Relay => Some(self.forwarder.whereabouts(&self.ctx.me)),
+            MemberService::Watch => Some(Whereabouts::Home),
+        }
+    }
+
+    /// Serves a member that has proved its key, until it goes or another member needs the place more.
+    pub(crate) async fn serve_member(&self, client: TcpStream, service: MemberService, member: PeerId) {
+        let places = match service {
+            MemberService::Relay => &self.relayed,
+            MemberService::Watch => &self.watchers,
         };
+        let Some(place) = places.try_enter(member) else {
+            debug!(remote = %member.short(), ?service, "all places are taken");
+            return;
+        };
+        let served = match service {
+            MemberService::Relay => place.hold(self.relay(client, &[])).await,
+            MemberService::Watch => place.hold(watch::be_watched(client, CallerProof::Signed)).await.map(Ok),
+        };
+        if let Some(Err(error)) = served {
+            debug!(%error, "connection to the relay ended");
+        }
+    }
+
+    /// Serves a caller that has proved nothing, in the place that it has at the listener; `received` is what it sent after
+    /// the first line. The relay itself checks that its clients are members.
+    pub(crate) async fn serve_older(
+        &self,
+        mut client: TcpStream,
+        service: MemberService,
+        received: &[u8],
+    ) -> io::Result<()> {
+        let Some(whereabouts) = self.offers(service) else { return Ok(()) };
+        services::serve(&mut client, &self.ctx.me, whereabouts).await?;
+        match service {
+            MemberService::Relay => self.relay(client, received).await,
+            MemberService::Watch => {
+                watch::be_watched(client, CallerProof::Absent).await;
+                Ok(())
+            }
+        }
+    }
+
+    /// Connects a client to the relay.
+    async fn relay(&self, mut client: TcpStream, received: &[u8]) -> io::Result<()> {
+        let Some(at) = *self.relay_addr.borrow() else { return Ok(()) };
         let mut relay = TcpStream::connect(at).await?;
         relay.set_nodelay(true)?;
-        let whereabouts = self.forwarder.whereabouts(&self.ctx.me);
-        services::serve(&mut client, &self.ctx.me, whereabouts).await?;
         relay.write_all(received).await?;
         copy_bidirectional(&mut client, &mut relay).await?;
         Ok(())
-    }
-
-    /// Holds the connection of a peer that watches this one.
-    pub(crate) async fn serve_watch(&self, watcher: TcpStream) {
-        if let Ok(_permit) = self.watchers.try_acquire() {
-            watch::be_watched(watcher, &self.ctx.me).await;
-        }
     }
 }
 

@@ -1,23 +1,24 @@
 //! The services on the TCP port of a peer, each named by its first line, and how to ask for them.
+//!
+//! The hello is for every caller. The relay and the watch are for members: the answer to the first line carries a random
+//! number, and the caller proves its key by a signature over it. Members of version 0.1 ask with an older line and prove
+//! nothing; they share the few places of strangers.
 
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::id::PeerId;
+use iroh::{PublicKey, SecretKey, Signature};
 use n0_future::{FuturesUnordered, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::net::context::peer_id;
+
 /// Asks for the peer and its room; see [`crate::net::tcp::hello`].
 pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
-
-/// Leads to the embedded relay, where one runs; see [`crate::net::tcp::relay`].
-pub(crate) const RELAY_LINE: &[u8] = b"CHATD RELAY 1\n";
-
-/// Stays open and silent until this process ends; see [`crate::net::tcp::watch`].
-pub(crate) const WATCH_LINE: &[u8] = b"CHATD WATCH 1\n";
 
 /// First byte of the answer of relay and watch, before the id of the peer that serves: a member's private address may lead
 /// to another peer in this network, or back to the caller.
@@ -26,6 +27,18 @@ const SERVED: u8 = b'+';
 /// First byte of the answer of a relay whose own peer uses another relay: a caller reaches the peers that use this one, but
 /// not its owner.
 const SERVED_FROM_AWAY: u8 = b'-';
+
+/// First byte of the answer when the service is not available here.
+const NOT_SERVED: u8 = b'!';
+
+/// Length of an answer without a challenge: the first byte and an id.
+const ANSWER_BYTES: usize = 33;
+
+/// Context of the signature that proves a caller's key.
+const PROOF_CONTEXT: &[u8] = b"chatd tcp caller v1\0";
+
+/// Length of a proof: a key and a signature.
+const PROOF_BYTES: usize = PublicKey::LENGTH + Signature::LENGTH;
 
 /// Whether the peer that runs a relay uses it itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,51 +54,155 @@ pub(crate) enum Whereabouts {
 pub(crate) enum Service {
     /// The hello.
     Hello,
-    /// The relay.
+    /// A service for members.
+    Member(MemberService, CallerProof),
+}
+
+/// A service for members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MemberService {
+    /// Leads to the embedded relay, where one runs; see [`crate::net::tcp::relay`].
     Relay,
-    /// A watch.
+    /// Stays open and silent until this process ends; see [`crate::net::tcp::watch`].
     Watch,
+}
+
+/// How a caller shows that it is a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallerProof {
+    /// By a signature over a challenge.
+    Signed,
+    /// Not at all: members of version 0.1.
+    Absent,
 }
 
 impl Service {
     /// The service that a first line, without its line feed, names.
     pub(crate) fn named(line: &[u8]) -> Option<Self> {
-        let services = [(HELLO_LINE, Self::Hello), (RELAY_LINE, Self::Relay), (WATCH_LINE, Self::Watch)];
-        services.iter().find(|(known, _)| known.strip_suffix(b"\n") == Some(line)).map(|(_, service)| *service)
+        let members = [MemberService::Relay, MemberService::Watch].into_iter().flat_map(|service| {
+            let with = |proof| (service.line(proof), Self::Member(service, proof));
+            [with(CallerProof::Signed), with(CallerProof::Absent)]
+        });
+        let mut services = members.chain([(HELLO_LINE, Self::Hello)]);
+        services.find(|(known, _)| known.strip_suffix(b"\n") == Some(line)).map(|(_, service)| service)
     }
 }
 
-/// Asks a peer at one of its addresses for the relay or a watch.
+impl MemberService {
+    /// The first line that asks for it.
+    pub(crate) const fn line(self, proof: CallerProof) -> &'static [u8] {
+        match (self, proof) {
+            (Self::Relay, CallerProof::Signed) => b"CHATD RELAY 2\n",
+            (Self::Relay, CallerProof::Absent) => b"CHATD RELAY 1\n",
+            (Self::Watch, CallerProof::Signed) => b"CHATD WATCH 2\n",
+            (Self::Watch, CallerProof::Absent) => b"CHATD WATCH 1\n",
+        }
+    }
+}
+
+/// What a caller signs: it asks this peer for this service, now.
+fn proof_statement(service: MemberService, server: &PeerId, challenge: &[u8; 32]) -> Vec<u8> {
+    [PROOF_CONTEXT, service.line(CallerProof::Signed), server.as_bytes(), challenge].concat()
+}
+
+/// A connection to a peer that gives the service.
+#[derive(Debug)]
+pub(crate) struct ServedStream {
+    pub(crate) stream: TcpStream,
+    /// Whether the peer uses its own relay.
+    pub(crate) whereabouts: Whereabouts,
+    /// Whether the peer asked for a proof.
+    pub(crate) proof: CallerProof,
+}
+
+/// Asks a peer at one of its addresses for a service, as a member with this key.
 ///
 /// # Errors
 /// When no peer answers there, the service is not available, or another peer answers.
-pub(crate) async fn ask_for(line: &[u8], peer: &PeerId, addr: SocketAddr) -> io::Result<(TcpStream, Whereabouts)> {
+pub(crate) async fn ask_for(
+    service: MemberService,
+    me: &SecretKey,
+    peer: &PeerId,
+    addr: SocketAddr,
+) -> io::Result<ServedStream> {
+    let mut stream = connect(addr, service.line(CallerProof::Signed)).await?;
+    match read_answer(&mut stream, peer).await {
+        Ok(whereabouts) => {
+            let mut challenge = [0; 32];
+            stream.read_exact(&mut challenge).await?;
+            let signature = me.sign(&proof_statement(service, peer, &challenge));
+            stream.write_all(&[me.public().as_bytes().as_slice(), &signature.to_bytes()].concat()).await?;
+            Ok(ServedStream { stream, whereabouts, proof: CallerProof::Signed })
+        }
+        // Version 0.1 closes when it does not know the line.
+        Err(error) if matches!(error.kind(), io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset) => {
+            let mut stream = connect(addr, service.line(CallerProof::Absent)).await?;
+            let whereabouts = read_answer(&mut stream, peer).await?;
+            Ok(ServedStream { stream, whereabouts, proof: CallerProof::Absent })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn connect(addr: SocketAddr, line: &[u8]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     stream.write_all(line).await?;
-    let mut answer = [0; 33];
+    Ok(stream)
+}
+
+async fn read_answer(stream: &mut TcpStream, peer: &PeerId) -> io::Result<Whereabouts> {
+    let mut answer = [0; ANSWER_BYTES];
     stream.read_exact(&mut answer).await?;
     match answer[0] {
         SERVED | SERVED_FROM_AWAY if answer[1..] != peer.as_bytes()[..] => Err(io::ErrorKind::InvalidData.into()),
-        SERVED => Ok((stream, Whereabouts::Home)),
-        SERVED_FROM_AWAY => Ok((stream, Whereabouts::Away)),
+        SERVED => Ok(Whereabouts::Home),
+        SERVED_FROM_AWAY => Ok(Whereabouts::Away),
         _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 
-/// Answers that the service is given, and by which peer.
+/// Answers a caller of version 0.1 that the service is given, and by which peer.
 ///
 /// # Errors
 /// When the caller has gone.
 pub(crate) async fn serve(stream: &mut TcpStream, me: &PeerId, whereabouts: Whereabouts) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut answer = [0; 33];
+    stream.write_all(&answer(me, Some(whereabouts))).await
+}
+
+/// Answers a caller that the service is given, unless `whereabouts` is `None`, and returns the key that it proves.
+///
+/// # Errors
+/// When the caller has gone, or its proof is not valid.
+pub(crate) async fn challenge(
+    stream: &mut TcpStream,
+    me: &PeerId,
+    service: MemberService,
+    whereabouts: Option<Whereabouts>,
+) -> io::Result<PeerId> {
+    stream.set_nodelay(true)?;
+    let challenge: [u8; 32] = rand::random();
+    stream.write_all(&[answer(me, whereabouts).as_slice(), &challenge].concat()).await?;
+    let mut proof = [0; PROOF_BYTES];
+    stream.read_exact(&mut proof).await?;
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let (key, signature) = proof.split_first_chunk().ok_or_else(invalid)?;
+    let key = PublicKey::from_bytes(key).map_err(|_| invalid())?;
+    let signature = Signature::from_bytes(signature.try_into().map_err(|_| invalid())?);
+    key.verify(&proof_statement(service, me, &challenge), &signature).map_err(|_| invalid())?;
+    Ok(peer_id(key))
+}
+
+fn answer(me: &PeerId, whereabouts: Option<Whereabouts>) -> [u8; ANSWER_BYTES] {
+    let mut answer = [0; ANSWER_BYTES];
     answer[0] = match whereabouts {
-        Whereabouts::Home => SERVED,
-        Whereabouts::Away => SERVED_FROM_AWAY,
+        Some(Whereabouts::Home) => SERVED,
+        Some(Whereabouts::Away) => SERVED_FROM_AWAY,
+        None => NOT_SERVED,
     };
     answer[1..].copy_from_slice(me.as_bytes());
-    stream.write_all(&answer).await
+    answer
 }
 
 /// Runs all tries at once and returns the first success within `timeout_after`; the other tries are dropped. An address
@@ -115,8 +232,12 @@ mod tests {
     #[test]
     fn first_line_names_its_service() {
         assert_eq!(Service::named(b"CHATD HELLO 1"), Some(Service::Hello));
-        assert_eq!(Service::named(b"CHATD RELAY 1"), Some(Service::Relay));
-        assert_eq!(Service::named(b"CHATD WATCH 1"), Some(Service::Watch));
+        let of_members = |line| Service::named(line).expect("a service");
+        let (relay, watch) = (MemberService::Relay, MemberService::Watch);
+        assert_eq!(of_members(b"CHATD RELAY 1"), Service::Member(relay, CallerProof::Absent));
+        assert_eq!(of_members(b"CHATD RELAY 2"), Service::Member(relay, CallerProof::Signed));
+        assert_eq!(of_members(b"CHATD WATCH 1"), Service::Member(watch, CallerProof::Absent));
+        assert_eq!(of_members(b"CHATD WATCH 2"), Service::Member(watch, CallerProof::Signed));
         for other in [&b""[..], b"CHATD HELLO 2", b"CHATD HELLO 1\r", b"GET / HTTP/1.1\r"] {
             assert_eq!(Service::named(other), None);
         }

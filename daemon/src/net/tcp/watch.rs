@@ -18,16 +18,20 @@ use std::time::Duration;
 
 use chat_core::types::RoleEvent;
 use chat_proto::id::PeerId;
-use tokio::io::AsyncReadExt;
+use iroh::SecretKey;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::net::event_queue::{EventSender, NetEvent};
-use crate::net::tcp::services::{self, WATCH_LINE, Whereabouts};
+use crate::net::tcp::services::{self, CallerProof, MemberService};
 
 /// Timeout for the addresses of a peer to connect.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// The watched peer sends this once it has checked the watcher's proof.
+const CONFIRMED: &[u8] = b"+";
 
 /// The watches of this peer over others; at most one for each, and the role opens few.
 #[derive(Debug, Default)]
@@ -58,12 +62,19 @@ impl Watches {
     }
 }
 
-/// Watches a peer at one of these addresses and reports the outcome.
-pub(crate) async fn watch(watches: &Watches, events: &EventSender, peer: PeerId, addrs: &[SocketAddr]) {
+/// Watches a peer at one of these addresses and reports the outcome. `me` is the key that it proves to the peer.
+pub(crate) async fn watch(
+    watches: &Watches,
+    events: &EventSender,
+    me: &SecretKey,
+    (peer, addrs): (PeerId, &[SocketAddr]),
+) {
     let token = watches.begin(peer);
     let report = async |event| events.send(NetEvent::Role(event)).await;
     let watching = async {
-        let Some(mut stream) = open(&peer, addrs).await else { return report(RoleEvent::WatchFailed(peer)).await };
+        let Some(mut stream) = open(me, &peer, addrs).await else {
+            return report(RoleEvent::WatchFailed(peer)).await;
+        };
         report(RoleEvent::WatchOpened(peer)).await;
         let mut byte = [0; 1];
         let ended = stream.read(&mut byte).await;
@@ -77,14 +88,21 @@ pub(crate) async fn watch(watches: &Watches, events: &EventSender, peer: PeerId,
 }
 
 /// Connects to all its addresses at once.
-async fn open(peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
-    let tries = addrs.iter().copied().map(|addr| async move { services::ask_for(WATCH_LINE, peer, addr).await.ok() });
-    services::first_ok(tries, CONNECT_MAX).await.map(|(stream, _)| stream)
+async fn open(me: &SecretKey, peer: &PeerId, addrs: &[SocketAddr]) -> Option<TcpStream> {
+    let ask = |addr| async move {
+        let mut served = services::ask_for(MemberService::Watch, me, peer, addr).await.ok()?;
+        if served.proof == CallerProof::Signed {
+            // A watch that is refused must not look like one that ended.
+            served.stream.read_exact(&mut [0; CONFIRMED.len()]).await.ok()?;
+        }
+        Some(served.stream)
+    };
+    services::first_ok(addrs.iter().copied().map(ask), CONNECT_MAX).await
 }
 
-/// The watched side: confirms the watch and holds it until the other end goes or this process ends.
-pub(crate) async fn be_watched(mut stream: TcpStream, me: &PeerId) {
-    if services::serve(&mut stream, me, Whereabouts::Home).await.is_err() {
+/// The watched side: holds the watch until the other end goes or this process ends.
+pub(crate) async fn be_watched(mut stream: TcpStream, proof: CallerProof) {
+    if proof == CallerProof::Signed && stream.write_all(CONFIRMED).await.is_err() {
         return;
     }
     // Any byte from the watcher ends the watch: it has nothing to send.

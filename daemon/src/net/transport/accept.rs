@@ -1,14 +1,14 @@
 //! Accepts connections: refuses early, then starts connections of members and serves strangers.
 //!
 //! One task takes what arrives at the endpoint; each handshake runs in a task of its own. Before a handshake costs anything,
-//! three bounds apply: attempts per network, handshakes at a time, and, under pressure, a proof that the sender receives at
-//! its address. After it, the protocol decides: the room protocol is for members, whom the gate has admitted in the
-//! handshake; the admission protocol is for strangers.
+//! three bounds apply: under pressure, a proof that the sender receives at its address; attempts per network; and handshakes
+//! at a time, of which the network with most gives up its oldest. After it, the protocol decides: the room protocol is for
+//! members, whom the gate has admitted in the handshake; the admission protocol is for strangers.
 //!
 //! Invariants: attempts of members do not count against their network. Which of two connections to a peer is kept is
 //! decided in the table, never here.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,20 +16,21 @@ use chat_core::admission::codec::ADMISSION_ALPN;
 use chat_core::wire::ROOM_ALPN;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::{debug, info_span};
 
 use crate::net::admission::limits::NetworkLimits;
 use crate::net::admission::server::Admissions;
 use crate::net::context::{NetContext, peer_id};
+use crate::net::places::{Places, network};
 use crate::net::transport::close::CloseCode;
 use crate::net::transport::connection::MemberConnection;
 use crate::net::transport::connections::{Accepted, ConnectionTable, Patience};
 use crate::net::transport::path::canonical;
 use crate::net::transport::tie_break::Greeting;
 
-/// Maximum number of handshakes at a time: they cost signatures and memory before the sender is known.
+/// Maximum number of handshakes at a time: they cost signatures and memory before the sender is known. A network with more
+/// than others gives them up first.
 const HANDSHAKES_MAX: usize = 128;
 
 /// Number of handshakes from which a sender must first prove that it receives at its address (QUIC retry), so that forged
@@ -54,7 +55,7 @@ pub(crate) struct Acceptor {
 impl Acceptor {
     /// Accepts until the endpoint closes.
     pub(crate) async fn run(self: Arc<Self>) {
-        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        let handshakes = Places::new(HANDSHAKES_MAX);
         let limits = Arc::new(NetworkLimits::default());
         let start = Instant::now();
         loop {
@@ -64,51 +65,63 @@ impl Acceptor {
             };
             let Some(incoming) = incoming else { return };
             let source = source(&incoming);
-            if source.is_some_and(|ip| !limits.take(ip, start.elapsed())) {
-                incoming.refuse();
-                continue;
-            }
-            let Ok(permit) = handshakes.clone().try_acquire_owned() else {
-                incoming.refuse();
-                continue;
-            };
-            let pressed = handshakes.available_permits() < HANDSHAKES_MAX - HANDSHAKES_RETRY;
-            if pressed && source.is_some() && !incoming.remote_addr_validated() {
+            // Callers on this machine are neither limited nor forged.
+            let limited = source.filter(|ip| !ip.is_loopback());
+            let pressed = handshakes.taken() >= HANDSHAKES_RETRY;
+            if pressed && limited.is_some() && !incoming.remote_addr_validated() {
                 // Fails only for validated addresses; the sender comes back with a token.
                 let _ = incoming.retry();
                 continue;
             }
+            if limited.is_some_and(|ip| !limits.take(ip, start.elapsed())) {
+                incoming.refuse();
+                continue;
+            }
+            let place = handshakes.enter(source);
             let span = info_span!("accept", me = %self.ctx.me.short());
             let (acceptor, limits) = (self.clone(), limits.clone());
-            self.ctx.spawn(span, async move { acceptor.handshake(incoming, permit, source, &limits).await });
+            self.ctx.spawn(span, async move {
+                let Some(stranger) = place.hold(acceptor.handshake(incoming, limited, &limits)).await else {
+                    return debug!("the handshake gave its place to another network");
+                };
+                drop(place);
+                if let Some(connection) = stranger {
+                    acceptor.admissions.serve(connection, source).await;
+                }
+            });
         }
     }
 
+    /// Completes a handshake and starts the connection of a member; returns that of a stranger.
     async fn handshake(
         &self,
         incoming: Incoming,
-        permit: OwnedSemaphorePermit,
-        source: Option<IpAddr>,
+        limited: Option<IpAddr>,
         limits: &NetworkLimits,
-    ) {
+    ) -> Option<Connection> {
         let connection = match timeout(HANDSHAKE_MAX, incoming).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return debug!(%error, "handshake failed"),
-            Err(_) => return debug!("handshake took too long"),
+            Ok(Err(error)) => {
+                debug!(%error, "handshake failed");
+                return None;
+            }
+            Err(_) => {
+                debug!("handshake took too long");
+                return None;
+            }
         };
         if connection.alpn() == ROOM_ALPN {
             // The gate has admitted it: a member, whose connections are not limited.
-            if let Some(ip) = source {
+            if let Some(ip) = limited {
                 limits.give_back(ip);
             }
             if timeout(HANDSHAKE_MAX, self.welcome(&connection)).await.is_err() {
                 debug!("the greeting took too long");
                 connection.close(CloseCode::Protocol.var_int(), b"");
             }
-        } else if connection.alpn() == ADMISSION_ALPN {
-            drop(permit);
-            self.admissions.serve(connection).await;
+            return None;
         }
+        (connection.alpn() == ADMISSION_ALPN).then_some(connection)
     }
 
     /// Reads the greeting and carries the connection, unless another one to that peer is preferred.
@@ -141,14 +154,8 @@ impl Acceptor {
     }
 }
 
-/// The network that a connection comes from, for the limit per network: `None` through a relay, which carries members
-/// only, and from this machine.
+/// The network that a connection comes from; `None` through a relay, which carries members only.
 fn source(incoming: &Incoming) -> Option<IpAddr> {
     let IncomingAddr::Ip(addr) = incoming.remote_addr() else { return None };
-    match canonical(addr).ip() {
-        ip if ip.is_loopback() => None,
-        IpAddr::V4(ip) => Some(ip.into()),
-        // A sender with one address of a /64 has them all.
-        IpAddr::V6(ip) => Some(Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into()),
-    }
+    Some(network(canonical(addr).ip()))
 }

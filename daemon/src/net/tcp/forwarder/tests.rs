@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::net::tcp::services::CallerProof;
 
 const ME: PeerId = PeerId::from_bytes([1; 32]);
 const HOLDER: PeerId = PeerId::from_bytes([2; 32]);
@@ -36,8 +37,10 @@ impl Relay {
 
     async fn serve_from(&self, whereabouts: Whereabouts) -> TcpStream {
         let mut stream = self.accept().await;
-        assert_eq!(read(&mut stream, RELAY_LINE.len()).await, RELAY_LINE);
-        services::serve(&mut stream, &self.peer, whereabouts).await.expect("answers");
+        let line = MemberService::Relay.line(CallerProof::Signed);
+        assert_eq!(read(&mut stream, line.len()).await, line);
+        // A client that wants another peer gives no proof.
+        let _ = services::challenge(&mut stream, &self.peer, MemberService::Relay, Some(whereabouts)).await;
         stream
     }
 }
@@ -61,7 +64,7 @@ async fn is_cut(stream: &mut TcpStream) {
 }
 
 async fn forwarder() -> Forwarder {
-    Forwarder::start().await.expect("starts")
+    Forwarder::start(SecretKey::from_bytes(&[7; 32])).await.expect("starts")
 }
 
 fn order(relays: &[&Relay]) -> RelayOrder {

@@ -225,6 +225,9 @@ pub enum CommandError {
     /// No such invite.
     #[error("no such invite, see 'chat invites'")]
     UnknownInvite,
+    /// The knock waits at another member, and this peer is not an admin.
+    #[error("the stranger waits at another member's door: only that member or an admin may refuse it")]
+    NotThisDoor,
     /// No such knock.
     #[error("no such knock, see 'chat knocks'")]
     UnknownKnock,
@@ -256,7 +259,7 @@ impl CommandError {
     pub const fn code(&self) -> ErrorCode {
         match self {
             Self::NotMember => ErrorCode::NotInRoom,
-            Self::NotAdmin | Self::RanksAbove(_) | Self::Removed => ErrorCode::Forbidden,
+            Self::NotAdmin | Self::RanksAbove(_) | Self::Removed | Self::NotThisDoor => ErrorCode::Forbidden,
             Self::UnknownInvite | Self::UnknownKnock => ErrorCode::NotFound,
             Self::Resolve(_) => ErrorCode::UnknownMember,
             Self::Text(_) | Self::TooLong => ErrorCode::TooLong,

@@ -108,7 +108,9 @@ impl From<CommandError> for Refusal {
             CommandError::NotMember => {
                 "after a removal, ask an admin and knock at its address with 'chat join HOST:PORT'; after leaving, a ticket will do"
             }
-            CommandError::NotAdmin | CommandError::Removed => "'chat peers' shows who is an admin",
+            CommandError::NotAdmin | CommandError::Removed | CommandError::NotThisDoor => {
+                "'chat peers' shows who is an admin"
+            }
             CommandError::RanksAbove(_) => {
                 "the founder ranks first, then the admins in the order in which they became admins"
             }

@@ -16,6 +16,7 @@ use ed25519_dalek::VerifyingKey;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, ticket_holds};
 use crate::context::NodeContext;
+use crate::context::fair_share::{network, place_to_give_up};
 use crate::delivery::drafts::{DraftOrigin, Drafts};
 use crate::input::{AdmissionCall, AdmissionId, CommandId, Verdict};
 use crate::log::entry::{AdmitBy, Control, Dep};
@@ -27,8 +28,13 @@ use crate::output::{CommandError, Output, Reply};
 use crate::peers::Peers;
 use crate::wire::{Frame, KnockNews};
 
-/// Maximum number of knocks that wait, here and as reported by other members; further strangers are asked to try later.
+/// Maximum number of knocks that wait here. When it is reached, the network with most of them gives its oldest up, and if
+/// all have one, further strangers are asked to try later.
 const KNOCKS_MAX: usize = 32;
+
+/// Maximum number of knocks that other members report: some doors may be full at a time. When it is reached, the member
+/// that reports most gives its oldest up.
+const REPORTED_MAX: usize = 256;
 
 /// Maximum number of admissions that wait for the disk.
 const ADMISSIONS_MAX: usize = 1024;
@@ -165,9 +171,7 @@ impl DoorHandler<'_> {
             }
             return self.admit(id, peer, observed, name, AdmitBy::Member);
         }
-        if self.door.waiting.len() >= KNOCKS_MAX {
-            return Err(DenyReason::Busy);
-        }
+        self.make_room_here(observed)?;
         self.cx.push(Output::Admission(id, AdmissionAnswer::Waiting));
         let frame = Frame::Knock { peer, name: name.clone(), words: words.clone(), state: KnockNews::Waiting };
         self.peers.connections.send_to_all(&mut self.cx.out, &frame);
@@ -190,6 +194,44 @@ impl DoorHandler<'_> {
         }
         self.door.admitting.remove(&id);
         Err(DenyReason::Busy)
+    }
+
+    /// Makes room for a stranger from a network: one whose network has more knocks here is asked to try later.
+    fn make_room_here(&mut self, observed: Option<SocketAddr>) -> Result<(), DenyReason> {
+        let here = |(id, waiting): (&KnockId, &Knocker)| match waiting.at {
+            KnockedAt::Here(_, observed) => Some((*id, observed.map(|addr| network(addr.ip())))),
+            KnockedAt::At(_) => None,
+        };
+        let taken: Vec<_> = self.door.waiting.iter().filter_map(here).collect();
+        if taken.len() < KNOCKS_MAX {
+            return Ok(());
+        }
+        let given_up = place_to_give_up(taken, &observed.map(|addr| network(addr.ip()))).ok_or(DenyReason::Busy)?;
+        if let Some(waiting) = self.door.waiting.remove(&given_up) {
+            if let KnockedAt::Here(admission, _) = waiting.at {
+                self.deny(admission, DenyReason::Busy);
+            }
+            self.knock_is_over(&waiting);
+            self.tell_knock(given_up, &waiting, KnockState::Gone);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a knock that a member reports; returns whether there is any.
+    fn make_room_for_report(&mut self, member: &PeerId) -> bool {
+        let reported = |(id, waiting): (&KnockId, &Knocker)| match waiting.at {
+            KnockedAt::At(member) => Some((*id, member)),
+            KnockedAt::Here(..) => None,
+        };
+        let taken: Vec<_> = self.door.waiting.iter().filter_map(reported).collect();
+        if taken.len() < REPORTED_MAX {
+            return true;
+        }
+        let Some(given_up) = place_to_give_up(taken, member) else { return false };
+        if let Some(waiting) = self.door.waiting.remove(&given_up) {
+            self.tell_knock(given_up, &waiting, KnockState::Gone);
+        }
+        true
     }
 
     fn knock(&mut self, waiting: Knocker) {
@@ -342,11 +384,8 @@ impl DoorHandler<'_> {
             KnockNews::Waiting => {
                 let known = self.door.waiting.values().any(at_door);
                 let allowed = chat_proto::text::check_name("name", &name).is_ok() && words.len() <= 64;
-                if !known
-                    && allowed
-                    && self.door.waiting.len() < KNOCKS_MAX
-                    && !self.membership.roster.is_member(&stranger)
-                {
+                let stranger_waits = !known && allowed && !self.membership.roster.is_member(&stranger);
+                if stranger_waits && self.make_room_for_report(&from) {
                     self.knock(Knocker {
                         peer: stranger,
                         name,
@@ -365,6 +404,9 @@ impl DoorHandler<'_> {
                     }
                 }
             }
+            KnockNews::Denied if !self.is_admin(&from) => {
+                tracing::debug!(remote = %from.short(), "only an admin refuses a knock at another member's door");
+            }
             KnockNews::Denied => {
                 let here = |w: &Knocker| w.peer == stranger && matches!(w.at, KnockedAt::Here(..));
                 for id in self.waiting_ids(here) {
@@ -372,6 +414,10 @@ impl DoorHandler<'_> {
                 }
             }
         }
+    }
+
+    fn is_admin(&self, member: &PeerId) -> bool {
+        self.membership.roster.people.get(member).is_some_and(|person| person.role == MemberRole::Admin)
     }
 
     fn waiting_ids(&self, matches: impl Fn(&Knocker) -> bool) -> Vec<KnockId> {
@@ -410,9 +456,7 @@ impl DoorHandler<'_> {
         let (peer, name) = (waiting.peer, waiting.name.clone());
         match verdict {
             Verdict::Yes => {
-                let admin =
-                    self.membership.roster.people.get(&self.local.me).is_some_and(|me| me.role == MemberRole::Admin);
-                if self.membership.derived.is_removed(&peer) && !admin {
+                if self.membership.derived.is_removed(&peer) && !self.is_admin(&self.local.me) {
                     return Err(CommandError::Removed);
                 }
                 let admit = Control::Admit { peer, name, by: AdmitBy::Member };
@@ -420,6 +464,9 @@ impl DoorHandler<'_> {
                 if queued { Ok(()) } else { Err(CommandError::Busy) }
             }
             Verdict::No => {
+                if matches!(waiting.at, KnockedAt::At(_)) && !self.is_admin(&self.local.me) {
+                    return Err(CommandError::NotThisDoor);
+                }
                 self.refuse_knock(id);
                 self.cx.reply(command, Ok(Reply::Done));
                 Ok(())

@@ -5,6 +5,7 @@
 //! whatever it sends, costs the others nothing.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Which of the taken places a newcomer from `source` gets when no place is free. `taken` names each place, the smallest
 /// name for the oldest, and the source that holds it. A source with clearly more places than the newcomer's gives up its
@@ -25,10 +26,27 @@ pub fn place_to_give_up<I: Ord + Copy, S: Ord>(taken: impl IntoIterator<Item = (
     }
 }
 
+/// The network of an address: one IPv4 address, or an IPv6 /64, because a sender with one address of it has them all.
+pub fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & !u128::from(u64::MAX)).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn ipv6_addresses_of_one_network_are_one_source() {
+        let of = |text: &str| network(text.parse().expect("an address"));
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), of("2001:db8:1:2::9"));
+        assert_ne!(of("2001:db8:1:2::9"), of("2001:db8:1:3::9"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
 
     #[test]
     fn fullest_source_gives_up_its_oldest_place() {

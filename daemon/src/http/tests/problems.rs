@@ -126,6 +126,7 @@ fn command_errors_keep_their_code() {
     for error in [
         CommandError::NotMember,
         CommandError::NotAdmin,
+        CommandError::NotThisDoor,
         CommandError::RanksAbove("ann".into()),
         CommandError::Removed,
         CommandError::UnknownInvite,

@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::fair_share::network;
 use chat_proto::id::PeerId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tracing::{debug, info_span};
 
 use crate::net::context::NetContext;
-use crate::net::places::{Place, Places, network};
+use crate::net::places::{Place, Places};
 use crate::net::tcp::hello::{self, LINE_MAX, read_line};
 use crate::net::tcp::role_services::RoleServices;
 use crate::net::tcp::services::{self, CallerProof, MemberService, Service};

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chat_core::admission::codec::ADMISSION_ALPN;
+use chat_core::fair_share::network;
 use chat_core::wire::ROOM_ALPN;
 use iroh::Endpoint;
 use iroh::endpoint::{Connection, Incoming, IncomingAddr};
@@ -22,7 +23,7 @@ use tracing::{debug, info_span};
 use crate::net::admission::limits::NetworkLimits;
 use crate::net::admission::server::Admissions;
 use crate::net::context::{NetContext, peer_id};
-use crate::net::places::{Places, network};
+use crate::net::places::Places;
 use crate::net::transport::close::CloseCode;
 use crate::net::transport::connection::MemberConnection;
 use crate::net::transport::connections::{Accepted, ConnectionTable, Patience};

@@ -1,5 +1,6 @@
 //! The front door, with several members behind it.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::event::{Event, KnockState};
@@ -10,6 +11,7 @@ use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, tic
 use crate::input::{AdmissionCall, Command, Input, Verdict};
 use crate::node::tests::kit::{Disk, Kit, key};
 use crate::output::{CloseReason, CommandError, Reply};
+use crate::wire::{Frame, KnockNews};
 
 fn id(n: usize) -> PeerId {
     PeerId::from_bytes(key(n).verifying_key().to_bytes())
@@ -125,7 +127,11 @@ fn a_knock_at_one_door_is_answered_at_another() {
     assert_eq!(waiting.len(), 2);
     assert_eq!(kit.command(2, Command::AnswerKnock(waiting[0], Verdict::Yes)), Some(Ok(Reply::Done)));
     assert!(matches!(kit.answer_to(1, at_1), Some(AdmissionAnswer::Admitted(_))));
-    assert_eq!(kit.command(2, Command::AnswerKnock(waiting[1], Verdict::No)), Some(Ok(Reply::Done)));
+    let deny = |knock| Command::AnswerKnock(knock, Verdict::No);
+    assert_eq!(kit.command(2, deny(waiting[1])), Some(Err(CommandError::NotThisDoor)), "neither its door nor an admin");
+    assert_eq!(kit.answer_to(1, at_2), Some(AdmissionAnswer::Waiting));
+    let of_admin = knocks(&mut kit, 0);
+    assert_eq!(kit.command(0, deny(of_admin[0])), Some(Ok(Reply::Done)));
     assert_eq!(reason(kit.answer_to(1, at_2)), DenyReason::Refused);
     for n in 0..3 {
         assert!(knocks(&mut kit, n).is_empty(), "nobody waits any more at {n}");
@@ -189,13 +195,68 @@ fn nobody_is_told_to_come_in_before_that_is_on_disk() {
     assert!(matches!(kit.answer_to(1, request), Some(AdmissionAnswer::Admitted(_))));
 }
 
+fn network(n: u8) -> Option<SocketAddr> {
+    Some(SocketAddr::from(([198, 51, 100, n], 4000)))
+}
+
+#[test]
+fn stranger_with_many_keys_closes_no_door() {
+    let mut kit = Kit::room(2);
+    for n in 10..80 {
+        assert_eq!(kit.ask_from(network(1), n, 0, knock(n)), Some(AdmissionAnswer::Waiting));
+    }
+    assert_eq!(knocks(&mut kit, 0).len(), 32);
+    assert_eq!(knocks(&mut kit, 1).len(), 32, "the other door lists the same");
+    assert_eq!(kit.ask_from(network(2), 7, 0, knock(7)), Some(AdmissionAnswer::Waiting));
+    let honest = kit.last_request();
+    for n in 80..120 {
+        kit.ask_from(network(1), n, 0, knock(n));
+    }
+    assert_eq!(kit.answer_to(0, honest), Some(AdmissionAnswer::Waiting), "it keeps its place");
+    assert_eq!(kit.ask(8, 1, knock(8)), Some(AdmissionAnswer::Waiting), "the other door is open");
+    assert_eq!(knocks(&mut kit, 1).len(), 33);
+}
+
 #[test]
 fn knocks_are_bounded() {
     let mut kit = Kit::room(1);
-    for n in 10..42 {
-        assert_eq!(kit.ask(n, 0, knock(n)), Some(AdmissionAnswer::Waiting));
+    for n in 10..42u8 {
+        let answer = kit.ask_from(network(n), usize::from(n), 0, knock(usize::from(n)));
+        assert_eq!(answer, Some(AdmissionAnswer::Waiting));
     }
-    assert_eq!(reason(kit.ask(50, 0, knock(50))), DenyReason::Busy);
+    assert_eq!(reason(kit.ask_from(network(50), 50, 0, knock(50))), DenyReason::Busy, "each network has one");
+    assert_eq!(kit.ask_from(network(10), 60, 0, knock(60)), Some(AdmissionAnswer::Waiting));
+    assert_eq!(knocks(&mut kit, 0).len(), 32, "it replaces the one of its network");
+}
+
+#[test]
+fn knocks_that_a_member_invents_are_bounded_and_displace_no_other() {
+    let mut kit = Kit::room(3);
+    assert_eq!(kit.ask(7, 1, knock(7)), Some(AdmissionAnswer::Waiting));
+    for n in 0..300u16 {
+        let mut stranger = [9; 32];
+        stranger[..2].copy_from_slice(&n.to_be_bytes());
+        let (peer, words) = (PeerId::from_bytes(stranger), "babad".to_owned());
+        let state = KnockNews::Waiting;
+        kit.frame(0, 2, &Frame::Knock { peer, name: "eve".into(), words, state });
+    }
+    let Some(Ok(Reply::Knocks(listed))) = kit.command(0, Command::Knocks) else { panic!("no list") };
+    assert_eq!(listed.len(), 256);
+    assert!(listed.iter().any(|knock| knock.peer == id(7)), "the honest one is still listed");
+}
+
+#[test]
+fn word_of_a_member_refuses_no_knock_at_the_door_of_another() {
+    let mut kit = Kit::room(3);
+    assert_eq!(kit.ask(7, 0, knock(7)), Some(AdmissionAnswer::Waiting));
+    let at_0 = kit.last_request();
+    let denied = |peer| Frame::Knock { peer, name: "p7".into(), words: "babad".into(), state: KnockNews::Denied };
+    kit.frame(0, 2, &denied(id(7)));
+    assert_eq!(kit.answer_to(0, at_0), Some(AdmissionAnswer::Waiting));
+    assert_eq!(kit.ask(8, 1, knock(8)), Some(AdmissionAnswer::Waiting));
+    let at_1 = kit.last_request();
+    kit.frame(1, 0, &denied(id(8)));
+    assert_eq!(reason(kit.answer_to(1, at_1)), DenyReason::Refused, "an admin's word does");
 }
 
 #[test]

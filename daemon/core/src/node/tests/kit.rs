@@ -222,10 +222,21 @@ impl Kit {
 
     /// A newcomer asks to be admitted; returns the newest answer.
     pub(super) fn ask(&mut self, n: usize, door: usize, request: AdmissionRequest) -> Option<AdmissionAnswer> {
+        self.ask_from(None, n, door, request)
+    }
+
+    /// The same from an address.
+    pub(super) fn ask_from(
+        &mut self,
+        observed: Option<SocketAddr>,
+        n: usize,
+        door: usize,
+        request: AdmissionRequest,
+    ) -> Option<AdmissionAnswer> {
         self.next += 1;
         let id = AdmissionId(self.next);
         let peer = PeerId::from_bytes(key(n).verifying_key().to_bytes());
-        self.input(door, Input::Admission(AdmissionCall { id, peer, observed: None, request, words: "babad".into() }));
+        self.input(door, Input::Admission(AdmissionCall { id, peer, observed, request, words: "babad".into() }));
         self.answer_to(door, id)
     }
 

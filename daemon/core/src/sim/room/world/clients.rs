@@ -93,6 +93,7 @@ impl RoomWorld {
                 | CommandError::NotAdmin
                 | CommandError::RanksAbove(_)
                 | CommandError::Removed
+                | CommandError::NotThisDoor
                 | CommandError::UnknownInvite
                 | CommandError::UnknownKnock
                 | CommandError::Resolve(_)

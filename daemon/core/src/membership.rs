@@ -3,6 +3,7 @@
 pub mod authority;
 pub(crate) mod control_log;
 pub(crate) mod derive;
+pub(crate) mod gaps;
 pub(crate) mod names;
 pub(crate) mod replay;
 pub mod roster;
@@ -20,6 +21,7 @@ use crate::output::CommandError;
 use authority::Authority;
 use control_log::{ControlLog, Position};
 use derive::Derived;
+use gaps::Gaps;
 use roster::Roster;
 
 /// The control entries and what follows from them. A whole frame of entries is derived at once.
@@ -38,6 +40,8 @@ pub(crate) struct Membership {
     stale: bool,
     /// Whether entries that wait have to be reconsidered, because logs end elsewhere or are void.
     pub(crate) cuts_moved: bool,
+    /// Control entries on this peer's disk that are damaged.
+    pub(crate) gaps: Gaps,
 }
 
 impl Membership {
@@ -64,19 +68,31 @@ impl Membership {
 
     /// Takes an entry that was applied; what follows from it is worked out by the next derivation.
     pub(crate) fn apply(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
-        if entry.seq() == Seq(1) && !entry.is_genesis() {
-            let start = self.controls.start(&entry.log(), order, &entry.header().deps);
-            self.controls.begin(entry.log(), start);
+        if self.controls.begin_with(entry, order) {
             self.begun.push(entry.log());
         }
+        self.gaps.applied(entry, order);
         self.authority.observe(entry);
         self.add(entry, order, room);
     }
 
     /// Takes a control entry whose copy on disk was damaged until now.
-    pub(crate) fn repaired(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
-        self.add(entry, order, room);
+    pub(crate) fn repaired(&mut self, entry: &Arc<Entry>, room: &RoomId) {
+        if self.gaps.repaired(entry) {
+            self.controls = self.gaps.control_log(room);
+            self.authority.find_acts(&self.controls);
+            self.news.push(entry.clone());
+            self.gaps.close_if_whole();
+            self.stale = true;
+        }
+    }
+
+    /// Takes the control entries that the store held, and asks for those that are damaged.
+    pub(crate) fn restore(&mut self, gaps: Gaps, room: &RoomId) {
+        self.gaps = gaps;
+        self.controls = self.gaps.control_log(room);
         self.authority.find_acts(&self.controls);
+        self.gaps.close_if_whole();
         self.stale = true;
     }
 
@@ -144,14 +160,15 @@ impl Membership {
         } else {
             begun.iter().for_each(|log| derived.log_began(log, controls));
         }
-        let changed = derived.roster != self.roster;
+        let roster = self.gaps.mark(&derived.roster);
+        let changed = roster != self.roster;
         if changed {
             logs.heads.reconsider_refused();
         }
         let moved = logs.heads.set_cuts(derived.cuts.clone(), logs.forks.logs(), authority.admins());
         self.cuts_moved |= !moved.is_empty();
-        logs.disk.changes.cuts.extend(moved);
-        changed.then(|| std::mem::replace(&mut self.roster, self.derived.roster.clone()))
+        logs.disk.changes.cuts.extend(self.gaps.withhold(moved));
+        changed.then(|| std::mem::replace(&mut self.roster, roster))
     }
 
     /// What a control entry changed for its readers, compared with the roster before it.

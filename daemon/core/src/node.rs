@@ -58,8 +58,8 @@ use crate::log::entry::{Body, Control, Dep, Hlc, Seq};
 use crate::log::forks::ForkHandler;
 use crate::log::heads::LogHead;
 use crate::log::local::Local;
-use crate::log::repair::intact;
 use crate::membership::Membership;
+use crate::membership::gaps::Gaps;
 use crate::membership::roster::Roster;
 use crate::node::role::Role;
 use crate::node::ticks::SEEN_EVERY;
@@ -241,10 +241,14 @@ impl Node {
         for (log, seq, clock) in restored.clocks {
             self.membership.authority.restore_clock(log, seq, clock);
         }
-        let entries = restored.controls.into_iter().filter_map(|(signed, order)| Some((intact(signed)?, order)));
-        self.membership.controls.restore(entries, &starts, &self.local.room);
-        self.membership.authority.find_acts(&self.membership.controls);
-        self.membership.outdate();
+        let repairs = &mut self.logs.repairs;
+        let read = |(signed, order)| {
+            let (place, entry) = repairs.read(signed, &mut self.cx);
+            (place, entry.map(Arc::new), order)
+        };
+        let controls = restored.controls.into_iter().map(read).collect();
+        let seen = restored.seen.iter().map(|(peer, _)| *peer);
+        self.membership.restore(Gaps::new(controls, starts, seen), &self.local.room);
         for (one, other) in restored.forks {
             self.logs.forks.restore(one, other);
         }
@@ -258,7 +262,7 @@ impl Node {
         self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
-            if self.logs.heads.cut(&log).is_none() {
+            if self.logs.heads.cut(&log).is_none() && !self.membership.gaps.are_open() {
                 self.logs.disk.changes.cuts.insert(log, Seq::MAX);
             }
         }

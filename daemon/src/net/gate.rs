@@ -54,6 +54,9 @@ impl Gate {
     /// Whether the peer may speak the room protocol now.
     pub fn admits(&self, peer: &PeerId) -> bool {
         let roster = self.roster.borrow();
+        if roster.unsure.contains(peer) {
+            return true;
+        }
         if roster.people.contains_key(peer) || roster.is_member(&self.me) {
             return roster.is_member(peer);
         }
@@ -112,6 +115,16 @@ mod tests {
         assert!(!gate.admits(&DOOR), "the log knows the door as removed");
         gate.set_roster(roster(&[(ME, true)]));
         assert!(!gate.admits(&DOOR), "the log knows me and not the door");
+    }
+
+    #[test]
+    fn peer_that_was_a_member_before_the_disk_was_damaged_is_admitted() {
+        let gate = gate();
+        let unsure = [DOOR].into_iter().collect();
+        gate.set_roster(Arc::new(Roster { unsure, ..(*roster(&[(ME, true)])).clone() }));
+        assert!(gate.admits(&DOOR));
+        gate.set_roster(roster(&[(ME, true)]));
+        assert!(!gate.admits(&DOOR));
     }
 
     #[test]

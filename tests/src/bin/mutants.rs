@@ -126,6 +126,11 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
+/// Where the mutants are built: beside the workspace's own builds, unless `CARGO_TARGET_DIR` names another directory.
+fn target_dir() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+}
+
 /// Copies the files that git knows of.
 fn copy_sources(from: &Path, to: &Path) -> io::Result<()> {
     let listed = Command::new("git").args(["ls-files", "-z"]).current_dir(from).output()?;
@@ -158,7 +163,7 @@ fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Resu
         CargoStep::Build => cargo.arg("--no-run"),
         CargoStep::Test => cargo.arg(names),
     };
-    cargo.current_dir(copy).env("CARGO_TARGET_DIR", workspace().join("target"));
+    cargo.current_dir(copy).env("CARGO_TARGET_DIR", target_dir());
     if noticer == Noticer::Simulation {
         cargo.env("CHAT_SEEDS", seeds.to_string());
     }

@@ -75,12 +75,8 @@ impl IngestHandler<'_> {
     pub(crate) fn repair(&mut self, entry: Arc<Entry>) {
         let place = Dep { log: entry.log(), seq: entry.seq() };
         self.logs.repairs.repaired(&place);
-        // A damaged control entry was passed over when this peer started. Authors carry an order time that is not the date,
-        // so it follows from the entry alone.
-        if entry.control().is_some() && !self.membership.controls.holds(&place) {
-            let order = entry.header().order_after(None);
-            self.membership.repaired(&entry, order, &self.local.room);
-        }
+        // A damaged control entry was passed over when this peer started.
+        self.membership.repaired(&entry, &self.local.room);
         self.cx.push(Output::Repair(entry));
     }
 

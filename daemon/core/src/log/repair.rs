@@ -12,7 +12,7 @@ use chat_proto::id::PeerId;
 
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
-use crate::log::entry::{Dep, Entry, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry};
 use crate::peers::connections::Connections;
 use crate::wire::Frame;
 
@@ -57,6 +57,19 @@ impl Repairs {
         }
     }
 
+    /// Reads a stored control entry and its place. If it is damaged, a node starts without it and asks for it as soon as it is
+    /// connected.
+    pub(crate) fn read(&mut self, signed: SignedEntry, cx: &mut NodeContext) -> (Option<Dep>, Option<Entry>) {
+        let header: Option<(Header, _)> = postcard::take_from_bytes(&signed.header).ok();
+        let place = header.map(|(header, _)| Dep { log: header.log, seq: header.seq });
+        let entry = Entry::from_trusted(signed);
+        if let Err(error) = &entry {
+            tracing::error!(%error, "a stored control entry is damaged and is fetched anew");
+            place.into_iter().for_each(|place| self.damaged(place, cx));
+        }
+        (place, entry.ok())
+    }
+
     /// A copy of a damaged entry arrived.
     pub(crate) fn repaired(&mut self, place: &Dep) {
         tracing::info!(author = %place.log.author.short(), seq = place.seq.0, "a damaged entry was fetched anew");
@@ -90,10 +103,4 @@ fn holder(connections: &Connections, place: &Dep, asked: u32) -> Option<PeerId> 
     peers.extend(others);
     let turn = usize::try_from(asked).unwrap_or_default().checked_rem(peers.len())?;
     Some(*peers[turn].0)
-}
-
-/// What a node does without when it starts: an entry on its disk that is damaged. The store reports it again.
-pub(crate) fn intact(signed: SignedEntry) -> Option<Entry> {
-    let entry = Entry::from_trusted(signed);
-    entry.inspect_err(|error| tracing::error!(%error, "a stored control entry is damaged and is fetched anew")).ok()
 }

@@ -61,11 +61,6 @@ pub(crate) struct ControlLog {
 }
 
 impl ControlLog {
-    /// Whether the entry at this place was added.
-    pub(crate) fn holds(&self, place: &Dep) -> bool {
-        self.places.get(&place.log).is_some_and(|seqs| seqs.contains_key(&place.seq))
-    }
-
     /// How a log would begin with this order time and these dependencies.
     pub(crate) fn start(&self, log: &LogId, order: Hlc, deps: &[Dep]) -> LogStart {
         let covered = |admission: &&Dep| deps.iter().any(|dep| dep.log == admission.log && dep.seq >= admission.seq);
@@ -76,6 +71,16 @@ impl ControlLog {
             direct.chain(former.flat_map(|start| start.admissions.iter().copied())).collect();
         let newest = admissions.iter().filter_map(|place| self.position(place)).map(|at| at.order.next()).max();
         LogStart { first: order, order: newest.map_or(order, |newest| newest.max(order)), admissions }
+    }
+
+    /// An entry was applied: if it is the first one of a log, the log begins; returns whether it does.
+    pub(crate) fn begin_with(&mut self, entry: &Entry, order: Hlc) -> bool {
+        let begins = entry.seq() == Seq(1) && !entry.is_genesis();
+        if begins {
+            let start = self.start(&entry.log(), order, &entry.header().deps);
+            self.begin(entry.log(), start);
+        }
+        begins
     }
 
     /// A log begins.
@@ -156,7 +161,7 @@ impl ControlLog {
     /// its first entry and what that depends on.
     pub(crate) fn restore(
         &mut self,
-        entries: impl Iterator<Item = (Entry, Hlc)>,
+        entries: impl Iterator<Item = (Arc<Entry>, Hlc)>,
         logs: &BTreeMap<LogId, (Hlc, Vec<Dep>)>,
         room: &RoomId,
     ) {

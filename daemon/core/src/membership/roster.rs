@@ -1,6 +1,6 @@
 //! The roster: a snapshot of the membership, shared with the gates, the API and the relay.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chat_proto::api::peers::{MemberRole, PeerRef};
@@ -17,6 +17,9 @@ pub struct Roster {
     pub open: bool,
     /// All peers, former members included: their messages still need a name.
     pub people: BTreeMap<PeerId, Arc<Person>>,
+    /// Peers that were members when this peer last ran, and of which its disk says nothing, because control entries on it
+    /// are damaged: they may connect, so that the entries can be fetched anew. None once the entries are whole.
+    pub unsure: BTreeSet<PeerId>,
 }
 
 /// A peer that was admitted once.

@@ -16,6 +16,10 @@ use crate::types::PathInfo;
 /// Time for which changes of connections are collected before neighbours receive them.
 const LINKS_DEBOUNCE: Duration = Duration::from_millis(50);
 
+/// Delay before the store receives that a peer was seen for the first time: it is a member to ask, should this peer's own
+/// disk be damaged.
+const SEEN_SOON: Duration = Duration::from_secs(2);
+
 impl Node {
     pub(super) fn on_up(&mut self, peer: PeerId, path: PathInfo) {
         if self.peers.connections.down(&peer).is_some_and(|ended| ended.open) {
@@ -63,14 +67,21 @@ impl Node {
     /// Ends the connection to a peer: no frame is accepted from it or sent to it any more. The daemon reports `Down`
     /// when it is closed.
     pub(super) fn break_with(&mut self, peer: PeerId, reason: CloseReason) {
-        if !self.peers.connections.close(&peer) {
-            return;
+        self.break_with_all(&[peer], reason);
+    }
+
+    /// The same for several peers: none of them receives anything that the end of another's connection causes.
+    pub(super) fn break_with_all(&mut self, peers: &[PeerId], reason: CloseReason) {
+        let open = peers.iter().filter(|peer| self.peers.connections.close(peer)).copied().collect::<Vec<_>>();
+        for peer in &open {
+            self.cx.push(Output::Disconnect(*peer, reason));
+            if reason == CloseReason::Protocol {
+                self.peers.addrs.distrust(*peer);
+            }
         }
-        self.cx.push(Output::Disconnect(peer, reason));
-        if reason == CloseReason::Protocol {
-            self.peers.addrs.distrust(peer);
+        for peer in open {
+            self.link_ended(peer);
         }
-        self.link_ended(peer);
     }
 
     /// A neighbour leaves in an orderly way: it is not dialled again at once.
@@ -108,7 +119,11 @@ impl Node {
         let heard_for = self.dissemination().heard_for();
         let members = self.membership.roster.members().map(|person| person.peer.id);
         let others = members.filter(|peer| *peer != self.local.me);
+        let before = self.peers.presence.ever_seen();
         let changed = self.peers.presence.refresh(others, &self.peers.connections, heard_for, self.cx.now);
+        if self.peers.presence.ever_seen() > before {
+            self.cx.set_earlier(Timer::Seen, SEEN_SOON);
+        }
         if !changed.is_empty() {
             self.tell_role(RoleInput::Online(self.peers.presence.online().collect()));
         }

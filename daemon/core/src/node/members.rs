@@ -54,12 +54,12 @@ impl Node {
 
     /// Gates and connections follow the membership.
     fn roster_changed(&mut self, before: &Roster) {
-        for peer in self.peers.connections.connected_ids() {
-            let lost = before.is_member(&peer) && !self.membership.is_member(&peer);
-            if lost || !self.membership.may_connect(&peer) {
-                self.break_with(peer, CloseReason::NotMember);
-            }
-        }
+        let mut out = self.peers.connections.connected_ids();
+        out.retain(|peer| {
+            let lost = before.is_member(peer) && !self.membership.is_member(peer);
+            lost || !self.membership.may_connect(peer)
+        });
+        self.break_with_all(&out, CloseReason::NotMember);
         for proof in self.logs.forks.take_early() {
             self.on_fork(proof);
         }

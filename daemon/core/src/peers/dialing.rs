@@ -46,8 +46,10 @@ impl DialHandler<'_> {
     fn wants(&self, peer: &PeerId) -> bool {
         let me = self.local.me;
         let alone = !self.roster.members().any(|person| person.peer.id != me);
-        let member = self.roster.is_member(peer) || alone || !self.roster.is_member(&me);
-        let needed = !self.dissemination.is_tree() || self.dissemination.needs(peer) || self.keep.contains(peer);
+        let unsure = self.roster.unsure.contains(peer);
+        let member = self.roster.is_member(peer) || unsure || alone || !self.roster.is_member(&me);
+        let needed =
+            !self.dissemination.is_tree() || unsure || self.dissemination.needs(peer) || self.keep.contains(peer);
         *peer != me && member && needed && !self.local.is_stopping()
     }
 

@@ -86,6 +86,11 @@ impl Presence {
         self.peers.get(peer)?.last
     }
 
+    /// Number of peers that were ever seen.
+    pub(crate) fn ever_seen(&self) -> usize {
+        self.peers.values().filter(|seen| seen.last.is_some()).count()
+    }
+
     /// When each peer was last seen, for the store.
     pub(crate) fn seen(&self) -> Vec<(PeerId, Timestamp)> {
         self.peers.iter().filter_map(|(peer, seen)| Some((*peer, seen.last?))).collect()

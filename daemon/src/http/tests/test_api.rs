@@ -212,7 +212,13 @@ fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
         person(5, "erin", true, None),
         person(6, "erin", true, None),
     ];
-    Roster { room: Some(room), room_name: "lab".into(), open: false, people: people.into_iter().collect() }
+    Roster {
+        room: Some(room),
+        room_name: "lab".into(),
+        open: false,
+        people: people.into_iter().collect(),
+        ..Roster::default()
+    }
 }
 
 /// Token files that hold nothing.

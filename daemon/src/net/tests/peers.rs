@@ -53,7 +53,7 @@ pub(super) fn roster(members: &[PeerId], open: bool) -> Arc<Roster> {
         (*id, Arc::new(Person { peer, active: true, role: MemberRole::Member, keys: None }))
     };
     let people = members.iter().map(person).collect();
-    Arc::new(Roster { room: Some(ROOM), room_name: "lab".into(), open, people })
+    Arc::new(Roster { room: Some(ROOM), room_name: "lab".into(), open, people, ..Roster::default() })
 }
 
 /// A peer that is not in a room.

@@ -196,7 +196,8 @@ impl WrittenRoom {
                 self.authority.restore_clock(entry.log(), entry.seq(), clock.as_ref().clone());
             }
         }
-        self.controls.restore(controls.into_iter(), &logs, &ROOM);
+        let controls = controls.into_iter().map(|(entry, order)| (Arc::new(entry), order));
+        self.controls.restore(controls, &logs, &ROOM);
         self.authority.find_acts(&self.controls);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat_proto::api::messages::Wait;
 
 use crate::input::{Command, Input, PersistError};
-use crate::log::entry::{Dep, Entry, Seq};
+use crate::log::entry::{Control, Dep, Entry, Seq};
 use crate::node::tests::kit::{Disk, Kit, Peer, post};
 use crate::output::{CommandError, Reply};
 use crate::restore::Start;
@@ -275,4 +275,29 @@ fn peer_that_starts_with_a_damaged_control_entry_gets_it_back() {
     kit.pass(Duration::from_secs(30));
     assert_eq!(kit.peers[1].repaired.len(), 1);
     assert_eq!(kit.peers[1].node.roster(), kit.peers[0].node.roster());
+}
+
+/// A member whose copies of the admissions of all others are damaged once took them for strangers and could ask none of them.
+#[test]
+fn member_with_damaged_admissions_reaches_the_members_it_saw_before() {
+    let mut kit = Kit::room(3);
+    kit.say(2, "kept");
+    let other = kit.peers[2].id;
+    let admits_other = |entry: &Entry| matches!(entry.control(), Some(Control::Admit { peer, .. }) if *peer == other);
+    let all = kit.peers[1].in_order();
+    let place = all.into_iter().find(|(_, entry)| admits_other(entry)).expect("an admission");
+    let place = Dep { log: place.1.log(), seq: place.1.seq() };
+    kit.peers[1].damaged.insert(place);
+    kit.peers[1].dials.clear();
+    kit.restart(1);
+    kit.pass(Duration::from_secs(1));
+    assert!(kit.peers[1].node.roster().unsure.contains(&other), "its gate lets it in");
+    assert!(kit.peers[1].dials.contains(&other));
+    assert_eq!(kit.peers[1].history(), ["kept"], "no message is hidden on account of what is missing");
+    kit.connect(1, 2);
+    kit.pass(Duration::from_secs(30));
+    assert!(kit.peers[1].repaired.iter().any(|entry| admits_other(entry)));
+    assert!(kit.peers[1].node.roster().unsure.is_empty());
+    kit.connect(1, 0);
+    kit.assert_alike();
 }

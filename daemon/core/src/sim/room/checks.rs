@@ -2,3 +2,4 @@
 
 pub(super) mod checker;
 pub(super) mod trace;
+pub(super) mod void;

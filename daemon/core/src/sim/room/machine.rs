@@ -129,7 +129,7 @@ impl Machine {
     pub(super) fn admits(&self, peer: &PeerId) -> bool {
         match self.roster.people.get(peer) {
             Some(person) => person.active,
-            None => self.doors.contains(peer),
+            None => self.doors.contains(peer) || self.roster.unsure.contains(peer),
         }
     }
 }

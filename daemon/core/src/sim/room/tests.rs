@@ -72,6 +72,25 @@ fn seeds_with_forks_come_to_rest() {
     }
 }
 
+/// Of several members that one entry removed, one still received a vector when the connection to another was closed.
+#[test]
+fn seeds_that_removed_several_members_at_once_tell_them_nothing() {
+    for seed in [3_000_528, 3_001_020] {
+        run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
+    }
+}
+
+/// A log that began with an admission which a removal made void; two removed members that found each other late.
+#[test]
+fn seeds_whose_admissions_were_void_come_to_rest() {
+    for seed in [3_000_072, 3_000_321] {
+        run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
+    }
+    for seed in [3_000_072, 3_000_395] {
+        run(seed, &Plan { trail: trail(), ..Plan::harsh(seed) });
+    }
+}
+
 /// Cuts were once written apart from the entries that cause them: a crash in between hid messages for ever.
 #[test]
 fn seeds_that_crashed_between_an_entry_and_its_cut_lose_nothing() {

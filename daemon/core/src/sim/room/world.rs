@@ -52,7 +52,8 @@ pub(super) struct RoomWorld {
     pub(super) hash: blake3::Hasher,
     /// Whether faults still happen.
     pub(super) troubled: bool,
-    pub(super) sent: BTreeMap<&'static str, u64>,
+    /// Number of frames of each kind that one machine sent to another.
+    pub(super) sent: BTreeMap<(&'static str, Host, Host), u64>,
     /// What went wrong.
     pub(super) stats: RunStats,
     /// The last steps, as many as the plan asks for.

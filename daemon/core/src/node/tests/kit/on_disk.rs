@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Peer;
-use crate::log::entry::{Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
 use crate::restore::{Restored, StoredHead};
 
 /// The order time of one of the entries of a log.
@@ -28,14 +28,23 @@ impl Peer {
             room: self.node.room(),
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
-            controls: controls.map(|(order, entry)| (entry.signed().clone(), order)).collect(),
+            controls: controls.map(|(order, entry)| (self.as_read(entry), order)).collect(),
             clocks: self.clocks.iter().filter(|(log, seq, _)| held(log, seq)).cloned().collect(),
             addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
-            seen: Vec::new(),
+            seen: self.node.peers.presence.seen(),
             mark_agrees: self.mark_agrees,
             hidden: self.hidden.keys().copied().collect(),
         }
+    }
+
+    /// An entry as the disk gives it back, with another body where it is damaged.
+    fn as_read(&self, entry: &Entry) -> SignedEntry {
+        let mut read = entry.signed().clone();
+        if self.damaged.contains(&Dep { log: entry.log(), seq: entry.seq() }) {
+            read.body = Some(vec![0; 9]);
+        }
+        read
     }
 
     /// All entries on disk with their order times, in the shared order.

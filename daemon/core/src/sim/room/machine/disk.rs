@@ -177,8 +177,7 @@ impl HeldData {
             room: self.room,
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
-            // A control entry that is damaged is passed over until it is fetched anew.
-            controls: self.controls.iter().filter(|(signed, _)| !self.is_rotten(signed)).cloned().collect(),
+            controls: self.controls.iter().map(|(signed, order)| (self.as_read(signed), *order)).collect(),
             clocks: self.clocks.clone(),
             addrs: self.addrs(),
             forks: self.forks.values().cloned().collect(),
@@ -188,10 +187,14 @@ impl HeldData {
         }
     }
 
-    fn is_rotten(&self, signed: &SignedEntry) -> bool {
-        !self.rotten.is_empty()
-            && Entry::from_trusted(signed.clone())
-                .is_ok_and(|entry| self.rotten.contains(&Dep { log: entry.log(), seq: entry.seq() }))
+    /// A stored entry as the disk gives it back, with other bytes where its copy is damaged.
+    fn as_read(&self, signed: &SignedEntry) -> SignedEntry {
+        let is_rotten = |entry: Entry| self.rotten.contains(&Dep { log: entry.log(), seq: entry.seq() });
+        let mut read = signed.clone();
+        if !self.rotten.is_empty() && Entry::from_trusted(signed.clone()).is_ok_and(is_rotten) {
+            read.body = Some(vec![0; 9]);
+        }
+        read
     }
 
     /// Replaces a damaged copy.

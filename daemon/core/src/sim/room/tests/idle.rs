@@ -1,5 +1,6 @@
 //! The cost of a quiet room to its members, all frames of a node included.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::sim::room::tests::sizes;
@@ -16,11 +17,20 @@ struct Cost {
     kinds: String,
 }
 
+/// Number of frames of each kind that were sent.
+fn frames(world: &RoomWorld) -> BTreeMap<&'static str, u64> {
+    let mut frames = BTreeMap::new();
+    for ((kind, _, _), count) in &world.sent {
+        *frames.entry(*kind).or_default() += count;
+    }
+    frames
+}
+
 fn cost(members: usize) -> Cost {
     run_with(RoomWorld::with_members(1, Plan::calm(members)), 1, |world| {
         world.say_all(Duration::from_millis(20));
         world.run_until(world.now() + Duration::from_secs(90));
-        let (sent, kinds): (Vec<_>, _) = (world.machines.iter().map(|m| m.sent).collect(), world.sent.clone());
+        let (sent, kinds): (Vec<_>, _) = (world.machines.iter().map(|m| m.sent).collect(), frames(world));
         world.run_until(world.now() + Duration::from_secs(60 * MINUTES));
         let costs: Vec<(u64, u64)> = (world.machines.iter().zip(&sent))
             .map(|(machine, before)| ((machine.sent.0 - before.0) / MINUTES, (machine.sent.1 - before.1) / MINUTES))
@@ -28,8 +38,8 @@ fn cost(members: usize) -> Cost {
         let many = costs.len() as u64;
         let mean = (costs.iter().map(|cost| cost.0).sum::<u64>() / many, costs.iter().map(|c| c.1).sum::<u64>() / many);
         let most = (costs.iter().map(|cost| cost.0).max(), costs.iter().map(|cost| cost.1).max());
-        let kinds = world.sent.iter().filter_map(|(kind, count)| {
-            let sent = (count - kinds.get(kind).copied().unwrap_or_default()) / MINUTES / many;
+        let kinds = frames(world).into_iter().filter_map(|(kind, count)| {
+            let sent = (count - kinds.get(&kind).copied().unwrap_or_default()) / MINUTES / many;
             (sent > 0).then(|| format!("{kind} {sent}"))
         });
         Cost { mean, most: (most.0.unwrap_or(0), most.1.unwrap_or(0)), kinds: kinds.collect::<Vec<_>>().join(", ") }

@@ -57,13 +57,12 @@ impl RoomWorld {
         machine.disk.show_ghost(&mut |held, item| checker.stores(host, held, item, None));
     }
 
-    /// One stored entry rots, of which at least two other machines have a copy. Control entries are spared: a member whose copy
-    /// of the invite or admission of all others is damaged takes them for strangers after a restart, and cannot ask them.
+    /// One stored entry rots, of which at least two other machines have a copy.
     pub(super) fn rot(&mut self, host: Host) {
         let Some(held) = &self.at(host).disk.held else { return };
         let places: Vec<Dep> = {
             let entries = held.logs.values().flatten();
-            entries.filter(|entry| entry.control().is_none()).map(|entry| place(entry)).collect()
+            entries.map(|entry| place(entry)).collect()
         };
         let Some(place) = self.pick(&places) else { return };
         let copies = self.machines.iter().enumerate().filter(|(other, machine)| {

@@ -150,7 +150,9 @@ impl RoomWorld {
 
     fn count(&mut self, host: Host, peer: &PeerId, frame: &Bytes) {
         self.checker.sends(self.at(host), peer, frame);
-        *self.sent.entry(kind(frame)).or_default() += 1;
+        if let Some(to) = self.host_of(peer) {
+            *self.sent.entry((kind(frame), host, to)).or_default() += 1;
+        }
         let (frames, bytes) = &mut self.machine(host).sent;
         *frames += 1;
         *bytes += frame.len() as u64;

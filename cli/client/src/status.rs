@@ -84,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use chat_proto::api::peers::PeerRef;
-    use chat_proto::api::status::{Reachability, RoomRef};
+    use chat_proto::api::status::RoomRef;
     use chat_proto::id::{PeerId, RoomId};
 
     use super::*;
@@ -93,22 +93,13 @@ mod tests {
     fn status_is_one_labelled_line_per_fact() {
         let id = PeerId::from_bytes([0; 32]);
         let now = Timestamp::from_ms(1_790_000_000_000);
+        let peer = PeerRef { id, name: "ann".into(), tag: id.tag() };
+        let room = RoomRef { id: RoomId::from_bytes([1; 32]), name: "lab\x1b".into(), open: true };
         let status = Status {
-            peer: PeerRef { id, name: "ann".into(), tag: id.tag() },
-            room: RoomRef { id: RoomId::from_bytes([1; 32]), name: "lab\x1b".into(), open: true },
-            role: RoleView::Holder,
-            rendezvous: None,
-            removed: false,
-            members: 1,
-            members_online: 1,
             messages: 3,
-            damaged_entries: 0,
-            reachability: Reachability { port: 24283, ..Reachability::default() },
-            version: "0.1.0".into(),
-            pid: 7,
             started_at: now.before(Duration::from_secs(120)),
-            home: "/h".into(),
             clock_off_ms: Some(-7_200_000),
+            ..Status::alone(peer, room)
         };
         let lines = status_lines(&status, "http://127.0.0.1:24284", now, |label| format!("*{label}"));
         assert_eq!(lines[0], "*you        ann (aaaaaaaa)");

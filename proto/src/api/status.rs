@@ -48,6 +48,29 @@ pub struct Status {
     pub clock_off_ms: Option<i64>,
 }
 
+impl Status {
+    /// A peer alone in a room where nothing has been said yet: for tests, which then set the fields that they are about.
+    pub fn alone(peer: PeerRef, room: RoomRef) -> Self {
+        Self {
+            peer,
+            room,
+            role: RoleView::Standby,
+            rendezvous: None,
+            removed: false,
+            members: 1,
+            members_online: 1,
+            messages: 0,
+            damaged_entries: 0,
+            reachability: Reachability::default(),
+            version: "0.1.0".into(),
+            pid: 7,
+            started_at: Timestamp::from_ms(1_790_000_000_000),
+            home: "/h".into(),
+            clock_off_ms: None,
+        }
+    }
+}
+
 /// A room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RoomRef {

@@ -4,7 +4,7 @@ use chat_proto::api::invites::{Invite, InviteList, NewInvite};
 use chat_proto::api::members::{Joined, Knock, KnockList, NearbyRoom, RoomList};
 use chat_proto::api::peers::{MemberRole, PathView, PeerList, PeerRef, PeerView, RoleView};
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer, RendezvousView};
-use chat_proto::api::status::{Reachability, RendezvousRef, RoomRef, Status};
+use chat_proto::api::status::{RendezvousRef, RoomRef, Status};
 use chat_proto::error::{ErrorCode, Problem};
 use chat_proto::id::{InviteId, KnockId, RoomId, Term};
 use chat_proto::time::Timestamp;
@@ -51,21 +51,11 @@ fn room() -> RoomRef {
 
 fn status() -> Status {
     Status {
-        peer: alice(),
-        room: room(),
-        role: RoleView::Standby,
         rendezvous: Some(RendezvousRef { peer: bob(), term: Term(3) }),
-        removed: false,
         members: 2,
         members_online: 2,
         messages: 12,
-        damaged_entries: 0,
-        reachability: Reachability { port: 24283, ..Reachability::default() },
-        version: "0.1.0".into(),
-        pid: 77,
-        started_at: TIME,
-        home: "/h".into(),
-        clock_off_ms: None,
+        ..Status::alone(alice(), room())
     }
 }
 

@@ -4,7 +4,7 @@ use chat_client::chat_settings::ChatSettings;
 use chat_client::{FeedItem, ReceivedEvent};
 use chat_proto::api::messages::{Message, MessageState, SentMessage};
 use chat_proto::api::peers::{MemberRole, PathView, PeerRef, PeerView, RoleView};
-use chat_proto::api::status::{Reachability, RoomRef, Status};
+use chat_proto::api::status::{RoomRef, Status};
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
@@ -58,23 +58,8 @@ pub(crate) fn member(peer: PeerRef, role: RoleView) -> PeerView {
 
 /// The daemon's status.
 pub(crate) fn status() -> Status {
-    Status {
-        peer: bob(),
-        room: RoomRef { id: RoomId::from_bytes([1; 32]), name: "lab".into(), open: false },
-        role: RoleView::Standby,
-        rendezvous: None,
-        removed: false,
-        members: 3,
-        members_online: 3,
-        messages: 0,
-        damaged_entries: 0,
-        reachability: Reachability::default(),
-        version: "0.1.0".into(),
-        pid: 7,
-        started_at: NOW,
-        home: "/h".into(),
-        clock_off_ms: None,
-    }
+    let room = RoomRef { id: RoomId::from_bytes([1; 32]), name: "lab".into(), open: false };
+    Status { members: 3, members_online: 3, ..Status::alone(bob(), room) }
 }
 
 /// A message of that number, a minute after the one before.

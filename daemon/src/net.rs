@@ -46,7 +46,9 @@ use admission::server::Admissions;
 pub use admission::target::{JoinTarget, ParseTargetError};
 use context::{NetContext, peer_id};
 use discovery::address_book::AddressBook;
-use discovery::mdns::{self, Nearby};
+use discovery::mdns::{self, ListenAddr};
+pub use discovery::mdns::{MulticastError, search};
+use discovery::nearby::Nearby;
 use discovery::own_addrs::OwnAddrs;
 use event_queue::Outboxes;
 pub use event_queue::{NetEvent, NetEvents};
@@ -105,7 +107,10 @@ impl Net {
         let (events, receiver) = event_queue::events(outboxes.clone(), closed.clone());
         let (tracker, token) = (TaskTracker::new(), CancellationToken::new());
         let ctx = NetContext { me: peer_id(secret.public()), gate, events, tracker, token };
-        let (endpoint, nearby) = (sockets.endpoint, Arc::<Nearby>::default());
+        // Loopback is not reachable from the local network.
+        let loopback = settings.listen.ip.is_some_and(|ip| ip.is_loopback());
+        let nearby = Arc::new(Nearby::new(if loopback { Mdns::Off } else { settings.mdns }));
+        let endpoint = sockets.endpoint;
         let book = Arc::new(AddressBook::new(forwarder.url().clone(), nearby.clone()));
         let connections = Arc::new(ConnectionTable::new(ctx.me));
         let net = Self {
@@ -144,10 +149,9 @@ impl Net {
         ctx.spawn(span.clone(), Arc::new(acceptor).run());
         ctx.spawn(span.clone(), self.addresses.clone().watch());
         ctx.spawn(span.clone(), sweep(ctx.clone(), self.connections.clone()));
-        // Loopback is not reachable from the local network.
-        let local = settings.listen.ip.is_none_or(|ip| !ip.is_loopback());
-        if settings.mdns == Mdns::On && local {
-            ctx.spawn(span.clone(), mdns::run(ctx.clone(), self.endpoint.clone(), self.nearby.clone()));
+        if self.nearby.mdns() == Mdns::On {
+            let listen = ListenAddr { ip: settings.listen.ip, port: self.port };
+            ctx.spawn(span.clone(), mdns::run(ctx.clone(), listen, self.nearby.clone()));
         }
         ctx.spawn(span.clone(), self.role.clone().run_relay());
         let callers = listener::callers();

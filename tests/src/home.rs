@@ -35,6 +35,8 @@ pub struct TestHome {
     ip: Ipv4Addr,
     space: Option<Arc<Space>>,
     mounted: bool,
+    /// Whether its daemon uses multicast.
+    multicast: bool,
     /// Whether its daemon's wall clock is that of [`TestHome::set_clock`].
     own_clock: bool,
     disk: Option<DiskShim>,
@@ -66,6 +68,7 @@ impl TestHome {
             ip: next_ip(),
             space: None,
             mounted: false,
+            multicast: false,
             own_clock: false,
             disk: None,
             _directory: Some(directory),
@@ -79,6 +82,7 @@ impl TestHome {
             ip: next_ip(),
             space: None,
             mounted: false,
+            multicast: false,
             own_clock: false,
             disk: None,
             _directory: None,
@@ -90,6 +94,13 @@ impl TestHome {
     pub fn inside(mut self, space: &Arc<Space>) -> Self {
         self.ip = space.addr();
         self.space = Some(space.clone());
+        self
+    }
+
+    /// The same with multicast on, which a home of the tests has off: only in a network of its own.
+    #[must_use]
+    pub fn multicast(mut self) -> Self {
+        self.multicast = true;
         self
     }
 
@@ -262,7 +273,7 @@ impl TestHome {
             .env("USER", "ann")
             .env("CHATD_HOME", &self.path)
             .env("CHATD_API", "127.0.0.1:0")
-            .env("CHATD_MDNS", "off")
+            .env("CHATD_MDNS", if self.multicast { "on" } else { "off" })
     }
 
     /// The names of what is in the home, sorted; none when it does not exist.

@@ -8,6 +8,7 @@
 //! [`Space`] is dropped and also when this process is killed. So nothing is left behind, and tests run side by side.
 //! It takes root, `ip`, `nft` and `nsenter`.
 
+mod cable;
 mod router;
 
 use std::io::{BufRead, BufReader, Write};
@@ -16,6 +17,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::Arc;
 
+pub use cable::{Cable, CableAddrs};
 pub use router::{Nat, Router};
 
 use crate::process::TestCommand;
@@ -148,6 +150,18 @@ impl Drop for Space {
     }
 }
 
+/// Whether this process may make namespaces: without root their tests are left out, with a word on standard error.
+#[track_caller]
+fn root() -> Option<()> {
+    if rustix::process::geteuid().is_root() {
+        return Some(());
+    }
+    assert!(std::env::var_os("CI").is_none(), "network namespaces take root");
+    // A closed output does not matter.
+    let _ = writeln!(std::io::stderr(), "LEFT OUT: network namespaces take root");
+    None
+}
+
 /// An internet of namespaces.
 #[derive(Debug)]
 pub struct TestNetwork {
@@ -162,12 +176,7 @@ impl TestNetwork {
     /// When it cannot be made though the environment has `CI`, or a tool is missing.
     #[track_caller]
     pub fn new() -> Option<Self> {
-        if !rustix::process::geteuid().is_root() {
-            assert!(std::env::var_os("CI").is_none(), "network namespaces take root");
-            // A closed output does not matter.
-            let _ = writeln!(std::io::stderr(), "LEFT OUT: network namespaces take root");
-            return None;
-        }
+        root()?;
         let world = Arc::new(Space::new(EXIT));
         world.ip("link add internet type bridge\nlink set internet up\n");
         world.ip(&format!("addr add {EXIT}/{PREFIX} dev internet\n"));

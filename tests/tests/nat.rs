@@ -1,7 +1,7 @@
 //! Promise P10: peers behind different NATs find each other, directly where possible and through a member's relay otherwise,
 //! and go on talking when UDP is lost or the relay's peer is killed. No packet leaves the room's own network.
 //!
-//! Not shown yet, since it does not hold yet: two machines on one cable without a router or default route, and a newcomer
+//! Two machines on one cable without a router are in `local_network.rs`. Not shown yet, since it does not hold yet: a newcomer
 //! that joins where only TCP passes from the start.
 
 use std::time::{Duration, Instant};

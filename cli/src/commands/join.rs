@@ -17,8 +17,8 @@ use crate::text::ui::{self, Ui};
 /// Arguments of `chat join`.
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
-    /// A ticket, or the address of a member; '-' reads it from standard input, which keeps a ticket out of the shell's history
-    #[arg(value_name = "TICKET|HOST[:PORT]", required = true, num_args = 1..)]
+    /// A ticket, the address of a member, or the name of a room on the local network; '-' reads it from standard input, which keeps a ticket out of the shell's history
+    #[arg(value_name = "TICKET|HOST[:PORT]|ROOM", required = true, num_args = 1..)]
     target: Vec<String>,
     /// Your name in that room
     #[arg(long)]

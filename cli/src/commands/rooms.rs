@@ -1,6 +1,8 @@
 //! `chat rooms`: rooms on the local network.
 
-use chat_client::Client;
+use std::process::Command;
+
+use chat_client::{Client, ClientError};
 use chat_proto::api::members::NearbyRoom;
 use clap::Args;
 
@@ -25,19 +27,31 @@ pub(crate) struct RoomsArgs {
 /// # Errors
 /// Says how the call failed.
 pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
-    let rooms = client.rooms().await?;
+    let rooms = match client.rooms().await {
+        Err(error @ ClientError::NoDaemon { .. }) => search().ok_or(error)?,
+        listed => listed?,
+    };
     if args.json {
         return rooms.iter().try_for_each(|room| ui.json(room));
     }
     if rooms.is_empty() {
-        ui::say("no room found on the local network");
+        ui::say("no room found on the local network; some networks block multicast: then 'chat join' takes an address or a ticket");
         return Ok(());
     }
     let rows: Vec<Row> = rooms.iter().map(row).collect();
     table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))?;
     ui.flush()?;
-    ui::say("'chat join ADDRESS' asks for admission there");
+    ui::say("'chat join ROOM' asks for admission there");
     Ok(())
+}
+
+/// Finds rooms without a daemon: `chatd rooms` asks on the network. `None`, when that does not run.
+fn search() -> Option<Vec<NearbyRoom>> {
+    let beside = std::env::current_exe().ok().map(|chat| chat.with_file_name("chatd")).filter(|chatd| chatd.exists());
+    let found = Command::new(beside.unwrap_or_else(|| "chatd".into())).args(["rooms", "--json"]).output().ok()?;
+    let lines = found.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let rooms = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
+    rooms.ok().filter(|_| found.status.success())
 }
 
 fn row(nearby: &NearbyRoom) -> Row {

@@ -52,12 +52,16 @@ impl Membership {
     /// Whether this peer may write entries now.
     ///
     /// # Errors
-    /// [`CommandError::Stopping`] or [`CommandError::NotMember`].
+    /// [`CommandError::Stopping`], [`CommandError::Arriving`] or [`CommandError::NotMember`].
     pub(crate) fn may_write(&self, local: &Local) -> Result<(), CommandError> {
         if local.is_stopping() {
             return Err(CommandError::Stopping);
         }
-        if self.is_member(&local.me) { Ok(()) } else { Err(CommandError::NotMember) }
+        match self.roster.people.get(&local.me) {
+            Some(person) if person.active => Ok(()),
+            Some(_) => Err(CommandError::NotMember),
+            None => Err(CommandError::Arriving),
+        }
     }
 
     /// Whether a peer may be connected: members, and peers unknown to the log, which the daemon trusts because they

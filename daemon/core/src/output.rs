@@ -210,7 +210,10 @@ pub struct NodeStatus {
 /// Why a command was refused. The state is unchanged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
-    /// The room's first entries have not arrived, or this peer was removed or left.
+    /// The entry that admits this peer has not arrived yet; it is on its way.
+    #[error("this peer was admitted, and the room's history is still arriving")]
+    Arriving,
+    /// This peer was removed or left.
     #[error("this peer is not a member of the room")]
     NotMember,
     /// Only admins may.
@@ -258,6 +261,7 @@ impl CommandError {
     /// The stable code of the error.
     pub const fn code(&self) -> ErrorCode {
         match self {
+            Self::Arriving => ErrorCode::Starting,
             Self::NotMember => ErrorCode::NotInRoom,
             Self::NotAdmin | Self::RanksAbove(_) | Self::Removed | Self::NotThisDoor => ErrorCode::Forbidden,
             Self::UnknownInvite | Self::UnknownKnock => ErrorCode::NotFound,

@@ -6,6 +6,7 @@ mod env;
 mod export;
 mod logs;
 mod man;
+mod rooms;
 mod service;
 mod start;
 mod status;
@@ -35,6 +36,7 @@ pub(crate) fn run(ChatdArgs { home, command }: ChatdArgs) -> Result<(), ExitErro
         ChatdCommand::Start(args) => start::run(*args, find()?),
         ChatdCommand::Stop(args) => stop::run(args, &follow()?),
         ChatdCommand::Status(args) => status::run(args, &follow()?),
+        ChatdCommand::Rooms(args) => rooms::run(args),
         ChatdCommand::Token { action, output } => token::run(action, output, &follow()?),
         ChatdCommand::Env(args) => env::run(args, &follow()?),
         ChatdCommand::Check(args) => check::run(args, &follow()?),

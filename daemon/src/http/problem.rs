@@ -108,6 +108,7 @@ impl From<CommandError> for Refusal {
             CommandError::NotMember => {
                 "after a removal, ask an admin and knock at its address with 'chat join HOST:PORT'; after leaving, a ticket will do"
             }
+            CommandError::Arriving => "try again in a moment",
             CommandError::NotAdmin | CommandError::Removed | CommandError::NotThisDoor => {
                 "'chat peers' shows who is an admin"
             }
@@ -245,7 +246,8 @@ impl From<JoinError> for Refusal {
         let (code, hint) = match &error {
             JoinError::Stopping => return CommandError::Stopping.into(),
             JoinError::Denied(reason) => denied(*reason),
-            JoinError::UnknownHost { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms on the local network"),
+            JoinError::SeveralRooms { .. } => (ErrorCode::BadRequest, "'chat rooms' lists them"),
+            JoinError::UnknownHost { .. } | JoinError::UnknownRoom { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms on the local network"),
             JoinError::Unreachable { .. } | JoinError::NotChatd { .. } | JoinError::NoRoom { .. } => {
                 (ErrorCode::Unreachable, "is chatd running there, and does the firewall allow its port?")
             }

@@ -2,4 +2,5 @@
 
 pub(crate) mod address_book;
 pub(crate) mod mdns;
+pub(crate) mod nearby;
 pub(crate) mod own_addrs;

@@ -44,9 +44,9 @@ impl Node {
             self.cx.push(Output::Roster(self.membership.roster.clone()));
             self.roster_changed(&before);
         }
-        if !self.membership.is_member(&self.local.me) {
+        if let Err(error @ (CommandError::NotMember | CommandError::Arriving)) = self.membership.may_write(&self.local) {
             let drafts = self.delivery.drafts.drain();
-            self.refuse(drafts, &CommandError::NotMember);
+            self.refuse(drafts, &error);
         } else if self.own_log().is_cut() {
             self.own_log().renew("this peer's log was cut");
         }

@@ -66,7 +66,7 @@ pub(crate) enum JoinRefused {
 pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result<Option<String>, JoinRefused> {
     let same = match target {
         JoinTarget::Ticket(ticket) => Some(ticket.room == room.id),
-        JoinTarget::Address { .. } => None,
+        JoinTarget::Address { .. } | JoinTarget::Name(_) => None,
     };
     match (same, room.occupancy) {
         (Some(true), _) => Ok(None),
@@ -79,7 +79,7 @@ pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result
         (Some(false) | None, Occupancy::Alone) => {
             let target = match target {
                 JoinTarget::Ticket(_) => "TICKET".to_owned(),
-                JoinTarget::Address { .. } => target.to_string(),
+                JoinTarget::Address { .. } | JoinTarget::Name(_) => target.to_string(),
             };
             let join = home.command(&format!("chat join {target}"));
             Err(JoinRefused::OwnRoom { room: room.name.clone(), join })

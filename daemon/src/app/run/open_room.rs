@@ -243,7 +243,7 @@ fn wish_error(home: &Home, source: Option<io::Error>) -> OpenRoomError {
 fn as_given(target: &JoinTarget) -> String {
     match target {
         JoinTarget::Ticket(ticket) => ticket.to_string(),
-        JoinTarget::Address { .. } => target.to_string(),
+        JoinTarget::Address { .. } | JoinTarget::Name(_) => target.to_string(),
     }
 }
 

@@ -36,6 +36,8 @@ pub(crate) enum ChatdCommand {
     Status(OutputArgs),
     /// Print CHATD_URL and CHATD_TOKEN for scripts: export $(chatd env)
     Env(EnvArgs),
+    /// List the rooms on the local network; needs no room of one's own and no running daemon
+    Rooms(OutputArgs),
     /// Make, list, rotate and revoke tokens for scripts that call over TCP
     Token {
         /// What to do
@@ -85,9 +87,9 @@ pub(crate) struct StartArgs {
     /// Name of this peer in the room [default: the login name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Join the room of this ticket, or of the member at this address; '-' reads it from standard input, which keeps a
-    /// ticket out of the list of processes
-    #[arg(long, value_name = "TICKET|HOST[:PORT]", conflicts_with_all = ["room", "open"])]
+    /// Join the room of this ticket, of the member at this address, or of this name on the local network; '-' reads it from
+    /// standard input, which keeps a ticket out of the list of processes
+    #[arg(long, value_name = "TICKET|HOST[:PORT]|ROOM", conflicts_with_all = ["room", "open"])]
     pub(crate) join: Option<String>,
     /// Found an open room, which admits every knock
     #[arg(long)]

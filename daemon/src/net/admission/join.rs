@@ -18,6 +18,7 @@ use std::time::Duration;
 use chat_core::admission::codec::{
     ADMISSION_ALPN, AdmissionAnswer, AdmissionRequest, Admitted, DenyReason, Reveal, commitment, ticket_request, words,
 };
+use chat_proto::PEER_PORT;
 use chat_proto::id::{PeerId, RoomId};
 use chat_proto::ticket::Ticket;
 use iroh::Endpoint;
@@ -27,7 +28,7 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::net::admission::codec::{MessageError, read_message, write_message};
-use crate::net::admission::target::JoinTarget;
+use crate::net::admission::target::{JoinTarget, is_host};
 use crate::net::context::NetContext;
 use crate::net::discovery::address_book::AddressBook;
 use crate::net::tcp::hello::{self, HelloError};
@@ -63,8 +64,22 @@ pub struct JoinedRoom {
 /// Why this peer was not admitted. Nothing was changed here; each variant names what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
+    /// No room on the local network has that name.
+    #[error("no room called '{name}' was found on the local network: check its spelling, or give a ticket or an address")]
+    UnknownRoom {
+        /// The name.
+        name: String,
+    },
+    /// Several rooms on the local network have that name.
+    #[error("several rooms on the local network are called '{name}': give the address of a member, one of {addrs}")]
+    SeveralRooms {
+        /// The name.
+        name: String,
+        /// An address of each.
+        addrs: String,
+    },
     /// The host's name has no address.
-    #[error("the host '{host}' is not known: check its spelling, or give its IP address")]
+    #[error("'{host}' is neither a room on the local network nor a known host: check its spelling, or give an IP address")]
     UnknownHost {
         /// The name.
         host: String,
@@ -154,7 +169,8 @@ impl Joining<'_> {
             joined = async {
                 match target {
                     JoinTarget::Ticket(ticket) => self.show_ticket(ticket).await,
-                    JoinTarget::Address { host, port } => self.knock(host, *port).await,
+                    JoinTarget::Address { host, port } => self.knock(resolve(host, *port).await?).await,
+                    JoinTarget::Name(name) => self.knock(self.look_up(name).await?).await,
                 }
             } => joined?,
             () = self.ctx.token.cancelled() => return Err(JoinError::Stopping),
@@ -205,8 +221,8 @@ impl Joining<'_> {
         }
     }
 
-    async fn knock(&self, host: &str, port: u16) -> Result<JoinedRoom, JoinError> {
-        let (addr, member) = self.find(host, port).await?;
+    async fn knock(&self, addrs: Vec<SocketAddr>) -> Result<JoinedRoom, JoinError> {
+        let (addr, member) = self.find(addrs).await?;
         let tried = addr.to_string();
         // It has just answered over TCP.
         let dialled = self.dial(&member, &[addr]).await;
@@ -216,11 +232,22 @@ impl Joining<'_> {
         Ok(JoinedRoom { admitted, door: member })
     }
 
-    /// Finds out which peer listens at a host: asks all its addresses at once and takes the first answer.
-    async fn find(&self, host: &str, port: u16) -> Result<(SocketAddr, PeerId), JoinError> {
-        let unknown = |source| JoinError::UnknownHost { host: host.to_owned(), source };
-        let addrs: Vec<_> =
-            tokio::net::lookup_host((host, port)).await.map_err(unknown)?.take(HOST_ADDRS_MAX).collect();
+    /// The addresses of a member of the room of that name on the local network, else of the host of that name.
+    async fn look_up(&self, name: &str) -> Result<Vec<SocketAddr>, JoinError> {
+        let rooms = self.book.nearby().find(name).await;
+        match &rooms[..] {
+            [] if is_host(name) => resolve(name, PEER_PORT).await,
+            [] => Err(JoinError::UnknownRoom { name: name.to_owned() }),
+            [room] => Ok(room.addrs.clone()),
+            several => {
+                let addrs = list(several.iter().filter_map(|room| room.addrs.first()));
+                Err(JoinError::SeveralRooms { name: name.to_owned(), addrs })
+            }
+        }
+    }
+
+    /// Finds out which peer listens there: asks at all addresses at once and takes the first answer.
+    async fn find(&self, addrs: Vec<SocketAddr>) -> Result<(SocketAddr, PeerId), JoinError> {
         let tried = list(&addrs);
         let mut asked: FuturesUnordered<_> =
             addrs.iter().map(|addr| async { (*addr, hello::ask(*addr).await) }).collect();
@@ -249,6 +276,12 @@ impl Joining<'_> {
             Err(_) => None,
         }
     }
+}
+
+/// The addresses of a host.
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, JoinError> {
+    let unknown = |source| JoinError::UnknownHost { host: host.to_owned(), source };
+    Ok(tokio::net::lookup_host((host, port)).await.map_err(unknown)?.take(HOST_ADDRS_MAX).collect())
 }
 
 /// The failure that a person can act on best: a member's reason before a broken connection before silence.

@@ -1,9 +1,10 @@
-//! The target of `--join`: a ticket or an address.
+//! The target of `--join`: a ticket, an address, or the name of a room on the local network.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use chat_proto::PEER_PORT;
+use chat_proto::text::check_name;
 use chat_proto::ticket::{ParseTicketError, Ticket};
 
 /// Maximum length of a host name (RFC 1035, section 2.3.4).
@@ -21,6 +22,8 @@ pub enum JoinTarget {
         /// Port, [`PEER_PORT`] unless given.
         port: u16,
     },
+    /// A room of that name on the local network; where there is none, a host of that name, on [`PEER_PORT`].
+    Name(String),
 }
 
 /// Why a text is neither a ticket nor an address. The same text fails again.
@@ -30,7 +33,7 @@ pub enum ParseTargetError {
     #[error(transparent)]
     Ticket(#[from] ParseTicketError),
     /// Not an address.
-    #[error("'{text}' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT")]
+    #[error("'{text}' is neither a ticket nor an address: give the line from 'chat invite', HOST, HOST:PORT, or the name of a room that 'chat rooms' lists")]
     Address {
         /// The text, shortened.
         text: String,
@@ -38,7 +41,7 @@ pub enum ParseTargetError {
 }
 
 impl JoinTarget {
-    /// Reads a ticket (`chat1…`), `HOST`, `HOST:PORT`, `IP`, `IP:PORT` or `[IPv6]:PORT`.
+    /// Reads a ticket (`chat1…`), `NAME`, `HOST`, `HOST:PORT`, `IP`, `IP:PORT` or `[IPv6]:PORT`. A word without a dot is a name.
     ///
     /// # Errors
     /// [`ParseTargetError`], with what is wrong with the ticket or the address.
@@ -59,6 +62,9 @@ impl JoinTarget {
         if let Ok(ip) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
             return Self::address(&ip.to_string(), PEER_PORT).ok_or_else(fail);
         }
+        if !text.contains('.') && check_name("room's name", text).is_ok() {
+            return Ok(Self::Name(text.to_owned()));
+        }
         let (host, port) = match text.split_once(':') {
             Some((host, port)) => (host, port.parse().map_err(|_| fail())?),
             None => (text, PEER_PORT),
@@ -77,7 +83,7 @@ impl JoinTarget {
 /// A ticket of one peer without addresses has about 200 characters.
 const TICKET_CHARS_MIN: usize = 120;
 
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let letters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     !host.is_empty() && host.len() <= HOST_BYTES_MAX && host.chars().all(letters) && !host.starts_with(['-', '.'])
 }
@@ -90,6 +96,7 @@ impl fmt::Display for JoinTarget {
                 Ok(ip) => write!(f, "{}", SocketAddr::new(ip, *port)),
                 Err(_) => write!(f, "{host}:{port}"),
             },
+            Self::Name(name) => f.write_str(name),
         }
     }
 }
@@ -114,9 +121,15 @@ mod tests {
             ("lab-3.example.net", "lab-3.example.net", PEER_PORT),
             (" lab:9\n", "lab", 9),
             ("chat1.example.net:9", "chat1.example.net", 9),
-            ("chat1", "chat1", PEER_PORT),
         ] {
             assert_eq!(JoinTarget::parse(text), Ok(address(host, port)), "{text}");
+        }
+    }
+
+    #[test]
+    fn word_without_a_dot_is_a_name() {
+        for name in ["chat1", "lab", "李", "a_b"] {
+            assert_eq!(JoinTarget::parse(name), Ok(JoinTarget::Name(name.into())));
         }
     }
 

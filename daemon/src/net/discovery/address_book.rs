@@ -8,7 +8,7 @@ use chat_proto::id::PeerId;
 use iroh::{EndpointAddr, RelayUrl, TransportAddr};
 
 use crate::net::context::endpoint_id;
-use crate::net::discovery::mdns::Nearby;
+use crate::net::discovery::nearby::Nearby;
 
 /// Maximum number of seen addresses, of all peers together; the oldest are dropped. They only help the first dials: the
 /// room's log carries what each peer announces.
@@ -27,6 +27,11 @@ pub(crate) struct AddressBook {
 impl AddressBook {
     pub(crate) fn new(relay: RelayUrl, nearby: Arc<Nearby>) -> Self {
         Self { relay, nearby, seen: Mutex::default() }
+    }
+
+    /// The peers seen on the local network.
+    pub(crate) fn nearby(&self) -> &Nearby {
+        &self.nearby
     }
 
     /// Where to dial a peer: at the announced addresses, where it was seen, and through the relay. `None` when the peer's
@@ -61,11 +66,12 @@ impl AddressBook {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::settings::Mdns;
 
     #[test]
     fn seen_addrs_beyond_the_bound_drop_the_oldest() {
         let relay = "http://127.0.0.1:1".parse().expect("a URL");
-        let (book, peer) = (AddressBook::new(relay, Arc::default()), PeerId::from_bytes([1; 32]));
+        let (book, peer) = (AddressBook::new(relay, Arc::new(Nearby::new(Mdns::Off))), PeerId::from_bytes([1; 32]));
         let addr = |port: usize| SocketAddr::from(([192, 0, 2, 1], u16::try_from(port).expect("a port")));
         for port in 0..SEEN_ADDRS_MAX {
             book.note_seen(peer, addr(port));

@@ -1,16 +1,14 @@
-//! Peers and rooms on the local network, by multicast DNS.
+//! Peers and rooms on the local network, by multicast DNS (RFC 6762, RFC 6763).
 //!
-//! One task announces this peer and its room and collects what other peers announce. [`Nearby`] keeps the result: the API
-//! lists the rooms in it, and a dial adds its addresses to those it knows.
+//! One task announces this peer and its room and collects what other peers announce into [`Nearby`]. The responder
+//! (`mdns-sd`, a thread of its own) queries and answers on every interface, also without a default route, and follows
+//! interfaces as they appear and disappear. On each it announces the addresses of that interface alone.
 //!
-//! Invariants: an announcement is not authenticated. It only adds addresses to try, and the peer at such an address still
-//! has to prove its key. Announcements never reach iroh directly, so that an announced relay is not used. Rooms and names are
-//! validated, and the table is bounded, since any machine on the network can announce any number of peers. A peer that is
-//! not in a room announces nothing.
+//! Invariants: rooms and names are validated. A peer that is not in a room announces nothing. Nothing but addresses,
+//! the room and whether it is open is announced: no relay.
 
-use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chat_core::config::ADDRS_MAX;
@@ -19,138 +17,169 @@ use chat_proto::api::members::NearbyRoom;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_name;
-use iroh::address_lookup::{AddressLookup, EndpointData, EndpointInfo, UserData};
-use iroh::{Endpoint, TransportAddr};
-use iroh_mdns_address_lookup::{DiscoveryEvent, MdnsAddressLookup};
-use n0_future::StreamExt;
+use data_encoding::BASE32_NOPAD;
+use mdns_sd::{Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::net::context::{NetContext, endpoint_id, peer_id};
+use crate::net::context::NetContext;
+use crate::net::discovery::nearby::{Nearby, NearbyPeer};
 use crate::net::discovery::own_addrs::useful;
+use crate::net::settings::Mdns;
 
-/// Name of the service: `_chatd._udp.local`.
-const SERVICE: &str = "chatd";
+/// The service.
+const SERVICE: &str = "_chatd._udp.local.";
+
+/// Name of the announced text.
+const TEXT: &str = "user-data";
 
 /// Version of the announced text.
 const VERSION: &str = "1";
 
-/// Base interval between two queries to the whole network, not to each peer.
-const CADENCE: Duration = Duration::from_secs(2);
+/// How often the interfaces are looked at, in seconds: a cable that is plugged in is noticed that soon.
+const INTERFACES_EVERY_S: u32 = 2;
 
-/// Maximum number of remembered peers; any machine on the network can announce any number.
-const NEARBY_MAX: usize = 256;
+/// Timeout for saying goodbye at the end.
+const GOODBYE_MAX: Duration = Duration::from_millis(300);
 
-/// The peers seen on the local network.
-#[derive(Debug, Default)]
-pub(crate) struct Nearby(Mutex<HashMap<PeerId, NearbyPeer>>);
+/// How long a search without a daemon collects answers: one query at once, and one a second later.
+const SEARCH_TIME: Duration = Duration::from_millis(1_500);
 
-/// A peer on the local network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct NearbyPeer {
-    addrs: Vec<SocketAddr>,
-    room: Option<RoomRef>,
-}
+/// Multicast does not work here.
+#[derive(Debug, thiserror::Error)]
+#[error("multicast does not work on this machine, so rooms on the local network are not found: give an address or a ticket")]
+pub struct MulticastError(#[from] mdns_sd::Error);
 
-impl Nearby {
-    /// The rooms, by name, each with one of its members.
-    pub(crate) fn rooms(&self) -> Vec<NearbyRoom> {
-        let mut rooms: Vec<NearbyRoom> = self
-            .lock()
-            .iter()
-            .filter_map(|(peer, seen)| {
-                let room = seen.room.clone().filter(|_| !seen.addrs.is_empty())?;
-                Some(NearbyRoom { room, peer: *peer, addrs: seen.addrs.clone() })
-            })
-            .collect();
-        let order = |room: &NearbyRoom| (room.room.name.clone(), room.room.id, room.peer);
-        rooms.sort_by_key(order);
-        rooms.dedup_by_key(|room| room.room.id);
-        rooms
-    }
-
-    /// Addresses at which a peer was seen.
-    pub(crate) fn addrs(&self, peer: &PeerId) -> Vec<SocketAddr> {
-        self.lock().get(peer).map(|seen| seen.addrs.clone()).unwrap_or_default()
-    }
-
-    fn add(&self, peer: PeerId, seen: NearbyPeer) {
-        let mut table = self.lock();
-        if table.len() < NEARBY_MAX || table.contains_key(&peer) {
-            table.insert(peer, seen);
-        }
-    }
-
-    fn remove(&self, peer: &PeerId) {
-        self.lock().remove(peer);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, NearbyPeer>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Where this peer listens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ListenAddr {
+    /// One address; `None` for those of all interfaces.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) port: u16,
 }
 
 /// Announces this peer and its room, and collects other peers, until the daemon stops. Without multicast it logs a warning
 /// and ends: the room works without.
-pub(crate) async fn run(ctx: NetContext, endpoint: Endpoint, nearby: Arc<Nearby>) {
-    let Some(id) = endpoint_id(&ctx.me) else { return };
-    let built = MdnsAddressLookup::builder().service_name(SERVICE).discovery_cadence(CADENCE).build(id);
-    let mdns = match built {
-        Ok(mdns) => mdns,
-        Err(error) => return warn!(%error, "multicast does not work: rooms on the local network are not found"),
+pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>) {
+    let (mdns, found) = match open() {
+        Ok(opened) => opened,
+        Err(error) => return warn!(%error, cause = %error.0, "multicast"),
     };
-    let mut seen_peers = mdns.subscribe().await;
-    if let Ok(services) = endpoint.address_lookup() {
-        services.add(Announcer(mdns));
-    }
     let mut changes = ctx.gate.changes();
+    let mut announced: Option<(String, String)> = None;
     loop {
-        endpoint.set_user_data_for_address_lookup(announcement(&ctx.gate.roster()));
-        loop {
-            let event = tokio::select! {
-                event = seen_peers.next() => event,
-                changed = changes.changed() => if changed.is_ok() { break } else { return },
-                () = ctx.token.cancelled() => return,
-            };
-            match event {
-                Some(DiscoveryEvent::Discovered { endpoint_info, .. }) => {
-                    let peer = peer_id(endpoint_info.endpoint_id);
-                    debug!(remote = %peer.short(), "seen on the local network");
-                    nearby.add(peer, seen(&endpoint_info));
-                }
-                Some(DiscoveryEvent::Expired { endpoint_id }) => nearby.remove(&peer_id(endpoint_id)),
-                Some(_) => {}
-                None => return,
+        let text = announcement(&ctx.gate.roster());
+        if announced.as_ref().map(|(_, text)| text) != text.as_ref() {
+            if let Some((service, _)) = announced.take().filter(|_| text.is_none()) {
+                let _ = mdns.unregister(&service);
             }
+            announced = text.and_then(|text| Some((announce(&mdns, &ctx.me, listen, &text)?, text)));
+        }
+        tokio::select! {
+            event = found.recv_async() => match event {
+                Ok(event) => apply(event, &ctx.me, &nearby),
+                Err(_) => return warn!("multicast ended: rooms on the local network are not found any more"),
+            },
+            changed = changes.changed() => if changed.is_err() { break },
+            () = ctx.token.cancelled() => break,
         }
     }
-}
-
-/// Announces and does not look up.
-#[derive(Debug)]
-struct Announcer(MdnsAddressLookup);
-
-impl AddressLookup for Announcer {
-    fn publish(&self, data: &EndpointData) {
-        // A peer that is not in a room announces nothing.
-        let Some(room) = data.user_data() else { return };
-        let addrs = useful(data.ip_addrs().copied(), &[]);
-        self.0.publish(
-            &EndpointData::new(addrs.into_iter().map(TransportAddr::Ip).collect()).with_user_data(room.clone()),
-        );
+    // It withdraws what it announced; a lost goodbye only leaves an entry that runs out after two minutes.
+    if let Ok(done) = mdns.shutdown() {
+        let _ = timeout(GOODBYE_MAX, done.recv_async()).await;
     }
 }
 
-/// The announced text of a room: version, whether it is open, its id and its name.
-fn announcement(roster: &Roster) -> Option<UserData> {
-    let room = roster.room?;
-    let door = if roster.open { "open" } else { "closed" };
-    UserData::try_from(format!("{VERSION} {door} {room} {}", roster.room_name)).ok()
+/// Finds rooms without a daemon: asks, and collects the answers for a moment.
+///
+/// # Errors
+/// [`MulticastError`], when nothing can be asked.
+pub async fn search() -> Result<Vec<NearbyRoom>, MulticastError> {
+    let (mdns, found) = open()?;
+    let nearby = Nearby::new(Mdns::On);
+    let collect = async {
+        while let Ok(event) = found.recv_async().await {
+            // No peer has this key.
+            apply(event, &PeerId::from_bytes([0; 32]), &nearby);
+        }
+    };
+    tokio::select! { () = collect => {}, () = sleep(SEARCH_TIME) => {} }
+    // The process ends; nothing was announced.
+    let _ = mdns.shutdown();
+    Ok(nearby.rooms())
 }
 
-fn seen(info: &EndpointInfo) -> NearbyPeer {
-    let mut addrs = useful(info.ip_addrs().copied(), &[]);
+fn open() -> Result<(ServiceDaemon, Receiver<ServiceEvent>), MulticastError> {
+    let mdns = ServiceDaemon::new()?;
+    mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
+    let found = mdns.browse(SERVICE)?;
+    Ok((mdns, found))
+}
+
+/// Announces a text; returns the full name of the service.
+fn announce(mdns: &ServiceDaemon, me: &PeerId, listen: ListenAddr, text: &str) -> Option<String> {
+    let instance = label(me);
+    let host = format!("{instance}.local.");
+    let properties = [(TEXT, text)];
+    let service = match listen.ip {
+        Some(ip) => ServiceInfo::new(SERVICE, &instance, &host, ip, listen.port, &properties[..]),
+        None => ServiceInfo::new(SERVICE, &instance, &host, "", listen.port, &properties[..])
+            .map(ServiceInfo::enable_addr_auto),
+    };
+    let registered = service.and_then(|mut service| {
+        // The name is a key: no other peer has it.
+        service.set_requires_probe(false);
+        let name = service.get_fullname().to_owned();
+        mdns.register(service).map(|()| name)
+    });
+    registered.inspect_err(|error| warn!(%error, "the room is not announced on the local network")).ok()
+}
+
+fn apply(event: ServiceEvent, me: &PeerId, nearby: &Nearby) {
+    match event {
+        ServiceEvent::ServiceResolved(service) => {
+            if let Some(peer) = instance(service.get_fullname()).filter(|peer| peer != me) {
+                debug!(remote = %peer.short(), "seen on the local network");
+                nearby.add(peer, seen(&service));
+            }
+        }
+        ServiceEvent::ServiceRemoved(_, name) => {
+            if let Some(peer) = instance(&name) {
+                nearby.remove(&peer);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A peer's key as a DNS label, which has 63 characters at most.
+fn label(peer: &PeerId) -> String {
+    BASE32_NOPAD.encode(peer.as_bytes()).to_ascii_lowercase()
+}
+
+/// The peer of a service's full name.
+fn instance(name: &str) -> Option<PeerId> {
+    let label = name.split('.').next()?.to_ascii_uppercase();
+    let key = BASE32_NOPAD.decode(label.as_bytes()).ok()?;
+    Some(PeerId::from_bytes(key.try_into().ok()?))
+}
+
+fn seen(service: &ResolvedService) -> NearbyPeer {
+    let port = service.get_port();
+    let all: Vec<_> = service.get_addresses().iter().map(|ip| SocketAddr::from((ip.to_ip_addr(), port))).collect();
+    // Two machines on one cable may have no others. Those of IPv6 are left out: iroh forgets the interface that they need.
+    let local = all.iter().filter(|addr| matches!(addr.ip(), IpAddr::V4(ip) if ip.is_link_local()));
+    let mut addrs: Vec<SocketAddr> = useful(all.iter().copied(), &[]).into_iter().chain(local.copied()).collect();
     addrs.truncate(ADDRS_MAX);
-    NearbyPeer { addrs, room: info.user_data().and_then(|data| room(data.as_ref())) }
+    NearbyPeer { addrs, room: service.get_property_val_str(TEXT).and_then(room) }
+}
+
+
+/// The announced text of a room: version, whether it is open, its id and its name.
+fn announcement(roster: &Roster) -> Option<String> {
+    let room = roster.room?;
+    let door = if roster.open { "open" } else { "closed" };
+    Some(format!("{VERSION} {door} {room} {}", roster.room_name))
 }
 
 fn room(text: &str) -> Option<RoomRef> {
@@ -171,26 +200,24 @@ mod tests {
     use chat_proto::id::RoomId;
     use proptest::prelude::*;
 
-    fn peer(n: usize) -> PeerId {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&n.to_be_bytes());
-        PeerId::from_bytes(bytes)
-    }
-
-    fn in_room(id: u8, name: &str) -> NearbyPeer {
-        let room = RoomRef { id: RoomId::from_bytes([id; 32]), name: name.into(), open: false };
-        NearbyPeer { addrs: vec![SocketAddr::from(([192, 0, 2, 1], 7))], room: Some(room) }
-    }
-
     #[test]
     fn announced_room_round_trips() {
         for (open, name) in [(true, "lab"), (false, "李".repeat(32).as_str())] {
             let id = Some(RoomId::from_bytes([3; 32]));
             let roster = Roster { room: id, room_name: name.into(), open, ..Roster::default() };
-            let heard = announcement(&roster).and_then(|data| room(data.as_ref())).expect("a room");
+            let heard = announcement(&roster).and_then(|data| room(&data)).expect("a room");
             assert_eq!((Some(heard.id), heard.name.as_str(), heard.open), (id, name, open));
         }
         assert_eq!(announcement(&Roster::default()), None);
+    }
+
+    #[test]
+    fn key_fits_into_a_dns_label_and_back() {
+        let peer = PeerId::from_bytes([0xa5; 32]);
+        assert!(label(&peer).len() <= 63);
+        assert_eq!(instance(&format!("{}.{SERVICE}", label(&peer))), Some(peer));
+        assert_eq!(instance("x._chatd._udp.local."), None);
+        assert_eq!(instance(""), None);
     }
 
     #[test]
@@ -215,29 +242,5 @@ mod tests {
         fn arbitrary_text_does_not_panic(text: String) {
             let _ = room(&text);
         }
-    }
-
-    #[test]
-    fn rooms_are_listed_once_and_by_name() {
-        let nearby = Nearby::default();
-        nearby.add(peer(1), in_room(1, "zoo"));
-        nearby.add(peer(3), in_room(2, "lab"));
-        nearby.add(peer(2), in_room(2, "lab"));
-        nearby.add(peer(4), NearbyPeer { room: None, ..in_room(3, "none") });
-        let listed: Vec<_> = nearby.rooms().into_iter().map(|room| (room.room.name, room.peer)).collect();
-        assert_eq!(listed, [("lab".to_owned(), peer(2)), ("zoo".to_owned(), peer(1))]);
-        assert_eq!(nearby.addrs(&peer(4)).len(), 1, "its address helps to dial it");
-        nearby.remove(&peer(2));
-        nearby.remove(&peer(1));
-        assert_eq!(nearby.rooms().first().map(|room| room.peer), Some(peer(3)));
-    }
-
-    #[test]
-    fn table_of_nearby_peers_is_bounded() {
-        let nearby = Nearby::default();
-        (0..NEARBY_MAX + 9).for_each(|n| nearby.add(peer(n), in_room(1, "lab")));
-        assert_eq!(nearby.lock().len(), NEARBY_MAX);
-        nearby.add(peer(0), in_room(2, "new"));
-        assert_eq!(nearby.rooms().len(), 2, "known ones are brought up to date");
     }
 }

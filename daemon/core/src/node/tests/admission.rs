@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use chat_proto::api::messages::Wait;
 use chat_proto::event::{Event, KnockState};
 use chat_proto::id::{KnockId, PeerId, RoomId};
 use chat_proto::ticket::Ticket;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
 use crate::input::{AdmissionCall, Command, Input, Verdict};
-use crate::node::tests::kit::{Disk, Kit, key};
+use crate::node::tests::kit::{Disk, Kit, key, post};
 use crate::output::{CloseReason, CommandError, Reply};
 use crate::wire::{Frame, KnockNews};
 
@@ -47,6 +48,18 @@ fn a_ticket_lets_in_at_every_door_and_only_as_often_as_it_says() {
     assert!(kit.show_ticket(2, 1, &ticket), "the inviter need not be asked");
     assert!(kit.show_ticket(2, 0, &ticket), "who is a member already is told so again");
     assert_eq!(reason(kit.ask(3, 0, ticket_request(&ticket, &id(3), "p3"))), DenyReason::UsedUp);
+}
+
+#[test]
+fn post_of_a_newcomer_whose_admission_has_not_arrived_is_refused_as_too_early() {
+    let mut kit = Kit::room(1);
+    let ticket = kit.invite(0);
+    assert!(kit.show_ticket(1, 0, &ticket));
+    kit.enter(1);
+    assert_eq!(kit.command(1, post("early", Wait::Stored, 1)), Some(Err(CommandError::Arriving)));
+    kit.connect(0, 1);
+    kit.say(1, "in time");
+    assert_eq!(kit.peers[0].history(), ["in time"]);
 }
 
 #[test]

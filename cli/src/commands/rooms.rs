@@ -35,7 +35,9 @@ pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result
         return rooms.iter().try_for_each(|room| ui.json(room));
     }
     if rooms.is_empty() {
-        ui::say("no room found on the local network; some networks block multicast: then 'chat join' takes an address or a ticket");
+        ui::say(
+            "no room found on the local network; some networks block multicast: then 'chat join' takes an address or a ticket",
+        );
         return Ok(());
     }
     let rows: Vec<Row> = rooms.iter().map(row).collect();

@@ -5,6 +5,9 @@
 //! from the code. Internal errors are logged with all their causes and answered without any of them.
 //!
 //! Details quote what the caller sent, so they are cut to one line of bounded length without control characters.
+//!
+//! Callers: all of `http::handlers`, and the extractors for what cannot be read. Invariants: 5xx bodies name no file, table
+//! or peer; a code, once published, keeps its meaning, since clients match on it.
 
 use std::error::Error;
 use std::io;
@@ -247,7 +250,9 @@ impl From<JoinError> for Refusal {
             JoinError::Stopping => return CommandError::Stopping.into(),
             JoinError::Denied(reason) => denied(*reason),
             JoinError::SeveralRooms { .. } => (ErrorCode::BadRequest, "'chat rooms' lists them"),
-            JoinError::UnknownHost { .. } | JoinError::UnknownRoom { .. } => (ErrorCode::Unreachable, "'chat rooms' lists rooms on the local network"),
+            JoinError::UnknownHost { .. } | JoinError::UnknownRoom { .. } => {
+                (ErrorCode::Unreachable, "'chat rooms' lists rooms on the local network")
+            }
             JoinError::Unreachable { .. } | JoinError::NotChatd { .. } | JoinError::NoRoom { .. } => {
                 (ErrorCode::Unreachable, "is chatd running there, and does the firewall allow its port?")
             }

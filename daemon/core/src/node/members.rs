@@ -44,7 +44,8 @@ impl Node {
             self.cx.push(Output::Roster(self.membership.roster.clone()));
             self.roster_changed(&before);
         }
-        if let Err(error @ (CommandError::NotMember | CommandError::Arriving)) = self.membership.may_write(&self.local) {
+        if let Err(error @ (CommandError::NotMember | CommandError::Arriving)) = self.membership.may_write(&self.local)
+        {
             let drafts = self.delivery.drafts.drain();
             self.refuse(drafts, &error);
         } else if self.own_log().is_cut() {

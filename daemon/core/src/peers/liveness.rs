@@ -4,6 +4,10 @@
 //! role changes. Liveness is therefore inferred from received frames; any frame counts. A ping is sent only after a pause,
 //! so that an idle connection costs about one packet a second. This detector decides about connections alone; the
 //! rendezvous role has its own (`rendezvous/follower/failure_detector.rs`) and may suspect a peer here.
+//!
+//! State: of each connected peer when its last frame arrived, and whether a ping waits for its pong. The node calls it for
+//! every frame and at every tick; a peer that is found gone is disconnected, and dialled anew.
+//! Invariant: a peer that sends anything within the timeout is never found gone, however slow its pongs are.
 
 use std::time::Duration;
 

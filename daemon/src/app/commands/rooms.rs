@@ -16,7 +16,9 @@ pub(crate) fn run(output: OutputArgs) -> Result<(), ExitError> {
         return Ok(rooms.iter().try_for_each(print_json)?);
     }
     match &rooms[..] {
-        [] => talk("no room found on the local network; some networks block multicast: then give an address or a ticket\n"),
+        [] => talk(
+            "no room found on the local network; some networks block multicast: then give an address or a ticket\n",
+        ),
         rooms => {
             print(&rooms.iter().map(line).collect::<String>())?;
             talk("'chatd start --join ROOM' asks for admission there\n");

@@ -65,7 +65,9 @@ pub struct JoinedRoom {
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
     /// No room on the local network has that name.
-    #[error("no room called '{name}' was found on the local network: check its spelling, or give a ticket or an address")]
+    #[error(
+        "no room called '{name}' was found on the local network: check its spelling, or give a ticket or an address"
+    )]
     UnknownRoom {
         /// The name.
         name: String,
@@ -79,7 +81,9 @@ pub enum JoinError {
         addrs: String,
     },
     /// The host's name has no address.
-    #[error("'{host}' is neither a room on the local network nor a known host: check its spelling, or give an IP address")]
+    #[error(
+        "'{host}' is neither a room on the local network nor a known host: check its spelling, or give an IP address"
+    )]
     UnknownHost {
         /// The name.
         host: String,

@@ -33,7 +33,9 @@ pub enum ParseTargetError {
     #[error(transparent)]
     Ticket(#[from] ParseTicketError),
     /// Not an address.
-    #[error("'{text}' is neither a ticket nor an address: give the line from 'chat invite', HOST, HOST:PORT, or the name of a room that 'chat rooms' lists")]
+    #[error(
+        "'{text}' is neither a ticket nor an address: give the line from 'chat invite', HOST, HOST:PORT, or the name of a room that 'chat rooms' lists"
+    )]
     Address {
         /// The text, shortened.
         text: String,

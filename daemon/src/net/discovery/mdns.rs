@@ -47,7 +47,9 @@ const SEARCH_TIME: Duration = Duration::from_millis(1_500);
 
 /// Multicast does not work here.
 #[derive(Debug, thiserror::Error)]
-#[error("multicast does not work on this machine, so rooms on the local network are not found: give an address or a ticket")]
+#[error(
+    "multicast does not work on this machine, so rooms on the local network are not found: give an address or a ticket"
+)]
 pub struct MulticastError(#[from] mdns_sd::Error);
 
 /// Where this peer listens.
@@ -173,7 +175,6 @@ fn seen(service: &ResolvedService) -> NearbyPeer {
     addrs.truncate(ADDRS_MAX);
     NearbyPeer { addrs, room: service.get_property_val_str(TEXT).and_then(room) }
 }
-
 
 /// The announced text of a room: version, whether it is open, its id and its name.
 fn announcement(roster: &Roster) -> Option<String> {

@@ -159,7 +159,11 @@ mod tests {
             nearby.add(peer(3), in_room(3, "lab"));
         };
         let (found, ()) = tokio::join!(nearby.find("lab"), announce);
-        assert_eq!(found.iter().map(|room| room.peer).collect::<Vec<_>>(), [peer(1), peer(3)], "both rooms of that name");
+        assert_eq!(
+            found.iter().map(|room| room.peer).collect::<Vec<_>>(),
+            [peer(1), peer(3)],
+            "both rooms of that name"
+        );
         assert!(nearby.find("bar").await.is_empty(), "the wait is bounded");
         assert!(Nearby::new(Mdns::Off).find("lab").await.is_empty());
     }

@@ -5,7 +5,7 @@
 //! so that an idle connection costs about one packet a second. This detector decides about connections alone; the
 //! rendezvous role has its own (`rendezvous/follower/failure_detector.rs`) and may suspect a peer here.
 //!
-//! State: of each connected peer when its last frame arrived, and whether a ping waits for its pong. The node calls it for
+//! State: one [`Liveness`] per connection: when its last frame arrived, or since when it is asked. The node calls it for
 //! every frame and at every tick; a peer that is found gone is disconnected, and dialled anew.
 //! Invariant: a peer that sends anything within the timeout is never found gone, however slow its pongs are.
 

@@ -150,7 +150,8 @@ fn apply(event: ServiceEvent, me: &PeerId, nearby: &Nearby) {
                 nearby.remove(&peer);
             }
         }
-        _ => {}
+        // The library may report more one day.
+        ServiceEvent::SearchStarted(_) | ServiceEvent::SearchStopped(_) | ServiceEvent::ServiceFound(..) | _ => {}
     }
 }
 

@@ -100,9 +100,13 @@ impl RoomWorld {
                 | CommandError::Text(_)
                 | CommandError::TooLong,
             ) => false,
-            Err(CommandError::Busy | CommandError::DiskFull | CommandError::StoreFailed | CommandError::Stopping) => {
-                true
-            }
+            Err(
+                CommandError::Arriving
+                | CommandError::Busy
+                | CommandError::DiskFull
+                | CommandError::StoreFailed
+                | CommandError::Stopping,
+            ) => true,
         };
         if again {
             clients.open.insert(key, None);

@@ -248,7 +248,7 @@ impl Node {
         };
         let controls = restored.controls.into_iter().map(read).collect();
         let seen = restored.seen.iter().map(|(peer, _)| *peer);
-        self.membership.restore(Gaps::new(controls, starts, seen), &self.local.room);
+        self.membership.restore(Gaps::new(controls, starts, seen, self.cx.now.mono), &self.local.room);
         for (one, other) in restored.forks {
             self.logs.forks.restore(one, other);
         }

@@ -56,6 +56,9 @@ impl IngestHandler<'_> {
             return Received::Known;
         }
         let damaged = self.logs.repairs.awaits(&place);
+        if !damaged && self.membership.gaps.hold_off(self.cx.now.mono) {
+            return Received::Known;
+        }
         if !damaged && (header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place)) {
             return Received::Known;
         }

@@ -6,12 +6,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat_proto::id::{PeerId, RoomId};
 
 use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
 use crate::membership::control_log::ControlLog;
 use crate::membership::roster::Roster;
+
+/// Time after a start for which entries of others are not taken while a control entry is damaged: what counts as an act of an
+/// admin is decided when it is taken, and may depend on what is missing.
+const HOLD_OFF: Duration = Duration::from_secs(30);
 
 /// A stored control entry, none while it is damaged, with its place, if that can be read, and its order time.
 type Stored = (Option<Dep>, Option<Arc<Entry>>, Hlc);
@@ -31,6 +36,8 @@ pub(crate) struct Gaps {
     cuts: BTreeMap<LogId, Seq>,
     /// Whether the cuts of the start have been put off.
     withheld: bool,
+    /// Until when entries of others are not taken.
+    hold_until: Duration,
 }
 
 impl Gaps {
@@ -38,12 +45,18 @@ impl Gaps {
         stored: Vec<Stored>,
         logs: BTreeMap<LogId, (Hlc, Vec<Dep>)>,
         seen: impl Iterator<Item = PeerId>,
+        now: Duration,
     ) -> Self {
-        Self { stored, logs, seen: seen.collect(), ..Self::default() }
+        Self { stored, logs, seen: seen.collect(), hold_until: now + HOLD_OFF, ..Self::default() }
     }
 
     pub(crate) fn are_open(&self) -> bool {
         self.stored.iter().any(|(_, entry, _)| entry.is_none())
+    }
+
+    /// Whether entries of others are not taken for now.
+    pub(crate) fn hold_off(&self, now: Duration) -> bool {
+        self.are_open() && now < self.hold_until
     }
 
     /// An entry was applied.

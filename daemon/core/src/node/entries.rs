@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chat_proto::id::PeerId;
 
 use crate::delivery::ingest::Received;
+use crate::delivery::sync::Exchange;
 use crate::input::LoadId;
 use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
 use crate::log::forks::Proof;
@@ -48,7 +49,7 @@ impl Node {
             match self.ingest().check(&from, signed) {
                 Received::Known => {}
                 Received::Fault => return self.break_with(from, CloseReason::Protocol),
-                Received::Repair(entry) => self.ingest().repair(entry),
+                Received::Repair(entry) => self.repair(entry),
                 Received::New(entry) => {
                     if entry.log() == self.local.log {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
@@ -59,6 +60,17 @@ impl Node {
             }
         }
         self.sync().after_entries(&from);
+    }
+
+    /// Takes a good copy of a damaged entry. What was not taken as long as control entries were missing is asked for.
+    fn repair(&mut self, entry: Arc<Entry>) {
+        let lacked = self.membership.gaps.are_open();
+        self.ingest().repair(entry);
+        if lacked && !self.membership.gaps.are_open() {
+            for peer in self.peers.connections.connected_ids() {
+                self.sync().send_vector(&peer, Exchange::Opening);
+            }
+        }
     }
 
     /// Applies an entry if it can be, and everything that waited for it; otherwise it waits or is refused.

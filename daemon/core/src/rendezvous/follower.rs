@@ -349,7 +349,8 @@ impl Following {
     pub(crate) fn forgive_silence(&mut self, cx: &mut Context) {
         let now = cx.now.mono;
         self.detector.forgive(now);
-        let vacancy = self.vacancy.take();
+        // A holder that left or was removed does not come back because this peer was stalled.
+        let vacancy = self.vacancy.take_if(|vacancy| vacancy.reason.is_failure());
         if vacancy.is_some() {
             self.announce_back(cx);
         }

@@ -91,6 +91,20 @@ fn seeds_whose_admissions_were_void_come_to_rest() {
     }
 }
 
+/// Damaged control entries: positions that were worked out without them, entries that were taken before they came back.
+#[test]
+fn seeds_with_damaged_control_entries_come_to_rest() {
+    for seed in [166, 271, 397, 823, 887, 5_000_029] {
+        run(seed, &Plan { trail: trail(), ..Plan::harsh(seed) });
+    }
+}
+
+/// A peer that was stalled once followed a removed holder again, for ever.
+#[test]
+fn seed_with_a_removed_holder_and_a_stalled_peer_has_a_holder() {
+    run(1087, &Plan { trail: trail(), ..Plan::harsh(1087) });
+}
+
 /// Cuts were once written apart from the entries that cause them: a crash in between hid messages for ever.
 #[test]
 fn seeds_that_crashed_between_an_entry_and_its_cut_lose_nothing() {

@@ -1,6 +1,7 @@
 //! Runs commands as a person would, with a deadline, and processes that go on until they are ended.
 
 pub mod binaries;
+pub mod browser;
 pub mod disk_shim;
 
 use std::ffi::OsStr;

@@ -13,6 +13,9 @@ import { wireViews } from './views.js';
 /** How often the figures of the paths are read while the page is looked at, in milliseconds: no event brings them. */
 const FIGURES_MS = 3000;
 
+/** How soon after a send the page asks how far it has come, in milliseconds. */
+const ASK_AFTER_MS = 300;
+
 /** What all parts of the page know of the room. */
 const room = { me: null, members: 1, peers: [], status: null, rendezvous: null, takesReplies: false };
 
@@ -22,6 +25,10 @@ let conversation;
 let composer;
 let unread = 0;
 let started = false;
+/** Why the page is closed; the first reason is the one that is shown. */
+let closed = null;
+/** Events that came while the page was being filled. */
+let early = [];
 
 /** Opens the page, by the link in the address or with the session that there is. */
 async function open() {
@@ -35,12 +42,16 @@ async function open() {
     close('Only a browser that opened a link of this daemon can read and write the room.');
     return;
   }
-  if (started) return;
+  if (started) {
+    location.reload();
+    return;
+  }
   started = true;
   start();
 }
 
 function start() {
+  closed = null;
   for (const part of ['open', 'search', 'sign-out']) show(byId(part), true);
   show(byId('views'), true);
   show(byId('closed'), false);
@@ -49,14 +60,15 @@ function start() {
     posted: (sent) => {
       conversation.arrive(sent.message);
       conversation.delivered(sent.message.id, sent.state.copies, 0);
+      setTimeout(() => conversation.askDelivered().catch(() => {}), ASK_AFTER_MS);
     },
     up: () => conversation.selectLast(),
   });
   wireViews(conversation);
-  follow({ event: take, up, down, ended: () => close('The session of this page has ended.') });
-  setInterval(() => !document.hidden && byId('link-state').hidden && figures(), FIGURES_MS);
+  follow({ event: (envelope) => (early ? early.push(envelope) : take(envelope)), up, down, ended: () => close('The session of this page has ended.') });
+  setInterval(() => !document.hidden && !closed && byId('link-state').hidden && figures(), FIGURES_MS);
   document.addEventListener('visibilitychange', () => {
-    if (document.hidden) return;
+    if (document.hidden || closed) return;
     unread = 0;
     title();
     figures();
@@ -65,8 +77,9 @@ function start() {
 
 /** Nothing of the room stays on a page without a session. */
 function close(why) {
+  closed ??= why;
   forgetSession();
-  setText(byId('closed-text'), why);
+  setText(byId('closed-text'), closed);
   for (const part of ['open', 'search', 'sign-out', 'views', 'link-state']) show(byId(part), false);
   for (const part of ['log', 'outbox', 'members', 'ranking', 'holders', 'mesh-nodes', 'mesh-lines']) byId(part).replaceChildren();
   setText(byId('summary'), '');
@@ -78,10 +91,12 @@ function close(why) {
 async function up(first) {
   show(byId('link-state'), false);
   try {
-    await figures();
-    await answerable();
-    if (first) await conversation.load();
+    await Promise.all([figures(), first ? conversation.load() : null]);
+    const waiting = early ?? [];
+    early = null;
+    waiting.forEach(take);
     composer.resume();
+    await answerable();
   } catch {
     // The stream reports it.
   }
@@ -112,6 +127,7 @@ async function figures() {
     Object.assign(room, { status, rendezvous, peers: peers.peers, me: status.peer, members: status.members });
     drawKnocks(knocks.knocks, answerKnock);
     draw();
+    await conversation.askDelivered();
   } catch (error) {
     if (error.status === 401) close('The session of this page has ended.');
     else if (error.status !== 0) down(error);
@@ -217,12 +233,18 @@ function title() {
 }
 
 byId('sign-out').addEventListener('click', async () => {
+  closed = 'You signed out of this page.';
   try {
     await signOut();
   } catch (error) {
-    if (error.status === 0) return down(error);
+    if (error.status === 0) {
+      closed = null;
+      down(error);
+      return;
+    }
   }
-  close('You signed out of this page.');
+  close(closed);
 });
-addEventListener('hashchange', open);
+// A link that is opened in this tab changes only what is behind '#'.
+addEventListener('hashchange', () => location.hash.length > 1 && open());
 open();

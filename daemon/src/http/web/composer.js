@@ -128,7 +128,10 @@ export class Composer {
     if (value) sessionStorage.setItem(DRAFT, value);
     else sessionStorage.removeItem(DRAFT);
     this.#text.style.height = 'auto';
-    this.#text.style.height = `${Math.min(this.#text.scrollHeight, 200)}px`;
+    // The border is not part of the content's height.
+    const height = this.#text.scrollHeight + 2;
+    this.#text.style.height = `${Math.min(height, 200)}px`;
+    this.#text.classList.toggle('long', height > 200);
   }
 
   #key(event) {

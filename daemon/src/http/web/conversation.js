@@ -10,6 +10,9 @@ const PAGE = 100;
 /** Maximum number of messages on the page; the history itself has no end. */
 const SHOWN_MAX = 600;
 
+/** Maximum number of own messages that are asked about at a time. */
+const ASKED = 5;
+
 /** Pixels from an end at which the next page is fetched. */
 const NEAR = 400;
 
@@ -139,10 +142,23 @@ export class Conversation {
   /** More disks hold an own message. */
   delivered(id, copies, delivered) {
     const shown = this.#shown.get(id);
-    if (!shown) return;
+    // The answer to a send can come behind the event that says more.
+    if (!shown || (shown.copies ?? -1) > copies) return;
+    shown.copies = copies;
     const to = shown.message.to ?? [];
-    const all = to.length > 0 ? delivered >= to.length : copies > 0 && copies >= this.room.members - 1;
-    markHeld(shown.element, { copies, all });
+    shown.all = to.length > 0 ? delivered >= to.length : copies > 0 && copies >= this.room.members - 1;
+    markHeld(shown.element, { copies, all: shown.all });
+  }
+
+  /** Asks how far the newest own messages have come, unless all have them. */
+  async askDelivered() {
+    const own = [...this.#shown.values()].filter(({ message }) => message.from.id === this.room.me?.id);
+    for (const { message } of own.filter((shown) => !shown.all).slice(-ASKED)) {
+      const { state } = await call(`/v1/messages/${message.id}`);
+      const holders = new Set(state.held_by.map((peer) => peer.id));
+      const to = (message.to ?? []).filter((peer) => holders.has(peer.id));
+      this.delivered(message.id, state.copies, to.length);
+    }
   }
 
   /** Moves the focus to the last message. */

@@ -52,8 +52,10 @@ export class Holders {
     this.#list();
   }
 
-  /** The shortest range that shows the last change. */
+  /** The shortest range that shows the last change; all, where all is shorter than that. */
   #fitting(now) {
+    const oldest = this.#history[this.#history.length - 1];
+    if (!oldest || now - time(oldest) < 3_600_000) return 0;
     const age = this.#history.length > 1 ? now - time(this.#history[0]) : Infinity;
     if (age < 3_600_000) return 3_600_000;
     return age < 86_400_000 ? 86_400_000 : 0;

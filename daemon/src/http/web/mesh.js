@@ -1,9 +1,12 @@
 // The picture of the mesh: this peer in the middle, the other members around it, a line for each path.
 
-import { byId, colour, nameOf, setText, span, svg } from './dom.js';
+import { byId, colour, nameOf, setText, show, span, svg } from './dom.js';
 
-const CENTRE = { x: 210, y: 158 };
-const RADIUS = { x: 150, y: 112 };
+const CENTRE = { x: 210, y: 132 };
+const RADIUS = { x: 156, y: 94 };
+
+/** Where the mark of the holder is, from the middle of its node. */
+const MARK = { x: 12, y: -10 };
 
 /** Maximum number of members in the picture; the list has all of them. */
 const NODES_MAX = 24;
@@ -32,6 +35,7 @@ export class Mesh {
     this.#drawLines(me, around, links);
     this.#drawNodes([me, ...around]);
     this.#moveHolder(holder);
+    for (const key of document.querySelectorAll('.key.others')) show(key, links.length > 0);
     setText(byId('mesh-text'), inWords(me, others, holder));
   }
 
@@ -60,10 +64,12 @@ export class Mesh {
 
   #drawLines(me, around, links) {
     const wanted = new Map();
+    const online = new Set(around.filter((peer) => peer.online).map((peer) => peer.id));
     for (const link of links) {
-      const [one, two] = [this.#places.get(link.from), this.#places.get(link.to)];
-      if (one && two && link.from !== me.id && link.to !== me.id) {
-        wanted.set(key(link.from, link.to), { from: one, to: two, kind: link.direct ? 'others' : 'others relayed', text: '' });
+      const [from, to] = [link.from.id, link.to.id];
+      const [one, two] = [this.#places.get(from), this.#places.get(to)];
+      if (one && two && online.has(from) && online.has(to)) {
+        wanted.set(key(from, to), { from: one, to: two, kind: link.direct ? 'others' : 'others relayed', text: '' });
       }
     }
     for (const peer of around) {
@@ -103,7 +109,7 @@ export class Mesh {
     for (const peer of peers) {
       let node = this.#nodes.get(peer.id);
       if (!node) {
-        node = svg('g', svg('circle', { r: peer.me ? 13 : 11 }), svg('text', { 'text-anchor': 'middle' }));
+        node = svg('g', svg('circle', { r: peer.me ? 14 : 12 }), svg('text', { 'text-anchor': 'middle' }));
         colour(node, peer);
         this.#nodes.set(peer.id, node);
         byId('mesh-nodes').append(node);
@@ -123,7 +129,9 @@ export class Mesh {
     const at = holder && this.#places.get(holder.id);
     mark.classList.toggle('vacant', !at);
     if (!at) return;
-    mark.style.transform = `translate(${at.x}px, ${at.y}px)`;
+    // The first time it is there at once; later it travels.
+    mark.classList.toggle('placed', this.#holder !== null);
+    mark.style.transform = `translate(${at.x + MARK.x}px, ${at.y + MARK.y}px)`;
     if (this.#holder && this.#holder !== holder.id && !still.matches) {
       this.#nodes.get(holder.id)?.animate(
         [{ opacity: 1 }, { opacity: 0.35 }, { opacity: 1 }],

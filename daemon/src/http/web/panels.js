@@ -25,8 +25,7 @@ function memberElement(peer, holder, onWrite) {
   if (peer.clock_off_ms && Math.abs(peer.clock_off_ms) >= 10_000) {
     tags.push(`clock ${span(Math.abs(peer.clock_off_ms))} ${peer.clock_off_ms > 0 ? 'ahead' : 'behind'}`);
   }
-  const element = el('li', { class: peer.online ? 'online' : 'offline' }, el('span', { class: 'dot', 'aria-hidden': 'true' }), name, el('span', { class: 'about' }, about));
-  if (tags.length > 0) element.append(el('span', { class: 'tags' }, tags.join(' · ')));
+  const element = el('li', { class: peer.online ? 'online' : 'offline' }, el('span', { class: 'dot', 'aria-hidden': 'true' }), name, el('span', { class: 'about' }, [about, ...tags].join(' · ')));
   element.classList.toggle('holds', holds);
   if (!peer.me) {
     const write = el('button', { type: 'button', class: 'write', 'data-peer': peer.id, 'aria-label': `Write to ${nameOf(peer)} alone` }, 'Write');

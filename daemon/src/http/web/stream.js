@@ -23,7 +23,7 @@ export async function follow(on) {
       const response = await request('/v1/events', { headers, signal: watch.signal });
       for await (const block of blocks(response.body, watch)) {
         if (block.id) cursor = block.id;
-        if (block.data) on.event(JSON.parse(block.data));
+        if (block.data) hand(on, block.data);
         else if (block.id && failures >= 0) {
           on.up(!opened);
           opened = true;
@@ -41,6 +41,15 @@ export async function follow(on) {
       watch.end();
     }
     await pause(PAUSES[Math.min(Math.max(failures, 0), PAUSES.length - 1)]);
+  }
+}
+
+/** Hands an event over; one that the page cannot show does not end the stream. */
+function hand(on, data) {
+  try {
+    on.event(JSON.parse(data));
+  } catch (error) {
+    console.error(error);
   }
 }
 

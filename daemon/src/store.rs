@@ -28,7 +28,7 @@
 //! | `runs` | random number of each opening of the database, and the newest event then | truth (cursors); the newest 1,000 | |
 //! | `keys` | idempotency key, hash of the request, message it posted | truth; pruned after 7 days | by time written |
 //! | `addrs`, `seen` | newest address record of each peer; when it was last online | come again from peers | |
-//! | `forks` | two entries that prove a fork, one pair per log | truth | |
+//! | `forks` | two entries that prove a fork; `entries` beyond it are filed in branches | truth | unique (log, entry before the fork) |
 //! | `dm_account`, `dm_sessions` | Olm account and sessions, encrypted under a key derived from the identity | truth; lost ones are replaced by new ones | unique (peer, session) |
 //! | `dm_identities` | identity keys that peers published | derived from control entries | |
 //! | `dm_outbox` | own text of a sealed message until its entry is written | truth for that moment; pruned after a day | by time written |
@@ -41,8 +41,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
-use chat_core::input::LoadId;
+use chat_core::input::{BatchId, LoadId};
 use chat_core::log::entry::{Incarnation, LogId, MessageBody, Seq};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::Restored;
@@ -82,6 +83,9 @@ const LOADS_MAX: usize = 64;
 
 /// Number of events a live reader may lag behind before it reads from disk again; with the longest texts 32 MiB.
 const EVENTS_MAX: usize = 2048;
+
+/// Delay before logs that could not be read are read again.
+const RELOAD_AGAIN: Duration = Duration::from_secs(1);
 
 /// An open store.
 #[derive(Debug)]
@@ -255,6 +259,26 @@ impl Store {
             }
             // The permit is held until the report is received.
             let _ = reports.send((StoreReport::Loaded(id, entries), Some(permit))).await;
+        });
+    }
+
+    /// Reads what a node takes over after a batch that filed entries in branches; reported as [`StoreReport::Refiled`]. Tries
+    /// again until the database can be read. Must be called within a tokio runtime.
+    pub fn reload(&self, batch: BatchId) {
+        let (store, reports) = (self.clone(), self.reports.clone());
+        tokio::spawn(async move {
+            loop {
+                match store.restore().await {
+                    Ok(Some(restored)) => {
+                        let Some(reports) = reports.upgrade() else { return };
+                        let _ = reports.send((StoreReport::Refiled(batch, Box::new(restored)), None)).await;
+                        return;
+                    }
+                    Ok(None) | Err(ReadError::Closed(_)) => return,
+                    Err(error) => warn!(%error, "the logs could not be read, trying again"),
+                }
+                tokio::time::sleep(RELOAD_AGAIN).await;
+            }
         });
     }
 

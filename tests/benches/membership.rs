@@ -167,7 +167,7 @@ fn log(n: usize) -> LogId {
 #[derive(Default)]
 struct Held {
     heads: BTreeMap<LogId, StoredHead>,
-    controls: Vec<(SignedEntry, Hlc)>,
+    controls: Vec<(LogId, SignedEntry, Hlc)>,
     clocks: Vec<(LogId, Seq, chat_core::membership::authority::AuthorityClock)>,
 }
 
@@ -185,9 +185,11 @@ impl Held {
                 order,
                 first: before.map_or(order, |head| head.first),
                 roots: before.map_or_else(|| header.deps.clone(), |head| head.roots.clone()),
+                signed: header.log,
+                parent: None,
             };
             self.heads.insert(entry.log(), head);
-            self.controls.extend(entry.control().map(|_| (entry.signed().clone(), order)));
+            self.controls.extend(entry.control().map(|_| (entry.log(), entry.signed().clone(), order)));
             self.clocks.extend(item.clock.iter().map(|clock| (entry.log(), entry.seq(), clock.as_ref().clone())));
         }
     }

@@ -1,6 +1,7 @@
 //! Promise P1: an acknowledged message survives `kill -9` of any daemon, and a replicated one the loss of its sender's disk.
 
 use chat_tests::cluster::TestRoom;
+use chat_tests::daemon::StartDaemon;
 use chat_tests::scenarios::crash::{CrashPlan, run};
 
 #[test]
@@ -64,4 +65,52 @@ fn replicated_messages_survive_a_database_that_is_rolled_back_in_place() {
     }
     room.all_online();
     room.same_history(20);
+}
+
+/// A whole home is put back as it was, with the second record of its newest entry, and its daemon posts while no member is
+/// there: it continues the log from the older entry on, and the log forks. Nothing of either branch is lost.
+#[test]
+fn replicated_messages_survive_a_forked_log() {
+    let mut room = TestRoom::of(&["alice", "bob", "carol"]);
+    let replicated = |room: &TestRoom, text: &str| {
+        room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", text]).ok();
+    };
+    for number in 0..5 {
+        replicated(&room, &format!("before the copy {number}"));
+    }
+    room["alice"].stop();
+    let files = ["room.db", "head.mark"].map(|name| room["alice"].home().path().join(name));
+    let old = files.clone().map(|file| std::fs::read(file).expect("a home that was stopped has it"));
+    room["alice"].start_again();
+    room.all_online();
+    for number in 0..5 {
+        replicated(&room, &format!("one branch {number}"));
+    }
+    for name in ["alice", "bob", "carol"] {
+        room[name].stop();
+    }
+    for (file, content) in files.iter().zip(&old) {
+        std::fs::write(file, content).expect("the home can be written");
+    }
+    room["alice"].start_again();
+    for number in 0..5 {
+        room["alice"].api().send(&format!("the other branch {number}"));
+    }
+    room["bob"].start_again();
+    room["carol"].start_again();
+    room.all_online();
+    replicated(&room, "after the fork");
+    let history = room.same_history(16);
+    for name in ["alice", "bob", "carol"] {
+        room[name].stop();
+        let exported = room[name].home().path().join("export.jsonl");
+        std::fs::write(&exported, room[name].chatd(&["export"]).ok()).expect("the home can be written");
+        room[name].chatd(&["verify", exported.to_str().expect("text")]).ok();
+        assert!(room[name].chatd(&["check"]).ok().contains(" 0 damaged"));
+        room[name].start_again();
+    }
+    assert_eq!(room.same_history(16), history);
+    let ticket = room["bob"].ticket();
+    room.peers.push(StartDaemon::join("dave", &ticket).start());
+    assert_eq!(room.same_history(16), history, "a newcomer");
 }

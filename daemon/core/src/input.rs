@@ -10,6 +10,7 @@ use chat_proto::time::Timestamp;
 
 use crate::admission::codec::AdmissionRequest;
 use crate::log::entry::{LogId, MessageBody, Seq, SignedEntry};
+use crate::restore::Restored;
 use crate::types::{PathInfo, RoleEvent};
 
 /// The time, given with every input: a node has no clock of its own.
@@ -43,6 +44,8 @@ pub enum Input {
     /// Entries requested with [`Output::Load`](crate::output::Output::Load), by ascending sequence number; fewer where
     /// they are not held or the byte limit cut them.
     Loaded(LoadId, Vec<SignedEntry>),
+    /// What the store holds after a batch, requested with [`Output::Reload`](crate::output::Output::Reload).
+    Refiled(BatchId, Box<Restored>),
     /// The copy of this entry on disk is damaged: it is fetched anew and given back with
     /// [`Output::Repair`](crate::output::Output::Repair). May be repeated.
     Damaged(LogId, Seq),

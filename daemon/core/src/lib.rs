@@ -69,7 +69,7 @@
 //! | `facts` | one row: this peer, its room, incarnation and database number | - |
 //! | `peers`, `logs` | short row ids of peers and logs | - |
 //! | `entries` | every signed entry as it travels: header, signature, body | - |
-//! | `forks` | proofs of forks | - |
+//! | `forks` | proofs of forks; `entries` beyond each are filed in branches | - |
 //! | `addrs`, `seen` | newest address record of each peer; when it was last seen | - |
 //! | `keys` | idempotency keys of sends | - |
 //! | `messages`, `recipients`, `search` | readable messages, whom they are for, the full-text index | `entries` |
@@ -91,9 +91,10 @@
 //! * **head**: the newest entry of a log as a peer holds it.
 //! * **version vector**: the heads of all logs that a peer holds; comparing two shows what either lacks.
 //! * **dependency**: an entry of another log that the author held when it wrote; it is applied first everywhere.
-//! * **fork**: two different entries with the same log and sequence number; the log is valid up to the one before.
+//! * **fork**: a log that was continued twice from one entry on, as when a home is rolled back; the log ends before it.
+//! * **branch**: one continuation of a forked log, a log of its own, which all members hold and show.
 //! * **void log**: a log of which no entry is valid, because its author was not a member when it began.
-//! * **cut**: the last valid sequence number of a log that a fork, a removal or leaving ended.
+//! * **cut**: the last valid sequence number of a log that a removal or leaving ended.
 //! * **anti-entropy**: the periodic comparison of version vectors that repairs what sending missed.
 //! * **broadcast tree**: in large rooms, the bounded-degree overlay (HyParView, PlumTree) that spreads entries.
 //! * **knock**: a stranger's request to be admitted without a ticket; a member answers it.

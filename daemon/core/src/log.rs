@@ -9,8 +9,12 @@ pub(crate) mod pending;
 pub(crate) mod repair;
 pub mod signature;
 
+use std::sync::Arc;
+
+use chat_proto::id::EntryHash;
+
 use disk::Disk;
-use entry::{LogId, Seq};
+use entry::{Entry, Header, LogId, Seq};
 use forks::Forks;
 use heads::Heads;
 use pending::Pending;
@@ -35,6 +39,26 @@ impl Logs {
 
     /// The last sequence number up to which a log is held, entries that wait included.
     pub(crate) fn reach(&self, log: &LogId) -> Seq {
-        self.pending.reach(log, self.heads.seq(log))
+        self.pending.reach(log, self.heads.seq(log).max(self.forks.base(log)))
+    }
+
+    /// The log in which an entry is filed ([`Forks::file`]).
+    pub(crate) fn file(&self, header: &Header, hash: impl FnOnce() -> EntryHash) -> Option<LogId> {
+        if self.heads.signed(&header.log) != header.log {
+            // No honest author begins a log under the number of a branch.
+            return None;
+        }
+        let before = Seq(header.seq.0.saturating_sub(1));
+        let holder = |backlink: &EntryHash| {
+            let author = header.log.author;
+            self.heads.ending_with(author, backlink).or_else(|| self.pending.log_of(author, before, backlink))
+        };
+        self.forks.file(header, hash, holder)
+    }
+
+    /// Files an entry anew that was looked at before more was known of forks.
+    pub(crate) fn refile(&self, entry: Arc<Entry>) -> Option<Arc<Entry>> {
+        let log = self.file(entry.header(), || entry.hash())?;
+        Some(if log == entry.log() { entry } else { Arc::new(entry.as_ref().clone().filed_in(log)) })
     }
 }

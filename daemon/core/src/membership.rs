@@ -71,11 +71,12 @@ impl Membership {
     }
 
     /// Takes an entry that was applied; what follows from it is worked out by the next derivation.
-    pub(crate) fn apply(&mut self, entry: &Arc<Entry>, order: Hlc, room: &RoomId) {
-        if self.controls.begin_with(entry, order) {
+    /// The first entry of a branch comes with the log on which that builds.
+    pub(crate) fn apply(&mut self, entry: &Arc<Entry>, order: Hlc, parent: Option<LogId>, room: &RoomId) {
+        if self.controls.begin_with(entry, order, parent) {
             self.begun.push(entry.log());
         }
-        self.gaps.applied(entry, order);
+        self.gaps.applied(entry, order, parent);
         self.authority.observe(entry);
         self.add(entry, order, room);
     }
@@ -108,8 +109,9 @@ impl Membership {
     }
 
     /// Whether the author of the first entry of a log may write it, as far as the membership is derived.
-    pub(crate) fn may_begin(&self, first: &Entry) -> bool {
-        let start = self.controls.start(&first.log(), first.header().order_after(None), &first.header().deps);
+    pub(crate) fn may_begin(&self, first: &Entry, parent: Option<LogId>) -> bool {
+        let header = first.header();
+        let start = self.controls.start(&first.log(), header.order_after(None), &header.deps, parent);
         self.derived.cut_of_new(&first.log(), &start, &self.controls) != Some(Seq::ZERO)
     }
 
@@ -132,6 +134,15 @@ impl Membership {
             Control::Genesis { .. } | Control::Invite { .. } | Control::Leave | Control::Keys { .. } => {}
         }
         logs
+    }
+
+    /// Forgets the control entries, to take over anew what the store holds.
+    pub(crate) fn forget(&mut self) {
+        (self.controls, self.authority) = Default::default();
+        self.news.clear();
+        self.added.clear();
+        self.begun.clear();
+        self.stale = true;
     }
 
     /// Something else than an entry changed what follows: everything is derived anew.
@@ -160,7 +171,7 @@ impl Membership {
         let Self { controls, authority, derived, .. } = self;
         let stale = std::mem::take(&mut self.stale);
         if stale || !added.iter().all(|position| derived.advance(position, controls, authority)) {
-            *derived = Derived::new(controls, authority, room, logs.forks.cuts());
+            *derived = Derived::new(controls, authority, room, &logs.heads.act_ends());
         } else {
             begun.iter().for_each(|log| derived.log_began(log, controls));
         }
@@ -169,7 +180,7 @@ impl Membership {
         if changed {
             logs.heads.reconsider_refused();
         }
-        let moved = logs.heads.set_cuts(derived.cuts.clone(), logs.forks.logs(), authority.admins());
+        let moved = logs.heads.set_cuts(derived.cuts.clone(), authority.admins());
         self.cuts_moved |= !moved.is_empty();
         logs.disk.changes.cuts.extend(self.gaps.withhold(moved));
         changed.then(|| std::mem::replace(&mut self.roster, roster))

@@ -59,6 +59,7 @@ use crate::log::forks::ForkHandler;
 use crate::log::heads::LogHead;
 use crate::log::local::Local;
 use crate::membership::Membership;
+use crate::membership::control_log::StoredStart;
 use crate::membership::gaps::Gaps;
 use crate::membership::roster::Roster;
 use crate::node::role::Role;
@@ -180,6 +181,7 @@ impl Node {
             Input::Persisted(batch) => self.on_persisted(batch),
             Input::PersistFailed(batch, error) => self.on_persist_failed(batch, error),
             Input::Loaded(id, entries) => self.on_loaded(id, entries),
+            Input::Refiled(batch, restored) => self.on_refiled(batch, *restored),
             Input::Damaged(log, seq) => self.logs.repairs.damaged(Dep { log, seq }, &mut self.cx),
             Input::Admission(call) => self.door().on_admission(call),
             Input::AdmissionGone(id) => self.door().on_admission_gone(id),
@@ -231,34 +233,42 @@ impl Node {
         Ok(())
     }
 
-    fn restore(&mut self, restored: Restored) {
+    fn restore(&mut self, mut restored: Restored) {
+        for (one, other) in std::mem::take(&mut restored.forks) {
+            self.logs.forks.restore(one, other);
+        }
+        for record in std::mem::take(&mut restored.addrs) {
+            self.peers.addrs.add(record, RecordOwner::Member);
+        }
+        for (peer, at) in &restored.seen {
+            self.peers.presence.restore(*peer, *at);
+        }
+        let mark_agrees = restored.mark_agrees;
+        self.take_logs(restored);
+        self.local.restored(&self.logs.heads, mark_agrees);
+        self.dials().consider_all();
+    }
+
+    /// Takes over the logs as the store holds them.
+    fn take_logs(&mut self, restored: Restored) {
         let mut starts = BTreeMap::new();
         for head in restored.heads {
-            let StoredHead { log, seq, hash, label, order, first, roots } = head;
-            self.logs.heads.restore(log, LogHead { seq, hash, label, order });
-            starts.insert(log, (first, roots));
+            let StoredHead { log, seq, hash, label, order, first, roots, signed, parent } = head;
+            self.logs.heads.restore(log, signed, LogHead { seq, hash, label, order });
+            starts.insert(log, StoredStart { first, roots, signed, parent });
         }
+        self.logs.heads.set_ends(self.logs.forks.ends(&self.logs.heads));
         for (log, seq, clock) in restored.clocks {
             self.membership.authority.restore_clock(log, seq, clock);
         }
         let repairs = &mut self.logs.repairs;
-        let read = |(signed, order)| {
-            let (place, entry) = repairs.read(signed, &mut self.cx);
+        let read = |(log, signed, order)| {
+            let (place, entry) = repairs.read(log, signed, &mut self.cx);
             (place, entry.map(Arc::new), order)
         };
         let controls = restored.controls.into_iter().map(read).collect();
         let seen = restored.seen.iter().map(|(peer, _)| *peer);
         self.membership.restore(Gaps::new(controls, starts, seen, self.cx.now.mono), &self.local.room);
-        for (one, other) in restored.forks {
-            self.logs.forks.restore(one, other);
-        }
-        for record in restored.addrs {
-            self.peers.addrs.add(record, RecordOwner::Member);
-        }
-        for (peer, at) in restored.seen {
-            self.peers.presence.restore(peer, at);
-        }
-        self.local.restored(&self.logs.heads, restored.mark_agrees);
         self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
@@ -266,7 +276,6 @@ impl Node {
                 self.logs.disk.changes.cuts.insert(log, Seq::MAX);
             }
         }
-        self.dials().consider_all();
     }
 }
 

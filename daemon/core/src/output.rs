@@ -67,6 +67,8 @@ pub enum Output {
         /// About how many bytes at most; one entry is always given.
         bytes_max: usize,
     },
+    /// Read what the store holds after this batch and report [`Input::Refiled`](crate::input::Input::Refiled).
+    Reload(BatchId),
     /// Replace the damaged copy of this entry on disk, if it is the one of the chain there.
     Repair(Arc<Entry>),
     /// Answer a command.
@@ -101,7 +103,8 @@ pub struct Changes {
     /// Entries of these logs are valid up to these sequence numbers: messages beyond are hidden, and hidden ones up to
     /// there are shown again. With the maximum, all are shown.
     pub cuts: BTreeMap<LogId, Seq>,
-    /// Proofs of forks, to be kept for the next start. Of two for one log the later in the list counts.
+    /// Proofs of forks, to be kept for the next start. After the entries of the batch are written, those beyond each fork
+    /// are filed in the branch that begins with the first of them ([`LogId::branch`]).
     pub forks: Vec<(SignedEntry, SignedEntry)>,
     /// This database's log may have been continued elsewhere: write under this incarnation from now on.
     pub incarnation: Option<Incarnation>,

@@ -38,8 +38,8 @@ pub struct Restored {
     pub incarnation: Incarnation,
     /// The newest entry of every log.
     pub heads: Vec<StoredHead>,
-    /// Every control entry with its order time, in the order in which they were stored.
-    pub controls: Vec<(SignedEntry, Hlc)>,
+    /// Every control entry with the log it is filed in and its order time, in the order in which they were stored.
+    pub controls: Vec<(LogId, SignedEntry, Hlc)>,
     /// Where the clocks of the logs changed, in the order of each log.
     pub clocks: Vec<(LogId, Seq, AuthorityClock)>,
     /// Newest address record of every peer.
@@ -71,4 +71,8 @@ pub struct StoredHead {
     pub first: Hlc,
     /// What that entry depends on.
     pub roots: Vec<Dep>,
+    /// The log that its entries name: another one if it is a branch of a forked log.
+    pub signed: LogId,
+    /// The log on which a branch builds.
+    pub parent: Option<LogId>,
 }

@@ -8,18 +8,23 @@
 //! [`Archive::verify`] trusts nothing but signatures. Every log must lead from the head at which the export begins to the
 //! one at which it ends, entry by entry, each naming the hash of the one before: nothing is left out in between. What an
 //! entry depends on must come before it. The readable fields of a line must be what was signed. Logs that others
-//! build on and that the file does not have are named: the exporting peer did not hold them, or left them out.
+//! build on and that the file does not have are named: the exporting peer did not hold them, or left them out. Branches of
+//! a forked log are logs of their own; the line of the first entry of each says so.
 
-use std::collections::{BTreeMap, HashMap};
+mod heads;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, BufRead, Read as _, Write};
 
-use chat_core::log::entry::{Control, Entry, EntryError, Hlc, Incarnation, LogId, MessageBody, Seq, SignedEntry};
+use chat_core::log::entry::{Control, Entry, EntryError, Hlc, LogId, MessageBody, Seq, SignedEntry};
 use chat_core::signature::SignatureBytes;
 use chat_proto::id::{EntryHash, MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use data_encoding::BASE64;
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
+
+pub(crate) use heads::ArchiveHeads;
 
 /// Version of the format.
 const FORMAT: u32 = 1;
@@ -92,6 +97,9 @@ pub(crate) enum Line {
         header: String,
         /// The author's signature, in base 64.
         signature: String,
+        /// Whether it is the first entry of a branch of a forked log.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        branch: bool,
         /// The body, whose hash is in the header, in base 64.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
@@ -176,53 +184,6 @@ pub(crate) enum Flaw {
     Signature(PeerId),
 }
 
-/// A head with the time by which its entry is ordered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Reached {
-    seq: Seq,
-    hash: EntryHash,
-    order: Hlc,
-}
-
-/// ArchiveHeads by log.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ArchiveHeads(BTreeMap<LogId, Reached>);
-
-impl ArchiveHeads {
-    /// How far each log is held.
-    pub(crate) fn seqs(&self) -> BTreeMap<LogId, Seq> {
-        self.0.iter().map(|(log, reached)| (*log, reached.seq)).collect()
-    }
-
-    fn views(&self) -> Vec<HeadView> {
-        let view = |(log, reached): (&LogId, &Reached)| HeadView {
-            author: log.author,
-            incarnation: format!("{:016x}", log.incarnation.0),
-            seq: reached.seq.0,
-            hash: reached.hash,
-            order: format!("{:016x}", reached.order.0),
-        };
-        self.0.iter().map(view).collect()
-    }
-
-    fn of(views: &[HeadView]) -> Option<Self> {
-        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-        let head = |view: &HeadView| {
-            let log = LogId { author: view.author, incarnation: Incarnation(hex(&view.incarnation)?) };
-            Some((log, Reached { seq: Seq(view.seq), hash: view.hash, order: Hlc(hex(&view.order)?) }))
-        };
-        views.iter().map(head).collect::<Option<_>>().map(Self)
-    }
-
-    /// Goes on by an entry; returns the time by which it is ordered.
-    fn advance(&mut self, entry: &Entry) -> Hlc {
-        let before = self.0.get(&entry.log()).map(|reached| reached.order);
-        let order = entry.header().order_after(before);
-        self.0.insert(entry.log(), Reached { seq: entry.seq(), hash: entry.hash(), order });
-        order
-    }
-}
-
 /// Writes an export line by line.
 pub(crate) struct ArchiveWriter<W> {
     to: W,
@@ -254,6 +215,7 @@ impl<W: Write> ArchiveWriter<W> {
             time: entry.header().time.wall(),
             hash: entry.hash(),
             messages: messages(entry),
+            branch: entry.begins() && entry.log() != entry.header().log,
             header: BASE64.encode(&signed.header),
             signature: BASE64.encode(&signed.signature.to_bytes()),
             body: signed.body.as_ref().map(|body| BASE64.encode(body)),
@@ -338,6 +300,10 @@ pub(crate) struct Archive {
     pub(crate) names: HashMap<PeerId, String>,
     /// Logs that entries build on and that are not there, with the newest such number.
     pub(crate) absent: BTreeMap<LogId, Seq>,
+    /// Logs that are forked, as their branches show.
+    forked: BTreeSet<LogId>,
+    /// What entries build on that lies beyond the end of a log, with the lines that do: allowed where the log is forked.
+    beyond: BTreeMap<LogId, u64>,
     /// Where it ends.
     pub(crate) heads: ArchiveHeads,
 }
@@ -367,6 +333,8 @@ impl Archive {
             messages: Vec::new(),
             names: HashMap::new(),
             absent: BTreeMap::new(),
+            forked: BTreeSet::new(),
+            beyond: BTreeMap::new(),
             heads,
         };
         loop {
@@ -385,7 +353,7 @@ impl Archive {
     }
 
     fn entry(&mut self, number: u64, line: Line) -> Result<(), Flaw> {
-        let Line::Entry { author, time, hash, messages: shown, header, signature, body } = line else {
+        let Line::Entry { author, time, hash, messages: shown, branch, header, signature, body } = line else {
             return Err(Flaw::Syntax { line: number, source: None });
         };
         let forged = |source| Flaw::Forged { line: number, author, source };
@@ -401,6 +369,10 @@ impl Archive {
         if readable != (author, time, hash, shown) {
             return Err(forged(None));
         }
+        let entry = self.heads.file(entry, branch);
+        if entry.log() != entry.header().log {
+            self.forked.insert(entry.header().log);
+        }
         self.follows(number, &entry)?;
         let order = self.heads.advance(&entry);
         self.entries += 1;
@@ -414,8 +386,13 @@ impl Archive {
     /// Whether an entry follows the one before it in its log, and what it depends on.
     fn follows(&mut self, number: u64, entry: &Entry) -> Result<(), Flaw> {
         let (header, author) = (entry.header(), entry.author());
-        let reached = self.heads.0.get(&entry.log());
+        let reached = self.heads.before(entry);
         let expected = reached.map_or(Seq(1), |reached| reached.seq.next());
+        // An earlier export may end beyond the fork, at an entry of a branch that was not known to be one.
+        let ended_beyond = || self.heads.get(&header.log).is_some_and(|head| head.seq >= entry.seq());
+        if reached.is_none() && entry.begins() && entry.log() != header.log && ended_beyond() {
+            return Ok(());
+        }
         if entry.seq() != expected {
             return Err(Flaw::Missing { line: number, author, seq: entry.seq().0, expected: expected.0 });
         }
@@ -423,9 +400,11 @@ impl Archive {
             return Err(Flaw::Chain { line: number, author });
         }
         for dep in header.deps.iter().filter(|dep| dep.seq > Seq::ZERO) {
-            match self.heads.0.get(&dep.log) {
+            match self.heads.get(&dep.log) {
                 Some(reached) if reached.seq >= dep.seq => {}
-                Some(_) => return Err(Flaw::Order { line: number, on: dep.log.author }),
+                Some(_) => {
+                    self.beyond.entry(dep.log).or_insert(number);
+                }
                 None => {
                     let newest = self.absent.entry(dep.log).or_insert(dep.seq);
                     *newest = dep.seq.max(*newest);
@@ -460,6 +439,9 @@ impl Archive {
     }
 
     fn end(&mut self, lines: &blake3::Hasher, entries: u64, heads: &[HeadView], signature: &str) -> Result<(), Flaw> {
+        if let Some((log, line)) = self.beyond.iter().find(|(log, _)| self.whole && !self.forked.contains(log)) {
+            return Err(Flaw::Order { line: *line, on: log.author });
+        }
         if entries != self.entries || heads != self.heads.views() {
             return Err(Flaw::Heads);
         }

@@ -164,6 +164,7 @@ impl Driver {
             }
             StoreReport::PersistFailed(batch, error) => Input::PersistFailed(batch, error),
             StoreReport::Loaded(id, entries) => Input::Loaded(id, entries),
+            StoreReport::Refiled(batch, restored) => Input::Refiled(batch, restored),
             StoreReport::Damaged(log, seq) => Input::Damaged(log, seq),
         };
         self.input(input);

@@ -96,6 +96,7 @@ impl Effects {
             Output::Dial(peer, addrs) => self.net.dial(peer, addrs),
             Output::Disconnect(peer, reason) => self.net.disconnect(peer, reason),
             Output::Load { id, log, from, to, bytes_max } => self.store.load(id, log, from, to, bytes_max),
+            Output::Reload(batch) => self.store.reload(batch),
             Output::Reply(id, reply) => self.reply(id, reply),
             Output::Admission(id, answer) => self.net.answer(id, answer),
             Output::Publish(event) => self.write(Write::Event(Box::new(event))),

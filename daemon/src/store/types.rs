@@ -7,6 +7,7 @@ use chat_core::input::{BatchId, CommandId, LoadId, PersistError};
 use chat_core::log::entry::{Entry, LogId, Seq, SignedEntry};
 use chat_core::output::Batch;
 use chat_core::peers::addrs::AddrRecord;
+use chat_core::restore::Restored;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
@@ -68,6 +69,8 @@ pub enum StoreReport {
     PersistFailed(BatchId, PersistError),
     /// Answer to [`Store::load`](crate::store::Store::load).
     Loaded(LoadId, Vec<SignedEntry>),
+    /// Answer to [`Store::reload`](crate::store::Store::reload).
+    Refiled(BatchId, Box<Restored>),
     /// This entry is damaged on disk: a good copy is needed. May be repeated.
     Damaged(LogId, Seq),
 }

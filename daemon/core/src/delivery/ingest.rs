@@ -4,7 +4,7 @@
 //! (`node/entries.rs`), which works with [`IngestHandler`]. An entry is applied when all its dependencies are; until then it
 //! waits in [`Pending`](crate::log::pending::Pending), and the peer that sent it is asked for what is missing after a short
 //! grace. No date delays an entry. One that is not what its author signed is dropped and fetched from another peer. One
-//! that proves a fork, or belongs to a stranger's log, is not applied.
+//! beyond a fork is filed in its branch ([`crate::log::forks`]). One of a stranger's log is not applied.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::delivery::sync::FETCH_GRACE;
 use crate::log::Logs;
-use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry, hash_header};
 use crate::log::local::Local;
 use crate::membership::Membership;
 use crate::output::Output;
@@ -48,14 +48,22 @@ impl IngestHandler<'_> {
         let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
             return self.reject(from, EntryError::Malformed);
         };
-        let place = Dep { log: header.log, seq: header.seq };
+        self.logs.forks.keep(from, &header, &signed);
+        if self.logs.disk.is_refiling() {
+            // It comes again when this peer shows what it holds then.
+            return Received::Known;
+        }
+        let damaged = self.logs.repairs.awaited(&header, &self.logs.heads);
+        let filed = damaged.map(|place| place.log).or_else(|| self.logs.file(&header, || hash_header(&signed.header)));
+        // One of an unknown branch comes again with what it builds on.
+        let Some(log) = filed else { return Received::Known };
+        let place = Dep { log, seq: header.seq };
         self.connections.knows(from, place.log, place.seq);
-        self.logs.forks.keep(from, &place, &signed);
         if self.logs.disk.is_writing(&place.log) {
             // What this very log holds next is being written here: it went on elsewhere, and that shows later.
             return Received::Known;
         }
-        let damaged = self.logs.repairs.awaits(&place);
+        let damaged = damaged.is_some();
         if !damaged && self.membership.gaps.hold_off(self.cx.now.mono) {
             return Received::Known;
         }
@@ -64,8 +72,8 @@ impl IngestHandler<'_> {
         }
         match Entry::verify(signed, &self.local.room) {
             Ok(entry) if entry.body().is_none() => Received::Known,
-            Ok(entry) if damaged => Received::Repair(Arc::new(entry)),
-            Ok(entry) => Received::New(Arc::new(entry)),
+            Ok(entry) if damaged => Received::Repair(Arc::new(entry.filed_in(log))),
+            Ok(entry) => Received::New(Arc::new(entry.filed_in(log))),
             Err(error) => self.reject(from, error),
         }
     }
@@ -106,9 +114,10 @@ impl IngestHandler<'_> {
         if self.logs.heads.has_room_for_void() {
             self.logs.heads.void(entry.log());
             self.logs.disk.changes.cuts.insert(entry.log(), Seq::ZERO);
+            let parent = self.logs.heads.parent(entry);
             let order = self.logs.heads.apply(entry);
             self.logs.disk.push(entry.clone());
-            self.membership.apply(entry, order, &self.local.room);
+            self.membership.apply(entry, order, parent, &self.local.room);
         } else {
             self.logs.heads.refuse(entry.log());
         }

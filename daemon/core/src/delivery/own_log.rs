@@ -46,7 +46,7 @@ impl OwnLogHandler<'_> {
     /// Cuts the next own entry from the drafts.
     pub(crate) fn seal(&mut self) -> Sealed {
         let may_write = self.membership.is_member(&self.local.me) && !self.is_cut();
-        if !may_write || self.drafts.is_empty() || !self.may_continue() {
+        if !may_write || self.logs.disk.is_refiling() || self.drafts.is_empty() || !self.may_continue() {
             return Sealed::Nothing;
         }
         let Some(cut) = self.drafts.cut() else { return Sealed::Nothing };
@@ -76,7 +76,7 @@ impl OwnLogHandler<'_> {
 
     /// Whether nothing more can be written under the current incarnation.
     pub(crate) fn is_cut(&self) -> bool {
-        self.logs.heads.cut(&self.local.log).is_some()
+        self.logs.heads.cut(&self.local.log).or(self.logs.heads.end(&self.local.log)).is_some()
     }
 
     /// Whether an own entry may be written now; until that is known, drafts wait.

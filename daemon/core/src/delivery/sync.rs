@@ -135,6 +135,12 @@ impl Sync {
         self.failed.clear();
     }
 
+    /// The log of an author of which a range that begins here was requested of a peer.
+    pub(crate) fn wanted(&self, peer: &PeerId, author: PeerId, from: Seq) -> Option<LogId> {
+        let mut wants = self.wants.range(LogId::range_of(author));
+        wants.find(|(_, want)| want.peer == *peer && want.from <= from && from <= want.to).map(|(log, _)| *log)
+    }
+
     fn has_failed(&self, log: &LogId, reach: Seq, now: Duration) -> bool {
         self.failed.get(log).is_some_and(|failed| failed.reach == reach && now < failed.until)
     }
@@ -380,6 +386,14 @@ impl SyncHandler<'_> {
                 self.fetch_from(peer);
             }
         }
+    }
+
+    /// The logs were taken over anew: what was requested may be filed elsewhere.
+    pub(crate) fn forget_requests(&mut self) {
+        for log in std::mem::take(&mut self.sync.wants).into_keys() {
+            self.cx.timers.cancel(Timer::Want(log));
+        }
+        self.sync.forget_failures();
     }
 
     /// A connection ended: what was requested of that peer is requested of others.

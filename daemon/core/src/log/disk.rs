@@ -35,6 +35,22 @@ pub(crate) struct Disk {
     genesis: Option<OwnEntry>,
     next: u64,
     stalled: bool,
+    refiling: Refiling,
+}
+
+/// Whether entries beyond a fork have to be filed in branches on disk. Until that is done, nothing new is applied: the
+/// node takes over what the disk then holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Refiling {
+    /// No.
+    #[default]
+    Done,
+    /// The next batch has the proof.
+    Due,
+    /// It is being written.
+    Writing,
+    /// What the disk holds after this batch is being read.
+    Reading(BatchId),
 }
 
 /// A batch that is being written.
@@ -49,6 +65,34 @@ pub(crate) struct Flight {
 impl Disk {
     pub(crate) fn has_room(&self) -> bool {
         self.received_bytes < UNWRITTEN_BYTES_MAX
+    }
+
+    /// A proof came of a fork beyond which entries are held.
+    pub(crate) fn refile(&mut self) {
+        self.refiling = Refiling::Due;
+    }
+
+    /// Whether entries beyond a fork are being filed anew.
+    pub(crate) fn is_refiling(&self) -> bool {
+        self.refiling != Refiling::Done
+    }
+
+    /// Whether what the disk holds has to be read now: the batch that was just written filed entries anew.
+    pub(crate) fn must_read(&mut self, batch: BatchId) -> bool {
+        let written = self.refiling == Refiling::Writing;
+        if written {
+            self.refiling = Refiling::Reading(batch);
+        }
+        written
+    }
+
+    /// What the disk holds after a batch was read; returns whether that was awaited.
+    pub(crate) fn was_read(&mut self, batch: BatchId) -> bool {
+        let awaited = self.refiling == Refiling::Reading(batch);
+        if awaited {
+            self.refiling = Refiling::Done;
+        }
+        awaited
     }
 
     /// Whether a batch is being written.
@@ -90,6 +134,9 @@ impl Disk {
         let flight = Flight { id: BatchId(self.next), received, changes, own };
         let batch = flight.batch(heads, connections, now);
         self.flight = Some(flight);
+        if self.refiling == Refiling::Due {
+            self.refiling = Refiling::Writing;
+        }
         batch
     }
 
@@ -106,6 +153,9 @@ impl Disk {
     pub(crate) fn fail(&mut self, batch: BatchId) -> Option<Vec<DraftOrigin>> {
         let mut flight = self.flight.take_if(|flight| flight.id == batch)?;
         self.stalled = true;
+        if self.refiling == Refiling::Writing {
+            self.refiling = Refiling::Due;
+        }
         self.genesis = flight.own.take_if(|(entry, _)| entry.is_genesis());
         flight.received.append(&mut self.received);
         flight.changes.extend(std::mem::take(&mut self.changes));

@@ -13,12 +13,17 @@
 //! [`SignedEntry`] is unverified; [`Entry`] has passed [`Entry::verify`] (or [`Entry::from_trusted`], for entries from this
 //! peer's own disk). Whether the author was entitled to write it follows from the membership, not from the entry.
 
+mod bounds;
+
 use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{ENTRY_BYTES_MAX, ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
+use crate::config::ENTRY_BYTES_MAX;
+#[cfg(doc)]
+use crate::config::{ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
+use crate::log::entry::bounds::check_bounds;
 use crate::log::signature::{self, SignatureBytes};
 
 /// Version of the entry format.
@@ -26,6 +31,9 @@ const VERSION: u8 = 1;
 
 /// Context of the entry hash, so that no other hash of this project can be taken for one (BLAKE3 key derivation mode).
 const HASH_CONTEXT: &str = "chatd 2026 entry header v1";
+
+/// Context of the number of a branch.
+const BRANCH_CONTEXT: &str = "chatd 2026 branch of a forked log v1";
 
 /// What is signed begins with this, so that no other signature of this key can be taken for one.
 const SIGN_CONTEXT: &[u8] = b"chatd entry v1\0";
@@ -60,6 +68,22 @@ pub struct LogId {
     pub author: PeerId,
     /// The database it writes with.
     pub incarnation: Incarnation,
+}
+
+impl LogId {
+    /// The log in which the branch of a fork is filed that begins with an entry. It follows from that entry alone, so all
+    /// peers name it alike.
+    pub fn branch(author: PeerId, first: &EntryHash) -> Self {
+        let derived = blake3::derive_key(BRANCH_CONTEXT, first.as_bytes());
+        let (number, _) = derived.split_first_chunk().expect("32 bytes are more than 8");
+        Self { author, incarnation: Incarnation(u64::from_le_bytes(*number)) }
+    }
+
+    /// The least and the greatest log of an author.
+    pub(crate) fn range_of(author: PeerId) -> std::ops::RangeInclusive<Self> {
+        let log = |number| Self { author, incarnation: Incarnation(number) };
+        log(0)..=log(u64::MAX)
+    }
 }
 
 /// Hybrid logical clock (Kulkarni et al., 2014): milliseconds since the Unix epoch in the upper 48 bits, a counter in
@@ -285,6 +309,8 @@ impl SignedEntry {
 pub struct Entry {
     header: Header,
     hash: EntryHash,
+    /// The log that it is filed in.
+    log: LogId,
     body: Option<Body>,
     signed: SignedEntry,
 }
@@ -327,7 +353,7 @@ impl Entry {
         let hash = hash_header(&header_raw);
         let signed = SignedEntry { header: header_raw, signature, body: Some(body_raw) };
         check_bounds(&header, Some(&body), &signed)?;
-        Ok(Self { header, hash, body: Some(body), signed })
+        Ok(Self { log: header.log, header, hash, body: Some(body), signed })
     }
 
     /// Verifies an entry of `room` that came from outside.
@@ -381,7 +407,7 @@ impl Entry {
         };
         check_bounds(&header, body.as_ref(), &signed)?;
         let hash = hash_header(&signed.header);
-        Ok(Self { header, hash, body, signed })
+        Ok(Self { log: header.log, header, hash, body, signed })
     }
 
     /// The header.
@@ -394,9 +420,21 @@ impl Entry {
         self.hash
     }
 
-    /// The log that it belongs to.
+    /// The log that it is filed in: the one that its header names, or a branch of it ([`crate::log::forks`]).
     pub fn log(&self) -> LogId {
-        self.header.log
+        self.log
+    }
+
+    /// The same entry, filed in a branch of the log that its header names.
+    #[must_use]
+    pub fn filed_in(self, log: LogId) -> Self {
+        Self { log, ..self }
+    }
+
+    /// Whether it is the first entry of its log.
+    pub fn begins(&self) -> bool {
+        let first_of_branch = || self.log == LogId::branch(self.author(), &self.hash);
+        self.header.seq == Seq(1) || (self.log != self.header.log && first_of_branch())
     }
 
     /// Its sequence number.
@@ -448,48 +486,8 @@ fn decode<'a, T: Deserialize<'a>>(raw: &'a [u8]) -> Result<T, EntryError> {
     }
 }
 
-fn hash_header(raw: &[u8]) -> EntryHash {
+pub(crate) fn hash_header(raw: &[u8]) -> EntryHash {
     EntryHash::from_bytes(blake3::derive_key(HASH_CONTEXT, raw))
-}
-
-fn check_bounds(header: &Header, body: Option<&Body>, signed: &SignedEntry) -> Result<(), EntryError> {
-    let genesis_header = header.room.as_bytes() == &[0; 32];
-    let fits = signed.len_bytes() <= ENTRY_BYTES_MAX
-        && header.deps.len() <= ENTRY_DEPS_MAX
-        && match body {
-            None => true,
-            Some(Body::Messages(messages)) => {
-                !genesis_header
-                    && (1..=ENTRY_MESSAGES_MAX).contains(&messages.len())
-                    && messages.iter().all(message_fits)
-            }
-            Some(Body::Control(control)) => {
-                let genesis_body = matches!(control, Control::Genesis { .. });
-                genesis_header == genesis_body && (!genesis_header || header.seq == Seq(1)) && control_fits(control)
-            }
-        };
-    if fits { Ok(()) } else { Err(EntryError::OutOfBounds) }
-}
-
-fn message_fits(message: &MessageBody) -> bool {
-    match message {
-        MessageBody::Text(text) => chat_proto::text::check_text(text).is_ok(),
-        MessageBody::Sealed(boxes) => (1..=chat_proto::RECIPIENTS_MAX + 1).contains(&boxes.len()),
-    }
-}
-
-fn control_fits(control: &Control) -> bool {
-    let name_fits = |name: &str| chat_proto::text::check_name("name", name).is_ok();
-    match control {
-        Control::Genesis { room_name, name, .. } => name_fits(room_name) && name_fits(name),
-        Control::Admit { name, .. } | Control::Rename { name } => name_fits(name),
-        Control::Remove { cuts, .. } => cuts.len() <= ENTRY_DEPS_MAX,
-        Control::Invite { .. }
-        | Control::Revoke { .. }
-        | Control::Role { .. }
-        | Control::Leave
-        | Control::Keys { .. } => true,
-    }
 }
 
 #[cfg(test)]

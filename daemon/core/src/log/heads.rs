@@ -1,7 +1,8 @@
 //! Heads: how far each log is applied and on disk, where logs are cut, and what fits next.
 //!
-//! Two heads per log: *applied* (in memory, in causal order) and *durable* (on disk). A log may be cut: by a fork, a removal
-//! or leaving; entries beyond the cut are void. [`Heads::fit`] decides whether an entry can be applied now, waits for a
+//! Two heads per log: *applied* (in memory, in causal order) and *durable* (on disk). A log may be cut by a removal or by
+//! leaving; entries beyond the cut are void. A forked log ends before the fork, and each branch is a log of its own, whose
+//! first entry builds on the end of another ([`crate::log::forks`]). [`Heads::fit`] decides whether an entry can be applied now, waits for a
 //! dependency, or is rejected. *Tips* are the logs whose newest entry no other entry depends on yet: the next own entry
 //! depends on them. The clock is the greatest order time of all applied entries.
 //!
@@ -48,7 +49,10 @@ pub(crate) struct Heads {
     cuts: BTreeMap<LogId, Seq>,
     /// Logs whose authors were no members when they began.
     refused: BTreeSet<LogId>,
-    frozen: BTreeSet<LogId>,
+    /// The last entries before forks, of logs that are forked.
+    ends: BTreeMap<LogId, Seq>,
+    /// For each branch that is held, the log that its entries name.
+    branches: BTreeMap<LogId, LogId>,
     /// Void logs of which no peer has more.
     forgone: BTreeSet<LogId>,
     /// Peers whose removal may turn out to be void because of what they wrote.
@@ -58,12 +62,21 @@ pub(crate) struct Heads {
 }
 
 impl Heads {
-    /// Takes over what the store held.
-    pub(crate) fn restore(&mut self, log: LogId, head: LogHead) {
+    /// Takes over what the store held of a log whose entries name the log `signed`.
+    pub(crate) fn restore(&mut self, log: LogId, signed: LogId, head: LogHead) {
+        if signed != log {
+            self.branches.insert(log, signed);
+        }
         self.applied.insert(log, head);
         self.durable.insert(log, head);
         self.tips.insert(log);
         self.clock = self.clock.max(head.order);
+    }
+
+    /// Forgets which logs are held, to take over anew what the store holds.
+    pub(crate) fn forget(&mut self) {
+        let (cuts, clock) = (std::mem::take(&mut self.cuts), self.clock);
+        *self = Self { cuts, clock, ..Self::default() };
     }
 
     /// The newest order time seen.
@@ -101,14 +114,49 @@ impl Heads {
         self.cuts.get(log).copied()
     }
 
+    /// Sets where forked logs end.
+    pub(crate) fn set_ends(&mut self, ends: BTreeMap<LogId, Seq>) {
+        self.ends = ends;
+    }
+
+    /// The last sequence number before the fork, where a log is forked.
+    pub(crate) fn end(&self, log: &LogId) -> Option<Seq> {
+        self.ends.get(log).copied()
+    }
+
+    /// The log that the entries of a log name: the log itself, but for branches.
+    pub(crate) fn signed(&self, log: &LogId) -> LogId {
+        self.branches.get(log).copied().unwrap_or(*log)
+    }
+
+    /// Where acts of admins end: branches have none that are valid, whichever of them a peer holds.
+    pub(crate) fn act_ends(&self) -> BTreeMap<LogId, Seq> {
+        let branches = self.branches.keys().map(|log| (*log, Seq::ZERO));
+        self.ends.iter().map(|(log, end)| (*log, *end)).chain(branches).collect()
+    }
+
+    /// The log of an author whose newest entry is this one.
+    pub(crate) fn ending_with(&self, author: PeerId, hash: &EntryHash) -> Option<LogId> {
+        find_head(&self.applied, author, hash).map(|(log, _)| *log)
+    }
+
+    /// The log on which a branch builds that begins with this entry.
+    pub(crate) fn parent(&self, entry: &Entry) -> Option<LogId> {
+        let backlink = entry.header().backlink.filter(|_| entry.begins())?;
+        self.ending_with(entry.author(), &backlink)
+    }
+
     /// The last sequence number of a log that is accepted. Some entries beyond a cut are accepted although they are
     /// void: among them may be a removal of the peer that made the cut, and which removal is valid follows from both.
-    /// Of a void log the first entry is accepted: it shows peers why entries that depend on the log wait in vain. Of a
-    /// forked log there is more than one continuation, so none is accepted.
+    /// Of a void log the first entry is accepted: it shows peers why entries that depend on the log wait in vain.
     pub(crate) fn limit(&self, log: &LogId) -> Seq {
+        self.end(log).unwrap_or(Seq::MAX).min(self.limit_by_cut(log))
+    }
+
+    fn limit_by_cut(&self, log: &LogId) -> Seq {
         match self.cut(log) {
             None => Seq::MAX,
-            Some(cut) if self.frozen.contains(log) || self.refused.contains(log) => cut,
+            Some(cut) if self.refused.contains(log) => cut,
             Some(Seq::ZERO) if !self.admins.contains(&log.author) => Seq(1),
             Some(cut) => Seq(cut.0.saturating_add(PAST_CUT_MAX)),
         }
@@ -118,8 +166,8 @@ impl Heads {
     /// dependencies may be known through it alone.
     pub(crate) fn limit_if_built_on(&self, log: &LogId) -> Seq {
         let limit = self.limit(log);
-        let ends = self.frozen.contains(log) || self.refused.contains(log) || self.forgone.contains(log);
-        if ends { limit } else { limit.max(Seq(PAST_CUT_MAX)) }
+        let ends = self.refused.contains(log) || self.forgone.contains(log);
+        if ends { limit } else { limit.max(Seq(PAST_CUT_MAX).min(self.end(log).unwrap_or(Seq::MAX))) }
     }
 
     /// Marks that no peer has more of a void log: entries that depend on it are applied without it. Returns whether
@@ -128,20 +176,14 @@ impl Heads {
         self.cut(&log) == Some(Seq::ZERO) && self.forgone.insert(log)
     }
 
-    /// The last sequence number of a log that is served to others: what was not accepted of a forked log is of no use
-    /// to them.
+    /// The last sequence number of a log that is served to others.
     pub(crate) fn served(&self, log: &LogId) -> Seq {
-        let ends = self.frozen.contains(log) || self.refused.contains(log);
-        if ends { self.durable_seq(log).min(self.limit(log)) } else { self.durable_seq(log) }
+        let held = self.durable_seq(log).min(self.end(log).unwrap_or(Seq::MAX));
+        if self.refused.contains(log) { held.min(self.limit(log)) } else { held }
     }
 
-    /// Replaces the cuts, those in `frozen` by forks; returns what changed, with [`Seq::MAX`] where there is none now.
-    pub(crate) fn set_cuts(
-        &mut self,
-        mut cuts: BTreeMap<LogId, Seq>,
-        frozen: BTreeSet<LogId>,
-        admins: BTreeSet<PeerId>,
-    ) -> Vec<(LogId, Seq)> {
+    /// Replaces the cuts; returns what changed, with [`Seq::MAX`] where there is none now.
+    pub(crate) fn set_cuts(&mut self, mut cuts: BTreeMap<LogId, Seq>, admins: BTreeSet<PeerId>) -> Vec<(LogId, Seq)> {
         cuts.extend(self.refused.iter().map(|log| (*log, Seq::ZERO)));
         let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
         let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
@@ -152,7 +194,6 @@ impl Heads {
         }
         self.forgone.retain(|log| cuts.get(log) == Some(&Seq::ZERO));
         self.cuts = cuts;
-        self.frozen = frozen;
         self.admins = admins;
         changed
     }
@@ -204,8 +245,9 @@ impl Heads {
     /// How an entry relates to what is held; `taken` is the last sequence number of its log that is accepted.
     pub(crate) fn fit(&self, entry: &Entry, taken: Seq) -> Fit {
         let header = entry.header();
-        let log = header.log;
-        let held = self.seq(&log);
+        let log = entry.log();
+        let before = head_before(&self.applied, entry);
+        let held = before.map_or(Seq::ZERO, |head| head.seq);
         if header.seq > taken {
             return Fit::Cut;
         }
@@ -215,7 +257,7 @@ impl Heads {
         if header.seq > held.next() {
             return Fit::Missing(Dep { log, seq: Seq(header.seq.0 - 1) });
         }
-        if self.applied.get(&log).is_some_and(|head| header.backlink != Some(head.hash)) {
+        if before.is_some_and(|head| header.backlink != Some(head.hash)) {
             return Fit::Mismatch;
         }
         // One that is taken only because others build on it carries their causes.
@@ -223,44 +265,75 @@ impl Heads {
         let limit = |log: &LogId| if carries { self.limit_if_built_on(log) } else { self.limit(log) };
         // What is held or is never taken is not waited for. One behind a cut that is taken is, though it does not count: it
         // may be the only one that builds on others that do.
-        let waited_for = |dep: &&Dep| self.seq(&dep.log) < dep.seq && dep.seq <= limit(&dep.log);
-        header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(*dep))
+        // What lies beyond a fork may be in any branch: only what is before it is waited for.
+        let needed = |dep: &Dep| Dep { seq: dep.seq.min(self.end(&dep.log).unwrap_or(Seq::MAX)), ..*dep };
+        let waited_for = |dep: &&Dep| {
+            let needed = needed(dep);
+            self.seq(&needed.log) < needed.seq && needed.seq <= limit(&needed.log)
+        };
+        header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(needed(dep)))
+    }
+
+    /// What an entry builds on that lies beyond a fork: which branch is meant is not known.
+    pub(crate) fn beyond_fork(&self, entry: &Entry) -> Option<Dep> {
+        entry.header().deps.iter().find(|dep| self.end(&dep.log).is_some_and(|end| dep.seq > end)).copied()
     }
 
     /// Applies an entry that is [`Fit::Ready`]; returns its order time.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Hlc {
-        let header = entry.header();
-        if self.counts(&header.log, header.seq) {
+        let (log, header) = (entry.log(), entry.header());
+        if self.counts(&log, header.seq) {
             for dep in &header.deps {
-                if self.seq(&dep.log) <= dep.seq {
-                    self.tips.remove(&dep.log);
-                }
+                self.followed(dep);
             }
         }
-        self.tips.insert(header.log);
-        let head = next_head(self.applied.get(&header.log), entry);
+        if log != header.log {
+            self.branches.insert(log, header.log);
+        }
+        self.tips.insert(log);
+        let head = next_head(head_before(&self.applied, entry), entry);
         self.clock = self.clock.max(head.order);
-        self.applied.insert(header.log, head);
+        self.applied.insert(log, head);
         head.order
+    }
+
+    /// An entry depends on another: the next own entry need not name it again. Beyond a fork the name means any branch.
+    fn followed(&mut self, dep: &Dep) {
+        if self.seq(&dep.log) <= dep.seq {
+            self.tips.remove(&dep.log);
+        }
+        let branches = self.branches.iter().filter(|(log, signed)| **signed == dep.log && self.seq(log) <= dep.seq);
+        for log in branches.map(|(log, _)| *log).collect::<Vec<_>>() {
+            self.tips.remove(&log);
+        }
     }
 
     /// An applied entry is on disk.
     pub(crate) fn persisted(&mut self, entry: &Entry) {
-        let log = entry.log();
-        let head = next_head(self.durable.get(&log), entry);
-        self.durable.insert(log, head);
+        let head = next_head(head_before(&self.durable, entry), entry);
+        self.durable.insert(entry.log(), head);
     }
 
     /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, those of
     /// the logs `first` before all others, at most [`ENTRY_DEPS_MAX`] with the order time; the rest goes into the next
-    /// entry.
+    /// entry. Entries of branches are named as their headers name them: peers that do not know of the fork understand
+    /// that.
     pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>) -> Vec<Dep> {
         let dep = |log: &LogId| {
             let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
-            (seq > Seq::ZERO).then_some(Dep { log: *log, seq })
+            (seq > Seq::ZERO).then_some(Dep { log: self.signed(log), seq })
         };
         let tips = self.tips.iter().filter(|log| *log != me && !first.contains(log));
-        first.iter().filter(|log| *log != me).chain(tips).filter_map(dep).take(ENTRY_DEPS_MAX - 1).collect()
+        let mut deps: Vec<Dep> = Vec::new();
+        for dep in first.iter().filter(|log| *log != me).chain(tips).filter_map(dep) {
+            let forked = self.end(&dep.log).is_some();
+            if let Some(same) = deps.iter_mut().find(|other| forked && other.log == dep.log) {
+                same.seq = same.seq.max(dep.seq);
+            } else if deps.len() < ENTRY_DEPS_MAX - 1 {
+                deps.push(dep);
+            }
+        }
+        deps
     }
 
     /// The version vector: the heads on disk of logs that are not void.
@@ -269,6 +342,20 @@ impl Heads {
         let held = self.durable.iter().filter(|(log, _)| counts(log));
         held.map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
     }
+}
+
+fn find_head<'a>(
+    heads: &'a BTreeMap<LogId, LogHead>,
+    author: PeerId,
+    hash: &EntryHash,
+) -> Option<(&'a LogId, &'a LogHead)> {
+    heads.range(LogId::range_of(author)).find(|(_, head)| head.hash == *hash)
+}
+
+/// The entry after which this one comes: the newest of its log, or of the log on which its branch builds.
+fn head_before<'a>(heads: &'a BTreeMap<LogId, LogHead>, entry: &Entry) -> Option<&'a LogHead> {
+    let parent = || find_head(heads, entry.author(), entry.header().backlink.as_ref()?).map(|(_, head)| head);
+    heads.get(&entry.log()).or_else(|| if entry.begins() { parent() } else { None })
 }
 
 fn next_head(before: Option<&LogHead>, entry: &Entry) -> LogHead {

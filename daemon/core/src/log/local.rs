@@ -1,8 +1,8 @@
 //! This peer: its key, its room, the log it writes, and whether it may continue that log.
 //!
 //! A home that was rolled back while it was down (a copy put back, a snapshot, a damaged write-ahead log) holds an older
-//! end of this peer's log than others do. If it continued there, the log would fork, and what others hold of it could
-//! not be kept. So after a start nothing is written under the old incarnation until one of these decides:
+//! end of this peer's log than others do. If it continued there, the log would fork. Nothing is lost then, but every member
+//! stores one log more, and acts of an admin beyond the fork are void. So after a start nothing is written under the old incarnation until one of these decides:
 //!
 //! 1. The store compares its database with a second record of the newest own entry, `head.mark`. Where that is newer, the
 //!    database is older than it was, and the store begins a new incarnation before the node starts.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chat_proto::id::{EntryHash, PeerId};
+
 use crate::log::entry::{Dep, Entry, LogId, Seq};
 
 /// Maximum number of waiting entries. Beyond, new ones are dropped: anti-entropy fetches them again when there is room,
@@ -44,6 +46,23 @@ impl Pending {
     pub(crate) fn release(&mut self, place: &Dep) -> Vec<Arc<Entry>> {
         let places = self.waiting.remove(place).unwrap_or_default();
         places.iter().filter_map(|place| self.take(place)).collect()
+    }
+
+    /// The same for entries with which branches of an author begin: they wait for an entry of a log that is not known yet.
+    pub(crate) fn release_branches(&mut self, author: PeerId, seq: Seq) -> Vec<Arc<Entry>> {
+        let logs = LogId::range_of(author);
+        let places = Dep { log: *logs.start(), seq: Seq::ZERO }..=Dep { log: *logs.end(), seq: Seq::MAX };
+        let missing: Vec<Dep> =
+            self.waiting.range(places).map(|(missing, _)| *missing).filter(|missing| missing.seq == seq).collect();
+        missing.iter().flat_map(|missing| self.release(missing)).collect()
+    }
+
+    /// The log of an author in which an entry waits.
+    pub(crate) fn log_of(&self, author: PeerId, seq: Seq, hash: &EntryHash) -> Option<LogId> {
+        let logs = LogId::range_of(author);
+        let places = Dep { log: *logs.start(), seq: Seq::ZERO }..=Dep { log: *logs.end(), seq: Seq::MAX };
+        let mut waiting = self.entries.range(places);
+        waiting.find(|(place, entry)| place.seq == seq && entry.hash() == *hash).map(|(place, _)| place.log)
     }
 
     /// Takes out everything, to be looked at anew: after a cut, nothing of a log will come any more.

@@ -13,6 +13,7 @@ use chat_proto::id::PeerId;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry};
+use crate::log::heads::Heads;
 use crate::peers::connections::Connections;
 use crate::wire::Frame;
 
@@ -45,8 +46,10 @@ struct Attempts {
 }
 
 impl Repairs {
-    pub(crate) fn awaits(&self, place: &Dep) -> bool {
-        self.damaged.contains_key(place)
+    /// The damaged entry of which an entry with this header is a copy; the store compares their hashes.
+    pub(crate) fn awaited(&self, header: &Header, heads: &Heads) -> Option<Dep> {
+        let mut damaged = self.damaged.keys().filter(|place| place.seq == header.seq);
+        damaged.find(|place| heads.signed(&place.log) == header.log).copied()
     }
 
     /// The store found an entry damaged.
@@ -57,17 +60,33 @@ impl Repairs {
         }
     }
 
-    /// Reads a stored control entry and its place. If it is damaged, a node starts without it and asks for it as soon as it is
-    /// connected.
-    pub(crate) fn read(&mut self, signed: SignedEntry, cx: &mut NodeContext) -> (Option<Dep>, Option<Entry>) {
+    /// Reads a stored control entry of a log and its place. If it is damaged, a node starts without it and asks for it as
+    /// soon as it is connected.
+    pub(crate) fn read(
+        &mut self,
+        log: LogId,
+        signed: SignedEntry,
+        cx: &mut NodeContext,
+    ) -> (Option<Dep>, Option<Entry>) {
         let header: Option<(Header, _)> = postcard::take_from_bytes(&signed.header).ok();
-        let place = header.map(|(header, _)| Dep { log: header.log, seq: header.seq });
+        let place = header.map(|(header, _)| Dep { log, seq: header.seq });
         let entry = Entry::from_trusted(signed);
         if let Err(error) = &entry {
             tracing::error!(%error, "a stored control entry is damaged and is fetched anew");
             place.into_iter().for_each(|place| self.damaged(place, cx));
         }
-        (place, entry.ok())
+        (place, entry.ok().map(|entry| entry.filed_in(log)))
+    }
+
+    /// Entries beyond a fork were filed in branches, damaged ones with them: in which is not known, so those of all are fetched.
+    pub(crate) fn refile(&mut self, heads: &Heads) {
+        let moved: Vec<Dep> = self.damaged.keys().filter(|place| heads.seq(&place.log) < place.seq).copied().collect();
+        for place in moved {
+            self.damaged.remove(&place);
+            let signed = heads.signed(&place.log);
+            let holding = heads.logs().filter(|log| heads.signed(log) == signed && heads.seq(log) >= place.seq);
+            self.damaged.extend(holding.map(|log| (Dep { log: *log, seq: place.seq }, Attempts::default())));
+        }
     }
 
     /// A copy of a damaged entry arrived.

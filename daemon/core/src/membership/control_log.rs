@@ -58,12 +58,33 @@ pub(crate) struct ControlLog {
     places: BTreeMap<LogId, BTreeMap<Seq, Position>>,
     admissions: BTreeMap<PeerId, BTreeSet<Dep>>,
     starts: BTreeMap<LogId, Arc<LogStart>>,
+    /// For each branch of a forked log, the log that its entries name.
+    branches: BTreeMap<LogId, LogId>,
+}
+
+/// How a log that the store held began.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StoredStart {
+    /// The order time of its first entry.
+    pub(crate) first: Hlc,
+    /// What that entry depends on.
+    pub(crate) roots: Vec<Dep>,
+    /// The log that its entries name.
+    pub(crate) signed: LogId,
+    /// The log on which a branch builds.
+    pub(crate) parent: Option<LogId>,
 }
 
 impl ControlLog {
-    /// How a log would begin with this order time and these dependencies.
-    pub(crate) fn start(&self, log: &LogId, order: Hlc, deps: &[Dep]) -> LogStart {
-        let covered = |admission: &&Dep| deps.iter().any(|dep| dep.log == admission.log && dep.seq >= admission.seq);
+    /// How a log would begin with this order time and these dependencies, or as a branch that builds on another log.
+    pub(crate) fn start(&self, log: &LogId, order: Hlc, deps: &[Dep], parent: Option<LogId>) -> LogStart {
+        if let Some(parent) = parent {
+            let parent = self.starts.get(&parent).map(|start| start.as_ref().clone()).unwrap_or_default();
+            return LogStart { first: order, order: parent.order.max(order), admissions: parent.admissions };
+        }
+        // Entries of branches are named as their headers name them.
+        let names = |dep: &Dep, log: &LogId| dep.log == *log || self.branches.get(log) == Some(&dep.log);
+        let covered = |admission: &&Dep| deps.iter().any(|dep| names(dep, &admission.log) && dep.seq >= admission.seq);
         let direct = self.admissions.get(&log.author).into_iter().flatten().filter(covered).copied();
         let former = deps.iter().filter(|dep| dep.log.author == log.author && dep.log != *log);
         let former = former.filter_map(|dep| self.starts.get(&dep.log)).filter(|start| start.first < order);
@@ -73,18 +94,22 @@ impl ControlLog {
         LogStart { first: order, order: newest.map_or(order, |newest| newest.max(order)), admissions }
     }
 
-    /// An entry was applied: if it is the first one of a log, the log begins; returns whether it does.
-    pub(crate) fn begin_with(&mut self, entry: &Entry, order: Hlc) -> bool {
-        let begins = entry.seq() == Seq(1) && !entry.is_genesis();
+    /// An entry was applied: if it is the first one of a log, the log begins; returns whether it does. A branch begins with
+    /// an entry that builds on another log, its parent.
+    pub(crate) fn begin_with(&mut self, entry: &Entry, order: Hlc, parent: Option<LogId>) -> bool {
+        let begins = (entry.seq() == Seq(1) || parent.is_some()) && !entry.is_genesis();
         if begins {
-            let start = self.start(&entry.log(), order, &entry.header().deps);
-            self.begin(entry.log(), start);
+            let start = self.start(&entry.log(), order, &entry.header().deps, parent);
+            self.begin(entry.log(), entry.header().log, start);
         }
         begins
     }
 
-    /// A log begins.
-    pub(crate) fn begin(&mut self, log: LogId, start: LogStart) {
+    /// A log begins whose entries name the log `signed`.
+    fn begin(&mut self, log: LogId, signed: LogId, start: LogStart) {
+        if signed != log {
+            self.branches.insert(log, signed);
+        }
         self.starts.entry(log).or_insert_with(|| Arc::new(start));
     }
 
@@ -162,7 +187,7 @@ impl ControlLog {
     pub(crate) fn restore(
         &mut self,
         entries: impl Iterator<Item = (Arc<Entry>, Hlc)>,
-        logs: &BTreeMap<LogId, (Hlc, Vec<Dep>)>,
+        logs: &BTreeMap<LogId, StoredStart>,
         room: &RoomId,
     ) {
         for (entry, order) in entries {
@@ -175,23 +200,24 @@ impl ControlLog {
     }
 
     /// A log that is held began after its author's admission and former logs, which were stored before it.
-    fn restore_start(&mut self, log: &LogId, logs: &BTreeMap<LogId, (Hlc, Vec<Dep>)>) {
+    fn restore_start(&mut self, log: &LogId, logs: &BTreeMap<LogId, StoredStart>) {
         let mut unstarted = vec![*log];
         while let Some(log) = unstarted.last().copied() {
-            let Some((first, roots)) = logs.get(&log).filter(|_| !self.starts.contains_key(&log)) else {
+            let Some(stored) = logs.get(&log).filter(|_| !self.starts.contains_key(&log)) else {
                 unstarted.pop();
                 continue;
             };
-            let earlier = |dep: &&Dep| {
-                dep.log.author == log.author
-                    && !self.starts.contains_key(&dep.log)
-                    && logs.get(&dep.log).is_some_and(|(other, _)| other < first)
+            let earlier = |other: &LogId| {
+                other.author == log.author
+                    && !self.starts.contains_key(other)
+                    && logs.get(other).is_some_and(|other| other.first < stored.first)
             };
-            if let Some(former) = roots.iter().find(earlier) {
-                unstarted.push(former.log);
+            let mut former = stored.roots.iter().map(|dep| dep.log).chain(stored.parent);
+            if let Some(former) = former.find(earlier) {
+                unstarted.push(former);
             } else {
-                let start = self.start(&log, *first, roots);
-                self.begin(log, start);
+                let start = self.start(&log, stored.first, &stored.roots, stored.parent);
+                self.begin(log, stored.signed, start);
                 unstarted.pop();
             }
         }

@@ -7,7 +7,8 @@
 //! A log is valid if its first entry names an admission of its author that counts, or a former log that does; an author has
 //! at most [`AUTHOR_LOGS_MAX`] valid logs. A removal names, for each log of the removed peer that its author held, the last
 //! valid entry. Logs that it does not name are void, but for those that begin from a readmission by an admin who knew of
-//! the removal. Leaving ends a log, too.
+//! the removal. Leaving ends a log, too. A branch of a forked log is a log that is entitled as the one it builds on; a
+//! removal that names the forked log beyond the fork names none of its branches.
 //!
 //! Called by the node whenever a control entry was applied or a fork was proven. An entry that comes after all others in the
 //! shared order and is no act of an admin is added without a replay ([`Derived::advance`]): in a room of thousands this is
@@ -33,9 +34,8 @@ pub(crate) use crate::membership::replay::InviteState;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Derived {
     pub(crate) roster: Arc<Roster>,
-    /// Where logs that are held end, and forked ones.
+    /// Where logs that are held end.
     pub(crate) cuts: BTreeMap<LogId, Seq>,
-    forks: BTreeMap<LogId, Seq>,
     left: BTreeMap<LogId, Seq>,
     rulings: Rulings,
     replay: Replay,
@@ -45,10 +45,14 @@ pub(crate) struct Derived {
 }
 
 impl Derived {
-    /// Derives everything from the entries and the cuts of forked logs.
-    pub(crate) fn new(controls: &ControlLog, authority: &Authority, room: RoomId, forks: BTreeMap<LogId, Seq>) -> Self {
-        let rulings = authority.rule(&forks);
-        let mut derived = Self { forks, rulings, ..Self::default() };
+    /// Derives everything from the entries; in forked logs, acts of admins are void beyond `act_ends`.
+    pub(crate) fn new(
+        controls: &ControlLog,
+        authority: &Authority,
+        room: RoomId,
+        act_ends: &BTreeMap<LogId, Seq>,
+    ) -> Self {
+        let mut derived = Self { rulings: authority.rule(act_ends), ..Self::default() };
         for (position, _) in controls.iter() {
             derived.tell(position, controls);
         }
@@ -57,8 +61,6 @@ impl Derived {
         let mut roster = Roster { room: Some(room), ..Roster::default() };
         derived.show(&mut roster, &shown, controls);
         derived.roster = Arc::new(roster);
-        // A fork is known by its proof, even to peers that hold nothing of that log: no peer serves what lies beyond it.
-        derived.cuts = derived.forks.clone();
         let authors: BTreeSet<PeerId> = controls.logs().map(|(log, _)| log.author).collect();
         for author in authors {
             derived.cut_logs_of(&author, controls);
@@ -146,7 +148,7 @@ impl Derived {
         self.replay.tell(position, item, &self.rulings)
     }
 
-    /// Where forks, removals and leaving end a log.
+    /// Where removals and leaving end a log.
     fn ends(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
         let mut counted = start.admissions.iter().filter(|place| self.replay.entered(place)).peekable();
         if counted.peek().is_none() {
@@ -157,7 +159,7 @@ impl Derived {
             let sheltered = admissions.iter().any(|admission| self.rulings.readmits(admission, removal));
             kept.get(log).copied().or((!sheltered).then_some(Seq::ZERO))
         });
-        removed.chain([self.forks.get(log), self.left.get(log)].into_iter().flatten().copied()).min()
+        removed.chain(self.left.get(log).copied()).min()
     }
 
     /// Works out anew where the logs of an author end.
@@ -169,7 +171,7 @@ impl Derived {
             let cut = self.cut(log, start);
             valid += usize::from(cut != Some(Seq::ZERO));
             let cut = if valid > AUTHOR_LOGS_MAX { Some(Seq::ZERO) } else { cut };
-            match cut.or_else(|| self.forks.get(log).copied()) {
+            match cut {
                 Some(cut) => self.cuts.insert(*log, cut),
                 None => self.cuts.remove(log),
             };

@@ -11,7 +11,7 @@ use std::time::Duration;
 use chat_proto::id::{PeerId, RoomId};
 
 use crate::log::entry::{Dep, Entry, Hlc, LogId, Seq};
-use crate::membership::control_log::ControlLog;
+use crate::membership::control_log::{ControlLog, StoredStart};
 use crate::membership::roster::Roster;
 
 /// Time after a start for which entries of others are not taken while a control entry is damaged: what counts as an act of an
@@ -26,10 +26,10 @@ type Stored = (Option<Dep>, Option<Arc<Entry>>, Hlc);
 pub(crate) struct Gaps {
     /// The control entries on disk, in the order in which they were stored.
     stored: Vec<Stored>,
-    /// The order time of the first entry of every log on disk, and what that depends on.
-    logs: BTreeMap<LogId, (Hlc, Vec<Dep>)>,
-    /// Entries that were applied since the start.
-    later: Vec<(Arc<Entry>, Hlc)>,
+    /// How every log on disk began.
+    logs: BTreeMap<LogId, StoredStart>,
+    /// Entries that were applied since the start, with the logs on which branches build that begin with them.
+    later: Vec<(Arc<Entry>, Hlc, Option<LogId>)>,
     /// The peers that were seen as members before.
     seen: BTreeSet<PeerId>,
     /// Cuts that followed from the entries that are whole, not written so far.
@@ -43,7 +43,7 @@ pub(crate) struct Gaps {
 impl Gaps {
     pub(crate) fn new(
         stored: Vec<Stored>,
-        logs: BTreeMap<LogId, (Hlc, Vec<Dep>)>,
+        logs: BTreeMap<LogId, StoredStart>,
         seen: impl Iterator<Item = PeerId>,
         now: Duration,
     ) -> Self {
@@ -60,9 +60,9 @@ impl Gaps {
     }
 
     /// An entry was applied.
-    pub(crate) fn applied(&mut self, entry: &Arc<Entry>, order: Hlc) {
-        if self.are_open() && (entry.seq() == Seq(1) || entry.control().is_some()) {
-            self.later.push((entry.clone(), order));
+    pub(crate) fn applied(&mut self, entry: &Arc<Entry>, order: Hlc, parent: Option<LogId>) {
+        if self.are_open() && (entry.seq() == Seq(1) || parent.is_some() || entry.control().is_some()) {
+            self.later.push((entry.clone(), order, parent));
         }
     }
 
@@ -81,8 +81,8 @@ impl Gaps {
         let mut controls = ControlLog::default();
         let whole = |(_, entry, order): &Stored| Some((entry.clone()?, *order));
         controls.restore(self.stored.iter().filter_map(whole), &self.logs, room);
-        for (entry, order) in &self.later {
-            controls.begin_with(entry, *order);
+        for (entry, order, parent) in &self.later {
+            controls.begin_with(entry, *order, *parent);
             controls.add(entry, *order, room);
         }
         controls

@@ -6,21 +6,22 @@ use chat_proto::id::PeerId;
 
 use crate::delivery::ingest::Received;
 use crate::delivery::sync::Exchange;
-use crate::input::LoadId;
-use crate::log::entry::{Dep, Entry, Header, Seq, SignedEntry};
+use crate::input::{BatchId, LoadId};
+use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry, hash_header};
 use crate::log::forks::Proof;
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::output::CloseReason;
+use crate::restore::Restored;
 
 impl Node {
     /// Entries arrived in a frame.
     pub(super) fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>) {
         for signed in &entries {
-            if let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header)
-                && header.seq > self.logs.heads.seq(&header.log)
+            if let Some((header, log)) = self.filed(signed)
+                && header.seq > self.logs.heads.seq(&log)
             {
-                self.delivery.dissemination.was_pulled(header.log);
+                self.delivery.dissemination.was_pulled(log);
             }
         }
         self.receive(peer, entries);
@@ -28,15 +29,30 @@ impl Node {
 
     /// The answer to a `Want` arrived.
     pub(super) fn on_chunk(&mut self, peer: PeerId, entries: Vec<SignedEntry>) {
-        let first = entries.first().and_then(|signed| postcard::take_from_bytes::<Header>(&signed.header).ok());
-        let log = first.map(|(header, _)| header.log);
+        let Some(first) = entries.first().cloned() else { return };
+        let Ok((header, _)) = postcard::take_from_bytes::<Header>(&first.header) else {
+            return self.on_entries(peer, entries);
+        };
+        let known = self.filed(&first).map(|(_, log)| log);
         self.on_entries(peer, entries);
-        if let Some(log) = log {
-            if let Some(range) = self.logs.forks.came(&peer, &log) {
-                self.sync().load_to_compare(log, range);
-            }
+        if let Some((log, range)) = self.logs.forks.came(&peer, header.log.author) {
+            self.sync().load_to_compare(log, range);
+        }
+        let answered = self.delivery.sync.wanted(&peer, header.log.author, header.seq);
+        if let Some(log) = answered.filter(|_| known.is_none()) {
+            // It builds on an entry of no branch that is held: the peer holds another continuation of that log.
+            self.forks().suspect(Dep { log, seq: header.seq }, peer);
+        }
+        if let Some(log) = known.or(answered) {
             self.sync().chunk_came(peer, log);
         }
+    }
+
+    /// The header of an entry, and the log that it is filed in, as far as that is known.
+    fn filed(&self, signed: &SignedEntry) -> Option<(Header, LogId)> {
+        let (header, _) = postcard::take_from_bytes::<Header>(&signed.header).ok()?;
+        let log = self.logs.file(&header, || hash_header(&signed.header))?;
+        Some((header, log))
     }
 
     /// Takes entries that a peer sent.
@@ -77,14 +93,32 @@ impl Node {
     pub(super) fn consider(&mut self, entry: Arc<Entry>, from: Option<PeerId>) {
         let mut queue = vec![entry];
         while let Some(entry) = queue.pop() {
+            if self.logs.disk.is_refiling() {
+                // It comes again when this peer shows what it holds then.
+                return;
+            }
             let place = Dep { log: entry.log(), seq: entry.seq() };
             match self.logs.heads.fit(&entry, self.logs.taken(&place.log)) {
-                Fit::Ready if self.may_write(&entry) => {
-                    self.apply(&entry, from);
-                    queue.extend(self.logs.pending.release(&place));
+                Fit::Ready => {
+                    let may_write = self.may_write(&entry);
+                    if !self.is_filed(&entry) {
+                        queue.extend(self.logs.refile(entry));
+                    } else if may_write {
+                        self.apply(&entry, from);
+                        queue.extend(self.released_by(&entry));
+                    } else if let Some(beyond) = self.logs.heads.beyond_fork(&entry) {
+                        // The author's admission may be in a branch that is not held yet.
+                        self.ingest().wait(entry, beyond, from);
+                    } else {
+                        self.ingest().void_log(&entry);
+                    }
                 }
-                Fit::Ready => self.ingest().void_log(&entry),
-                Fit::Missing(missing) => self.ingest().wait(entry, missing, from),
+                Fit::Missing(missing) => {
+                    if let Some(from) = from.filter(|_| entry.begins()) {
+                        self.suspect_parents(&entry, from);
+                    }
+                    self.ingest().wait(entry, missing, from);
+                }
                 Fit::Mismatch => {
                     if let Some(from) = from {
                         self.forks().suspect(place, from);
@@ -95,24 +129,55 @@ impl Node {
         }
     }
 
+    /// The entry on which a branch builds is not held: a log that reaches as far may have been forked before it.
+    fn suspect_parents(&mut self, first: &Entry, peer: PeerId) {
+        if self.logs.heads.parent(first).is_some() {
+            return;
+        }
+        let (author, before) = (first.author(), Seq(first.seq().0.saturating_sub(1)));
+        let heads = &self.logs.heads;
+        let reaches = |log: &&LogId| log.author == author && heads.signed(log) == first.header().log;
+        let logs: Vec<LogId> = heads.logs().filter(reaches).filter(|log| heads.seq(log) >= before).copied().collect();
+        for log in logs {
+            self.forks().suspect(Dep { log, seq: before }, peer);
+        }
+    }
+
+    /// Whether an entry is in the log that it belongs to: the membership may have made a proof valid that came early.
+    fn is_filed(&self, entry: &Entry) -> bool {
+        !self.logs.disk.is_refiling() && self.logs.file(entry.header(), || entry.hash()) == Some(entry.log())
+    }
+
+    /// What waited for an entry.
+    pub(super) fn released_by(&mut self, entry: &Entry) -> Vec<Arc<Entry>> {
+        let (author, seq) = (entry.author(), entry.seq());
+        let mut released = self.logs.pending.release(&Dep { log: entry.log(), seq });
+        if self.logs.forks.concern(author) {
+            released.extend(self.logs.pending.release_branches(author, seq));
+        }
+        released
+    }
+
     /// Whether the author was a member when its log began, according to the entries that this one depends on.
     fn may_write(&mut self, entry: &Entry) -> bool {
         if entry.is_genesis() {
             return self.logs.heads.is_empty();
         }
-        if entry.seq() > Seq(1) || self.membership.may_begin(entry) {
+        let parent = self.logs.heads.parent(entry);
+        if (entry.seq() > Seq(1) && parent.is_none()) || self.membership.may_begin(entry, parent) {
             return true;
         }
         self.refresh();
-        self.membership.may_begin(entry)
+        self.membership.may_begin(entry, parent)
     }
 
     fn apply(&mut self, entry: &Arc<Entry>, from: Option<PeerId>) {
+        let parent = self.logs.heads.parent(entry);
         let order = self.logs.heads.apply(entry);
         self.logs.disk.push(entry.clone());
         // A peer that is removed by it still receives it.
         self.spread(entry, from);
-        self.membership.apply(entry, order, &self.local.room);
+        self.membership.apply(entry, order, parent, &self.local.room);
     }
 
     /// Passes an entry on: in a mesh to peers that its author does not reach, in a tree only what this peer wrote.
@@ -132,12 +197,33 @@ impl Node {
         }
     }
 
-    /// A proof was found here or arrived from a peer: when it is valid, the log is cut before the fork.
+    /// A proof was found here or arrived from a peer: when it is valid, the log ends before the fork, and what lies beyond
+    /// is filed in branches.
     pub(super) fn on_fork(&mut self, proof: Proof) {
         let Some(log) = self.forks().prove(proof) else { return };
         self.membership.outdate();
+        // What waits belongs to branches now.
+        self.membership.cuts_moved = true;
         if log == self.local.log {
             self.own_log().renew("this peer's log was forked");
+        }
+    }
+
+    /// Entries beyond a fork were filed in branches on disk: takes over what it holds now. What arrived meanwhile was not
+    /// taken; neighbours learn what this peer holds, and send it again.
+    pub(super) fn on_refiled(&mut self, batch: BatchId, restored: Restored) {
+        if !self.logs.disk.was_read(batch) {
+            return;
+        }
+        self.logs.heads.forget();
+        self.membership.forget();
+        self.take_logs(restored);
+        self.logs.repairs.refile(&self.logs.heads);
+        self.sync().forget_requests();
+        self.membership.cuts_moved = true;
+        self.catch_up();
+        for peer in self.peers.connections.connected_ids() {
+            self.sync().send_vector(&peer, Exchange::Opening);
         }
     }
 }

@@ -18,7 +18,9 @@ impl Node {
                 self.delivery.sync.forget_failures();
                 // What waited for entries that will never come is looked at again.
                 for entry in self.logs.pending.release_all() {
-                    self.consider(entry, None);
+                    if let Some(entry) = self.logs.refile(entry) {
+                        self.consider(entry, None);
+                    }
                 }
             }
         }

@@ -15,7 +15,7 @@ use crate::delivery::drafts::DraftOrigin;
 use crate::delivery::own_log::Sealed;
 use crate::input::{BatchId, PersistError};
 use crate::log::disk::OwnEntry;
-use crate::log::entry::{Dep, Entry, LogId};
+use crate::log::entry::{Entry, LogId};
 use crate::node::Node;
 use crate::output::{CommandError, Output, Reply};
 
@@ -51,6 +51,9 @@ impl Node {
 
     pub(super) fn on_persisted(&mut self, batch: BatchId) {
         let Some(flight) = self.logs.disk.end(batch) else { return };
+        if self.logs.disk.must_read(batch) {
+            self.cx.push(Output::Reload(batch));
+        }
         let mut newest: BTreeSet<LogId> = BTreeSet::new();
         for entry in &flight.received {
             self.logs.heads.persisted(entry);
@@ -75,7 +78,7 @@ impl Node {
             self.delivery.receipts.written(entry.seq(), entry.hash());
         }
         self.spread(entry, None);
-        self.membership.apply(entry, order, &self.local.room);
+        self.membership.apply(entry, order, None, &self.local.room);
         if entry.control().is_some() {
             self.refresh();
         }
@@ -83,7 +86,7 @@ impl Node {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin);
         }
-        for waited in self.logs.pending.release(&Dep { log: entry.log(), seq: entry.seq() }) {
+        for waited in self.released_by(entry) {
             self.consider(waited, None);
         }
     }

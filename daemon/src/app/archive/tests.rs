@@ -1,6 +1,6 @@
 //! Tests of exports: sound ones are accepted, every change is noticed.
 
-use chat_core::log::entry::{Body, Dep, Header};
+use chat_core::log::entry::{Body, Dep, Header, Incarnation};
 
 use super::*;
 

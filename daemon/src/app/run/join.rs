@@ -9,7 +9,7 @@
 //! Two callers ask: [`open_room`](super::open_room) with the room on disk, and [`daemon`](super::daemon) with the room of
 //! the daemon that is already running. Pure functions; a ticket is a secret and never part of a message.
 
-use chat_core::log::entry::{Control, Entry, Hlc, SignedEntry};
+use chat_core::log::entry::{Control, Entry, Hlc, LogId, SignedEntry};
 use chat_proto::id::RoomId;
 
 use crate::app::home::Home;
@@ -88,8 +88,8 @@ pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result
 }
 
 /// Whether the control entries of a room admit a peer besides its founder.
-pub(crate) fn occupancy(controls: &[(SignedEntry, Hlc)]) -> Occupancy {
-    let admits = |(signed, _): &(SignedEntry, Hlc)| {
+pub(crate) fn occupancy(controls: &[(LogId, SignedEntry, Hlc)]) -> Occupancy {
+    let admits = |(_, signed, _): &(LogId, SignedEntry, Hlc)| {
         Entry::from_trusted(signed.clone()).is_ok_and(|entry| matches!(entry.control(), Some(Control::Admit { .. })))
     };
     // A peer that was just admitted holds no entry yet.

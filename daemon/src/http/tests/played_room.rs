@@ -195,7 +195,10 @@ impl PlayedRoom {
         loop {
             match self.reports.recv().await.expect("the store reports") {
                 StoreReport::Persisted(id) if id.0 == self.batches => break,
-                StoreReport::Persisted(_) | StoreReport::Loaded(_, _) | StoreReport::Damaged(_, _) => {}
+                StoreReport::Persisted(_)
+                | StoreReport::Loaded(_, _)
+                | StoreReport::Refiled(_, _)
+                | StoreReport::Damaged(_, _) => {}
                 StoreReport::PersistFailed(_, error) => panic!("the disk of a test fails: {error:?}"),
             }
         }

@@ -1,6 +1,6 @@
 //! Reads the state a node starts with, and writes the parts of it that are not entries.
 
-use chat_core::log::entry::{Entry, Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::log::entry::{Header, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use chat_core::membership::authority::AuthorityClock;
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
@@ -9,8 +9,8 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, params};
 use tracing::warn;
 
-use crate::store::tables::entries::signed_entry;
-use crate::store::tables::row_ids::{log_id, log_row, peer_row};
+use crate::store::tables::entries::{branches, signed_entry};
+use crate::store::tables::row_ids::{log_id, peer_row};
 use crate::store::tables::sql_types::{counted, uncounted, unordered};
 
 /// Reads the state a node starts with.
@@ -41,31 +41,36 @@ pub(in crate::store) fn restore(
 fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
     let sql = "SELECT p.key, l.incarnation, n.seq, n.hash, n.hlc, f.hlc, n.header, f.header FROM logs l
         JOIN entries n ON n.log = l.id AND n.seq = (SELECT max(seq) FROM entries WHERE log = l.id)
-        JOIN entries f ON f.log = l.id AND f.seq = 1
+        JOIN entries f ON f.log = l.id AND f.seq = (SELECT min(seq) FROM entries WHERE log = l.id)
         JOIN peers p ON p.id = l.author";
     connection
         .prepare(sql)?
         .query_map([], |row| {
-            let order = Hlc(unordered(row.get(4)?));
+            let (log, order) = (log_id(row, 0)?, Hlc(unordered(row.get(4)?)));
             let header = postcard::take_from_bytes::<Header>(row.get_ref(6)?.as_blob()?);
-            let began = postcard::take_from_bytes::<Header>(row.get_ref(7)?.as_blob()?);
+            let began = postcard::take_from_bytes::<Header>(row.get_ref(7)?.as_blob()?).map(|(header, _)| header).ok();
+            let backlink = began.as_ref().and_then(|header| header.backlink);
             Ok(StoredHead {
-                log: log_id(row, 0)?,
+                log,
                 seq: Seq(uncounted(row.get(2)?)),
                 hash: EntryHash::from_bytes(row.get(3)?),
                 label: header.map_or(order, |(header, _)| header.time),
                 order,
                 first: Hlc(unordered(row.get(5)?)),
-                roots: began.map(|(header, _)| header.deps).unwrap_or_default(),
+                signed: began.as_ref().map_or(log, |header| header.log),
+                roots: began.map(|header| header.deps).unwrap_or_default(),
+                parent: backlink.map(|hash| branches::log_of(connection, &hash)).transpose()?.flatten(),
             })
         })?
         .collect()
 }
 
-fn controls(connection: &Connection) -> rusqlite::Result<Vec<(SignedEntry, Hlc)>> {
+fn controls(connection: &Connection) -> rusqlite::Result<Vec<(LogId, SignedEntry, Hlc)>> {
+    let sql = "SELECT p.key, l.incarnation, n.header, n.signature, n.body, n.hlc FROM entries n
+        CROSS JOIN logs l ON l.id = n.log CROSS JOIN peers p ON p.id = l.author WHERE n.control = 1 ORDER BY n.id";
     connection
-        .prepare("SELECT header, signature, body, hlc FROM entries WHERE control = 1 ORDER BY id")?
-        .query_map([], |row| Ok((signed_entry(row, 0)?, Hlc(unordered(row.get(3)?)))))?
+        .prepare(sql)?
+        .query_map([], |row| Ok((log_id(row, 0)?, signed_entry(row, 2)?, Hlc(unordered(row.get(5)?)))))?
         .collect()
 }
 
@@ -93,7 +98,7 @@ pub(in crate::store) fn addrs(connection: &Connection) -> rusqlite::Result<Vec<A
 
 fn forks(connection: &Connection) -> rusqlite::Result<Vec<(SignedEntry, SignedEntry)>> {
     let raw: Vec<(Vec<u8>, Vec<u8>)> = connection
-        .prepare("SELECT first, second FROM forks ORDER BY log")?
+        .prepare("SELECT first, second FROM forks ORDER BY log, before")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let pair = |(first, second): &(Vec<u8>, Vec<u8>)| {
@@ -143,25 +148,5 @@ pub(in crate::store) fn store_seen(connection: &Connection, seen: &[(PeerId, Tim
         let peer = peer_row(connection, peer)?;
         connection.prepare_cached(sql)?.execute(params![peer, counted(time.as_ms())])?;
     }
-    Ok(())
-}
-
-/// Stores one proof per log. The core hands out a second one only where it proves an earlier fork.
-pub(in crate::store) fn store_fork(
-    connection: &Connection,
-    first: &SignedEntry,
-    second: &SignedEntry,
-) -> rusqlite::Result<()> {
-    let (Ok(entry), Ok(raw_first), Ok(raw_second)) =
-        (Entry::from_trusted(first.clone()), postcard::to_stdvec(first), postcard::to_stdvec(second))
-    else {
-        warn!("a proof of a fork cannot be decoded and is not stored");
-        return Ok(());
-    };
-    let LogId { author, incarnation } = entry.log();
-    let log = log_row(connection, peer_row(connection, &author)?, incarnation)?;
-    let sql = "INSERT INTO forks (log, first, second) VALUES (?, ?, ?)
-        ON CONFLICT (log) DO UPDATE SET first = excluded.first, second = excluded.second";
-    connection.prepare_cached(sql)?.execute(params![log, raw_first, raw_second])?;
     Ok(())
 }

@@ -17,6 +17,7 @@ use chat_core::membership::authority::Authority;
 use rusqlite::Transaction;
 use rusqlite_migration::{HookResult, M, Migrations};
 
+use crate::store::tables::entries::branches::file_hidden_branches;
 use crate::store::tables::entries::{keep_clock, signed_entry};
 
 /// `chat` in ASCII: the application id of our SQLite files.
@@ -24,8 +25,27 @@ pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
 
 /// Steps from an empty file to the newest schema. A released step is never changed; new ones are appended.
 pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock::new(|| {
-    Migrations::new(vec![M::up(V1), M::up(V2), M::up(V3), M::up(V4), M::up_with_hook(V5, keep_clocks)])
+    Migrations::new(vec![
+        M::up(V1),
+        M::up(V2),
+        M::up(V3),
+        M::up(V4),
+        M::up_with_hook(V5, keep_clocks),
+        M::up_with_hook(V6, file_hidden_branches),
+    ])
 });
+
+/// Keeps every fork of a log, not only the first; `before` is the hash of the entry before it, empty where there is none.
+const V6: &str = "
+ALTER TABLE forks RENAME TO forks_by_log;
+CREATE TABLE forks (
+    log INTEGER NOT NULL REFERENCES logs,
+    before BLOB NOT NULL,
+    first BLOB NOT NULL,
+    second BLOB NOT NULL,
+    PRIMARY KEY (log, before)
+) STRICT, WITHOUT ROWID;
+";
 
 /// Adds which acts of admins each entry follows, where that differs from the entry before it in its log.
 const V5: &str = "

@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use chat_core::log::entry::{Entry, Seq};
+use chat_core::log::entry::{Entry, LogId, Seq, SignedEntry};
+use chat_core::output::Changes;
 use chat_core::peers::addrs::AddrRecord;
 use chat_proto::cursor::Cursor;
 use chat_proto::id::PeerId;
@@ -235,6 +236,45 @@ async fn database_of_version_1_keeps_loading() {
     let late = Arc::new(Entry::from_trusted(signed).expect("an entry"));
     opened.persist(&[&late]).await;
     assert_eq!(opened.texts().await.last().map(String::as_str), Some("sealed long ago"));
+}
+
+/// Older versions kept one fork of a log, and hid what lies beyond it.
+#[tokio::test]
+async fn messages_that_version_5_hid_beyond_a_fork_are_filed_in_a_branch() {
+    let mut bob = TestAuthor::new(2);
+    let home = StoreHome::new(TestAuthor::new(1).id());
+    let mut opened = home.open_in_room().await;
+    let one = bob.say("one");
+    let mut twin = bob.clone();
+    let (two, other) = (bob.say("two"), twin.say("another two"));
+    opened.persist(&[&one, &two]).await;
+    opened.change(Changes { cuts: [(bob.log, Seq(1))].into(), ..Changes::default() }).await;
+    assert_eq!(opened.texts().await, ["one"]);
+    opened.store.close().await;
+    let raw = |entry: &Arc<Entry>| {
+        postcard::to_stdvec(&SignedEntry { body: None, ..entry.signed().clone() }).expect("encodes")
+    };
+    let old = Connection::open(home.path()).expect("opens");
+    old.execute_batch(
+        "DROP TABLE forks; PRAGMA user_version = 5;
+        CREATE TABLE forks (log INTEGER PRIMARY KEY REFERENCES logs, first BLOB NOT NULL, second BLOB NOT NULL) STRICT;",
+    )
+    .expect("is as version 5 left it");
+    old.execute("INSERT INTO forks SELECT log, ?, ? FROM entries WHERE seq = 2", [raw(&two), raw(&other)])
+        .expect("has the proof");
+    drop(old);
+
+    let opened = home.open();
+    assert_eq!(opened.set_aside, None);
+    let restored = opened.store.restore().await.expect("reads").expect("in a room");
+    let branch = LogId::branch(bob.id(), &two.hash());
+    let mut heads: Vec<_> = restored.heads.iter().map(|head| (head.log, head.seq)).collect();
+    heads.sort();
+    let mut wanted = [(bob.log, Seq(1)), (branch, Seq(2))];
+    wanted.sort();
+    assert_eq!(heads, wanted);
+    assert_eq!(restored.forks.len(), 1);
+    assert_eq!(restored.hidden, [branch], "the node shows what no cut hides");
 }
 
 #[test]

@@ -51,7 +51,8 @@ pub(in crate::store) fn check_some(connection: &Connection, after: i64) -> rusql
 pub(in crate::store) fn intact(row: &Row<'_>, column: usize, log: LogId, seq: Seq) -> Option<Entry> {
     let hash = row.get(column).map(EntryHash::from_bytes).ok()?;
     let entry = Entry::from_trusted(signed_entry(row, column + 1).ok()?).ok()?;
-    (entry.log() == log && entry.seq() == seq && entry.hash() == hash).then_some(entry)
+    // Headers of entries in a branch name the log that was forked.
+    (entry.author() == log.author && entry.seq() == seq && entry.hash() == hash).then(|| entry.filed_in(log))
 }
 
 /// Replaces the stored copy of an entry by a good one; returns whether it is the entry of this chain.
@@ -65,7 +66,7 @@ pub(in crate::store) fn repair(connection: &Connection, entry: &Entry) -> rusqli
         warn!(author = %entry.author().short(), seq = entry.seq().0, "the copy of a damaged entry is of another chain");
         return Ok(false);
     }
-    let order = entry.header().order_after(order_before(connection, log, entry.seq())?);
+    let order = entry.header().order_after(order_before(connection, entry)?);
     let SignedEntry { header, signature, body } = entry.signed();
     let sql = "UPDATE entries SET hash = ?, hlc = ?, control = ?, header = ?, signature = ?, body = ?
         WHERE log = ? AND seq = ?";
@@ -92,10 +93,11 @@ fn backlink_to(connection: &Connection, log: i64, seq: Seq) -> rusqlite::Result<
 }
 
 /// The order time of the entry before this one.
-fn order_before(connection: &Connection, log: i64, seq: Seq) -> rusqlite::Result<Option<Hlc>> {
+fn order_before(connection: &Connection, entry: &Entry) -> rusqlite::Result<Option<Hlc>> {
+    let Some(backlink) = entry.header().backlink else { return Ok(None) };
     connection
-        .prepare_cached("SELECT hlc FROM entries WHERE log = ? AND seq = ? - 1")?
-        .query_row(params![log, counted(seq.0)], |row| Ok(Hlc(unordered(row.get(0)?))))
+        .prepare_cached("SELECT hlc FROM entries WHERE hash = ?")?
+        .query_row([backlink.as_bytes()], |row| Ok(Hlc(unordered(row.get(0)?))))
         .optional()
 }
 

@@ -10,6 +10,8 @@
 //!
 //! Called by the transaction of the writer (`insert_batch`) and by [`Store::load`](crate::store::Store::load) (`load`).
 
+pub(in crate::store) mod branches;
+
 use std::collections::HashMap;
 
 use chat_core::input::CommandId;
@@ -30,7 +32,7 @@ use crate::store::tables::messages;
 use crate::store::tables::messages::MESSAGES_PER_ENTRY;
 use crate::store::tables::models::{Idempotency, RoomRecord, StoredEvent, StoredEventKind};
 use crate::store::tables::row_ids::{LogRow, find_log};
-use crate::store::tables::sql_types::{counted, ordered, uncounted};
+use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
 /// Result of inserting a batch.
 #[derive(Debug, Default)]
@@ -67,6 +69,11 @@ pub(in crate::store) fn insert_batch(
 ) -> Result<Inserted, InsertError> {
     let mut inserted = Inserted::default();
     for item in &batch.entries {
+        // A batch with proofs that was reported as failed and is on disk after all filed its entries in branches.
+        let may_be_filed = !batch.changes.forks.is_empty();
+        if may_be_filed && branches::log_of(context.connection, &item.entry.hash())?.is_some() {
+            continue;
+        }
         insert_entry(context, item, keys, &mut inserted)?;
     }
     Ok(inserted)
@@ -84,6 +91,7 @@ fn insert_entry(
     if entry.seq() <= head.seq {
         return Ok(check_held(context.connection, entry, head)?);
     }
+    let head = if entry.begins() { after_parent(context.connection, entry, head)? } else { head };
     if entry.seq() != head.seq.next() || entry.header().backlink != head.hash {
         return Err(InsertError::Hole { log, seq: entry.seq() });
     }
@@ -100,6 +108,16 @@ fn insert_entry(
         None => {}
     }
     Ok(())
+}
+
+/// The head after which the first entry of a branch comes: that of the log on which the branch builds.
+fn after_parent(connection: &Connection, entry: &Entry, head: LogRow) -> rusqlite::Result<LogRow> {
+    let Some(backlink) = entry.header().backlink else { return Ok(head) };
+    let before = connection
+        .prepare_cached("SELECT seq, hlc FROM entries WHERE hash = ?")?
+        .query_row([backlink.as_bytes()], |row| Ok((Seq(uncounted(row.get(0)?)), Hlc(unordered(row.get(1)?)))))
+        .optional()?;
+    Ok(before.map_or(head, |(seq, order)| LogRow { seq, hash: Some(backlink), order: Some(order), ..head }))
 }
 
 fn insert_row(connection: &Connection, entry: &Entry, head: LogRow, order: Hlc) -> rusqlite::Result<i64> {

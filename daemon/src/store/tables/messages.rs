@@ -50,8 +50,8 @@ pub(in crate::store) struct MessageContent {
 impl MessageContent {
     pub(in crate::store) fn into_row(self, id: MessageId, order: Hlc, item: &BatchEntry, event: u64) -> MessageRow {
         let Self { to, text } = self;
-        let Header { log, seq, time, .. } = *item.entry.header();
-        MessageRow { id, log, seq, order, time, clock_off_ms: item.clock_off_ms, to, text, event }
+        let (log, Header { seq, time, .. }) = (item.entry.log(), item.entry.header());
+        MessageRow { id, log, seq: *seq, order, time: *time, clock_off_ms: item.clock_off_ms, to, text, event }
     }
 }
 

@@ -20,7 +20,9 @@ async fn served(opened: &mut TestStore, ann: &TestAuthor) -> (usize, BTreeSet<u6
                 assert_eq!(log, ann.log);
                 damaged.insert(seq.0);
             }
-            report @ (StoreReport::Persisted(_) | StoreReport::PersistFailed(..)) => panic!("{report:?}"),
+            report @ (StoreReport::Persisted(_) | StoreReport::PersistFailed(..) | StoreReport::Refiled(..)) => {
+                panic!("{report:?}")
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ pub(crate) fn room() -> RoomRecord {
 }
 
 /// A peer that writes a log.
+#[derive(Clone)]
 pub(crate) struct TestAuthor {
     pub(crate) key: SigningKey,
     pub(crate) log: LogId,
@@ -193,7 +194,7 @@ impl TestStore {
                 assert_eq!(id, queued);
                 Err(error)
             }
-            StoreReport::Loaded(..) | StoreReport::Damaged(..) => {
+            StoreReport::Loaded(..) | StoreReport::Refiled(..) | StoreReport::Damaged(..) => {
                 panic!("{report:?} instead of the report of {queued:?}")
             }
         }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use chat_core::input::{CommandId, LoadId, PersistError};
-use chat_core::log::entry::{Body, Control, Hlc, Incarnation, LogId, Seq, SignedEntry};
+use chat_core::log::entry::{Body, Control, Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use chat_core::output::{BatchEntry, Changes};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
@@ -38,9 +39,10 @@ async fn entries_survive_a_crash() {
     let [first, .., last] = &entries;
     let (label, order, first) = (last.header().time, last.header().time, first.header().time);
     let roots = Vec::new();
-    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), label, order, first, roots };
+    let (signed, parent) = (ann.log, None);
+    let head = StoredHead { log: ann.log, seq: Seq(3), hash: last.hash(), label, order, first, roots, signed, parent };
     assert_eq!(restored.heads, [head]);
-    assert_eq!(restored.controls, [(last.signed().clone(), order)]);
+    assert_eq!(restored.controls, [(ann.log, last.signed().clone(), order)]);
     assert_eq!(after.texts().await, ["one", "two"]);
     assert_eq!(after.store.messages_count(), 2);
 }
@@ -106,7 +108,7 @@ async fn genesis_entry_binds_the_database_to_its_room() {
     opened.store.close().await;
     let opened = home.open();
     assert_eq!(opened.store.room(), Some(ours.clone()));
-    assert_eq!(restored(&opened).await.controls, [(genesis.signed().clone(), genesis.header().time)]);
+    assert_eq!(restored(&opened).await.controls, [(ann.log, genesis.signed().clone(), genesis.header().time)]);
     assert!(opened.store.begin(ours, Vec::new()).await.is_ok());
 }
 
@@ -133,6 +135,50 @@ async fn stored_entries_are_passed_over_and_holes_are_refused() {
     assert_eq!(opened.try_persist(vec![shown(&stranger)]).await, Err(PersistError::Failed));
     opened.persist(&[&three, &four]).await;
     assert_eq!(opened.store.messages_count(), 4);
+}
+
+/// Promise P2: what lies beyond a fork is filed in its branch, and stays what it was to readers.
+#[tokio::test]
+async fn entries_beyond_a_fork_are_filed_in_branches_with_the_proof() {
+    let mut ann = TestAuthor::new(1);
+    let home = StoreHome::new(PeerId::from_bytes([7; 32]));
+    let mut opened = home.open_in_room().await;
+    let one = ann.say("one");
+    let mut twin = ann.clone();
+    let branch = [ann.say("two"), ann.say("three")];
+    let other = [twin.say("another two"), twin.say("another three")];
+    opened.persist(&[&one, &branch[0], &branch[1]]).await;
+    let proof = (branch[0].signed().clone(), other[0].signed().clone());
+    for _ in 0..2 {
+        // A batch that was reported as failed may be on disk after all.
+        opened.change(Changes { forks: vec![proof.clone()], ..Changes::default() }).await;
+    }
+    let filed = |of: &[Arc<Entry>]| -> Vec<Arc<Entry>> {
+        let log = LogId::branch(ann.log.author, &of[0].hash());
+        of.iter().map(|entry| Arc::new(entry.as_ref().clone().filed_in(log))).collect()
+    };
+    let (branch, other) = (filed(&branch), filed(&other));
+    opened.persist(&[&other[0], &other[1]]).await;
+
+    let texts = opened.texts().await;
+    let mut sorted = texts.clone();
+    sorted.sort();
+    assert_eq!(sorted, ["another three", "another two", "one", "three", "two"]);
+    assert_eq!(opened.store.cursor_now(), 5, "each message has one event");
+    let mut heads = restored(&opened).await.heads;
+    heads.sort_by_key(|head| head.log);
+    let mut wanted = [(ann.log, one.clone()), (branch[0].log(), branch[1].clone()), (other[0].log(), other[1].clone())];
+    wanted.sort_by_key(|(log, _)| *log);
+    for (head, (log, entry)) in heads.iter().zip(&wanted) {
+        assert_eq!((head.log, head.seq, head.hash, head.signed), (*log, entry.seq(), entry.hash(), ann.log));
+        assert_eq!(head.parent, (*log != ann.log).then_some(ann.log));
+    }
+    assert_eq!(heads.len(), 3);
+    opened.store.close().await;
+    let opened = home.open();
+    assert_eq!(opened.texts().await, texts);
+    assert_eq!(restored(&opened).await.heads.len(), 3);
+    assert_eq!(restored(&opened).await.forks, [proof]);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ use crate::store::open::opening::Opening;
 use crate::store::open::restore;
 use crate::store::tables::WriteContext;
 use crate::store::tables::damage;
-use crate::store::tables::entries::{InsertError, Inserted, insert_batch};
+use crate::store::tables::entries::{InsertError, Inserted, branches, insert_batch};
 use crate::store::tables::events;
 use crate::store::tables::meta::StoreMeta;
 use crate::store::tables::models::{DmKeys, StoredEvent};
@@ -206,11 +206,12 @@ impl Executor {
                     // A copy that continued this log elsewhere continued its sessions too.
                     dm::retire_sessions(connection)?;
                 }
-                for (first, second) in &batch.changes.forks {
-                    restore::store_fork(connection, first, second)?;
-                }
                 let mut context = self.context(connection);
                 let inserted = insert_batch(&mut context, batch, keys)?;
+                for (first, second) in &batch.changes.forks {
+                    branches::store_fork(connection, first, second)?;
+                    context.heads.clear();
+                }
                 let mut visibility = VisibilityChange::default();
                 for (log, upto) in &batch.changes.cuts {
                     visibility::apply(&context, *log, *upto, &mut visibility)?;

@@ -10,6 +10,7 @@ use ed25519_dalek::SigningKey;
 use super::*;
 use crate::admission::codec::sign_ticket;
 use crate::log::entry::{AdmitBy, Body, Dep, Entry, Header, Hlc, Incarnation};
+use crate::membership::control_log::StoredStart;
 
 mod attacks;
 mod laws;
@@ -22,7 +23,7 @@ struct WrittenRoom {
     clock: u64,
     controls: ControlLog,
     authority: Authority,
-    forks: BTreeMap<LogId, Seq>,
+    act_ends: BTreeMap<LogId, Seq>,
 }
 
 const ROOM: RoomId = RoomId::from_bytes([9; 32]);
@@ -152,17 +153,14 @@ impl WrittenRoom {
         let log = entry.log();
         let order = entry.header().order_after(self.heads.get(&log).map(|(_, _, order)| *order));
         self.heads.insert(log, (entry.seq(), entry.hash(), order));
-        if entry.seq() == Seq(1) && !entry.is_genesis() {
-            let start = self.controls.start(&log, order, &entry.header().deps);
-            self.controls.begin(log, start);
-        }
+        self.controls.begin_with(entry, order, None);
         self.authority.observe(entry);
         self.controls.add(entry, order, &ROOM);
     }
 
     /// The same entries, arrived in another order in which causes come first.
     fn shuffled(&self, choose: impl Fn(usize, usize) -> usize) -> Self {
-        let mut other = Self { forks: self.forks.clone(), ..Self::default() };
+        let mut other = Self { act_ends: self.act_ends.clone(), ..Self::default() };
         let mut left: Vec<&Entry> = self.entries.iter().collect();
         while !left.is_empty() {
             let held = |log: &LogId| other.heads.get(log).map_or(Seq::ZERO, |(seq, ..)| *seq);
@@ -187,7 +185,8 @@ impl WrittenRoom {
             let before = order.get(&entry.log()).copied();
             let at = entry.header().order_after(before);
             order.insert(entry.log(), at);
-            logs.entry(entry.log()).or_insert_with(|| (at, entry.header().deps.clone()));
+            let (signed, roots) = (entry.header().log, entry.header().deps.clone());
+            logs.entry(entry.log()).or_insert(StoredStart { first: at, roots, signed, parent: None });
             controls.push((entry.clone(), at));
         }
         for entry in &other.entries {
@@ -202,7 +201,7 @@ impl WrittenRoom {
     }
 
     fn derive(&self) -> Derived {
-        Derived::new(&self.controls, &self.authority, ROOM, self.forks.clone())
+        Derived::new(&self.controls, &self.authority, ROOM, &self.act_ends)
     }
 
     fn members(&self) -> Vec<u8> {
@@ -393,13 +392,13 @@ fn a_removal_ends_the_invites_of_the_removed_peer() {
 }
 
 #[test]
-fn a_fork_ends_a_log_and_what_was_granted_behind_it() {
+fn acts_of_an_admin_are_void_beyond_a_fork_and_admissions_are_not() {
     let mut history = WrittenRoom::with_admins(&[BOB]);
     history.tell(BOB, admit(CAT, "cat")).tell(BOB, role(CAT, true)).tell(BOB, admit(DAN, "dan"));
     history.tell(BOB, rename("bobby"));
-    history.forks.insert(log(BOB, 0), Seq(2));
-    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB, CAT], vec![ANN, BOB]));
-    assert_eq!((history.name(BOB), history.cut(BOB, 0)), ("n2".into(), Some(2)));
+    history.act_ends.insert(log(BOB, 0), Seq(2));
+    assert_eq!((history.members(), history.admins()), (vec![ANN, BOB, CAT, DAN], vec![ANN, BOB]));
+    assert_eq!((history.name(BOB), history.cut(BOB, 0)), ("bobby".into(), None));
 }
 
 #[test]
@@ -446,6 +445,6 @@ fn an_author_has_a_limited_number_of_logs() {
     let derived = history.derive();
     let void = derived.cuts.iter().filter(|(_, cut)| **cut == Seq::ZERO).map(|(log, _)| *log).collect::<Vec<_>>();
     assert_eq!(void, [log(BOB, AUTHOR_LOGS_MAX as u64)], "the last one is one too many");
-    let next = history.controls.start(&log(BOB, 999), Hlc(9_000_000), &[admission]);
+    let next = history.controls.start(&log(BOB, 999), Hlc(9_000_000), &[admission], None);
     assert_eq!(derived.cut_of_new(&log(BOB, 999), &next, &history.controls), Some(Seq::ZERO));
 }

@@ -264,9 +264,9 @@ fn peer_that_starts_with_a_damaged_control_entry_gets_it_back() {
     let genesis = restored
         .controls
         .iter()
-        .position(|(signed, _)| Entry::from_trusted(signed.clone()).is_ok_and(|entry| entry.is_genesis()));
+        .position(|(_, signed, _)| Entry::from_trusted(signed.clone()).is_ok_and(|entry| entry.is_genesis()));
     let genesis = genesis.expect("the first entry");
-    restored.controls[genesis].0.body = Some(vec![0; 9]);
+    restored.controls[genesis].1.body = Some(vec![0; 9]);
     kit.disconnect(0, 1);
     kit.peers[1] = Peer::new(1, Start::Restore(restored), kit.peers[1].incarnation, kit.now);
     let log = kit.peers[0].node.local.log;

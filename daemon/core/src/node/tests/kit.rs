@@ -130,11 +130,18 @@ impl Peer {
 
     fn write(&mut self, batch: &Batch) {
         self.hidden.extend(batch.changes.cuts.clone());
-        self.forks.extend(batch.changes.forks.clone());
         self.incarnation = batch.changes.incarnation.unwrap_or(self.incarnation);
         for item in &batch.entries {
             let log = self.logs.entry(item.entry.log()).or_default();
-            assert_eq!(item.entry.seq().0, log.len() as u64 + 1, "a log on disk has no holes");
+            let next = log.last().map_or(item.entry.seq(), |last| last.seq().next());
+            assert_eq!(
+                item.entry.seq(),
+                next,
+                "a log on disk has no holes: {:?} {:?}",
+                item.entry.log(),
+                item.entry.body()
+            );
+            assert!(!log.is_empty() || item.entry.begins(), "a log on disk begins with its first entry");
             log.push(item.entry.clone());
             let (at, seq) = (item.entry.log(), item.entry.seq());
             self.clocks.retain(|(log, other, _)| *log != at || *other < seq);
@@ -147,6 +154,10 @@ impl Peer {
                 let limit = self.hidden.get(&item.entry.log());
                 assert!(limit.is_some_and(|limit| item.entry.seq() > *limit), "hidden without a cut");
             }
+        }
+        for proof in &batch.changes.forks {
+            self.file_branches(proof);
+            self.forks.push(proof.clone());
         }
     }
 }
@@ -433,6 +444,10 @@ impl Kit {
             Output::Admission(id, answer) => self.peers[n].answers.push((id, answer)),
             Output::Publish(event) => self.peers[n].events.push(event),
             Output::Dial(peer, _) => self.peers[n].dials.push(peer),
+            Output::Reload(batch) => {
+                let restored = Box::new(self.peers[n].restored());
+                self.give(n, Input::Refiled(batch, restored));
+            }
             Output::Repair(entry) => self.peers[n].repaired.push(entry),
             Output::Roster(_)
             | Output::StoreAddrs(_)

@@ -13,7 +13,7 @@ use ed25519_dalek::SigningKey;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::input::{Command, CommandId, Input, LoadId};
+use crate::input::{BatchId, Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
 use crate::output::{CommandError, Output, Reply};
 use crate::sim::clock::random_span;
@@ -250,6 +250,10 @@ impl RoomWorld {
                 let delay = self.between_ms(0, 5);
                 self.schedule_for(host, delay, move |world| world.load(host, id, &log, from..=to, bytes_max));
             }
+            Output::Reload(batch) => {
+                let delay = self.between_ms(0, 5);
+                self.schedule_for(host, delay, move |world| world.reload(host, batch));
+            }
             Output::Send(peer, frame) => self.send(host, &peer, frame),
             Output::Datagram(peer, frame) => self.send_datagram(host, &peer, frame),
             Output::Dial(peer, addrs) => self.dial(host, peer, &addrs),
@@ -276,6 +280,14 @@ impl RoomWorld {
         let held = self.at(host).disk.held.as_ref();
         let entries = held.map(|held| held.load(log, range, bytes_max)).unwrap_or_default();
         self.input(host, Input::Loaded(id, entries));
+    }
+
+    fn reload(&mut self, host: Host, batch: BatchId) {
+        if let Some(held) = &self.at(host).disk.held {
+            let restored = Box::new(held.restored());
+            self.input(host, Input::Refiled(batch, restored));
+            self.scrub_later(host);
+        }
     }
 
     fn replied(&mut self, host: Host, command: CommandId, reply: Result<Reply, CommandError>) {

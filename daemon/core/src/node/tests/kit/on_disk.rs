@@ -1,34 +1,83 @@
 //! What is on the disk of a node in tests, in the shared order.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use chat_proto::id::EntryHash;
 
 use super::Peer;
 use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
 use crate::restore::{Restored, StoredHead};
 
-/// The order time of one of the entries of a log.
-fn order_of(log: &[Arc<Entry>], entry: &Entry) -> Hlc {
-    let upto = log.iter().take_while(|before| before.seq() <= entry.seq());
-    upto.fold(None, |before, entry| Some(entry.header().order_after(before))).unwrap_or_default()
-}
-
 impl Peer {
+    /// The order time of every entry on disk.
+    fn orders(&self) -> BTreeMap<EntryHash, Hlc> {
+        let mut orders: BTreeMap<EntryHash, Hlc> = BTreeMap::new();
+        let mut entries: Vec<&Arc<Entry>> = self.logs.values().flatten().collect();
+        entries.sort_by_key(|entry| entry.seq());
+        for entry in entries {
+            let before = entry.header().backlink.and_then(|hash| orders.get(&hash)).copied();
+            orders.insert(entry.hash(), entry.header().order_after(before));
+        }
+        orders
+    }
+
+    fn find(&self, hash: &EntryHash) -> Option<&Arc<Entry>> {
+        self.logs.values().flatten().find(|entry| entry.hash() == *hash)
+    }
+
+    /// Files what lies beyond a fork in the branch that begins with the first of it.
+    pub(super) fn file_branches(&mut self, (one, _): &(SignedEntry, SignedEntry)) {
+        let proof = Entry::from_trusted(one.clone()).expect("a proof was verified");
+        let follows = |entry: &Arc<Entry>| {
+            (entry.header().log, entry.header().backlink) == (proof.log(), proof.header().backlink)
+        };
+        let Some(first) = self.logs.values().flatten().find(|entry| follows(entry) && entry.seq() == proof.seq())
+        else {
+            return;
+        };
+        let (from, branch) = (first.log(), LogId::branch(first.author(), &first.hash()));
+        if from == branch {
+            return;
+        }
+        let log = self.logs.get_mut(&from).expect("it is there");
+        let at = log.iter().position(|entry| entry.seq() == proof.seq()).expect("it is there");
+        let moved = log.split_off(at);
+        if log.is_empty() {
+            self.logs.remove(&from);
+        }
+        let filed = moved.into_iter().map(|entry| Arc::new(entry.as_ref().clone().filed_in(branch)));
+        assert!(self.logs.insert(branch, filed.collect()).is_none(), "a branch begins once");
+        self.clocks.retain(|(log, seq, _)| *log != from || *seq < proof.seq());
+    }
+
     /// What a node that starts anew on this disk begins with.
     pub(in crate::node::tests) fn restored(&self) -> Restored {
+        let orders = self.orders();
         let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
             let (first, last) = (entries.first()?, entries.last()?);
-            let (order, first) = (order_of(entries, last), first.header().order_after(None));
-            let label = last.header().time;
-            let roots = entries.first()?.header().deps.clone();
-            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first, roots })
+            let parent = first.header().backlink.and_then(|hash| self.find(&hash));
+            Some(StoredHead {
+                log: *log,
+                seq: last.seq(),
+                hash: last.hash(),
+                label: last.header().time,
+                order: orders[&last.hash()],
+                first: orders[&first.hash()],
+                roots: first.header().deps.clone(),
+                signed: first.header().log,
+                parent: parent.map(|parent| parent.log()),
+            })
         };
-        let held = |log: &LogId, seq: &Seq| self.logs.get(log).is_some_and(|entries| entries.len() as u64 >= seq.0);
+        let held = |log: &LogId, seq: &Seq| {
+            self.logs.get(log).and_then(|entries| entries.last()).is_some_and(|last| last.seq() >= *seq)
+        };
         let controls = self.in_order().into_iter().filter(|(_, entry)| entry.control().is_some());
         Restored {
             room: self.node.room(),
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
-            controls: controls.map(|(order, entry)| (self.as_read(entry), order)).collect(),
+            controls: controls.map(|(order, entry)| (entry.log(), self.as_read(entry), order)).collect(),
             clocks: self.clocks.iter().filter(|(log, seq, _)| held(log, seq)).cloned().collect(),
             addrs: self.node.peers.addrs.records().cloned().collect(),
             forks: self.forks.clone(),
@@ -49,9 +98,8 @@ impl Peer {
 
     /// All entries on disk with their order times, in the shared order.
     pub(in crate::node::tests) fn in_order(&self) -> Vec<(Hlc, &Arc<Entry>)> {
-        let ordered = |entries: &'_ Vec<Arc<Entry>>| entries.iter().map(|e| order_of(entries, e)).collect::<Vec<_>>();
-        let mut all: Vec<(Hlc, &Arc<Entry>)> =
-            self.logs.values().flat_map(|entries| ordered(entries).into_iter().zip(entries)).collect();
+        let orders = self.orders();
+        let mut all: Vec<_> = self.logs.values().flatten().map(|entry| (orders[&entry.hash()], entry)).collect();
         all.sort_by_key(|(order, entry)| (*order, entry.header().time, entry.log(), entry.seq()));
         all
     }

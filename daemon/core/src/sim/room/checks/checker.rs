@@ -133,7 +133,10 @@ impl Checker {
             self.views.insert(hash, view);
         }
         let Some(cut) = cut else { return };
-        let there = |log: &LogId, seq: Seq| held.seq(log) >= seq || cut(log).is_some_and(|cut| cut < seq);
+        // Beyond a fork the name means any branch, and is not waited for.
+        let there = |log: &LogId, seq: Seq| {
+            held.seq(log) >= seq || cut(log).is_some_and(|cut| cut < seq) || self.forked.contains(log)
+        };
         for dep in &header.deps {
             assert!(there(&dep.log, dep.seq), "{at:?} is written at {host:?} before {dep:?}, on which it builds");
         }

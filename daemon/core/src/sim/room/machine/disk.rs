@@ -1,5 +1,7 @@
 //! A machine's disk. What is flushed survives a crash; waiting writes are lost, in whole batches and in order.
 
+mod branches;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -44,10 +46,10 @@ pub(in crate::sim::room) struct HeldData {
     pub(in crate::sim::room) room: RoomId,
     pub(in crate::sim::room) incarnation: Incarnation,
     pub(in crate::sim::room) logs: BTreeMap<LogId, Vec<Arc<Entry>>>,
-    controls: Vec<(SignedEntry, Hlc)>,
+    controls: Vec<(LogId, SignedEntry, Hlc)>,
     clocks: Vec<(LogId, Seq, AuthorityClock)>,
-    /// The order time of each log's first and newest entry.
-    orders: BTreeMap<LogId, (Hlc, Hlc)>,
+    /// The order time of each entry.
+    orders: BTreeMap<EntryHash, Hlc>,
     limits: BTreeMap<LogId, Seq>,
     messages: BTreeMap<ShownPosition, (MessageId, bool)>,
     /// Every message that was shown, in the order of the events.
@@ -58,7 +60,7 @@ pub(in crate::sim::room) struct HeldData {
     /// The process that writes now.
     pub(in crate::sim::room) run: u32,
     addrs: BTreeMap<PeerId, AddrRecord>,
-    forks: BTreeMap<LogId, (SignedEntry, SignedEntry)>,
+    forks: Vec<(SignedEntry, SignedEntry)>,
     seen: BTreeMap<PeerId, Timestamp>,
     /// The message of each idempotency key, written with it.
     pub(in crate::sim::room) keys: BTreeMap<SendKey, MessageId>,
@@ -115,7 +117,7 @@ impl HeldData {
             runs: Vec::new(),
             run: 0,
             addrs: addrs.into_iter().map(|record| (record.peer, record)).collect(),
-            forks: BTreeMap::new(),
+            forks: Vec::new(),
             seen: BTreeMap::new(),
             keys: BTreeMap::new(),
             rotten: BTreeSet::new(),
@@ -124,7 +126,7 @@ impl HeldData {
     }
 
     pub(in crate::sim::room) fn seq(&self, log: &LogId) -> Seq {
-        self.logs.get(log).map_or(Seq::ZERO, |entries| Seq(entries.len() as u64))
+        self.logs.get(log).map_or(Seq::ZERO, |entries| entries.last().map_or(Seq::ZERO, |last| last.seq()))
     }
 
     /// The last sequence number of each log whose messages are shown.
@@ -146,8 +148,10 @@ impl HeldData {
         hidden.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
+    /// Whether a log is held up to there, in one branch at least where it is forked.
     pub(in crate::sim::room) fn holds(&self, log: &LogId, seq: Seq) -> bool {
-        seq <= self.seq(log)
+        let named = self.logs.range(LogId::range_of(log.author)).flat_map(|(_, entries)| entries.last());
+        named.filter(|last| [last.log(), last.header().log].contains(log)).any(|last| seq <= last.seq())
     }
 
     /// Whether the database lacks what the mark names: it was rolled back.
@@ -157,9 +161,8 @@ impl HeldData {
 
     /// Whether exactly this entry is held.
     pub(in crate::sim::room) fn has(&self, log: &LogId, seq: Seq, hash: &EntryHash) -> bool {
-        self.logs
-            .get(log)
-            .is_some_and(|entries| entries.iter().any(|entry| entry.seq() == seq && entry.hash() == *hash))
+        let entries = self.logs.range(LogId::range_of(log.author)).flat_map(|(_, entries)| entries);
+        entries.filter(|entry| entry.header().log == *log).any(|entry| entry.seq() == seq && entry.hash() == *hash)
     }
 
     pub(in crate::sim::room) fn addrs(&self) -> Vec<AddrRecord> {
@@ -167,20 +170,33 @@ impl HeldData {
     }
 
     pub(in crate::sim::room) fn restored(&self) -> Restored {
+        let order = |entry: &Arc<Entry>| self.orders.get(&entry.hash()).copied();
         let head = |(log, entries): (&LogId, &Vec<Arc<Entry>>)| {
-            let (last, (first, order)) = (entries.last()?, *self.orders.get(log)?);
-            let label = last.header().time;
-            let roots = entries.first()?.header().deps.clone();
-            Some(StoredHead { log: *log, seq: last.seq(), hash: last.hash(), label, order, first, roots })
+            let (first, last) = (entries.first()?, entries.last()?);
+            Some(StoredHead {
+                log: *log,
+                seq: last.seq(),
+                hash: last.hash(),
+                label: last.header().time,
+                order: order(last)?,
+                first: order(first)?,
+                roots: first.header().deps.clone(),
+                signed: first.header().log,
+                parent: first.header().backlink.and_then(|hash| self.log_of(&hash)),
+            })
         };
         Restored {
             room: self.room,
             incarnation: self.incarnation,
             heads: self.logs.iter().filter_map(head).collect(),
-            controls: self.controls.iter().map(|(signed, order)| (self.as_read(signed), *order)).collect(),
+            controls: self
+                .controls
+                .iter()
+                .map(|(log, signed, order)| (*log, self.as_read(*log, signed), *order))
+                .collect(),
             clocks: self.clocks.clone(),
             addrs: self.addrs(),
-            forks: self.forks.values().cloned().collect(),
+            forks: self.forks.clone(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
             mark_agrees: self.mark.is_some(),
             hidden: self.hidden(),
@@ -188,8 +204,8 @@ impl HeldData {
     }
 
     /// A stored entry as the disk gives it back, with other bytes where its copy is damaged.
-    fn as_read(&self, signed: &SignedEntry) -> SignedEntry {
-        let is_rotten = |entry: Entry| self.rotten.contains(&Dep { log: entry.log(), seq: entry.seq() });
+    fn as_read(&self, log: LogId, signed: &SignedEntry) -> SignedEntry {
+        let is_rotten = |entry: Entry| self.rotten.contains(&Dep { log, seq: entry.seq() });
         let mut read = signed.clone();
         if !self.rotten.is_empty() && Entry::from_trusted(signed.clone()).is_ok_and(is_rotten) {
             read.body = Some(vec![0; 9]);
@@ -200,7 +216,7 @@ impl HeldData {
     /// Replaces a damaged copy.
     pub(in crate::sim::room) fn repair(&mut self, entry: &Entry) {
         let place = Dep { log: entry.log(), seq: entry.seq() };
-        if self.has(&place.log, place.seq, &entry.hash()) {
+        if self.has(&entry.header().log, place.seq, &entry.hash()) {
             self.rotten.remove(&place);
         }
     }
@@ -234,24 +250,26 @@ impl HeldData {
 
     /// The order time of an entry that is not written yet and is the next one of its log.
     pub(in crate::sim::room) fn next_order(&self, entry: &Entry) -> Hlc {
-        entry.header().order_after(self.orders.get(&entry.log()).map(|(_, newest)| *newest))
+        let before = entry.header().backlink.and_then(|hash| self.orders.get(&hash)).copied();
+        entry.header().order_after(before)
     }
 
     fn insert(&mut self, item: &BatchEntry) {
         let entry = &item.entry;
         let log = entry.log();
         let held = self.seq(&log);
-        assert_eq!(entry.seq(), held.next(), "entry {:?} of {log:?} leaves a hole or comes twice", entry.seq());
+        let follows = entry.seq() == held.next() || (held == Seq::ZERO && entry.begins());
+        assert!(follows, "entry {:?} of {log:?} leaves a hole or comes twice", entry.seq());
         if let Some(before) = self.logs.get(&log).and_then(|entries| entries.last()) {
             assert_eq!(entry.header().backlink, Some(before.hash()), "the chain on disk is broken");
         }
         let order = self.next_order(entry);
-        self.orders.entry(log).or_insert((order, order)).1 = order;
+        self.orders.insert(entry.hash(), order);
         if let Some(clock) = &item.clock {
             self.clocks.push((log, entry.seq(), clock.as_ref().clone()));
         }
         if entry.control().is_some() {
-            self.controls.push((entry.signed().clone(), order));
+            self.controls.push((log, entry.signed().clone(), order));
         }
         for index in 0..entry.messages().len() {
             let index = u16::try_from(index).expect("an entry's messages are few");
@@ -333,9 +351,9 @@ impl HeldData {
         for (log, limit) in &changes.cuts {
             self.limit(*log, *limit);
         }
-        for (one, other) in &changes.forks {
-            let entry = Entry::from_trusted(one.clone()).expect("a proof was verified");
-            self.forks.insert(entry.log(), (one.clone(), other.clone()));
+        for proof in &changes.forks {
+            self.file_branches(proof);
+            self.forks.push(proof.clone());
         }
         if let Some(incarnation) = changes.incarnation {
             self.incarnation = incarnation;

@@ -17,11 +17,6 @@ use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomConn;
 use crate::sim::room::world::RoomWorld;
 
-/// Whether a fork hides acknowledged messages: today both branches are cut before it, and with them the admissions that
-/// its author wrote behind it and all that the admitted wrote. To become false with the change that
-/// makes each branch a log of its own; then everything behind a fork must be there.
-const FORKS_HIDE: bool = true;
-
 /// Maximum time from the end of all faults to convergence: the longest pause between two dials and some rounds of
 /// anti-entropy.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
@@ -240,14 +235,14 @@ impl RoomWorld {
     }
 
     /// Whether something hides an acknowledged message at a machine: a removal of its author that leaves out this entry, or of
-    /// the only members that admitted the author, its author's leaving, an author that is not a member there, or, as long as forks cut, a fork.
+    /// the only members that admitted the author, its author's leaving, or an author that is not a member there. Behind a
+    /// fork everything must be there.
     fn may_be_hidden(&self, machine: &Machine, acked: &Acked) -> bool {
         let author = acked.log.author;
         let controls = || machine.disk.held.iter().flat_map(HeldData::control_entries);
         let left = controls().any(|(by, control)| by == author && matches!(control, Control::Leave));
         let stranger = !machine.roster.is_member(&author);
-        let forked = FORKS_HIDE && !self.checker.forked.is_empty();
         let void = machine.disk.held.as_ref().is_some_and(|held| is_void(held, &acked.log, acked.seq));
-        stranger || left || forked || void
+        stranger || left || void
     }
 }

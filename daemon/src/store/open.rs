@@ -15,6 +15,7 @@
 //!
 //! Called by [`Store::open`](crate::store::Store::open), on a blocking thread, before the writer starts.
 
+pub(in crate::store) mod branches;
 pub(in crate::store) mod connection;
 pub(in crate::store) mod head_mark;
 pub(in crate::store) mod opening;

@@ -9,8 +9,8 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, params};
 use tracing::warn;
 
-use crate::store::tables::entries::{branches, signed_entry};
-use crate::store::tables::row_ids::{log_id, peer_row};
+use crate::store::tables::entries::signed_entry;
+use crate::store::tables::row_ids::{log_id, log_of, peer_row};
 use crate::store::tables::sql_types::{counted, uncounted, unordered};
 
 /// Reads the state a node starts with.
@@ -59,7 +59,7 @@ fn heads(connection: &Connection) -> rusqlite::Result<Vec<StoredHead>> {
                 first: Hlc(unordered(row.get(5)?)),
                 signed: began.as_ref().map_or(log, |header| header.log),
                 roots: began.map(|header| header.deps).unwrap_or_default(),
-                parent: backlink.map(|hash| branches::log_of(connection, &hash)).transpose()?.flatten(),
+                parent: backlink.map(|hash| log_of(connection, &hash)).transpose()?.flatten(),
             })
         })?
         .collect()

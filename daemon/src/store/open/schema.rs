@@ -17,7 +17,7 @@ use chat_core::membership::authority::Authority;
 use rusqlite::Transaction;
 use rusqlite_migration::{HookResult, M, Migrations};
 
-use crate::store::tables::entries::branches::file_hidden_branches;
+use crate::store::open::branches::file_hidden_branches;
 use crate::store::tables::entries::{keep_clock, signed_entry};
 
 /// `chat` in ASCII: the application id of our SQLite files.

@@ -10,8 +10,6 @@
 //!
 //! Called by the transaction of the writer (`insert_batch`) and by [`Store::load`](crate::store::Store::load) (`load`).
 
-pub(in crate::store) mod branches;
-
 use std::collections::HashMap;
 
 use chat_core::input::CommandId;
@@ -31,7 +29,7 @@ use crate::store::tables::idempotency;
 use crate::store::tables::messages;
 use crate::store::tables::messages::MESSAGES_PER_ENTRY;
 use crate::store::tables::models::{Idempotency, RoomRecord, StoredEvent, StoredEventKind};
-use crate::store::tables::row_ids::{LogRow, find_log};
+use crate::store::tables::row_ids::{LogRow, find_log, log_of};
 use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
 /// Result of inserting a batch.
@@ -71,7 +69,7 @@ pub(in crate::store) fn insert_batch(
     for item in &batch.entries {
         // A batch with proofs that was reported as failed and is on disk after all filed its entries in branches.
         let may_be_filed = !batch.changes.forks.is_empty();
-        if may_be_filed && branches::log_of(context.connection, &item.entry.hash())?.is_some() {
+        if may_be_filed && log_of(context.connection, &item.entry.hash())?.is_some() {
             continue;
         }
         insert_entry(context, item, keys, &mut inserted)?;

@@ -108,6 +108,13 @@ pub(in crate::store) fn find_log(connection: &Connection, log: LogId) -> rusqlit
         .optional()
 }
 
+/// The log in which an entry is filed.
+pub(in crate::store) fn log_of(connection: &Connection, hash: &EntryHash) -> rusqlite::Result<Option<LogId>> {
+    let sql = "SELECT p.key, l.incarnation FROM entries n JOIN logs l ON l.id = n.log JOIN peers p ON p.id = l.author
+        WHERE n.hash = ?";
+    connection.prepare_cached(sql)?.query_row([hash.as_bytes()], |row| log_id(row, 0)).optional()
+}
+
 /// Reads a log id from the columns of its author's key and its incarnation, starting at `column`.
 pub(in crate::store) fn log_id(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<LogId> {
     let author = PeerId::from_bytes(row.get(column)?);

@@ -127,39 +127,6 @@ impl Peer {
     pub(super) fn take_sent(&mut self) -> Vec<(PeerId, Frame)> {
         std::mem::take(&mut self.sent)
     }
-
-    fn write(&mut self, batch: &Batch) {
-        self.hidden.extend(batch.changes.cuts.clone());
-        self.incarnation = batch.changes.incarnation.unwrap_or(self.incarnation);
-        for item in &batch.entries {
-            let log = self.logs.entry(item.entry.log()).or_default();
-            let next = log.last().map_or(item.entry.seq(), |last| last.seq().next());
-            assert_eq!(
-                item.entry.seq(),
-                next,
-                "a log on disk has no holes: {:?} {:?}",
-                item.entry.log(),
-                item.entry.body()
-            );
-            assert!(!log.is_empty() || item.entry.begins(), "a log on disk begins with its first entry");
-            log.push(item.entry.clone());
-            let (at, seq) = (item.entry.log(), item.entry.seq());
-            self.clocks.retain(|(log, other, _)| *log != at || *other < seq);
-            let clock = item.clock.iter().map(|clock| (item.entry.log(), item.entry.seq(), clock.as_ref().clone()));
-            self.clocks.extend(clock);
-            self.clocks_off.push(item.clock_off_ms);
-            if item.visible {
-                self.shown.extend(item.entry.messages().to_vec());
-            } else {
-                let limit = self.hidden.get(&item.entry.log());
-                assert!(limit.is_some_and(|limit| item.entry.seq() > *limit), "hidden without a cut");
-            }
-        }
-        for proof in &batch.changes.forks {
-            self.file_branches(proof);
-            self.forks.push(proof.clone());
-        }
-    }
 }
 
 impl Kit {

@@ -7,6 +7,7 @@ use chat_proto::id::EntryHash;
 
 use super::Peer;
 use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
+use crate::output::Batch;
 use crate::restore::{Restored, StoredHead};
 
 impl Peer {
@@ -49,6 +50,39 @@ impl Peer {
         let filed = moved.into_iter().map(|entry| Arc::new(entry.as_ref().clone().filed_in(branch)));
         assert!(self.logs.insert(branch, filed.collect()).is_none(), "a branch begins once");
         self.clocks.retain(|(log, seq, _)| *log != from || *seq < proof.seq());
+    }
+
+    pub(super) fn write(&mut self, batch: &Batch) {
+        self.hidden.extend(batch.changes.cuts.clone());
+        self.incarnation = batch.changes.incarnation.unwrap_or(self.incarnation);
+        for item in &batch.entries {
+            let log = self.logs.entry(item.entry.log()).or_default();
+            let next = log.last().map_or(item.entry.seq(), |last| last.seq().next());
+            assert_eq!(
+                item.entry.seq(),
+                next,
+                "a log on disk has no holes: {:?} {:?}",
+                item.entry.log(),
+                item.entry.body()
+            );
+            assert!(!log.is_empty() || item.entry.begins(), "a log on disk begins with its first entry");
+            log.push(item.entry.clone());
+            let (at, seq) = (item.entry.log(), item.entry.seq());
+            self.clocks.retain(|(log, other, _)| *log != at || *other < seq);
+            let clock = item.clock.iter().map(|clock| (item.entry.log(), item.entry.seq(), clock.as_ref().clone()));
+            self.clocks.extend(clock);
+            self.clocks_off.push(item.clock_off_ms);
+            if item.visible {
+                self.shown.extend(item.entry.messages().to_vec());
+            } else {
+                let limit = self.hidden.get(&item.entry.log());
+                assert!(limit.is_some_and(|limit| item.entry.seq() > *limit), "hidden without a cut");
+            }
+        }
+        for proof in &batch.changes.forks {
+            self.file_branches(proof);
+            self.forks.push(proof.clone());
+        }
     }
 
     /// What a node that starts anew on this disk begins with.

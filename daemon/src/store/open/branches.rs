@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use rusqlite_migration::HookResult;
 use tracing::warn;
 
-use crate::store::tables::row_ids::{log_id, log_row, peer_row};
+use crate::store::tables::row_ids::{log_row, peer_row};
 use crate::store::tables::sql_types::counted;
 
 /// Keeps the proof of a fork, and files what lies beyond it. Doing it again changes nothing.
@@ -62,13 +62,6 @@ fn file_branch(connection: &Connection, proof: &Entry, forked: i64) -> rusqlite:
         }
     }
     Ok(())
-}
-
-/// The log in which an entry is filed.
-pub(in crate::store) fn log_of(connection: &Connection, hash: &EntryHash) -> rusqlite::Result<Option<LogId>> {
-    let sql = "SELECT p.key, l.incarnation FROM entries n JOIN logs l ON l.id = n.log JOIN peers p ON p.id = l.author
-        WHERE n.hash = ?";
-    connection.prepare_cached(sql)?.query_row([hash.as_bytes()], |row| log_id(row, 0)).optional()
 }
 
 /// Files what older versions hid beyond forks, of which they kept one for each log in `forks_by_log`.

@@ -44,8 +44,8 @@ fn link_opens_the_room_once_and_the_page_shows_reads_and_writes() {
     browser.shows(".message.mine .mark-held", "✓✓");
     browser.types("#text", &format!("@b{TAB}psst{ENTER}"));
     browser.shows(".message.direct", "psst");
-    let history = room.same_history(4);
-    assert_eq!(history[3].to[0].name, "bob");
+    eventually_true(SOON, "the direct message is at its recipient", || room["bob"].api().history().len() == 4);
+    assert_eq!(room["bob"].api().history()[3].to[0].name, "bob");
     assert_eq!(times(&browser, "typed in the page"), 1, "the answer and the stream bring it once");
 
     browser.types("#text", UP);

@@ -349,5 +349,11 @@ impl Rendezvous {
     }
 }
 
+/// Whether the role ignores a frame because of its version.
+#[cfg(test)]
+pub(crate) fn is_ignored_frame(raw: &[u8]) -> bool {
+    matches!(RoleFrame::decode(raw), Ok(None))
+}
+
 #[cfg(test)]
 mod tests;

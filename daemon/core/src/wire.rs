@@ -3,6 +3,8 @@
 //! Each connection has one ordered stream in each direction that carries frames, each a big-endian `u32` length and that
 //! many bytes (at most [`FRAME_BYTES_MAX`]) of postcard. The length is the shell's business; the core sees whole frames.
 
+pub mod extension;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -47,8 +49,9 @@ pub enum Frame {
         /// Last sequence number wanted.
         to: Seq,
     },
-    /// A receipt: `holder` holds this log on disk up to `seq`. Sent to the log's author; a neighbour that is not the
-    /// author forwards it once.
+    /// A receipt: `holder` holds this log on disk up to `seq`. Sent to the log's author, who believes it only from the holder
+    /// itself. A neighbour that is not the author forwards it once to an author of version 0.1; others are sent a
+    /// [`SignedReceipt`](extension::SignedReceipt).
     Held {
         /// The peer that holds it.
         holder: PeerId,
@@ -78,7 +81,7 @@ pub enum Frame {
     Fork(Box<SignedEntry>, Box<SignedEntry>),
     /// A message of the broadcast tree, opaque here.
     Tree(Vec<u8>),
-    /// A message of the rendezvous, opaque here.
+    /// A message of the rendezvous, opaque here, or an [`Extension`](extension::Extension).
     Role(Vec<u8>),
     /// Asks for a `Pong` with the same number.
     Ping(u64),

@@ -1,7 +1,9 @@
 //! Receipts: which peers hold this peer's log and up to where, and which posts wait for that.
 //!
 //! Receipts are cumulative: a peer that holds an entry holds all before it. Each names the hash of the entry, and is
-//! valid only if this peer wrote that entry there; a restored database otherwise takes receipts for its lost future.
+//! valid only if this peer wrote that entry there; a restored database otherwise takes receipts for its lost future. A
+//! receipt is its holder's own word: it is believed over the connection to the holder, which proves its key, or with the
+//! holder's signature when another member passes it on.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,14 +16,15 @@ use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::delivery::drafts::PostWait;
 use crate::input::CommandId;
-use crate::log::entry::{Entry, LogId, MessageBody, Seq};
+use crate::log::entry::{Entry, Head, LogId, MessageBody, Seq};
 use crate::log::heads::Heads;
 use crate::log::local::Local;
 use crate::membership::roster::Roster;
 use crate::output::{Output, Reply};
 use crate::peers::Peers;
-use crate::peers::connections::Connections;
+use crate::peers::connections::{Connected, Connections};
 use crate::wire::Frame;
+use crate::wire::extension::{Extension, SignedReceipt};
 
 /// Maximum number of posts that wait for copies.
 const WAITS_MAX: usize = 4096;
@@ -88,6 +91,11 @@ impl Receipts {
         let news = seq > *held;
         *held = (*held).max(seq);
         news
+    }
+
+    /// Whether a receipt with this content would be valid and new.
+    pub(crate) fn is_news(&self, peer: &PeerId, seq: Seq, hash: &EntryHash) -> bool {
+        self.own.get(&seq) == Some(hash) && self.held.get(peer).is_none_or(|held| *held < seq)
     }
 
     /// A log begins, or continues after its newest entry: no receipts for it are known yet, and those of an earlier one
@@ -192,10 +200,18 @@ impl ReceiptHandler<'_> {
         if connections.is_connected(&log.author) {
             connections.send(&mut self.cx.out, &log.author, &held);
         } else if self.peers.presence.is_online(&log.author) {
-            for peer in connections.connected_ids() {
-                if connections.reaches(&log.author, &peer) {
-                    connections.send(&mut self.cx.out, &peer, &held);
-                }
+            let between = |(peer, connected): (&PeerId, &Connected)| {
+                connections.reaches(&log.author, peer).then_some((*peer, connected.extended))
+            };
+            let between: Vec<_> = connections.connected().filter_map(between).collect();
+            if between.is_empty() {
+                return;
+            }
+            let signed =
+                Extension::Receipt(SignedReceipt::sign(Head { log, seq: head.seq, hash: head.hash }, &self.local.key))
+                    .to_frame();
+            for (peer, extended) in between {
+                connections.send(&mut self.cx.out, &peer, if extended { &signed } else { &held });
             }
         }
     }

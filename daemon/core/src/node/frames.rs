@@ -12,6 +12,7 @@ use crate::output::{CloseReason, Output};
 use crate::peers::addrs::AddrRecord;
 use crate::rendezvous::events::RoleInput;
 use crate::wire::Frame;
+use crate::wire::extension::{Extension, SignedReceipt};
 
 impl Node {
     pub(super) fn on_frame(&mut self, peer: PeerId, raw: &[u8]) {
@@ -89,21 +90,59 @@ impl Node {
         self.receipts().changed();
     }
 
-    /// A receipt: for this peer's log, or for a neighbour's, to which it is forwarded.
-    fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head) {
-        if holder == from {
-            self.own_log().shows_head(&from, &head);
+    /// What members of version 0.1 do not understand.
+    fn on_extension(&mut self, from: PeerId, raw: &[u8]) {
+        match Extension::decode(raw) {
+            Some(Extension::Announced) => {
+                if let Some(connected) = self.peers.connections.get_mut(&from) {
+                    connected.extended = true;
+                }
+            }
+            Some(Extension::Receipt(receipt)) => self.on_signed_receipt(from, receipt),
+            None => tracing::debug!(remote = %from.short(), "extension of a later version"),
         }
+    }
+
+    /// A receipt without a signature: believed only from the holder itself, and forwarded once to a neighbour of version
+    /// 0.1 that does not know any other.
+    fn on_held(&mut self, from: PeerId, holder: PeerId, head: Head) {
+        if holder != from {
+            return;
+        }
+        self.own_log().shows_head(&from, &head);
         let Head { log, seq, hash } = head;
         if log == self.local.log {
-            let known = holder != self.local.me && self.membership.is_member(&holder);
-            if known && self.delivery.receipts.held(holder, seq, &hash) {
+            if self.membership.is_member(&holder) && self.delivery.receipts.held(holder, seq, &hash) {
                 self.receipts().changed();
-            } else if holder == from && self.delivery.receipts.contradicts(seq, &hash) {
+            } else if self.delivery.receipts.contradicts(seq, &hash) {
                 self.forks().suspect(Dep { log, seq }, from);
             }
-        } else if holder == from {
+        } else if self.peers.connections.get(&log.author).is_some_and(|author| !author.extended) {
             self.peers.connections.send(&mut self.cx.out, &log.author, &Frame::Held { holder, log, seq, hash });
+        }
+    }
+
+    /// A receipt with its holder's signature: for this peer's log, or for a neighbour's, to which it is forwarded once.
+    fn on_signed_receipt(&mut self, from: PeerId, receipt: SignedReceipt) {
+        let SignedReceipt { holder, log, seq, hash, .. } = receipt;
+        if log == self.local.log {
+            let receipts = &mut self.delivery.receipts;
+            let useful = holder != self.local.me
+                && self.membership.is_member(&holder)
+                && receipts.is_news(&holder, seq, &hash)
+                && receipt.verify();
+            if useful && receipts.held(holder, seq, &hash) {
+                self.receipts().changed();
+            }
+        } else if holder == from
+            && let Some(author) = self.peers.connections.get(&log.author)
+        {
+            let frame = if author.extended {
+                Extension::Receipt(receipt).to_frame()
+            } else {
+                Frame::Held { holder, log, seq, hash }
+            };
+            self.peers.connections.send(&mut self.cx.out, &log.author, &frame);
         }
     }
 

@@ -12,6 +12,7 @@ use crate::output::{CloseReason, Output};
 use crate::peers::connections::noticeably_different;
 use crate::rendezvous::events::RoleInput;
 use crate::types::PathInfo;
+use crate::wire::extension::Extension;
 
 /// Time for which changes of connections are collected before neighbours receive them.
 const LINKS_DEBOUNCE: Duration = Duration::from_millis(50);
@@ -31,6 +32,7 @@ impl Node {
             return self.break_with(peer, CloseReason::NotMember);
         }
         self.dials().show_clock(&peer);
+        self.peers.connections.send(&mut self.cx.out, &peer, &Extension::Announced.to_frame());
         self.sync().send_vector(&peer, Exchange::Answer);
         self.dials().send_records(&peer);
         self.door().send_knocks(&peer);

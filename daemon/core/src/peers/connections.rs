@@ -45,6 +45,8 @@ pub(crate) struct Connected {
     pub(crate) links: BTreeMap<PeerId, PeerLink>,
     /// The address at which it sees this peer.
     observed: Option<SocketAddr>,
+    /// Whether it understands extensions.
+    pub(crate) extended: bool,
     /// Number of entries it sent that are not what was signed.
     bad_entries: u32,
     /// How far its clock is ahead of this peer's, in milliseconds, when it was last compared.
@@ -96,6 +98,7 @@ impl Connections {
             held: BTreeMap::new(),
             links: BTreeMap::new(),
             observed: None,
+            extended: false,
             bad_entries: 0,
             clock_off_ms: None,
         };

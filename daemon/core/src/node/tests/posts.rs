@@ -6,11 +6,12 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::PeerId;
 
 use crate::input::Command;
-use crate::log::entry::{MessageBody, SealedBox, Seq};
+use crate::log::entry::{Head, MessageBody, SealedBox, Seq};
 use crate::node::tests::forger::Forger;
-use crate::node::tests::kit::{Disk, Kit, post, text};
+use crate::node::tests::kit::{Disk, Kit, key, post, text};
 use crate::output::{CommandError, Reply};
 use crate::wire::Frame;
+use crate::wire::extension::{Extension, SignedReceipt};
 
 fn is_complete(reply: Option<&Result<Reply, CommandError>>) -> Option<bool> {
     match reply {
@@ -61,6 +62,56 @@ fn a_direct_message_waits_for_its_recipients_and_not_for_its_author() {
     let command = Command::Post { body, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
     let reply = kit.command(0, command);
     assert_eq!(is_complete(reply.as_ref()), Some(true));
+}
+
+#[test]
+fn liar_makes_no_copy_count_for_a_peer_that_is_switched_off() {
+    let mut kit = Kit::room(3);
+    kit.disconnect_all(2);
+    let id = kit.begin(0, post("hello", Wait::Replicated, 2));
+    let (log, off) = (kit.peers[0].node.local.log, kit.peers[2].id);
+    let head = *kit.peers[0].node.logs.heads.head(&log).expect("written");
+    kit.frame(0, 1, &Frame::Held { holder: off, log, seq: head.seq, hash: head.hash });
+    let by_liar = SignedReceipt::sign(Head { log, seq: head.seq, hash: head.hash }, &key(1));
+    let forged = SignedReceipt { holder: off, ..by_liar };
+    kit.frame(0, 1, &Extension::Receipt(forged).to_frame());
+    assert_eq!(kit.peers[0].replies.get(&id), None, "one copy, whatever the liar says");
+    assert_eq!(kit.peers[0].node.delivery.receipts.holders(&log, head.seq), [kit.peers[1].id]);
+    let sealed = MessageBody::Sealed(vec![SealedBox { to: off, kind: 1, ciphertext: vec![7] }]);
+    let command = Command::Post { body: sealed, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
+    let id = kit.begin(0, command);
+    let head = *kit.peers[0].node.logs.heads.head(&log).expect("written");
+    kit.frame(0, 1, &Frame::Held { holder: off, log, seq: head.seq, hash: head.hash });
+    assert_eq!(kit.peers[0].replies.get(&id), None, "nor is it delivered");
+}
+
+#[test]
+fn receipt_that_is_passed_on_carries_its_holders_signature() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 2);
+    kit.pass(Duration::from_millis(200));
+    let reply = kit.command(0, post("hello", Wait::Replicated, 2));
+    assert_eq!(is_complete(reply.as_ref()), Some(true), "the copy behind the other member counts");
+}
+
+#[test]
+fn receipts_of_version_0_1_count_over_the_holders_own_connection() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 2);
+    kit.pass(Duration::from_millis(200));
+    let ids: Vec<PeerId> = kit.peers.iter().map(|peer| peer.id).collect();
+    // The member in between announced nothing to the holder, the author nothing to it.
+    for (n, neighbour) in [(2, ids[1]), (1, ids[0])] {
+        kit.peers[n].node.peers.connections.get_mut(&neighbour).expect("connected").extended = false;
+    }
+    let id = kit.begin(0, post("hello", Wait::Replicated, 2));
+    assert_eq!(kit.peers[0].replies.get(&id), None, "an older member's word about another does not count");
+    let passed_on = |(to, frame): &(PeerId, Frame)| {
+        *to == ids[0] && matches!(frame, Frame::Held { holder, .. } if *holder == ids[2])
+    };
+    assert!(kit.peers[1].take_sent().iter().any(passed_on), "an older author is told as before");
+    kit.connect(0, 2);
+    assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(true), "its own word does");
 }
 
 #[test]

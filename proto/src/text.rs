@@ -22,6 +22,12 @@ pub enum TextError {
         /// Length of the given name.
         chars: usize,
     },
+    /// A word that means somebody else in the commands and on the screen.
+    #[error("the name '{name}' is reserved, choose another one")]
+    NameReserved {
+        /// The given name.
+        name: String,
+    },
     /// A character that is not allowed in names.
     #[error("the {what} contains {character:?}: use letters, digits, '-', '_' or '.', without spaces")]
     NameCharacter {
@@ -32,11 +38,37 @@ pub enum TextError {
     },
 }
 
-/// Checks a peer's or a room's name: 1 to [`NAME_CHARS_MAX`] letters or digits of any script, `-`, `_` and `.`.
+/// Words that are no member's name, in lower case: the commands and the screen use them for others.
+const RESERVED_NAMES: [&str; 6] = ["you", "me", "all", "here", "everyone", "system"];
+
+/// Checks a new name of a member: as [`check_name`], and not a reserved word. Members that bear such a name keep it.
+///
+/// # Errors
+/// The rule that the name breaks.
+pub fn check_member_name(name: &str) -> Result<(), TextError> {
+    check_name("name", name)?;
+    let reserved = RESERVED_NAMES.contains(&name.to_lowercase().as_str());
+    if reserved { Err(TextError::NameReserved { name: name.into() }) } else { Ok(()) }
+}
+
+/// Checks a new name of a peer, a room or a token: 1 to [`NAME_CHARS_MAX`] visible letters or digits of any script, `-`, `_`
+/// and `.`.
 ///
 /// # Errors
 /// The rule that the name breaks.
 pub fn check_name(what: &'static str, name: &str) -> Result<(), TextError> {
+    check_recorded_name(what, name)?;
+    match name.chars().find(|c| is_hidden(*c)) {
+        Some(character) => Err(TextError::NameCharacter { what, character }),
+        None => Ok(()),
+    }
+}
+
+/// Checks a name as version 0.1 did: what is in the log, or in a configuration, stays valid.
+///
+/// # Errors
+/// The rule that the name breaks.
+pub fn check_recorded_name(what: &'static str, name: &str) -> Result<(), TextError> {
     if name.is_empty() {
         return Err(TextError::Empty(what));
     }
@@ -62,7 +94,8 @@ pub fn check_text(text: &str) -> Result<(), TextError> {
 }
 
 /// Makes untrusted text safe for a terminal: drops whole escape sequences, such as the colours of a compiler, and replaces
-/// other control characters and the Unicode marks that reorder or hide text by `\u{FFFD}`. Line feeds and tabs are kept.
+/// other control characters and the characters that reorder text or are not visible ([`is_hidden`]) by `\u{FFFD}`. Line feeds
+/// and tabs are kept, and the variation selectors that choose between the forms of an emoji.
 /// A sequence that does not end hides nothing: only its first character is replaced.
 pub fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
@@ -73,7 +106,10 @@ pub fn printable(text: &str) -> String {
         match c {
             '\n' | '\t' => shown.push(c),
             '\x1b' | '\u{80}'..='\u{9f}' if rest.len() < after.len() => {}
-            c if c.is_control() || reorders(c) => shown.push('\u{FFFD}'),
+            EMOJI_FORM_FIRST..=EMOJI_FORM_LAST => shown.push(c),
+            // Terminals show the parts of a joined emoji side by side at best.
+            '\u{200D}' if after.chars().next().is_some_and(is_pictograph) => {}
+            c if c.is_control() || is_hidden(c) => shown.push('\u{FFFD}'),
             c => shown.push(c),
         }
     }
@@ -116,9 +152,60 @@ fn escape_sequence(first: char, after: &str) -> Option<&str> {
     }
 }
 
-/// Bidirectional controls and invisible separators (Unicode TR 36, section 3.1).
-fn reorders(c: char) -> bool {
-    matches!(c, '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}' | '\u{2028}' | '\u{2029}')
+/// Variation selectors 15 and 16: the text and the emoji form of the character before them.
+const EMOJI_FORM_FIRST: char = '\u{FE0E}';
+const EMOJI_FORM_LAST: char = '\u{FE0F}';
+
+/// Characters that reorder text or are not visible: first and last of each range. Bidirectional controls, separators
+/// (Unicode TR 36, section 3.1), blank letters, and everything that is ignored by default (`Default_Ignorable_Code_Point`).
+/// This table decides what reaches a terminal or `--json`, and what a new name may contain.
+const HIDDEN: [(char, char); 21] = [
+    ('\u{00AD}', '\u{00AD}'),
+    ('\u{034F}', '\u{034F}'),
+    ('\u{061C}', '\u{061C}'),
+    ('\u{115F}', '\u{1160}'),
+    ('\u{17B4}', '\u{17B5}'),
+    ('\u{180B}', '\u{180F}'),
+    ('\u{200B}', '\u{200F}'),
+    ('\u{2028}', '\u{2029}'),
+    ('\u{202A}', '\u{202E}'),
+    ('\u{2060}', '\u{206F}'),
+    ('\u{2800}', '\u{2800}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{FE00}', '\u{FE0F}'),
+    ('\u{FEFF}', '\u{FEFF}'),
+    ('\u{FFA0}', '\u{FFA0}'),
+    ('\u{FFF0}', '\u{FFFB}'),
+    ('\u{13430}', '\u{1343F}'),
+    ('\u{1BCA0}', '\u{1BCA3}'),
+    ('\u{1D159}', '\u{1D159}'),
+    ('\u{1D173}', '\u{1D17A}'),
+    ('\u{E0000}', '\u{E0FFF}'),
+];
+
+/// Whether a character reorders the text around it or is not visible.
+pub fn is_hidden(c: char) -> bool {
+    HIDDEN.iter().any(|(first, last)| (*first..=*last).contains(&c))
+}
+
+fn is_pictograph(c: char) -> bool {
+    matches!(c, '\u{2190}'..='\u{2BFF}' | '\u{1F000}'..='\u{1FAFF}')
+}
+
+/// First and last characters of the blocks whose letters are written from right to left.
+const RIGHT_TO_LEFT: [(char, char); 5] = [
+    ('\u{0590}', '\u{08FF}'),
+    ('\u{FB1D}', '\u{FDFF}'),
+    ('\u{FE70}', '\u{FEFE}'),
+    ('\u{10800}', '\u{10FFF}'),
+    ('\u{1E800}', '\u{1EFFF}'),
+];
+
+/// A shown name, between isolates (Unicode UAX 9) if it is written from right to left, so that it does not reorder what
+/// stands around it.
+pub fn isolated(name: String) -> String {
+    let right_to_left = |c: char| RIGHT_TO_LEFT.iter().any(|(first, last)| (*first..=*last).contains(&c));
+    if name.chars().any(right_to_left) { format!("\u{2068}{name}\u{2069}") } else { name }
 }
 
 #[cfg(test)]
@@ -160,6 +247,53 @@ mod tests {
         for bad in ["", "a b", "@bob", "a\x1b", "a\u{202E}b", &"x".repeat(33)] {
             assert!(check_name("name", bad).is_err(), "{bad:?} must be rejected");
         }
+    }
+
+    /// Characters that look like nothing, or change what is around them.
+    const UNSEEN: [char; 16] = [
+        '\u{3164}',
+        '\u{FFA0}',
+        '\u{115F}',
+        '\u{061C}',
+        '\u{200C}',
+        '\u{200D}',
+        '\u{2061}',
+        '\u{2064}',
+        '\u{FFF9}',
+        '\u{FFFB}',
+        '\u{E0041}',
+        '\u{00AD}',
+        '\u{202E}',
+        '\u{2066}',
+        '\u{FEFF}',
+        '\u{2800}',
+    ];
+
+    #[test]
+    fn characters_that_are_not_visible_reach_no_terminal_and_no_new_name() {
+        for c in UNSEEN {
+            assert_eq!(printable(&format!("a{c}b")), "a\u{FFFD}b", "{c:?}");
+            assert!(check_name("name", &format!("a{c}b")).is_err(), "{c:?}");
+        }
+        assert_eq!(check_recorded_name("name", "\u{3164}"), Ok(()), "what is in the log stays valid");
+        assert_eq!(printable("\u{2764}\u{FE0F}"), "\u{2764}\u{FE0F}", "an emoji keeps its form");
+        assert_eq!(printable("\u{1F469}\u{200D}\u{1F4BB}"), "\u{1F469}\u{1F4BB}", "its parts are shown");
+        assert!(HIDDEN.windows(2).all(|pair| pair[0].1 < pair[1].0), "the table is in order");
+    }
+
+    #[test]
+    fn reserved_words_are_no_new_names_of_members() {
+        for name in ["you", "Me", "ALL", "here", "everyone", "system"] {
+            assert_eq!(check_member_name(name), Err(TextError::NameReserved { name: name.into() }));
+            assert_eq!(check_name("room", name), Ok(()));
+        }
+        assert_eq!(check_member_name("allan"), Ok(()));
+    }
+
+    #[test]
+    fn name_from_right_to_left_is_isolated() {
+        assert_eq!(isolated("\u{05D3}\u{05D5}\u{05D3}".into()), "\u{2068}\u{05D3}\u{05D5}\u{05D3}\u{2069}");
+        assert_eq!(isolated("bob".into()), "bob");
     }
 
     #[test]

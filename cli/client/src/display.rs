@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_proto::api::peers::PeerRef;
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange};
-use chat_proto::text::printable;
+use chat_proto::text::{isolated, printable};
 use chat_proto::time::Timestamp;
 
 /// Text of another member for use within one line: a name, a word, an address.
@@ -12,9 +12,9 @@ pub fn label(text: &str) -> String {
     printable(text).replace(['\n', '\t'], "\u{FFFD}")
 }
 
-/// A peer's name.
+/// A peer's name to be shown. Where a person edits it, use [`label`], which adds nothing.
 pub fn name(peer: &PeerRef) -> String {
-    label(&peer.name)
+    isolated(label(&peer.name))
 }
 
 /// A span in its largest unit: `250ms`, `1.5s`, `42s`, `3m`, `5h`, `2d`.

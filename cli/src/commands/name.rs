@@ -1,7 +1,7 @@
 //! `chat name`: changes this peer's name.
 
 use chat_client::Client;
-use chat_proto::text::check_name;
+use chat_proto::text::check_member_name;
 use clap::Args;
 
 use crate::error::CliError;
@@ -19,6 +19,6 @@ pub(crate) struct NameArgs {
 /// # Errors
 /// Says why the name cannot be taken, or how the call failed.
 pub(crate) async fn run(args: NameArgs, client: &Client) -> Result<(), CliError> {
-    check_name("name", &args.name)?;
+    check_member_name(&args.name)?;
     Ok(client.rename(args.name).await?)
 }

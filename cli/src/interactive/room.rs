@@ -239,7 +239,7 @@ impl RoomScreen {
         let peers = self.client.peers().await?;
         self.online = peers.iter().map(|view| (view.peer.id, view.online)).collect();
         let others = peers.iter().filter(|view| !view.me);
-        self.shared.set_names(others.map(|view| render::name(&view.peer)).collect());
+        self.shared.set_names(others.map(|view| render::label(&view.peer.name)).collect());
         Ok(())
     }
 }

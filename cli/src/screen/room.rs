@@ -1,6 +1,6 @@
 //! What is known of the room, its members and the daemon.
 
-use chat_client::display::name;
+use chat_client::display::label;
 use chat_proto::api::members::Knock;
 use chat_proto::api::peers::{PeerRef, PeerView, RoleView};
 use chat_proto::api::status::Status;
@@ -108,7 +108,7 @@ impl Room {
 
     /// Names of the other members.
     pub(crate) fn names(&self) -> Vec<String> {
-        self.members.iter().filter(|member| !member.me).map(|member| name(&member.peer)).collect()
+        self.members.iter().filter(|member| !member.me).map(|member| label(&member.peer.name)).collect()
     }
 
     /// The name of a member as it is now; of a peer that is gone, its key.

@@ -138,7 +138,9 @@ pub(crate) fn shown_json(json: &str) -> String {
             // Between tokens only: inside a string JSON has it escaped.
             '\n' | '\r' | '\t' => text.push(' '),
             c if acts(c) => {
-                let _ = write!(text, "\\u{:04x}", u32::from(c));
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(text, "\\u{unit:04x}");
+                }
             }
             c => text.push(c),
         }
@@ -178,6 +180,7 @@ mod tests {
 
     #[test]
     fn json_cannot_drive_a_terminal() {
+        assert_eq!(shown_json("\"\u{e0041}\u{200d}\""), "\"\\udb40\\udc41\\u200d\"");
         assert_eq!(shown_json("{\"a\":\n\"\u{9b}2J\u{202e}\u{7f}ü\"}"), "{\"a\": \"\\u009b2J\\u202e\\u007fü\"}");
     }
 

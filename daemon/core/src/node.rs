@@ -123,7 +123,7 @@ impl Node {
         match start {
             Start::Found { room_name, open, name, addrs, .. } => {
                 chat_proto::text::check_name("room name", &room_name)?;
-                chat_proto::text::check_name("name", &name)?;
+                chat_proto::text::check_member_name(&name)?;
                 node.peers.own_addrs = addrs;
                 node.found(room_name, open, name)?;
             }

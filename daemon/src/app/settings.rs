@@ -20,7 +20,7 @@ use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
-use chat_proto::text::{TextError, check_name};
+use chat_proto::text::{TextError, check_recorded_name};
 
 use crate::app::report::logging;
 use crate::app::settings::args::StartArgs;
@@ -227,7 +227,8 @@ fn read_loopback(setting: Setting<String>) -> Result<Listen, SettingsError> {
 }
 
 fn read_name(what: &'static str, setting: Setting<String>) -> Result<String, SettingsError> {
-    match check_name(what, &setting.value) {
+    // A member keeps the name it has.
+    match check_recorded_name(what, &setting.value) {
         Ok(()) => Ok(setting.value),
         Err(rule) => Err(SettingsError::Name { from: setting.source, rule }),
     }

@@ -159,7 +159,7 @@ impl From<TextError> for Refusal {
         let code = match error {
             TextError::Empty(_) => ErrorCode::Empty,
             TextError::TextTooLong { .. } | TextError::NameTooLong { .. } => ErrorCode::TooLong,
-            TextError::NameCharacter { .. } => ErrorCode::BadRequest,
+            TextError::NameCharacter { .. } | TextError::NameReserved { .. } => ErrorCode::BadRequest,
         };
         Self::new(code, error.to_string())
     }

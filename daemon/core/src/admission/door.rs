@@ -159,7 +159,7 @@ impl DoorHandler<'_> {
         name: String,
         words: String,
     ) -> Result<(), DenyReason> {
-        chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
+        chat_proto::text::check_member_name(&name).map_err(|_| DenyReason::BadName)?;
         if self.membership.roster.is_member(&peer) {
             self.door.admitting.insert(id, (peer, observed));
             self.answer_admitted(id);
@@ -187,7 +187,7 @@ impl DoorHandler<'_> {
         name: String,
         by: AdmitBy,
     ) -> Result<(), DenyReason> {
-        chat_proto::text::check_name("name", &name).map_err(|_| DenyReason::BadName)?;
+        chat_proto::text::check_member_name(&name).map_err(|_| DenyReason::BadName)?;
         self.door.admitting.insert(id, (peer, observed));
         if self.drafts.push_control(Control::Admit { peer, name, by }, DraftOrigin::Admission(id)) {
             return Ok(());
@@ -383,7 +383,7 @@ impl DoorHandler<'_> {
         match news {
             KnockNews::Waiting => {
                 let known = self.door.waiting.values().any(at_door);
-                let allowed = chat_proto::text::check_name("name", &name).is_ok() && words.len() <= 64;
+                let allowed = chat_proto::text::check_recorded_name("name", &name).is_ok() && words.len() <= 64;
                 let stranger_waits = !known && allowed && !self.membership.roster.is_member(&stranger);
                 if stranger_waits && self.make_room_for_report(&from) {
                     self.knock(Knocker {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chat_proto::api::messages::Wait;
 use chat_proto::api::peers::MemberRole;
 use chat_proto::id::{InviteId, PeerId};
-use chat_proto::text::check_name;
+use chat_proto::text::check_member_name;
 use chat_proto::ticket::{TICKET_ADDRS_MAX, TICKET_PEERS_MAX, Ticket, TicketPeer};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
@@ -50,7 +50,7 @@ impl Node {
             Command::SetAdmin(peer, verdict) => return self.commands().set_admin(id, peer, verdict),
             Command::Rename(name) => {
                 self.membership.may_write(&self.local)?;
-                check_name("name", &name)?;
+                check_member_name(&name)?;
                 return self.commands().write(id, Control::Rename { name });
             }
             Command::PublishKeys(identity, fallback) => {

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use chat_proto::NAME_CHARS_MAX;
 use chat_proto::id::PeerId;
-use chat_proto::text::check_name;
+use chat_proto::text::{check_member_name, check_name};
 
 use crate::app::home::Home;
 use crate::app::report::exit_error::{ExitError, ExitKind};
@@ -65,7 +65,7 @@ const NAMELESS: &str = "peer-";
 pub(crate) fn default_name(me: &PeerId, variable: impl Fn(&str) -> Option<OsString>) -> String {
     let login = ["USER", "LOGNAME"].into_iter().find_map(|name| {
         let login: String = variable(name)?.to_str()?.chars().filter(|c| fits(*c)).take(NAME_CHARS_MAX).collect();
-        check_name("name", &login).is_ok().then_some(login)
+        check_member_name(&login).is_ok().then_some(login)
     });
     login.unwrap_or_else(|| format!("{NAMELESS}{}", me.tag()))
 }

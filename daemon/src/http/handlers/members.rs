@@ -11,7 +11,7 @@ use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, Memb
 use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::error::ErrorCode;
 use chat_proto::id::KnockId;
-use chat_proto::text::check_name;
+use chat_proto::text::check_member_name;
 
 use crate::http::api_state::Api;
 use crate::http::daemon_control::AdminSuccession;
@@ -85,7 +85,7 @@ pub(crate) async fn rename(
     State(api): State<Arc<Api>>,
     JsonBody(request): JsonBody<NameRequest>,
 ) -> Result<StatusCode, Refusal> {
-    check_name("name", &request.name)?;
+    check_member_name(&request.name)?;
     api.room().await?.node.command(Command::Rename(request.name)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -97,7 +97,7 @@ pub(crate) async fn join(
 ) -> Result<Json<Joined>, Refusal> {
     let target = JoinTarget::parse(&request.target)?;
     if let Some(name) = &request.name {
-        check_name("name", name)?;
+        check_member_name(name)?;
     }
     Ok(Json(api.process.join(target, request.name).await?))
 }

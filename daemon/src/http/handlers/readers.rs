@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use chat_proto::api::readers::ReadMark;
 use chat_proto::error::ErrorCode;
 use chat_proto::id::RoomId;
-use chat_proto::text::check_name;
+use chat_proto::text::check_recorded_name;
 
 use crate::http::api_state::Api;
 use crate::http::extract::{JsonBody, PathSegment};
@@ -47,6 +47,6 @@ pub(crate) async fn put(
 }
 
 async fn room_of(api: &Api, name: &str) -> Result<RoomId, Refusal> {
-    check_name("reader", name).map_err(|error| Refusal::bad(error.to_string()))?;
+    check_recorded_name("reader", name).map_err(|error| Refusal::bad(error.to_string()))?;
     Ok(node_status(&*api.room().await?).await?.room.id)
 }

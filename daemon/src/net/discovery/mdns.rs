@@ -16,7 +16,7 @@ use chat_core::membership::roster::Roster;
 use chat_proto::api::members::NearbyRoom;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::PeerId;
-use chat_proto::text::check_name;
+use chat_proto::text::check_recorded_name;
 use data_encoding::BASE32_NOPAD;
 use mdns_sd::{Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::time::{sleep, timeout};
@@ -192,7 +192,7 @@ fn room(text: &str) -> Option<RoomRef> {
         "closed" => false,
         _ => return None,
     };
-    let valid = version == VERSION && check_name("room's name", name).is_ok();
+    let valid = version == VERSION && check_recorded_name("room's name", name).is_ok();
     valid.then(|| Some(RoomRef { id: id.parse().ok()?, name: name.to_owned(), open }))?
 }
 

@@ -30,7 +30,7 @@ fn message_fits(message: &MessageBody) -> bool {
 }
 
 fn control_fits(control: &Control) -> bool {
-    let name_fits = |name: &str| chat_proto::text::check_name("name", name).is_ok();
+    let name_fits = |name: &str| chat_proto::text::check_recorded_name("name", name).is_ok();
     match control {
         Control::Genesis { room_name, name, .. } => name_fits(room_name) && name_fits(name),
         Control::Admit { name, .. } | Control::Rename { name } => name_fits(name),

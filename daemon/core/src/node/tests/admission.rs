@@ -10,6 +10,8 @@ use chat_proto::ticket::Ticket;
 
 use crate::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, ticket_request};
 use crate::input::{AdmissionCall, Command, Input, Verdict};
+use crate::log::entry::{Body, Control};
+use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Disk, Kit, key, post};
 use crate::output::{CloseReason, CommandError, Reply};
 use crate::wire::{Frame, KnockNews};
@@ -301,4 +303,17 @@ fn an_open_room_lets_in_whoever_knocks_but_not_whoever_was_removed() {
     assert!(matches!(kit.ask(1, 0, knock(1)), Some(AdmissionAnswer::Admitted(_))));
     assert_eq!(kit.command(0, Command::Remove(id(1))), Some(Ok(Reply::Done)));
     assert_eq!(reason(kit.ask(1, 0, knock(1))), DenyReason::Removed);
+}
+
+#[test]
+fn name_that_is_no_longer_given_stays_valid_where_it_is_borne() {
+    let mut kit = Kit::room(2);
+    for name in ["you", "\u{3164}"] {
+        assert!(matches!(kit.command(1, Command::Rename(name.into())), Some(Err(CommandError::Text(_)))), "{name}");
+        let request = AdmissionRequest::Knock { name: name.into(), commitment: [0; 32] };
+        assert_eq!(reason(kit.ask(7, 0, request)), DenyReason::BadName);
+    }
+    let renamed = Forger::behind(&kit, 1).sign(Body::Control(Control::Rename { name: "you".into() }));
+    kit.frame(0, 1, &Frame::Entries(vec![renamed]));
+    assert_eq!(kit.peers[0].node.roster().people[&id(1)].peer.name, "you");
 }

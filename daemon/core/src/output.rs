@@ -46,7 +46,8 @@ pub enum Output {
     Datagram(PeerId, Bytes),
     /// What the rendezvous role asks of the network, and the known addresses of the peer it is about.
     Role(RoleRequest, Vec<SocketAddr>),
-    /// A member sees this peer at this address: possibly reachable from outside where there is a NAT.
+    /// Members see this peer at this address: possibly reachable from outside where there is a NAT. Not one member's word
+    /// alone, except of the holder and of the only other member.
     Observed(SocketAddr),
     /// Whose relay is used: the relay forwarder connects there.
     Relays(Relays),

@@ -179,7 +179,11 @@ impl CommandHandler<'_> {
     /// Members for a ticket: this one first, then those online, then others whose addresses are known.
     fn ticket_peers(&self) -> Vec<TicketPeer> {
         let entry = |peer: PeerId, mut addrs: Vec<std::net::SocketAddr>| {
-            addrs.truncate(TICKET_ADDRS_MAX);
+            // A record begins with interfaces and ends with what others observed: some of both.
+            let (surplus, first) = (addrs.len().saturating_sub(TICKET_ADDRS_MAX), TICKET_ADDRS_MAX / 2);
+            if surplus > 0 {
+                addrs.drain(first..first + surplus);
+            }
             TicketPeer { peer, addrs }
         };
         let Peers { addrs, presence, own_addrs, .. } = self.peers;

@@ -33,8 +33,8 @@ impl Node {
                 if let Some(off_ms) = off_ms.filter(is_clock_off) {
                     tracing::warn!(remote = %peer.short(), off_ms, "this clock and the peer's differ, check the time on both machines");
                 }
-                if let Some(observed) = observed.filter(|addr| self.peers.connections.set_observed(&peer, *addr)) {
-                    self.cx.push(Output::Observed(observed));
+                if observed.is_some_and(|addr| self.peers.connections.set_observed(&peer, addr)) {
+                    self.announce_observed(&peer);
                 }
             }
             Frame::Entries(entries) => self.on_entries(peer, entries),
@@ -63,8 +63,18 @@ impl Node {
                 self.on_bye(peer);
             }
             Frame::Tree(raw) => self.disseminate(|tree| tree.input(TreeInput::Message(peer, raw))),
+            Frame::Role(raw) if Extension::is_in(&raw) => self.on_extension(peer, &raw),
             Frame::Role(raw) => self.tell_role(RoleInput::Frame(peer, raw)),
             Frame::Pong(_) => {}
+        }
+    }
+
+    /// Announces the address at which a peer sees this one, if that is to be believed.
+    pub(super) fn announce_observed(&mut self, peer: &PeerId) {
+        let holder = self.role.query().and_then(|role| role.holder()).map(|(holder, _)| holder);
+        let members = self.membership.roster.members().count();
+        if let Some(addr) = self.peers.connections.believed(peer, holder, members) {
+            self.cx.push(Output::Observed(addr));
         }
     }
 

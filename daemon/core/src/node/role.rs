@@ -155,6 +155,7 @@ impl Node {
             self.peers.suspect(&before, &mut self.cx);
         }
         let (from, to) = (change.from.map(|peer| peer.short()), change.to.short());
+        self.announce_observed(&change.to);
         tracing::info!(term = change.term.0, ?from, %to, reason = ?change.reason, "the rendezvous role moved");
         self.cx.push(Output::Publish(Event::Rendezvous { change: change.to_api(&self.membership.roster) }));
     }

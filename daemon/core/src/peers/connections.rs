@@ -285,6 +285,15 @@ impl Connections {
         true
     }
 
+    /// The address at which a peer sees this one, if that can be announced: every member dials what a peer announces, so one
+    /// member's word is not enough. Two members agree on it, or the holder of the role reports it, whose relay other peers
+    /// use to find each other, or there is no third member.
+    pub(crate) fn believed(&self, peer: &PeerId, holder: Option<PeerId>, members: usize) -> Option<SocketAddr> {
+        let observed = self.connected.get(peer)?.observed?;
+        let agree = self.observed().filter(|other| *other == observed).count();
+        (agree >= 2 || holder == Some(*peer) || members == 2).then_some(observed)
+    }
+
     /// The addresses at which connected peers see this one.
     pub(crate) fn observed(&self) -> impl Iterator<Item = SocketAddr> {
         self.connected.values().filter_map(|connected| connected.observed)

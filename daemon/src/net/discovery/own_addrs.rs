@@ -17,7 +17,8 @@ use crate::net::transport::path::canonical;
 /// Maximum number of observed addresses: one for each network of this peer is usual.
 const OBSERVED_MAX: usize = 4;
 
-/// Maximum number of them with the same IP address: a second one appears when a router restarts.
+/// Maximum number of them with the same IP address: a second one appears when a router restarts. A third replaces the
+/// oldest.
 const PORTS_MAX: usize = 2;
 
 /// The addresses of this peer.
@@ -62,7 +63,8 @@ impl OwnAddrs {
         }
     }
 
-    /// Adds an address at which other peers see this one; the oldest is dropped.
+    /// Adds an address at which other peers see this one; the oldest is dropped. The addresses of this peer's own interfaces
+    /// are announced before it, and whatever others report.
     pub(crate) fn observe(&self, addr: SocketAddr) {
         let addr = canonical(addr);
         if !can_be_reached(addr) {
@@ -70,11 +72,13 @@ impl OwnAddrs {
         }
         let dropped = {
             let mut observed = self.lock();
-            if !is_news(observed.iter(), addr) {
+            // Also where it is one of an interface.
+            if observed.contains(&addr) || self.current.load().contains(&addr) {
                 return;
             }
             observed.push_back(addr);
-            if observed.len() > OBSERVED_MAX { observed.pop_front() } else { None }
+            let surplus = surplus(&observed);
+            surplus.and_then(|at| observed.remove(at))
         };
         let endpoint = self.endpoint.clone();
         self.ctx.spawn(Span::none(), async move {
@@ -90,24 +94,31 @@ impl OwnAddrs {
     }
 }
 
-/// Whether an observed address is new and useful. A router that gives every destination another port produces many: a third
-/// one of the same IP address is useless to other peers, and each would be announced to the whole room.
-fn is_news<'a>(observed: impl Iterator<Item = &'a SocketAddr>, addr: SocketAddr) -> bool {
-    let of_this_ip: Vec<_> = observed.filter(|known| known.ip() == addr.ip()).collect();
-    of_this_ip.len() < PORTS_MAX && !of_this_ip.contains(&&addr)
+/// Position of the observed address to drop, if there are too many, of one IP address or in total. A router that gives every
+/// destination another port produces many of one IP address, and each would be announced to the whole room.
+fn surplus(observed: &VecDeque<SocketAddr>) -> Option<usize> {
+    let newest = observed.back()?.ip();
+    let of_this_ip = observed.iter().filter(|known| known.ip() == newest).count();
+    if of_this_ip > PORTS_MAX {
+        return observed.iter().position(|known| known.ip() == newest);
+    }
+    (observed.len() > OBSERVED_MAX).then_some(0)
 }
 
-/// Selects the addresses that other peers may reach, the most likely first: observed from outside, then IPv4, then IPv6;
-/// loopback only where there is nothing else.
+/// Selects the addresses that other peers may reach: IPv4 of this peer's own interfaces, then IPv6, then what other peers
+/// observed, for which some room is kept; loopback only where there is nothing else.
 pub(crate) fn useful(addrs: impl Iterator<Item = SocketAddr>, observed: &[SocketAddr]) -> Vec<SocketAddr> {
     let mut addrs: Vec<SocketAddr> = addrs.map(canonical).filter(|addr| can_be_reached(*addr)).collect();
     if addrs.iter().any(|addr| !addr.ip().is_loopback()) {
         addrs.retain(|addr| !addr.ip().is_loopback());
     }
-    addrs.sort_by_key(|addr| (!observed.contains(addr), addr.is_ipv6(), *addr));
+    addrs.sort_by_key(|addr| (addr.is_ipv6(), *addr));
     addrs.dedup();
-    addrs.truncate(ADDRS_MAX);
-    addrs
+    let (mut seen, mut own): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| observed.contains(addr));
+    seen.truncate(OBSERVED_MAX);
+    own.truncate(ADDRS_MAX - seen.len());
+    own.extend(seen);
+    own
 }
 
 /// Whether an address is valid on other machines; link-local ones need the name of an interface.
@@ -143,17 +154,25 @@ mod tests {
             ],
             &["203.0.113.9:7"],
         );
-        assert_eq!(addrs, ["203.0.113.9:7", "192.168.0.2:1", "[2001:db8::1]:1"]);
+        assert_eq!(addrs, ["192.168.0.2:1", "[2001:db8::1]:1", "203.0.113.9:7"]);
     }
 
     #[test]
-    fn observed_ports_of_one_ip_are_bounded() {
-        let addr = |port| SocketAddr::from(([203, 0, 113, 9], port));
-        assert!(is_news([].iter(), addr(1)));
-        assert!(!is_news([addr(1)].iter(), addr(1)), "known");
-        assert!(is_news([addr(1)].iter(), addr(2)), "the router was restarted");
-        assert!(!is_news([addr(1), addr(2)].iter(), addr(3)));
-        assert!(is_news([addr(1), addr(2)].iter(), SocketAddr::from(([203, 0, 113, 10], 3))), "another network");
+    fn observed_addresses_are_bounded() {
+        let addr = |host, port| SocketAddr::from(([203, 0, 113, host], port));
+        assert_eq!(surplus(&[addr(9, 1), addr(9, 2)].into()), None, "the router was restarted");
+        assert_eq!(surplus(&[addr(8, 1), addr(9, 1), addr(9, 2), addr(9, 3)].into()), Some(1), "one port too many");
+        assert_eq!(surplus(&[addr(5, 1), addr(6, 1), addr(7, 1), addr(8, 1), addr(9, 1)].into()), Some(0));
+    }
+
+    #[test]
+    fn observed_addresses_displace_no_interface_from_the_front() {
+        let seen: Vec<String> = (1..=9).map(|n| format!("203.0.113.{n}:1")).collect();
+        let seen: Vec<&str> = seen.iter().map(String::as_str).collect();
+        let all = [["192.168.0.2:1", "[2001:db8::1]:1"].as_slice(), seen.as_slice()].concat();
+        let addrs = useful_of(&all, &seen);
+        assert_eq!(addrs[..2], ["192.168.0.2:1", "[2001:db8::1]:1"]);
+        assert_eq!(addrs.len(), 2 + OBSERVED_MAX);
     }
 
     #[test]
@@ -166,6 +185,6 @@ mod tests {
         let many: Vec<String> = (1..=40).map(|n| format!("192.0.2.{n}:1")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
         assert_eq!(useful_of(&many, &["192.0.2.40:1"]).len(), ADDRS_MAX);
-        assert_eq!(useful_of(&many, &["192.0.2.40:1"])[0], "192.0.2.40:1");
+        assert_eq!(useful_of(&many, &["192.0.2.40:1"])[ADDRS_MAX - 1], "192.0.2.40:1", "room is kept for it");
     }
 }

@@ -58,6 +58,7 @@ pub(super) struct Peer {
     pub(super) answers: Vec<(AdmissionId, AdmissionAnswer)>,
     pub(super) events: Vec<Event>,
     pub(super) dials: Vec<PeerId>,
+    pub(super) observed: Vec<SocketAddr>,
     pub(super) closed: Vec<(PeerId, CloseReason)>,
     pub(super) forks: Vec<(SignedEntry, SignedEntry)>,
     /// Good copies of damaged entries.
@@ -112,6 +113,7 @@ impl Peer {
             answers: Vec::new(),
             events: Vec::new(),
             dials: Vec::new(),
+            observed: Vec::new(),
             closed: Vec::new(),
             forks: Vec::new(),
             repaired: Vec::new(),
@@ -415,13 +417,13 @@ impl Kit {
                 let restored = Box::new(self.peers[n].restored());
                 self.give(n, Input::Refiled(batch, restored));
             }
+            Output::Observed(addr) => self.peers[n].observed.push(addr),
             Output::Repair(entry) => self.peers[n].repaired.push(entry),
             Output::Roster(_)
             | Output::StoreAddrs(_)
             | Output::StoreSeen(_)
             | Output::Datagram(..)
             | Output::Role(..)
-            | Output::Observed(_)
             | Output::Relays(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! Connections that come, go and are ended.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
@@ -286,4 +287,32 @@ fn what_an_author_told_only_some_before_it_died_reaches_all_soon() {
     kit.disconnect_all(2);
     kit.pass(Duration::from_millis(200));
     assert_eq!(kit.peers[1].history(), ["last words"]);
+}
+
+#[test]
+fn address_that_one_member_invents_is_not_announced() {
+    let mut kit = Kit::room(4);
+    let seen_at = |n: u8| {
+        let addr = SocketAddr::from(([203, 0, 113, n], 4000));
+        (addr, Frame::Hello { time: kit.now.wall, observed: Some(addr) })
+    };
+    let ((invented, lie), (real, truth), (relayed, by_holder)) = (seen_at(1), seen_at(2), seen_at(3));
+    kit.frame(0, 1, &lie);
+    kit.frame(0, 1, &lie);
+    assert!(kit.peers[0].observed.is_empty(), "one member's word");
+    kit.frame(0, 2, &truth);
+    kit.frame(0, 3, &truth);
+    assert_eq!(kit.peers[0].observed, [real], "two agree, and {invented} is nobody else's word");
+    let holder = kit.peers[1].node.inspect().holder();
+    assert_eq!(holder, Some(kit.peers[0].id));
+    kit.frame(1, 0, &by_holder);
+    assert_eq!(kit.peers[1].observed, [relayed], "the holder's relay is how others find this peer");
+}
+
+#[test]
+fn address_that_the_only_other_member_sees_is_announced() {
+    let mut kit = Kit::room(2);
+    let addr = SocketAddr::from(([203, 0, 113, 1], 4000));
+    kit.frame(0, 1, &Frame::Hello { time: kit.now.wall, observed: Some(addr) });
+    assert_eq!(kit.peers[0].observed, [addr]);
 }

@@ -22,7 +22,9 @@ use chat_core::log::entry::MessageBody;
 use chat_core::membership::roster::{ResolveError, Roster};
 use chat_core::output::{CommandError, Reply};
 use chat_proto::RECIPIENTS_MAX;
-use chat_proto::api::messages::{Message, MessageState, SEND_COPIES, SEND_TIMEOUT_MS, SendRequest, SentMessage, Wait};
+use chat_proto::api::messages::{
+    Message, MessageState, QUOTE_CHARS_MAX, Quote, SEND_COPIES, SEND_TIMEOUT_MS, SendRequest, SentMessage, Wait,
+};
 use chat_proto::api::{RangeError, in_range};
 use chat_proto::id::{MessageId, PeerId};
 use chat_proto::text::{TextError, check_text};
@@ -51,6 +53,8 @@ pub(crate) struct ValidMessage {
     text: String,
     /// Recipients as the caller named them; empty for the whole room.
     to: Vec<String>,
+    /// The message that it answers.
+    reply_to: Option<MessageId>,
     wait: Wait,
     copies: u32,
     timeout: Duration,
@@ -62,7 +66,7 @@ impl ValidMessage {
     /// # Errors
     /// The rule that it breaks.
     pub(crate) fn validate(request: SendRequest) -> Result<Self, SendError> {
-        let SendRequest { text, to, wait, copies, timeout_ms } = request;
+        let SendRequest { text, to, reply_to, wait, copies, timeout_ms } = request;
         check_text(&text)?;
         if to.len() > RECIPIENTS_MAX {
             return Err(SendError::TooManyRecipients(to.len()));
@@ -72,7 +76,7 @@ impl ValidMessage {
         }
         let copies = in_range("copies", copies, SEND_COPIES, 1)?;
         let timeout_ms = in_range("timeout_ms", timeout_ms, SEND_TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
-        Ok(Self { text, to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
+        Ok(Self { text, to, reply_to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
     }
 }
 
@@ -130,24 +134,31 @@ impl RoomSender {
         // Resolve: the members and the keys to seal for.
         let (roster, recipients) = self.recipients(message).await?;
         let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
+        // What is answered must be readable here; members that do not have it yet read the answer without it.
+        let answered = match message.reply_to {
+            Some(id) => Some(self.row(id).await?),
+            None => None,
+        };
+        let reply_to = message.reply_to;
 
         // Seal: the sessions are on disk when this returns.
         let text = message.text.clone();
-        let body = match message.to.is_empty() {
-            true => MessageBody::Text(text),
-            false => self.store.seal(recipients, text).await?,
+        let (body, reply_to_of_all) = match message.to.is_empty() {
+            true => (MessageBody::Text(text), reply_to),
+            false => (self.store.seal(recipients, text, reply_to).await?, None),
         };
 
         // Post and wait: the room answers when the message is stored and the wait is complete or over.
         let ValidMessage { wait, copies, timeout, .. } = *message;
-        let post = Command::Post { body, wait, copies, timeout };
+        let post = Command::Post { body, reply_to: reply_to_of_all, wait, copies, timeout };
         let reply = self.node.request(post, idempotency).await?;
         let Reply::Posted { id, time, mut held_by, complete, clock_off_ms } = reply else {
             return Err(SendError::UnexpectedReply);
         };
         held_by.retain(|peer| *peer != self.me);
         let from = roster.peer_ref(&self.me);
-        let message = Message { id, time, from, to, text: message.text.clone(), clock_off_ms };
+        let quote = answered.map(|row| Quote { from: roster.peer_ref(&row.log.author), text: quoted(&row.text) });
+        let message = Message { id, time, from, to, reply_to, quote, text: message.text.clone(), clock_off_ms };
         Ok(SentMessage { message, state: self.state(&held_by, complete) })
     }
 
@@ -227,9 +238,19 @@ pub(crate) fn message_view(roster: &Roster, row: MessageRow) -> Message {
         time: row.time.wall(),
         from: roster.peer_ref(&row.log.author),
         to: row.to.iter().map(|peer| roster.peer_ref(peer)).collect(),
+        reply_to: row.reply_to.as_ref().map(|answered| answered.id),
+        quote: row
+            .reply_to
+            .and_then(|answered| answered.start)
+            .map(|(from, text)| Quote { from: roster.peer_ref(&from), text }),
         text: row.text,
         clock_off_ms: row.clock_off_ms,
     }
+}
+
+/// The start of a text, as an answer to it quotes it.
+fn quoted(text: &str) -> String {
+    text.chars().take(QUOTE_CHARS_MAX).collect()
 }
 
 /// Why a message was not sent. No message was stored.

@@ -400,9 +400,14 @@ impl Store {
     ///
     /// # Errors
     /// [`SealError`]; nothing was sealed.
-    pub async fn seal(&self, to: Vec<(PeerId, DmKeys)>, text: String) -> Result<MessageBody, SealError> {
+    pub async fn seal(
+        &self,
+        to: Vec<(PeerId, DmKeys)>,
+        text: String,
+        reply_to: Option<MessageId>,
+    ) -> Result<MessageBody, SealError> {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_push(Task::Seal(dm::SealRequest { to, text }, reply)) {
+        match self.queue.try_push(Task::Seal(dm::SealRequest { to, text, reply_to }, reply)) {
             Ok(()) => answer.await.unwrap_or(Err(Closed.into())),
             Err(PushError::Full(_)) => Err(SealError::Busy),
             Err(PushError::Closed) => Err(Closed.into()),

@@ -48,6 +48,23 @@ fn reply_follows_the_message_it_answers() {
 }
 
 #[test]
+fn answer_is_shown_with_the_message_that_it_answers() {
+    let room = TestRoom::of(&["alice", "bob"]);
+    let asked = room["alice"].api().send("how many disks?").message.id;
+    reads(&room["bob"], "how many disks?");
+    room["bob"].chat(&["send", "--reply", &asked.to_string(), "three"]).ok();
+    room["bob"].chat(&["send", "--reply", &asked.to_string(), "@alice", "one is broken"]).ok();
+    for (text, head) in [("three", "bob"), ("one is broken", "bob → you")] {
+        let answer = reads(&room["alice"], text);
+        assert_eq!(answer.reply_to, Some(asked));
+        let log = room["alice"].chat(&["log"]).ok();
+        let lines: Vec<&str> = log.lines().collect();
+        let place = lines.iter().position(|line| line.ends_with(&format!("{head}: {text}"))).expect("it is there");
+        assert!(lines[place - 1].ends_with("╭ you: how many disks?"), "{log}");
+    }
+}
+
+#[test]
 fn direct_message_is_readable_by_its_recipient_only() {
     let room = TestRoom::of(&["alice", "bob", "carol"]);
     let secret = "between the two of us: plum-jackdaw-4711";

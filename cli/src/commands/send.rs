@@ -6,6 +6,7 @@ use std::time::Duration;
 use chat_client::calls::SEND_WAIT_DEFAULT;
 use chat_client::{Client, ClientError, OutgoingMessage, Repeat};
 use chat_proto::api::messages::{SendRequest, SentMessage, Wait};
+use chat_proto::id::MessageId;
 use chat_proto::text::{TextError, check_text};
 use clap::{Args, ValueEnum};
 
@@ -21,6 +22,9 @@ pub(crate) struct SendArgs {
     /// input is one message; a space in front keeps a text that begins with '@' for the room
     #[arg(value_name = "[@NAME]... TEXT", allow_negative_numbers = true)]
     pub(crate) text: Vec<String>,
+    /// Answer this message: its id, as 'chat log --json' prints it
+    #[arg(long, value_name = "ID")]
+    pub(crate) reply: Option<MessageId>,
     /// What to wait for: the disk here, the disks of other peers, or those of all recipients [default: stored]
     #[arg(long, value_enum)]
     pub(crate) wait: Option<WaitFor>,
@@ -90,7 +94,8 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
     let timeout_ms = args.timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let joined = args.text.join(" ");
     let (to, rest) = what(&args.text, &joined)?;
-    let request = |text| SendRequest { text, to: to.clone(), wait, copies: args.copies, timeout_ms };
+    let (reply_to, copies) = (args.reply, args.copies);
+    let request = |text| SendRequest { text, to: to.clone(), reply_to, wait, copies, timeout_ms };
     let mut input: Box<dyn BufRead> = match rest {
         Some(text) => Box::new(text.as_bytes()),
         None => Box::new(io::stdin().lock()),

@@ -74,6 +74,8 @@ mod tests {
             time: Timestamp::from_ms(0),
             from: PeerRef { id: peer, name: "alice".into(), tag: peer.tag() },
             to: Vec::new(),
+            reply_to: None,
+            quote: None,
             text: number.to_string(),
             clock_off_ms: None,
         }

@@ -16,6 +16,9 @@ use crate::text::ui::Colour;
 /// Colours of authors: each readable on dark and on light, none the red of errors.
 const AUTHORS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
 
+/// Characters of a message that an answer quotes.
+const QUOTE_CHARS: usize = 60;
+
 /// Style of everything that is not a message.
 const DIM: &str = "2";
 
@@ -68,7 +71,7 @@ impl Transcript {
             self.colour.paint(DIM, &clock)
         );
         let text = printable(message.text.trim_end());
-        let mut line = day + &head;
+        let mut line = day + &self.answered(message, time.width() + 1) + &head;
         for (number, part) in text.split('\n').enumerate() {
             if number > 0 {
                 line.push('\n');
@@ -77,6 +80,17 @@ impl Transcript {
             line += part;
         }
         line
+    }
+
+    /// The line above a message that answers another one.
+    fn answered(&self, message: &Message, indent: usize) -> String {
+        if message.reply_to.is_none() {
+            return String::new();
+        }
+        let start =
+            message.quote.as_ref().map(|quote| format!("{}: {}", self.short(&quote.from), one_line(&quote.text)));
+        let start = start.unwrap_or_else(|| "a message that is not here".into());
+        self.colour.paint(DIM, &format!("{}╭ {start}", " ".repeat(indent))) + "\n"
     }
 
     /// A member admitted, renamed, removed, or gone: `14:05 -- bob was admitted by alice`.
@@ -149,6 +163,14 @@ impl Transcript {
     fn author(&self, peer: &PeerRef) -> &'static str {
         if peer.id == self.me { "1" } else { AUTHORS[usize::from(peer.id.as_bytes()[0]) % AUTHORS.len()] }
     }
+}
+
+/// The start of a text in one line.
+fn one_line(text: &str) -> String {
+    let line = label(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    let mut characters = line.chars();
+    let start: String = characters.by_ref().take(QUOTE_CHARS).collect();
+    if characters.next().is_some() { start + "…" } else { start }
 }
 
 #[cfg(test)]

@@ -48,6 +48,10 @@ pub const ENTRY_MESSAGES_MAX: usize = 1024;
 /// Maximum number of dependencies of one entry; what is left over goes into the author's next entry.
 pub const ENTRY_DEPS_MAX: usize = 256;
 
+/// Maximum number of messages of an entry that answer others; each takes the room of a dependency. The next such message
+/// begins another entry.
+pub const ENTRY_REPLIES_MAX: usize = 64;
+
 /// Largest frame between members, in bytes (1 MiB): several full entries, or a version vector of about 14,000 logs.
 pub const FRAME_BYTES_MAX: usize = 1024 * 1024;
 

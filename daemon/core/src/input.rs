@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chat_proto::api::messages::Wait;
-use chat_proto::id::{InviteId, KnockId, PeerId};
+use chat_proto::id::{InviteId, KnockId, MessageId, PeerId};
 use chat_proto::time::Timestamp;
 
 use crate::admission::codec::AdmissionRequest;
@@ -112,6 +112,8 @@ pub enum Command {
     Post {
         /// What.
         body: MessageBody,
+        /// The message that it answers. Readable by every member: for a sealed message it belongs inside.
+        reply_to: Option<MessageId>,
         /// What to wait for before the reply.
         wait: Wait,
         /// With [`Wait::Replicated`]: number of other peers that must hold it.

@@ -159,7 +159,8 @@ impl ApiCall {
             (HttpMethod::Post, "/v1/web/sessions") => return CallAccess::OwnPage,
             (HttpMethod::Get, "/v1/tokens") => TokenScope::Admin,
             (HttpMethod::Get, _) | (HttpMethod::Delete, "/v1/web/sessions") => TokenScope::Read,
-            (HttpMethod::Post, "/v1/messages") => TokenScope::Send,
+            // Who may write may also note how far it has read.
+            (HttpMethod::Post, "/v1/messages") | (HttpMethod::Put, "/v1/readers/{id}") => TokenScope::Send,
             (HttpMethod::Post, "/v1/knocks/{id}") => TokenScope::Admit,
             (HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete, _) => TokenScope::Admin,
         })
@@ -244,10 +245,11 @@ pub(crate) const CALLS: &[ApiCall] = &[
     ApiCall {
         parameters: &[header(
             "Idempotency-Key",
-            "1 to 255 printable ASCII characters. Requests with the same key, text and recipients post the message once",
+            "1 to 255 printable ASCII characters. Requests with the same key, text, recipients and reply_to post the message once",
         )],
         codes: &[
             ErrorCode::Empty,
+            ErrorCode::NotFound,
             ErrorCode::UnknownMember,
             ErrorCode::NoKeys,
             ErrorCode::KeyReused,

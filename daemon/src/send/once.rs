@@ -252,12 +252,16 @@ async fn next_event(events: &mut broadcast::Receiver<Arc<StoredEvent>>, matches:
 }
 
 impl ValidMessage {
-    /// Hash of what must be the same in a repeated request: the text and the recipients, not the wait.
+    /// Hash of what must be the same in a repeated request: the text, the recipients and what it answers, not the wait.
     fn hash(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new_derive_key(HASH_CONTEXT);
         for part in std::iter::once(&self.text).chain(&self.to) {
             hasher.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
             hasher.update(part.as_bytes());
+        }
+        // No part is that long. What answers nothing has the hash that earlier versions stored.
+        if let Some(answered) = &self.reply_to {
+            hasher.update(&u64::MAX.to_be_bytes()).update(answered.to_string().as_bytes());
         }
         *hasher.finalize().as_bytes()
     }

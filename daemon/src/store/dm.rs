@@ -29,7 +29,7 @@ mod unseal;
 pub(super) use account::{ensure as ensure_account, keys, rotate as rotate_keys, rotation_due};
 pub(super) use seal::{SealRequest, prune_outbox, seal, take_own};
 pub(super) use sessions::retire_all as retire_sessions;
-pub(super) use unseal::Unsealer;
+pub(super) use unseal::{OpenedMessage, Unsealer};
 
 /// Stores that a peer published an identity key: a peer may open sessions with such keys only.
 pub(super) fn publish_identity(connection: &Connection, peer: i64, identity: &[u8; 32]) -> rusqlite::Result<()> {

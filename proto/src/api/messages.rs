@@ -15,6 +15,9 @@ pub const SEND_TIMEOUT_MS: (u64, u64) = (0, 3_600_000);
 /// Fewest and most copies that a send can wait for.
 pub const SEND_COPIES: (u32, u32) = (1, 10_000);
 
+/// Maximum number of characters in a quote.
+pub const QUOTE_CHARS_MAX: usize = 200;
+
 /// Body of `POST /v1/messages`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +29,9 @@ pub struct SendRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = RECIPIENTS_MAX))]
     pub to: Vec<String>,
+    /// The message that this one answers. It must be readable here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
     /// What to wait for before the answer.
     #[serde(default)]
     pub wait: Wait,
@@ -86,6 +92,12 @@ pub struct Message {
     /// Recipients of a direct message; absent if it is for the whole room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<PeerRef>,
+    /// The message that it answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reply_to: Option<MessageId>,
+    /// The start of the message that it answers; absent if that is not shown here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote: Option<Quote>,
     /// The text.
     pub text: String,
     /// How far the author's clock was ahead of this peer's when the message arrived, in milliseconds, negative if behind;
@@ -93,6 +105,15 @@ pub struct Message {
     /// not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_off_ms: Option<i64>,
+}
+
+/// The start of a message that another one answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Quote {
+    /// Its author.
+    pub from: PeerRef,
+    /// The first characters of its text, at most 200.
+    pub text: String,
 }
 
 /// Query of `GET /v1/messages`. A message must match all of its filters.

@@ -212,6 +212,8 @@ impl FakeState {
             from,
             to,
             text: text.into(),
+            reply_to: None,
+            quote: None,
             clock_off_ms: None,
         };
         let cursor = self.publish(Event::Message { message: message.clone() });

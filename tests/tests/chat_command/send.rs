@@ -107,6 +107,15 @@ fn json_and_verbose_report_the_result_of_a_send() {
 }
 
 #[test]
+fn answer_names_the_message_that_it_answers() {
+    let fake = Fake::start();
+    let id = format!("{}.3", "a".repeat(64));
+    assert_eq!(run(&fake, &["send", "--reply", &id, "three"]).code, Some(0));
+    assert_eq!(sent(&fake), SendRequest { reply_to: id.parse().ok(), ..room("three") });
+    assert_eq!(run(&fake, &["send", "--reply", "a.3", "three"]).code, Some(2));
+}
+
+#[test]
 fn wait_that_runs_out_exits_with_5() {
     let fake = Fake::start();
     fake.fault(SEND, FakeFault::Status(202));

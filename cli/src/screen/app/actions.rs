@@ -1,7 +1,7 @@
 //! What typed texts and the keys of windows do.
 
 use chat_client::display::{label, name};
-use chat_proto::api::messages::{HistoryQuery, Message};
+use chat_proto::api::messages::{HistoryQuery, Message, SendRequest};
 use chat_proto::api::peers::MemberRole;
 use chat_proto::id::KnockId;
 use chat_proto::text::check_text;
@@ -14,12 +14,9 @@ use crate::screen::compose::command::{self, KnockDecision, TypedText};
 use crate::screen::effect::{Ask, HistoryPart, RoomChange, ScreenEffect};
 use crate::screen::overlay::{Overlay, Pager, Question, Search, SearchState, Yes};
 use crate::screen::timeline::entry::{Serial, TimelineKind, TypedMessage};
-use crate::screen::timeline::layout::start;
+use crate::screen::timeline::layout::{QUOTE_CHARS, start};
 use crate::screen::timeline::{More, Timeline, TimelineEnd};
 use crate::text::time_arg;
-
-/// Characters of a message that an answer quotes.
-const QUOTE_CHARS: usize = 80;
 
 /// Number of messages that a search shows at once.
 pub(crate) const FOUND_MAX: u32 = 100;
@@ -33,7 +30,7 @@ impl App {
         let text = self.composer.text().to_owned();
         let done = match command::parse(&text) {
             TypedText::Nothing => Ok(()),
-            TypedText::Say { to, text } => self.say(to, text, now),
+            TypedText::Say { to, text } => self.say(SendRequest { to, text, ..SendRequest::default() }, None, now),
             TypedText::Reply { author, text } => self.reply(author.as_deref(), &text, now),
             TypedText::Show(page) => {
                 self.ask(Ask::Show(page));
@@ -81,20 +78,22 @@ impl App {
         self.completion = None;
     }
 
-    fn say(&mut self, to: Vec<String>, text: String, now: Timestamp) -> Result<(), String> {
-        check_text(&text).map_err(|error| error.to_string())?;
+    /// Posts a message, or as soon as the daemon takes it; with the start of what it answers.
+    fn say(&mut self, request: SendRequest, quote: Option<String>, now: Timestamp) -> Result<(), String> {
+        check_text(&request.text).map_err(|error| error.to_string())?;
         if !self.outbox.has_room() {
             return Err(format!("not sent: {} messages wait for the daemon already", self.outbox.len()));
         }
-        let ticket = self.outbox.add(to.clone(), text.clone());
+        let SendRequest { to, text, .. } = request.clone();
+        let ticket = self.outbox.add(request, quote.clone());
         self.go_to_newest();
         if self.timeline.is_live() {
-            self.timeline.push(now, TimelineKind::Typed(TypedMessage { ticket, to, text, refused: None }));
+            self.timeline.push(now, TimelineKind::Typed(TypedMessage { ticket, to, quote, text, refused: None }));
         }
         Ok(())
     }
 
-    /// Answers the newest message of another member, or of this one: its start is quoted in front of the text.
+    /// Answers the newest message of another member, or of this one: its start is shown above the text.
     fn reply(&mut self, author: Option<&str>, text: &str, now: Timestamp) -> Result<(), String> {
         let me = self.room.me.id;
         let fits = |message: &&Message| {
@@ -109,7 +108,8 @@ impl App {
             let by = author.map_or_else(String::new, |author| format!(" by {}", label(author)));
             return Err(format!("there is no message{by} on the screen to answer"));
         };
-        let quote = format!("> {}: {}", name(&answered.from), start(&answered.text, QUOTE_CHARS));
+        let quote = format!("{}: {}", name(&answered.from), start(&answered.text, QUOTE_CHARS));
+        let reply_to = Some(answered.id);
         // What was written to few is answered to them.
         let to = match answered.to.as_slice() {
             [] => Vec::new(),
@@ -118,7 +118,7 @@ impl App {
                 all.map(|peer| self.room.current_name(peer)).collect()
             }
         };
-        self.say(to, format!("{quote}\n{text}"), now)
+        self.say(SendRequest { to, reply_to, text: text.to_owned(), ..SendRequest::default() }, Some(quote), now)
     }
 
     fn question_remove(&mut self, member: String) -> Result<(), String> {

@@ -78,13 +78,8 @@ impl App {
             Err(error) => {
                 let text = error.lines().replace('\n', "; ");
                 let reason = text.strip_prefix("chat: ").unwrap_or(&text).to_owned();
-                let waiting = self.outbox.waiting().find(|(number, ..)| *number == ticket);
-                let refused = waiting.map(|(_, to, text)| TypedMessage {
-                    ticket,
-                    to: to.to_vec(),
-                    text: text.to_owned(),
-                    refused: Some(reason.clone()),
-                });
+                let waiting = self.outbox.waiting().find(|typed| typed.ticket == ticket);
+                let refused = waiting.map(|typed| TypedMessage { refused: Some(reason.clone()), ..typed });
                 match (serial, refused) {
                     (Some(serial), Some(refused)) => self.timeline.replace(serial, TimelineKind::Typed(refused)),
                     (None, _) | (_, None) => self.hint(format!("not sent: {}", label(&reason))),
@@ -206,12 +201,7 @@ impl App {
         if !self.timeline.is_live() {
             return;
         }
-        let waiting: Vec<TypedMessage> = self
-            .outbox
-            .waiting()
-            .map(|(ticket, to, text)| TypedMessage { ticket, to: to.to_vec(), text: text.to_owned(), refused: None })
-            .collect();
-        for typed in waiting {
+        for typed in self.outbox.waiting().collect::<Vec<_>>() {
             if self.timeline.find_typed(typed.ticket).is_none() {
                 self.timeline.push(now, TimelineKind::Typed(typed));
             }

@@ -2,7 +2,7 @@
 
 use chat_client::chat_settings::ChatSettings;
 use chat_client::{FeedItem, ReceivedEvent};
-use chat_proto::api::messages::{Message, MessageState, SentMessage};
+use chat_proto::api::messages::{Message, MessageState, SendRequest, SentMessage};
 use chat_proto::api::peers::{MemberRole, PathView, PeerRef, PeerView, RoleView};
 use chat_proto::api::status::{RoomRef, Status};
 use chat_proto::cursor::Cursor;
@@ -71,6 +71,8 @@ pub(crate) fn message(number: u32, from: PeerRef, text: &str) -> Message {
         time: Timestamp::from_ms(NOW.as_ms() + u64::from(number) * 60_000),
         from,
         to: Vec::new(),
+        reply_to: None,
+        quote: None,
         text: text.into(),
         clock_off_ms: None,
     }
@@ -155,11 +157,14 @@ impl Stage {
 
     /// The messages that are to be posted, with their numbers: recipients and text.
     pub(crate) fn posts(&mut self) -> Vec<(u64, Vec<String>, String)> {
+        self.requests().into_iter().map(|(ticket, request)| (ticket, request.to, request.text)).collect()
+    }
+
+    /// The messages that are to be posted, with their numbers.
+    pub(crate) fn requests(&mut self) -> Vec<(u64, SendRequest)> {
         let effects = std::mem::take(&mut self.effects);
         let posts = effects.into_iter().filter_map(|effect| match effect {
-            ScreenEffect::Ask(Ask::Send { ticket, message }) => {
-                Some((ticket, message.request.to, message.request.text))
-            }
+            ScreenEffect::Ask(Ask::Send { ticket, message }) => Some((ticket, message.request)),
             ScreenEffect::Ask(_)
             | ScreenEffect::Bell
             | ScreenEffect::Notify(_)

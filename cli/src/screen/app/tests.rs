@@ -228,17 +228,32 @@ fn knock_is_answered_where_it_is_shown() {
 }
 
 #[test]
-fn answer_quotes_what_it_answers_and_stays_private_where_that_was() {
+fn answer_names_what_it_answers_and_stays_private_where_that_was() {
     let direct = chat_proto::api::messages::Message { to: vec![bob()], ..message(2, peer(3, "carol"), "psst") };
     let mut stage = Stage::of(60, 12, vec![message(1, alice(), "how many\ndisks?"), direct]);
     stage.enters("/reply @alice three");
-    let posts = stage.posts();
-    assert_eq!((posts[0].1.len(), posts[0].2.as_str()), (0, "> alice: how many disks?\nthree"));
+    let posts = stage.requests();
+    let request = &posts[0].1;
+    assert_eq!(
+        (request.to.len(), request.text.as_str(), request.reply_to),
+        (0, "three", Some(message(1, alice(), "").id))
+    );
     let screen = stage.screen();
     assert!(screen.contains("╭ alice: how many disks?") && screen.contains("bob: three"), "{screen}");
     stage.give(ScreenInput::Answer(DaemonAnswer::Sent(posts[0].0, Ok(sent(message(3, bob(), "x"), 0)))));
     stage.enters("/reply what?");
     assert_eq!(stage.posts()[0].1, ["carol"]);
+    // Answers of others, to a message that is shown here and to one that is not.
+    let answer = |number, quote| chat_proto::api::messages::Message {
+        reply_to: Some(message(1, alice(), "").id),
+        quote,
+        ..message(number, alice(), "yes")
+    };
+    let quote = chat_proto::api::messages::Quote { from: bob(), text: "is it\nso?".into() };
+    stage.arrives(answer(8, Some(quote)));
+    stage.arrives(answer(9, None));
+    let screen = stage.screen();
+    assert!(screen.contains("╭ bob: is it so?") && screen.contains("╭ a message that is not here"), "{screen}");
 }
 
 #[test]

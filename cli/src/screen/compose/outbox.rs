@@ -4,7 +4,10 @@
 use std::collections::VecDeque;
 
 use chat_client::OutgoingMessage;
+use chat_proto::api::messages::SendRequest;
 use chat_proto::id::MessageId;
+
+use crate::screen::timeline::entry::TypedMessage;
 
 /// Maximum number of messages that wait; further ones stay in the input line.
 pub(crate) const WAITING_MAX: usize = 1_000;
@@ -16,11 +19,20 @@ const ASKED_MAX: u8 = 10;
 /// The messages that wait.
 #[derive(Debug, Default)]
 pub(crate) struct PostQueue {
-    queue: VecDeque<(u64, OutgoingMessage)>,
+    queue: VecDeque<WaitingMessage>,
     tickets: u64,
     state: PostState,
     /// Posted messages that not every member that is online is known to hold, and how often was asked.
     posted: VecDeque<(MessageId, u8)>,
+}
+
+/// A message that waits.
+#[derive(Debug)]
+struct WaitingMessage {
+    ticket: u64,
+    message: OutgoingMessage,
+    /// The start of what it answers.
+    quote: Option<String>,
 }
 
 /// What happens to the first message.
@@ -58,9 +70,9 @@ impl PostQueue {
     }
 
     /// Adds a message; returns its number.
-    pub(crate) fn add(&mut self, to: Vec<String>, text: String) -> u64 {
+    pub(crate) fn add(&mut self, request: SendRequest, quote: Option<String>) -> u64 {
         self.tickets += 1;
-        self.queue.push_back((self.tickets, OutgoingMessage::new(to, text)));
+        self.queue.push_back(WaitingMessage { ticket: self.tickets, message: request.into(), quote });
         self.tickets
     }
 
@@ -71,14 +83,15 @@ impl PostQueue {
             PostState::Idle => PostAttempt::First,
             PostState::Again => PostAttempt::Again,
         };
-        let (ticket, message) = self.queue.front()?.clone();
+        let WaitingMessage { ticket, message, .. } = self.queue.front()?;
+        let (ticket, message) = (*ticket, message.clone());
         self.state = PostState::Posting;
         Some((ticket, message, attempt))
     }
 
     /// The first message was posted or refused.
     pub(crate) fn done(&mut self, ticket: u64) {
-        if self.queue.front().is_some_and(|(first, _)| *first == ticket) {
+        if self.queue.front().is_some_and(|first| first.ticket == ticket) {
             self.queue.pop_front();
         }
         self.state = PostState::Idle;
@@ -128,11 +141,15 @@ impl PostQueue {
         self.posted.iter().map(|(id, _)| *id).collect()
     }
 
-    /// Recipients and texts that wait, in order, with their numbers.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = (u64, &[String], &str)> {
-        self.queue
-            .iter()
-            .map(|(ticket, message)| (*ticket, message.request.to.as_slice(), message.request.text.as_str()))
+    /// What waits, in order.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = TypedMessage> {
+        self.queue.iter().map(|WaitingMessage { ticket, message, quote }| TypedMessage {
+            ticket: *ticket,
+            to: message.request.to.clone(),
+            quote: quote.clone(),
+            text: message.request.text.clone(),
+            refused: None,
+        })
     }
 }
 
@@ -140,11 +157,15 @@ impl PostQueue {
 mod tests {
     use super::*;
 
+    fn request(text: &str) -> SendRequest {
+        SendRequest { text: text.into(), ..SendRequest::default() }
+    }
+
     #[test]
     fn messages_are_posted_one_by_one_with_the_same_key() {
         let mut outbox = PostQueue::default();
-        let one = outbox.add(Vec::new(), "one".into());
-        outbox.add(Vec::new(), "two".into());
+        let one = outbox.add(request("one"), None);
+        outbox.add(request("two"), None);
         let (ticket, message, attempt) = outbox.next().expect("the first");
         assert_eq!((ticket, message.request.text.as_str(), attempt), (one, "one", PostAttempt::First));
         assert!(outbox.next().is_none(), "one is being posted");

@@ -60,6 +60,8 @@ pub(crate) struct TypedMessage {
     pub(crate) ticket: u64,
     /// Recipients as typed; empty for the room.
     pub(crate) to: Vec<String>,
+    /// The author and the start of what it answers.
+    pub(crate) quote: Option<String>,
     /// The text.
     pub(crate) text: String,
     /// Why it was refused; nothing while it waits.

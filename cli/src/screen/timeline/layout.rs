@@ -103,7 +103,8 @@ impl Look<'_> {
         };
         let part = if !mine && self.mentions(&message.text) { ThemePart::Mention } else { ThemePart::Text };
         let mark = shown.delivery.as_ref().map(|delivery| (delivery_mark(delivery, message), ThemePart::Mark));
-        let mut lines = self.text(&head, &message.text, part, mark);
+        let quote = quote_of(message);
+        let mut lines = self.text(&head, (quote.as_deref(), &message.text), part, mark);
         if self.found == Some(serial)
             && let Some(line) = lines.last_mut()
         {
@@ -123,18 +124,19 @@ impl Look<'_> {
             None => ("…".to_owned(), ThemePart::Quiet),
             Some(reason) => (format!("✗ not sent: {}", label(reason)), ThemePart::Failure),
         };
-        self.text(&head, &typed.text, ThemePart::Text, Some(mark))
+        self.text(&head, (typed.quote.as_deref(), &typed.text), ThemePart::Text, Some(mark))
     }
 
     fn text(
         &self,
         head: &MessageHead,
-        text: &str,
+        (answered, text): (Option<&str>, &str),
         part: ThemePart,
         mark: Option<(String, ThemePart)>,
     ) -> Vec<Line<'static>> {
         let text = printable(text.trim_end());
-        let (quote, text) = quoted(&text);
+        // Answers of version 0.1 have the quote in front of the text.
+        let (quote, text) = answered.map_or_else(|| quoted(&text), |answered| (Some(answered), text.as_str()));
         let mut lines = Vec::new();
         if let Some(quote) = quote {
             let quote = format!("      ╭ {quote}");
@@ -238,6 +240,13 @@ pub(crate) fn author(peer: &PeerRef) -> ThemePart {
     ThemePart::Author(peer.id.as_bytes()[0])
 }
 
+/// Author and start of what a message answers.
+fn quote_of(message: &Message) -> Option<String> {
+    let quote =
+        message.quote.as_ref().map(|quote| format!("{}: {}", name(&quote.from), start(&quote.text, QUOTE_CHARS)));
+    message.reply_to.map(|_| quote.unwrap_or_else(|| "a message that is not here".into()))
+}
+
 /// The line that a text answers, and the rest: `> bob: the start of what bob said` in front of an answer.
 pub(crate) fn quoted(text: &str) -> (Option<&str>, &str) {
     let Some((first, rest)) = text.split_once('\n') else { return (None, text) };
@@ -270,6 +279,9 @@ fn delivery_mark(delivery: &DeliveryReport, message: &Message) -> String {
         DeliveryReport { copies, .. } => format!("✓{copies}"),
     }
 }
+
+/// Characters of a message that an answer quotes.
+pub(crate) const QUOTE_CHARS: usize = 80;
 
 /// The start of a text in one line of at most this many characters.
 pub(crate) fn start(text: &str, clusters: usize) -> String {

@@ -12,7 +12,16 @@ fn peer(number: u8, name: &str) -> PeerRef {
 
 fn message(from: PeerRef, to: Vec<PeerRef>, text: &str) -> Message {
     let id = MessageId { entry: EntryHash::from_bytes([9; 32]), index: 0 };
-    Message { id, time: at("2026-11-22T14:05:59.999Z"), from, to, text: text.into(), clock_off_ms: None }
+    Message {
+        id,
+        time: at("2026-11-22T14:05:59.999Z"),
+        from,
+        to,
+        reply_to: None,
+        quote: None,
+        text: text.into(),
+        clock_off_ms: None,
+    }
 }
 
 fn at(text: &str) -> Timestamp {
@@ -38,6 +47,16 @@ fn direct_message_names_its_recipients() {
     assert_eq!(live.message(&message(peer(2, "bob"), vec![peer(1, "alice")], "psst")), "14:05 bob → you: psst");
     let line = live.message(&message(peer(1, "alice"), vec![peer(2, "bob"), peer(3, "carol")], "psst"));
     assert_eq!(line, "14:05 you → bob, carol: psst");
+}
+
+#[test]
+fn answer_has_the_start_of_what_it_answers_above_it() {
+    let answered = MessageId { entry: EntryHash::from_bytes([8; 32]), index: 0 };
+    let quote = chat_proto::api::messages::Quote { from: peer(3, "carol"), text: "how many\n\x1b[2Jdisks?".into() };
+    let answer = Message { reply_to: Some(answered), quote: Some(quote), ..message(peer(2, "bob"), vec![], "three") };
+    assert_eq!(live(Colour::Off).message(&answer), "      ╭ carol: how many disks?\n14:05 bob: three");
+    let unknown = Message { quote: None, ..answer };
+    assert_eq!(live(Colour::Off).message(&unknown), "      ╭ a message that is not here\n14:05 bob: three");
 }
 
 #[test]

@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
+use chat_proto::id::MessageId;
 
-use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX};
+use crate::config::{ENTRY_BYTES_MAX, ENTRY_MESSAGES_MAX, ENTRY_REPLIES_MAX};
 use crate::input::{AdmissionId, CommandId};
-use crate::log::entry::{Body, Control, MessageBody};
+use crate::log::entry::{Body, Control, Dep, MessageBody};
 
 /// Maximum number of drafts that wait for the disk; beyond, commands are refused.
 const DRAFTS_MAX: usize = 4096;
@@ -57,8 +58,18 @@ pub(crate) struct PostWait {
 /// Something to write.
 #[derive(Clone, Debug)]
 enum Draft {
-    Message(MessageBody, DraftOrigin, usize),
+    Message(DraftMessage, DraftOrigin),
     Control(Control, DraftOrigin),
+}
+
+/// A message to write.
+#[derive(Clone, Debug)]
+pub(crate) struct DraftMessage {
+    pub(crate) body: MessageBody,
+    /// The message that it answers.
+    pub(crate) reply_to: Option<MessageId>,
+    /// Length of the encoded body in bytes.
+    pub(crate) bytes: usize,
 }
 
 /// What is cut from the queue for one entry.
@@ -66,6 +77,8 @@ enum Draft {
 pub(crate) struct Cut {
     pub(crate) body: Body,
     pub(crate) origins: Vec<DraftOrigin>,
+    /// Which of the messages answer others.
+    pub(crate) replies: Vec<Dep>,
 }
 
 /// Drafts in the order they came.
@@ -76,13 +89,13 @@ pub(crate) struct Drafts {
 }
 
 impl Drafts {
-    /// Queues a message; returns whether there was room. `bytes` is its encoded length.
-    pub(crate) fn push_message(&mut self, body: MessageBody, origin: DraftOrigin, bytes: usize) -> bool {
-        if self.queue.len() >= DRAFTS_MAX || self.bytes + bytes > DRAFT_BYTES_MAX {
+    /// Queues a message; returns whether there was room.
+    pub(crate) fn push_message(&mut self, message: DraftMessage, origin: DraftOrigin) -> bool {
+        if self.queue.len() >= DRAFTS_MAX || self.bytes + message.bytes > DRAFT_BYTES_MAX {
             return false;
         }
-        self.bytes += bytes;
-        self.queue.push_back(Draft::Message(body, origin, bytes));
+        self.bytes += message.bytes;
+        self.queue.push_back(Draft::Message(message, origin));
         true
     }
 
@@ -99,28 +112,32 @@ impl Drafts {
     pub(crate) fn cut(&mut self) -> Option<Cut> {
         let mut messages = Vec::new();
         let mut origins = Vec::new();
+        let mut replies = Vec::new();
         let mut body_bytes = 0;
         loop {
             match self.queue.front() {
-                Some(Draft::Message(_, _, bytes))
+                Some(Draft::Message(next, _))
                     if messages.len() < ENTRY_MESSAGES_MAX
-                        && (messages.is_empty() || body_bytes + bytes <= MESSAGE_BYTES_MAX) => {}
+                        && (next.reply_to.is_none() || replies.len() < ENTRY_REPLIES_MAX)
+                        && (messages.is_empty() || body_bytes + next.bytes <= MESSAGE_BYTES_MAX) => {}
                 Some(Draft::Control(..)) if messages.is_empty() => {}
                 Some(Draft::Message(..) | Draft::Control(..)) | None => break,
             }
             match self.queue.pop_front()? {
-                Draft::Message(body, origin, bytes) => {
+                Draft::Message(DraftMessage { body, reply_to, bytes }, origin) => {
                     body_bytes += bytes;
                     self.bytes -= bytes;
+                    let index = u16::try_from(messages.len()).ok();
+                    replies.extend(index.zip(reply_to).map(|(index, answered)| Dep::reply(index, answered)));
                     messages.push(body);
                     origins.push(origin);
                 }
                 Draft::Control(control, origin) => {
-                    return Some(Cut { body: Body::Control(control), origins: vec![origin] });
+                    return Some(Cut { body: Body::Control(control), origins: vec![origin], replies });
                 }
             }
         }
-        (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins })
+        (!messages.is_empty()).then_some(Cut { body: Body::Messages(messages), origins, replies })
     }
 
     /// Whether nothing waits.
@@ -138,7 +155,7 @@ impl Drafts {
     pub(crate) fn drain(&mut self) -> Vec<DraftOrigin> {
         self.bytes = 0;
         let origin = |draft| match draft {
-            Draft::Message(_, origin, _) | Draft::Control(_, origin) => origin,
+            Draft::Message(_, origin) | Draft::Control(_, origin) => origin,
         };
         self.queue.drain(..).map(origin).collect()
     }

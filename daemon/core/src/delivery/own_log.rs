@@ -10,6 +10,7 @@ use std::sync::Arc;
 use chat_proto::id::PeerId;
 use rand::RngExt;
 
+use crate::config::ENTRY_DEPS_MAX;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::delivery::drafts::{DraftOrigin, Drafts};
@@ -60,11 +61,14 @@ impl OwnLogHandler<'_> {
         let mut origins: BTreeSet<LogId> = admission.into_iter().chain(former).filter(|_| first_entry).collect();
         origins.extend(self.membership.causes(&cut.body));
         let mut deps = heads.deps(&self.local.log, &origins);
+        // What does not fit goes into the next entry.
+        deps.truncate(ENTRY_DEPS_MAX - 1 - cut.replies.len());
         let label = self.local.next_label(heads, self.cx.now);
         let order = heads.clock().next();
         if order > label {
             deps.push(Dep::order(self.local.me, order));
         }
+        deps.extend(cut.replies);
         match self.local.sign(heads, deps, label, cut.body) {
             Ok(entry) => Sealed::Entry((Arc::new(entry), cut.origins)),
             Err(error) => {

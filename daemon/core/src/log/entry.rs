@@ -14,8 +14,9 @@
 //! peer's own disk). Whether the author was entitled to write it follows from the membership, not from the entry.
 
 mod bounds;
+mod dep;
 
-use chat_proto::id::{EntryHash, InviteId, PeerId, RoomId};
+use chat_proto::id::{EntryHash, InviteId, MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
@@ -25,6 +26,8 @@ use crate::config::ENTRY_BYTES_MAX;
 use crate::config::{ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
 use crate::log::entry::bounds::check_bounds;
 use crate::log::signature::{self, SignatureBytes};
+
+pub use dep::Dep;
 
 /// Version of the entry format.
 const VERSION: u8 = 1;
@@ -111,23 +114,6 @@ impl Hlc {
     }
 }
 
-/// An entry that another author's entry builds on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct Dep {
-    /// The log.
-    pub log: LogId,
-    /// The sequence number in it.
-    pub seq: Seq,
-}
-
-impl Dep {
-    /// Carries the order time of an entry of `author` that is not its label. Sequence numbers begin at 1, so builds that do
-    /// not know it take it for a dependency that is held.
-    pub fn order(author: PeerId, order: Hlc) -> Self {
-        Self { log: LogId { author, incarnation: Incarnation(order.0) }, seq: Seq::ZERO }
-    }
-}
-
 /// The newest entry of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
@@ -155,7 +141,8 @@ pub struct Header {
     /// The label: when the author wrote it, by the author's clock.
     pub time: Hlc,
     /// Newest entries of other logs the author had seen since its last entry; at most [`ENTRY_DEPS_MAX`]. One with the
-    /// sequence number zero names no entry: it carries the order time ([`Dep::order`]).
+    /// sequence number zero names no entry: it carries the order time ([`Dep::order`]) or what a message answers
+    /// ([`Dep::reply`]).
     pub deps: Vec<Dep>,
     /// BLAKE3 hash of the body's bytes.
     pub body_hash: [u8; 32],
@@ -169,7 +156,8 @@ const ORDER_LABEL_MAX: Hlc = Hlc(1 << 63);
 impl Header {
     /// The time by which the entry is ordered; `before` is that of the entry before it in its log.
     pub fn order_after(&self, before: Option<Hlc>) -> Hlc {
-        let carried = self.deps.iter().find(|dep| dep.seq == Seq::ZERO).map(|dep| Hlc(dep.log.incarnation.0));
+        let carries = |dep: &&Dep| dep.seq == Seq::ZERO && dep.log.author == self.log.author;
+        let carried = self.deps.iter().find(carries).map(|dep| Hlc(dep.log.incarnation.0));
         let label = self.time.min(ORDER_LABEL_MAX);
         [carried, before.map(Hlc::next)].into_iter().flatten().fold(label, Hlc::max)
     }
@@ -466,6 +454,14 @@ impl Entry {
             Some(Body::Messages(messages)) => messages,
             Some(Body::Control(_)) | None => &[],
         }
+    }
+
+    /// The message that the one with this index answers, where that is not sealed with the text. Anyone can name any
+    /// message: it may be unknown here.
+    pub fn reply_to(&self, index: usize) -> Option<MessageId> {
+        let author = self.author();
+        let replies = self.header.deps.iter().filter_map(|dep| dep.as_reply(author));
+        replies.into_iter().find(|(of, _)| *of == index).map(|(_, answered)| answered)
     }
 
     /// The bytes as they travel.

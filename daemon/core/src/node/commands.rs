@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
 use chat_proto::api::peers::MemberRole;
-use chat_proto::id::{InviteId, PeerId};
+use chat_proto::id::{InviteId, MessageId, PeerId};
 use chat_proto::text::check_member_name;
 use chat_proto::ticket::{TICKET_ADDRS_MAX, TICKET_PEERS_MAX, Ticket, TicketPeer};
 use chat_proto::time::Timestamp;
@@ -13,7 +13,7 @@ use rand::RngExt;
 
 use crate::config::ENTRY_DEPS_MAX;
 use crate::context::NodeContext;
-use crate::delivery::drafts::{DraftOrigin, Drafts, MESSAGE_BYTES_MAX, PostWait};
+use crate::delivery::drafts::{DraftMessage, DraftOrigin, Drafts, MESSAGE_BYTES_MAX, PostWait};
 use crate::delivery::receipts::Receipts;
 use crate::input::{Command, CommandId, Verdict};
 use crate::log::entry::{Control, Dep, LogId, MessageBody, Seq};
@@ -39,9 +39,9 @@ impl Node {
     /// Carries a command out, or queues it; what is queued is answered when it is on disk.
     fn execute(&mut self, id: CommandId, command: Command) -> Result<(), CommandError> {
         let reply = match command {
-            Command::Post { body, wait, copies, timeout } => {
+            Command::Post { body, reply_to, wait, copies, timeout } => {
                 let wait = PostWait { wait, copies: copies.max(1), timeout: timeout.min(WAIT_MAX) };
-                return self.commands().post(id, body, wait);
+                return self.commands().post(id, (body, reply_to), wait);
             }
             Command::Invite { expires, uses } => return self.commands().invite(id, expires, uses),
             Command::Revoke(key) => return self.commands().revoke(id, key),
@@ -140,7 +140,12 @@ impl CommandHandler<'_> {
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 
-    fn post(&mut self, id: CommandId, body: MessageBody, wait: PostWait) -> Result<(), CommandError> {
+    fn post(
+        &mut self,
+        id: CommandId,
+        (body, reply_to): (MessageBody, Option<MessageId>),
+        wait: PostWait,
+    ) -> Result<(), CommandError> {
         self.membership.may_write(self.local)?;
         match &body {
             MessageBody::Text(text) => chat_proto::text::check_text(text)?,
@@ -156,7 +161,8 @@ impl CommandHandler<'_> {
         if wait.wait != Wait::Stored && self.receipts.is_full() {
             return Err(CommandError::Busy);
         }
-        let queued = self.drafts.push_message(body, DraftOrigin::Post(id, wait), bytes);
+        let message = DraftMessage { body, reply_to, bytes };
+        let queued = self.drafts.push_message(message, DraftOrigin::Post(id, wait));
         if queued { Ok(()) } else { Err(CommandError::Busy) }
     }
 

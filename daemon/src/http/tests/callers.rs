@@ -27,6 +27,7 @@ async fn token_permits_the_calls_of_its_scope_and_no_others() {
         (TestRequest::get("/metrics"), TokenScope::Read),
         (TestRequest::new("HEAD", "/v1/rooms"), TokenScope::Read),
         (TestRequest::post("/v1/messages", &json!({"text": "hello"})), TokenScope::Send),
+        (TestRequest::new("PUT", "/v1/readers/bot").json(&json!({})), TokenScope::Send),
         (TestRequest::get("/v1/tokens"), TokenScope::Admin),
         (TestRequest::new("POST", "/v1/web/links"), TokenScope::Admin),
         (TestRequest::post("/v1/tokens", &json!({"name": "more", "scope": "admin"})), TokenScope::Admin),

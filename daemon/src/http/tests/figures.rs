@@ -14,7 +14,7 @@ async fn status_combines_room_store_and_process() {
     assert_eq!((status.room.id, status.room.name.as_str()), (stage.room, "lab"));
     assert_eq!((status.members, status.members_online, status.messages), (2, 1, 2));
     assert_eq!((status.reachability.port, status.reachability.addrs.len()), (24283, 1));
-    assert_eq!((status.pid, status.home.as_str()), (std::process::id(), "/home/ann/chatd"));
+    assert_eq!((status.pid, status.home), (std::process::id(), running.dir.path().display().to_string()));
 }
 
 #[tokio::test]

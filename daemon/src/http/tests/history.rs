@@ -145,3 +145,29 @@ async fn send_to_a_member_without_keys_waits_until_they_are_published() {
     let (sent, ()) = soon(async { tokio::join!(ask.send(&running.unix), published) }).await;
     assert_eq!(sent.json::<SentMessage>().message.to[0].id, carol);
 }
+
+#[tokio::test]
+async fn answer_carries_what_it_answers_wherever_it_is_read() {
+    let (running, mut stage) = TestApi::with_room().await;
+    stage.bob_says(&["x".repeat(300).as_str()]).await;
+    let asked = TestRequest::get("/v1/messages").send(&running.unix).await.json::<MessagePage>().messages.remove(0);
+    for to in [json!([]), json!(["bob"])] {
+        let body = json!({"text": "yes", "to": to, "reply_to": asked.id});
+        let sent = TestRequest::post("/v1/messages", &body).send(&running.unix).await;
+        assert_eq!(sent.status, 201);
+        let answer = sent.json::<SentMessage>().message;
+        assert_eq!(answer.reply_to, Some(asked.id));
+        let quote = answer.quote.clone().expect("it is shown here");
+        assert_eq!((quote.from.name.as_str(), quote.text.as_str()), ("bob", "x".repeat(200).as_str()));
+        let page = TestRequest::get("/v1/messages?limit=1").send(&running.unix).await.json::<MessagePage>();
+        assert_eq!(page.messages, std::slice::from_ref(&answer));
+        let one = TestRequest::get(format!("/v1/messages/{}", answer.id)).send(&running.unix).await;
+        assert_eq!(one.json::<SentMessage>().message, answer);
+    }
+    let unknown = format!("{}.0", "7".repeat(64));
+    for (wrong, status) in [(unknown.as_str(), 404), ("7.0", 400)] {
+        let refused = TestRequest::post("/v1/messages", &json!({"text": "yes", "reply_to": wrong})).send(&running.unix);
+        assert_eq!(refused.await.status, status, "{wrong}");
+    }
+    assert_eq!(stage.script.posts(), 2, "what is refused is not posted");
+}

@@ -29,7 +29,8 @@ async fn key_with_the_same_request_replays_and_with_another_is_rejected() {
     assert_eq!(again.json::<SentMessage>(), first.json::<SentMessage>());
     let waits = send("k1", &json!({"text": "hello", "wait": "stored", "timeout_ms": 5})).send(&running.unix).await;
     assert_eq!((waits.status, id(&waits)), (200, id(&first)), "how long is waited is not part of the request");
-    for other in [json!({"text": "hello "}), json!({"text": "hello", "to": ["bob"]})] {
+    let answer = json!({"text": "hello", "reply_to": id(&first)});
+    for other in [json!({"text": "hello "}), json!({"text": "hello", "to": ["bob"]}), answer] {
         let refused = send("k1", &other).send(&running.unix).await;
         assert_eq!(refused.problem().code, ErrorCode::KeyReused, "{other}");
     }

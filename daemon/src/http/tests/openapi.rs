@@ -174,6 +174,8 @@ fn events_of_every_type_fit_their_schema() {
         time,
         from: who(),
         to: vec![who()],
+        reply_to: Some(message),
+        quote: Some(chat_proto::api::messages::Quote { from: who(), text: "?".into() }),
         text: "x".into(),
         clock_off_ms: Some(3_600_000),
     };

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use chat_core::input::{BatchId, Command, CommandId};
-use chat_core::log::entry::{Body, Control, Entry, Header, Hlc, Incarnation, LogId, MessageBody, Seq};
+use chat_core::log::entry::{Body, Control, Dep, Entry, Header, Hlc, Incarnation, LogId, MessageBody, Seq};
 use chat_core::output::{Batch, BatchEntry, CommandError, NodeStatus, Reply};
 use chat_proto::api::messages::Wait;
 use chat_proto::api::peers::{PathView, PeerRef, PeerView, RoleView};
@@ -65,6 +65,11 @@ impl LogWriter {
 
     /// The next entry.
     pub(crate) fn write(&mut self, body: Body) -> Entry {
+        self.write_after(body, Vec::new())
+    }
+
+    /// Writes the next entry, with these dependencies.
+    pub(crate) fn write_after(&mut self, body: Body, deps: Vec<Dep>) -> Entry {
         let seq = self.last.map_or(Seq(1), |(seq, _)| seq.next());
         self.time += 1 << 16;
         let header = Header {
@@ -74,7 +79,7 @@ impl LogWriter {
             seq,
             backlink: self.last.map(|(_, hash)| hash),
             time: Hlc(self.time),
-            deps: Vec::new(),
+            deps,
             body_hash: [0; 32],
             body_bytes: 0,
         };
@@ -171,12 +176,13 @@ impl PlayedRoom {
     }
 
     async fn post(&mut self, request: Request) {
-        let Command::Post { body, wait, copies, timeout } = request.command else { return };
+        let Command::Post { body, reply_to, wait, copies, timeout } = request.command else { return };
         let to: Vec<PeerId> = match &body {
             MessageBody::Text(_) => Vec::new(),
             MessageBody::Sealed(boxes) => boxes.iter().map(|sealed| sealed.to).filter(|to| *to != self.me).collect(),
         };
-        let entry = Arc::new(self.author.write(Body::Messages(vec![body])));
+        let replies = reply_to.map(|answered| Dep::reply(0, answered)).into_iter().collect();
+        let entry = Arc::new(self.author.write_after(Body::Messages(vec![body]), replies));
         self.batches += 1;
         let command = CommandId(self.batches);
         let batch = Batch {

@@ -243,7 +243,7 @@ pub(crate) struct TestApi {
     pub(crate) addr: SocketAddr,
     pub(crate) ending: CancellationToken,
     pub(crate) task: JoinHandle<()>,
-    _dir: TempDir,
+    pub(crate) dir: TempDir,
 }
 
 impl TestApi {
@@ -261,7 +261,7 @@ impl TestApi {
             me: peer(ANN),
             tokens: AccessTokens::new(&Token::new(TOKEN), Vec::new(), Box::new(NoTokenFiles)),
             tcp_addr: Some(addr),
-            home: "/home/ann/chatd".into(),
+            home: dir.path().to_owned(),
             started_at: Timestamp::from_ms(1_790_000_000_000),
             room: Arc::clone(&slot),
             process: around.clone(),
@@ -269,7 +269,7 @@ impl TestApi {
         let ending = CancellationToken::new();
         let task = tokio::spawn(serve(listeners, api, ending.clone()));
         let (unix, tcp) = (Endpoint::Unix(socket), Endpoint::Tcp(addr, Some(TOKEN.into())));
-        Self { slot, around, unix, tcp, addr, ending, task, _dir: dir }
+        Self { slot, around, unix, tcp, addr, ending, task, dir }
     }
 
     /// An API with a room.

@@ -16,16 +16,18 @@ use std::time::Duration;
 use chat_core::config::ENTRY_BYTES_MAX;
 use chat_core::log::entry::{MessageBody, SealedBox};
 use chat_proto::RECIPIENTS_MAX;
-use chat_proto::id::{PeerId, RoomId};
+use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vodozemac::Curve25519PublicKey;
 use vodozemac::olm::SessionConfig;
 
 use super::plaintext::Plaintext;
 use super::sessions::{self, PeerSession, SessionUse};
+use super::unseal::OpenedMessage;
 use super::{account, lost_state};
 use crate::store::error::SealError;
+use crate::store::tables::messages::{id_bytes, id_of_bytes};
 use crate::store::tables::models::DmKeys;
 use crate::store::tables::row_ids::peer_row;
 use crate::store::tables::sql_types::counted;
@@ -39,6 +41,8 @@ const WAITS: Duration = Duration::from_secs(24 * 60 * 60);
 pub(in crate::store) struct SealRequest {
     pub(in crate::store) to: Vec<(PeerId, DmKeys)>,
     pub(in crate::store) text: String,
+    /// The message that it answers.
+    pub(in crate::store) reply_to: Option<MessageId>,
 }
 
 /// Seals a text. The outer error is one of the database; the inner one refuses the request and changes nothing.
@@ -55,7 +59,7 @@ pub(in crate::store) fn seal(
         Err(error) => return Ok(Err(error)),
     };
     let recipients = to.iter().map(|(peer, _)| *peer).collect();
-    let inside = Plaintext::new(room, me, recipients, request.text.clone());
+    let inside = Plaintext::new(room, me, recipients, request.text.clone(), request.reply_to);
     let Ok(inside) = inside.encode() else { return Ok(Err(SealError::TooLong)) };
 
     let (mut boxes, mut advanced) = (Vec::new(), Vec::new());
@@ -76,8 +80,9 @@ pub(in crate::store) fn seal(
     for (peer, held) in &advanced {
         sessions::save(connection, secret, *peer, held, SessionUse::Sealed)?;
     }
-    let sql = "INSERT INTO dm_outbox (body, at, text) VALUES (?, ?, ?) ON CONFLICT DO NOTHING";
-    connection.prepare_cached(sql)?.execute(params![name, counted(now.as_ms()), request.text])?;
+    let sql = "INSERT INTO dm_outbox (body, at, text, reply) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    let reply = request.reply_to.map(id_bytes);
+    connection.prepare_cached(sql)?.execute(params![name, counted(now.as_ms()), request.text, reply])?;
     Ok(Ok(body))
 }
 
@@ -114,11 +119,18 @@ fn name(body: &MessageBody) -> Option<[u8; 32]> {
 }
 
 /// Takes the text of a message that this peer sealed out of the outbox.
-pub(in crate::store) fn take_own(connection: &Connection, body: &MessageBody) -> rusqlite::Result<Option<String>> {
+pub(in crate::store) fn take_own(
+    connection: &Connection,
+    body: &MessageBody,
+) -> rusqlite::Result<Option<OpenedMessage>> {
     let Some(name) = name(body) else { return Ok(None) };
+    let opened = |row: &Row<'_>| {
+        let reply: Option<Vec<u8>> = row.get(1)?;
+        Ok(OpenedMessage { text: row.get(0)?, reply_to: reply.and_then(|raw| id_of_bytes(&raw)) })
+    };
     connection
-        .prepare_cached("DELETE FROM dm_outbox WHERE body = ? RETURNING text")?
-        .query_row([name], |row| row.get(0))
+        .prepare_cached("DELETE FROM dm_outbox WHERE body = ? RETURNING text, reply")?
+        .query_row([name], opened)
         .optional()
 }
 

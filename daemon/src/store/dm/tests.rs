@@ -45,7 +45,12 @@ impl DmPeer {
 
     /// Seals a text and signs an entry with it, which no store has yet.
     async fn seal(&mut self, to: &[(PeerId, DmKeys)], text: &str) -> Arc<Entry> {
-        let body = self.opened.store.seal(to.to_vec(), text.into()).await.expect("seals");
+        self.answer(to, text, None).await
+    }
+
+    /// The same for a text that answers a message.
+    async fn answer(&mut self, to: &[(PeerId, DmKeys)], text: &str, reply_to: Option<MessageId>) -> Arc<Entry> {
+        let body = self.opened.store.seal(to.to_vec(), text.into(), reply_to).await.expect("seals");
         self.author.write(Body::Messages(vec![body]))
     }
 

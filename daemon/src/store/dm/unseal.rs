@@ -11,12 +11,12 @@
 //! Called by `tables::messages` for a new message and by `tables::visibility` for one that was hidden.
 
 use chat_core::log::entry::SealedBox;
-use chat_proto::id::PeerId;
-use rusqlite::Connection;
+use chat_proto::id::{EntryHash, MessageId, PeerId};
+use rusqlite::{Connection, OptionalExtension as _};
 use tracing::{debug, warn};
 use vodozemac::olm::{DecryptionError, OlmMessage, PreKeyMessage, SessionConfig, SessionCreationError};
 
-use super::plaintext::{BindingError, Plaintext};
+use super::plaintext::{BindingError, Plaintext, ReplyMark};
 use super::sessions::{self, PeerSession, SessionUse};
 use super::{account, is_published};
 use crate::store::tables::WriteContext;
@@ -32,6 +32,14 @@ pub(in crate::store) struct Unsealer {
     /// Row number of the author.
     author: i64,
     failures: u32,
+}
+
+/// A direct message as its reader has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::store) struct OpenedMessage {
+    pub(in crate::store) text: String,
+    /// The message that it answers, if its entry is stored here.
+    pub(in crate::store) reply_to: Option<MessageId>,
 }
 
 /// Why a message cannot be decrypted.
@@ -60,19 +68,19 @@ impl Unsealer {
         Self { author, failures: 0 }
     }
 
-    /// The text of a sealed message; `None` if it cannot be decrypted.
+    /// A sealed message; `None` if it cannot be decrypted.
     pub(in crate::store) fn open(
         &mut self,
         context: &WriteContext<'_>,
         author: PeerId,
         boxes: &[SealedBox],
         mine: &SealedBox,
-    ) -> rusqlite::Result<Option<String>> {
+    ) -> rusqlite::Result<Option<OpenedMessage>> {
         if self.failures >= FAILURES_MAX {
             return Ok(None);
         }
         match self.try_open(context, author, boxes, mine) {
-            Ok(text) => Ok(Some(text)),
+            Ok(opened) => Ok(Some(opened)),
             Err(UnsealError::Database(error)) => Err(error),
             Err(error) => {
                 self.failures += 1;
@@ -95,7 +103,7 @@ impl Unsealer {
         author: PeerId,
         boxes: &[SealedBox],
         mine: &SealedBox,
-    ) -> Result<String, UnsealError> {
+    ) -> Result<OpenedMessage, UnsealError> {
         let WriteContext { connection, secret, .. } = context;
         let message = OlmMessage::from_parts(mine.kind.into(), &mine.ciphertext)?;
         let (held, inside) = match &message {
@@ -103,9 +111,9 @@ impl Unsealer {
             OlmMessage::Normal(_) => self.open_next(connection, secret, &message)?,
         };
         let room = context.room.as_ref().ok_or(BindingError::Room)?.id;
-        let text = Plaintext::open(&inside, room, author, boxes)?;
+        let (text, mark) = Plaintext::open(&inside, room, author, boxes)?;
         sessions::save(connection, secret, self.author, &held, SessionUse::Opened)?;
-        Ok(text)
+        Ok(OpenedMessage { text, reply_to: marked(connection, &mark)? })
     }
 
     /// Decrypts a message that may open a session.
@@ -144,4 +152,14 @@ impl Unsealer {
         }
         Err(UnsealError::NoSession)
     }
+}
+
+/// The message that a mark names: what an answer answers is older than the answer, and so is stored.
+fn marked(connection: &Connection, mark: &ReplyMark) -> rusqlite::Result<Option<MessageId>> {
+    let (first, last) = mark.hashes();
+    let entry: Option<[u8; 32]> = connection
+        .prepare_cached("SELECT hash FROM entries WHERE hash BETWEEN ? AND ? AND control = 0")?
+        .query_row([first, last], |row| row.get(0))
+        .optional()?;
+    Ok(entry.map(|entry| MessageId { entry: EntryHash::from_bytes(entry), index: mark.index() }))
 }

@@ -32,8 +32,15 @@ pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock
         M::up(V4),
         M::up_with_hook(V5, keep_clocks),
         M::up_with_hook(V6, file_hidden_branches),
+        M::up(V7),
     ])
 });
+
+/// Adds what a message answers: the entry's hash and two bytes for the index in it.
+const V7: &str = "
+ALTER TABLE messages ADD COLUMN reply BLOB;
+ALTER TABLE dm_outbox ADD COLUMN reply BLOB;
+";
 
 /// Keeps every fork of a log, not only the first; `before` is the hash of the entry before it, empty where there is none.
 const V6: &str = "

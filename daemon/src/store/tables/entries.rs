@@ -202,7 +202,7 @@ fn insert_messages(
 ) -> rusqlite::Result<()> {
     let mut unsealer = dm::Unsealer::new(author);
     for (body, (index, message)) in item.entry.messages().iter().zip((0u16..).zip(entry_row * MESSAGES_PER_ENTRY..)) {
-        let Some(content) = messages::content(context, item, body, &mut unsealer)? else { continue };
+        let Some(content) = messages::content(context, item, (index, body), &mut unsealer)? else { continue };
         messages::insert(context.connection, message, author, order, item, &content)?;
         inserted.newest_message = message;
         let origin = item.origins.get(usize::from(index));
@@ -211,7 +211,8 @@ fn insert_messages(
         }
         if item.visible {
             let id = events::insert_message(context.connection, message, context.now)?;
-            let row = content.into_row(MessageId { entry: item.entry.hash(), index }, order, item, id);
+            let message = MessageId { entry: item.entry.hash(), index };
+            let row = content.into_row(context.connection, message, order, item, id)?;
             inserted.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
         }
     }

@@ -15,14 +15,15 @@
 
 use chat_core::log::entry::{Header, Hlc, MessageBody, Seq};
 use chat_core::output::BatchEntry;
+use chat_proto::api::messages::QUOTE_CHARS_MAX;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
-use crate::store::dm;
+use crate::store::dm::{self, OpenedMessage};
 use crate::store::tables::WriteContext;
-use crate::store::tables::models::{MessagePosition, MessageRow, UNREADABLE_TEXT};
+use crate::store::tables::models::{MessagePosition, MessageRow, RepliedMessage, UNREADABLE_TEXT};
 use crate::store::tables::row_ids::{log_id, peer_row};
-use crate::store::tables::sql_types::{ordered, uncounted, unordered};
+use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
 /// A message's row number is its entry's, times this, plus its index in the entry.
 pub(in crate::store) const MESSAGES_PER_ENTRY: i64 = 1024;
@@ -45,13 +46,22 @@ pub(in crate::store) struct MessageContent {
     /// Recipients of a direct message.
     to: Vec<PeerId>,
     text: String,
+    reply_to: Option<MessageId>,
 }
 
 impl MessageContent {
-    pub(in crate::store) fn into_row(self, id: MessageId, order: Hlc, item: &BatchEntry, event: u64) -> MessageRow {
-        let Self { to, text } = self;
-        let (log, Header { seq, time, .. }) = (item.entry.log(), item.entry.header());
-        MessageRow { id, log, seq: *seq, order, time: *time, clock_off_ms: item.clock_off_ms, to, text, event }
+    pub(in crate::store) fn into_row(
+        self,
+        connection: &Connection,
+        id: MessageId,
+        order: Hlc,
+        item: &BatchEntry,
+        event: u64,
+    ) -> rusqlite::Result<MessageRow> {
+        let Self { to, text, reply_to } = self;
+        let (log, &Header { seq, time, .. }) = (item.entry.log(), item.entry.header());
+        let reply_to = reply_to.map(|answered| replied(connection, answered)).transpose()?;
+        Ok(MessageRow { id, log, seq, order, time, clock_off_ms: item.clock_off_ms, to, text, reply_to, event })
     }
 }
 
@@ -59,12 +69,15 @@ impl MessageContent {
 pub(in crate::store) fn content(
     context: &WriteContext<'_>,
     item: &BatchEntry,
-    body: &MessageBody,
+    (index, body): (u16, &MessageBody),
     unsealer: &mut dm::Unsealer,
 ) -> rusqlite::Result<Option<MessageContent>> {
     let author = item.entry.author();
     match body {
-        MessageBody::Text(text) => Ok(Some(MessageContent { to: Vec::new(), text: text.clone() })),
+        MessageBody::Text(text) => {
+            let reply_to = item.entry.reply_to(usize::from(index));
+            Ok(Some(MessageContent { to: Vec::new(), text: text.clone(), reply_to }))
+        }
         MessageBody::Sealed(boxes) => {
             let mine = boxes.iter().find(|sealed| sealed.to == context.me);
             let opened = match mine {
@@ -75,7 +88,10 @@ pub(in crate::store) fn content(
                 Some(sealed) => unsealer.open(context, author, boxes, sealed)?,
             };
             let to = boxes.iter().map(|sealed| sealed.to).collect();
-            Ok(Some(MessageContent { to, text: opened.unwrap_or_else(|| UNREADABLE_TEXT.to_owned()) }))
+            Ok(Some(match opened {
+                Some(OpenedMessage { text, reply_to }) => MessageContent { to, text, reply_to },
+                None => MessageContent { to, text: UNREADABLE_TEXT.to_owned(), reply_to: None },
+            }))
         }
     }
 }
@@ -89,8 +105,8 @@ pub(in crate::store) fn insert(
     item: &BatchEntry,
     content: &MessageContent,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text, reply)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     connection.prepare_cached(sql)?.execute(params![
         message,
         author,
@@ -100,6 +116,7 @@ pub(in crate::store) fn insert(
         if item.visible { SHOWN } else { UNANNOUNCED },
         !content.to.is_empty(),
         content.text,
+        content.reply_to.map(id_bytes),
     ])?;
     for (place, peer) in (0i64..).zip(&content.to) {
         let peer = peer_row(connection, peer)?;
@@ -123,7 +140,7 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<i64>
 
 /// Columns that [`read`] needs, of tables joined by [`JOINS`].
 pub(in crate::store) const COLUMNS: &str =
-    "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.label, m.clock_off, m.direct, m.text";
+    "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.label, m.clock_off, m.direct, m.text, m.reply";
 
 /// Joins a message with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their index gives
 /// the order.
@@ -142,6 +159,7 @@ pub(in crate::store) fn read(
 ) -> rusqlite::Result<MessageRow> {
     let message: i64 = row.get(column)?;
     let direct: bool = row.get(column + 8)?;
+    let answered = row.get::<_, Option<Vec<u8>>>(column + 10)?.and_then(|raw| id_of_bytes(&raw));
     Ok(MessageRow {
         id: MessageId {
             entry: EntryHash::from_bytes(row.get(column + 1)?),
@@ -154,6 +172,7 @@ pub(in crate::store) fn read(
         clock_off_ms: row.get(column + 7)?,
         to: if direct { recipients(connection, message)? } else { Vec::new() },
         text: row.get(column + 9)?,
+        reply_to: answered.map(|answered| replied(connection, answered)).transpose()?,
         event,
     })
 }
@@ -161,6 +180,32 @@ pub(in crate::store) fn read(
 fn recipients(connection: &Connection, message: i64) -> rusqlite::Result<Vec<PeerId>> {
     let sql = "SELECT p.key FROM recipients r JOIN peers p ON p.id = r.peer WHERE r.message = ? ORDER BY r.place";
     connection.prepare_cached(sql)?.query_map([message], |row| row.get(0).map(PeerId::from_bytes))?.collect()
+}
+
+/// A message's id as a column has it: the entry's hash and two bytes for the index.
+pub(in crate::store) fn id_bytes(id: MessageId) -> Vec<u8> {
+    [id.entry.as_bytes().as_slice(), &id.index.to_be_bytes()].concat()
+}
+
+/// The id in a column; none if the column is damaged.
+pub(in crate::store) fn id_of_bytes(raw: &[u8]) -> Option<MessageId> {
+    let (entry, index) = raw.split_at_checked(32)?;
+    let index = u16::from_be_bytes(index.try_into().ok()?);
+    Some(MessageId { entry: EntryHash::from_bytes(entry.try_into().ok()?), index })
+}
+
+/// What a message answers, with its start if it is shown here.
+fn replied(connection: &Connection, id: MessageId) -> rusqlite::Result<Box<RepliedMessage>> {
+    let Some(message) = row_of(connection, id)? else { return Ok(Box::new(RepliedMessage { id, start: None })) };
+    let sql = "SELECT p.key, substr(m.text, 1, ?) FROM messages m JOIN peers p ON p.id = m.author
+        WHERE m.id = ? AND m.visible = 1";
+    let start = connection
+        .prepare_cached(sql)?
+        .query_row(params![counted(QUOTE_CHARS_MAX as u64), message], |row| {
+            Ok((PeerId::from_bytes(row.get(0)?), row.get(1)?))
+        })
+        .optional()?;
+    Ok(Box::new(RepliedMessage { id, start }))
 }
 
 /// Row number that a message has or would have; `None` if its entry is not stored.

@@ -41,8 +41,19 @@ pub struct MessageRow {
     pub to: Vec<PeerId>,
     /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted.
     pub text: String,
+    /// The message that it answers.
+    pub reply_to: Option<Box<RepliedMessage>>,
     /// Number of its event; 0 if there is none.
     pub event: u64,
+}
+
+/// A message that another one answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepliedMessage {
+    /// Its id, as the author of the answer gave it.
+    pub id: MessageId,
+    /// Its author and the start of its text, if it is shown here.
+    pub start: Option<(PeerId, String)>,
 }
 
 impl MessageRow {

@@ -122,8 +122,11 @@ fn unseal(context: &WriteContext<'_>, author: PeerId, message: i64, unsealer: &m
     let index = usize::try_from(message % MESSAGES_PER_ENTRY).unwrap_or(usize::MAX);
     let Some(MessageBody::Sealed(boxes)) = entry.messages().get(index) else { return Ok(()) };
     let Some(mine) = boxes.iter().find(|sealed| sealed.to == context.me) else { return Ok(()) };
-    if let Some(text) = unsealer.open(context, author, boxes, mine)? {
-        text_index::change_text(context.connection, message, &text)?;
+    if let Some(opened) = unsealer.open(context, author, boxes, mine)? {
+        text_index::change_text(context.connection, message, &opened.text)?;
+        let sql = "UPDATE messages SET reply = ? WHERE id = ?";
+        let reply = opened.reply_to.map(messages::id_bytes);
+        context.connection.prepare_cached(sql)?.execute(params![reply, message])?;
     }
     Ok(())
 }

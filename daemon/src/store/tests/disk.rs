@@ -124,7 +124,7 @@ async fn full_disk_refuses_sealing_until_there_is_space() {
     opened.persist(&[&ann.write(texts(&[&long, &long]))]).await;
     let keys = other_keys().await;
     fill(&opened).await;
-    let sealed = opened.store.seal(vec![(TestAuthor::new(2).id(), keys)], long).await;
+    let sealed = opened.store.seal(vec![(TestAuthor::new(2).id(), keys)], long, None).await;
     assert!(matches!(sealed, Err(SealError::Disk(PersistError::DiskFull))), "{sealed:?}");
     free(&opened).await;
     let filter = HistoryFilter { limit: 9, words: Some("word".into()), ..HistoryFilter::default() };

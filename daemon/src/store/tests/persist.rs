@@ -301,7 +301,7 @@ async fn closed_store_has_written_its_queue_and_refuses_calls() {
     assert!(opened.reports.recv().await.is_none());
     assert!(opened.store.try_write(Write::Seen(Vec::new())).is_err());
     assert!(opened.store.events_after(0, 1).await.is_err());
-    assert!(opened.store.seal(Vec::new(), "x".into()).await.is_err());
+    assert!(opened.store.seal(Vec::new(), "x".into(), None).await.is_err());
     assert!(!home.dir.path().join("room.db-wal").exists(), "the last checkpoint moved everything");
     opened.store.close().await;
     assert_eq!(home.open().store.messages_count(), 1);

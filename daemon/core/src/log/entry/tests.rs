@@ -121,3 +121,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn messages_of_an_entry_carry_what_they_answer_in_a_form_that_every_build_reads() {
+    let answered = |number, index| MessageId { entry: EntryHash::from_bytes([number; 32]), index };
+    let mut carrying = header(&key(1), ROOM);
+    let me = carrying.log.author;
+    let order = carrying.time.next().next();
+    carrying.deps = vec![Dep::order(me, order), Dep::reply(1, answered(5, 1023)), Dep::reply(300, answered(6, 0))];
+    let body = Body::Messages(vec![MessageBody::Text("x".into()); 400]);
+    let entry = Entry::sign(carrying.clone(), body, &key(1)).expect("signs");
+    let entry = Entry::verify(entry.signed().clone(), &ROOM).expect("verifies");
+    let found: Vec<Option<MessageId>> = [0, 1, 299, 300].map(|index| entry.reply_to(index)).to_vec();
+    assert_eq!(found, [None, Some(answered(5, 1023)), None, Some(answered(6, 0))]);
+    assert_eq!(entry.header().order_after(None), order);
+    // Earlier builds take the first of the carriers for the order time, whatever it carries: before every label.
+    for dep in &carrying.deps[1..] {
+        assert_eq!(dep.seq, Seq::ZERO);
+        assert!(Hlc(dep.log.incarnation.0) < carrying.time);
+    }
+    carrying.deps.remove(0);
+    assert_eq!(carrying.order_after(None), carrying.time);
+}

@@ -475,5 +475,5 @@ pub(super) fn addr(n: usize) -> SocketAddr {
 }
 
 pub(super) fn post(what: &str, wait: Wait, copies: u32) -> Command {
-    Command::Post { body: text(what), wait, copies, timeout: Duration::from_secs(5) }
+    Command::Post { body: text(what), reply_to: None, wait, copies, timeout: Duration::from_secs(5) }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 use chat_proto::api::messages::Wait;
 use chat_proto::id::PeerId;
 
+use crate::config::ENTRY_REPLIES_MAX;
 use crate::input::Command;
-use crate::log::entry::{Head, MessageBody, SealedBox, Seq};
+use crate::log::entry::{Entry, Head, MessageBody, SealedBox, Seq};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Disk, Kit, key, post, text};
 use crate::output::{CommandError, Reply};
@@ -59,7 +60,8 @@ fn a_direct_message_waits_for_its_recipients_and_not_for_its_author() {
     let sealed = |to: PeerId| SealedBox { to, kind: 1, ciphertext: vec![7] };
     let body = MessageBody::Sealed(vec![sealed(kit.peers[0].id), sealed(kit.peers[1].id)]);
     kit.peers[2].disk = Disk::Waits;
-    let command = Command::Post { body, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
+    let command =
+        Command::Post { body, reply_to: None, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
     let reply = kit.command(0, command);
     assert_eq!(is_complete(reply.as_ref()), Some(true));
 }
@@ -234,7 +236,33 @@ fn texts_have_bounds() {
     let mut kit = Kit::new();
     let long = "x".repeat(chat_proto::TEXT_BYTES_MAX + 1);
     for body in [text(&long), text(" "), MessageBody::Sealed(Vec::new())] {
-        let command = Command::Post { body, wait: Wait::Stored, copies: 1, timeout: Duration::ZERO };
+        let command = Command::Post { body, reply_to: None, wait: Wait::Stored, copies: 1, timeout: Duration::ZERO };
         assert!(matches!(kit.command(0, command), Some(Err(CommandError::Text(_) | CommandError::TooLong))));
     }
+}
+
+#[test]
+fn answers_are_read_with_what_they_answer_by_all_members() {
+    let mut kit = Kit::room(2);
+    let Some(Ok(Reply::Posted { id: asked, .. })) = kit.command(0, post("how many?", Wait::Stored, 1)) else {
+        panic!("posted")
+    };
+    // More than one entry may carry, while the disk is slow.
+    kit.peers[1].disk = Disk::Waits;
+    let count = ENTRY_REPLIES_MAX * 2 + 10;
+    for number in 0..count {
+        let body = text(&number.to_string());
+        let (wait, timeout) = (Wait::Stored, Duration::from_secs(5));
+        kit.begin(1, Command::Post { body, reply_to: Some(asked), wait, copies: 1, timeout });
+    }
+    kit.peers[1].disk = Disk::Writes;
+    kit.let_write(1);
+    kit.assert_alike();
+    let log = kit.peers[1].node.local.log;
+    let entries = kit.peers[0].in_order().into_iter().map(|(_, entry)| entry).filter(|entry| entry.log() == log);
+    let count_in = |entry: &Entry| (0..entry.messages().len()).filter(|n| entry.reply_to(*n) == Some(asked)).count();
+    let replies: Vec<usize> = entries.map(|entry| count_in(entry)).collect();
+    assert_eq!(replies.iter().sum::<usize>(), count);
+    assert!(replies.iter().all(|replies| *replies <= ENTRY_REPLIES_MAX), "{replies:?}");
+    assert!(replies.contains(&ENTRY_REPLIES_MAX), "{replies:?}");
 }

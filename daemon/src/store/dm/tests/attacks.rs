@@ -78,7 +78,7 @@ async fn changed_recipients_or_room_make_a_message_unreadable() {
     let (mut ann, mut bob, mut cid) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
     introduce(&mut [&mut ann, &mut bob, &mut cid]).await;
     // Ann writes to Bob and pretends that Cid is a recipient too.
-    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
+    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into(), None).await.expect("seals");
     let MessageBody::Sealed(mut forged) = body else { panic!("a sealed message") };
     forged.push(SealedBox { to: cid.id(), kind: 1, ciphertext: vec![1, 2, 3] });
     let entry = ann.author.write(sealed(forged));
@@ -103,7 +103,7 @@ async fn entry_full_of_garbage_costs_few_attempts_and_breaks_nothing() {
     introduce(&mut [&mut ann, &mut bob]).await;
     let hello = ann.seal(&[bob.address()], "hello").await;
     bob.read(&hello).await.expect("reads");
-    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into()).await.expect("seals");
+    let body = ann.opened.store.seal(vec![bob.address()], SECRET.into(), None).await.expect("seals");
     let MessageBody::Sealed(mut boxes) = body else { panic!("a sealed message") };
     let genuine = boxes.remove(0);
     let spoilt = |n: usize| {

@@ -3,10 +3,11 @@
 use chat_core::log::entry::{Body, Incarnation, MessageBody, Seq};
 use chat_core::output::Changes;
 use chat_proto::RECIPIENTS_MAX;
+use chat_proto::id::MessageId;
 
 use super::{DmPeer, introduce, kinds};
 use crate::store::error::SealError;
-use crate::store::tables::models::{DmKeys, HistoryFilter, UNREADABLE_TEXT};
+use crate::store::tables::models::{DmKeys, HistoryFilter, RepliedMessage, UNREADABLE_TEXT};
 use crate::store::tests::fixture::{StoreHome, TestAuthor};
 
 const SECRET: &str = "meet at the old lighthouse";
@@ -113,11 +114,11 @@ async fn messages_of_one_entry_and_late_logs_are_read() {
     let mut bodies = Vec::new();
     for n in 0..30 {
         let text = format!("part {n}");
-        bodies.push(ann.opened.store.seal(vec![bob.address()], text).await.expect("seals"));
+        bodies.push(ann.opened.store.seal(vec![bob.address()], text, None).await.expect("seals"));
         bodies.push(MessageBody::Text(format!("public {n}")));
     }
     // Sealed, and the post was refused: a message key that is never used.
-    ann.opened.store.seal(vec![bob.address()], "never posted".into()).await.expect("seals");
+    ann.opened.store.seal(vec![bob.address()], "never posted".into(), None).await.expect("seals");
     let entry = ann.author.write(Body::Messages(bodies));
     for peer in [&mut ann, &mut bob] {
         let rows = peer.take(&entry).await;
@@ -174,19 +175,50 @@ async fn invalid_request_is_refused_and_changes_nothing() {
     let many = |n: usize| (0..n).map(|n| (TestAuthor::new(100 + n as u8).id(), other.1)).collect::<Vec<_>>();
     let store = &ann.opened.store;
     for to in [Vec::new(), vec![me], many(RECIPIENTS_MAX + 1)] {
-        assert!(matches!(store.seal(to, "x".into()).await, Err(SealError::Recipients)));
+        assert!(matches!(store.seal(to, "x".into(), None).await, Err(SealError::Recipients)));
     }
     for text in ["", " \n", &"x".repeat(16 * 1024 + 1)] {
-        assert!(matches!(store.seal(vec![other], text.into()).await, Err(SealError::Text(_))));
+        assert!(matches!(store.seal(vec![other], text.into(), None).await, Err(SealError::Text(_))));
     }
-    assert!(matches!(store.seal(many(5), "x".repeat(16 * 1024)).await, Err(SealError::TooLong)));
-    assert!(store.seal(many(RECIPIENTS_MAX), "x".repeat(1024)).await.is_ok());
+    assert!(matches!(store.seal(many(5), "x".repeat(16 * 1024), None).await, Err(SealError::TooLong)));
+    assert!(store.seal(many(RECIPIENTS_MAX), "x".repeat(1024), None).await.is_ok());
     let zero = DmKeys { identity: [0; 32], fallback: [0; 32] };
-    let refused = store.seal(vec![other, (TestAuthor::new(7).id(), zero)], "x".into()).await;
+    let refused = store.seal(vec![other, (TestAuthor::new(7).id(), zero)], "x".into(), None).await;
     assert!(matches!(refused, Err(SealError::BadKeys(peer)) if peer == TestAuthor::new(7).id()), "{refused:?}");
 
     let homeless = StoreHome::new(me.0).open();
-    assert!(matches!(homeless.store.seal(vec![other], "x".into()).await, Err(SealError::NoRoom)));
+    assert!(matches!(homeless.store.seal(vec![other], "x".into(), None).await, Err(SealError::NoRoom)));
     let entry = ann.seal(&[other], "fine").await;
     assert_eq!(bob.read(&entry).await.as_deref(), Some("fine"));
+}
+
+#[tokio::test]
+async fn answer_is_read_with_what_it_answers_and_no_one_else_learns_it() {
+    let (mut ann, mut bob, mut eve) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
+    introduce(&mut [&mut ann, &mut bob, &mut eve]).await;
+    let asked = ann.seal(&[bob.address()], SECRET).await;
+    for peer in [&mut ann, &mut bob, &mut eve] {
+        peer.take(&asked).await;
+    }
+    let id = MessageId { entry: asked.hash(), index: 0 };
+    let answer = bob.answer(&[ann.address()], "yes", Some(id)).await;
+    assert_eq!(answer.reply_to(0), None);
+    let hash = asked.hash();
+    let raw = [&answer.signed().header[..], answer.signed().body.as_deref().expect("whole")].concat();
+    assert!(!raw.windows(8).any(|window| window == &hash.as_bytes()[..8]), "it is sealed, too");
+    let start = Some((asked.author(), SECRET.to_owned()));
+    for peer in [&mut ann, &mut bob] {
+        let row = peer.take(&answer).await.remove(0);
+        assert_eq!(
+            (row.text.as_str(), row.reply_to),
+            ("yes", Some(Box::new(RepliedMessage { id, start: start.clone() })))
+        );
+    }
+    assert_eq!(eve.take(&answer).await, []);
+    // An answer that came while its author was out is read with what it answers once that is undone.
+    let late = bob.answer(&[ann.address()], "late", Some(id)).await;
+    ann.take_hidden(&late).await;
+    ann.opened.cut(bob.author.log, Seq(u64::MAX)).await;
+    ann.opened.flush().await;
+    assert_eq!(ann.rows(&late).await[0].reply_to, Some(Box::new(RepliedMessage { id, start })));
 }

@@ -62,13 +62,13 @@ impl RoomWorld {
         let wait = [Wait::Stored, Wait::Replicated, Wait::Delivered][self.rng.random_range(0..3)];
         let copies = self.rng.random_range(1..4);
         let timeout = self.between_ms(0, 5_000);
-        self.command(host, Command::Post { body, wait, copies, timeout });
+        self.command(host, Command::Post { body, reply_to: None, wait, copies, timeout });
     }
 
     /// A member posts a text.
     pub(in crate::sim::room) fn say(&mut self, host: Host, text: &str) {
         let (body, timeout) = (MessageBody::Text(text.into()), Duration::from_secs(5));
-        self.command(host, Command::Post { body, wait: Wait::Stored, copies: 1, timeout });
+        self.command(host, Command::Post { body, reply_to: None, wait: Wait::Stored, copies: 1, timeout });
     }
 
     fn sealed(&mut self, text: String) -> MessageBody {

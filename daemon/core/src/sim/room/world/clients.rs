@@ -76,7 +76,7 @@ impl RoomWorld {
             return;
         }
         let (body, timeout) = (MessageBody::Text(format!("once {}", key.0)), Duration::from_secs(2));
-        let command = Command::Post { body, wait: Wait::Stored, copies: 1, timeout };
+        let command = Command::Post { body, reply_to: None, wait: Wait::Stored, copies: 1, timeout };
         let Some(id) = self.name_command(host, &command) else { return };
         self.machine(host).clients.open.insert(key, Some(id));
         self.give(host, id, command);

@@ -71,6 +71,9 @@ pub(crate) enum CliError {
     /// Input comes from a terminal, and the messages go to a file or a pipe.
     #[error("standard output is not a terminal: read with 'chat tail', write with 'chat send'")]
     NotATerminal,
+    /// The ticket does not fit a QR code.
+    #[error("the ticket is too long for a QR code: 'chat invite --link' prints the link")]
+    QrCode,
     /// No such command.
     #[error("there is no command '{}'", printable(.0))]
     UnknownCommand(String),
@@ -98,6 +101,7 @@ impl CliError {
             | Self::Terminal(_)
             | Self::Screen(_)
             | Self::Runtime(_)
+            | Self::QrCode
             | Self::Declined => Exit::Refused,
         }
     }
@@ -123,6 +127,7 @@ impl CliError {
             | Self::Screen(_)
             | Self::Runtime(_)
             | Self::NotATerminal
+            | Self::QrCode
             | Self::UnknownCommand(_) => None,
         }
     }

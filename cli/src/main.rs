@@ -21,6 +21,9 @@ use crate::error::CliError;
 use crate::text::ui::{self, Ui};
 
 fn main() -> ExitCode {
+    if commands::completions::answer(ChatArgs::command) {
+        return ExitCode::SUCCESS;
+    }
     let args = match ChatArgs::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -44,7 +47,7 @@ fn main() -> ExitCode {
 fn run(args: ChatArgs) -> Result<(), CliError> {
     let mut ui = Ui::new();
     let verb = match args.command {
-        Some(ChatCommand::Completions(args)) => return commands::completions::run(args, ChatArgs::command(), &mut ui),
+        Some(ChatCommand::Completions(args)) => return commands::completions::run(args, &mut ui),
         Some(ChatCommand::Man(args)) => return commands::man::run(args, ChatArgs::command(), &mut ui),
         Some(ChatCommand::Room(verb)) => Some(verb),
         None => None,

@@ -7,3 +7,4 @@ pub(crate) mod table;
 pub(crate) mod time_arg;
 pub(crate) mod transcript;
 pub(crate) mod ui;
+pub(crate) mod wrap;

@@ -24,6 +24,9 @@ pub const TICKET_ADDRS_MAX: usize = 8;
 const TICKET_CHARS_MAX: usize = 8 * 1024;
 
 const PREFIX: &str = "chat1";
+
+/// What makes a ticket a link.
+const LINK_PREFIX: &str = "chat://join/";
 const CHECKSUM_BYTES: usize = 4;
 
 /// An invite, and the addresses of members that can admit its bearer.
@@ -76,6 +79,13 @@ impl fmt::Display for Ticket {
     }
 }
 
+impl Ticket {
+    /// The ticket as a link. Upper case means the same, and makes smaller QR codes.
+    pub fn link(text: &str) -> String {
+        format!("{LINK_PREFIX}{text}")
+    }
+}
+
 impl fmt::Debug for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ticket")
@@ -89,8 +99,11 @@ impl fmt::Debug for Ticket {
 impl FromStr for Ticket {
     type Err = ParseTicketError;
 
-    /// White space anywhere is ignored: terminals and mail programs fold long lines.
+    /// White space anywhere is ignored: terminals and mail programs fold long lines. A link is taken, too.
     fn from_str(text: &str) -> Result<Self, ParseTicketError> {
+        let text = text.trim();
+        let is_link = text.get(..LINK_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(LINK_PREFIX));
+        let text = if is_link { text[LINK_PREFIX.len()..].trim_end_matches('/') } else { text };
         if text.len() > TICKET_CHARS_MAX && text.trim_start().get(..PREFIX.len()).is_some_and(|start| start == PREFIX) {
             return Err(ParseTicketError::Characters);
         }
@@ -147,6 +160,9 @@ mod tests {
             let text = ticket.to_string();
             prop_assert_eq!(text.parse::<Ticket>(), Ok(ticket.clone()));
             prop_assert_eq!(format!(" {}\n", text.to_ascii_uppercase()).parse::<Ticket>(), Ok(ticket.clone()));
+            let link = Ticket::link(&text);
+            prop_assert_eq!(link.parse::<Ticket>(), Ok(ticket.clone()));
+            prop_assert_eq!(format!("{}/\n", link.to_ascii_uppercase()).parse::<Ticket>(), Ok(ticket.clone()));
             let folded: Vec<String> = text.as_bytes().chunks(40).map(|part| String::from_utf8_lossy(part).into()).collect();
             prop_assert_eq!(folded.join("\r\n  ").parse::<Ticket>(), Ok(ticket));
         }
@@ -164,6 +180,7 @@ mod tests {
         fn arbitrary_text_parses_without_panic(text: String) {
             let _ = text.parse::<Ticket>();
             let _ = format!("chat1{text}").parse::<Ticket>();
+            let _ = format!("chat://join/{text}").parse::<Ticket>();
         }
     }
 

@@ -5,13 +5,14 @@ use chat_proto::api::members::KnockAnswer;
 use chat_proto::id::KnockId;
 use clap::Args;
 
+use crate::commands::completions;
 use crate::error::CliError;
 
 /// Arguments of `chat deny`.
 #[derive(Debug, Args)]
 pub(crate) struct DenyArgs {
     /// The number that 'chat knocks' shows
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", add = completions::knocks())]
     id: KnockId,
 }
 

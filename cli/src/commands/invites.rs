@@ -37,7 +37,7 @@ pub(crate) async fn run(args: InvitesArgs, client: &Client, ui: &mut Ui) -> Resu
     }
     let (now, zone) = (render::now(), TimeZone::system());
     let rows: Vec<Row> = invites.iter().map(|invite| row(invite, now, &zone)).collect();
-    table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))
+    table(&COLUMNS, &rows, ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))
 }
 
 fn row(invite: &Invite, now: Timestamp, zone: &TimeZone) -> Row {

@@ -8,6 +8,7 @@ use chat_proto::api::members::JoinRequest;
 use chat_proto::event::{Event, KnockState};
 use clap::Args;
 
+use crate::commands::completions;
 use crate::error::CliError;
 
 use crate::text::input;
@@ -18,7 +19,7 @@ use crate::text::ui::{self, Ui};
 #[derive(Debug, Args)]
 pub(crate) struct JoinArgs {
     /// A ticket, the address of a member, or the name of a room on the local network; '-' reads it from standard input, which keeps a ticket out of the shell's history
-    #[arg(value_name = "TICKET|HOST[:PORT]|ROOM", required = true, num_args = 1..)]
+    #[arg(value_name = "TICKET|HOST[:PORT]|ROOM", required = true, num_args = 1.., add = completions::rooms())]
     target: Vec<String>,
     /// Your name in that room
     #[arg(long)]

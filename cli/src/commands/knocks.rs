@@ -36,7 +36,7 @@ pub(crate) async fn run(args: KnocksArgs, client: &Client, ui: &mut Ui) -> Resul
     }
     let now = render::now();
     let rows: Vec<Row> = knocks.iter().map(|knock| row(knock, now)).collect();
-    table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))?;
+    table(&COLUMNS, &rows, ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))?;
     ui.flush()?;
     ui::say(
         "ask the newcomer for the words shown there: equal words mean that the connection is not intercepted; then 'chat admit ID'",

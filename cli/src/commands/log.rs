@@ -5,10 +5,11 @@ use chat_proto::api::messages::{HistoryQuery, Message};
 use clap::Args;
 use jiff::tz::TimeZone;
 
+use crate::commands::completions;
 use crate::error::CliError;
 use crate::text::time_arg;
 use crate::text::transcript::Transcript;
-use crate::text::ui::Ui;
+use crate::text::ui::{self, Ui};
 
 /// Default number of messages.
 const COUNT_DEFAULT: u64 = 100;
@@ -23,10 +24,10 @@ pub(crate) struct LogArgs {
     #[arg(short, value_name = "QUERY")]
     q: Option<String>,
     /// Only by this author: name, tag or key
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::members())]
     from: Option<String>,
     /// Only direct messages exchanged with this member
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = completions::members())]
     with: Option<String>,
     /// Only messages before a message id, a time ('2026-11-22 14:05', local or RFC 3339) or a duration ago ('2h')
     #[arg(long, value_name = "POINT", value_parser = time_arg::history_point)]
@@ -63,7 +64,7 @@ pub(crate) async fn run(args: LogArgs, client: &Client, ui: &mut Ui) -> Result<(
         true => None,
         false => {
             let me = client.status().await?.peer.id;
-            Some(Transcript::dated(me, ui.colour, zone.clone()))
+            Some(Transcript::dated(me, ui.colour, zone.clone()).folded(ui::columns))
         }
     };
     let mut print = |message: Message| match &mut transcript {

@@ -8,7 +8,7 @@ use clap::Args;
 use crate::error::CliError;
 use crate::text::render;
 use crate::text::table::{Row, Side, table};
-use crate::text::ui::{Colour, Ui};
+use crate::text::ui::{self, Colour, Ui};
 
 const COLUMNS: [(&str, Side); 8] = [
     ("NAME", Side::Left),
@@ -38,13 +38,13 @@ pub(crate) async fn run(args: PeersArgs, client: &Client, ui: &mut Ui) -> Result
     if args.json {
         return peers.iter().try_for_each(|peer| ui.json(peer));
     }
-    lines(&peers, render::now(), ui.colour).iter().try_for_each(|line| ui.line(line))
+    lines(&peers, render::now(), ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))
 }
 
-/// The members as a table.
-pub(crate) fn lines(peers: &[PeerView], now: Timestamp, colour: Colour) -> Vec<String> {
+/// The members as a table of at most `width` columns.
+pub(crate) fn lines(peers: &[PeerView], now: Timestamp, colour: Colour, width: Option<usize>) -> Vec<String> {
     let rows: Vec<Row> = peers.iter().map(|view| row(view, now)).collect();
-    table(&COLUMNS, &rows, colour)
+    table(&COLUMNS, &rows, colour, width)
 }
 
 fn row(view: &PeerView, now: Timestamp) -> Row {
@@ -121,8 +121,12 @@ mod tests {
             member: MemberRole::Member,
             clock_off_ms: None,
         };
+        let long = PeerView { peer: PeerRef { name: "Q".repeat(32), ..alice.peer.clone() }, ..alice.clone() };
+        let narrow = lines(&[long, bob.clone()], now, Colour::Off, Some(80));
+        assert!(narrow.iter().all(|line| line.len() <= 80), "{narrow:#?}");
+        assert_eq!(narrow.concat().matches('Q').count(), 32, "all of the name");
         assert_eq!(
-            lines(&[alice, bob], now, Colour::Off),
+            lines(&[alice, bob], now, Colour::Off, None),
             [
                 "NAME         TAG       ONLINE  PATH    RTT  LAST SEEN  ROLE               RANK",
                 "alice (you)  aeaqcaib  yes     -         -  now        rendezvous, admin     1",

@@ -4,6 +4,7 @@ use chat_client::Client;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use crate::commands::completions;
 use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
@@ -12,7 +13,7 @@ use crate::text::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// The member: name, tag or key
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), add = completions::members())]
     name: String,
     /// Do not ask
     #[arg(long)]

@@ -4,6 +4,7 @@ use chat_client::Client;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
+use crate::commands::completions;
 use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
@@ -12,7 +13,7 @@ use crate::text::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RevokeArgs {
     /// The invite's id, or its first digits
-    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new(), add = completions::invites())]
     id: String,
 }
 

@@ -5,6 +5,7 @@ use chat_proto::api::peers::MemberRole;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, ValueEnum};
 
+use crate::commands::completions;
 use crate::error::CliError;
 use crate::text::render::label;
 use crate::text::ui;
@@ -13,7 +14,7 @@ use crate::text::ui;
 #[derive(Debug, Args)]
 pub(crate) struct RoleArgs {
     /// The member: name, tag or key
-    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), add = completions::members())]
     name: String,
     /// The role
     #[arg(value_name = "ROLE")]

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result
         return Ok(());
     }
     let rows: Vec<Row> = rooms.iter().map(row).collect();
-    table(&COLUMNS, &rows, ui.colour).iter().try_for_each(|line| ui.line(line))?;
+    table(&COLUMNS, &rows, ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))?;
     ui.flush()?;
     ui::say("'chat join ROOM' asks for admission there");
     Ok(())

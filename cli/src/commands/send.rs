@@ -10,6 +10,7 @@ use chat_proto::id::MessageId;
 use chat_proto::text::{TextError, check_text};
 use clap::{Args, ValueEnum};
 
+use crate::commands::completions;
 use crate::error::CliError;
 use crate::text::input::{self, Parts};
 use crate::text::ui::{self, Ui};
@@ -20,7 +21,7 @@ use crate::text::{recipients, render, time_arg};
 pub(crate) struct SendArgs {
     /// The text. Names in front ('@bob', several too) make it a direct message. Without a text, or with '-', standard
     /// input is one message; a space in front keeps a text that begins with '@' for the room
-    #[arg(value_name = "[@NAME]... TEXT", allow_negative_numbers = true)]
+    #[arg(value_name = "[@NAME]... TEXT", allow_negative_numbers = true, add = completions::recipients())]
     pub(crate) text: Vec<String>,
     /// Answer this message: its id, as 'chat log --json' prints it
     #[arg(long, value_name = "ID")]

@@ -20,6 +20,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use jiff::tz::TimeZone;
 
+use crate::commands::completions;
 use crate::dedup::SeenMessages;
 use crate::error::CliError;
 
@@ -46,7 +47,7 @@ pub(crate) struct TailArgs {
     #[arg(long, value_name = "POINT", value_parser = time_arg::stream_point)]
     since: Option<String>,
     /// Only messages by this member: name, tag or key
-    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new(), add = completions::members())]
     from: Option<String>,
     /// One event per line as JSON, of every kind; its 'cursor' is what --since takes
     #[arg(long)]
@@ -77,7 +78,7 @@ pub(crate) async fn run(args: TailArgs, client: &Client, ui: &mut Ui) -> Result<
         true => None,
         false => {
             let me = client.status().await?.peer.id;
-            Some(Transcript::live(me, ui.colour, zone, render::now()))
+            Some(Transcript::live(me, ui.colour, zone, render::now()).folded(ui::columns))
         }
     };
     let mut tail = Tail { ui, transcript, only, shown: SeenMessages::default(), last: None };

@@ -11,7 +11,8 @@ use jiff::tz::TimeZone;
 use crate::error::CliError;
 use crate::text::render::{self, label, name};
 use crate::text::table::{Row, Side, table};
-use crate::text::ui::{Colour, Ui};
+use crate::text::ui::{self, Colour, Ui};
+use crate::text::wrap::fold;
 
 /// Number of changes of the role that are shown; `--json` has them all.
 const CHANGES_SHOWN: usize = 10;
@@ -29,8 +30,11 @@ const COLUMNS: [(&str, Side); 10] = [
     ("WHY", Side::Left),
 ];
 
+/// Width of the legend where the output has none.
+const LEGEND_COLUMNS: usize = 118;
+
 const LEGEND: &str = "\
-reach: share of members connected to it directly; inbound: accepts connections from outside its network; rtt, loss: as
+reach: share of members connected to it directly; inbound: accepts connections from outside its network; rtt, loss: as \
 other members measured them; steady: share of the last hour online; reports: members whose measurements are included";
 
 /// Arguments of `chat why`.
@@ -50,11 +54,19 @@ pub(crate) async fn run(args: WhyArgs, client: &Client, ui: &mut Ui) -> Result<(
     if args.json {
         return ui.json(&rendezvous);
     }
-    lines(&rendezvous, render::now(), &TimeZone::system(), ui.colour).iter().try_for_each(|line| ui.line(line))
+    lines(&rendezvous, render::now(), &TimeZone::system(), (ui.colour, ui::columns()))
+        .iter()
+        .try_for_each(|line| ui.line(line))
 }
 
-/// The ranking and the role's history as lines.
-pub(crate) fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone, colour: Colour) -> Vec<String> {
+/// The ranking and the role's history as lines of at most `width` columns.
+pub(crate) fn lines(
+    rendezvous: &RendezvousView,
+    now: Timestamp,
+    zone: &TimeZone,
+    (colour, width): (Colour, Option<usize>),
+) -> Vec<String> {
+    let folded = |text: &str| fold(text, width.unwrap_or(usize::MAX), 0);
     let term = rendezvous.term;
     let mut lines = vec![match (&rendezvous.holder, rendezvous.since) {
         (Some(holder), Some(since)) => {
@@ -71,10 +83,10 @@ pub(crate) fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone
         let successors = successors(rendezvous);
         let rows: Vec<Row> =
             rendezvous.ranking.iter().map(|ranked| row(ranked, role_of(rendezvous, &successors, ranked))).collect();
-        lines.extend(table(&COLUMNS, &rows, colour));
+        lines.extend(table(&COLUMNS, &rows, colour, width));
         lines.push(String::new());
-        lines.push(match successors.as_slice() {
-            [] => "the succession list is empty: any remaining peer takes the role".into(),
+        let next = match successors.as_slice() {
+            [] => "the succession list is empty: any remaining peer takes the role".to_owned(),
             next => {
                 let names: Vec<String> = next.iter().map(|ranked| name(&ranked.peer)).collect();
                 format!(
@@ -82,8 +94,9 @@ pub(crate) fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone
                     names.join(", ")
                 )
             }
-        });
-        lines.extend(LEGEND.lines().map(|line| colour.paint("2", line)));
+        };
+        lines.extend(folded(&next));
+        lines.extend(fold(LEGEND, width.unwrap_or(LEGEND_COLUMNS), 0).iter().map(|line| colour.paint("2", line)));
     }
     if !rendezvous.history.is_empty() {
         lines.push(String::new());
@@ -96,7 +109,7 @@ pub(crate) fn lines(rendezvous: &RendezvousView, now: Timestamp, zone: &TimeZone
             ("BECAUSE", Side::Left),
             ("GAP", Side::Right),
         ];
-        lines.extend(table(&columns, &rows, colour));
+        lines.extend(table(&columns, &rows, colour, width));
     }
     lines
 }
@@ -213,7 +226,9 @@ mod tests {
             succession: 1,
             history: vec![change],
         };
-        let lines = lines(&rendezvous, now, &TimeZone::UTC, Colour::Off);
+        let narrow = lines(&rendezvous, now, &TimeZone::UTC, (Colour::Off, Some(80)));
+        assert!(narrow.iter().all(|line| line.chars().count() <= 80), "{narrow:#?}");
+        let lines = lines(&rendezvous, now, &TimeZone::UTC, (Colour::Off, None));
         assert_eq!(lines[0], "alice (aeaqcaib) holds the rendezvous role in term 2, for 3m");
         assert_eq!(lines[2], "RANK  PEER   SCORE  REACH  INBOUND    RTT  LOSS  STEADY  REPORTS  WHY");
         assert_eq!(lines[3], "   1  alice   0.93   100%  ?        0.4ms    0%     98%        2  lower rtt than bob");

@@ -46,7 +46,7 @@ pub(super) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     let feed = client.events(None).await?;
     let status = client.status().await?;
     let me = status.peer.id;
-    let transcript = Transcript::live(me, ui.colour, TimeZone::system(), render::now());
+    let transcript = Transcript::live(me, ui.colour, TimeZone::system(), render::now()).folded(ui::columns);
     let mut room = RoomScreen {
         me,
         colour: ui.colour,
@@ -144,7 +144,7 @@ impl RoomScreen {
             LineCommand::Leave => return None,
             LineCommand::Help => line_command::HELP.lines().map(str::to_owned).collect(),
             LineCommand::Peers => match self.client.peers().await {
-                Ok(list) => peers::lines(&list, render::now(), self.colour),
+                Ok(list) => peers::lines(&list, render::now(), self.colour, ui::columns()),
                 Err(error) => vec![CliError::from(error).lines()],
             },
             LineCommand::Unknown(command) => {

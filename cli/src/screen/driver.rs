@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use rustix::process::{Signal, getpid, kill_process};
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
 use self::calls::{DaemonCaller, READER};
@@ -34,6 +35,9 @@ const ANSWER_QUEUE: usize = 64;
 
 /// Shortest time between two drawings that no key asked for.
 const FRAME: Duration = Duration::from_millis(40);
+
+/// The same where the terminal is gone: until then, the keyboard's thread asks it again and again.
+const HANG_UP_MAX: Duration = Duration::from_secs(1);
 
 /// Timeout for posts in flight on leaving.
 const LEAVING_MAX: Duration = Duration::from_secs(10);
@@ -67,6 +71,8 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
         answers,
         events: feed.into_channel(EVENT_QUEUE),
         keys: keyboard::start(),
+        gone: keyboard::gone(),
+        patience: LEAVING_MAX,
         signals,
         screen,
         redraw: Redraw::Now,
@@ -74,9 +80,9 @@ pub(crate) async fn run(client: &Client) -> Result<(), CliError> {
     };
     let result = driver.talk(&mut app).await;
     // The terminal is given back before anything is said.
-    let ScreenDriver { mut caller, mut answers, screen, .. } = driver;
+    let ScreenDriver { mut caller, mut answers, screen, patience, .. } = driver;
     drop(screen);
-    finish(client, &mut app, &mut caller, &mut answers).await;
+    finish(client, &mut app, (&mut caller, &mut answers), patience).await;
     result
 }
 
@@ -110,6 +116,10 @@ struct ScreenDriver {
     answers: Receiver<DaemonAnswer>,
     events: Receiver<Result<FeedItem, ClientError>>,
     keys: Receiver<Vec<ScreenInput>>,
+    /// Answers when the terminal is gone.
+    gone: oneshot::Receiver<()>,
+    /// Timeout for posts in flight on leaving.
+    patience: Duration,
     signals: ScreenSignals,
     screen: Screen,
     redraw: Redraw,
@@ -166,6 +176,10 @@ impl ScreenDriver {
         tokio::select! {
             biased;
             keys = self.keys.recv() => keys.map_or(Happened::End(Ok(())), Happened::Inputs),
+            _ = &mut self.gone => {
+                self.patience = HANG_UP_MAX;
+                Happened::End(Ok(()))
+            }
             _ = terminate.recv() => Happened::End(Ok(())),
             _ = hang_up.recv() => Happened::End(Ok(())),
             _ = interrupt.recv() => Happened::End(Ok(())),
@@ -247,8 +261,13 @@ impl ScreenDriver {
 }
 
 /// Waits a little for the posts in flight; what was not sent and what was being typed is kept for the next time.
-async fn finish(client: &Client, app: &mut App, caller: &mut DaemonCaller, answers: &mut Receiver<DaemonAnswer>) {
-    let all_sent = tokio::time::timeout(LEAVING_MAX, async {
+async fn finish(
+    client: &Client,
+    app: &mut App,
+    (caller, answers): (&mut DaemonCaller, &mut Receiver<DaemonAnswer>),
+    patience: Duration,
+) {
+    let all_sent = tokio::time::timeout(patience, async {
         while app.outbox.len() > 0 {
             let Some(answer) = answers.recv().await else { break };
             app.handle(ScreenInput::Answer(answer), render::now());

@@ -12,6 +12,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::render::{self, label, name, zoned};
 use crate::text::ui::Colour;
+use crate::text::wrap::fold;
 
 /// Colours of authors: each readable on dark and on light, none the red of errors.
 const AUTHORS: [&str; 10] = ["32", "33", "34", "35", "36", "92", "93", "94", "95", "96"];
@@ -40,18 +41,32 @@ pub(crate) struct Transcript {
     colour: Colour,
     zone: TimeZone,
     stamp: Stamp,
+    /// Columns at which lines are wrapped, asked for each line.
+    columns: fn() -> Option<usize>,
 }
+
+/// Columns below which nothing is wrapped: little would be left beside the indent.
+const COLUMNS_MIN: usize = 30;
 
 impl Transcript {
     /// A conversation as it happens, with clock times; the day of `now` is not printed.
     pub(crate) fn live(me: PeerId, colour: Colour, zone: TimeZone, now: Timestamp) -> Self {
         let day = zoned(now, &zone).date();
-        Self { me, colour, zone, stamp: Stamp::Clock { day } }
+        Self { me, colour, zone, stamp: Stamp::Clock { day }, columns: || None }
     }
 
     /// A conversation from the history; every line has its date.
     pub(crate) fn dated(me: PeerId, colour: Colour, zone: TimeZone) -> Self {
-        Self { me, colour, zone, stamp: Stamp::Dated }
+        Self { me, colour, zone, stamp: Stamp::Dated, columns: || None }
+    }
+
+    /// The same, wrapped at words where the output has that many columns.
+    pub(crate) fn folded(self, columns: fn() -> Option<usize>) -> Self {
+        Self { columns, ..self }
+    }
+
+    fn width(&self) -> Option<usize> {
+        (self.columns)().filter(|columns| *columns >= COLUMNS_MIN)
     }
 
     /// A message: `14:05 bob: text`, or `14:05 bob → you: text`; further lines are indented to where the text begins, so
@@ -63,6 +78,7 @@ impl Transcript {
         let arrow = if to.is_empty() { String::new() } else { format!(" → {}", to.join(", ")) };
         let clock = message.clock_off_ms.map_or_else(String::new, |off| format!(" (clock {})", render::clock_off(off)));
         let indent = time.width() + 1 + from.width() + arrow.width() + clock.width() + 2;
+        let plain = format!("{time} {from}{arrow}{clock}: ");
         let head = format!(
             "{} {}{}{}: ",
             self.colour.paint(DIM, &time),
@@ -71,15 +87,21 @@ impl Transcript {
             self.colour.paint(DIM, &clock)
         );
         let text = printable(message.text.trim_end());
-        let mut line = day + &self.answered(message, time.width() + 1) + &head;
+        let above = day + &self.answered(message, time.width() + 1);
+        let Some(width) = self.width() else {
+            return above + &head + &text.replace('\n', &format!("\n{}", " ".repeat(indent)));
+        };
+        // Beside a long name too little would be left: then to where the name begins.
+        let indent = if indent + COLUMNS_MIN <= width { indent } else { time.width() + 1 };
+        let mut lines = Vec::new();
         for (number, part) in text.split('\n').enumerate() {
-            if number > 0 {
-                line.push('\n');
-                line += &" ".repeat(indent);
-            }
-            line += part;
+            let start = if number == 0 { plain.clone() } else { " ".repeat(indent) };
+            lines.extend(fold(&format!("{start}{part}"), width, indent));
         }
-        line
+        if let Some(rest) = lines.first().and_then(|first| first.strip_prefix(&plain)) {
+            lines[0] = format!("{head}{rest}");
+        }
+        above + &lines.join("\n")
     }
 
     /// The line above a message that answers another one.
@@ -137,7 +159,9 @@ impl Transcript {
     /// Anything else worth a line.
     pub(crate) fn note(&mut self, at: Timestamp, text: &str) -> String {
         let (day, time) = self.stamp(at);
-        day + &self.colour.paint(DIM, &format!("{time} -- {text}"))
+        let text = format!("{time} -- {text}");
+        let lines = self.width().map_or_else(|| vec![text.clone()], |width| fold(&text, width, time.width() + 4));
+        day + &self.colour.paint(DIM, &lines.join("\n"))
     }
 
     /// The line for a new day, if one has begun, and the time.

@@ -5,11 +5,13 @@ use std::fmt::Write as _;
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
 use std::os::fd::AsFd;
 
+use rustix::termios::tcgetwinsize;
 use serde::Serialize;
 use tokio::io::Interest;
 use tokio::net::unix::pipe::Sender;
 
 use crate::error::CliError;
+use crate::text::wrap::fold;
 
 /// Bytes of output that are buffered, unless they are flushed earlier.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -105,8 +107,20 @@ pub(crate) async fn reader_gone() {
     std::future::pending().await
 }
 
-/// Prints a message for the person on standard error. A closed standard error is ignored.
+/// Columns of the terminal on standard output, if it is one.
+pub(crate) fn columns() -> Option<usize> {
+    columns_of(io::stdout())
+}
+
+fn columns_of(output: impl AsFd + IsTerminal) -> Option<usize> {
+    let size = tcgetwinsize(&output).ok().filter(|_| output.is_terminal())?;
+    Some(usize::from(size.ws_col)).filter(|columns| *columns > 0)
+}
+
+/// Prints a message for the person on standard error, wrapped at words where that is a terminal. A closed standard error is
+/// ignored.
 pub(crate) fn say(text: &str) {
+    let text = columns_of(io::stderr()).map_or_else(|| text.to_owned(), |width| fold(text, width, 0).join("\n"));
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

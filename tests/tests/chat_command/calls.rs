@@ -167,8 +167,8 @@ fn name_rooms_join_and_leave_make_their_calls() {
 #[test]
 fn completions_and_manual_need_no_daemon() {
     let fake = Fake::stopped();
-    for shell in ["bash", "zsh", "fish"] {
-        assert!(run(&fake, &["completions", shell]).out.contains("rooms"), "{shell}");
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        assert!(run(&fake, &["completions", shell]).out.contains("CHAT_COMPLETE"), "{shell}");
     }
     assert!(run(&fake, &["man"]).out.contains(".TH chat"));
     assert!(run(&fake, &["man", "send"]).out.contains(".TH chat-send"));

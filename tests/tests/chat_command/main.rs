@@ -2,6 +2,7 @@
 
 mod answers;
 mod calls;
+mod completions;
 mod fake;
 mod http;
 mod log;

@@ -3,11 +3,12 @@
 use std::process::Stdio;
 
 use chat_proto::api::messages::SendRequest;
+use chat_proto::text::printable;
 use chat_tests::process::Signal;
 
 use crate::answers::view;
 use crate::fake::{Fake, alice, bob};
-use crate::process::{chat, finish};
+use crate::process::{chat, finish, run};
 use crate::pty::PtyTerminal;
 use chat_proto::event::Event;
 
@@ -140,4 +141,24 @@ fn leaving_and_removing_ask_on_a_terminal() {
     }
     let mut terminal = PtyTerminal::run(&fake, &["remove", "bob", "--yes"]);
     assert_eq!(terminal.exit_code(), Some(0));
+}
+
+#[test]
+fn what_is_wider_than_the_terminal_is_wrapped_at_words() {
+    let fake = Fake::start();
+    let words = vec!["a-word"; 30].join(" ");
+    fake.say(bob(), &words);
+    for arguments in [&["log"][..], &["tail", "--no-follow"], &["invite"], &["why"], &["peers"]] {
+        let mut terminal = PtyTerminal::run(&fake, arguments);
+        assert_eq!(terminal.exit_code(), Some(0));
+        let written = terminal.wait_for("\r\n");
+        let plain = printable(&written.replace("\r\n", "\n"));
+        let too_long: Vec<&str> = plain.lines().filter(|line| line.chars().count() > 80).collect();
+        assert!(too_long.is_empty(), "{arguments:?}: {too_long:#?}");
+        if arguments[0] == "log" || arguments[0] == "tail" {
+            assert_eq!(plain.matches("a-word").count(), 30, "no word is cut: {plain}");
+        }
+    }
+    // Pipes get what was said as it was said.
+    assert!(run(&fake, &["log"]).out.contains(&words));
 }

@@ -91,6 +91,14 @@ impl TestTerminal {
         self.emulator().parser.screen().contents()
     }
 
+    /// What `read` makes of the cells of a line on the screen.
+    #[allow(dead_code, reason = "the captures use it, tests look at text")]
+    pub(crate) fn cells<T>(&self, row: u16, columns: u16, read: impl FnOnce(&[&vt100::Cell]) -> T) -> T {
+        let emulator = self.emulator();
+        let cells = (0..columns).filter_map(|column| emulator.parser.screen().cell(row, column));
+        read(&cells.collect::<Vec<_>>())
+    }
+
     /// The lines on the screen.
     pub(crate) fn lines(&self) -> Vec<String> {
         self.screen().lines().map(str::to_owned).collect()

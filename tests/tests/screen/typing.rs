@@ -1,8 +1,10 @@
 //! Nothing that was typed is lost.
 
+use std::time::Duration;
+
 use chat_tests::cluster::TestRoom;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
-use chat_tests::process::Signal;
+use chat_tests::process::{Handle, Signal};
 
 use crate::terminal::TestTerminal;
 
@@ -168,4 +170,23 @@ fn line_mode_loses_no_line_either() {
         let said = room["alice"].api().texts();
         if said[1..] == lines { Ok(()) } else { Err(said.join("\n")) }
     });
+}
+
+#[test]
+fn program_whose_terminal_is_lost_ends_at_once() {
+    let room = TestRoom::of(&["alice"]);
+    let home = room["alice"].home();
+    for (arguments, ready) in [("", "1/1 online"), ("--plain", "alice>")] {
+        // In a session of its own, no signal tells that the terminal is gone; the terminal is that of 'script'.
+        home.write("in-terminal.sh", &format!("echo $$ > {0}/pid; exec chat {arguments}", home.path().display()));
+        let script =
+            format!("exec script -qc \"exec setsid -w bash {}/in-terminal.sh\" /dev/null", home.path().display());
+        let mut terminal = TestTerminal::run(home, &script, 80, 24, &[("TERM", "xterm-256color")]);
+        terminal.shows(ready);
+        let pid = std::fs::read_to_string(home.path().join("pid")).expect("it was written");
+        let chat = Handle::open(pid.trim().parse().expect("a number")).expect("chat runs");
+        terminal.signal(Signal::KILL);
+        terminal.exit_code();
+        assert!(chat.wait(Duration::from_secs(5)), "chat {arguments} goes on without a terminal");
+    }
 }

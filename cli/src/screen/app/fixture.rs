@@ -194,7 +194,7 @@ impl Stage {
                 while x < width {
                     let symbol = buffer[(x, y)].symbol();
                     line.push_str(symbol);
-                    x += u16::try_from(crate::screen::wrap::columns(symbol)).unwrap_or(1).max(1);
+                    x += u16::try_from(crate::text::wrap::columns(symbol)).unwrap_or(1).max(1);
                 }
                 line.trim_end().to_owned()
             })

@@ -122,12 +122,14 @@ async fn shown(client: &Client, page: InfoPage) -> DaemonAnswer {
     match page {
         InfoPage::Help => DaemonAnswer::Shown("help", Ok(help())),
         InfoPage::Peers => {
-            let lines = client.peers().await.map(|list| peers::lines(&list, render::now(), Colour::Off));
+            let lines =
+                client.peers().await.map(|list| peers::lines(&list, render::now(), Colour::Off, page_columns()));
             DaemonAnswer::Shown("members", lines.map_err(CliError::from))
         }
         InfoPage::Why => {
             let lines = client.rendezvous().await;
-            let lines = lines.map(|held| why::lines(&held, render::now(), &TimeZone::system(), Colour::Off));
+            let lines =
+                lines.map(|held| why::lines(&held, render::now(), &TimeZone::system(), (Colour::Off, page_columns())));
             DaemonAnswer::Shown("rendezvous", lines.map_err(CliError::from))
         }
         InfoPage::Status => {
@@ -152,6 +154,11 @@ async fn shown(client: &Client, page: InfoPage) -> DaemonAnswer {
             DaemonAnswer::Shown("knocks", lines.map_err(CliError::from))
         }
     }
+}
+
+/// Columns of a window over the history.
+fn page_columns() -> Option<usize> {
+    crate::text::ui::columns().map(|columns| columns.saturating_sub(2))
 }
 
 fn help() -> Vec<String> {

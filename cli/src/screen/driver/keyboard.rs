@@ -1,10 +1,13 @@
 //! Reads keys on a thread of its own, and recognises text that is pasted into a terminal that does not bracket it.
 
+use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, MouseEventKind, poll, read};
+use rustix::event::{PollFd, PollFlags};
 use tokio::sync::mpsc::{Receiver, channel};
+use tokio::sync::oneshot;
 
 use crate::screen::app::{Focus, ScreenInput};
 
@@ -26,12 +29,11 @@ const KEY_PAUSE: Duration = Duration::from_millis(1);
 /// Lines that one step of the wheel scrolls.
 const WHEEL_LINES: isize = 3;
 
-/// Starts reading. The thread ends with the process, or with the terminal.
+/// Starts reading. The thread ends with the process.
 pub(super) fn start() -> Receiver<Vec<ScreenInput>> {
     let (sender, receiver) = channel(QUEUE);
     thread::spawn(move || {
         let mut pasted = None;
-        // A terminal that is gone ends the stream, which ends the program.
         while let Some((batch, first)) = batch() {
             let goes_on = pasted.is_some_and(|pasted| first.saturating_duration_since(pasted) < PASTE_PAUSE);
             // What follows a paste that did not fit one batch is part of it.
@@ -42,6 +44,26 @@ pub(super) fn start() -> Receiver<Vec<ScreenInput>> {
                 break;
             }
         }
+    });
+    receiver
+}
+
+/// Waits until the terminal is gone. Reading does not end then: crossterm takes the end of the input for a pause, and asks again
+/// and again. Waiting for nothing but the hang-up costs nothing.
+pub(super) fn gone() -> oneshot::Receiver<()> {
+    let (sender, receiver) = oneshot::channel();
+    thread::spawn(move || {
+        let terminal = io::stdin();
+        loop {
+            let mut watched = [PollFd::new(&terminal, PollFlags::empty())];
+            match rustix::event::poll(&mut watched, None) {
+                Ok(_) if watched[0].revents().is_empty() => {}
+                Err(rustix::io::Errno::INTR) => {}
+                Ok(_) | Err(_) => break,
+            }
+        }
+        // The screen may have ended before its terminal.
+        let _ = sender.send(());
     });
     receiver
 }

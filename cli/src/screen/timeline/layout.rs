@@ -14,8 +14,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::entry::{DeliveryReport, KnockLine, Serial, Shown, TimelineEntry, TimelineKind, TypedMessage, quiet_words};
 use super::{More, Timeline};
 use crate::screen::theme::{Theme, ThemePart};
-use crate::screen::wrap::{columns, wrap};
 use crate::text::render;
+use crate::text::wrap::{columns, wrap};
 
 /// Above the first message.
 pub(crate) const BEGINNING: &str = "this is the beginning of the history";

@@ -11,8 +11,8 @@ use ratatui::widgets::{Block, Borders, Paragraph};
 use crate::screen::app::App;
 use crate::screen::theme::{Theme, ThemePart};
 use crate::screen::timeline::layout::author;
-use crate::screen::wrap::{columns, fit};
 use crate::text::render;
+use crate::text::wrap::{columns, fit};
 
 /// Draws the column.
 pub(super) fn draw(frame: &mut Frame<'_>, app: &App, area: Rect) {

@@ -9,7 +9,7 @@ use ratatui::widgets::Paragraph;
 use crate::screen::app::App;
 use crate::screen::room::Link;
 use crate::screen::theme::ThemePart;
-use crate::screen::wrap::{columns, fit};
+use crate::text::wrap::{columns, fit};
 
 /// Number of old messages from which catching up is worth a word.
 const CAUGHT_UP_FROM: u64 = 20;

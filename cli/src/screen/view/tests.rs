@@ -10,7 +10,7 @@ use crossterm::event::{KeyCode, KeyModifiers};
 
 use crate::screen::app::ScreenInput;
 use crate::screen::app::fixture::{NOW, Stage, alice, bob, event, message, peer};
-use crate::screen::wrap::columns;
+use crate::text::wrap::columns;
 
 /// The sizes that every screen has to work at.
 const SIZES: [(u16, u16); 5] = [(80, 24), (200, 50), (40, 10), (300, 100), (20, 4)];

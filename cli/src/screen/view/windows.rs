@@ -12,8 +12,8 @@ use crate::screen::compose::completion::Completion;
 use crate::screen::overlay::{Pager, Question, Search, SearchState};
 use crate::screen::theme::{Theme, ThemePart};
 use crate::screen::timeline::layout::start;
-use crate::screen::wrap::{columns, fit, wrap};
 use crate::text::render;
+use crate::text::wrap::{columns, fit, wrap};
 
 /// Draws the candidates above the input line.
 pub(super) fn completion(frame: &mut Frame<'_>, completion: &Completion, input: Rect, theme: Theme) {

@@ -60,6 +60,20 @@ fn answer_has_the_start_of_what_it_answers_above_it() {
 }
 
 #[test]
+fn message_is_wrapped_at_words_beside_its_author() {
+    let mut narrow = live(Colour::On).folded(|| Some(44));
+    let line = narrow.message(&message(peer(2, "bob"), vec![], "one two three four five six seven eight\nnine"));
+    let lines: Vec<&str> = line.lines().collect();
+    assert!(lines[0].starts_with("\x1b[2m14:05\x1b[0m ") && lines[0].ends_with(": one two three four five six seven"));
+    assert_eq!(lines[1..], ["           eight", "           nine"]);
+    // Beside a name that takes most of the line, too.
+    let line = narrow.message(&message(peer(2, &"n".repeat(32)), vec![], "one two three four"));
+    assert_eq!(line.lines().last(), Some("      two three four"), "{line}");
+    let note = narrow.note(at("2026-11-22T14:05:00Z"), "alice holds the room now: bob's process died");
+    assert_eq!(note.lines().last(), Some("         process died\x1b[0m"), "{note}");
+}
+
+#[test]
 fn further_line_is_indented() {
     let line = live(Colour::Off).message(&message(peer(2, "bob"), vec![], "one\n14:05 alice: two"));
     assert_eq!(line, "14:05 bob: one\n           14:05 alice: two");
@@ -106,10 +120,15 @@ fn membership_change_and_knock_are_notes() {
 
 proptest! {
     #[test]
-    fn text_of_others_starts_no_line_and_no_sequence(name: String, text in "(?s)[a-z\n\x1b\u{9b}.]{0,30}") {
-        let line = live(Colour::Off).message(&message(peer(2, &name), vec![], &text));
+    fn text_of_others_starts_no_line_and_no_sequence(
+        name: String,
+        text in "(?s)[a-z \n\x1b\u{9b}.]{0,60}",
+        narrow: bool,
+    ) {
+        let columns: fn() -> Option<usize> = if narrow { || Some(30) } else { || None };
+        let line = live(Colour::Off).folded(columns).message(&message(peer(2, &name), vec![], &text));
         for (number, part) in line.split('\n').enumerate() {
-            prop_assert!(number == 0 || part.is_empty() || part.starts_with("        "), "{part:?}");
+            prop_assert!(number == 0 || part.is_empty() || part.starts_with("      "), "{part:?}");
             prop_assert!(!part.chars().any(|c| c.is_control() && c != '\t'), "{part:?}");
         }
     }

@@ -59,6 +59,14 @@ pub(crate) fn wrap(paragraph: &[(&str, Style)], width: usize, indent: usize) -> 
     }
 }
 
+/// Wraps a plain text, line by line: what follows the first line begins after `indent`.
+pub(crate) fn fold(text: &str, width: usize, indent: usize) -> Vec<String> {
+    text.split('\n')
+        .flat_map(|line| wrap(&[(line, Style::new())], width, indent))
+        .map(|line| line.to_string())
+        .collect()
+}
+
 /// Where a line that begins at `start` ends, and where the next one begins.
 fn line_end(glyphs: &[Glyph<'_>], start: usize, room: usize) -> (usize, usize) {
     let mut used = 0;

@@ -158,7 +158,7 @@ impl StoreWriter {
                 self.head_marker.follow(&batch, self.executor.meta());
                 self.report(StoreReport::Persisted(id));
             }
-            (JobOutcome::Event(event), _) => self.publish(vec![event]),
+            (JobOutcome::Event(event), _) => self.publish(vec![*event]),
             (JobOutcome::Repaired(log, seq), _) => self.context.remove_damaged(log, seq),
             (JobOutcome::Addrs, _) => self.maintenance.room_file_stale = true,
             (JobOutcome::Begun(begun), Task::Begin(_, _, reply)) => {

@@ -53,7 +53,7 @@ pub(in crate::store) struct Executor {
 #[derive(Debug)]
 pub(in crate::store) enum JobOutcome {
     Batch(BatchId, Inserted, VisibilityChange),
-    Event(StoredEvent),
+    Event(Box<StoredEvent>),
     Addrs,
     Repaired(LogId, Seq),
     Kept,
@@ -220,7 +220,9 @@ impl Executor {
                 self.meta.room = context.room;
                 Ok(JobOutcome::Batch(batch.id, inserted, visibility))
             }
-            Write::Event(event) => Ok(JobOutcome::Event(events::insert_other(connection, event, wall_clock())?)),
+            Write::Event(event) => {
+                Ok(JobOutcome::Event(Box::new(events::insert_other(connection, event, wall_clock())?)))
+            }
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(JobOutcome::Addrs))?,
             Write::Repair(entry) => {
                 let repaired = damage::repair(connection, entry)?;

@@ -80,7 +80,13 @@ fn liar_makes_no_copy_count_for_a_peer_that_is_switched_off() {
     assert_eq!(kit.peers[0].replies.get(&id), None, "one copy, whatever the liar says");
     assert_eq!(kit.peers[0].node.delivery.receipts.holders(&log, head.seq), [kit.peers[1].id]);
     let sealed = MessageBody::Sealed(vec![SealedBox { to: off, kind: 1, ciphertext: vec![7] }]);
-    let command = Command::Post { body: sealed, wait: Wait::Delivered, copies: 1, timeout: Duration::from_secs(5) };
+    let command = Command::Post {
+        body: sealed,
+        wait: Wait::Delivered,
+        copies: 1,
+        reply_to: None,
+        timeout: Duration::from_secs(5),
+    };
     let id = kit.begin(0, command);
     let head = *kit.peers[0].node.logs.heads.head(&log).expect("written");
     kit.frame(0, 1, &Frame::Held { holder: off, log, seq: head.seq, hash: head.hash });

@@ -22,7 +22,7 @@ pub enum TextError {
         /// Length of the given name.
         chars: usize,
     },
-    /// A word that means somebody else in the commands and on the screen.
+    /// A word that means other members in the commands and on the screen.
     #[error("the name '{name}' is reserved, choose another one")]
     NameReserved {
         /// The given name.

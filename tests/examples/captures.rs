@@ -99,15 +99,15 @@ fn picture(terminal: &TestTerminal, columns: u16, rows: u16) -> String {
 }
 
 /// Neighbouring cells that look alike.
-struct Run {
+struct TextRun {
     column: u16,
     columns: u16,
     text: String,
-    look: Look,
+    look: CellLook,
 }
 
 #[derive(PartialEq)]
-struct Look {
+struct CellLook {
     text: Option<String>,
     background: Option<String>,
     bold: bool,
@@ -115,8 +115,8 @@ struct Look {
     dim: bool,
 }
 
-fn runs(cells: &[&Cell]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
+fn runs(cells: &[&Cell]) -> Vec<TextRun> {
+    let mut runs: Vec<TextRun> = Vec::new();
     for (column, cell) in (0u16..).zip(cells) {
         if cell.is_wide_continuation() {
             continue;
@@ -130,18 +130,18 @@ fn runs(cells: &[&Cell]) -> Vec<Run> {
                 last.columns += columns;
                 last.text.push_str(text);
             }
-            Some(_) | None => runs.push(Run { column, columns, text: text.to_owned(), look }),
+            Some(_) | None => runs.push(TextRun { column, columns, text: text.to_owned(), look }),
         }
     }
     runs
 }
 
-fn look(cell: &Cell) -> Look {
+fn look(cell: &Cell) -> CellLook {
     let (mut text, mut background) = (colour(cell.fgcolor()), colour(cell.bgcolor()));
     if cell.inverse() {
         (text, background) = (Some(background.unwrap_or(BACKGROUND.into())), Some(text.unwrap_or(TEXT.into())));
     }
-    Look { text, background, bold: cell.bold(), italic: cell.italic(), dim: cell.dim() }
+    CellLook { text, background, bold: cell.bold(), italic: cell.italic(), dim: cell.dim() }
 }
 
 fn colour(colour: Color) -> Option<String> {
@@ -161,10 +161,10 @@ fn colour(colour: Color) -> Option<String> {
     }
 }
 
-fn draw(svg: &mut String, row: u16, run: &Run) {
+fn draw(svg: &mut String, row: u16, run: &TextRun) {
     let (x, y) = (8.0 + f64::from(run.column) * CELL.0, 8.0 + f64::from(row) * CELL.1);
     let width = f64::from(run.columns) * CELL.0;
-    let Look { text, background, bold, italic, dim } = &run.look;
+    let CellLook { text, background, bold, italic, dim } = &run.look;
     // Writing to a text does not fail.
     if let Some(background) = background {
         let height = CELL.1;

@@ -183,6 +183,7 @@ impl Membership {
         let moved = logs.heads.set_cuts(derived.cuts.clone(), authority.admins());
         self.cuts_moved |= !moved.is_empty();
         logs.disk.changes.cuts.extend(self.gaps.withhold(moved));
+        logs.heads.set_doubted(self.gaps.withheld());
         changed.then(|| std::mem::replace(&mut self.roster, roster))
     }
 

@@ -267,7 +267,9 @@ impl Node {
             (place, entry.map(Arc::new), order)
         };
         let controls = restored.controls.into_iter().map(read).collect();
-        let seen = restored.seen.iter().map(|(peer, _)| *peer);
+        // Only members' entries are stored: the authors were members, too.
+        let authors: Vec<PeerId> = starts.keys().map(|log| log.author).collect();
+        let seen = restored.seen.iter().map(|(peer, _)| *peer).chain(authors);
         self.membership.restore(Gaps::new(controls, starts, seen, self.cx.now.mono), &self.local.room);
         self.derive();
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.

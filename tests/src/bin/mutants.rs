@@ -65,8 +65,8 @@ const MUTANTS: [Mutant; 9] = [
     Mutant {
         name: "fork hides what was shown before it",
         file: "daemon/core/src/log/forks.rs",
-        text: "self.proven.iter().map(|(log, (cut, _))| (*log, *cut)).collect()",
-        instead: "self.proven.keys().map(|log| (*log, Seq::ZERO)).collect()",
+        text: "self.branches.insert(LogId::branch(entry.author(), &entry.hash()), before);",
+        instead: "let _ = before;",
         noticed_by: Noticer::Tests { package: "chat-core", names: "node::tests::forks" },
     },
     Mutant {

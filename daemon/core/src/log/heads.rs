@@ -47,6 +47,8 @@ pub(crate) struct Heads {
     applied: BTreeMap<LogId, LogHead>,
     durable: BTreeMap<LogId, LogHead>,
     cuts: BTreeMap<LogId, Seq>,
+    /// Logs whose cuts may follow from damaged control entries: own entries depend on what was shown of them.
+    doubted: BTreeSet<LogId>,
     /// Logs whose authors were no members when they began.
     refused: BTreeSet<LogId>,
     /// The last entries before forks, of logs that are forked.
@@ -112,6 +114,11 @@ impl Heads {
     /// The last valid sequence number, where the log is cut.
     pub(crate) fn cut(&self, log: &LogId) -> Option<Seq> {
         self.cuts.get(log).copied()
+    }
+
+    /// Sets the logs whose cuts may be due to damage.
+    pub(crate) fn set_doubted(&mut self, logs: BTreeSet<LogId>) {
+        self.doubted = logs;
     }
 
     /// Sets where forked logs end.
@@ -320,7 +327,8 @@ impl Heads {
     /// that.
     pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>) -> Vec<Dep> {
         let dep = |log: &LogId| {
-            let seq = self.applied.get(log)?.seq.min(self.cut(log).unwrap_or(Seq::MAX));
+            let cut = self.cut(log).filter(|_| !self.doubted.contains(log));
+            let seq = self.applied.get(log)?.seq.min(cut.unwrap_or(Seq::MAX));
             (seq > Seq::ZERO).then_some(Dep { log: self.signed(log), seq })
         };
         let tips = self.tips.iter().filter(|log| *log != me && !first.contains(log));

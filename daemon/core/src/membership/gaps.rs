@@ -105,6 +105,11 @@ impl Gaps {
         roster
     }
 
+    /// The logs whose cuts are not written so far, as they may follow from what is missing.
+    pub(crate) fn withheld(&self) -> BTreeSet<LogId> {
+        self.cuts.keys().copied().collect()
+    }
+
     /// Returns which of the cuts that moved are to be written: those of the start only when no entry is missing any more.
     pub(crate) fn withhold(&mut self, moved: Vec<(LogId, Seq)>) -> BTreeMap<LogId, Seq> {
         let moved: BTreeMap<LogId, Seq> = moved.into_iter().collect();

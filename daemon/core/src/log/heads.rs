@@ -281,9 +281,12 @@ impl Heads {
         header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(needed(dep)))
     }
 
-    /// What an entry builds on that lies beyond a fork: which branch is meant is not known.
+    /// What an entry builds on that lies beyond a fork, where no branch is held that reaches as far.
     pub(crate) fn beyond_fork(&self, entry: &Entry) -> Option<Dep> {
-        entry.header().deps.iter().find(|dep| self.end(&dep.log).is_some_and(|end| dep.seq > end)).copied()
+        let beyond = |dep: &&Dep| self.end(&dep.log).is_some_and(|end| dep.seq > end);
+        let reaches =
+            |dep: &Dep| self.branches.iter().any(|(log, signed)| *signed == dep.log && self.seq(log) >= dep.seq);
+        entry.header().deps.iter().filter(beyond).find(|dep| !reaches(dep)).copied()
     }
 
     /// Applies an entry that is [`Fit::Ready`]; returns its order time.

@@ -46,7 +46,7 @@ async fn rejected_requests_name_the_cause() {
         (
             TestRequest::post("/v1/join", &json!({"target": "a b"})),
             400,
-            "'a b' is neither a ticket nor an address: give the line from 'chat invite', or HOST or HOST:PORT",
+            "'a b' is neither a ticket nor an address: give the line from 'chat invite', HOST, HOST:PORT, or the name of a room that 'chat rooms' lists",
         ),
         (
             TestRequest::post("/v1/join", &json!({"target": "chat1 aa"})),

@@ -64,7 +64,7 @@ impl JoinTarget {
         if let Ok(ip) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
             return Self::address(&ip.to_string(), PEER_PORT).ok_or_else(fail);
         }
-        if !text.contains('.') && check_name("room's name", text).is_ok() {
+        if !text.contains('.') && !text.starts_with('-') && check_name("room's name", text).is_ok() {
             return Ok(Self::Name(text.to_owned()));
         }
         let (host, port) = match text.split_once(':') {

@@ -70,6 +70,8 @@ fn seeds_with_forks_come_to_rest() {
     for seed in [438, 788] {
         run(seed, &Plan { trail: trail(), ..Plan::of(seed) });
     }
+    // A log that builds on a void branch once waited for another branch for ever.
+    run(82, &Plan { trail: trail(), ..Plan::harsh(82) });
 }
 
 /// Of several members that one entry removed, one still received a vector when the connection to another was closed.

@@ -64,9 +64,9 @@ const MUTANTS: [Mutant; 9] = [
     },
     Mutant {
         name: "fork hides what was shown before it",
-        file: "daemon/core/src/log/forks.rs",
-        text: "self.branches.insert(LogId::branch(entry.author(), &entry.hash()), before);",
-        instead: "let _ = before;",
+        file: "daemon/core/src/log/heads.rs",
+        text: "if entry.begins() { parent() } else { None }",
+        instead: "if entry.begins() && entry.seq() == Seq::ZERO { parent() } else { None }",
         noticed_by: Noticer::Tests { package: "chat-core", names: "node::tests::forks" },
     },
     Mutant {

@@ -27,9 +27,9 @@ pub(crate) struct RoomsArgs {
 /// # Errors
 /// Says how the call failed.
 pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result<(), CliError> {
-    let rooms = match client.rooms().await {
-        Err(error @ ClientError::NoDaemon { .. }) => search().ok_or(error)?,
-        listed => listed?,
+    let (rooms, join) = match client.rooms().await {
+        Err(error @ ClientError::NoDaemon { .. }) => (search().ok_or(error)?, "chatd start --join ROOM"),
+        listed => (listed?, "chat join ROOM"),
     };
     if args.json {
         return rooms.iter().try_for_each(|room| ui.json(room));
@@ -43,7 +43,7 @@ pub(crate) async fn run(args: RoomsArgs, client: &Client, ui: &mut Ui) -> Result
     let rows: Vec<Row> = rooms.iter().map(row).collect();
     table(&COLUMNS, &rows, ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))?;
     ui.flush()?;
-    ui::say("'chat join ROOM' asks for admission there");
+    ui::say(&format!("'{join}' asks for admission there"));
     Ok(())
 }
 

@@ -63,6 +63,15 @@ impl TestHome {
     fn named(name: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("chat-test-").tempdir().expect("a temporary directory");
         let path = directory.path().join(name);
+        Self::at(path, Some(directory))
+    }
+
+    /// A home in a directory that the caller removes.
+    pub fn below(directory: &Path, name: &str) -> Self {
+        Self::at(directory.join(name), None)
+    }
+
+    fn at(path: PathBuf, directory: Option<TempDir>) -> Self {
         Self {
             path,
             ip: next_ip(),
@@ -71,21 +80,7 @@ impl TestHome {
             multicast: false,
             own_clock: false,
             disk: None,
-            _directory: Some(directory),
-        }
-    }
-
-    /// A home in a directory that the caller removes.
-    pub fn below(directory: &Path, name: &str) -> Self {
-        Self {
-            path: directory.join(name),
-            ip: next_ip(),
-            space: None,
-            mounted: false,
-            multicast: false,
-            own_clock: false,
-            disk: None,
-            _directory: None,
+            _directory: directory,
         }
     }
 

@@ -35,14 +35,17 @@ fn replicated_message_survives_the_loss_of_its_senders_disk() {
     room.same_history(1);
 }
 
+/// Alice sends a message and waits until it is on two disks.
+#[track_caller]
+fn replicated(room: &TestRoom, text: &str) {
+    room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", text]).ok();
+}
+
 /// The database of one peer is put back as it was some messages ago, in place, while its daemon is down: neither inode nor
 /// time of creation show it. It posts at once, before it reaches any member.
 #[test]
 fn replicated_messages_survive_a_database_that_is_rolled_back_in_place() {
     let mut room = TestRoom::of(&["alice", "bob", "carol"]);
-    let replicated = |room: &TestRoom, text: &str| {
-        room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", text]).ok();
-    };
     for number in 0..5 {
         replicated(&room, &format!("before the copy {number}"));
     }
@@ -72,9 +75,6 @@ fn replicated_messages_survive_a_database_that_is_rolled_back_in_place() {
 #[test]
 fn replicated_messages_survive_a_forked_log() {
     let mut room = TestRoom::of(&["alice", "bob", "carol"]);
-    let replicated = |room: &TestRoom, text: &str| {
-        room["alice"].chat(&["send", "--wait", "replicated", "--copies", "2", text]).ok();
-    };
     for number in 0..5 {
         replicated(&room, &format!("before the copy {number}"));
     }

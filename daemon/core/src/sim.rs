@@ -40,6 +40,7 @@
 //! broadcast tree (`room/machine/flood_tree.rs` replaces it), direct messages (payloads are opaque), and the time that code takes.
 //! End-to-end tests cover these.
 
+pub(crate) mod branches;
 mod clock;
 mod groups;
 mod queue;

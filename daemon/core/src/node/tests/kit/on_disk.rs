@@ -9,6 +9,7 @@ use super::Peer;
 use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
 use crate::output::Batch;
 use crate::restore::{Restored, StoredHead};
+use crate::sim::branches::file_branch;
 
 impl Peer {
     /// The order time of every entry on disk.
@@ -29,27 +30,7 @@ impl Peer {
 
     /// Files what lies beyond a fork in the branch that begins with the first of it.
     pub(super) fn file_branches(&mut self, (one, _): &(SignedEntry, SignedEntry)) {
-        let proof = Entry::from_trusted(one.clone()).expect("a proof was verified");
-        let follows = |entry: &Arc<Entry>| {
-            (entry.header().log, entry.header().backlink) == (proof.log(), proof.header().backlink)
-        };
-        let Some(first) = self.logs.values().flatten().find(|entry| follows(entry) && entry.seq() == proof.seq())
-        else {
-            return;
-        };
-        let (from, branch) = (first.log(), LogId::branch(first.author(), &first.hash()));
-        if from == branch {
-            return;
-        }
-        let log = self.logs.get_mut(&from).expect("it is there");
-        let at = log.iter().position(|entry| entry.seq() == proof.seq()).expect("it is there");
-        let moved = log.split_off(at);
-        if log.is_empty() {
-            self.logs.remove(&from);
-        }
-        let filed = moved.into_iter().map(|entry| Arc::new(entry.as_ref().clone().filed_in(branch)));
-        assert!(self.logs.insert(branch, filed.collect()).is_none(), "a branch begins once");
-        self.clocks.retain(|(log, seq, _)| *log != from || *seq < proof.seq());
+        file_branch(&mut self.logs, &mut self.clocks, one);
     }
 
     pub(super) fn write(&mut self, batch: &Batch) {

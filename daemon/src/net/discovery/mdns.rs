@@ -4,9 +4,14 @@
 //! (`mdns-sd`, a thread of its own) queries and answers on every interface, also without a default route, and follows
 //! interfaces as they appear and disappear. On each it announces the addresses of that interface alone.
 //!
+//! A peer may be seen without an address that serves: its answer over IPv6 names its IPv6 addresses, and its answer over
+//! IPv4 may be kept back, since a record is multicast once a second at most (RFC 6762, section 6). Later queries list the
+//! peer as known and get no answer (section 7.1), so its addresses are asked for by name.
+//!
 //! Invariants: rooms and names are validated. A peer that is not in a room announces nothing. Nothing but addresses,
 //! the room and whether it is open is announced: no relay.
 
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +23,7 @@ use chat_proto::api::status::RoomRef;
 use chat_proto::id::PeerId;
 use chat_proto::text::check_recorded_name;
 use data_encoding::BASE32_NOPAD;
-use mdns_sd::{Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
+use mdns_sd::{HostnameResolutionEvent, Receiver, ResolvedService, ServiceDaemon, ServiceEvent, ServiceInfo};
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
@@ -45,6 +50,12 @@ const GOODBYE_MAX: Duration = Duration::from_millis(300);
 /// How long a search without a daemon collects answers: one query at once, and one a second later.
 const SEARCH_TIME: Duration = Duration::from_millis(1_500);
 
+/// How long the addresses of a peer are asked for, in milliseconds: at once, a second later, and two seconds after that.
+const ADDRS_TIMEOUT_MS: u64 = 4_000;
+
+/// Number of peers whose addresses are asked for at a time; the oldest question yields.
+const ASKED_MAX: usize = 32;
+
 /// Multicast does not work here.
 #[derive(Debug, thiserror::Error)]
 #[error(
@@ -63,10 +74,11 @@ pub(crate) struct ListenAddr {
 /// Announces this peer and its room, and collects other peers, until the daemon stops. Without multicast it logs a warning
 /// and ends: the room works without.
 pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>) {
-    let (mdns, found) = match open() {
-        Ok(opened) => opened,
+    let mut search = match Search::new() {
+        Ok(search) => search,
         Err(error) => return warn!(%error, cause = %error.0, "multicast"),
     };
+    let mdns = search.mdns.clone();
     let mut changes = ctx.gate.changes();
     let mut announced: Option<(String, String)> = None;
     loop {
@@ -78,8 +90,8 @@ pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>
             announced = text.and_then(|text| Some((announce(&mdns, &ctx.me, listen, &text)?, text)));
         }
         tokio::select! {
-            event = found.recv_async() => match event {
-                Ok(event) => apply(event, &ctx.me, &nearby),
+            event = search.found.recv_async() => match event {
+                Ok(event) => search.apply(event, &ctx.me, &nearby),
                 Err(_) => return warn!("multicast ended: rooms on the local network are not found any more"),
             },
             changed = changes.changed() => if changed.is_err() { break },
@@ -97,25 +109,65 @@ pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>
 /// # Errors
 /// [`MulticastError`], when nothing can be asked.
 pub async fn search() -> Result<Vec<NearbyRoom>, MulticastError> {
-    let (mdns, found) = open()?;
+    let mut search = Search::new()?;
     let nearby = Nearby::new(Mdns::On);
     let collect = async {
-        while let Ok(event) = found.recv_async().await {
+        while let Ok(event) = search.found.recv_async().await {
             // No peer has this key.
-            apply(event, &PeerId::from_bytes([0; 32]), &nearby);
+            search.apply(event, &PeerId::from_bytes([0; 32]), &nearby);
         }
     };
     tokio::select! { () = collect => {}, () = sleep(SEARCH_TIME) => {} }
     // The process ends; nothing was announced.
-    let _ = mdns.shutdown();
+    let _ = search.mdns.shutdown();
     Ok(nearby.rooms())
 }
 
-fn open() -> Result<(ServiceDaemon, Receiver<ServiceEvent>), MulticastError> {
-    let mdns = ServiceDaemon::new()?;
-    mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
-    let found = mdns.browse(SERVICE)?;
-    Ok((mdns, found))
+/// A search for peers on the local network.
+struct Search {
+    mdns: ServiceDaemon,
+    found: Receiver<ServiceEvent>,
+    /// Questions for addresses; each is asked for as long as its receiver lives.
+    asked: VecDeque<Receiver<HostnameResolutionEvent>>,
+}
+
+impl Search {
+    fn new() -> Result<Self, MulticastError> {
+        let mdns = ServiceDaemon::new()?;
+        mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;
+        let found = mdns.browse(SERVICE)?;
+        Ok(Self { mdns, found, asked: VecDeque::new() })
+    }
+
+    fn apply(&mut self, event: ServiceEvent, me: &PeerId, nearby: &Nearby) {
+        match event {
+            ServiceEvent::ServiceResolved(service) => {
+                if let Some(peer) = instance(service.get_fullname()).filter(|peer| peer != me) {
+                    let seen = seen(&service);
+                    debug!(remote = %peer.short(), addrs = ?seen.addrs, "seen on the local network");
+                    if seen.addrs.is_empty() {
+                        self.ask_addrs(service.get_hostname());
+                    }
+                    nearby.add(peer, seen);
+                }
+            }
+            ServiceEvent::ServiceRemoved(_, name) => {
+                if let Some(peer) = instance(&name) {
+                    nearby.remove(&peer);
+                }
+            }
+            // The library may report more one day.
+            ServiceEvent::SearchStarted(_) | ServiceEvent::SearchStopped(_) | ServiceEvent::ServiceFound(..) | _ => {}
+        }
+    }
+
+    /// Asks for the addresses of a host; the service is reported again with those that arrive.
+    fn ask_addrs(&mut self, host: &str) {
+        if let Ok(answers) = self.mdns.resolve_hostname(host, Some(ADDRS_TIMEOUT_MS)) {
+            self.asked.truncate(ASKED_MAX - 1);
+            self.asked.push_front(answers);
+        }
+    }
 }
 
 /// Announces a text; returns the full name of the service.
@@ -135,24 +187,6 @@ fn announce(mdns: &ServiceDaemon, me: &PeerId, listen: ListenAddr, text: &str) -
         mdns.register(service).map(|()| name)
     });
     registered.inspect_err(|error| warn!(%error, "the room is not announced on the local network")).ok()
-}
-
-fn apply(event: ServiceEvent, me: &PeerId, nearby: &Nearby) {
-    match event {
-        ServiceEvent::ServiceResolved(service) => {
-            if let Some(peer) = instance(service.get_fullname()).filter(|peer| peer != me) {
-                debug!(remote = %peer.short(), "seen on the local network");
-                nearby.add(peer, seen(&service));
-            }
-        }
-        ServiceEvent::ServiceRemoved(_, name) => {
-            if let Some(peer) = instance(&name) {
-                nearby.remove(&peer);
-            }
-        }
-        // The library may report more one day.
-        ServiceEvent::SearchStarted(_) | ServiceEvent::SearchStopped(_) | ServiceEvent::ServiceFound(..) | _ => {}
-    }
 }
 
 /// A peer's key as a DNS label, which has 63 characters at most.

@@ -70,6 +70,12 @@ pub enum Event {
         /// State of the request.
         state: KnockState,
     },
+    /// A member's log was continued twice from one message on, as happens when its home goes back to an older copy. The
+    /// messages of both continuations are kept and shown; the member goes on in a new log.
+    Fork {
+        /// The member whose log it is.
+        peer: PeerRef,
+    },
     /// Events before this one are missing: they are no longer kept, or the cursor belongs to another database. The
     /// history still has the messages.
     Gap {
@@ -88,6 +94,7 @@ impl Event {
             Self::Rendezvous { .. } => "rendezvous",
             Self::Delivery { .. } => "delivery",
             Self::Knock { .. } => "knock",
+            Self::Fork { .. } => "fork",
             Self::Gap { .. } => "gap",
         }
     }

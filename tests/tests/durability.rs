@@ -1,7 +1,9 @@
 //! Promise P1: an acknowledged message survives `kill -9` of any daemon, and a replicated one the loss of its sender's disk.
 
+use chat_proto::event::Event;
 use chat_tests::cluster::TestRoom;
 use chat_tests::daemon::StartDaemon;
+use chat_tests::eventually::SOON;
 use chat_tests::scenarios::crash::{CrashPlan, run};
 
 #[test]
@@ -101,6 +103,20 @@ fn replicated_messages_survive_a_forked_log() {
     room.all_online();
     replicated(&room, "after the fork");
     let history = room.same_history(16);
+    for name in ["alice", "bob", "carol"] {
+        let mut forks = room[name].api().events_at("/v1/events?since=all&type=fork", None);
+        let author =
+            forks.find(
+                SOON,
+                "the fork",
+                |event| {
+                    if let Event::Fork { peer } = event { Some(peer.name.clone()) } else { None }
+                },
+            );
+        assert_eq!(author, "alice", "as {name} is told");
+        let said = room[name].chat(&["tail", "--since", "all", "--no-follow"]).ok();
+        assert!(said.contains("the data of alice went back to an older copy"), "{said}");
+    }
     for name in ["alice", "bob", "carol"] {
         room[name].stop();
         let exported = room[name].home().path().join("export.jsonl");

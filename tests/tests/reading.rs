@@ -112,6 +112,7 @@ fn tail_can_look_back_and_end() {
             | Event::Rendezvous { .. }
             | Event::Delivery { .. }
             | Event::Knock { .. }
+            | Event::Fork { .. }
             | Event::Gap { .. } => None,
         };
         events.iter().filter_map(text).collect()

@@ -84,6 +84,7 @@ fn stream_from_the_beginning_has_every_kind_of_event() {
         | Event::Rendezvous { .. }
         | Event::Delivery { .. }
         | Event::Knock { .. }
+        | Event::Fork { .. }
         | Event::Gap { .. } => None,
     };
     assert_eq!(events.find(SOON, "bob's admission", membership), MembershipAction::Admitted);
@@ -95,6 +96,7 @@ fn stream_from_the_beginning_has_every_kind_of_event() {
         | Event::Rendezvous { .. }
         | Event::Delivery { .. }
         | Event::Knock { .. }
+        | Event::Fork { .. }
         | Event::Gap { .. } => None,
     };
     let mut events = alice.api().events_at("/v1/events?since=all", None);
@@ -110,6 +112,7 @@ fn stream_from_the_beginning_has_every_kind_of_event() {
         | Event::Membership { .. }
         | Event::Rendezvous { .. }
         | Event::Knock { .. }
+        | Event::Fork { .. }
         | Event::Gap { .. } => None,
     });
     drop(bob);

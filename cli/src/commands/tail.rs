@@ -160,6 +160,7 @@ impl Tail<'_> {
                 self.fill_gap(client, since, received.cursor).await
             }
             Event::Membership { change } => self.other(&received.json, |lines| Some(lines.membership(at, &change))),
+            Event::Fork { peer } => self.other(&received.json, |lines| Some(lines.fork(at, &peer))),
             Event::Knock { knock, name, words, state } => {
                 self.other(&received.json, |lines| lines.knock(at, (knock, state), &name, &words))
             }

@@ -198,6 +198,7 @@ impl RoomScreen {
             Event::Knock { knock, name, words, state } => {
                 self.transcript.knock(at, (knock, state), &name, &words).into_iter().collect()
             }
+            Event::Fork { peer } => vec![self.transcript.fork(at, &peer)],
             Event::Gap { reason } => {
                 let mut lines =
                     vec![format!("chat: the stream has a gap: {}; 'chat log' has it all", render::label(&reason))];

@@ -117,21 +117,12 @@ impl Transcript {
 
     /// A member admitted, renamed, removed, or gone: `14:05 -- bob was admitted by alice`.
     pub(crate) fn membership(&mut self, at: Timestamp, change: &MembershipChange) -> String {
-        let (peer, by) = (name(&change.peer), name(&change.by));
-        let text = match change.action {
-            MembershipAction::Founded => format!("{peer} founded the room"),
-            MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} joined"),
-            MembershipAction::Admitted => format!("{peer} was admitted by {by}"),
-            MembershipAction::Removed => format!("{peer} was removed by {by}"),
-            // Daemons did not always record the old name.
-            MembershipAction::Renamed => match &change.was {
-                Some(was) => format!("{} is now called {peer}", label(was)),
-                None => format!("{} is now called {peer}", change.peer.tag),
-            },
-            MembershipAction::Role => format!("{by} changed the role of {peer}"),
-            MembershipAction::Left => format!("{peer} left the room"),
-        };
-        self.note(at, &text)
+        self.note(at, &membership_words(change))
+    }
+
+    /// A log that was continued twice.
+    pub(crate) fn fork(&mut self, at: Timestamp, author: &PeerRef) -> String {
+        self.note(at, &fork_words(author))
     }
 
     /// A newcomer that knocks; none once it is admitted, which the membership change reports.
@@ -190,6 +181,29 @@ impl Transcript {
 }
 
 /// The start of a text in one line.
+/// What changed in the membership.
+pub(crate) fn membership_words(change: &MembershipChange) -> String {
+    let (peer, by) = (name(&change.peer), name(&change.by));
+    match change.action {
+        MembershipAction::Founded => format!("{peer} founded the room"),
+        MembershipAction::Admitted if change.peer.id == change.by.id => format!("{peer} joined"),
+        MembershipAction::Admitted => format!("{peer} was admitted by {by}"),
+        MembershipAction::Removed => format!("{peer} was removed by {by}"),
+        // Daemons did not always record the old name.
+        MembershipAction::Renamed => match &change.was {
+            Some(was) => format!("{} is now called {peer}", label(was)),
+            None => format!("{} is now called {peer}", change.peer.tag),
+        },
+        MembershipAction::Role => format!("{by} changed the role of {peer}"),
+        MembershipAction::Left => format!("{peer} left the room"),
+    }
+}
+
+/// What a log that was continued twice means.
+pub(crate) fn fork_words(author: &PeerRef) -> String {
+    format!("the data of {} went back to an older copy; what was written after it is kept", name(author))
+}
+
 fn one_line(text: &str) -> String {
     let line = label(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     let mut characters = line.chars();

@@ -118,6 +118,7 @@ impl EventReader {
             | Event::Rendezvous { .. }
             | Event::Delivery { .. }
             | Event::Knock { .. }
+            | Event::Fork { .. }
             | Event::Gap { .. } => None,
         })
     }

@@ -15,6 +15,7 @@ use crate::screen::effect::{Ask, HistoryPart, ScreenEffect};
 use crate::screen::room::Link;
 use crate::screen::timeline::entry::{DeliveryReport, KnockLine, QuietChange, Shown, TimelineKind};
 use crate::screen::timeline::layout::start;
+use crate::text::transcript::{fork_words, membership_words};
 
 /// Messages older than this call for no attention: they are caught up with.
 const ATTENTION_MS: u64 = 5 * 60 * 1_000;
@@ -51,6 +52,7 @@ impl App {
                 self.timeline.delivered(message, &DeliveryReport { copies, delivered });
             }
             Event::Knock { knock, name, words, state } => self.knock(at, knock, (&name, &words), state),
+            Event::Fork { peer } => self.note(at, TimelineKind::Note(fork_words(&peer))),
             Event::Gap { reason } => {
                 self.note(at, TimelineKind::Note(format!("the stream of events has a gap: {}", label(&reason))));
                 self.go_to(HistoryPart::Newest);
@@ -135,19 +137,14 @@ impl App {
     fn membership(&mut self, at: Timestamp, change: &MembershipChange) {
         self.ask(Ask::Peers);
         self.ask(Ask::Status);
-        let (peer, by) = (name(&change.peer), name(&change.by));
-        let text = match change.action {
-            MembershipAction::Admitted => return self.quiet(at, peer, QuietChange::Joined),
-            MembershipAction::Left => return self.quiet(at, peer, QuietChange::Left),
-            MembershipAction::Founded => format!("{peer} founded the room"),
-            MembershipAction::Removed => format!("{peer} was removed by {by}"),
-            MembershipAction::Renamed => match &change.was {
-                Some(was) => format!("{} is now called {peer}", label(was)),
-                None => format!("{} is now called {peer}", change.peer.tag),
-            },
-            MembershipAction::Role => format!("{by} changed the role of {peer}"),
-        };
-        self.note(at, TimelineKind::Note(text));
+        match change.action {
+            MembershipAction::Admitted => self.quiet(at, name(&change.peer), QuietChange::Joined),
+            MembershipAction::Left => self.quiet(at, name(&change.peer), QuietChange::Left),
+            MembershipAction::Founded
+            | MembershipAction::Removed
+            | MembershipAction::Renamed
+            | MembershipAction::Role => self.note(at, TimelineKind::Note(membership_words(change))),
+        }
     }
 
     fn role_moved(&mut self, at: Timestamp, change: &HolderChange) {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
 use crate::delivery::ingest::Received;
@@ -11,7 +12,7 @@ use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry, hash_header
 use crate::log::forks::Proof;
 use crate::log::heads::Fit;
 use crate::node::Node;
-use crate::output::CloseReason;
+use crate::output::{CloseReason, Output};
 use crate::restore::Restored;
 
 impl Node {
@@ -201,6 +202,8 @@ impl Node {
     /// is filed in branches.
     pub(super) fn on_fork(&mut self, proof: Proof) {
         let Some(log) = self.forks().prove(proof) else { return };
+        let peer = self.membership.roster.peer_ref(&log.author);
+        self.cx.push(Output::Publish(Event::Fork { peer }));
         self.membership.outdate();
         // What waits belongs to branches now.
         self.membership.cuts_moved = true;

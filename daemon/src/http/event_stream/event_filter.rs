@@ -9,7 +9,7 @@ use crate::http::problem::Refusal;
 use crate::store::tables::models::StoredEventKind;
 
 /// Every event type.
-pub(crate) const TYPES: [&str; 7] = ["message", "peer", "membership", "rendezvous", "delivery", "knock", "gap"];
+pub(crate) const TYPES: [&str; 8] = ["message", "peer", "membership", "rendezvous", "delivery", "knock", "fork", "gap"];
 
 /// Which events a client receives. Every client receives gaps.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,6 +67,7 @@ fn is_about(kind: &StoredEventKind, peer: PeerId) -> bool {
             }
             Event::Delivery { delivered, .. } => delivered.iter().any(|to| to.id == peer),
             Event::Knock { .. } => false,
+            Event::Fork { peer: author } => author.id == peer,
             Event::Gap { .. } => true,
         },
     }

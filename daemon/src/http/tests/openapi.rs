@@ -193,6 +193,7 @@ fn events_of_every_type_fit_their_schema() {
         Event::Rendezvous { change: change() },
         Event::Delivery { message, copies: 1, delivered: vec![who()] },
         Event::Knock { knock: KnockId(1), name: "eve".into(), words: "a-b-c".into(), state: KnockState::Waiting },
+        Event::Fork { peer: who() },
         Event::Gap { reason: "x".into() },
     ];
     for event in events {

@@ -171,6 +171,9 @@ function take(envelope) {
     case 'knock':
       figures();
       break;
+    case 'fork':
+      conversation.note(at, `the data of ${nameOf(envelope.peer)} went back to an older copy; what was written after it is kept`, 'membership');
+      break;
     case 'gap':
       conversation.load().catch(() => {});
       figures();

@@ -1,5 +1,7 @@
 //! Logs that were continued twice.
 
+use chat_proto::event::Event;
+
 use crate::log::entry::{Dep, LogId, Seq, SignedEntry};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Disk, Kit, post};
@@ -56,6 +58,11 @@ fn branches_of_a_fork_are_shown_by_all_in_the_same_order() {
         for n in [0, 1] {
             assert_eq!(kit.peers[n].history(), kit.peers[0].history(), "at {n}, apart {apart:?}");
             assert_eq!(kit.peers[n].forks.len(), 1, "the proof is kept");
+            let told = kit.peers[n]
+                .events
+                .iter()
+                .filter(|event| matches!(event, Event::Fork { peer } if peer.id == log.author));
+            assert_eq!(told.count(), 1, "its user is told once");
             assert_eq!(kit.peers[n].node.logs.heads.seq(&log), Seq(3), "the log ends before the fork");
             assert_eq!(branches(&kit, n, &log), 2);
             assert_eq!(kit.peers[n].shown.len(), 3 + apart[0] + apart[1], "each message is shown once");

@@ -106,6 +106,10 @@ impl Membership {
             self.news.push(entry.clone());
             self.added.push(position);
         }
+        if self.controls.take_restarted() {
+            self.stale = true;
+            self.cuts_moved = true;
+        }
     }
 
     /// Whether the author of the first entry of a log may write it, as far as the membership is derived.

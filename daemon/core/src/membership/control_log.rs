@@ -46,6 +46,10 @@ pub(crate) struct LogStart {
     first: Hlc,
     /// The same, moved behind the admissions that it names.
     pub(crate) order: Hlc,
+    /// What the first entry depends on.
+    roots: Vec<Dep>,
+    /// The log on which a branch builds.
+    parent: Option<LogId>,
     /// The admissions of its author that the first entry names, directly or by a former log of its author.
     pub(crate) admissions: BTreeSet<Dep>,
 }
@@ -60,6 +64,8 @@ pub(crate) struct ControlLog {
     starts: BTreeMap<LogId, Arc<LogStart>>,
     /// For each branch of a forked log, the log that its entries name.
     branches: BTreeMap<LogId, LogId>,
+    /// Whether logs follow from other admissions than when this was asked last.
+    restarted: bool,
 }
 
 /// How a log that the store held began.
@@ -77,21 +83,54 @@ pub(crate) struct StoredStart {
 
 impl ControlLog {
     /// How a log would begin with this order time and these dependencies, or as a branch that builds on another log.
-    pub(crate) fn start(&self, log: &LogId, order: Hlc, deps: &[Dep], parent: Option<LogId>) -> LogStart {
-        if let Some(parent) = parent {
-            let parent = self.starts.get(&parent).map(|start| start.as_ref().clone()).unwrap_or_default();
-            return LogStart { first: order, order: parent.order.max(order), admissions: parent.admissions };
+    pub(crate) fn start(&self, log: &LogId, first: Hlc, roots: &[Dep], parent: Option<LogId>) -> LogStart {
+        let mut start = LogStart { first, order: first, roots: roots.to_vec(), parent, admissions: BTreeSet::new() };
+        start.admissions = self.admissions_of(log, &start);
+        let before = parent.and_then(|parent| self.starts.get(&parent)).map(|parent| parent.order);
+        let newest = self.certain(&start.admissions).map(|at| at.order.next()).max();
+        start.order = [before, newest].into_iter().flatten().fold(first, Hlc::max);
+        start
+    }
+
+    /// The admissions from which a log follows. An entry that names a place beyond a fork may mean any branch there, so the
+    /// admissions of all branches count, whenever they arrive.
+    fn admissions_of(&self, log: &LogId, start: &LogStart) -> BTreeSet<Dep> {
+        if let Some(parent) = start.parent {
+            return self.starts.get(&parent).map(|parent| parent.admissions.clone()).unwrap_or_default();
         }
-        // Entries of branches are named as their headers name them.
         let names = |dep: &Dep, log: &LogId| dep.log == *log || self.branches.get(log) == Some(&dep.log);
-        let covered = |admission: &&Dep| deps.iter().any(|dep| names(dep, &admission.log) && dep.seq >= admission.seq);
+        let covered =
+            |admission: &&Dep| start.roots.iter().any(|dep| names(dep, &admission.log) && dep.seq >= admission.seq);
         let direct = self.admissions.get(&log.author).into_iter().flatten().filter(covered).copied();
-        let former = deps.iter().filter(|dep| dep.log.author == log.author && dep.log != *log);
-        let former = former.filter_map(|dep| self.starts.get(&dep.log)).filter(|start| start.first < order);
-        let admissions: BTreeSet<Dep> =
-            direct.chain(former.flat_map(|start| start.admissions.iter().copied())).collect();
-        let newest = admissions.iter().filter_map(|place| self.position(place)).map(|at| at.order.next()).max();
-        LogStart { first: order, order: newest.map_or(order, |newest| newest.max(order)), admissions }
+        let former = start.roots.iter().filter(|dep| dep.log.author == log.author && dep.log != *log);
+        let former = former.filter_map(|dep| self.starts.get(&dep.log)).filter(|former| former.first < start.first);
+        direct.chain(former.flat_map(|former| former.admissions.iter().copied())).collect()
+    }
+
+    /// Where those of a log's admissions stand that it names without doubt. The others may arrive later than what follows
+    /// from them: the shared order must not depend on them.
+    fn certain<'a>(&'a self, admissions: &'a BTreeSet<Dep>) -> impl Iterator<Item = &'a Position> {
+        admissions.iter().filter(|place| !self.branches.contains_key(&place.log)).filter_map(|place| self.position(place))
+    }
+
+    /// An admission of this author arrived in a branch: logs that began before may follow from it.
+    fn start_anew(&mut self, author: &PeerId) {
+        let mut logs: Vec<(Hlc, LogId)> = self.logs_of(author).map(|(log, start)| (start.first, *log)).collect();
+        logs.sort_unstable();
+        for (_, log) in logs {
+            let Some(start) = self.starts.get(&log) else { continue };
+            let mut anew = start.as_ref().clone();
+            anew.admissions.extend(self.admissions_of(&log, start));
+            if anew != **start {
+                self.starts.insert(log, Arc::new(anew));
+                self.restarted = true;
+            }
+        }
+    }
+
+    /// Whether logs follow from other admissions than they did when this was asked last.
+    pub(crate) fn take_restarted(&mut self) -> bool {
+        std::mem::take(&mut self.restarted)
     }
 
     /// An entry was applied: if it is the first one of a log, the log begins; returns whether it does. A branch begins with
@@ -151,19 +190,21 @@ impl ControlLog {
         let (log, seq) = (entry.log(), entry.seq());
         let before = Dep { log, seq: Seq(seq.0.saturating_sub(1)) };
         let named = entry.header().deps.iter().chain([&before]).filter_map(|dep| self.newest(dep));
-        let roots = self.starts.get(&log).map(|start| start.admissions.clone()).unwrap_or_default();
-        let roots = roots.iter().filter_map(|place| self.position(place));
-        let causes: BTreeSet<Position> = named.chain(roots).copied().collect();
+        let admissions = self.starts.get(&log).map(|start| start.admissions.clone()).unwrap_or_default();
+        let causes: BTreeSet<Position> = named.chain(self.certain(&admissions)).copied().collect();
         let order = causes.iter().map(|cause| cause.order.next()).fold(order, Hlc::max);
         let position = Position { order, log, seq };
+        let mut admitted = None;
         match control {
             Control::Genesis { .. } => {
                 self.admissions.entry(entry.author()).or_default().insert(position.place());
-                let start = LogStart { first: order, order, admissions: BTreeSet::from([position.place()]) };
+                let admissions = BTreeSet::from([position.place()]);
+                let start = LogStart { first: order, order, admissions, ..LogStart::default() };
                 self.starts.insert(log, Arc::new(start));
             }
             Control::Admit { peer, .. } => {
                 self.admissions.entry(*peer).or_default().insert(position.place());
+                admitted = Some(*peer).filter(|_| self.branches.contains_key(&log));
             }
             Control::Invite { .. }
             | Control::Revoke { .. }
@@ -179,6 +220,9 @@ impl ControlLog {
             position,
             ControlItem { author, hash: entry.hash(), control, label, causes: causes.into_iter().collect() },
         );
+        if let Some(peer) = admitted {
+            self.start_anew(&peer);
+        }
         Some(position)
     }
 

@@ -74,6 +74,14 @@ fn seeds_with_forks_come_to_rest() {
     run(82, &Plan { trail: trail(), ..Plan::harsh(82) });
 }
 
+/// Newcomers whose admission is in a branch that members get after the newcomers' own entries: what the log follows from
+/// was once decided by what was held when it began, and members differed for ever.
+#[test]
+fn seeds_with_admissions_in_late_branches_agree_on_members() {
+    run(6589, &Plan { trail: trail(), ..Plan::of(6589) });
+    run(640, &Plan { trail: trail(), ..Plan::harsh(640) });
+}
+
 /// Of several members that one entry removed, one still received a vector when the connection to another was closed.
 #[test]
 fn seeds_that_removed_several_members_at_once_tell_them_nothing() {

@@ -110,7 +110,10 @@ impl ControlLog {
     /// Where those of a log's admissions stand that it names without doubt. The others may arrive later than what follows
     /// from them: the shared order must not depend on them.
     fn certain<'a>(&'a self, admissions: &'a BTreeSet<Dep>) -> impl Iterator<Item = &'a Position> {
-        admissions.iter().filter(|place| !self.branches.contains_key(&place.log)).filter_map(|place| self.position(place))
+        admissions
+            .iter()
+            .filter(|place| !self.branches.contains_key(&place.log))
+            .filter_map(|place| self.position(place))
     }
 
     /// An admission of this author arrived in a branch: logs that began before may follow from it.

@@ -1,7 +1,7 @@
 //! Which seeds a test runs, and what it prints.
 //!
-//! `SEED=n` runs one seed, `CHAT_SEEDS=n` runs the seeds from 0 to n - 1 and switches on the sizes of rooms that an
-//! everyday run has no time for. A failure prints its seed.
+//! `SEED=n` runs one seed, `CHAT_SEEDS=n` runs the seeds from 0 to n - 1, `CHAT_SEEDS=m..n` those from m to n - 1. Both of the
+//! latter switch on the sizes of rooms that an everyday run has no time for. A failure prints its seed.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -16,14 +16,21 @@ pub(crate) fn number(name: &str) -> Option<u64> {
 
 /// Whether a budget of seeds is given, so that the test may take its time.
 pub(crate) fn budget() -> bool {
-    number("CHAT_SEEDS").is_some()
+    range("CHAT_SEEDS").is_some()
+}
+
+/// The range in an environment variable: `m..n`, or `n` for `0..n`.
+fn range(name: &str) -> Option<Range<u64>> {
+    let text = std::env::var(name).ok()?;
+    let (from, to) = text.split_once("..").unwrap_or(("0", &text));
+    Some(from.parse().ok()?..to.parse().ok()?)
 }
 
 /// The seeds a test runs: those that the environment asks for, or a few.
 fn seeds(few: u64) -> Range<u64> {
-    match (number("SEED"), number("CHAT_SEEDS")) {
+    match (number("SEED"), range("CHAT_SEEDS")) {
         (Some(seed), _) => seed..seed + 1,
-        (None, Some(many)) => 0..many,
+        (None, Some(range)) => range,
         (None, None) => 0..few,
     }
 }

@@ -3,6 +3,16 @@
 //! A valid ticket, or any knock in an open room, becomes an `Admit` entry; the stranger is answered when it is on disk. Any
 //! other knock waits, and all neighbours learn of it, so that each member can answer it (`chat admit`, `chat deny`). A
 //! knock ends when it is answered, when the stranger gives up, or when the member at which it waits is lost.
+//!
+//! State ([`Door`]): the strangers that wait here or, as they report, at other members; those whose admission is being
+//! written or is on its way.
+//!
+//! Invariants: who is told "admitted" is admitted by an entry that is on this peer's disk. A "no" counts at the door of the
+//! member that says it; at another's, only an admin's does. Every table is bounded, and where one is full the network or the
+//! member with the largest share gives up its oldest place, so no stranger can close the door for others.
+//!
+//! Called by the node: commands of the user, requests from [`admission`](crate::admission), [`Frame::Knock`] from
+//! neighbours, entries that reached the disk, connections that ended.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

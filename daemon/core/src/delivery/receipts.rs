@@ -4,6 +4,16 @@
 //! valid only if this peer wrote that entry there; a restored database otherwise takes receipts for its lost future. A
 //! receipt is its holder's own word: it is believed over the connection to the holder, which proves its key, or with the
 //! holder's signature when another member passes it on.
+//!
+//! State ([`Receipts`]): for the own log, the hashes of recent entries and how far each peer holds it; the posts that wait
+//! for copies, and the direct messages whose delivery is to be reported.
+//!
+//! Invariants: receipts count for the present log alone, and a new one begins without any. A peer sends a receipt only for
+//! what is on its disk. Posts that wait are answered once, with the number of copies reached, in time or not; all tables are
+//! bounded.
+//!
+//! Called by the node: own entries reached the disk, a receipt arrived, entries of others are on disk and are acknowledged,
+//! a wait timed out, the daemon stops.
 
 use std::collections::{BTreeMap, BTreeSet};
 

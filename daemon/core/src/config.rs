@@ -66,6 +66,10 @@ pub const VOID_LOGS_MAX: usize = 1024;
 /// Maximum number of rejected logs that are remembered, so that no entry waits for them; others are requested again.
 pub const REFUSED_LOGS_MAX: usize = 4096;
 
+/// How far beyond the order times of all entries that are held, and beyond all labels, that of a further one may be. Bounds
+/// how many of them one entry uses up: at this step the times last for two billion entries written to use them up.
+pub const ORDER_STEP_MAX: u64 = 1 << 32;
+
 /// How far the dates of others' entries move this peer's own ahead of its clock. Clocks that differ by more are reported as
 /// wrong.
 pub const CLOCK_LEEWAY: Duration = Duration::from_millis(CLOCK_LEEWAY_MS);

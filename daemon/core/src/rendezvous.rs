@@ -73,7 +73,7 @@ mod context;
 pub mod events;
 mod follower;
 mod holder;
-mod protocol;
+pub(crate) mod protocol;
 pub mod query;
 mod seeker;
 pub mod settings;

@@ -29,9 +29,12 @@
 //! run. A new fault in `ALL` changes the plans of all seeds, and with them the traces; one in `HARSH` only those of
 //! [`room::Plan::harsh`].
 //!
+//! Hostile members ([`room::Plan::hostile`]) attack in `room/hostile.rs`: an attack is a variant of [`room::Attack`], its entry in `ALL`
+//! and an arm in `plot`.
+//!
 //! # What is checked
 //!
-//! At every step: `room/checks/checker.rs`. At the end: `room/world/convergence.rs` and `role/checker.rs`. Tests name the promise they
+//! At every step: `room/checks/checker.rs`. Where there are hostile members, rights besides: `room/checks/rights.rs`. At the end: `room/world/convergence.rs` and `role/checker.rs`. Tests name the promise they
 //! prove: `grep -r "Promise P" daemon/core/src`.
 //!
 //! # What the simulations cannot see

@@ -151,7 +151,7 @@ pub struct Header {
 }
 
 /// Labels beyond this (in the year 6429) are taken for it in the order, so that no clock uses up the times.
-const ORDER_LABEL_MAX: Hlc = Hlc(1 << 63);
+pub(crate) const ORDER_LABEL_MAX: Hlc = Hlc(1 << 63);
 
 impl Header {
     /// The time by which the entry is ordered; `before` is that of the entry before it in its log.

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chat_proto::id::{EntryHash, PeerId};
 
-use crate::config::{ENTRY_DEPS_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX, VOID_LOGS_MAX};
-use crate::log::entry::{Dep, Entry, Head, Hlc, LogId, Seq};
+use crate::config::{ENTRY_DEPS_MAX, ORDER_STEP_MAX, PAST_CUT_MAX, REFUSED_LOGS_MAX, VOID_LOGS_MAX};
+use crate::log::entry::{Dep, Entry, Head, Hlc, LogId, ORDER_LABEL_MAX, Seq};
 
 /// Newest entry of one log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub(crate) enum Fit {
     Old,
     /// Too far past the cut of its log: refused.
     Cut,
+    /// Its order time is far beyond all that are held: not taken, and looked at again when a peer sends it again.
+    Ahead,
     /// It builds on another entry than the one held before it: the log may be forked.
     Mismatch,
     /// Waits for this entry, and perhaps for more.
@@ -278,7 +280,17 @@ impl Heads {
             let needed = needed(dep);
             self.seq(&needed.log) < needed.seq && needed.seq <= limit(&needed.log)
         };
-        header.deps.iter().find(waited_for).map_or(Fit::Ready, |dep| Fit::Missing(needed(dep)))
+        match header.deps.iter().find(waited_for) {
+            Some(dep) => Fit::Missing(needed(dep)),
+            None if header.order_after(before.map(|head| head.order)) > self.order_end() => Fit::Ahead,
+            None => Fit::Ready,
+        }
+    }
+
+    /// The last order time that is taken now: one entry uses up few of them, so that none follows the last one. An honest
+    /// author's is one more than those of what it builds on, or its label.
+    fn order_end(&self) -> Hlc {
+        Hlc(self.clock.max(ORDER_LABEL_MAX).0.saturating_add(ORDER_STEP_MAX))
     }
 
     /// What an entry builds on that lies beyond a fork, where no branch is held that reaches as far.

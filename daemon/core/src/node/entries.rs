@@ -125,7 +125,7 @@ impl Node {
                         self.forks().suspect(place, from);
                     }
                 }
-                Fit::Old | Fit::Cut => {}
+                Fit::Old | Fit::Cut | Fit::Ahead => {}
             }
         }
     }

@@ -8,12 +8,14 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+pub use crate::sim::room::hostile::Attack;
 pub use crate::sim::room::plan::{CrashPoint, Fault, Plan};
 
 use crate::sim::room::machine::Host;
 use crate::sim::room::world::RoomWorld;
 
 mod checks;
+mod hostile;
 mod machine;
 mod network;
 mod plan;
@@ -48,6 +50,10 @@ pub struct RunStats {
     pub lost_reported: u64,
     /// Number of failed writes that were on the disk after all.
     pub ghosts: u64,
+    /// How often hostile members made each attack.
+    pub attacks: BTreeMap<Attack, u64>,
+    /// Number of entries of hostile members that another one held at the end.
+    pub hostile_entries: u64,
 }
 
 impl RunStats {
@@ -59,6 +65,10 @@ impl RunStats {
         for (point, count) in &other.points {
             *self.points.entry(*point).or_default() += count;
         }
+        for (attack, count) in &other.attacks {
+            *self.attacks.entry(*attack).or_default() += count;
+        }
+        self.hostile_entries += other.hostile_entries;
         self.crashes += other.crashes;
         self.unwritten += other.unwritten;
         self.lost_reported += other.lost_reported;
@@ -78,6 +88,7 @@ pub fn run(seed: u64, plan: &Plan) -> RunReport {
         if world.plan.is_harsh() {
             world.begin_following();
         }
+        world.begin_hostility();
         world.schedule(Duration::ZERO, RoomWorld::act);
         world.run_until(world.plan.busy);
         world.end()

@@ -7,8 +7,9 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 
 use crate::admission::codec::ticket_request;
+use crate::config::ORDER_STEP_MAX;
 use crate::input::Command;
-use crate::log::entry::{Dep, Hlc};
+use crate::log::entry::{Dep, Hlc, ORDER_LABEL_MAX};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Kit, key};
 use crate::output::Reply;
@@ -130,19 +131,27 @@ fn date_that_runs_back_is_only_a_date() {
 
 #[test]
 fn order_at_the_end_of_time_stops_nothing() {
-    let mut kit = Kit::room(3);
-    let mut forger = Forger::behind(&kit, 2);
-    forger.header.deps.push(Dep::order(kit.peers[2].id, Hlc(u64::MAX)));
-    let last = forger.say("the last word");
-    kit.frame(0, 2, &Frame::Entries(vec![last]));
-    for (n, what) in [(0, "question"), (1, "answer")] {
-        kit.pass(Duration::from_millis(10));
-        kit.say(n, what);
+    let farthest = ORDER_LABEL_MAX.0 + ORDER_STEP_MAX;
+    for (order, taken) in [(u64::MAX, false), (u64::MAX - 9, false), (farthest + 1, false), (farthest, true)] {
+        let mut kit = Kit::room(3);
+        let mut forger = Forger::behind(&kit, 2);
+        forger.header.deps.push(Dep::order(kit.peers[2].id, Hlc(order)));
+        let last = forger.say("the last word");
+        kit.frame(0, 2, &Frame::Entries(vec![last]));
+        // A question and its answer, where the clock of the one that answers is slow.
+        kit.peers[1].clock_error_ms = -HOUR_MS;
+        for (n, what) in [(0, "question"), (1, "answer"), (0, "thanks")] {
+            kit.pass(Duration::from_millis(10));
+            kit.say(n, what);
+        }
+        kit.join(3);
+        kit.connect_all();
+        assert!(kit.peers[1].node.roster().is_member(&kit.peers[3].id));
+        let history = kit.peers[0].history();
+        assert_eq!(history[usize::from(taken)..], ["question", "answer", "thanks"], "{order}");
+        assert_eq!(history.contains(&"the last word".to_owned()), taken, "{order}");
+        kit.assert_alike();
     }
-    kit.join(3);
-    kit.connect_all();
-    assert!(kit.peers[1].node.roster().is_member(&kit.peers[3].id));
-    assert_eq!(kit.peers[0].history(), ["the last word", "question", "answer"]);
 }
 
 /// What a peer reports about its own clock.

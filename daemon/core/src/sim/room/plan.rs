@@ -124,6 +124,10 @@ pub struct Plan {
     pub queue_bytes_max: usize,
     /// Maximum latency between two machines, in milliseconds.
     pub latency_ms_max: u64,
+    /// Number of hostile members.
+    pub hostile: usize,
+    /// Whether people make hostile members admins.
+    pub trusts_hostile: bool,
     /// Number of the last steps that a failure prints.
     pub trail: usize,
 }
@@ -143,6 +147,8 @@ impl Plan {
             pause_ms_max: [30, 100, 300, 800][rng.random_range(0..4)],
             queue_bytes_max: if short { 20_000 } else { QUEUE_BYTES_MAX },
             latency_ms_max: 40,
+            hostile: 0,
+            trusts_hostile: false,
             faults,
             trail: 0,
         }
@@ -164,6 +170,21 @@ impl Plan {
         plan
     }
 
+    /// The plan of a seed with one or two hostile members, and of the other faults those that lose no disk.
+    pub fn hostile(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x0068_6f73_7469);
+        let mut plan = Self::of(seed);
+        let lossy = [Fault::LostDisk, Fault::OldDisk, Fault::OldDiskUnnoticed];
+        plan.faults.retain(|fault| !lossy.contains(fault));
+        plan.machines = plan.machines.max(4);
+        plan.hostile = rng.random_range(1..3);
+        plan.trusts_hostile = rng.random_bool(0.3);
+        if rng.random_bool(0.5) {
+            plan.faults.insert(Fault::Removal);
+        }
+        plan
+    }
+
     /// A plan in which nothing goes wrong, on the network of one building.
     pub fn calm(machines: usize) -> Self {
         Self {
@@ -175,6 +196,8 @@ impl Plan {
             pause_ms_max: 100,
             queue_bytes_max: QUEUE_BYTES_MAX,
             latency_ms_max: 1,
+            hostile: 0,
+            trusts_hostile: false,
             trail: 0,
         }
     }

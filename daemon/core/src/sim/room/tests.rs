@@ -47,6 +47,18 @@ fn room_with_harsh_faults_keeps_its_promises() {
     assert!(runs.len() < 16 || share >= 50, "crashes that hit nothing show little: {share} %");
 }
 
+/// One or two members write and send what they please. Prints what they did, with `--nocapture`.
+#[test]
+fn room_with_hostile_members_keeps_its_promises() {
+    let runs = for_seeds(16, |seed| run(seed, &Plan { trail: trail(), ..Plan::hostile(seed) }).stats);
+    let mut stats = RunStats::default();
+    runs.iter().for_each(|run| stats.add(run));
+    let attacks: u64 = stats.attacks.values().sum();
+    say(&format!("{} runs: {attacks} attacks, {} entries of hostile members", runs.len(), stats.hostile_entries));
+    say(&format!("{:?}", stats.attacks));
+    assert!(runs.len() < 16 || stats.hostile_entries > 0, "hostile members did nothing");
+}
+
 /// Prints one digest over the traces of all seeds; a change that keeps the behaviour keeps the digest. The trace of a
 /// seed that fails is taken as zero.
 #[test]

@@ -19,6 +19,7 @@ use crate::output::{CommandError, Output, Reply};
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
 use crate::sim::room::checks::checker::Checker;
+use crate::sim::room::hostile::Hostiles;
 use crate::sim::room::machine::disk::Op;
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomNetwork;
@@ -56,6 +57,8 @@ pub(super) struct RoomWorld {
     pub(super) sent: BTreeMap<(&'static str, Host, Host), u64>,
     /// What went wrong.
     pub(super) stats: RunStats,
+    /// Hostile machines.
+    pub(super) hostile: Hostiles,
     /// The last steps, as many as the plan asks for.
     pub(super) trail: VecDeque<String>,
     queue: SimQueue<Self>,
@@ -66,6 +69,8 @@ impl RoomWorld {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let machine = |n| Machine::new(n, SigningKey::from_bytes(&rng.random()));
         let machines: Vec<Machine> = (0..plan.machines).map(machine).collect();
+        let hostile = Hostiles::new(seed, machines.len(), plan.hostile);
+        let checker = Checker::new(hostile.hosts.clone(), hostile.sybil_ids(), &machines);
         let index = machines.iter().enumerate().map(|(n, machine)| (machine.id, Host(n))).collect();
         Self {
             plan,
@@ -73,11 +78,12 @@ impl RoomWorld {
             machines,
             index,
             net: RoomNetwork::default(),
-            checker: Checker::default(),
+            checker,
             hash: blake3::Hasher::new(),
             troubled: true,
             sent: BTreeMap::new(),
             stats: RunStats::default(),
+            hostile,
             trail: VecDeque::new(),
             queue: SimQueue::new(),
         }
@@ -199,6 +205,9 @@ impl RoomWorld {
     pub(super) fn input(&mut self, host: Host, input: Input) {
         let now = self.now();
         self.trace(host, || crate::sim::room::checks::trace::input(&input));
+        if let Input::Frame(_, frame) = &input {
+            self.overhear(host, frame);
+        }
         let machine = self.machine(host);
         let time = machine.clock.at(now);
         let Some(node) = machine.node.as_mut() else { return };
@@ -254,10 +263,17 @@ impl RoomWorld {
                 let delay = self.between_ms(0, 5);
                 self.schedule_for(host, delay, move |world| world.reload(host, batch));
             }
-            Output::Send(peer, frame) => self.send(host, &peer, frame),
+            Output::Send(peer, frame) => {
+                if let Some(frame) = self.tampered(host, &peer, frame) {
+                    self.send(host, &peer, frame);
+                }
+            }
             Output::Datagram(peer, frame) => self.send_datagram(host, &peer, frame),
             Output::Dial(peer, addrs) => self.dial(host, peer, &addrs),
-            Output::Disconnect(peer, _) => self.disconnect(host, &peer),
+            Output::Disconnect(peer, reason) => {
+                self.checker.breaks(host, self.host_of(&peer), reason);
+                self.disconnect(host, &peer);
+            }
             Output::Reply(command, reply) => self.replied(host, command, reply),
             Output::Admission(id, answer) => self.answer(host, id, answer),
             Output::Roster(roster) => self.machine(host).roster = roster,

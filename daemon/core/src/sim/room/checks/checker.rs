@@ -13,7 +13,7 @@ use chat_proto::id::{EntryHash, MessageId, PeerId};
 
 use crate::input::{Command, CommandId};
 use crate::log::entry::{Entry, Hlc, LogId, Seq};
-use crate::output::{BatchEntry, CommandError, Reply};
+use crate::output::{BatchEntry, CloseReason, CommandError, Reply};
 use crate::sim::room::machine::disk::{HeldData, SendKey};
 use crate::sim::room::machine::{Host, Machine};
 use crate::wire::Frame;
@@ -63,6 +63,9 @@ pub(in crate::sim::room) struct Checker {
     views: BTreeMap<EntryHash, BTreeMap<LogId, Seq>>,
     ever_held: BTreeMap<EntryHash, BTreeSet<Host>>,
     may_fork: BTreeSet<PeerId>,
+    /// Machines that do as they please, and peers that they invented: nothing is expected of them.
+    hostile: BTreeSet<Host>,
+    hostile_ids: BTreeSet<PeerId>,
     sends: BTreeMap<SendKey, KeyedSend>,
 }
 
@@ -76,6 +79,18 @@ struct KeyedSend {
 }
 
 impl Checker {
+    pub(in crate::sim::room) fn new(hostile: BTreeSet<Host>, invented: Vec<PeerId>, machines: &[Machine]) -> Self {
+        let ids = hostile.iter().filter_map(|host| machines.get(host.0)).map(|machine| machine.id);
+        let hostile_ids: BTreeSet<PeerId> = ids.chain(invented).collect();
+        Self { may_fork: hostile_ids.clone(), hostile, hostile_ids, ..Self::default() }
+    }
+
+    /// A machine closes a connection; no honest one breaks the protocol.
+    pub(in crate::sim::room) fn breaks(&self, host: Host, peer: Option<Host>, reason: CloseReason) {
+        let honest = peer.is_some_and(|peer| !self.hostile.contains(&peer)) && !self.hostile.contains(&host);
+        assert!(!honest || reason != CloseReason::Protocol, "{host:?} says that {peer:?} breaks the protocol");
+    }
+
     pub(in crate::sim::room) fn ask(
         &mut self,
         host: Host,
@@ -93,7 +108,7 @@ impl Checker {
     /// A machine sends a frame; nothing about the room goes to a peer that is not a member.
     pub(in crate::sim::room) fn sends(&self, from: &Machine, to: &PeerId, frame: &[u8]) {
         let roster = &from.roster;
-        if !roster.is_member(&from.id) || from.admits(to) {
+        if !roster.is_member(&from.id) || from.admits(to) || self.hostile_ids.contains(&from.id) {
             return;
         }
         let about_room = matches!(
@@ -132,20 +147,22 @@ impl Checker {
         if !view.is_empty() {
             self.views.insert(hash, view);
         }
-        let Some(cut) = cut else { return };
+        let Some(cut) = cut.filter(|_| !self.hostile.contains(&host)) else { return };
         // Beyond a fork the name means any branch, and is not waited for.
         let there = |log: &LogId, seq: Seq| {
             held.seq(log) >= seq || cut(log).is_some_and(|cut| cut < seq) || self.forked.contains(log)
         };
-        for dep in &header.deps {
+        let by_hostile = |log: &LogId| self.hostile_ids.contains(&log.author);
+        for dep in header.deps.iter().filter(|dep| !by_hostile(&dep.log) && !by_hostile(&header.log)) {
             assert!(there(&dep.log, dep.seq), "{at:?} is written at {host:?} before {dep:?}, on which it builds");
         }
         // An entry that depends on a forked log may depend on a branch that is not held here.
-        if !item.visible || entry.messages().is_empty() || !self.forked.is_empty() {
+        let forked = self.forked.iter().any(|log| !by_hostile(log));
+        if !item.visible || entry.messages().is_empty() || forked || by_hostile(&header.log) {
             return;
         }
         for (log, seq) in self.views.get(&hash).into_iter().flatten() {
-            if *log == header.log {
+            if *log == header.log || by_hostile(log) {
                 continue;
             }
             assert!(there(log, *seq), "{at:?} is shown at {host:?} before {log:?} {seq:?}, which its author had read");
@@ -167,6 +184,9 @@ impl Checker {
         let asked = self.open.remove(&command);
         let asked = asked.unwrap_or_else(|| panic!("{host:?} answers {command:?} twice: {reply:?}"));
         assert_eq!(asked.host, host, "another machine's command is answered");
+        if self.hostile.contains(&host) {
+            return;
+        }
         let (Kind::Post(wait, copies), Ok(Reply::Posted { id, held_by, complete, .. })) = (asked.what, reply) else {
             return;
         };
@@ -175,7 +195,7 @@ impl Checker {
         assert!(disk(host).is_some_and(|held| held.holds(&log, seq)), "{id} was acknowledged before it was flushed");
         let ever = self.ever_held.get(&id.entry).cloned().unwrap_or_default();
         let mut holders = BTreeSet::from([host]);
-        for peer in held_by {
+        for peer in held_by.iter().filter(|peer| !self.hostile_ids.contains(peer)) {
             let holder = ids.iter().position(|id| id == peer).map(Host);
             let holder = holder.unwrap_or_else(|| panic!("{peer:?} is named as a holder of {id} and is no machine"));
             assert!(ever.contains(&holder), "{holder:?} is named as a holder of {id} and never held it");
@@ -209,7 +229,7 @@ impl Checker {
     pub(in crate::sim::room) fn unanswered(&self) -> Option<String> {
         self.open
             .values()
-            .next()
+            .find(|asked| !self.hostile.contains(&asked.host))
             .map(|asked| format!("no answer to {:?} at {:?} since {:?}", asked.what, asked.host, asked.at))
     }
 

@@ -8,29 +8,35 @@ use crate::sim::room::machine::disk::HeldData;
 /// Maximum number of admissions behind each other that are looked at.
 const ADMISSIONS_MAX: u32 = 12;
 
-/// Whether a removal excludes an entry at this place, or every admission that its log began with, directly or through others.
-pub(in crate::sim::room) fn is_void(held: &HeldData, log: &LogId, seq: Seq) -> bool {
-    is_void_below(held, log, seq, ADMISSIONS_MAX)
+/// Whether a removal may count.
+pub(in crate::sim::room) type MayCount<'a> = &'a dyn Fn(&Entry) -> bool;
+
+/// Whether a removal that `may_count` excludes an entry at this place, or every admission that its log began with, directly or
+/// through others.
+pub(in crate::sim::room) fn is_void(held: &HeldData, log: &LogId, seq: Seq, may_count: MayCount<'_>) -> bool {
+    is_void_below(held, log, seq, ADMISSIONS_MAX, may_count)
 }
 
-fn is_void_below(held: &HeldData, log: &LogId, seq: Seq, depth: u32) -> bool {
+fn is_void_below(held: &HeldData, log: &LogId, seq: Seq, depth: u32, may_count: MayCount<'_>) -> bool {
     let Some(first) = held.logs.get(log).and_then(|entries| entries.first()) else { return false };
-    if is_removed(held, log, seq) {
+    if is_removed(held, log, seq, may_count) {
         return true;
     }
     if depth == 0 || first.is_genesis() {
         return false;
     }
     !admissions(held, first, depth).into_iter().any(|admission| {
-        let void = |entry: &Entry| is_void_below(held, &entry.log(), entry.seq(), depth - 1);
+        let void = |entry: &Entry| is_void_below(held, &entry.log(), entry.seq(), depth - 1, may_count);
         let invite = invite_of(held, admission);
         !void(admission) && !invite.is_some_and(void)
     })
 }
 
 /// Whether a removal of the author leaves out this entry.
-fn is_removed(held: &HeldData, log: &LogId, seq: Seq) -> bool {
-    held.control_entries().any(|(_, control)| match control {
+fn is_removed(held: &HeldData, log: &LogId, seq: Seq, may_count: MayCount<'_>) -> bool {
+    let entries = held.logs.values().flatten().filter_map(|entry| Some((entry, entry.control()?)));
+    let mut counted = entries.filter(|(entry, _)| may_count(entry));
+    counted.any(|(_, control)| match control {
         Control::Remove { peer, cuts } if *peer == log.author => {
             cuts.iter().find(|cut| cut.log == *log).is_none_or(|cut| cut.seq < seq)
         }

@@ -23,7 +23,7 @@ impl RoomWorld {
         let ticket = self.machines.iter().find_map(|machine| machine.ticket.clone());
         for host in self.hosts().skip(1) {
             self.machine(host).ticket = None;
-            if self.chance(0.85) {
+            if self.chance(0.85) || self.hostile.has(host) {
                 self.machine(host).ticket.clone_from(&ticket);
                 let delay = self.between_ms(0, 4_000);
                 self.schedule(delay, move |world| world.ask(host));

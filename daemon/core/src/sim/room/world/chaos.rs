@@ -108,7 +108,9 @@ impl RoomWorld {
             97..99 if self.plan.has(Fault::Leaving) => Command::Leave,
             _ => Command::Invites,
         };
-        self.command(host, command);
+        let trusts = matches!(command, Command::SetAdmin(_, Verdict::Yes)) && !self.plan.trusts_hostile;
+        let hostile = trusts && self.host_of(&other).is_some_and(|other| self.hostile.has(other));
+        self.command(host, if hostile { Command::Invites } else { command });
     }
 
     fn invite_of(&mut self, host: Host) -> Option<chat_proto::id::InviteId> {
@@ -236,6 +238,7 @@ impl RoomWorld {
     /// Ends all faults but wrong clocks: every machine runs, every disk works, every path is open.
     pub(in crate::sim::room) fn end_faults(&mut self) {
         self.troubled = false;
+        self.end_hostility();
         self.plan.queue_bytes_max = QUEUE_BYTES_MAX;
         self.net.shielded.clear();
         let blocked: Vec<(Host, Host)> = self.net.blocked.iter().copied().collect();

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::log::entry::Control;
+use crate::log::entry::{Control, Entry};
 use crate::sim::groups::groups;
 use crate::sim::room::Fault;
 use crate::sim::room::checks::checker::Acked;
+use crate::sim::room::checks::rights::Rights;
 use crate::sim::room::checks::void::is_void;
 use crate::sim::room::machine::disk::HeldData;
 use crate::sim::room::machine::{Host, Machine, MachineState};
@@ -20,6 +21,9 @@ use crate::sim::room::world::RoomWorld;
 /// Maximum time from the end of all faults to convergence: the longest pause between two dials and some rounds of
 /// anti-entropy.
 const SETTLE_MAX: Duration = Duration::from_secs(120);
+
+/// Maximum number of rows of a table that hostile members can fill.
+const TABLE_MAX: usize = 16 * 1024;
 
 /// Time for which a converged room is watched.
 const IDLE: Duration = Duration::from_secs(90);
@@ -37,6 +41,7 @@ impl RoomWorld {
                     let took = self.now() - began;
                     self.stay_settled();
                     self.check_acked();
+                    self.check_rights();
                     return took;
                 }
                 Err(why) => last = why,
@@ -49,6 +54,7 @@ impl RoomWorld {
     fn groups(&self) -> Vec<Vec<Host>> {
         let mut left: BTreeSet<Host> =
             self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
+        left.retain(|host| !self.hostile.has(*host));
         left.retain(|host| self.at(*host).state == MachineState::Running);
         let mut groups = groups(left, |a, b| self.agree(a, b));
         groups.sort_by_key(|group| std::cmp::Reverse(group.len()));
@@ -74,7 +80,7 @@ impl RoomWorld {
         }
         let Some(main) = groups.first() else { return Ok(()) };
         let Some(reference) = main.first().map(|host| self.at(*host)) else { return Ok(()) };
-        for host in self.hosts().filter(|host| !main.contains(host)) {
+        for host in self.hosts().filter(|host| !main.contains(host) && !self.hostile.has(*host)) {
             let machine = self.at(host);
             let parted = main
                 .iter()
@@ -164,7 +170,8 @@ impl RoomWorld {
     pub(in crate::sim::room) fn agreed_holder(&self, group: &[Host]) -> Option<Host> {
         let first = self.holder_at(*group.first()?)?;
         let all = group.iter().all(|host| self.holder_at(*host) == Some(first));
-        (all && group.contains(&first)).then_some(first)
+        let takes_part = group.contains(&first) || (self.hostile.has(first) && self.at(first).is_up());
+        (all && takes_part).then_some(first)
     }
 
     /// A converged room stays as it is and is quiet.
@@ -186,7 +193,11 @@ impl RoomWorld {
         for group in self.groups().into_iter().filter(|group| group.len() > 1) {
             for host in group {
                 let left = self.at(host).node.as_ref().map(|node| node.inspect().work_left()).unwrap_or_default();
-                assert!(left.is_empty(), "{host:?} still has {left:?}");
+                if self.hostile.hosts.is_empty() {
+                    assert!(left.is_empty(), "{host:?} still has {left:?}");
+                }
+                // What a hostile member promised may never come.
+                assert!(left.iter().all(|(_, count)| *count <= TABLE_MAX), "{host:?} is full of {left:?}");
             }
         }
     }
@@ -211,12 +222,16 @@ impl RoomWorld {
         for group in self.groups() {
             let Some(machine) = group.first().map(|host| self.at(*host)) else { continue };
             let Some(held) = &machine.disk.held else { continue };
+            let rights = self.rights_of(&group);
             let visible: BTreeSet<_> = held.visible().into_iter().map(|(_, id)| id).collect();
             self.checker.shown_once(&visible);
             for acked in &self.checker.acked {
                 let expected = acked.holders.iter().any(|holder| group.contains(holder));
                 if expected && !visible.contains(&acked.id) {
-                    assert!(self.may_be_hidden(machine, acked), "{acked:?} was acknowledged and is lost at {group:?}");
+                    assert!(
+                        self.may_be_hidden(machine, acked, rights.as_ref()),
+                        "{acked:?} was acknowledged and is lost at {group:?}"
+                    );
                 }
             }
         }
@@ -234,15 +249,37 @@ impl RoomWorld {
         }
     }
 
+    /// Who may have what right in a group, where there are hostile members.
+    fn rights_of(&self, group: &[Host]) -> Option<Rights> {
+        let disks = group.iter().filter_map(|host| self.at(*host).disk.held.as_ref());
+        if self.hostile.hosts.is_empty() { None } else { Rights::new(disks) }
+    }
+
+    /// Checks that no right was gained, and counts what hostile members did.
+    fn check_rights(&mut self) {
+        self.stats.attacks.clone_from(&self.hostile.made);
+        for group in self.groups() {
+            let Some(rights) = self.rights_of(&group) else { continue };
+            for host in group {
+                rights.check(&self.at(host).name, &self.at(host).roster);
+            }
+        }
+        let hostile: BTreeSet<_> = self.hostile.hosts.iter().map(|host| self.at(*host).id).collect();
+        let held = self.groups().first().and_then(|group| self.at(*group.first()?).disk.held.as_ref());
+        let logs = held.iter().flat_map(|held| &held.logs).filter(|(log, _)| hostile.contains(&log.author));
+        self.stats.hostile_entries += logs.map(|(_, entries)| entries.len() as u64).sum::<u64>();
+    }
+
     /// Whether something hides an acknowledged message at a machine: a removal of its author that leaves out this entry, or of
     /// the only members that admitted the author, its author's leaving, or an author that is not a member there. Behind a
     /// fork everything must be there.
-    fn may_be_hidden(&self, machine: &Machine, acked: &Acked) -> bool {
+    fn may_be_hidden(&self, machine: &Machine, acked: &Acked, rights: Option<&Rights>) -> bool {
         let author = acked.log.author;
         let controls = || machine.disk.held.iter().flat_map(HeldData::control_entries);
         let left = controls().any(|(by, control)| by == author && matches!(control, Control::Leave));
+        let may_count = |removal: &Entry| rights.is_none_or(|rights| rights.entitled(removal));
         let stranger = !machine.roster.is_member(&author);
-        let void = machine.disk.held.as_ref().is_some_and(|held| is_void(held, &acked.log, acked.seq));
+        let void = machine.disk.held.as_ref().is_some_and(|held| is_void(held, &acked.log, acked.seq, &may_count));
         stranger || left || void
     }
 }

@@ -74,6 +74,9 @@ impl RoomWorld {
 
     /// Starts a machine that has been in the room before.
     pub(in crate::sim::room) fn start(&mut self, host: Host) {
+        if self.hostile.is_gone(host) {
+            return;
+        }
         let machine = self.machine(host);
         let Some(held) = machine.disk.held.as_ref().filter(|_| machine.state == MachineState::Off) else { return };
         let rolled_back = held.lacks_marked();

@@ -7,7 +7,7 @@
 //! State ([`Door`]): the strangers that wait here or, as they report, at other members; those whose admission is being
 //! written or is on its way.
 //!
-//! Invariants: who is told "admitted" is admitted by an entry that is on this peer's disk. A "no" counts at the door of the
+//! Invariants: a stranger that receives "admitted" is admitted by an entry that is on this peer's disk. A "no" counts at the door of the
 //! member that says it; at another's, only an admin's does. Every table is bounded, and where one is full the network or the
 //! member with the largest share gives up its oldest place, so no stranger can close the door for others.
 //!

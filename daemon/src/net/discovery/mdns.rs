@@ -74,7 +74,7 @@ pub(crate) struct ListenAddr {
 /// Announces this peer and its room, and collects other peers, until the daemon stops. Without multicast it logs a warning
 /// and ends: the room works without.
 pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>) {
-    let mut search = match Search::new() {
+    let mut search = match MdnsSearch::new() {
         Ok(search) => search,
         Err(error) => return warn!(%error, cause = %error.0, "multicast"),
     };
@@ -109,7 +109,7 @@ pub(crate) async fn run(ctx: NetContext, listen: ListenAddr, nearby: Arc<Nearby>
 /// # Errors
 /// [`MulticastError`], when nothing can be asked.
 pub async fn search() -> Result<Vec<NearbyRoom>, MulticastError> {
-    let mut search = Search::new()?;
+    let mut search = MdnsSearch::new()?;
     let nearby = Nearby::new(Mdns::On);
     let collect = async {
         while let Ok(event) = search.found.recv_async().await {
@@ -124,14 +124,14 @@ pub async fn search() -> Result<Vec<NearbyRoom>, MulticastError> {
 }
 
 /// A search for peers on the local network.
-struct Search {
+struct MdnsSearch {
     mdns: ServiceDaemon,
     found: Receiver<ServiceEvent>,
     /// Questions for addresses; each is asked for as long as its receiver lives.
     asked: VecDeque<Receiver<HostnameResolutionEvent>>,
 }
 
-impl Search {
+impl MdnsSearch {
     fn new() -> Result<Self, MulticastError> {
         let mdns = ServiceDaemon::new()?;
         mdns.set_ip_check_interval(INTERFACES_EVERY_S)?;

@@ -1,5 +1,6 @@
 //! The typed calls of the local API. All of them fail with [`ClientError`]; the code of a refusal's problem has the reason.
 
+use std::convert::Infallible;
 use std::time::Duration;
 
 use chat_proto::api::invites::{Invite, InviteList, InviteRequest, NewInvite};
@@ -15,6 +16,7 @@ use chat_proto::api::tokens::{NewToken, TokenInfo, TokenList, TokenRequest};
 use chat_proto::api::web::WebLink;
 use chat_proto::cursor::Cursor;
 use chat_proto::error::ErrorCode;
+use chat_proto::event::{Event, KnockState};
 use chat_proto::id::{KnockId, MessageId};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -22,7 +24,7 @@ use serde_json::json;
 use crate::call::{Call, Repeat};
 use crate::client::Client;
 use crate::error::ClientError;
-use crate::event_feed::EventFeed;
+use crate::event_feed::{EventFeed, FeedItem};
 
 /// How long the daemon waits by default for what a send asks for.
 pub const SEND_WAIT_DEFAULT: Duration = Duration::from_secs(10);
@@ -275,6 +277,42 @@ impl Client {
     /// [`ClientError`].
     pub async fn join(&self, request: &JoinRequest) -> Result<Joined, ClientError> {
         self.read(&Call::post(&["join"], request).timeout(None)).await
+    }
+
+    /// The same, and gives `knocking` the words of this peer's knock while a member there has to compare them and decide.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn join_with_words(
+        &self,
+        request: &JoinRequest,
+        mut knocking: impl FnMut(&str),
+    ) -> Result<Joined, ClientError> {
+        let feed = match self.events(None).await {
+            Ok(feed) => Some(feed),
+            Err(error @ ClientError::NoDaemon { .. }) => return Err(error),
+            // A daemon that is not in a room has no events, and may join one.
+            Err(_) => None,
+        };
+        let words = async {
+            let Some(mut feed) = feed else { return std::future::pending().await };
+            loop {
+                let received = match feed.next().await {
+                    Ok(FeedItem::Event(received)) => received,
+                    Ok(FeedItem::Lost | FeedItem::Back) => continue,
+                    Err(_) => return std::future::pending::<Infallible>().await,
+                };
+                if let Some(Event::Knock { words, state: KnockState::Waiting, .. }) =
+                    received.envelope.map(|read| read.event)
+                {
+                    knocking(&words);
+                }
+            }
+        };
+        tokio::select! {
+            joined = self.join(request) => joined,
+            never = words => match never {},
+        }
     }
 
     /// Leaves the room for good.

@@ -57,11 +57,36 @@ fn another_room_is_refused_with_what_to_do() {
     for state in ["running", "stopped"] {
         let said = bob.chatd(&["start", "--join", &other]).run().refuses(1);
         assert!(said.contains("chat leave"), "{state}: {said}");
-        let said = carol.chatd(&["start", "--join", &ann.ticket()]).run().refuses(1);
-        assert!(said.contains("chat join TICKET"), "{state}: {said}");
         assert!(!said.contains("chat1"), "{state}: {said}");
         bob.chatd(&["stop"]).run().ok();
-        carol.chatd(&["stop"]).run().ok();
+    }
+}
+
+/// A daemon that was started before the ticket came joins by the same command as one that was not.
+#[test]
+fn start_with_a_ticket_moves_a_home_that_is_alone_in_its_room() {
+    let ann = TestHome::new();
+    let founded = ann.start(&["--open"]);
+    for running in [true, false] {
+        let home = TestHome::new();
+        let own = home.start(&["--name", "bob"]);
+        if !running {
+            home.chatd(&["stop"]).run().ok();
+        }
+        let said = home.chatd(&["start", "--json", "--join", "127.0.0.1:1"]).run().refuses(1);
+        assert!(said.contains("reach"), "{said}");
+        assert_eq!(home.start(&[])["room"], own["room"], "nothing was changed");
+        if !running {
+            home.chatd(&["stop"]).run().ok();
+        }
+        let target = if running { ann.ticket() } else { ann.address() };
+        let moved = home.start(&["--join", &target]);
+        assert_eq!((&moved["room"], moved["already_running"].as_bool()), (&founded["room"], Some(running)));
+        assert!(moved["notes"].to_string().contains("in which this peer was alone"), "{moved}");
+        assert_eq!(home.api().get("/v1/status").json::<Value>(200)["room"], founded["room"]);
+        home.api().send("hello");
+        home.chatd(&["stop"]).run().ok();
+        assert_eq!(home.start(&[])["room"], founded["room"]);
     }
 }
 

@@ -15,15 +15,17 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use chat_proto::api::members::{JoinRequest, Joined};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::app::api;
 use crate::app::home::acquire_home::{self, HomeAccess};
 use crate::app::home::lock::HomeLock;
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::logging::{self, Streams};
 use crate::app::report::readiness::StartReporter;
 use crate::app::report::startup_report::Started;
-use crate::app::run::join::{self, HomeRoom, Occupancy};
+use crate::app::run::join::{self, HomeRoom, JoinDecision, Occupancy};
 use crate::app::run::services;
 use crate::app::run::shutdown::{StopHandle, StopReason};
 use crate::app::settings::start_options::{RoomDescription, StartOptions};
@@ -63,7 +65,7 @@ pub(crate) fn run(plan: StartOptions, reporter: StartReporter) -> Result<(), Exi
     let runtime = runtime()?;
     let lock = match runtime.block_on(acquire_home::acquire(&plan.home)) {
         Ok(HomeAccess::Ours(lock)) => lock,
-        Ok(HomeAccess::Theirs(started)) => return found(&plan, *started, reporter),
+        Ok(HomeAccess::Theirs(started)) => return found(&plan, *started, &runtime, reporter),
         Err(error) => return fail(ExitError::refused(&error), reporter),
     };
     if let Err(failure) = log(&plan, &reporter) {
@@ -110,13 +112,29 @@ fn fail(failure: ExitError, reporter: StartReporter) -> Result<(), ExitError> {
     Err(failure)
 }
 
-/// Reports the daemon that already uses the home: a success, unless another room was asked for.
-fn found(plan: &StartOptions, mut started: Started, reporter: StartReporter) -> Result<(), ExitError> {
+/// Reports the daemon that already uses the home: a success, unless another room was asked for and it cannot move there.
+fn found(
+    plan: &StartOptions,
+    mut started: Started,
+    runtime: &Runtime,
+    reporter: StartReporter,
+) -> Result<(), ExitError> {
     if let Some(target) = &plan.join {
         let occupancy = if started.members > 1 { Occupancy::Shared } else { Occupancy::Alone };
         let room = HomeRoom { id: started.room.id, name: started.room.name.clone(), occupancy };
         match join::check(target, &room, &plan.home) {
-            Ok(note) => started.notes.extend(note),
+            Ok(JoinDecision::Stays(note)) => started.notes.extend(note),
+            Ok(JoinDecision::Moves) => {
+                let request = JoinRequest { target: target.as_given(), name: plan.rename.clone() };
+                let client = api::client(&plan.home);
+                match runtime.block_on(client.join_with_words(&request, |words| reporter.knocking(words))) {
+                    Ok(Joined { room: there }) => {
+                        started.notes.push(join::moved_from(&started.room.name));
+                        started.room = there;
+                    }
+                    Err(error) => return fail(error.into(), reporter),
+                }
+            }
             Err(error) => return fail(ExitError::refused(&error), reporter),
         }
     }

@@ -1,10 +1,9 @@
 //! Decides whether a start with `--join` is compatible with the room that the home is in.
 //!
-//! A home is in one room at a time, and a start never leaves it: what was said there would be out of sight. So a start
-//! with `--join` in a home that already has a room either means the same room (nothing to do), or is refused with the
-//! command that does what was wanted: `chat leave` where other members were ever in the room, `chat join` where this peer
-//! is alone and may move. An address does not say which room is behind it; a home in a shared room then starts as usual
-//! and notes that the address was not asked.
+//! A home is in one room at a time. A start with `--join` in a home that already has a room either means the same room
+//! (nothing to do), or moves, where this peer was always alone in it (as when the daemon was started before the ticket
+//! came), or is refused with the command that leaves: what was said there would be out of sight. An address does not say
+//! which room is behind it; a home in a shared room then starts as usual and notes that the address was not asked.
 //!
 //! Two callers ask: [`open_room`](super::open_room) with the room on disk, and [`daemon`](super::daemon) with the room of
 //! the daemon that is already running. Pure functions; a ticket is a secret and never part of a message.
@@ -35,56 +34,52 @@ pub(crate) enum Occupancy {
     Shared,
 }
 
-/// Why a home does not join. Nothing was changed; a retry does not help.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum JoinRefused {
-    /// It is in another room, with other members.
-    #[error(
-        "this home is already in the room '{room}': run '{leave}' to leave it for good, or give --home with another directory to be in both"
-    )]
-    OtherRoom {
-        /// The room it is in.
-        room: String,
-        /// The command that leaves it.
-        leave: String,
-    },
-    /// It is in a room of its own.
-    #[error("this home is already in the room '{room}', alone: start it without --join and run '{join}' to move")]
-    OwnRoom {
-        /// The room it is in.
-        room: String,
-        /// The command that moves.
-        join: String,
-    },
+/// What a start does about its target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum JoinDecision {
+    /// It stays in the room of the home. The note is for the user, where the target is not asked.
+    Stays(Option<String>),
+    /// It asks the target, and moves there once it is admitted.
+    Moves,
 }
 
-/// Checks the target of `--join` against the room that the home is in. Returns a note for the user where the target was
-/// ignored.
+/// Why a home does not join: it is in another room, with other members. Nothing was changed; a retry does not help.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "this home is already in the room '{room}': run '{leave}' to leave it for good, or give --home with another directory to be in both"
+)]
+pub(crate) struct JoinRefused {
+    /// The room it is in.
+    room: String,
+    /// The command that leaves it.
+    leave: String,
+}
+
+/// Checks the target of `--join` against the room that the home is in.
 ///
 /// # Errors
-/// [`JoinRefused`], when the target is or may be another room.
-pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result<Option<String>, JoinRefused> {
+/// [`JoinRefused`], when the target is another room.
+pub(crate) fn check(target: &JoinTarget, room: &HomeRoom, home: &Home) -> Result<JoinDecision, JoinRefused> {
     let same = match target {
         JoinTarget::Ticket(ticket) => Some(ticket.room == room.id),
         JoinTarget::Address { .. } | JoinTarget::Name(_) => None,
     };
     match (same, room.occupancy) {
-        (Some(true), _) => Ok(None),
-        (None, Occupancy::Shared) => {
-            Ok(Some(format!("this home is already in the room '{}', so {target} was not asked to admit it", room.name)))
-        }
+        (Some(true), _) => Ok(JoinDecision::Stays(None)),
+        (None, Occupancy::Shared) => Ok(JoinDecision::Stays(Some(format!(
+            "this home is already in the room '{}', so {target} was not asked to admit it",
+            room.name
+        )))),
         (Some(false), Occupancy::Shared) => {
-            Err(JoinRefused::OtherRoom { room: room.name.clone(), leave: home.command("chat leave") })
+            Err(JoinRefused { room: room.name.clone(), leave: home.command("chat leave") })
         }
-        (Some(false) | None, Occupancy::Alone) => {
-            let target = match target {
-                JoinTarget::Ticket(_) => "TICKET".to_owned(),
-                JoinTarget::Address { .. } | JoinTarget::Name(_) => target.to_string(),
-            };
-            let join = home.command(&format!("chat join {target}"));
-            Err(JoinRefused::OwnRoom { room: room.name.clone(), join })
-        }
+        (Some(false) | None, Occupancy::Alone) => Ok(JoinDecision::Moves),
     }
+}
+
+/// The note of a start that moved.
+pub(crate) fn moved_from(room: &str) -> String {
+    format!("moved from the room '{room}', in which this peer was alone: its files are kept beside room.db")
 }
 
 /// Whether the control entries of a room admit a peer besides its founder.
@@ -119,28 +114,27 @@ mod tests {
         }))
     }
 
-    fn decide(target: &JoinTarget, occupancy: Occupancy) -> Result<Option<String>, JoinRefused> {
+    fn decide(target: &JoinTarget, occupancy: Occupancy) -> Result<JoinDecision, JoinRefused> {
         check(target, &room(occupancy), &Home::locate(Some(Path::new("/h")), |_| None).expect("known"))
     }
 
     #[test]
-    fn join_of_the_same_room_is_accepted() {
+    fn home_that_is_in_the_room_already_stays() {
         for occupancy in [Occupancy::Alone, Occupancy::Shared] {
-            assert_eq!(decide(&ticket(1), occupancy), Ok(None));
+            assert_eq!(decide(&ticket(1), occupancy), Ok(JoinDecision::Stays(None)));
         }
         let host = JoinTarget::parse("192.0.2.7").expect("an address");
-        let note = decide(&host, Occupancy::Shared).expect("starts").expect("a note");
+        let Ok(JoinDecision::Stays(Some(note))) = decide(&host, Occupancy::Shared) else { panic!("no note") };
         assert!(note.contains("192.0.2.7:24283"), "{note}");
     }
 
     #[test]
-    fn join_of_another_room_is_refused_with_what_to_do() {
+    fn home_that_is_in_another_room_moves_only_if_it_was_alone() {
         let text = decide(&ticket(2), Occupancy::Shared).expect_err("refused").to_string();
         assert!(text.contains("'chat leave --home /h'"), "{text}");
-        let text = decide(&ticket(2), Occupancy::Alone).expect_err("refused").to_string();
-        assert!(text.contains("'chat join TICKET --home /h'"), "a ticket is a secret and is not repeated: {text}");
         let host = JoinTarget::parse("192.0.2.7").expect("an address");
-        let text = decide(&host, Occupancy::Alone).expect_err("refused").to_string();
-        assert!(text.contains("'chat join 192.0.2.7:24283 --home /h'"), "{text}");
+        for target in [ticket(2), host] {
+            assert_eq!(decide(&target, Occupancy::Alone), Ok(JoinDecision::Moves));
+        }
     }
 }

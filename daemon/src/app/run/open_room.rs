@@ -1,7 +1,7 @@
 //! Opens the daemon's room: returns to the room on disk, joins the target of `--join`, or founds a new one.
 //!
-//! The choice depends on the home and the command line alone: a stored room wins, and `--join` is only checked against
-//! it ([`join`]); without one, `--join` asks the target to admit this peer, which may take minutes when a member has to run
+//! The choice depends on the home and the command line alone: a stored room wins, unless this peer was always alone in it
+//! and `--join` names another one, to which it moves once it is admitted ([`join`]); without one, `--join` asks the target to admit this peer, which may take minutes when a member has to run
 //! `chat admit`, and `--room` founds a room. Without both, a wish to join that an earlier start left in the home is
 //! resumed ([`room_memory`](crate::app::home::room_memory)); a home that was in a room and lost it is refused; only a home
 //! that never was in a room founds one. Then the room is launched (`running_room`) and, if the command line
@@ -26,13 +26,14 @@ use crate::app::home::lock::{HomeLock, StartStage};
 use crate::app::home::room_memory::{JoinWish, RoomMark};
 use crate::app::report::exit_error::{ExitError, ExitKind};
 use crate::app::report::readiness::StartReporter;
-use crate::app::run::join::{self, HomeRoom, JoinRefused};
-use crate::app::run::running_room::{DaemonContext, PreparedRoom, RoomEntry, RoomError, RunningRoom};
+use crate::app::run::join::{self, HomeRoom, JoinDecision, JoinRefused};
+use crate::app::run::running_room::{DaemonContext, PreparedRoom, RoomEntry, RoomError, RunningRoom, switch_room};
 use crate::app::settings::DoorPolicy;
 use crate::app::settings::start_options::{RoomDescription, StartOptions, default_name, default_room};
 use crate::http::api_state::NoRoom;
 use crate::net::JoinError;
 use crate::net::JoinTarget;
+use crate::net::JoinedRoom;
 use crate::net::NetEvents;
 use crate::store::OpenedStore;
 
@@ -118,10 +119,10 @@ pub(crate) async fn open_room(
     base: &DaemonContext,
     opened: OpenedStore,
     net_events: NetEvents,
-    reporting: (&StartReporter, &mut HomeLock),
+    (reporter, lock): (&StartReporter, &mut HomeLock),
     notes: &mut Vec<String>,
 ) -> Result<RunningRoom, OpenRoomError> {
-    let entry = choose_entry(plan, base, &opened, reporting, notes).await?;
+    let (entry, target) = choose_entry(plan, base, &opened, (reporter, lock), notes).await?;
     let kind = EntryKind::from(&entry);
     if let Some(aside) = &opened.set_aside {
         let fetched = match kind {
@@ -134,8 +135,11 @@ pub(crate) async fn open_room(
     if matches!(kind, EntryKind::Founds) {
         room.founded().await?;
     }
+    if let Some(target) = target {
+        room = move_to(target, plan, base, room, (reporter, lock), notes).await?;
+    }
     remember(&base.home, &room);
-    if matches!(kind, EntryKind::Joins) {
+    if matches!(kind, EntryKind::Joins) || target.is_some() {
         room.joined(base).await;
     }
     take_name(plan, base, &room, notes).await;
@@ -159,13 +163,46 @@ impl From<&RoomEntry> for EntryKind {
     }
 }
 
-async fn choose_entry(
+/// Moves from a room of one to the target, once that admits this peer. The former room is as it was if it does not.
+async fn move_to(
+    target: &JoinTarget,
     plan: &StartOptions,
+    base: &DaemonContext,
+    room: RunningRoom,
+    reporting: (&StartReporter, &mut HomeLock),
+    notes: &mut Vec<String>,
+) -> Result<RunningRoom, OpenRoomError> {
+    let roster = room.node.roster();
+    let name = plan.rename.clone().unwrap_or_else(|| roster.peer_ref(&base.me).name);
+    let joined = match knock(base, target, &name, reporting).await {
+        Ok(joined) => joined,
+        Err(error) => {
+            room.stop().await;
+            return Err(error.into());
+        }
+    };
+    match switch_room(base, room, joined).await {
+        (Some(room), Ok(())) => {
+            notes.push(join::moved_from(&roster.room_name));
+            Ok(room)
+        }
+        (former, result) => {
+            if let Some(former) = former {
+                former.stop().await;
+            }
+            Err(result.err().unwrap_or(RoomError::Broken).into())
+        }
+    }
+}
+
+/// How the room is entered, and the target to which this peer then moves.
+async fn choose_entry<'a>(
+    plan: &'a StartOptions,
     base: &DaemonContext,
     opened: &OpenedStore,
     reporting: (&StartReporter, &mut HomeLock),
     notes: &mut Vec<String>,
-) -> Result<RoomEntry, OpenRoomError> {
+) -> Result<(RoomEntry, Option<&'a JoinTarget>), OpenRoomError> {
     let name = || plan.settings.name.clone().unwrap_or_else(|| default_name(&base.me, environment));
     let store = &opened.store;
     match (store.room(), &plan.join) {
@@ -180,25 +217,28 @@ async fn choose_entry(
                 let restored = store.restore().await.map_err(RoomError::from)?;
                 let occupancy = join::occupancy(&restored.map(|restored| restored.controls).unwrap_or_default());
                 let room = HomeRoom { id: room.id, name: room.name, occupancy };
-                notes.extend(join::check(target, &room, &plan.home)?);
+                match join::check(target, &room, &plan.home)? {
+                    JoinDecision::Stays(note) => notes.extend(note),
+                    JoinDecision::Moves => return Ok((RoomEntry::Return, Some(target))),
+                }
             }
-            Ok(RoomEntry::Return)
+            Ok((RoomEntry::Return, None))
         }
         (None, Some(target)) => {
-            let wish = JoinWish { target: as_given(target), name: name(), denied: None };
+            let wish = JoinWish { target: target.as_given(), name: name(), denied: None };
             wish.write(&base.home).map_err(|source| wish_error(&base.home, Some(source)))?;
-            Ok(ask(base, target, wish, reporting).await?)
+            Ok((ask(base, target, wish, reporting).await?, None))
         }
         (None, None) => {
             if plan.describes_room == RoomDescription::No
                 && let Some(entry) = resume(plan, base, opened.set_aside.as_deref(), reporting).await?
             {
-                return Ok(entry);
+                return Ok((entry, None));
             }
             JoinWish::remove(&base.home).map_err(|source| wish_error(&base.home, Some(source)))?;
             let name = name();
             let room_name = plan.settings.room.clone().unwrap_or_else(|| default_room(&name));
-            Ok(RoomEntry::Found { room_name, open: plan.settings.door == DoorPolicy::Open, name })
+            Ok((RoomEntry::Found { room_name, open: plan.settings.door == DoorPolicy::Open, name }, None))
         }
     }
 }
@@ -239,14 +279,6 @@ fn wish_error(home: &Home, source: Option<io::Error>) -> OpenRoomError {
     OpenRoomError::Wish { path: home.root().join("join.json"), join, source }
 }
 
-/// The target as `--join` takes it, the secret of a ticket included.
-fn as_given(target: &JoinTarget) -> String {
-    match target {
-        JoinTarget::Ticket(ticket) => ticket.to_string(),
-        JoinTarget::Address { .. } | JoinTarget::Name(_) => target.to_string(),
-    }
-}
-
 /// Writes into the home that it is in this room, and that it asks for no other. Should the disk be full, the next start
 /// does so.
 pub(crate) fn remember(home: &Home, room: &RunningRoom) {
@@ -257,19 +289,14 @@ pub(crate) fn remember(home: &Home, room: &RunningRoom) {
     }
 }
 
-/// Asks the target to admit this peer; a member may have to do so by hand.
+/// Asks the target to admit this peer, and notes in the home's wish when it is refused for good.
 async fn ask(
     base: &DaemonContext,
     target: &JoinTarget,
     wish: JoinWish,
-    (reporter, lock): (&StartReporter, &mut HomeLock),
+    reporting: (&StartReporter, &mut HomeLock),
 ) -> Result<RoomEntry, JoinError> {
-    tracing::info!(%target, "asking to be admitted");
-    base.slot.remove(NoRoom::Joining);
-    if let Err(error) = lock.set_stage(StartStage::Joining) {
-        tracing::warn!(%error, "the lock file does not say that this peer waits for admission");
-    }
-    let joined = base.net.join(target.clone(), &wish.name, &|words| reporter.knocking(words)).await;
+    let joined = knock(base, target, &wish.name, reporting).await;
     if let Err(JoinError::Denied(reason)) = &joined
         && is_final(*reason)
     {
@@ -278,10 +305,25 @@ async fn ask(
             tracing::warn!(%error, "the home does not say that it was refused");
         }
     }
-    let joined = joined?;
+    Ok(RoomEntry::Admitted(Box::new(joined?)))
+}
+
+/// Asks the target to admit this peer; a member may have to do so by hand.
+async fn knock(
+    base: &DaemonContext,
+    target: &JoinTarget,
+    name: &str,
+    (reporter, lock): (&StartReporter, &mut HomeLock),
+) -> Result<JoinedRoom, JoinError> {
+    tracing::info!(%target, "asking to be admitted");
+    base.slot.remove(NoRoom::Joining);
+    if let Err(error) = lock.set_stage(StartStage::Joining) {
+        tracing::warn!(%error, "the lock file does not say that this peer waits for admission");
+    }
+    let joined = base.net.join(target.clone(), name, &|words| reporter.knocking(words)).await?;
     base.slot.remove(NoRoom::Starting);
     tracing::info!(room = %joined.admitted.room.short(), door = %joined.door.short(), "admitted");
-    Ok(RoomEntry::Admitted(Box::new(joined)))
+    Ok(joined)
 }
 
 /// Whether asking again in the same way would be refused again.

@@ -80,6 +80,14 @@ impl JoinTarget {
     fn address(host: &str, port: u16) -> Option<Self> {
         (port != 0).then(|| Self::Address { host: host.to_owned(), port })
     }
+
+    /// The target as [`JoinTarget::parse`] takes it, the secret of a ticket included.
+    pub(crate) fn as_given(&self) -> String {
+        match self {
+            Self::Ticket(ticket) => ticket.to_string(),
+            Self::Address { .. } | Self::Name(_) => self.to_string(),
+        }
+    }
 }
 
 /// A ticket of one peer without addresses has about 200 characters.

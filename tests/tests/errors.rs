@@ -88,6 +88,45 @@ fn wrong_usage_has_its_own_exit_code() {
     }
 }
 
+/// A cause that repeats its error ("the name is empty: the name is empty") is said once.
+#[test]
+fn no_error_says_the_same_twice() {
+    let alice = StartDaemon::found("alice").start();
+    let long = "x".repeat(200);
+    let refused: [&[&str]; 14] = [
+        &["name", ""],
+        &["name", "two words"],
+        &["name", &long],
+        &["send", " "],
+        &["send", "@nobody", "hello"],
+        &["admit", "99"],
+        &["deny", "99"],
+        &["revoke", "0000000000"],
+        &["role", "nobody", "admin"],
+        &["remove", "nobody", "--yes"],
+        &["join", ""],
+        &["join", "chat1nonsense"],
+        &["log", "--from", "nobody"],
+        &["join", "nowhere.invalid:1"],
+    ];
+    let wrong: [&[&str]; 5] = [
+        &["start", "--join", ""],
+        &["start", "--listen", "nowhere"],
+        &["start", "--name", ""],
+        &["verify", "/nowhere"],
+        &["token", "create", ""],
+    ];
+    let said = refused.map(|args| alice.chat(args)).into_iter().chain(wrong.map(|args| alice.chatd(args)));
+    for finished in said {
+        assert_ne!(finished.code(), 0, "{finished:?}");
+        for line in finished.stderr.lines() {
+            let parts: Vec<&str> = line.split(": ").map(str::trim).collect();
+            let twice = parts.iter().enumerate().find(|(n, part)| parts[..*n].contains(part));
+            assert!(twice.is_none(), "it is said twice: {line}");
+        }
+    }
+}
+
 #[test]
 fn message_that_is_too_long_is_refused_as_a_whole() {
     let room = TestRoom::of(&["alice", "bob"]);

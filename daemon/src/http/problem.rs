@@ -147,7 +147,9 @@ impl From<ResolveError> for Refusal {
     fn from(error: ResolveError) -> Self {
         let hint = match error {
             ResolveError::Unknown(_) => "'chat peers' lists the members",
-            ResolveError::Gone(_) => "a new invite admits a former member again",
+            ResolveError::Gone(_) => {
+                "a member that left comes back with a ticket, one that was removed only by the word of an admin"
+            }
             ResolveError::Ambiguous { .. } => "write name~tag, or the tag alone",
         };
         Self::new(ErrorCode::UnknownMember, error.to_string()).hint(hint)

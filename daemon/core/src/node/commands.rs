@@ -6,7 +6,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::api::peers::MemberRole;
 use chat_proto::id::{InviteId, MessageId, PeerId};
 use chat_proto::text::check_member_name;
-use chat_proto::ticket::{TICKET_ADDRS_MAX, TICKET_PEERS_MAX, Ticket, TicketPeer};
+use chat_proto::ticket::{TICKET_ADDRS_MAX, Ticket, TicketPeer};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
 use rand::RngExt;
@@ -25,6 +25,10 @@ use crate::node::Node;
 use crate::output::{CommandError, Output, Reply};
 use crate::peers::Peers;
 use crate::rendezvous::events::RoleInput;
+
+/// Number of members whose addresses a new ticket carries: enough that one of them is online, and few enough that the line
+/// fits on a screen and into a QR code.
+const TICKET_PEERS: usize = 4;
 
 /// Maximum wait for copies.
 const WAIT_MAX: Duration = Duration::from_secs(3600);
@@ -199,7 +203,7 @@ impl CommandHandler<'_> {
         let offline = members().filter(|record| !presence.is_online(&record.peer));
         std::iter::once(entry(self.local.me, own_addrs.clone()))
             .chain(online.chain(offline).map(|record| entry(record.peer, record.addrs.clone())))
-            .take(TICKET_PEERS_MAX)
+            .take(TICKET_PEERS)
             .collect()
     }
 

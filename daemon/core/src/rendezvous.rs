@@ -335,8 +335,14 @@ impl Rendezvous {
         cx.members.active = active;
         cx.members.former = former;
         if !cx.may_claim() {
-            self.state = RoleState::Seeking(Seeking { claim_at: cx.now.mono + cx.settings.settle });
-            return;
+            // A newcomer whose own admission has not arrived follows, and cannot hold; one that was removed begins anew.
+            let removed = cx.members.former.contains(&cx.me);
+            if removed || !matches!(self.state, RoleState::Following(_)) {
+                self.state = RoleState::Seeking(Seeking { claim_at: cx.now.mono + cx.settings.settle });
+            }
+            if removed {
+                return;
+            }
         }
         if let Some(holder) = cx.known.holder().filter(|holder| !cx.members.contains(holder)) {
             self.peer_left(&holder, ChangeReason::Removed);

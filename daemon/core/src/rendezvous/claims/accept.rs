@@ -48,6 +48,7 @@ impl ClaimHandler<'_> {
             return Ok(());
         }
         if self.cx.known.claim().is_some_and(|known| known.raw() == opened.raw()) {
+            self.follow_again(opened.value().claimant);
             return succession.map_or(Ok(()), |raw| self.receive_succession(source, raw));
         }
         let cx = &mut *self.cx;
@@ -72,6 +73,15 @@ impl ClaimHandler<'_> {
         let succession = succession.and_then(|raw| succession_of(&claim, raw, cx));
         self.weigh_claim(claim, succession, source);
         Ok(())
+    }
+
+    /// A peer that began anew hears the claim that it knew before.
+    fn follow_again(&mut self, claimant: PeerId) {
+        let cx = &mut *self.cx;
+        if matches!(self.state, RoleState::Seeking(_)) && claimant != cx.me {
+            *self.state = RoleState::Following(Box::new(Following::new(claimant, cx.known.term(), cx.now.mono)));
+            self.observer.report_soon(cx);
+        }
     }
 
     /// A claim beats the one this peer knows.

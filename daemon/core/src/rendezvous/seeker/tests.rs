@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::{PeerId, RoomId, Term};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
@@ -10,7 +11,9 @@ use super::*;
 use crate::input::Now;
 use crate::rendezvous::Rendezvous;
 use crate::rendezvous::events::{RoleInput, RoleOutput};
+use crate::rendezvous::protocol::claim::Claim;
 use crate::rendezvous::protocol::frames::{Gossip, RoleFrame};
+use crate::rendezvous::protocol::signed::Signed;
 use crate::rendezvous::settings::RoleSettings;
 use crate::types::PathInfo;
 
@@ -128,4 +131,47 @@ fn newcomer_follows_an_early_claim_once_its_claimant_is_a_member() {
     assert_eq!(newcomer.cx.known.holder(), None, "the claimant is still unknown");
     newcomer.handle(RoleInput::Members { active: (0..4).map(id).collect(), former: BTreeSet::new() }, now(13));
     assert_eq!(newcomer.cx.known.holder(), Some(id(1)));
+}
+
+/// The log reaches a newcomer in portions: it follows the holder before its own admission has arrived, and goes on doing so.
+#[test]
+fn newcomer_that_follows_does_not_seek_again_when_its_admission_arrives() {
+    let path = PathInfo { direct: true, rtt: Duration::from_millis(1), loss: 0.0, remote: None, inbound: false };
+    let key = |n: u8| SigningKey::from_bytes(&[n + 1; 32]);
+    let members = |all: std::ops::Range<u8>, former: std::ops::Range<u8>| RoleInput::Members {
+        active: all.map(id).collect(),
+        former: former.map(id).collect(),
+    };
+    let claim = Claim {
+        room: RoomId::from_bytes([5; 32]),
+        term: Term(1),
+        claimant: id(1),
+        from: None,
+        reason: ChangeReason::Founded,
+        component: 1,
+        rank: 1,
+        gap_ms: 0,
+        at: Timestamp::from_ms(0),
+    };
+    let claim = RoleFrame::Claim(Signed::sign(claim, &key(1)).raw().clone()).encode();
+    let mut role = Rendezvous::new(RoomId::from_bytes([5; 32]), key(0), RoleSettings::default(), 1, now(0));
+    role.handle(members(1..3, 0..0), now(0));
+    role.handle(RoleInput::Up(id(1), path), now(0));
+    role.handle(RoleInput::Frame(id(1), claim.clone()), now(10));
+    assert_eq!(role.query().holder(), Some((id(1), Term(1))));
+    role.handle(members(1..4, 0..0), now(20));
+    assert_eq!(role.query().holder(), Some((id(1), Term(1))), "its own admission has not arrived");
+    role.handle(members(0..4, 0..0), now(30));
+    assert_eq!(role.query().holder(), Some((id(1), Term(1))));
+    assert_eq!(
+        claimed(&mut role, 50, 9_000, |role, ms| role.handle(RoleInput::Frame(id(1), claim.clone()), now(ms))),
+        None
+    );
+
+    // One that was removed begins anew, and follows again once it is a member again.
+    role.handle(members(1..4, 0..1), now(9_000));
+    assert_eq!(role.query().holder(), None);
+    role.handle(members(0..4, 0..0), now(9_100));
+    role.handle(RoleInput::Frame(id(1), claim), now(9_110));
+    assert_eq!(role.query().holder(), Some((id(1), Term(1))));
 }

@@ -56,7 +56,12 @@ fn fault(world: &mut RoleWorld) {
             let link = link[world.rng.random_range(0..3)];
             world.net.set_usual(link);
         }
-        13 => world.peers[id].busy_until = world.now() + world.random_span(Duration::ZERO..2 * SECOND),
+        13 => {
+            // What waits for a starved peer arrives in order, so it is never starved for a shorter time than it was.
+            let until = world.now() + world.random_span(Duration::ZERO..2 * SECOND);
+            let peer = &mut world.peers[id];
+            peer.busy_until = peer.busy_until.max(until);
+        }
         14 => world.peers[id].clock.skew_ms = world.rng.random_range(0..100_000_000),
         _ => {}
     }
@@ -67,7 +72,6 @@ fn end_faults(world: &mut RoleWorld) {
     world.net.heal();
     world.net.set_usual(LinkModel::LAN);
     for id in 0..world.peers.len() {
-        world.peers[id].busy_until = Duration::ZERO;
         match world.peers[id].life {
             ProcessState::Suspended => world.resume(id),
             ProcessState::Dead if world.rng.random_bool(0.5) => world.restart(id),

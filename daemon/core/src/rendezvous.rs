@@ -10,8 +10,9 @@
 //!   exception: the holder of the larger half answers a small minority's higher term with a higher one still.
 //! * **Succession** ([`protocol::succession`]). The holder signs a list of up to five successors, in order, with the
 //!   ranking behind it, and publishes it when it changes and every 30 s.
-//! * **Failure detection** ([`follower::failure_detector`], [`follower::suspicion`]). Peers on the list hold a plain TCP
-//!   connection to the holder, which its kernel closes when the process dies, and get a heartbeat every 200 ms. A close
+//! * **Failure detection** ([`follower::failure_detector`], [`follower::suspicion`]). Peers on the list, and in rooms of up to
+//!   16 all members, hold a plain TCP connection to the holder, which its kernel closes when the process dies. Those on the
+//!   list get a heartbeat every 200 ms. A close
 //!   that a ping confirms, or missing heartbeats that other peers confirm, make the role vacant.
 //! * **Stalls** ([`context::stall_detector`]). A peer whose own timers are late was asleep or starved: it forgives others the
 //!   silence, and if it held the role it asks whether it still does before it acts as holder.

@@ -32,12 +32,18 @@ pub(crate) mod election;
 pub(crate) mod failure_detector;
 pub(crate) mod suspicion;
 
+/// Maximum number of members of a room in which each of them opens a TCP watch: so the death of the holder's process is
+/// noticed before there is a list, and when all of the list dies with it. The holder's port has places for many more.
+const WATCHED_BY_ALL_MAX: usize = 16;
+
 /// The state of a follower.
 #[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) detector: FailureDetector,
     /// Whether this peer is on the succession list.
     pub(crate) listed: bool,
+    /// Whether it wants a TCP watch: on the list, and in a small room in any case.
+    watches: bool,
     pub(crate) suspicion: Option<Suspicion>,
     pub(crate) vacancy: Option<Vacancy>,
     /// Peers that did not answer when the holder was last suspected.
@@ -65,6 +71,7 @@ impl Following {
         Self {
             detector: FailureDetector::new(holder, term, now),
             listed: false,
+            watches: false,
             suspicion: None,
             vacancy: None,
             absent: BTreeSet::new(),
@@ -78,7 +85,7 @@ impl Following {
     pub(crate) fn due(&self, cx: &Context) -> Option<Duration> {
         let held = self.held.as_ref().map(|held| held.until);
         let tcp = match self.detector.tcp {
-            TcpWatch::Failed { retry_at, .. } if self.listed && self.vacancy.is_none() => Some(retry_at),
+            TcpWatch::Failed { retry_at, .. } if self.watches && self.vacancy.is_none() => Some(retry_at),
             TcpWatch::Failed { .. } | TcpWatch::Off | TcpWatch::Opening | TcpWatch::Open => None,
         };
         let next = match (&self.vacancy, &self.suspicion) {
@@ -250,7 +257,7 @@ impl Following {
     pub(crate) fn receive_suspicion(&mut self, cx: &mut Context, term: Term, cause: Cause) {
         let blind = self.detector.tcp != TcpWatch::Open;
         let linked = cx.peers.is_linked(&self.detector.holder);
-        if term == cx.known.term() && cause == Cause::Died && self.listed && self.is_calm() && blind && linked {
+        if term == cx.known.term() && cause == Cause::Died && self.watches && self.is_calm() && blind && linked {
             self.suspect(cx, Cause::Died, cx.now.mono, cx.settings.probe_min);
         }
     }
@@ -313,7 +320,7 @@ impl Following {
         }
     }
 
-    /// Opens, closes and reopens the TCP watch as this peer's place on the list asks for.
+    /// Opens, closes and reopens the TCP watch as this peer's place on the list and the size of the room ask for.
     pub(crate) fn reconcile_tcp_watch(&mut self, cx: &mut Context) {
         let now = cx.now.mono;
         let listed = matches!(cx.known.line().place(&cx.me), LinePlace::Listed(_));
@@ -321,15 +328,16 @@ impl Following {
             self.detector.forgive(now);
         }
         self.listed = listed;
+        self.watches = listed || in_small_room(cx);
         let open = match self.detector.tcp {
-            TcpWatch::Off => listed,
-            TcpWatch::Failed { retry_at, .. } => listed && self.vacancy.is_none() && retry_at <= now,
+            TcpWatch::Off => self.watches,
+            TcpWatch::Failed { retry_at, .. } => self.watches && self.vacancy.is_none() && retry_at <= now,
             TcpWatch::Opening | TcpWatch::Open => false,
         };
         if open {
             self.detector.tcp = TcpWatch::Opening;
             cx.out.push_back(RoleOutput::Net(RoleRequest::OpenWatch(self.detector.holder)));
-        } else if !listed {
+        } else if !self.watches {
             self.close_tcp_watch(cx);
         }
     }
@@ -382,6 +390,11 @@ impl Following {
         }
         Ok((!cx.stalls.just_woke(cx.now.mono)).then(|| Decision::Claim(accepted_offer(purpose, cx))))
     }
+}
+
+/// Whether the room is so small that every member watches the holder.
+pub(crate) fn in_small_room(cx: &Context) -> bool {
+    cx.members.len() <= WATCHED_BY_ALL_MAX
 }
 
 /// The claim with which an heir takes the role over.

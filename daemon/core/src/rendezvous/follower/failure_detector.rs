@@ -8,7 +8,7 @@
 //!
 //! | detector | sees | how fast | may decide alone |
 //! |---|---|---|---|
-//! | TCP watch (`daemon/src/net/tcp/watch.rs`), of listed peers | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
+//! | TCP watch (`daemon/src/net/tcp/watch.rs`), of listed peers, and of all in rooms of up to 16 | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
 //! | heartbeats (here), to listed peers every 200 ms | three are missing: a hung process, a cut cable | 0.62 to 1 s, by the jitter of the path | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
 //! | pings of the role ([`gossip`](crate::rendezvous::upkeep::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
 //! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next three | at once | that it is suspected as *silent*, for a heartbeat window |

@@ -8,6 +8,7 @@ use chat_proto::id::PeerId;
 use crate::rendezvous::context::Context;
 use crate::rendezvous::events::RoleOutput;
 use crate::rendezvous::follower::failure_detector::TcpWatch;
+use crate::rendezvous::follower::in_small_room;
 use crate::rendezvous::state::RoleState;
 use crate::rendezvous::upkeep::relay_order::wants_relay;
 use crate::types::{RoleRequest, Switch};
@@ -27,6 +28,8 @@ pub(crate) struct Reconciler {
 struct Stance {
     /// Version of the known claim and succession.
     known: u64,
+    /// Whether every member watches the holder.
+    small_room: bool,
     state: StanceState,
 }
 
@@ -48,7 +51,7 @@ impl Stance {
             RoleState::Holding(_) => StanceState::Holding,
             RoleState::Gone => StanceState::Gone,
         };
-        Self { known: cx.known.version(), state }
+        Self { known: cx.known.version(), small_room: in_small_room(cx), state }
     }
 
     /// Whether a failed TCP watch is tried again now.

@@ -16,6 +16,7 @@ use crate::sim::seeds::{for_seeds, percentile, say};
 enum Loss {
     Killed,
     KilledWithFirst,
+    KilledWithList,
     Suspended,
     CutOff,
     PoweredOff,
@@ -31,6 +32,11 @@ impl Loss {
                 world.kill(holder);
                 world.kill(first);
             }
+            Self::KilledWithList => {
+                let list = world.peers[holder].role.query().succession_list();
+                let listed: Vec<Id> = list.iter().map(|peer| world.index[peer]).collect();
+                listed.into_iter().chain([holder]).for_each(|id| world.kill(id));
+            }
             Self::Suspended => world.suspend(holder),
             Self::CutOff => {
                 for other in 0..world.peers.len() {
@@ -44,7 +50,7 @@ impl Loss {
 
     const fn reason(self) -> ChangeReason {
         match self {
-            Self::Killed | Self::KilledWithFirst => ChangeReason::Died,
+            Self::Killed | Self::KilledWithFirst | Self::KilledWithList => ChangeReason::Died,
             Self::Suspended | Self::CutOff | Self::PoweredOff => ChangeReason::Silent,
             Self::Stopped => ChangeReason::HandedOver,
         }
@@ -55,12 +61,18 @@ pub(super) fn first_in_line(world: &RoleWorld, holder: Id) -> Id {
     world.index[&world.peers[holder].role.query().succession_list()[0]]
 }
 
-/// Milliseconds until all other peers agree on a new holder, sorted, one figure for each seed.
+/// Milliseconds until all other peers agree on a new holder of a room at rest, sorted, one figure for each seed.
 fn times(many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
+    times_after(10 * SECOND, many, link, loss, few)
+}
+
+/// The same in a room that agreed on its holder for the first time so long ago.
+fn times_after(rest: Duration, many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
     let mut times = for_seeds(few, |seed| {
         let mut world = RoleWorld::new(many, link, seed);
         let moment = world.random_span(Duration::ZERO..SECOND);
-        world.run_for(10 * SECOND + moment);
+        world.run_until(10 * SECOND, |world| world.holder().is_some());
+        world.run_for(rest + moment);
         let holder = world.holder().expect("a room at rest has a holder");
         let before = world.peers[holder].role.query().term();
         loss.happen(&mut world, holder);
@@ -96,6 +108,23 @@ fn dead_holder_is_replaced_within_a_blink() {
         check(&format!("killed, {many} peers"), &times(many, LinkModel::LAN, Loss::Killed, 24), 80, 120);
     }
     check("holder and first killed, 5 peers", &times(5, LinkModel::LAN, Loss::KilledWithFirst, 24), 150, 250);
+}
+
+/// The holder has measured nothing and published no list yet.
+#[test]
+fn holder_that_dies_in_the_first_second_is_replaced_soon() {
+    for many in [2, 5, 12] {
+        let times = times_after(Duration::ZERO, many, LinkModel::LAN, Loss::Killed, 24);
+        check(&format!("killed in the first second, {many} peers"), &times, 300, 700);
+    }
+}
+
+#[test]
+fn holder_that_dies_with_all_its_list_is_replaced_soon() {
+    for many in [7, 8, 12] {
+        let times = times(many, LinkModel::LAN, Loss::KilledWithList, 24);
+        check(&format!("killed with its list, {many} peers"), &times, 800, 1_500);
+    }
 }
 
 #[test]

@@ -174,10 +174,13 @@ impl Membership {
         let (added, begun) = (std::mem::take(&mut self.added), std::mem::take(&mut self.begun));
         let Self { controls, authority, derived, .. } = self;
         let stale = std::mem::take(&mut self.stale);
-        if stale || !added.iter().all(|position| derived.advance(position, controls, authority)) {
+        // Before, because control entries of a log that is one too many are void; after, because an admission makes logs valid.
+        let advanced = !stale
+            && begun.iter().all(|log| derived.log_began(log, controls))
+            && added.iter().all(|position| derived.advance(position, controls, authority))
+            && begun.iter().all(|log| derived.log_began(log, controls));
+        if !advanced {
             *derived = Derived::new(controls, authority, room, &logs.heads.act_ends());
-        } else {
-            begun.iter().for_each(|log| derived.log_began(log, controls));
         }
         let roster = self.gaps.mark(&derived.roster);
         let changed = roster != self.roster;

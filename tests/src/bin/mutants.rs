@@ -36,11 +36,13 @@ struct Mutant {
 enum Noticer {
     /// The simulation of rooms with harsh faults, within the seeds of the command line.
     Simulation,
+    /// The same of rooms with hostile members.
+    HostileSimulation,
     /// All tests of a package whose names contain a text.
     Tests { package: &'static str, names: &'static str },
 }
 
-const MUTANTS: [Mutant; 9] = [
+const MUTANTS: [Mutant; 11] = [
     Mutant {
         name: "acknowledged before it is written",
         file: "daemon/core/src/node/persist.rs",
@@ -98,6 +100,20 @@ const MUTANTS: [Mutant; 9] = [
         text: "WHERE e.id > ? AND (e.message IS NULL",
         instead: "WHERE e.id >= ? AND (e.message IS NULL",
         noticed_by: Noticer::Tests { package: "chatd", names: "store::tests::following" },
+    },
+    Mutant {
+        name: "order used up by one entry",
+        file: "daemon/core/src/log/heads.rs",
+        text: "> self.order_end() => Fit::Ahead",
+        instead: "> Hlc(u64::MAX) => Fit::Ahead",
+        noticed_by: Noticer::HostileSimulation,
+    },
+    Mutant {
+        name: "log too many is valid in part",
+        file: "daemon/core/src/membership/derive.rs",
+        text: "if !counts && (ended || self.is_crowded(&position.log, controls)) {",
+        instead: "if !counts && ended {",
+        noticed_by: Noticer::Tests { package: "chat-core", names: "what_is_written_in_a_log_too_many" },
     },
     Mutant {
         name: "idempotency key not stored",
@@ -165,6 +181,7 @@ enum CargoStep {
 fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Result<bool> {
     let (package, names) = match noticer {
         Noticer::Simulation => ("chat-core", "room_with_harsh_faults"),
+        Noticer::HostileSimulation => ("chat-core", "room_with_hostile_members"),
         Noticer::Tests { package, names } => (package, names),
     };
     let mut cargo = Command::new("cargo");
@@ -174,7 +191,7 @@ fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Resu
         CargoStep::Test => cargo.arg(names),
     };
     cargo.current_dir(copy).env("CARGO_TARGET_DIR", target_dir());
-    if noticer == Noticer::Simulation {
+    if matches!(noticer, Noticer::Simulation | Noticer::HostileSimulation) {
         cargo.env("CHAT_SEEDS", seeds.to_string());
     }
     Ok(cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())

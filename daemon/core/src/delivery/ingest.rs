@@ -67,7 +67,9 @@ impl IngestHandler<'_> {
         if !damaged && self.membership.gaps.hold_off(self.cx.now.mono) {
             return Received::Known;
         }
-        if !damaged && (header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.contains(&place)) {
+        let waits = |entry: &Arc<Entry>| entry.hash() == hash_header(&signed.header);
+        let held = header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.get(&place).is_some_and(waits);
+        if !damaged && held {
             return Received::Known;
         }
         match Entry::verify(signed, &self.local.room) {

@@ -207,6 +207,16 @@ fn proves(a: &Entry, b: &Entry) -> Option<ForkPoint> {
     (point == ForkPoint::before(b.header()) && a.hash() != b.hash()).then_some(point)
 }
 
+/// Whether an entry contradicts what waits.
+pub(crate) enum Contradiction {
+    /// It does not.
+    None,
+    /// Both have the same entry before them: they prove a fork.
+    Proven(Box<Proof>),
+    /// They differ before that, too: what is there is asked of the peer that sent it.
+    Earlier,
+}
+
 /// Finds forks and ends logs before them: borrows the logs that this changes.
 pub(crate) struct ForkHandler<'a> {
     pub(crate) local: &'a Local,
@@ -219,7 +229,7 @@ pub(crate) struct ForkHandler<'a> {
 impl ForkHandler<'_> {
     /// A log may be forked at an entry or before it, as a peer's entries show.
     pub(crate) fn suspect(&mut self, place: Dep, peer: PeerId) {
-        let to = place.seq.min(self.logs.heads.durable_seq(&place.log));
+        let to = place.seq.min(self.logs.reach(&place.log));
         let suspects = &self.logs.forks.suspects;
         let known = suspects.range(LogId::range_of(place.log.author)).next().is_some();
         let free = suspects.len() < SUSPECTS_MAX && !self.logs.disk.is_refiling();
@@ -240,9 +250,29 @@ impl ForkHandler<'_> {
         self.connections.send(&mut self.cx.out, &peer, &Frame::Want { log, from, to });
     }
 
-    /// Compares what is held of a suspicious log with what another peer sent of it; returns the proof of a fork.
-    pub(crate) fn compare(&mut self, log: LogId, held: Vec<SignedEntry>) -> Option<Proof> {
+    /// Compares an entry that arrived with those that wait in its place or before it. Where they differ, the log was forked:
+    /// what waits may never be complete, and must not keep the other branch out. Returns the proof, where this is it.
+    pub(crate) fn contradiction(&mut self, entry: &Entry, from: PeerId) -> Contradiction {
+        let at = |seq| self.logs.pending.get(&Dep { log: entry.log(), seq });
+        let before = Seq(entry.seq().0.saturating_sub(1));
+        let other = at(entry.seq()).filter(|other| other.hash() != entry.hash());
+        if let Some(other) = other.filter(|other| other.header().backlink == entry.header().backlink) {
+            return Contradiction::Proven(Box::new((other.signed().clone(), entry.signed().clone())));
+        }
+        let differs = other.is_some() || at(before).is_some_and(|last| Some(last.hash()) != entry.header().backlink);
+        if !differs || entry.begins() {
+            return Contradiction::None;
+        }
+        self.suspect(Dep { log: entry.log(), seq: before }, from);
+        Contradiction::Earlier
+    }
+
+    /// Compares what is held of a suspicious log, and what waits of it, with what another peer sent; returns the proof of a
+    /// fork.
+    pub(crate) fn compare(&mut self, log: LogId, mut held: Vec<SignedEntry>) -> Option<Proof> {
         let suspect = self.logs.forks.suspects.remove(&log)?;
+        let waiting = self.logs.pending.of_log(&log).filter(|entry| suspect.kept.contains_key(&entry.seq()));
+        held.extend(waiting.map(|entry| entry.signed().clone()));
         self.cx.timers.cancel(Timer::Compare(log));
         let mut last_alike = Seq::ZERO;
         for ours in held {

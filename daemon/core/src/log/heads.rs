@@ -8,6 +8,7 @@
 //!
 //! Invariant: a head moves by exactly one entry, and only to an entry whose backlink is the head before it.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use chat_proto::id::{EntryHash, PeerId};
@@ -346,7 +347,7 @@ impl Heads {
             let seq = self.applied.get(log)?.seq.min(cut.unwrap_or(Seq::MAX));
             (seq > Seq::ZERO).then_some(Dep { log: self.signed(log), seq })
         };
-        let tips = self.tips.iter().filter(|log| *log != me && !first.contains(log));
+        let tips = self.fair_tips().into_iter().filter(|log| *log != me && !first.contains(log));
         let mut deps: Vec<Dep> = Vec::new();
         for dep in first.iter().filter(|log| *log != me).chain(tips).filter_map(dep) {
             let forked = self.end(&dep.log).is_some();
@@ -357,6 +358,23 @@ impl Heads {
             }
         }
         deps
+    }
+
+    /// The tips: the newest of every author first, so that no author's many logs leave out what others wrote.
+    fn fair_tips(&self) -> Vec<&LogId> {
+        let order = |log: &LogId| self.applied.get(log).map(|head| head.order);
+        let mut tips: Vec<&LogId> = self.tips.iter().collect();
+        tips.sort_by_key(|log| (log.author, Reverse(order(log))));
+        let mut author = None;
+        let mut rank = 0;
+        let mut ranked: Vec<(usize, &LogId)> = Vec::new();
+        for log in tips {
+            rank = if author == Some(log.author) { rank + 1 } else { 0 };
+            author = Some(log.author);
+            ranked.push((rank, log));
+        }
+        ranked.sort_unstable();
+        ranked.into_iter().map(|(_, log)| log).collect()
     }
 
     /// The version vector: the heads on disk of logs that are not void.

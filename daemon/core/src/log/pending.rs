@@ -28,6 +28,17 @@ impl Pending {
         self.entries.contains_key(place)
     }
 
+    /// The entry that waits with that log and sequence number.
+    pub(crate) fn get(&self, place: &Dep) -> Option<&Arc<Entry>> {
+        self.entries.get(place)
+    }
+
+    /// The entries of a log that wait, in their order.
+    pub(crate) fn of_log(&self, log: &LogId) -> impl Iterator<Item = &Arc<Entry>> {
+        let places = Dep { log: *log, seq: Seq::ZERO }..=Dep { log: *log, seq: Seq::MAX };
+        self.entries.range(places).map(|(_, entry)| entry)
+    }
+
     /// Keeps an entry until `missing` is there; returns whether there was room.
     pub(crate) fn wait(&mut self, entry: Arc<Entry>, missing: Dep) -> bool {
         let bytes = entry.signed().len_bytes();

@@ -182,6 +182,11 @@ impl ControlLog {
         self.places.get(&place.log)?.range(..=place.seq).next_back().map(|(_, position)| position)
     }
 
+    /// Whether a log has control entries.
+    pub(crate) fn has_items(&self, log: &LogId) -> bool {
+        self.places.contains_key(log)
+    }
+
     /// Adds a control entry with its order time; gives its position, unless it is void in itself.
     pub(crate) fn add(&mut self, entry: &Entry, order: Hlc, room: &RoomId) -> Option<Position> {
         let control = entry.control()?;

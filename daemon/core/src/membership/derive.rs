@@ -21,7 +21,7 @@ use chat_proto::api::peers::{MemberRole, PeerRef};
 use chat_proto::id::{PeerId, RoomId};
 
 use crate::config::AUTHOR_LOGS_MAX;
-use crate::log::entry::{Control, LogId, Seq};
+use crate::log::entry::{Control, Hlc, LogId, Seq};
 use crate::membership::authority::{Authority, Rulings};
 use crate::membership::control_log::{ControlLog, LogStart, Position};
 use crate::membership::names::{NameClaim, NameClaims, name_keys};
@@ -29,6 +29,40 @@ use crate::membership::replay::Replay;
 use crate::membership::roster::{Person, Roster};
 
 pub(crate) use crate::membership::replay::InviteState;
+
+/// The logs of an author in the order in which they began, and which are too many.
+#[derive(Clone, Debug, Default)]
+struct Crowd {
+    began: Vec<(Hlc, LogId)>,
+    /// Number of these that were looked at, and of the valid ones among them.
+    seen: usize,
+    valid: usize,
+    surplus: BTreeSet<LogId>,
+}
+
+impl Crowd {
+    fn new(author: &PeerId, controls: &ControlLog) -> Self {
+        let mut began: Vec<(Hlc, LogId)> = controls.logs_of(author).map(|(log, start)| (start.order, *log)).collect();
+        began.sort_unstable();
+        Self { began, ..Self::default() }
+    }
+
+    /// Whether a log is too many; `is_valid` decides of earlier ones.
+    fn contains(&mut self, log: &LogId, controls: &ControlLog, is_valid: impl Fn(&LogId, &LogStart) -> bool) -> bool {
+        if self.began.len() <= AUTHOR_LOGS_MAX {
+            return false;
+        }
+        let Some(start) = controls.started(log) else { return false };
+        while let Some((_, next)) = self.began.get(self.seen).filter(|next| **next <= (start.order, *log)) {
+            self.seen += 1;
+            self.valid += usize::from(controls.started(next).is_some_and(|start| is_valid(next, start)));
+            if self.valid > AUTHOR_LOGS_MAX {
+                self.surplus.insert(*next);
+            }
+        }
+        self.surplus.contains(log)
+    }
+}
 
 /// What follows from the entries.
 #[derive(Clone, Debug, Default)]
@@ -40,6 +74,7 @@ pub(crate) struct Derived {
     rulings: Rulings,
     replay: Replay,
     names: NameClaims,
+    crowds: BTreeMap<PeerId, Crowd>,
     /// The last position that was told.
     newest: Option<Position>,
 }
@@ -72,6 +107,10 @@ impl Derived {
     /// changed, and everything must be derived anew.
     pub(crate) fn advance(&mut self, position: &Position, controls: &ControlLog, authority: &Authority) -> bool {
         let Some(item) = controls.get(position) else { return false };
+        if self.is_crowded(&position.log, controls) {
+            self.newest = Some(*position);
+            return true;
+        }
         let ends = matches!(item.control, Control::Leave | Control::Remove { .. } | Control::Genesis { .. });
         if ends || authority.is_act(&position.place()) || self.newest.is_some_and(|newest| newest > *position) {
             return false;
@@ -85,9 +124,19 @@ impl Derived {
         true
     }
 
-    /// A log began: it may be one too many, or void.
-    pub(crate) fn log_began(&mut self, log: &LogId, controls: &ControlLog) {
-        self.cut_logs_of(&log.author, controls);
+    /// A log began: it may be one too many, or void. Returns whether that is all: it may come before another log whose control
+    /// entries were told and which is one too many now. Then everything must be derived anew.
+    pub(crate) fn log_began(&mut self, log: &LogId, controls: &ControlLog) -> bool {
+        let author = &log.author;
+        let many = controls.logs_of(author).count() > AUTHOR_LOGS_MAX;
+        let cut = |derived: &Self| {
+            let logs = controls.logs_of(author).map(|(log, _)| *log).filter(|log| many && controls.has_items(log));
+            logs.filter(|log| derived.cuts.get(log) == Some(&Seq::ZERO)).collect::<Vec<_>>()
+        };
+        let before = cut(self);
+        self.crowds.remove(author);
+        self.cut_logs_of(author, controls);
+        cut(self) == before
     }
 
     /// The last valid sequence number of a log, where it ends.
@@ -139,7 +188,8 @@ impl Derived {
         let is_genesis = matches!(item.control, Control::Genesis { .. });
         // Acts that count do so wherever a later removal cuts their log.
         let counts = is_genesis || self.rulings.counts(&position.place());
-        if !counts && self.ends(&position.log, start).is_some_and(|end| position.seq > end) {
+        let ended = self.ends(&position.log, start).is_some_and(|end| position.seq > end);
+        if !counts && (ended || self.is_crowded(&position.log, controls)) {
             return None;
         }
         if matches!(item.control, Control::Leave) && self.replay.is_active(&item.author) {
@@ -160,6 +210,15 @@ impl Derived {
             kept.get(log).copied().or((!sheltered).then_some(Seq::ZERO))
         });
         removed.chain(self.left.get(log).copied()).min()
+    }
+
+    /// Whether a log is one too many of its author, as far as everything up to its beginning was told. Its control entries are
+    /// void, too: peers need not hold them.
+    fn is_crowded(&mut self, log: &LogId, controls: &ControlLog) -> bool {
+        let mut crowd = self.crowds.remove(&log.author).unwrap_or_else(|| Crowd::new(&log.author, controls));
+        let crowded = crowd.contains(log, controls, |log, start| self.cut(log, start) != Some(Seq::ZERO));
+        self.crowds.insert(log.author, crowd);
+        crowded
     }
 
     /// Works out anew where the logs of an author end.

@@ -9,7 +9,7 @@ use crate::delivery::ingest::Received;
 use crate::delivery::sync::Exchange;
 use crate::input::{BatchId, LoadId};
 use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry, hash_header};
-use crate::log::forks::Proof;
+use crate::log::forks::{Contradiction, Proof};
 use crate::log::heads::Fit;
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
@@ -72,7 +72,7 @@ impl Node {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
                         self.own_log().renew("this peer's log continued elsewhere");
                     }
-                    self.consider(entry, Some(from));
+                    self.consider_new(entry, from);
                 }
             }
         }
@@ -86,6 +86,20 @@ impl Node {
         if lacked && !self.membership.gaps.are_open() {
             for peer in self.peers.connections.connected_ids() {
                 self.sync().send_vector(&peer, Exchange::Opening);
+            }
+        }
+    }
+
+    /// Applies a new entry if it can be, and everything that waited for it, unless it contradicts what waits.
+    fn consider_new(&mut self, entry: Arc<Entry>, from: PeerId) {
+        match self.forks().contradiction(&entry, from) {
+            Contradiction::None => self.consider(entry, Some(from)),
+            Contradiction::Earlier => {}
+            Contradiction::Proven(proof) => {
+                self.on_fork(*proof);
+                if let Some(entry) = self.logs.refile(entry) {
+                    self.consider(entry, Some(from));
+                }
             }
         }
     }

@@ -299,3 +299,46 @@ fn thousands_of_logs_of_a_member_keep_no_newcomer_out() {
     kit.say(0, "quiet again");
     assert!(kit.peers[2].history().contains(&"quiet again".to_owned()));
 }
+
+/// It builds on what no peer has. The other branch, and all that honest members build on it, arrives nevertheless.
+#[test]
+fn branch_that_waits_in_vain_keeps_no_other_branch_out() {
+    for length in 1..4 {
+        let mut kit = Kit::room(3);
+        let (mut forger, mut other) = (Forger::behind(&kit, 2), Forger::behind(&kit, 2));
+        let unknown = LogId { author: kit.peers[1].id, incarnation: Incarnation(4711) };
+        forger.header.deps = vec![Dep { log: unknown, seq: Seq(3) }];
+        let waiting: Vec<SignedEntry> = (0..2).map(|n| forger.say(&format!("waits {n}"))).collect();
+        kit.frame(0, 2, &Frame::Entries(waiting));
+        let shown: Vec<SignedEntry> = (0..length).map(|n| other.say(&format!("shown {n}"))).collect();
+        kit.frame(1, 2, &Frame::Entries(shown));
+        kit.say(1, "builds on it");
+        kit.pass(Duration::from_secs(60));
+        assert_eq!(kit.peers[0].history(), kit.peers[1].history());
+        assert_eq!(kit.peers[0].history().len(), length + 1, "{:?}", kit.peers[0].history());
+    }
+}
+
+#[test]
+fn many_logs_of_a_member_leave_out_no_cause_of_what_others_write() {
+    let mut kit = Kit::room(4);
+    // The one that asks comes last in the order of keys.
+    let mut members = [1, 2, 3];
+    members.sort_by_key(|n| kit.peers[*n].id);
+    let [one, other, asks] = members;
+    kit.say(asks, "question");
+    for n in [one, other] {
+        let entries: Vec<SignedEntry> = (1..=250).map(|log| Forger::new(&kit, n, log).say("x")).collect();
+        kit.frame(0, n, &Frame::Entries(entries));
+    }
+    kit.say(0, "answer");
+    let question = kit.peers[1]
+        .logs
+        .values()
+        .flatten()
+        .find(|entry| !entry.messages().is_empty() && entry.author() == kit.peers[asks].id);
+    let place = question.map(|entry| Dep { log: entry.log(), seq: entry.seq() }).expect("it wrote one");
+    let own = LogId { author: kit.peers[0].id, incarnation: kit.peers[0].incarnation };
+    let answer = kit.peers[0].logs[&own].last().expect("it wrote one");
+    assert!(answer.header().deps.contains(&place), "an answer builds on its question");
+}

@@ -40,12 +40,38 @@ fn running(history: &WrittenRoom) -> Derived {
     for entry in &history.entries {
         grown.take(entry);
         let position = grown.controls.position(&Dep { log: entry.log(), seq: entry.seq() }).copied();
-        if !position.is_some_and(|position| derived.advance(&position, &grown.controls, &grown.authority)) {
+        let advanced = derived.log_began(&entry.log(), &grown.controls)
+            && position.is_some_and(|position| derived.advance(&position, &grown.controls, &grown.authority))
+            && derived.log_began(&entry.log(), &grown.controls);
+        if !advanced {
             derived = grown.derive();
         }
-        derived.log_began(&entry.log(), &grown.controls);
     }
     derived
+}
+
+/// A peer need not hold the logs of an author that are too many, so their control entries change nothing.
+#[test]
+fn what_is_written_in_a_log_too_many_changes_nothing() {
+    let mut few = WrittenRoom::with_members(&[BOB]);
+    let first = few.heads.values().map(|(_, _, order)| order.0).max().expect("it has entries");
+    let mut many = few.clone();
+    for n in 0..2 * AUTHOR_LOGS_MAX as u64 {
+        let control = if n % 2 == 0 { invite(20, 5) } else { admit(10, "x") };
+        many.forge(BOB, n + 1, &[at(ANN, 0, 2)], first + 1 + n, control.clone());
+        // Its log that begins last of those that are valid is the last one that is needed.
+        if n + 1 < AUTHOR_LOGS_MAX as u64 {
+            few.forge(BOB, n + 1, &[at(ANN, 0, 2)], first + 1 + n, control);
+        }
+    }
+    for (n, control) in [(700, admit(DAN, "dan")), (701, rename("bobby")), (702, invite(21, 5)), (703, keys(9))] {
+        many.forge(BOB, n, &[at(ANN, 0, 2)], first + 10_000 + n, control);
+    }
+    let reversed = many.shuffled(|left, choices| left % choices);
+    for derived in [many.derive(), reversed.derive(), running(&many), running(&reversed)] {
+        assert_eq!(derived.roster, few.derive().roster);
+        assert_eq!(derived.invites(), few.derive().invites());
+    }
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Promise P7: the API with the real curl, on the socket and over TCP with the token; bad requests and missing tokens are
 //! refused.
 
-use chat_proto::api::messages::{MessagePage, SentMessage};
+use chat_proto::api::messages::{MessagePage, SentLine, SentMessage};
 use chat_proto::api::status::Status;
 use chat_proto::error::{ErrorCode, Problem};
 use chat_tests::api::DaemonApi;
@@ -121,4 +121,22 @@ fn chat_uses_tcp_when_the_environment_selects_it() {
     assert!(said.contains("token"), "{said}");
     room.same_history(1);
     DaemonApi::tcp(&room["alice"].url(), Some("wrong")).get("/v1/status").problem(401);
+}
+
+/// A script writes lines as they come; each is answered by a line, and all members show them in their order.
+#[test]
+fn stream_of_lines_is_posted_in_order() {
+    let room = TestRoom::of(&["alice", "bob"]);
+    let lines = "for n in $(seq 3000); do echo \"{\\\"text\\\": \\\"line $n\\\"}\"; done";
+    let call = "curl --silent --show-error --max-time 60 --unix-socket $CHATD_HOME/run/chatd.sock -X POST -T - \
+        -H 'Content-Type: application/x-ndjson' http://localhost/v1/messages";
+    let answers: Vec<SentLine> = room["alice"].home().shell(&format!("{lines} | {call}")).run().json();
+    assert_eq!(answers.len(), 3000);
+    for (number, answer) in (1..).zip(&answers) {
+        assert_eq!((answer.line, answer.status), (number, 201), "{answer:?}");
+    }
+    let history = room.same_history(3000);
+    for (number, message) in (1..).zip(history) {
+        assert_eq!(message.text, format!("line {number}"));
+    }
 }

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use chat_proto::api::invites::{InviteList, InviteRequest, NewInvite};
 use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, RoomList};
-use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
+use chat_proto::api::messages::{MessagePage, SendRequest, SentLine, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerRef};
 use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
@@ -96,6 +96,8 @@ impl BodyType {
 pub(crate) enum RequestBody {
     Nothing,
     Required(BodyType),
+    /// Or several of them, one a line, as `application/x-ndjson`.
+    RequiredOrLines(BodyType),
     Optional(BodyType),
 }
 
@@ -105,6 +107,8 @@ pub(crate) enum ResponseBody {
     Nothing,
     /// JSON of this type.
     Json(BodyType),
+    /// The same; where the request has several lines, a line of the second type for each.
+    JsonOrLines(BodyType, BodyType),
     /// JSON of any form.
     AnyJson,
     /// Text of this media type.
@@ -258,19 +262,22 @@ pub(crate) const CALLS: &[ApiCall] = &[
         ],
         ..post(
             "/v1/messages",
-            body::<SendRequest>(),
+            RequestBody::RequiredOrLines(BodyType::of::<SendRequest>()),
             &[
-                json::<SentMessage>(
-                    200,
-                    "An earlier request with the same key posted the message; the wait is complete.",
-                ),
+                SuccessResponse {
+                    status: 200,
+                    body: ResponseBody::JsonOrLines(BodyType::of::<SentMessage>(), BodyType::of::<SentLine>()),
+                    about: "An earlier request with the same key posted the message; the wait is complete. To lines: their \
+                        answers, in their order, each as soon as it is known.",
+                },
                 json::<SentMessage>(201, "Posted; the wait is complete."),
                 json::<SentMessage>(
                     202,
                     "Posted; the wait timed out. The message is stored and still being delivered.",
                 ),
             ],
-            "Sends a message to the room, or to some of its members.",
+            "Sends a message to the room, or to some of its members; as `application/x-ndjson`, any number of messages, one a \
+             line, in order. With an `Idempotency-Key`, line *n* has the key `KEY/n`.",
         )
     },
     ApiCall {

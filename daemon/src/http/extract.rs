@@ -20,6 +20,9 @@ use crate::http::problem::Refusal;
 /// Maximum size of a request body (128 KiB): fits the longest message with every character escaped.
 pub(crate) const BODY_BYTES_MAX: usize = 128 * 1024;
 
+/// Media type of JSON texts, one a line.
+pub(crate) const LINES: &str = "application/x-ndjson";
+
 /// Timeout for a body to arrive; the caller is on the same machine.
 const BODY_WAIT: Duration = Duration::from_secs(10);
 
@@ -50,6 +53,12 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
+/// The media type of a body, without its parameters, in lower case.
+pub(crate) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
 const SEE_OPENAPI: &str = "GET /v1/openapi.json describes every call";
 
 async fn read(request: Request) -> Result<Bytes, Refusal> {
@@ -71,7 +80,7 @@ fn too_long() -> Refusal {
 }
 
 /// Parses a body. serde alone would also take an array for an object, and null for a field that is absent.
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice::<ObjectWithoutNulls>(bytes).and_then(|_| serde_json::from_slice(bytes)).map_err(|error| {
         let what = match error.classify() {
             serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is not JSON",

@@ -2,6 +2,7 @@
 
 pub(crate) mod invites;
 pub(crate) mod members;
+pub(crate) mod message_lines;
 pub(crate) mod messages;
 pub(crate) mod metrics;
 pub(crate) mod peers;

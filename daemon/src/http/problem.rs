@@ -75,6 +75,11 @@ impl Refusal {
         Self::new(ErrorCode::LastAdmin, detail).hint("'chat role NAME admin' appoints another admin")
     }
 
+    /// The document, for an answer that is a part of another one.
+    pub(crate) fn into_problem(self) -> Problem {
+        *self.0
+    }
+
     /// The document.
     #[cfg(test)]
     pub(crate) fn problem(&self) -> &Problem {

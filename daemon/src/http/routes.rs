@@ -14,9 +14,9 @@ use hyper::body::Body as _;
 
 use crate::http::api_state::Api;
 use crate::http::auth::guard;
-use crate::http::calls::{ApiCall, openapi};
+use crate::http::calls::{ApiCall, RequestBody, openapi};
 use crate::http::event_stream;
-use crate::http::extract::QueryParams;
+use crate::http::extract::{LINES, QueryParams, media_type};
 use crate::http::handlers::{invites, members, messages, metrics, peers, readers, status, tokens, web};
 use crate::http::problem::Refusal;
 
@@ -92,16 +92,17 @@ async fn check_shape(request: Request, next: Next) -> Response {
 }
 
 fn shape(request: &Request) -> Result<(), Refusal> {
+    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
+    let call = ApiCall::find(request.method().as_str(), path);
     if !request.body().is_end_stream() {
-        let media_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let essence = media_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-        if !essence.eq_ignore_ascii_case("application/json") {
+        let media_type = media_type(request.headers());
+        let takes_lines = call.is_some_and(|call| matches!(call.request, RequestBody::RequiredOrLines(_)));
+        if media_type != "application/json" && !(takes_lines && media_type == LINES) {
             return Err(Refusal::new(ErrorCode::UnsupportedMediaType, "the body must be application/json")
                 .hint("send 'Content-Type: application/json'"));
         }
     }
-    let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str).unwrap_or_default();
-    match ApiCall::find(request.method().as_str(), path) {
+    match call {
         Some(call) => QueryParams::of(request.uri())?.check(&call.query()),
         // The fallbacks answer.
         None => Ok(()),

@@ -7,6 +7,7 @@ mod figures;
 mod history;
 mod idempotent_sends;
 mod limits;
+mod message_lines;
 mod openapi;
 mod played_room;
 mod problems;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::peers::PeerRef;
 use crate::cursor::Cursor;
+use crate::error::Problem;
 use crate::id::MessageId;
 use crate::time::Timestamp;
 use crate::{RECIPIENTS_MAX, TEXT_BYTES_MAX};
@@ -65,6 +66,24 @@ pub struct SentMessage {
     pub message: Message,
     /// Where it is stored.
     pub state: MessageState,
+}
+
+/// The answer to one message of a stream: `POST /v1/messages` with `Content-Type: application/x-ndjson`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SentLine {
+    /// Number of the line in the request, from 1.
+    pub line: u64,
+    /// The status that a request with this message alone would have: 201, 202, 200, or that of the problem.
+    pub status: u16,
+    /// Id of the message, if it was posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MessageId>,
+    /// Where it is stored, if it was posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<MessageState>,
+    /// Why it was not posted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<Problem>,
 }
 
 /// Where a message is stored.

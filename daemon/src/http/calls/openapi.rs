@@ -17,6 +17,7 @@ use crate::http::calls::{
     ApiCall, BodyType, CALLS, CallAccess, Parameter, ParameterIn, ParameterShape, RequestBody, ResponseBody,
     SuccessResponse,
 };
+use crate::http::extract::LINES;
 
 /// Error codes that every call may answer with.
 const CODES_OF_ALL: [ErrorCode; 12] = [
@@ -116,11 +117,14 @@ fn operation(call: &ApiCall, schemas: &mut Schemas) -> Value {
     }
     let body = match call.request {
         RequestBody::Nothing => None,
-        RequestBody::Required(body) => Some((body, true)),
+        RequestBody::Required(body) | RequestBody::RequiredOrLines(body) => Some((body, true)),
         RequestBody::Optional(body) => Some((body, false)),
     };
     if let Some((body, required)) = body {
-        let content = json!({"application/json": {"schema": schemas.request(body)}});
+        let mut content = json!({"application/json": {"schema": schemas.request(body)}});
+        if matches!(call.request, RequestBody::RequiredOrLines(_)) {
+            content[LINES] = json!({"schema": schemas.request(body)});
+        }
         operation["requestBody"] = json!({"required": required, "content": content});
     }
     operation["security"] = match call.access() {
@@ -175,6 +179,10 @@ fn response(answer: &SuccessResponse, schemas: &mut Schemas) -> Value {
     let content = match answer.body {
         ResponseBody::Nothing => None,
         ResponseBody::Json(body) => Some(json!({"application/json": {"schema": schemas.answer(body)}})),
+        ResponseBody::JsonOrLines(body, line) => Some(json!({
+            "application/json": {"schema": schemas.answer(body)},
+            LINES: {"schema": schemas.answer(line)},
+        })),
         ResponseBody::AnyJson => Some(json!({"application/json": {"schema": {"type": "object"}}})),
         ResponseBody::Text(media_type) => Some(json!({media_type: {"schema": {"type": "string"}}})),
         ResponseBody::Events => Some(json!({
@@ -184,7 +192,7 @@ fn response(answer: &SuccessResponse, schemas: &mut Schemas) -> Value {
                     `event` is the type, `id` the cursor and `data` an EventEnvelope. After 15 s of silence a comment \
                     is sent.",
             }},
-            "application/x-ndjson": {"schema": schemas.answer(BodyType::of::<EventEnvelope>())},
+            LINES: {"schema": schemas.answer(BodyType::of::<EventEnvelope>())},
         })),
     };
     match content {

@@ -8,6 +8,7 @@ use chat_core::membership::roster::Roster;
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope};
 
+use crate::http::extract::LINES;
 use crate::send::message_view;
 use crate::store::tables::models::{StoredEvent, StoredEventKind};
 
@@ -20,7 +21,6 @@ pub(super) enum StreamFormat {
     Lines,
 }
 
-const LINES: &str = "application/x-ndjson";
 const SSE: &str = "text/event-stream";
 
 impl StreamFormat {

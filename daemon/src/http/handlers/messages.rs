@@ -2,39 +2,52 @@
 
 use std::sync::Arc;
 
-use axum::Json;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
 use chat_proto::id::MessageId;
 use chat_proto::time::Timestamp;
 
 use crate::http::api_state::Api;
-use crate::http::extract::{JsonBody, PathSegment, QueryParams, header_text};
+use crate::http::auth::CallerConnection;
+use crate::http::extract::{JsonBody, LINES, PathSegment, QueryParams, header_text, media_type};
+use crate::http::handlers::message_lines;
 use crate::http::problem::Refusal;
-use crate::send::{IdempotencyKey, PostedBy, ValidMessage, message_view};
+use crate::send::{IdempotencyKey, PostedBy, Sent, ValidMessage, message_view};
 use crate::store::tables::models::{Edge, HistoryFilter};
 
 /// Number of messages in a page if the query names none.
 const LIMIT_DEFAULT: u32 = 100;
 
-/// Sends a message: 201 if the wait is complete, 202 if it timed out, 200 if a request with the same key had posted it.
+/// Sends a message, or, from a body of lines, any number of them.
 pub(crate) async fn post(
     State(api): State<Arc<Api>>,
-    headers: HeaderMap,
-    JsonBody(request): JsonBody<SendRequest>,
+    Extension(connection): Extension<CallerConnection>,
+    request: Request,
 ) -> Result<Response, Refusal> {
-    let key = header_text(&headers, "idempotency-key")?.map(IdempotencyKey::parse).transpose()?;
+    let key = header_text(request.headers(), "idempotency-key")?;
+    if media_type(request.headers()) == LINES {
+        let key = key.map(str::to_owned);
+        return message_lines::post(&api, &connection, key, request.into_body()).await;
+    }
+    let key = key.map(IdempotencyKey::parse).transpose()?;
+    let JsonBody(request) = JsonBody::<SendRequest>::from_request(request, &()).await?;
     let message = ValidMessage::validate(request)?;
     let sent = api.room().await?.sender.send(message, key, &api.tasks).await?;
-    let status = match sent.posted {
+    let status = status_of(&sent);
+    let location = format!("/v1/messages/{}", sent.message.message.id);
+    Ok((status, [(header::LOCATION, location)], Json(sent.message)).into_response())
+}
+
+/// 201 if the wait is complete, 202 if it timed out, 200 if a request with the same key had posted it.
+pub(crate) fn status_of(sent: &Sent) -> StatusCode {
+    match sent.posted {
         _ if !sent.message.state.complete => StatusCode::ACCEPTED,
         PostedBy::ThisRequest => StatusCode::CREATED,
         PostedBy::EarlierRequest => StatusCode::OK,
-    };
-    let location = format!("/v1/messages/{}", sent.message.message.id);
-    Ok((status, [(header::LOCATION, location)], Json(sent.message)).into_response())
+    }
 }
 
 /// A message and the peers that store it.

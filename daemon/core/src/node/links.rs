@@ -74,7 +74,7 @@ impl Node {
 
     /// The same for several peers: none of them receives anything that the end of another's connection causes.
     pub(super) fn break_with_all(&mut self, peers: &[PeerId], reason: CloseReason) {
-        let open = peers.iter().filter(|peer| self.peers.connections.close(peer)).copied().collect::<Vec<_>>();
+        let open = peers.iter().filter(|peer| self.peers.connections.close(peer, reason)).copied().collect::<Vec<_>>();
         for peer in &open {
             self.cx.push(Output::Disconnect(*peer, reason));
             if reason == CloseReason::Protocol {
@@ -88,7 +88,7 @@ impl Node {
 
     /// A neighbour leaves in an orderly way: it is not dialled again at once.
     pub(super) fn on_bye(&mut self, peer: PeerId) {
-        if self.peers.connections.close(&peer) {
+        if self.peers.connections.close(&peer, CloseReason::Stopping) {
             self.peers.addrs.left(&peer);
             self.link_ended(peer);
             self.dials().left(peer);

@@ -14,7 +14,7 @@ use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::input::Now;
 use crate::log::entry::{Dep, EntryError, Head, LogId, Seq};
-use crate::output::Output;
+use crate::output::{CloseReason, Output};
 use crate::peers::liveness::{Finding, Liveness, SLIP};
 use crate::types::PathInfo;
 use crate::wire::{Frame, PeerLink};
@@ -66,14 +66,16 @@ pub(crate) struct Ended {
     pub(crate) since: Duration,
     /// Whether it was in use until now.
     pub(crate) open: bool,
+    /// Whether the peer was lost: the connection broke, or was closed because nothing came from it.
+    pub(crate) lost: bool,
 }
 
 /// All peers that are connected.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Connections {
     connected: BTreeMap<PeerId, Connected>,
-    /// Connections that this peer ended and the daemon has not reported down yet, with their start.
-    closing: BTreeMap<PeerId, Duration>,
+    /// Connections that this peer ended and the daemon has not reported down yet, with their start and the reason.
+    closing: BTreeMap<PeerId, (Duration, CloseReason)>,
     /// Pairs (author, peer) that were connected directly and are no longer, since the last call of
     /// [`Connections::take_parted`]. At most two for each reported link.
     parted: Vec<(PeerId, PeerId)>,
@@ -175,19 +177,20 @@ impl Connections {
     }
 
     /// Ends a connection; returns whether there was one.
-    pub(crate) fn close(&mut self, peer: &PeerId) -> bool {
+    pub(crate) fn close(&mut self, peer: &PeerId, reason: CloseReason) -> bool {
         let Some(connected) = self.connected.remove(peer) else { return false };
-        self.closing.insert(*peer, connected.since);
+        self.closing.insert(*peer, (connected.since, reason));
         self.part(*peer, connected.links.into_keys().collect());
         true
     }
 
     /// A connection is over.
     pub(crate) fn down(&mut self, peer: &PeerId) -> Option<Ended> {
-        let closed = self.closing.remove(peer).map(|since| Ended { since, open: false });
+        let closed = self.closing.remove(peer);
+        let closed = closed.map(|(since, reason)| Ended { since, open: false, lost: reason == CloseReason::Silent });
         let lost = self.connected.remove(peer).map(|connected| {
             self.part(*peer, connected.links.into_keys().collect());
-            Ended { since: connected.since, open: true }
+            Ended { since: connected.since, open: true, lost: true }
         });
         lost.or(closed)
     }

@@ -81,11 +81,12 @@ impl DialHandler<'_> {
         if !self.wants(&peer) || self.cx.timers.is_set(&Timer::Redial(peer)) {
             return;
         }
-        if ended.open && self.cx.now.mono.saturating_sub(ended.since) >= STEADY_AFTER {
+        if ended.lost && self.cx.now.mono.saturating_sub(ended.since) >= STEADY_AFTER {
             self.peers.addrs.reset(&peer);
             self.cx.set(Timer::Redial(peer), REDIAL_AT_ONCE);
         } else {
-            self.redial_later(peer, self.cx.settings.redial_max);
+            let longest = if ended.lost { self.redial_ceiling(&peer) } else { self.cx.settings.redial_max };
+            self.redial_later(peer, longest);
         }
     }
 

@@ -121,6 +121,7 @@ mod tests {
     use chat_proto::id::PeerId;
 
     use super::*;
+    use crate::output::CloseReason;
     use crate::peers::connections::Connections;
     use crate::types::PathInfo;
 
@@ -138,7 +139,7 @@ mod tests {
                 match finding {
                     Finding::Ask(_) => asked.push(now.as_millis() as u64),
                     Finding::Gone => {
-                        peers.close(&peer);
+                        peers.close(&peer, CloseReason::Silent);
                         return (asked, Some(now.as_millis() as u64));
                     }
                 }

@@ -64,9 +64,34 @@ fn a_lost_connection_is_dialled_again_and_a_short_one_later() {
     }
     kit.peers[0].dials.clear();
     kit.pass(Duration::from_secs(5));
-    assert!(kit.peers[0].dials.is_empty(), "somebody who hangs up at once is not dialled ten times a second");
-    kit.pass(Duration::from_secs(60));
-    assert!(!kit.peers[0].dials.is_empty());
+    let dials = kit.peers[0].dials.len();
+    assert!((1..=4).contains(&dials), "{dials}: a peer that hangs up at once is dialled every two seconds");
+}
+
+/// Nothing comes from a peer any more, and its connection is closed for that: it is lost like one whose connection broke.
+#[test]
+fn a_peer_that_fell_silent_is_dialled_at_once() {
+    let mut kit = Kit::room(2);
+    kit.pass(Duration::from_secs(10));
+    let (other, begin) = (kit.peers[1].id, kit.now);
+    let node = &mut kit.peers[0].node;
+    let (mut closed, mut dialled) = (None, None);
+    for step in 1..200 {
+        let now = crate::input::Now { mono: begin.mono + Duration::from_millis(50 * step), ..begin };
+        node.handle(Input::Tick, now);
+        let outputs: Vec<Output> = std::iter::from_fn(|| node.poll_output()).collect();
+        for output in outputs {
+            if matches!(output, Output::Disconnect(peer, CloseReason::Silent) if peer == other) {
+                closed = Some(step);
+                node.handle(Input::Down(other), now);
+            }
+            if matches!(output, Output::Dial(peer, _) if peer == other) && dialled.is_none() {
+                dialled = Some(step);
+            }
+        }
+    }
+    let (closed, dialled) = (closed.expect("it is given up"), dialled.expect("it is dialled"));
+    assert!(dialled - closed <= 4, "dialled {} ms after it was given up", 50 * (dialled - closed));
 }
 
 /// How often the first of the kit dials each of these in a minute in which every dial fails.

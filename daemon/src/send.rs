@@ -158,7 +158,8 @@ impl RoomSender {
         held_by.retain(|peer| *peer != self.me);
         let from = roster.peer_ref(&self.me);
         let quote = answered.map(|row| Quote { from: roster.peer_ref(&row.log.author), text: quoted(&row.text) });
-        let message = Message { id, time, from, to, reply_to, quote, text: message.text.clone(), clock_off_ms };
+        let message =
+            Message { id, time, from, to, reply_to, quote, text: message.text.clone(), dropped: false, clock_off_ms };
         Ok(SentMessage { message, state: self.state(&held_by, complete) })
     }
 
@@ -244,6 +245,7 @@ pub(crate) fn message_view(roster: &Roster, row: MessageRow) -> Message {
             .and_then(|answered| answered.start)
             .map(|(from, text)| Quote { from: roster.peer_ref(&from), text }),
         text: row.text,
+        dropped: row.dropped,
         clock_off_ms: row.clock_off_ms,
     }
 }

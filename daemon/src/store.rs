@@ -8,6 +8,7 @@
 //! * `writer`: the thread, its queue, transactions, maintenance, checkpoints.
 //! * [`tables`]: reads and writes of each group of tables; [`tables::models`] holds the types of the rows.
 //! * [`read`]: the pool of read-only connections, history, and following the events.
+//! * `retention`: drops the bodies of old messages; fills in bodies that came late.
 //! * `open`: creating, migrating, checking and setting aside a database. `dm`: double ratchets of direct messages.
 //!
 //! The driver of the room (`node`) writes and receives the reports; the HTTP API reads; `app` opens and closes.
@@ -19,10 +20,12 @@
 //!
 //! | table | holds | truth or derived | indexes |
 //! |---|---|---|---|
-//! | `facts` | one row: this peer, incarnation, mark of the file, room, how far events are pruned, texts indexed, and entries checked | truth | |
+//! | `facts` | one row: this peer, incarnation, mark of the file, room, how far events are pruned, texts indexed, entries checked, and bodies dropped | truth | |
 //! | `peers`, `logs` | row numbers of peers, and of logs (author, incarnation) | truth: others refer to them | unique key; unique (author, incarnation) |
 //! | `entries` | every signed entry: header, signature, body, hash | **truth**; other members hold copies | unique hash; unique (log, seq); the control entries |
-//! | `messages`, `recipients` | what this peer may read of the entries: text, time, visibility | derived; texts of direct messages are truth, as ratchet keys are used once | shown: by time, by author and time, direct by time; hidden ones by id |
+//! | `lacking` | entries that came without their bodies, which members may still have | truth | |
+//! | `held` | up to which row `entries` reached at which time | truth | |
+//! | `messages`, `recipients` | what this peer may read of the entries: text, time, visibility, whether the text is gone | derived; texts of direct messages are truth, as ratchet keys are used once | shown: by time, by author and time, direct by time; hidden ones by id |
 //! | `search` | FTS5 index over `messages.text` | derived; filled when idle or before a search, rebuilt when damaged | |
 //! | `events` | numbered events: a reference to a message, or JSON | the numbers are truth (cursors); messages' content is derived | by time written; by message; events other than messages by id |
 //! | `runs` | random number of each opening of the database, and the newest event then | truth (cursors); the newest 1,000 | |
@@ -45,6 +48,7 @@ use std::time::Duration;
 
 use chat_core::input::{BatchId, LoadId};
 use chat_core::log::entry::{Incarnation, LogId, MessageBody, Seq};
+use chat_core::output::LoadScope;
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::Restored;
 use chat_proto::cursor::Cursor;
@@ -58,6 +62,7 @@ mod dm;
 pub mod error;
 mod open;
 pub mod read;
+mod retention;
 pub mod tables;
 pub mod types;
 mod writer;
@@ -239,7 +244,7 @@ impl Store {
     /// Reads entries of a log, up to about `bytes_max` bytes and at least one; reported as [`StoreReport::Loaded`]. They
     /// end before a damaged entry, which is reported as [`StoreReport::Damaged`]. The report is empty when too many such reads are in progress or the database cannot be read: the peer asks again.
     /// Must be called within a tokio runtime.
-    pub fn load(&self, id: LoadId, log: LogId, from: Seq, to: Seq, bytes_max: usize) {
+    pub fn load(&self, id: LoadId, log: LogId, (from, to): (Seq, Seq), bytes_max: usize, scope: LoadScope) {
         let Some(reports) = self.reports.upgrade() else { return };
         let Ok(permit) = Arc::clone(&self.loads).try_acquire_owned() else {
             debug!("too many reads for other peers are in progress");
@@ -248,7 +253,7 @@ impl Store {
         };
         let context = Arc::clone(&self.context);
         tokio::spawn(async move {
-            let read = move |db: &rusqlite::Connection| Ok(entries::load(db, log, from, to, bytes_max)?);
+            let read = move |db: &rusqlite::Connection| Ok(entries::load(db, log, from, to, bytes_max, scope)?);
             let LoadedEntries { entries, damaged } = context.readers.ask_for_peer(read).await.unwrap_or_else(|error| {
                 warn!(%error, "entries could not be read");
                 LoadedEntries::default()
@@ -392,6 +397,17 @@ impl Store {
     pub async fn rotate_dm_keys(&self) -> Result<DmKeys, ChangeError> {
         let (reply, answer) = oneshot::channel();
         self.queue.push(Task::RotateKeys(reply)).await?;
+        answer.await.unwrap_or(Err(Closed.into()))
+    }
+
+    /// Drops the bodies of some messages whose entries were held before a time; returns whether there may be more. The rest
+    /// of the entries is kept, and the messages are shown as [`tables::models::DROPPED_TEXT`].
+    ///
+    /// # Errors
+    /// [`ChangeError`] where the disk fails.
+    pub async fn drop_bodies(&self, held_before: Timestamp) -> Result<bool, ChangeError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.push(Task::DropBodies(held_before, reply)).await?;
         answer.await.unwrap_or(Err(Closed.into()))
     }
 

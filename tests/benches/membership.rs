@@ -220,6 +220,7 @@ impl BenchMember {
             forks: Vec::new(),
             seen: Vec::new(),
             mark_agrees: false,
+            lacking: Vec::new(),
             hidden: Vec::new(),
         };
         let settings = NodeSettings::default();

@@ -77,6 +77,7 @@ mod tests {
             reply_to: None,
             quote: None,
             text: number.to_string(),
+            dropped: false,
             clock_off_ms: None,
         }
     }

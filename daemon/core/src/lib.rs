@@ -68,7 +68,8 @@
 //! |---|---|---|
 //! | `facts` | one row: this peer, its room, incarnation and database number | - |
 //! | `peers`, `logs` | short row ids of peers and logs | - |
-//! | `entries` | every signed entry as it travels: header, signature, body | - |
+//! | `entries` | every signed entry as it travels: header, signature, body (unless it was dropped) | - |
+//! | `lacking`, `held` | entries that came without their bodies; since when entries are held | - |
 //! | `forks` | proofs of forks; `entries` beyond each are filed in branches | - |
 //! | `addrs`, `seen` | newest address record of each peer; when it was last seen | - |
 //! | `keys` | idempotency keys of sends | - |
@@ -84,6 +85,7 @@
 //! * **room**: the members and their entries; named by the hash of its first entry.
 //! * **log**: the hash chain of entries that one author writes under one incarnation.
 //! * **entry**: a signed unit of a log: 1 to N messages, or one control item (admission, removal, rename …).
+//! * **body**: the content of an entry. That of messages may be dropped; header and signature are kept, and the chain holds.
 //! * **message**: what a member says to the room or, sealed, to some members.
 //! * **author**: the peer whose key signed an entry.
 //! * **incarnation**: random number of a database; a restored copy writes under a new one and cannot fork its own past.

@@ -1,5 +1,6 @@
 //! The log of the room: every author's chain of signed entries.
 
+pub(crate) mod bodies;
 pub(crate) mod disk;
 pub mod entry;
 pub(crate) mod forks;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use chat_proto::id::EntryHash;
 
+use bodies::Bodies;
 use disk::Disk;
 use entry::{Entry, Header, LogId, Seq};
 use forks::Forks;
@@ -28,6 +30,7 @@ pub(crate) struct Logs {
     pub(crate) forks: Forks,
     pub(crate) disk: Disk,
     pub(crate) repairs: Repairs,
+    pub(crate) bodies: Bodies,
 }
 
 impl Logs {

@@ -272,6 +272,10 @@ impl Node {
         let seen = restored.seen.iter().map(|(peer, _)| *peer).chain(authors);
         self.membership.restore(Gaps::new(controls, starts, seen, self.cx.now.mono), &self.local.room);
         self.derive();
+        self.logs.bodies.restore(restored.lacking);
+        for peer in self.peers.connections.connected_ids() {
+            self.logs.bodies.met(peer, &mut self.cx);
+        }
         // A crash, or an older build, may have left messages hidden although nothing cuts their logs.
         for log in restored.hidden {
             if self.logs.heads.cut(&log).is_none() && !self.membership.gaps.are_open() {

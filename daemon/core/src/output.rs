@@ -67,6 +67,8 @@ pub enum Output {
         to: Seq,
         /// About how many bytes at most; one entry is always given.
         bytes_max: usize,
+        /// Which of them.
+        scope: LoadScope,
     },
     /// Read what the store holds after this batch and report [`Input::Refiled`](crate::input::Input::Refiled).
     Reload(BatchId),
@@ -86,6 +88,15 @@ pub enum Output {
     StoreSeen(Vec<(PeerId, Timestamp)>),
 }
 
+/// Which entries of a range are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoadScope {
+    /// All of them.
+    All,
+    /// Those whose bodies are kept.
+    WithBodies,
+}
+
 /// Entries to write in one transaction, in causal order, and what follows from them and from proofs.
 #[derive(Clone, Debug)]
 pub struct Batch {
@@ -93,6 +104,9 @@ pub struct Batch {
     pub id: BatchId,
     /// The entries; none where only a proof came.
     pub entries: Vec<BatchEntry>,
+    /// Entries that were written without their bodies and have them now; of no effect where the store has dropped the body
+    /// itself, or holds another entry there.
+    pub bodies: Vec<BatchEntry>,
     /// What changes with them.
     pub changes: Changes,
 }

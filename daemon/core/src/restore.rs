@@ -50,6 +50,8 @@ pub struct Restored {
     pub seen: Vec<(PeerId, Timestamp)>,
     /// Whether the second record of this peer's newest entry is there and agrees with the heads.
     pub mark_agrees: bool,
+    /// Entries without bodies that members may be asked for, by log and sequence number.
+    pub lacking: Vec<(LogId, Seq)>,
     /// Logs of which some messages are hidden: where no cut hides them any more, they are shown again.
     pub hidden: Vec<LogId>,
 }

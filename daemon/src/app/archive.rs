@@ -90,7 +90,7 @@ pub(crate) enum Line {
         time: Timestamp,
         /// Its hash.
         hash: EntryHash,
-        /// The messages in it; none in one about the membership.
+        /// The messages in it; none in one about the membership, or where the texts are no longer kept.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         messages: Vec<MessageView>,
         /// The header as it was signed, in base 64.
@@ -100,7 +100,7 @@ pub(crate) enum Line {
         /// Whether it is the first entry of a branch of a forked log.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         branch: bool,
-        /// The body, whose hash is in the header, in base 64.
+        /// The body, whose hash is in the header, in base 64; absent where it is no longer kept.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         body: Option<String>,
     },
@@ -147,6 +147,14 @@ pub(crate) enum Flaw {
         author: PeerId,
         /// Why, where the entry itself is at fault.
         source: Option<EntryError>,
+    },
+    /// Its content is not there, and it is not one of messages.
+    #[error("line {line} lacks what {author} signed: only the texts of messages are ever left out", author = .author.tag())]
+    LeftOut {
+        /// The line.
+        line: u64,
+        /// The author.
+        author: PeerId,
     },
     /// Entries are missing before this one.
     #[error("entries of {author} are missing before line {line}: it has number {seq}, and number {expected} was due", author = .author.tag())]
@@ -275,6 +283,11 @@ impl ArchivedMessage {
         self.position.2.author
     }
 
+    /// Whether its text is no longer kept.
+    pub(crate) fn is_dropped(&self) -> bool {
+        self.view.text.is_none() && self.view.to.is_empty()
+    }
+
     /// When it was written, by its author's clock.
     pub(crate) fn time(&self) -> Timestamp {
         self.position.1.wall()
@@ -294,8 +307,10 @@ pub(crate) struct Archive {
     pub(crate) whole: bool,
     /// Number of entries.
     pub(crate) entries: u64,
-    /// The messages, in the order that is the same at every peer.
+    /// The messages, in the order that is the same at every peer; one for each entry whose texts are no longer kept.
     pub(crate) messages: Vec<ArchivedMessage>,
+    /// Number of entries whose texts are no longer kept.
+    pub(crate) dropped: u64,
     /// Names that entries give to peers; the newest of each.
     pub(crate) names: HashMap<PeerId, String>,
     /// Logs that entries build on and that are not there, with the newest such number.
@@ -331,6 +346,7 @@ impl Archive {
             whole: after.is_empty(),
             entries: 0,
             messages: Vec::new(),
+            dropped: 0,
             names: HashMap::new(),
             absent: BTreeMap::new(),
             forked: BTreeSet::new(),
@@ -365,6 +381,9 @@ impl Archive {
             body: body.as_deref().map(bytes).transpose()?,
         };
         let entry = Entry::verify(signed, &self.room).map_err(|error| forged(Some(error)))?;
+        if entry.lacks_body() && !entry.is_of_messages() {
+            return Err(Flaw::LeftOut { line: number, author });
+        }
         let readable = (entry.author(), entry.header().time.wall(), entry.hash(), messages(&entry));
         if readable != (author, time, hash, shown) {
             return Err(forged(None));
@@ -378,8 +397,13 @@ impl Archive {
         self.entries += 1;
         self.take_names(&entry);
         let position = |index| (order, entry.header().time, entry.log(), entry.seq(), index);
-        self.messages
-            .extend(readable.3.into_iter().map(|view| ArchivedMessage { position: position(view.id.index), view }));
+        let mut views = readable.3;
+        if entry.lacks_body() {
+            self.dropped += 1;
+            let id = MessageId { entry: entry.hash(), index: 0 };
+            views.push(MessageView { id, text: None, to: Vec::new() });
+        }
+        self.messages.extend(views.into_iter().map(|view| ArchivedMessage { position: position(view.id.index), view }));
         Ok(())
     }
 

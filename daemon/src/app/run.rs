@@ -6,6 +6,7 @@ mod join;
 mod leave;
 mod open_room;
 mod process;
+mod retention;
 mod running_room;
 mod services;
 pub(crate) mod shutdown;

@@ -19,6 +19,7 @@ pub(crate) mod start_options;
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::time::Duration;
 
 use chat_proto::text::{TextError, check_recorded_name};
 
@@ -47,9 +48,30 @@ pub(crate) struct DaemonSettings {
     /// Whether rooms are announced and looked for on the local network: `true` or `false` (`--no-mdns`). Default:
     /// `true`.
     pub(crate) mdns: Mdns,
+    /// Number of days for which the texts of messages are kept, `retention_days`, 1 to 36,500. Default: 0, for ever.
+    pub(crate) retention: Option<RetentionDays>,
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives of `tracing-subscriber`'s `EnvFilter`.
     /// Default: `info`. `RUST_LOG` is read where `CHATD_LOG` is not set; there is no flag.
     pub(crate) log: String,
+}
+
+/// Number of days for which the texts of messages are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RetentionDays(u32);
+
+impl RetentionDays {
+    /// The longest time, a century.
+    const MAX: u32 = 36_500;
+
+    /// The number of days.
+    pub(crate) fn days(self) -> u32 {
+        self.0
+    }
+
+    /// The same as a span of time.
+    pub(crate) fn span(self) -> Duration {
+        Duration::from_secs(24 * 60 * 60) * self.0
+    }
 }
 
 /// Whom a founded room admits.
@@ -101,6 +123,14 @@ pub(crate) enum SettingsError {
         /// The value.
         given: String,
     },
+    /// Not a number of days.
+    #[error("{from}: '{given}' is not a number of days: use 1 to {max}, or 0 to keep all texts", max = RetentionDays::MAX)]
+    Days {
+        /// Its source.
+        from: SettingSource,
+        /// The value.
+        given: String,
+    },
     /// Not a log filter.
     #[error(
         "{from}: '{given}' is not a log level: use error, warn, info, debug, trace, or directives like chatd=debug,iroh=warn"
@@ -124,6 +154,7 @@ impl SettingsError {
             | Self::Address { from, .. }
             | Self::NotLoopback { from, .. }
             | Self::NotBool { from, .. }
+            | Self::Days { from, .. }
             | Self::Log { from, .. } => matches!(from, SettingSource::Flag(_)),
             Self::File(_) | Self::NotText(_) => false,
         }
@@ -159,6 +190,7 @@ fn from_flags(args: &StartArgs) -> SettingsLayer {
         // An address on the command line turns TCP on, whatever the file has.
         tcp: set(args.no_tcp, false, "--no-tcp").or_else(|| set(args.api.is_some(), true, "--api")),
         mdns: set(args.no_mdns, false, "--no-mdns"),
+        retention_days: text(&args.retention_days, "--retention-days"),
         log: None,
     }
 }
@@ -181,6 +213,7 @@ fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Setting
         api: text("CHATD_API")?,
         tcp: yes_or_no("CHATD_TCP")?,
         mdns: yes_or_no("CHATD_MDNS")?,
+        retention_days: text("CHATD_RETENTION_DAYS")?,
         log: text("CHATD_LOG")?.or(text("RUST_LOG")?),
     })
 }
@@ -197,6 +230,7 @@ fn check(layer: SettingsLayer) -> Result<DaemonSettings, SettingsError> {
         listen: listen.unwrap_or_default(),
         api: on(&layer.tcp, true).then(|| api.unwrap_or_default()),
         mdns: if on(&layer.mdns, true) { Mdns::On } else { Mdns::Off },
+        retention: layer.retention_days.map_or(Ok(None), read_days)?,
         log: layer.log.map_or_else(|| Ok("info".to_owned()), read_log)?,
     })
 }
@@ -241,6 +275,15 @@ fn read_bool(setting: Setting<String>) -> Result<Setting<bool>, SettingsError> {
         _ => return Err(SettingsError::NotBool { given: shown(&setting.value), from: setting.source }),
     };
     Ok(Setting { value, source: setting.source })
+}
+
+/// A number of days; none for zero.
+fn read_days(setting: Setting<String>) -> Result<Option<RetentionDays>, SettingsError> {
+    match setting.value.trim().parse() {
+        Ok(0) => Ok(None),
+        Ok(days) if days <= RetentionDays::MAX => Ok(Some(RetentionDays(days))),
+        Ok(_) | Err(_) => Err(SettingsError::Days { given: shown(&setting.value), from: setting.source }),
+    }
 }
 
 fn read_log(setting: Setting<String>) -> Result<String, SettingsError> {

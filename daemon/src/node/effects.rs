@@ -95,7 +95,9 @@ impl Effects {
             Output::Datagram(peer, frame) => sent(peer, self.net.send_datagram(peer, frame)),
             Output::Dial(peer, addrs) => self.net.dial(peer, addrs),
             Output::Disconnect(peer, reason) => self.net.disconnect(peer, reason),
-            Output::Load { id, log, from, to, bytes_max } => self.store.load(id, log, from, to, bytes_max),
+            Output::Load { id, log, from, to, bytes_max, scope } => {
+                self.store.load(id, log, (from, to), bytes_max, scope);
+            }
             Output::Reload(batch) => self.store.reload(batch),
             Output::Reply(id, reply) => self.reply(id, reply),
             Output::Admission(id, answer) => self.net.answer(id, answer),

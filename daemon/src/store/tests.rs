@@ -6,3 +6,4 @@ pub(super) mod fixture;
 mod following;
 mod history;
 mod persist;
+mod retention;

@@ -86,7 +86,9 @@ impl StoreWriter {
         let (mut work, mut searches, mut closing) = (Vec::new(), Vec::new(), false);
         for job in jobs {
             match job.task {
-                Task::Write(..) | Task::Begin(..) | Task::Seal(..) | Task::RotateKeys(_) => work.push(job),
+                Task::Write(..) | Task::Begin(..) | Task::Seal(..) | Task::RotateKeys(_) | Task::DropBodies(..) => {
+                    work.push(job);
+                }
                 Task::Index(reply) => searches.push(reply),
                 Task::ResetIndex(reply) => self.reset_index(reply),
                 Task::Close => {
@@ -148,6 +150,10 @@ impl StoreWriter {
                 self.context.add_messages(inserted.events.len() as u64, inserted.newest_message);
                 self.context.add_messages(visibility.shown, 0);
                 self.context.hide_messages(visibility.hidden);
+                match inserted.placeholders {
+                    more @ 0.. => self.context.add_messages(more.unsigned_abs(), 0),
+                    fewer => self.context.hide_messages(fewer.unsigned_abs()),
+                }
                 if inserted.room.is_some() {
                     self.room_changed();
                 }
@@ -172,9 +178,14 @@ impl StoreWriter {
                 self.context.set_dm_keys(keys);
                 let _ = reply.send(Ok(keys));
             }
+            (JobOutcome::Dropped(more), Task::DropBodies(_, reply)) => drop(reply.send(Ok(more))),
             (JobOutcome::Kept | JobOutcome::Elsewhere, _) => {}
             (
-                done @ (JobOutcome::Batch(..) | JobOutcome::Begun(_) | JobOutcome::Sealed(_) | JobOutcome::Keys(_)),
+                done @ (JobOutcome::Batch(..)
+                | JobOutcome::Begun(_)
+                | JobOutcome::Sealed(_)
+                | JobOutcome::Keys(_)
+                | JobOutcome::Dropped(_)),
                 task,
             ) => {
                 error!(?task, ?done, "the outcome does not belong to the job");
@@ -204,6 +215,7 @@ impl StoreWriter {
             Task::Begin(_, _, reply) => drop(reply.send(Err(ChangeError::Disk(error)))),
             Task::RotateKeys(reply) => drop(reply.send(Err(ChangeError::Disk(error)))),
             Task::Seal(_, reply) => drop(reply.send(Err(SealError::Disk(error)))),
+            Task::DropBodies(_, reply) => drop(reply.send(Err(ChangeError::Disk(error)))),
             Task::Index(_) | Task::ResetIndex(_) | Task::Close => {}
             #[cfg(test)]
             Task::Pragma(..) => {}
@@ -251,6 +263,7 @@ impl StoreWriter {
         if self.maintenance.room_file_stale {
             self.write_room_file();
         }
+        self.note_held();
         self.checkpointer.stop();
         self.context.readers.close();
         if let Err(error) = checkpoint::finish(&self.connection) {

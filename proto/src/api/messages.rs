@@ -117,8 +117,12 @@ pub struct Message {
     /// The start of the message that it answers; absent if that is not shown here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
-    /// The text.
+    /// The text; where it is no longer kept, words that say so.
     pub text: String,
+    /// Whether the text is no longer kept here: the message is old, and this daemon or the members it learned of it from keep
+    /// texts for some days only. Where no text ever came, one such message stands for all that were written at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dropped: bool,
     /// How far the author's clock was ahead of this peer's when the message arrived, in milliseconds, negative if behind;
     /// of an own message, how far this peer's clock was ahead of its neighbours'. Absent below 10 seconds and where it is
     /// not known.

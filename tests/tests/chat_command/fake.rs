@@ -214,6 +214,7 @@ impl FakeState {
             text: text.into(),
             reply_to: None,
             quote: None,
+            dropped: false,
             clock_off_ms: None,
         };
         let cursor = self.publish(Event::Message { message: message.clone() });

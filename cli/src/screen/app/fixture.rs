@@ -74,6 +74,7 @@ pub(crate) fn message(number: u32, from: PeerRef, text: &str) -> Message {
         reply_to: None,
         quote: None,
         text: text.into(),
+        dropped: false,
         clock_off_ms: None,
     }
 }

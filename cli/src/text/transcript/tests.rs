@@ -20,6 +20,7 @@ fn message(from: PeerRef, to: Vec<PeerRef>, text: &str) -> Message {
         reply_to: None,
         quote: None,
         text: text.into(),
+        dropped: false,
         clock_off_ms: None,
     }
 }

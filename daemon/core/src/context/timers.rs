@@ -23,6 +23,8 @@ pub(crate) enum Timer {
     Confirm,
     /// Request damaged entries of this peer's disk.
     Repair,
+    /// Request bodies that this peer lacks.
+    Bodies,
     /// Dial a member again.
     Redial(PeerId),
     /// Fetch what a peer is known to hold.

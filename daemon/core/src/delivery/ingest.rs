@@ -27,6 +27,8 @@ pub(crate) enum Received {
     New(Arc<Entry>),
     /// A good copy of one that is damaged on this peer's disk.
     Repair(Arc<Entry>),
+    /// An entry that is held without its body, with the body.
+    Body(Arc<Entry>),
     /// Nothing new.
     Known,
     /// One of too many that are not what was signed: the sender is disconnected.
@@ -67,15 +69,32 @@ impl IngestHandler<'_> {
         if !damaged && self.membership.gaps.hold_off(self.cx.now.mono) {
             return Received::Known;
         }
+        if !damaged && self.logs.bodies.lacks(&place) {
+            return self.check_body(from, signed, place);
+        }
         let waits = |entry: &Arc<Entry>| entry.hash() == hash_header(&signed.header);
         let held = header.seq <= self.logs.heads.seq(&place.log) || self.logs.pending.get(&place).is_some_and(waits);
         if !damaged && held {
             return Received::Known;
         }
         match Entry::verify(signed, &self.local.room) {
-            Ok(entry) if entry.body().is_none() => Received::Known,
+            Ok(entry) if entry.lacks_body() && (damaged || !self.logs.bodies.may_lack(&entry, self.cx.now.wall)) => {
+                Received::Known
+            }
             Ok(entry) if damaged => Received::Repair(Arc::new(entry.filed_in(log))),
             Ok(entry) => Received::New(Arc::new(entry.filed_in(log))),
+            Err(error) => self.reject(from, error),
+        }
+    }
+
+    /// Looks at an entry that is held without its body.
+    fn check_body(&mut self, from: &PeerId, signed: SignedEntry, place: Dep) -> Received {
+        match Entry::verify(signed, &self.local.room) {
+            Ok(entry) if entry.lacks_body() => Received::Known,
+            Ok(entry) => {
+                self.logs.bodies.came(&place);
+                Received::Body(Arc::new(entry.filed_in(place.log)))
+            }
             Err(error) => self.reject(from, error),
         }
     }
@@ -119,11 +138,20 @@ impl IngestHandler<'_> {
             let parent = self.logs.heads.parent(entry);
             let order = self.logs.heads.apply(entry);
             self.logs.disk.push(entry.clone());
+            self.lack(entry);
             self.membership.apply(entry, order, parent, &self.local.room);
         } else {
             self.logs.heads.refuse(entry.log());
         }
         self.membership.cuts_moved = true;
+    }
+
+    /// Asks for the body of an entry that was filed without it.
+    pub(crate) fn lack(&mut self, entry: &Entry) {
+        if entry.lacks_body() {
+            let place = Dep { log: entry.log(), seq: entry.seq() };
+            self.logs.bodies.lack(place, self.connections, self.cx);
+        }
     }
 
     /// Sends an entry to every connected peer that does not hold it and is not connected to its author.

@@ -18,10 +18,12 @@ use crate::context::timers::Timer;
 use crate::delivery::dissemination::Mode;
 use crate::input::LoadId;
 use crate::log::Logs;
+use crate::log::bodies::REQUEST_MAX;
 use crate::log::entry::{Dep, Head, LogId, Seq, SignedEntry};
-use crate::output::Output;
+use crate::output::{LoadScope, Output};
 use crate::peers::Peers;
 use crate::wire::Frame;
+use crate::wire::extension::Extension;
 
 /// Approximate size of one answer; well below the frame limit, so that other frames get through in between.
 const CHUNK_BYTES: usize = 256 * 1024;
@@ -119,6 +121,8 @@ impl Exchange {
 enum LoadFor {
     /// For a peer that asked.
     Serve(PeerId),
+    /// For a peer that asked for the bodies alone.
+    ServeBodies(PeerId, LogId),
     /// To compare with what another peer holds.
     Compare(LogId),
 }
@@ -161,7 +165,10 @@ impl Sync {
     }
 
     fn serving(&self, peer: &PeerId) -> usize {
-        self.loads.values().filter(|load| matches!(load, LoadFor::Serve(to) if to == peer)).count()
+        self.loads
+            .values()
+            .filter(|load| matches!(load, LoadFor::Serve(to) | LoadFor::ServeBodies(to, _) if to == peer))
+            .count()
     }
 
     fn wants_of(&self, peer: &PeerId) -> usize {
@@ -378,6 +385,7 @@ impl SyncHandler<'_> {
                 for log in above.chain([log]).collect::<BTreeSet<_>>() {
                     tried.iter().for_each(|peer| self.peers.connections.holds_no_more(peer, log));
                 }
+                self.logs.bodies.refused(log);
                 let until = self.sync.fail(log, self.logs.reach(&log), self.cx.now.mono);
                 if self.sync.often_failed(&log) && self.logs.heads.forgo(log) {
                     *self.cuts_moved = true;
@@ -411,11 +419,23 @@ impl SyncHandler<'_> {
 
     pub(crate) fn on_want(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
         let to = to.min(self.logs.heads.served(&log));
-        let busy = self.sync.loads.len() >= SERVING_MAX || self.sync.serving(&peer) >= SERVING_PER_PEER_MAX;
-        if from > to || from == Seq::ZERO || busy {
-            return;
+        if from <= to && from > Seq::ZERO && !self.is_busy(&peer) {
+            self.load(LoadFor::Serve(peer), log, from, to);
         }
-        self.load(LoadFor::Serve(peer), log, from, to);
+    }
+
+    pub(crate) fn on_want_bodies(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
+        let to = to.min(self.logs.heads.served(&log)).min(Seq(from.0.saturating_add(REQUEST_MAX - 1)));
+        if from <= to && from > Seq::ZERO && !self.is_busy(&peer) {
+            self.load(LoadFor::ServeBodies(peer, log), log, from, to);
+        } else {
+            let none = Extension::Bodies { log, entries: Vec::new() };
+            self.peers.connections.send(&mut self.cx.out, &peer, &none.to_frame());
+        }
+    }
+
+    fn is_busy(&self, peer: &PeerId) -> bool {
+        self.sync.loads.len() >= SERVING_MAX || self.sync.serving(peer) >= SERVING_PER_PEER_MAX
     }
 
     /// Reads a range of a suspicious log, to compare it.
@@ -426,8 +446,12 @@ impl SyncHandler<'_> {
     fn load(&mut self, purpose: LoadFor, log: LogId, from: Seq, to: Seq) {
         self.sync.next_load += 1;
         let id = LoadId(self.sync.next_load);
+        let scope = match purpose {
+            LoadFor::Serve(_) | LoadFor::Compare(_) => LoadScope::All,
+            LoadFor::ServeBodies(..) => LoadScope::WithBodies,
+        };
         self.sync.loads.insert(id, purpose);
-        self.cx.push(Output::Load { id, log, from, to, bytes_max: CHUNK_BYTES });
+        self.cx.push(Output::Load { id, log, from, to, bytes_max: CHUNK_BYTES, scope });
     }
 
     /// Serves or compares entries that were read from the disk; entries to compare are returned.
@@ -435,6 +459,11 @@ impl SyncHandler<'_> {
         match self.sync.loads.remove(&id)? {
             LoadFor::Serve(peer) => {
                 self.peers.connections.send(&mut self.cx.out, &peer, &Frame::Chunk(entries));
+                None
+            }
+            LoadFor::ServeBodies(peer, log) => {
+                let bodies = Extension::Bodies { log, entries }.to_frame();
+                self.peers.connections.send(&mut self.cx.out, &peer, &bodies);
                 None
             }
             LoadFor::Compare(log) => Some((log, entries)),

@@ -28,6 +28,8 @@ pub(crate) type OwnEntry = (Arc<Entry>, Vec<DraftOrigin>);
 pub(crate) struct Disk {
     received: Vec<Arc<Entry>>,
     received_bytes: usize,
+    /// Entries on disk whose bodies came later.
+    bodies: Vec<Arc<Entry>>,
     /// What followed from entries and proofs since the last batch.
     pub(crate) changes: Changes,
     flight: Option<Flight>,
@@ -58,6 +60,7 @@ enum Refiling {
 pub(crate) struct Flight {
     id: BatchId,
     pub(crate) received: Vec<Arc<Entry>>,
+    bodies: Vec<Arc<Entry>>,
     changes: Changes,
     pub(crate) own: Option<OwnEntry>,
 }
@@ -112,13 +115,19 @@ impl Disk {
 
     /// Whether something besides own entries waits to be written.
     pub(crate) fn has_news(&self) -> bool {
-        !self.received.is_empty() || !self.changes.is_empty()
+        !self.received.is_empty() || !self.bodies.is_empty() || !self.changes.is_empty()
     }
 
     /// Adds a received entry to the next batch.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.received_bytes += entry.signed().len_bytes();
         self.received.push(entry);
+    }
+
+    /// Adds the body of an entry that was written without it.
+    pub(crate) fn push_body(&mut self, entry: Arc<Entry>) {
+        self.received_bytes += entry.signed().len_bytes();
+        self.bodies.push(entry);
     }
 
     /// The room's first entry, if it has to be written again.
@@ -131,7 +140,8 @@ impl Disk {
         self.next += 1;
         self.received_bytes = 0;
         let (received, changes) = (std::mem::take(&mut self.received), std::mem::take(&mut self.changes));
-        let flight = Flight { id: BatchId(self.next), received, changes, own };
+        let bodies = std::mem::take(&mut self.bodies);
+        let flight = Flight { id: BatchId(self.next), received, bodies, changes, own };
         let batch = flight.batch(heads, connections, now);
         self.flight = Some(flight);
         if self.refiling == Refiling::Due {
@@ -158,9 +168,11 @@ impl Disk {
         }
         self.genesis = flight.own.take_if(|(entry, _)| entry.is_genesis());
         flight.received.append(&mut self.received);
+        flight.bodies.append(&mut self.bodies);
         flight.changes.extend(std::mem::take(&mut self.changes));
-        (self.received, self.changes) = (flight.received, flight.changes);
-        self.received_bytes = self.received.iter().map(|entry| entry.signed().len_bytes()).sum();
+        (self.received, self.bodies, self.changes) = (flight.received, flight.bodies, flight.changes);
+        let unwritten = self.received.iter().chain(&self.bodies);
+        self.received_bytes = unwritten.map(|entry| entry.signed().len_bytes()).sum();
         Some(flight.own.map(|(_, origins)| origins).unwrap_or_default())
     }
 }
@@ -179,6 +191,7 @@ impl Flight {
         let commands = |origins: &[DraftOrigin]| origins.iter().filter_map(DraftOrigin::post).collect();
         let own =
             self.own.iter().map(|(entry, origins)| item(entry, commands(origins), connections.own_clock_off_ms()));
-        Batch { id: self.id, entries: received.chain(own).collect(), changes: self.changes.clone() }
+        let bodies = self.bodies.iter().map(|entry| item(entry, Vec::new(), off(entry))).collect();
+        Batch { id: self.id, entries: received.chain(own).collect(), bodies, changes: self.changes.clone() }
     }
 }

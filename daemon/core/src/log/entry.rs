@@ -15,6 +15,7 @@
 
 mod bounds;
 mod dep;
+mod kind;
 
 use chat_proto::id::{EntryHash, InviteId, MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
@@ -25,6 +26,7 @@ use crate::config::ENTRY_BYTES_MAX;
 #[cfg(doc)]
 use crate::config::{ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
 use crate::log::entry::bounds::check_bounds;
+use crate::log::entry::kind::{is_marked, mark_messages};
 use crate::log::signature::{self, SignatureBytes};
 
 pub use dep::Dep;
@@ -336,7 +338,10 @@ impl Entry {
         header.version = VERSION;
         header.body_hash = *blake3::hash(&body_raw).as_bytes();
         header.body_bytes = u32::try_from(body_raw.len()).map_err(|_| EntryError::OutOfBounds)?;
-        let header_raw = postcard::to_stdvec(&header).map_err(|_| EntryError::Malformed)?;
+        let mut header_raw = postcard::to_stdvec(&header).map_err(|_| EntryError::Malformed)?;
+        if matches!(body, Body::Messages(_)) {
+            mark_messages(&mut header_raw);
+        }
         let signature = signature::sign(key, SIGN_CONTEXT, &header_raw);
         let hash = hash_header(&header_raw);
         let signed = SignedEntry { header: header_raw, signature, body: Some(body_raw) };
@@ -394,6 +399,7 @@ impl Entry {
             }
         };
         check_bounds(&header, body.as_ref(), &signed)?;
+        let body = body.filter(|body| matches!(body, Body::Messages(_)) || !is_marked(&signed.header));
         let hash = hash_header(&signed.header);
         Ok(Self { log: header.log, header, hash, body, signed })
     }
@@ -435,7 +441,7 @@ impl Entry {
         self.header.log.author
     }
 
-    /// Its content, unless the body was dropped.
+    /// Its content; none where the body is not there, or is not of the kind that the header says.
     pub fn body(&self) -> Option<&Body> {
         self.body.as_ref()
     }

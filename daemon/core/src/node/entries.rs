@@ -15,6 +15,12 @@ use crate::node::Node;
 use crate::output::{CloseReason, Output};
 use crate::restore::Restored;
 
+/// The sequence number of the last of some entries.
+fn last_seq(entries: &[SignedEntry]) -> Option<Seq> {
+    let (header, _) = postcard::take_from_bytes::<Header>(&entries.last()?.header).ok()?;
+    Some(header.seq)
+}
+
 impl Node {
     /// Entries arrived in a frame.
     pub(super) fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>) {
@@ -35,6 +41,7 @@ impl Node {
             return self.on_entries(peer, entries);
         };
         let known = self.filed(&first).map(|(_, log)| log);
+        let last = last_seq(&entries);
         self.on_entries(peer, entries);
         if let Some((log, range)) = self.logs.forks.came(&peer, header.log.author) {
             self.sync().load_to_compare(log, range);
@@ -45,8 +52,17 @@ impl Node {
             self.forks().suspect(Dep { log, seq: header.seq }, peer);
         }
         if let Some(log) = known.or(answered) {
+            self.logs.bodies.answered(&peer, &log, last, &mut self.cx);
             self.sync().chunk_came(peer, log);
         }
+    }
+
+    /// Bodies arrived that were requested.
+    pub(super) fn on_bodies(&mut self, peer: PeerId, log: LogId, mut entries: Vec<SignedEntry>) {
+        entries.retain(|signed| signed.body.is_some());
+        let last = last_seq(&entries);
+        self.receive(peer, entries);
+        self.logs.bodies.answered(&peer, &log, last, &mut self.cx);
     }
 
     /// The header of an entry, and the log that it is filed in, as far as that is known.
@@ -67,6 +83,7 @@ impl Node {
                 Received::Known => {}
                 Received::Fault => return self.break_with(from, CloseReason::Protocol),
                 Received::Repair(entry) => self.repair(entry),
+                Received::Body(entry) => self.logs.disk.push_body(entry),
                 Received::New(entry) => {
                     if entry.log() == self.local.log {
                         // Signed by this peer's key and not by this database: an older copy of it came back.
@@ -190,8 +207,13 @@ impl Node {
         let parent = self.logs.heads.parent(entry);
         let order = self.logs.heads.apply(entry);
         self.logs.disk.push(entry.clone());
-        // A peer that is removed by it still receives it.
-        self.spread(entry, from);
+        if entry.lacks_body() {
+            // Others may have it with its body: they fetch it when they see that this peer holds it.
+            self.ingest().lack(entry);
+        } else {
+            // A peer that is removed by it still receives it.
+            self.spread(entry, from);
+        }
         self.membership.apply(entry, order, parent, &self.local.room);
     }
 

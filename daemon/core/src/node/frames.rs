@@ -37,7 +37,11 @@ impl Node {
                     self.announce_observed(&peer);
                 }
             }
-            Frame::Entries(entries) => self.on_entries(peer, entries),
+            Frame::Entries(mut entries) => {
+                // What was not asked for comes whole.
+                entries.retain(|signed| signed.body.is_some());
+                self.on_entries(peer, entries);
+            }
             Frame::Chunk(entries) => self.on_chunk(peer, entries),
             Frame::Vector { heads, reply } => self.on_vector(peer, heads, Exchange::from_reply(reply)),
             Frame::Digest { digest, reply } => {
@@ -111,6 +115,13 @@ impl Node {
                 }
             }
             Some(Extension::Receipt(receipt)) => self.on_signed_receipt(from, receipt),
+            Some(Extension::GivesBodies) => {
+                if let Some(connected) = self.peers.connections.get_mut(&from) {
+                    connected.gives_bodies = true;
+                }
+            }
+            Some(Extension::WantBodies { log, from: first, to }) => self.sync().on_want_bodies(from, log, first, to),
+            Some(Extension::Bodies { log, entries }) => self.on_bodies(from, log, entries),
             None => tracing::debug!(remote = %from.short(), "extension of a later version"),
         }
     }
@@ -177,7 +188,8 @@ impl Node {
         act(&mut self.dissemination());
         while let Some((from, payload)) = self.dissemination().received() {
             match postcard::from_bytes(&payload) {
-                Ok(Payload::Entry(signed)) => self.receive(from, vec![signed]),
+                Ok(Payload::Entry(signed)) if signed.body.is_some() => self.receive(from, vec![signed]),
+                Ok(Payload::Entry(_)) => tracing::debug!("broadcast without a body"),
                 Ok(Payload::Have(place)) => {
                     self.peers.connections.knows(&from, place.log, place.seq);
                     self.sync().fetch_from(from);

@@ -33,6 +33,8 @@ impl Node {
         }
         self.dials().show_clock(&peer);
         self.peers.connections.send(&mut self.cx.out, &peer, &Extension::Announced.to_frame());
+        self.peers.connections.send(&mut self.cx.out, &peer, &Extension::GivesBodies.to_frame());
+        self.logs.bodies.met(peer, &mut self.cx);
         self.sync().send_vector(&peer, Exchange::Answer);
         self.dials().send_records(&peer);
         self.door().send_knocks(&peer);
@@ -99,6 +101,7 @@ impl Node {
     fn link_ended(&mut self, peer: PeerId) {
         self.tell_parted();
         self.sync().peer_lost(&peer);
+        self.logs.bodies.lost(&peer, &mut self.cx);
         self.door().forget_knocks_at(&peer);
         self.disseminate(|tree| tree.peer_lost(peer));
         self.tell_role(RoleInput::Down(peer));

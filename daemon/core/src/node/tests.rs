@@ -11,3 +11,4 @@ mod hostile;
 mod kit;
 mod links;
 mod posts;
+mod retention;

@@ -39,6 +39,7 @@ impl Node {
             Timer::Retry => {}
             Timer::Confirm => self.own_log().decide_by_mark(),
             Timer::Repair => self.logs.repairs.fetch(&self.peers.connections, &mut self.cx),
+            Timer::Bodies => self.logs.bodies.fetch(&self.peers.connections, &mut self.cx),
             Timer::Redial(peer) => self.dials().dial(peer),
             Timer::Fetch(peer) => self.sync().fetch_causes(peer),
             Timer::Want(log) => self.sync().ask_another(log),

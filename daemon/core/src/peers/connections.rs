@@ -47,6 +47,8 @@ pub(crate) struct Connected {
     observed: Option<SocketAddr>,
     /// Whether it understands extensions.
     pub(crate) extended: bool,
+    /// Whether it answers requests for bodies alone.
+    pub(crate) gives_bodies: bool,
     /// Number of entries it sent that are not what was signed.
     bad_entries: u32,
     /// How far its clock is ahead of this peer's, in milliseconds, when it was last compared.
@@ -101,6 +103,7 @@ impl Connections {
             links: BTreeMap::new(),
             observed: None,
             extended: false,
+            gives_bodies: false,
             bad_entries: 0,
             clock_off_ms: None,
         };

@@ -8,7 +8,7 @@ use chat_proto::id::{EntryHash, PeerId};
 use ed25519_dalek::SigningKey;
 use serde::{Deserialize, Serialize};
 
-use crate::log::entry::{Head, LogId, Seq};
+use crate::log::entry::{Head, LogId, Seq, SignedEntry};
 use crate::log::signature::{self, SignatureBytes};
 use crate::wire::Frame;
 
@@ -25,6 +25,25 @@ pub enum Extension {
     Announced,
     /// A receipt that other members pass on.
     Receipt(SignedReceipt),
+    /// The sender answers requests for bodies.
+    GivesBodies,
+    /// Requests those bodies that the receiver keeps of a log, first and last sequence number included.
+    WantBodies {
+        /// The log.
+        log: LogId,
+        /// First sequence number.
+        from: Seq,
+        /// Last sequence number.
+        to: Seq,
+    },
+    /// Answers a request for bodies: the first entries of the range that the sender holds with their bodies; none where it has
+    /// no more.
+    Bodies {
+        /// The log.
+        log: LogId,
+        /// The entries.
+        entries: Vec<SignedEntry>,
+    },
 }
 
 /// A receipt with the signature of its holder: `holder` holds this log on disk up to `seq`.

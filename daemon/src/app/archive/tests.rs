@@ -149,3 +149,16 @@ fn every_changed_byte_is_noticed() {
         assert!(Archive::verify(changed.as_slice()).is_err(), "byte {at}");
     }
 }
+
+#[test]
+fn texts_that_are_no_longer_kept_are_shown_as_such_and_nothing_else_may_be_left_out() {
+    let (room, mut entries) = room();
+    entries[1] = entries[1].clone().without_body();
+    let archive = Archive::verify(export(room, &entries, ArchiveHeads::default()).as_bytes()).expect("sound");
+    let texts: Vec<Option<&str>> = archive.messages.iter().map(|message| message.view.text.as_deref()).collect();
+    assert_eq!(texts, [None, Some("answer"), Some("thanks")]);
+    assert!(archive.messages[0].is_dropped() && archive.dropped == 1);
+    entries[0] = entries[0].clone().without_body();
+    let flaw = Archive::verify(export(room, &entries, ArchiveHeads::default()).as_bytes()).expect_err("not sound");
+    assert!(matches!(flaw, Flaw::LeftOut { line: 2, .. }), "{flaw}");
+}

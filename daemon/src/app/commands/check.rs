@@ -34,6 +34,8 @@ enum CheckError {
 #[derive(Serialize)]
 struct CheckView {
     entries: u64,
+    /// Entries whose texts are no longer kept.
+    without_text: u64,
     damaged: Vec<DamagedView>,
     problems: Vec<String>,
 }
@@ -70,11 +72,16 @@ fn view(report: &CheckReport) -> CheckView {
         incarnation: log.incarnation.0,
         seq: seq.0,
     });
-    CheckView { entries: report.entries, damaged: damaged.collect(), problems: report.problems.clone() }
+    let (entries, without_text) = (report.entries, report.without_text);
+    CheckView { entries, without_text, damaged: damaged.collect(), problems: report.problems.clone() }
 }
 
 fn text(report: &CheckReport) -> String {
     let mut text = format!("{} entries checked, {} damaged\n", report.entries, report.damaged.len());
+    if report.without_text > 0 {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "the text of {} entries is no longer kept; their signatures are", report.without_text);
+    }
     for (log, seq) in &report.damaged {
         // Writing to a string does not fail.
         let _ = writeln!(text, "damaged: entry {} of {} in log {:016x}", seq.0, log.author.tag(), log.incarnation.0);

@@ -15,6 +15,7 @@ use crate::app::archive::{Archive, ArchivedMessage, Flaw};
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::talk;
 use crate::app::settings::args::VerifyArgs;
+use crate::store::tables::models::DROPPED_TEXT;
 
 /// The file is not a sound export.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +35,9 @@ struct MessageLine<'a> {
     name: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    /// Whether the text is no longer kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dropped: bool,
     #[serde(skip_serializing_if = "<[PeerId]>::is_empty")]
     to: &'a [PeerId],
 }
@@ -60,6 +64,7 @@ fn json(archive: &Archive, message: &ArchivedMessage) -> std::io::Result<String>
         author: message.author(),
         name: archive.names.get(&message.author()).map(String::as_str),
         text: message.view.text.as_deref(),
+        dropped: message.is_dropped(),
         to: &message.view.to,
     };
     Ok(serde_json::to_string(&line)?)
@@ -68,6 +73,7 @@ fn json(archive: &Archive, message: &ArchivedMessage) -> std::io::Result<String>
 fn text(archive: &Archive, message: &ArchivedMessage) -> String {
     let said = match &message.view.text {
         Some(text) => printable(text),
+        None if message.is_dropped() => DROPPED_TEXT.to_owned(),
         None => {
             let to: Vec<String> = message.view.to.iter().map(|peer| name(archive, peer)).collect();
             format!("(a direct message to {}, which only they can read)", to.join(", "))
@@ -90,8 +96,13 @@ fn summary(archive: &Archive) -> String {
         printable(&archive.room_name),
         name(archive, &archive.by),
         archive.entries,
-        archive.messages.len()
+        archive.messages.iter().filter(|message| !message.is_dropped()).count()
     );
+    if archive.dropped > 0 {
+        // Writing to a string does not fail.
+        let _ =
+            writeln!(text, "the texts of {} entries were no longer kept; their signatures are sound", archive.dropped);
+    }
     for (log, seq) in &archive.absent {
         // Writing to a string does not fail.
         let _ = writeln!(

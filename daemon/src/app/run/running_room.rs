@@ -28,9 +28,12 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::home::Home;
 use crate::app::run::leave::set_aside;
+use crate::app::run::retention;
+use crate::app::settings::RetentionDays;
 use crate::clock::Clock;
 use crate::http::api_state::RoomSlot;
 use crate::net::JoinedRoom;
@@ -67,6 +70,8 @@ pub(crate) struct DaemonContext {
     pub(crate) roster: watch::Sender<Arc<Roster>>,
     /// The room as the API has it.
     pub(crate) slot: Arc<RoomSlot>,
+    /// For how long texts are kept, if not for ever.
+    pub(crate) retention: Option<RetentionDays>,
 }
 
 /// How the daemon enters a room.
@@ -174,7 +179,10 @@ impl PreparedRoom {
             let _end = end;
             driver.run(stopped).await
         });
-        RunningRoom { node: handle, store, driver, first_batch, stop, ended }
+        let retaining =
+            |days| AbortOnDropHandle::new(tokio::spawn(retention::run(days, handle.clone(), store.clone())));
+        let retention = base.retention.map(retaining);
+        RunningRoom { node: handle, store, driver, first_batch, stop, ended, _retention: retention }
     }
 }
 
@@ -226,6 +234,8 @@ pub(crate) struct RunningRoom {
     first_batch: oneshot::Receiver<()>,
     stop: CancellationToken,
     ended: CancellationToken,
+    /// Drops old texts as long as the room runs.
+    _retention: Option<AbortOnDropHandle<()>>,
 }
 
 impl RunningRoom {

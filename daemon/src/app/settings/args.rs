@@ -109,6 +109,9 @@ pub(crate) struct StartArgs {
     /// Do not announce or discover rooms on the local network
     #[arg(long)]
     pub(crate) no_mdns: bool,
+    /// Drop the texts of messages that were held for this number of days [default: 0, which keeps all]
+    #[arg(long, value_name = "DAYS")]
+    pub(crate) retention_days: Option<String>,
     /// Stay in the foreground and log to standard error
     #[arg(long)]
     pub(crate) foreground: bool,

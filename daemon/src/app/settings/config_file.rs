@@ -14,7 +14,7 @@ use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Every key, for errors to which the TOML parser attaches none.
-const KEYS: [&str; 8] = ["name", "room", "open", "listen", "api", "tcp", "mdns", "log"];
+const KEYS: [&str; 9] = ["name", "room", "open", "listen", "api", "tcp", "mdns", "retention_days", "log"];
 
 /// The keys of `config.toml`. [`DaemonSettings`](crate::app::settings::DaemonSettings) documents them.
 #[derive(Debug, Default, Deserialize)]
@@ -27,6 +27,7 @@ struct ConfigFile {
     api: Option<Spanned<String>>,
     tcp: Option<Spanned<bool>>,
     mdns: Option<Spanned<bool>>,
+    retention_days: Option<Spanned<i64>>,
     log: Option<Spanned<String>>,
     /// Settings of `chat`, which are checked here so that a mistake is found early.
     #[serde(rename = "chat")]
@@ -97,6 +98,8 @@ fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
         api: setting(raw.api, |at| source("api", at)),
         tcp: setting(raw.tcp, |at| source("tcp", at)),
         mdns: setting(raw.mdns, |at| source("mdns", at)),
+        retention_days: setting(raw.retention_days, |at| source("retention_days", at))
+            .map(|Setting { value, source }| Setting { value: value.to_string(), source }),
         log: setting(raw.log, |at| source("log", at)),
     })
 }

@@ -13,6 +13,7 @@ pub(crate) struct SettingsLayer {
     pub(crate) api: Option<Setting<String>>,
     pub(crate) tcp: Option<Setting<bool>>,
     pub(crate) mdns: Option<Setting<bool>>,
+    pub(crate) retention_days: Option<Setting<String>>,
     pub(crate) log: Option<Setting<String>>,
 }
 
@@ -54,6 +55,7 @@ impl SettingsLayer {
             api: self.api.or(lower.api),
             tcp: self.tcp.or(lower.tcp),
             mdns: self.mdns.or(lower.mdns),
+            retention_days: self.retention_days.or(lower.retention_days),
             log: self.log.or(lower.log),
         }
     }

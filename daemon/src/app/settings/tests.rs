@@ -31,6 +31,7 @@ fn without_anything_said_the_defaults_hold() {
         listen: Listen::default(),
         api: Some(Listen::default()),
         mdns: Mdns::On,
+        retention: None,
         log: "info".into(),
     };
     assert_eq!(collect("", &[], StartArgs::default()).expect("valid"), defaults);
@@ -63,6 +64,7 @@ fn every_key_has_a_variable() {
         ("CHATD_API", ":0"),
         ("CHATD_TCP", "true"),
         ("CHATD_MDNS", "off"),
+        ("CHATD_RETENTION_DAYS", "30"),
         ("CHATD_LOG", "trace"),
     ];
     let settings = collect("", &variables, StartArgs::default()).expect("valid");
@@ -73,6 +75,7 @@ fn every_key_has_a_variable() {
         listen: Listen { ip: Some([192, 0, 2, 7].into()), port: None },
         api: Some(Listen { ip: None, port: Some(0) }),
         mdns: Mdns::Off,
+        retention: Some(RetentionDays(30)),
         log: "trace".into(),
     };
     assert_eq!(settings, expected);
@@ -90,6 +93,14 @@ fn tcp_is_off_when_the_nearest_source_says_so() {
 }
 
 #[test]
+fn zero_days_keep_all_texts_whatever_a_lower_source_says() {
+    let file = "retention_days = 7";
+    assert_eq!(collect(file, &[], StartArgs::default()).expect("valid").retention, Some(RetentionDays(7)));
+    let keep = StartArgs { retention_days: Some("0".into()), ..StartArgs::default() };
+    assert_eq!(collect(file, &[], keep).expect("valid").retention, None);
+}
+
+#[test]
 fn empty_variables_say_nothing_and_rust_log_is_read_last() {
     let variables = [("CHATD_NAME", ""), ("CHATD_OPEN", ""), ("RUST_LOG", "warn"), ("CHATD_LOG", "")];
     let settings = collect("name = 'ann'\nlog = 'error'", &variables, StartArgs::default()).expect("valid");
@@ -101,12 +112,16 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
     let table = [
         (
             "nmae = 'ann'",
-            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `log`, `chat`",
+            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `retention_days`, `log`, `chat`",
         ),
         ("name = 'ann'\nopen = 'yes'", "config.toml:2: open: invalid type: string \"yes\", expected a boolean"),
         (
             "\n\nname = 'a b'",
             "config.toml:3: name: the name contains ' ': use letters, digits, '-', '_' or '.', without spaces",
+        ),
+        (
+            "retention_days = -1",
+            "config.toml:1: retention_days: '-1' is not a number of days: use 1 to 36500, or 0 to keep all texts",
         ),
         ("room = ''", "config.toml:1: room: the name of the room is empty"),
         (

@@ -181,19 +181,15 @@ fn events_of_every_type_fit_their_schema() {
         reply_to: Some(message),
         quote: Some(chat_proto::api::messages::Quote { from: who(), text: "?".into() }),
         text: "x".into(),
+        dropped: true,
         clock_off_ms: Some(3_600_000),
     };
+    let (action, was) = (MembershipAction::Renamed, Some("old".into()));
+    let renamed = MembershipChange { action, peer: who(), by: who(), was };
     let events = [
         Event::Message { message: said },
         Event::Peer { peer: view },
-        Event::Membership {
-            change: MembershipChange {
-                action: MembershipAction::Renamed,
-                peer: who(),
-                by: who(),
-                was: Some("old".into()),
-            },
-        },
+        Event::Membership { change: renamed },
         Event::Rendezvous { change: change() },
         Event::Delivery { message, copies: 1, delivered: vec![who()] },
         Event::Knock { knock: KnockId(1), name: "eve".into(), words: "a-b-c".into(), state: KnockState::Waiting },

@@ -194,6 +194,7 @@ impl PlayedRoom {
                 clock: None,
                 clock_off_ms: None,
             }],
+            bodies: Vec::new(),
             changes: Default::default(),
         };
         let keys = request.idempotency.into_iter().map(|key| (command, key)).collect::<HashMap<_, _>>();

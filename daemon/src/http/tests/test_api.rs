@@ -111,7 +111,8 @@ impl ApiTestRoom {
         let opened = tokio::task::spawn_blocking(move || Store::open(&path, opening)).await.expect("no panic");
         let OpenedStore { store, mut reports, .. } = opened.expect("a new store opens");
         let (author, genesis) = LogWriter::found(key(ANN), store.incarnation());
-        let batch = Batch { id: BatchId(0), entries: vec![visible(genesis)], changes: Default::default() };
+        let batch =
+            Batch { id: BatchId(0), entries: vec![visible(genesis)], bodies: Vec::new(), changes: Default::default() };
         store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
         soon(reports.recv()).await.expect("the store reports");
         let room = author.room();
@@ -142,7 +143,12 @@ impl ApiTestRoom {
         let bodies = texts.iter().map(|text| MessageBody::Text((*text).to_owned())).collect();
         let entry = self.bob.write(Body::Messages(bodies));
         self.batches += 1;
-        let batch = Batch { id: BatchId(self.batches), entries: vec![visible(entry)], changes: Default::default() };
+        let batch = Batch {
+            id: BatchId(self.batches),
+            entries: vec![visible(entry)],
+            bodies: Vec::new(),
+            changes: Default::default(),
+        };
         let mut events = self.store.subscribe();
         self.store.write(Write::Batch(batch, Default::default())).await.expect("the store takes it");
         for _ in texts {

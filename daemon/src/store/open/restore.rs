@@ -9,6 +9,7 @@ use chat_proto::time::Timestamp;
 use rusqlite::{Connection, params};
 use tracing::warn;
 
+use crate::store::retention;
 use crate::store::tables::entries::signed_entry;
 use crate::store::tables::row_ids::{log_id, log_of, peer_row};
 use crate::store::tables::sql_types::{counted, uncounted, unordered};
@@ -32,6 +33,7 @@ pub(in crate::store) fn restore(
         forks: forks(&snapshot)?,
         seen: seen(&snapshot)?,
         mark_agrees,
+        lacking: retention::lacking(&snapshot)?,
         hidden: hidden(&snapshot)?,
     };
     snapshot.finish()?;

@@ -33,8 +33,18 @@ pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock
         M::up_with_hook(V5, keep_clocks),
         M::up_with_hook(V6, file_hidden_branches),
         M::up(V7),
+        M::up(V8),
     ])
 });
+
+/// Adds what retention needs: whether the text of a message is gone (dropped here, or never held); the entries whose bodies
+/// this database never held; up to which row the entries were held at which time, and up to which their bodies were dropped.
+const V8: &str = "
+ALTER TABLE messages ADD COLUMN gone INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE facts ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE lacking (entry INTEGER PRIMARY KEY REFERENCES entries) STRICT;
+CREATE TABLE held (entry INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+";
 
 /// Adds what a message answers: the entry's hash and two bytes for the index in it.
 const V7: &str = "

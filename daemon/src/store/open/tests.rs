@@ -256,7 +256,8 @@ async fn messages_that_version_5_hid_beyond_a_fork_are_filed_in_a_branch() {
     };
     let old = Connection::open(home.path()).expect("opens");
     old.execute_batch(
-        "DROP TABLE forks; PRAGMA user_version = 5;
+        "DROP TABLE forks; PRAGMA user_version = 5; DROP TABLE lacking; DROP TABLE held;
+        ALTER TABLE messages DROP COLUMN gone; ALTER TABLE facts DROP COLUMN dropped;
         ALTER TABLE messages DROP COLUMN reply; ALTER TABLE dm_outbox DROP COLUMN reply;
         CREATE TABLE forks (log INTEGER PRIMARY KEY REFERENCES logs, first BLOB NOT NULL, second BLOB NOT NULL) STRICT;",
     )

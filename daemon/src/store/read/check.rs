@@ -16,6 +16,8 @@ const PROBLEMS_MAX: u32 = 20;
 pub struct CheckReport {
     /// Number of entries that were checked.
     pub entries: u64,
+    /// Number of entries whose texts are no longer kept.
+    pub without_text: u64,
     /// Entries that are not what their authors signed.
     pub damaged: Vec<(LogId, Seq)>,
     /// Damage to the pages of the file, in SQLite's words; at most 20.
@@ -41,6 +43,7 @@ pub fn check(path: &Path) -> Result<CheckReport, ReadError> {
     loop {
         let checked = damage::check_some(&connection, row)?;
         report.entries += checked.count;
+        report.without_text += checked.without_body;
         report.damaged.extend(checked.damaged);
         match checked.last {
             Some(last) => row = last,

@@ -8,6 +8,7 @@
 
 use chat_core::log::entry::{Entry, Hlc, LogId, Seq, SignedEntry};
 use chat_proto::id::EntryHash;
+use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tracing::warn;
 
@@ -25,6 +26,8 @@ pub(in crate::store) struct Checked {
     pub(in crate::store) damaged: Vec<(LogId, Seq)>,
     /// Row of the last one; `None` if there was none to check.
     pub(in crate::store) last: Option<i64>,
+    /// Number of entries whose bodies are not kept.
+    pub(in crate::store) without_body: u64,
     /// Number of entries that were checked.
     pub(in crate::store) count: u64,
 }
@@ -41,6 +44,7 @@ pub(in crate::store) fn check_some(connection: &Connection, after: i64) -> rusql
         if !intact(row, 4, log, seq).is_some_and(|entry| entry.is_signed()) {
             checked.damaged.push((log, seq));
         }
+        checked.without_body += u64::from(row.get_ref(7)? == ValueRef::Null);
         checked.last = Some(row.get(0)?);
         checked.count += 1;
     }
@@ -51,6 +55,10 @@ pub(in crate::store) fn check_some(connection: &Connection, after: i64) -> rusql
 pub(in crate::store) fn intact(row: &Row<'_>, column: usize, log: LogId, seq: Seq) -> Option<Entry> {
     let hash = row.get(column).map(EntryHash::from_bytes).ok()?;
     let entry = Entry::from_trusted(signed_entry(row, column + 1).ok()?).ok()?;
+    // Only bodies of messages are ever dropped.
+    if entry.lacks_body() && !entry.is_of_messages() {
+        return None;
+    }
     // Headers of entries in a branch name the log that was forked.
     (entry.author() == log.author && entry.seq() == seq && entry.hash() == hash).then(|| entry.filed_in(log))
 }
@@ -68,14 +76,16 @@ pub(in crate::store) fn repair(connection: &Connection, entry: &Entry) -> rusqli
     }
     let order = entry.header().order_after(order_before(connection, entry)?);
     let SignedEntry { header, signature, body } = entry.signed();
-    let sql = "UPDATE entries SET hash = ?, hlc = ?, control = ?, header = ?, signature = ?, body = ?
-        WHERE log = ? AND seq = ?";
+    // What is not kept stays so.
+    let sql = "UPDATE entries SET hash = ?, hlc = ?, control = ?, header = ?, signature = ?,
+        body = CASE WHEN body IS NULL AND ? THEN NULL ELSE ? END WHERE log = ? AND seq = ?";
     connection.prepare_cached(sql)?.execute(params![
         entry.hash().as_bytes(),
         ordered(order.0),
         entry.control().is_some(),
         header,
         signature.to_bytes(),
+        entry.is_of_messages(),
         body,
         log,
         counted(entry.seq().0),

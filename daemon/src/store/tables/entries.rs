@@ -6,7 +6,7 @@
 //!
 //! Invariants: a log on disk has no holes, and each entry links to the one before it (the core checks signatures and
 //! forks, this file checks order and backlink again); an entry that is already stored is passed over, and a different
-//! one with the same sequence number never replaces it. Entries are never deleted.
+//! one with the same sequence number never replaces it. Entries are never deleted; their bodies may be (`retention`).
 //!
 //! Called by the transaction of the writer (`insert_batch`) and by [`Store::load`](crate::store::Store::load) (`load`).
 
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use chat_core::input::CommandId;
 use chat_core::log::entry::{Body, Control, Entry, Hlc, LogId, Seq, SignedEntry};
 use chat_core::membership::authority::AuthorityClock;
-use chat_core::output::{Batch, BatchEntry};
+use chat_core::output::{Batch, BatchEntry, LoadScope};
 use chat_core::signature::SignatureBytes;
 use chat_proto::id::{MessageId, RoomId};
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -37,6 +37,8 @@ use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 pub(in crate::store) struct Inserted {
     /// Events of the messages, in order.
     pub(in crate::store) events: Vec<StoredEvent>,
+    /// Number of rows that stand for the messages of entries without bodies, less those that were replaced by the messages.
+    pub(in crate::store) placeholders: i64,
     /// Row number of the newest message; 0 if there is none.
     pub(in crate::store) newest_message: i64,
     /// The room, if an entry of the batch bound the database to it.
@@ -103,6 +105,7 @@ fn insert_entry(
     match entry.body() {
         Some(Body::Control(control)) => insert_control(context, item, head, control, inserted)?,
         Some(Body::Messages(_)) => insert_messages(context, item, (head.author, order), row, keys, inserted)?,
+        None if entry.lacks_body() => insert_placeholder(context, item, (head.author, order), row, inserted)?,
         None => {}
     }
     Ok(())
@@ -192,7 +195,27 @@ fn insert_control(
     Ok(())
 }
 
-fn insert_messages(
+/// Inserts what stands for the messages of an entry that came without its body. Its event gives it a place among the others
+/// and is given to no reader: the messages may still come.
+fn insert_placeholder(
+    context: &WriteContext<'_>,
+    item: &BatchEntry,
+    (author, order): (i64, Hlc),
+    entry_row: i64,
+    inserted: &mut Inserted,
+) -> rusqlite::Result<()> {
+    let message = entry_row * MESSAGES_PER_ENTRY;
+    messages::insert_placeholder(context.connection, message, author, order, item)?;
+    context.connection.prepare_cached("INSERT INTO lacking (entry) VALUES (?)")?.execute([entry_row])?;
+    inserted.newest_message = message;
+    if item.visible {
+        events::insert_message(context.connection, message, context.now)?;
+        inserted.placeholders += 1;
+    }
+    Ok(())
+}
+
+pub(in crate::store) fn insert_messages(
     context: &mut WriteContext<'_>,
     item: &BatchEntry,
     (author, order): (i64, Hlc),
@@ -234,13 +257,14 @@ pub(in crate::store) fn load(
     from: Seq,
     to: Seq,
     bytes_max: usize,
+    scope: LoadScope,
 ) -> rusqlite::Result<LoadedEntries> {
     let mut loaded = LoadedEntries::default();
     let Some(row) = find_log(connection, log)? else { return Ok(loaded) };
-    let sql =
-        "SELECT seq, hash, header, signature, body FROM entries WHERE log = ? AND seq BETWEEN ? AND ? ORDER BY seq";
+    let sql = "SELECT seq, hash, header, signature, body FROM entries WHERE log = ? AND seq BETWEEN ? AND ?
+        AND (? OR body IS NOT NULL) ORDER BY seq";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![row, counted(from.0), counted(to.0)])?;
+    let mut rows = statement.query(params![row, counted(from.0), counted(to.0), scope == LoadScope::All])?;
     let mut bytes = 0;
     while let Some(row) = rows.next()? {
         let seq = Seq(uncounted(row.get(0)?));

@@ -6,7 +6,8 @@
 //!
 //! Invariants:
 //! * An event is written in the same transaction as what it announces, and its number is published after the commit.
-//! * Events of messages are kept as long as their messages; hidden messages are skipped when reading. Other events are
+//! * Events of messages are kept as long as their messages; hidden messages, and rows that stand for messages whose bodies
+//!   never came, are skipped when reading. Other events are
 //!   pruned from the oldest on, and `facts.events_pruned` says up to where, so that a reader behind it gets a gap.
 //!
 //! Written by the writer's transactions and pruned by its maintenance; read by the followers through the read pool.
@@ -77,7 +78,7 @@ pub(in crate::store) fn after(connection: &Connection, cursor: u64, limit: u32) 
     let sql = format!(
         "SELECT e.id, e.at, e.data, {} FROM events e LEFT JOIN messages m ON m.id = e.message
         LEFT JOIN entries n ON n.id = m.id / 1024 LEFT JOIN logs l ON l.id = n.log LEFT JOIN peers p ON p.id = m.author
-        WHERE e.id > ? AND (e.message IS NULL OR m.visible = 1) ORDER BY e.id LIMIT ?",
+        WHERE e.id > ? AND (e.message IS NULL OR m.visible = 1 AND m.gone <> 2) ORDER BY e.id LIMIT ?",
         messages::COLUMNS
     );
     let mut statement = snapshot.prepare_cached(&sql)?;

@@ -21,7 +21,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
 use crate::store::dm::{self, OpenedMessage};
 use crate::store::tables::WriteContext;
-use crate::store::tables::models::{MessagePosition, MessageRow, RepliedMessage, UNREADABLE_TEXT};
+use crate::store::tables::models::{DROPPED_TEXT, MessagePosition, MessageRow, RepliedMessage, UNREADABLE_TEXT};
 use crate::store::tables::row_ids::{log_id, peer_row};
 use crate::store::tables::sql_types::{counted, ordered, uncounted, unordered};
 
@@ -39,6 +39,12 @@ pub(in crate::store) const HIDDEN: i64 = 0;
 
 /// `messages.visible`: after a cut since it arrived; it has no event yet.
 pub(in crate::store) const UNANNOUNCED: i64 = -1;
+
+/// `messages.gone`: the text was dropped here.
+pub(in crate::store) const DROPPED: i64 = 1;
+
+/// `messages.gone`: the entry came without its body, and the row stands for all its messages.
+pub(in crate::store) const NEVER_HELD: i64 = 2;
 
 /// Content of a message as this peer may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +67,19 @@ impl MessageContent {
         let Self { to, text, reply_to } = self;
         let (log, &Header { seq, time, .. }) = (item.entry.log(), item.entry.header());
         let reply_to = reply_to.map(|answered| replied(connection, answered)).transpose()?;
-        Ok(MessageRow { id, log, seq, order, time, clock_off_ms: item.clock_off_ms, to, text, reply_to, event })
+        Ok(MessageRow {
+            id,
+            log,
+            seq,
+            order,
+            time,
+            clock_off_ms: item.clock_off_ms,
+            to,
+            text,
+            dropped: false,
+            reply_to,
+            event,
+        })
     }
 }
 
@@ -126,6 +144,28 @@ pub(in crate::store) fn insert(
     Ok(())
 }
 
+/// Inserts the row that stands for the messages of an entry that came without its body.
+pub(in crate::store) fn insert_placeholder(
+    connection: &Connection,
+    message: i64,
+    author: i64,
+    order: Hlc,
+    item: &BatchEntry,
+) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text, gone)
+        VALUES (?, ?, ?, ?, ?, ?, 0, '', ?)";
+    connection.prepare_cached(sql)?.execute(params![
+        message,
+        author,
+        ordered(order.0),
+        ordered(item.entry.header().time.0),
+        item.clock_off_ms,
+        if item.visible { SHOWN } else { UNANNOUNCED },
+        NEVER_HELD,
+    ])?;
+    Ok(())
+}
+
 /// Number of messages that are shown.
 pub(in crate::store) fn count(connection: &Connection) -> rusqlite::Result<u64> {
     connection
@@ -140,7 +180,7 @@ pub(in crate::store) fn newest(connection: &Connection) -> rusqlite::Result<i64>
 
 /// Columns that [`read`] needs, of tables joined by [`JOINS`].
 pub(in crate::store) const COLUMNS: &str =
-    "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.label, m.clock_off, m.direct, m.text, m.reply";
+    "m.id, n.hash, p.key, l.incarnation, n.seq, m.hlc, m.label, m.clock_off, m.direct, m.text, m.reply, m.gone";
 
 /// Joins a message with its entry, log and author. `CROSS JOIN` keeps the messages outermost, so that their index gives
 /// the order.
@@ -160,6 +200,7 @@ pub(in crate::store) fn read(
     let message: i64 = row.get(column)?;
     let direct: bool = row.get(column + 8)?;
     let answered = row.get::<_, Option<Vec<u8>>>(column + 10)?.and_then(|raw| id_of_bytes(&raw));
+    let dropped = row.get::<_, i64>(column + 11)? != 0;
     Ok(MessageRow {
         id: MessageId {
             entry: EntryHash::from_bytes(row.get(column + 1)?),
@@ -171,7 +212,8 @@ pub(in crate::store) fn read(
         time: Hlc(unordered(row.get(column + 6)?)),
         clock_off_ms: row.get(column + 7)?,
         to: if direct { recipients(connection, message)? } else { Vec::new() },
-        text: row.get(column + 9)?,
+        text: if dropped { DROPPED_TEXT.to_owned() } else { row.get(column + 9)? },
+        dropped,
         reply_to: answered.map(|answered| replied(connection, answered)).transpose()?,
         event,
     })
@@ -197,11 +239,11 @@ pub(in crate::store) fn id_of_bytes(raw: &[u8]) -> Option<MessageId> {
 /// What a message answers, with its start if it is shown here.
 fn replied(connection: &Connection, id: MessageId) -> rusqlite::Result<Box<RepliedMessage>> {
     let Some(message) = row_of(connection, id)? else { return Ok(Box::new(RepliedMessage { id, start: None })) };
-    let sql = "SELECT p.key, substr(m.text, 1, ?) FROM messages m JOIN peers p ON p.id = m.author
-        WHERE m.id = ? AND m.visible = 1";
+    let sql = "SELECT p.key, CASE m.gone WHEN 0 THEN substr(m.text, 1, ?) ELSE ? END FROM messages m
+        JOIN peers p ON p.id = m.author WHERE m.id = ? AND m.visible = 1";
     let start = connection
         .prepare_cached(sql)?
-        .query_row(params![counted(QUOTE_CHARS_MAX as u64), message], |row| {
+        .query_row(params![counted(QUOTE_CHARS_MAX as u64), DROPPED_TEXT, message], |row| {
             Ok((PeerId::from_bytes(row.get(0)?), row.get(1)?))
         })
         .optional()?;

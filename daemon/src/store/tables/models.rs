@@ -11,6 +11,9 @@ use chat_proto::time::Timestamp;
 /// Text of a direct message to or from this peer that cannot be decrypted: its keys were lost with a database.
 pub const UNREADABLE_TEXT: &str = "(a direct message that cannot be opened here)";
 
+/// Text of a message whose text is no longer kept.
+pub const DROPPED_TEXT: &str = "(text no longer kept)";
+
 /// The room of a database.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RoomRecord {
@@ -39,8 +42,10 @@ pub struct MessageRow {
     pub clock_off_ms: Option<i64>,
     /// Recipients of a direct message; empty for the whole room.
     pub to: Vec<PeerId>,
-    /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted.
+    /// The text; [`UNREADABLE_TEXT`] if a direct message cannot be decrypted, [`DROPPED_TEXT`] if it is no longer kept.
     pub text: String,
+    /// Whether the text is no longer kept.
+    pub dropped: bool,
     /// The message that it answers.
     pub reply_to: Option<Box<RepliedMessage>>,
     /// Number of its event; 0 if there is none.

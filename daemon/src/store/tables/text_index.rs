@@ -46,6 +46,22 @@ pub(in crate::store) fn change_text(connection: &Connection, message: i64, text:
     Ok(())
 }
 
+/// Takes a message out of the index, before its row is deleted.
+pub(in crate::store) fn remove(connection: &Connection, message: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO search (search, rowid, text) SELECT 'delete', id, text FROM messages
+        WHERE id = ? AND id <= (SELECT searchable FROM facts)";
+    connection.prepare_cached(sql)?.execute([message])?;
+    Ok(())
+}
+
+/// Adds messages that got their rows after later ones were indexed: those of `count` rows from `first` on.
+pub(in crate::store) fn add_late(connection: &Connection, first: i64, count: i64) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO search (rowid, text) SELECT id, text FROM messages
+        WHERE id >= ?1 AND id < ?1 + ?2 AND id <= (SELECT searchable FROM facts)";
+    connection.prepare_cached(sql)?.execute([first, count])?;
+    Ok(())
+}
+
 /// Empties the index, so that it is filled again.
 pub(in crate::store) fn reset(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction()?;

@@ -102,7 +102,7 @@ fn show(
         change.shown += 1;
         if !announced {
             let id = events::insert_message(connection, message, context.now)?;
-            if let Some(row) = messages::find_row(connection, message)? {
+            if let Some(row) = messages::find_row(connection, message)?.filter(|row| !row.dropped) {
                 change.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
             }
         }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use chat_core::input::LoadId;
 use chat_core::log::entry::{Entry, Seq};
+use chat_core::output::LoadScope;
 
 use super::fixture::{StoreHome, TestAuthor, TestStore};
 use crate::store::types::{StoreReport, Write};
 
 /// Reads the log as another peer would get it, and the damaged entries that were reported meanwhile.
 async fn served(opened: &mut TestStore, ann: &TestAuthor) -> (usize, BTreeSet<u64>) {
-    opened.store.load(LoadId(1), ann.log, Seq(1), Seq(9), 1 << 20);
+    opened.store.load(LoadId(1), ann.log, (Seq(1), Seq(9)), 1 << 20, LoadScope::All);
     let mut damaged = BTreeSet::new();
     loop {
         match opened.report().await {

@@ -163,7 +163,7 @@ impl TestStore {
         self.batch += 1;
         let id = BatchId(self.batch);
         self.store
-            .write(Write::Batch(Batch { id, entries, changes: Changes::default() }, keys))
+            .write(Write::Batch(Batch { id, entries, bodies: Vec::new(), changes: Changes::default() }, keys))
             .await
             .expect("the store is open");
         id
@@ -172,7 +172,7 @@ impl TestStore {
     /// Writes what followed from entries that are stored.
     pub(crate) async fn change(&mut self, changes: Changes) {
         self.batch += 1;
-        let batch = Batch { id: BatchId(self.batch), entries: Vec::new(), changes };
+        let batch = Batch { id: BatchId(self.batch), entries: Vec::new(), bodies: Vec::new(), changes };
         self.store.write(Write::Batch(batch, HashMap::new())).await.expect("the store is open");
         let report = self.report().await;
         assert!(matches!(report, StoreReport::Persisted(id) if id.0 == self.batch), "{report:?}");

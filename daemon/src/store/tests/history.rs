@@ -48,6 +48,7 @@ fn rows(entries: &[Arc<Entry>], texts: &[Vec<usize>]) -> Vec<MessageRow> {
                 clock_off_ms: None,
                 to: Vec::new(),
                 text: WORDS[*text].into(),
+                dropped: false,
                 reply_to: None,
                 event: rows.len() as u64 + 1,
             });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chat_core::input::{CommandId, LoadId, PersistError};
 use chat_core::log::entry::{Body, Control, Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
-use chat_core::output::{BatchEntry, Changes};
+use chat_core::output::{BatchEntry, Changes, LoadScope};
 use chat_core::peers::addrs::AddrRecord;
 use chat_core::restore::{Restored, StoredHead};
 use chat_proto::id::{MessageId, PeerId, RoomId};
@@ -218,7 +218,7 @@ async fn entries_are_loaded_in_order_and_within_bounds() {
         (ann.log, 0, 2, usize::MAX, signed(0..2)),
         (stranger, 1, 9, usize::MAX, Vec::new()),
     ] {
-        opened.store.load(LoadId(from), log, Seq(from), Seq(to), bytes_max);
+        opened.store.load(LoadId(from), log, (Seq(from), Seq(to)), bytes_max, LoadScope::All);
         let StoreReport::Loaded(id, loaded) = opened.report().await else { panic!("entries were asked for") };
         assert_eq!((id, loaded), (LoadId(from), wanted));
     }

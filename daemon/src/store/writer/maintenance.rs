@@ -12,6 +12,7 @@ use crate::store::dm;
 use crate::store::error::ReadError;
 use crate::store::open::restore;
 use crate::store::open::room_file::RoomFile;
+use crate::store::retention;
 use crate::store::tables::damage::{self, Checked};
 use crate::store::tables::events;
 use crate::store::tables::idempotency;
@@ -189,6 +190,7 @@ impl StoreWriter {
         self.rotate_keys();
         let pruned = transact(&self.connection, |connection| {
             dm::prune_outbox(connection, wall_clock())?;
+            retention::mark(connection, wall_clock())?;
             self.maintenance.scrub.row.map_or(Ok(()), |row| damage::set_checked(connection, row))?;
             Ok(idempotency::prune(connection, wall_clock())? | events::prune(connection, wall_clock())?)
         });
@@ -200,6 +202,15 @@ impl StoreWriter {
             self.maintenance.pruned = Some(Instant::now());
         }
         more
+    }
+
+    /// Notes which entries are held by now: a daemon may run for moments only.
+    pub(in crate::store) fn note_held(&self) {
+        if self.executor.meta().room.is_some()
+            && let Err(error) = retention::mark(&self.connection, wall_clock())
+        {
+            debug!(%error, "it could not be noted which entries are held by now");
+        }
     }
 
     /// Makes a new fallback key if the published one is old; the node publishes it.

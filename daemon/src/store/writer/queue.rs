@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use chat_core::log::entry::MessageBody;
 use chat_core::peers::addrs::AddrRecord;
+use chat_proto::time::Timestamp;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, oneshot};
 
 use crate::store::dm::SealRequest;
@@ -38,6 +39,8 @@ pub(in crate::store) enum Task {
     Seal(SealRequest, oneshot::Sender<Result<MessageBody, SealError>>),
     /// Makes a new fallback key.
     RotateKeys(oneshot::Sender<Result<DmKeys, ChangeError>>),
+    /// Drops the bodies of some messages that were held before a time; answers whether there may be more.
+    DropBodies(Timestamp, oneshot::Sender<Result<bool, ChangeError>>),
     /// Adds every message that is on disk by then to the text index.
     Index(oneshot::Sender<Result<(), ReadError>>),
     /// Empties the text index, because it is damaged.
@@ -64,7 +67,8 @@ impl Task {
         let bytes = match self {
             Self::Write(Write::Batch(batch, _), _) => {
                 let entries: usize = batch.entries.iter().map(|item| item.entry.signed().len_bytes() + 1024).sum();
-                entries + batch.changes.cuts.len() * 64 + batch.changes.forks.len() * 32 * 1024
+                let bodies: usize = batch.bodies.iter().map(|item| item.entry.signed().len_bytes() + 1024).sum();
+                entries + bodies + batch.changes.cuts.len() * 64 + batch.changes.forks.len() * 32 * 1024
             }
             Self::Write(Write::Repair(entry), _) => entry.signed().len_bytes() + 1024,
             Self::Write(Write::Addrs(records), _) => records.len() * 512,
@@ -72,7 +76,7 @@ impl Task {
             Self::Write(Write::Event(_), _) => 1024,
             Self::Begin(_, records, _) => records.len() * 512,
             Self::Seal(request, _) => request.text.len() * 4,
-            Self::RotateKeys(_) | Self::Index(_) | Self::ResetIndex(_) | Self::Close => 0,
+            Self::RotateKeys(_) | Self::DropBodies(..) | Self::Index(_) | Self::ResetIndex(_) | Self::Close => 0,
             #[cfg(test)]
             Self::Pragma(..) => 0,
         };

@@ -23,6 +23,7 @@ use crate::store::error::{ChangeError, SealError};
 use crate::store::open::branches;
 use crate::store::open::opening::Opening;
 use crate::store::open::restore;
+use crate::store::retention;
 use crate::store::tables::WriteContext;
 use crate::store::tables::damage;
 use crate::store::tables::entries::{InsertError, Inserted, insert_batch};
@@ -60,6 +61,8 @@ pub(in crate::store) enum JobOutcome {
     Begun(Result<(), ChangeError>),
     Sealed(Result<MessageBody, SealError>),
     Keys(DmKeys),
+    /// Bodies were dropped; whether there may be more to drop.
+    Dropped(bool),
     /// The job is not part of a transaction.
     Elsewhere,
 }
@@ -173,6 +176,9 @@ impl Executor {
                 Ok(JobOutcome::Sealed(sealed))
             }
             Task::RotateKeys(_) => Ok(JobOutcome::Keys(dm::rotate_keys(connection, &self.secret)?)),
+            Task::DropBodies(held_before, _) => {
+                Ok(JobOutcome::Dropped(retention::drop_some(connection, *held_before)?))
+            }
             Task::Index(_) | Task::ResetIndex(_) | Task::Close => Ok(JobOutcome::Elsewhere),
             #[cfg(test)]
             Task::Pragma(..) => Ok(JobOutcome::Elsewhere),
@@ -208,7 +214,10 @@ impl Executor {
                     dm::retire_sessions(connection)?;
                 }
                 let mut context = self.context(connection);
-                let inserted = insert_batch(&mut context, batch, keys)?;
+                let mut inserted = insert_batch(&mut context, batch, keys)?;
+                for item in &batch.bodies {
+                    retention::fill(&mut context, item, &mut inserted)?;
+                }
                 for (first, second) in &batch.changes.forks {
                     branches::store_fork(connection, first, second)?;
                     context.heads.clear();

@@ -1,12 +1,14 @@
 //! Bounds of an entry: what no peer accepts, also if it is signed.
 
 use crate::config::{ENTRY_BYTES_MAX, ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
+use crate::log::entry::kind::is_marked;
 use crate::log::entry::{Body, Control, EntryError, Header, MessageBody, Seq, SignedEntry};
 
 pub(super) fn check_bounds(header: &Header, body: Option<&Body>, signed: &SignedEntry) -> Result<(), EntryError> {
     let genesis_header = header.room.as_bytes() == &[0; 32];
     let fits = signed.len_bytes() <= ENTRY_BYTES_MAX
         && header.deps.len() <= ENTRY_DEPS_MAX
+        && !(genesis_header && is_marked(&signed.header))
         && match body {
             None => true,
             Some(Body::Messages(messages)) => {

@@ -53,6 +53,48 @@ fn a_body_can_be_dropped_and_the_entry_still_verifies() {
     assert_eq!(bare.body(), None);
 }
 
+/// Signs a header that is marked as one of messages over a body of any kind.
+fn sign_marked(mut header: Header, body: &Body, key: &SigningKey) -> SignedEntry {
+    let body = postcard::to_stdvec(body).expect("encodes");
+    header.body_hash = *blake3::hash(&body).as_bytes();
+    header.body_bytes = u32::try_from(body.len()).expect("short");
+    let mut raw = postcard::to_stdvec(&header).expect("encodes");
+    mark_messages(&mut raw);
+    let signature = signature::sign(key, SIGN_CONTEXT, &raw);
+    SignedEntry { header: raw, signature, body: Some(body) }
+}
+
+#[test]
+fn a_header_alone_says_whether_it_is_one_of_messages() {
+    for length in [1, 100, 127, 128, 300, 16 * 1024] {
+        let entry = Entry::sign(header(&key(1), ROOM), text(&"x".repeat(length)), &key(1)).expect("signs");
+        assert!(entry.is_of_messages() && entry.clone().without_body().is_of_messages(), "{length}");
+        let (read, rest): (Header, _) = postcard::take_from_bytes(&entry.signed().header).expect("decodes");
+        assert_eq!((&read, rest.len()), (entry.header(), 0), "every version reads the same header");
+    }
+    let control = Entry::sign(header(&key(1), ROOM), Body::Control(Control::Leave), &key(1)).expect("signs");
+    assert!(!control.is_of_messages());
+    // Version 0.1 wrote headers of messages without the mark.
+    let marked = Entry::sign(header(&key(1), ROOM), text("hello"), &key(1)).expect("signs");
+    let raw = postcard::to_stdvec(marked.header()).expect("encodes");
+    let signature = signature::sign(&key(1), SIGN_CONTEXT, &raw);
+    let old = SignedEntry { header: raw, signature, body: marked.signed().body.clone() };
+    let old = Entry::verify(old, &ROOM).expect("still valid");
+    assert!(!old.is_of_messages() && old.messages().len() == 1);
+}
+
+#[test]
+fn a_control_item_under_a_header_of_messages_has_no_effect() {
+    let marked = sign_marked(header(&key(1), ROOM), &Body::Control(Control::Leave), &key(1));
+    let entry = Entry::verify(marked, &ROOM).expect("the log goes on");
+    assert!(entry.is_of_messages() && !entry.lacks_body());
+    assert_eq!((entry.body(), entry.control(), entry.messages().len()), (None, None, 0));
+    let control = Control::Genesis { room_name: "lab".into(), open: false, name: "ann".into(), nonce: [1; 16] };
+    let genesis = sign_marked(header(&key(1), RoomId::from_bytes([0; 32])), &Body::Control(control), &key(1));
+    let room = RoomId::from_bytes(*hash_header(&genesis.header).as_bytes());
+    assert_eq!(Entry::verify(genesis, &room), Err(EntryError::OutOfBounds));
+}
+
 #[test]
 fn genesis_is_named_by_its_own_hash() {
     let control = Control::Genesis { room_name: "lab".into(), open: false, name: "ann".into(), nonce: [1; 16] };

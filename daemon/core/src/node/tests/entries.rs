@@ -60,6 +60,7 @@ fn listener(past: &Past) -> Kit {
         addrs: Vec::new(),
         forks: Vec::new(),
         seen: Vec::new(),
+        lacking: Vec::new(),
         hidden: Vec::new(),
         mark_agrees: false,
     };

@@ -65,6 +65,8 @@ pub(super) struct Peer {
     pub(super) repaired: Vec<Arc<Entry>>,
     /// Entries whose bodies are damaged on this disk.
     pub(super) damaged: BTreeSet<Dep>,
+    /// Entries whose bodies this peer has dropped.
+    pub(super) dropped: BTreeSet<Dep>,
     pub(super) sent: Vec<(PeerId, Frame)>,
     pub(super) incarnation: Incarnation,
     /// Whether the second record of its newest entry is there and agrees.
@@ -118,6 +120,7 @@ impl Peer {
             forks: Vec::new(),
             repaired: Vec::new(),
             damaged: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             sent: Vec::new(),
             incarnation,
             mark_agrees: true,
@@ -234,7 +237,7 @@ impl Kit {
         let incarnation = Incarnation(1000 + n as u64);
         let room = self.peers[0].node.room();
         let addrs = self.peers[0].node.peers.addrs.records().cloned().collect();
-        let (heads, controls, clocks, forks, seen, hidden) = Default::default();
+        let (heads, controls, clocks, forks, seen, lacking, hidden) = Default::default();
         let start = Start::Restore(Restored {
             room,
             incarnation,
@@ -244,6 +247,7 @@ impl Kit {
             addrs,
             forks,
             seen,
+            lacking,
             hidden,
             mark_agrees: false,
         });
@@ -382,22 +386,8 @@ impl Kit {
         match output {
             Output::Persist(batch) => self.persist(n, batch),
             Output::Send(to, raw) => self.send(n, to, raw),
-            Output::Load { id, log, from, to, bytes_max } => {
-                let entries = self.peers[n].logs.get(&log).map(Vec::as_slice).unwrap_or_default();
-                let mut bytes = 0;
-                let wanted = entries.iter().filter(|entry| (from..=to).contains(&entry.seq()));
-                let fits = wanted.take_while(|entry| {
-                    let first = bytes == 0;
-                    bytes += entry.signed().len_bytes();
-                    first || bytes <= bytes_max
-                });
-                let damaged =
-                    |entry: &Entry| self.peers[n].damaged.contains(&Dep { log: entry.log(), seq: entry.seq() });
-                let read = |entry: &Arc<Entry>| match (damaged(entry), entry.signed().clone()) {
-                    (true, signed) => SignedEntry { body: Some(vec![0; 9]), ..signed },
-                    (false, signed) => signed,
-                };
-                let entries = fits.map(read).collect();
+            Output::Load { id, log, from, to, bytes_max, scope } => {
+                let entries = self.peers[n].load(&log, from..=to, bytes_max, scope);
                 self.give(n, Input::Loaded(id, entries));
             }
             Output::Disconnect(peer, reason) => {

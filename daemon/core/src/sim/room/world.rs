@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::input::{BatchId, Command, CommandId, Input, LoadId};
 use crate::log::entry::{LogId, Seq};
-use crate::output::{CommandError, Output, Reply};
+use crate::output::{CommandError, LoadScope, Output, Reply};
 use crate::sim::clock::random_span;
 use crate::sim::queue::SimQueue;
 use crate::sim::room::checks::checker::Checker;
@@ -255,9 +255,9 @@ impl RoomWorld {
             Output::Persist(batch) => self.queue_batch(host, batch),
             Output::StoreAddrs(records) => self.queue_write(host, Op::Addrs(records)),
             Output::StoreSeen(seen) => self.queue_write(host, Op::Seen(seen)),
-            Output::Load { id, log, from, to, bytes_max } => {
+            Output::Load { id, log, from, to, bytes_max, scope } => {
                 let delay = self.between_ms(0, 5);
-                self.schedule_for(host, delay, move |world| world.load(host, id, &log, from..=to, bytes_max));
+                self.schedule_for(host, delay, move |world| world.load(host, id, &log, from..=to, bytes_max, scope));
             }
             Output::Reload(batch) => {
                 let delay = self.between_ms(0, 5);
@@ -292,9 +292,17 @@ impl RoomWorld {
         }
     }
 
-    fn load(&mut self, host: Host, id: LoadId, log: &LogId, range: RangeInclusive<Seq>, bytes_max: usize) {
+    fn load(
+        &mut self,
+        host: Host,
+        id: LoadId,
+        log: &LogId,
+        range: RangeInclusive<Seq>,
+        bytes_max: usize,
+        scope: LoadScope,
+    ) {
         let held = self.at(host).disk.held.as_ref();
-        let entries = held.map(|held| held.load(log, range, bytes_max)).unwrap_or_default();
+        let entries = held.map(|held| held.load(log, range, bytes_max, scope)).unwrap_or_default();
         self.input(host, Input::Loaded(id, entries));
     }
 

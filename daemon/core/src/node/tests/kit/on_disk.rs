@@ -1,13 +1,14 @@
 //! What is on the disk of a node in tests, in the shared order.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use chat_proto::id::EntryHash;
 
 use super::Peer;
 use crate::log::entry::{Dep, Entry, Hlc, LogId, MessageBody, Seq, SignedEntry};
-use crate::output::Batch;
+use crate::output::{Batch, BatchEntry, LoadScope};
 use crate::restore::{Restored, StoredHead};
 use crate::sim::branches::file_branch;
 
@@ -60,10 +61,60 @@ impl Peer {
                 assert!(limit.is_some_and(|limit| item.entry.seq() > *limit), "hidden without a cut");
             }
         }
+        for item in &batch.bodies {
+            self.fill(item);
+        }
         for proof in &batch.changes.forks {
             self.file_branches(proof);
             self.forks.push(proof.clone());
         }
+    }
+
+    /// Writes a body that came later.
+    fn fill(&mut self, item: &BatchEntry) {
+        let place = Dep { log: item.entry.log(), seq: item.entry.seq() };
+        let log = self.logs.get_mut(&place.log).into_iter().flatten();
+        let lacks = |held: &&mut Arc<Entry>| held.hash() == item.entry.hash() && held.lacks_body();
+        for held in log.filter(lacks).filter(|_| !self.dropped.contains(&place)) {
+            *held = item.entry.clone();
+            self.shown.extend(item.entry.messages().to_vec());
+        }
+    }
+
+    /// Drops the bodies of all messages.
+    pub(in crate::node::tests) fn drop_bodies(&mut self) {
+        for entry in self.logs.values_mut().flatten().filter(|entry| entry.is_of_messages()) {
+            self.dropped.insert(Dep { log: entry.log(), seq: entry.seq() });
+            *entry = Arc::new(entry.as_ref().clone().without_body());
+        }
+    }
+
+    /// Entries whose bodies this peer never had.
+    fn lacking(&self) -> Vec<(LogId, Seq)> {
+        let bare = self.logs.values().flatten().filter(|entry| entry.lacks_body());
+        let place = |entry: &Arc<Entry>| Dep { log: entry.log(), seq: entry.seq() };
+        let lacking = bare.map(place).filter(|place| !self.dropped.contains(place));
+        lacking.map(|place| (place.log, place.seq)).collect()
+    }
+
+    /// Entries of a log as they are served to others.
+    pub(super) fn load(
+        &self,
+        log: &LogId,
+        range: RangeInclusive<Seq>,
+        bytes_max: usize,
+        scope: LoadScope,
+    ) -> Vec<SignedEntry> {
+        let entries = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
+        let in_scope = |entry: &&Arc<Entry>| scope == LoadScope::All || !entry.lacks_body();
+        let wanted = entries.iter().filter(|entry| range.contains(&entry.seq())).filter(in_scope);
+        let mut bytes = 0;
+        let fits = wanted.take_while(|entry| {
+            let first = bytes == 0;
+            bytes += entry.signed().len_bytes();
+            first || bytes <= bytes_max
+        });
+        fits.map(|entry| self.as_read(entry)).collect()
     }
 
     /// What a node that starts anew on this disk begins with.
@@ -98,6 +149,7 @@ impl Peer {
             forks: self.forks.clone(),
             seen: self.node.peers.presence.seen(),
             mark_agrees: self.mark_agrees,
+            lacking: self.lacking(),
             hidden: self.hidden.keys().copied().collect(),
         }
     }

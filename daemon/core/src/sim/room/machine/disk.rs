@@ -12,7 +12,7 @@ use chat_proto::time::Timestamp;
 use crate::input::{BatchId, CommandId, PersistError};
 use crate::log::entry::{Control, Dep, Entry, Hlc, Incarnation, LogId, Seq, SignedEntry};
 use crate::membership::authority::AuthorityClock;
-use crate::output::{Batch, BatchEntry, Changes};
+use crate::output::{Batch, BatchEntry, Changes, LoadScope};
 use crate::peers::addrs::AddrRecord;
 use crate::restore::{Restored, StoredHead};
 
@@ -199,6 +199,7 @@ impl HeldData {
             forks: self.forks.clone(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
             mark_agrees: self.mark.is_some(),
+            lacking: Vec::new(),
             hidden: self.hidden(),
         }
     }
@@ -233,11 +234,13 @@ impl HeldData {
         log: &LogId,
         range: RangeInclusive<Seq>,
         bytes_max: usize,
+        scope: LoadScope,
     ) -> Vec<SignedEntry> {
         let mut bytes = 0;
         let all = self.logs.get(log).map(Vec::as_slice).unwrap_or_default();
         all.iter()
             .filter(|entry| range.contains(&entry.seq()))
+            .filter(|entry| scope == LoadScope::All || !entry.lacks_body())
             .take_while(|entry| !self.rotten.contains(&Dep { log: *log, seq: entry.seq() }))
             .take_while(|entry| {
                 let first = bytes == 0;

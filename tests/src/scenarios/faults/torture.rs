@@ -73,6 +73,15 @@ pub(crate) struct Victim {
     pub(crate) disk: DiskShim,
 }
 
+/// Ends threads when it is dropped, also by a panic: a scope waits for its threads before it passes a panic on.
+struct EndOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Runs it.
 ///
 /// # Panics
@@ -86,6 +95,7 @@ pub fn run(plan: TorturePlan) -> TortureReport {
     let sockets: Vec<_> = peers.iter().map(|peer| peer.daemon.home().socket()).collect();
     let mut nemesis = Nemesis::new(random.split(1));
     let (attempts, settled, histories) = thread::scope(|scope| {
+        let _ends = [EndOnDrop(&talk_ends), EndOnDrop(&reading_ends)];
         for (socket, seen) in sockets.iter().zip(&seen) {
             scope.spawn(|| Reader::new(socket).read(seen, &reading_ends));
         }
@@ -184,5 +194,28 @@ impl fmt::Display for TortureReport {
             None => writeln!(f, " not settled after {} s", SETTLED_MAX.as_secs())?,
         }
         write!(f, "{verdict}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panic_beside_threads_that_wait_for_their_end_is_passed_on() {
+        let (ends, begun) = (AtomicBool::new(false), Instant::now());
+        let struck = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            thread::scope(|scope| {
+                let _ends = EndOnDrop(&ends);
+                scope.spawn(|| {
+                    while !ends.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(30) {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                panic!("a fault could not be made");
+            });
+        }));
+        assert!(struck.is_err());
+        assert!(ends.load(Ordering::Relaxed), "no thread waits until it gives up");
     }
 }

@@ -5,8 +5,8 @@
 //! they share entries and flushes. What does not reach the room at once is waited for, so that none overtakes another: direct
 //! messages, answers to others, and all of a stream with an idempotency key.
 //!
-//! Bounds: one line in the buffer and its answers in flight. A caller that does not read its answers is not read from.
-//! The stream ends when the daemon leaves the room or stops, when its token is revoked, and after a line that is too long.
+//! Bounds: one line in the buffer and its answers in flight; a line that is too long is read over. A caller that does not read
+//! its answers is not read from. The stream ends when the daemon leaves the room or stops, and when its token is revoked.
 
 use std::sync::Arc;
 
@@ -51,6 +51,7 @@ pub(super) async fn post(
         key,
         body: body.into_data_stream(),
         received: BytesMut::new(),
+        skips: false,
         number: 0,
         at_end: false,
         answers: FuturesOrdered::new(),
@@ -81,6 +82,8 @@ struct MessageLines {
     key: Option<String>,
     body: BodyDataStream,
     received: BytesMut,
+    /// Whether what arrives belongs to a line that is too long.
+    skips: bool,
     /// Number of lines read.
     number: u64,
     at_end: bool,
@@ -105,14 +108,13 @@ impl MessageLines {
             }
             let line = tokio::select! {
                 biased;
-                line = next_line(&mut self.body, &mut self.received) => line,
+                line = next_line(&mut self.body, &mut self.received, &mut self.skips) => line,
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => return Some(answer),
             };
             match line {
                 Ok(Some(line)) => self.begin(&line).await,
                 Ok(None) => self.at_end = true,
                 Err(refusal) => {
-                    self.at_end = true;
                     self.number += 1;
                     self.answers.push_back(ready(refused(self.number, refusal)).boxed());
                 }
@@ -180,25 +182,37 @@ fn encode(answer: &SentLine) -> Vec<u8> {
 }
 
 /// The next line of a body, without its end; none behind the last one. Cancel safe.
-async fn next_line(body: &mut BodyDataStream, received: &mut BytesMut) -> Result<Option<Bytes>, Refusal> {
+async fn next_line(
+    body: &mut BodyDataStream,
+    received: &mut BytesMut,
+    skips: &mut bool,
+) -> Result<Option<Bytes>, Refusal> {
     let mut searched = 0;
     loop {
         if let Some(at) = received[searched..].iter().position(|byte| *byte == b'\n') {
             let line = received.split_to(searched + at + 1).freeze();
-            return Ok(Some(line.slice(..line.len() - 1)));
+            let fits = !std::mem::take(skips) && line.len() <= BODY_BYTES_MAX;
+            return if fits { Ok(Some(line.slice(..line.len() - 1))) } else { Err(too_long()) };
+        }
+        if received.len() > BODY_BYTES_MAX {
+            received.clear();
+            *skips = true;
         }
         searched = received.len();
-        if searched > BODY_BYTES_MAX {
-            return Err(Refusal::new(
-                ErrorCode::TooLong,
-                format!("the line is longer than {BODY_BYTES_MAX} bytes: the rest is not read"),
-            ));
-        }
         match body.next().await {
             Some(Ok(bytes)) => received.extend_from_slice(&bytes),
-            Some(Err(_)) => return Err(Refusal::bad("the body is incomplete")),
+            // The caller is gone.
+            Some(Err(_)) => return Ok(None),
+            None if std::mem::take(skips) => {
+                received.clear();
+                return Err(too_long());
+            }
             None if received.is_empty() => return Ok(None),
             None => return Ok(Some(received.split().freeze())),
         }
     }
+}
+
+fn too_long() -> Refusal {
+    Refusal::new(ErrorCode::TooLong, format!("the line is longer than {BODY_BYTES_MAX} bytes"))
 }

@@ -70,13 +70,15 @@ async fn stream_with_a_key_is_repeated_without_posting_twice() {
 }
 
 #[tokio::test]
-async fn line_that_is_too_long_ends_the_stream_with_its_reason() {
+async fn line_that_is_too_long_is_refused_and_the_rest_is_posted() {
     let (running, stage) = TestApi::with_room().await;
     let long = "x".repeat(2 * BODY_BYTES_MAX);
     let answers = post(&running.unix, None, format!("{{\"text\": \"one\"}}\n{long}\n{{\"text\": \"two\"}}\n")).await;
-    assert_eq!(statuses(&answers), [(1, 201), (2, 413)]);
+    assert_eq!(statuses(&answers), [(1, 201), (2, 413), (3, 201)]);
     assert_eq!(answers[1].problem.as_ref().map(|problem| problem.code), Some(ErrorCode::TooLong));
-    assert_eq!(stage.script.posts(), 1);
+    let at_the_end = post(&running.unix, None, long).await;
+    assert_eq!(statuses(&at_the_end), [(1, 413)]);
+    assert_eq!(stage.script.posts(), 2);
 }
 
 #[tokio::test]

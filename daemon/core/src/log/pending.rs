@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chat_proto::id::{EntryHash, PeerId};
 
-use crate::log::entry::{Dep, Entry, LogId, Seq};
+use crate::log::entry::{Dep, Entry, Head, LogId, Seq};
 
 /// Maximum number of waiting entries. Beyond, new ones are dropped: anti-entropy fetches them again when there is room,
 /// and an entry that can be applied never needs to wait, so progress does not depend on room here.
@@ -31,6 +31,18 @@ impl Pending {
     /// The entry that waits with that log and sequence number.
     pub(crate) fn get(&self, place: &Dep) -> Option<&Arc<Entry>> {
         self.entries.get(place)
+    }
+
+    /// The last sequence number up to a head at which something waits that is not in the chain of that head.
+    pub(crate) fn differs(&self, head: &Head) -> Option<Seq> {
+        let (mut seq, mut hash) = (head.seq, head.hash);
+        while let Some(entry) = self.get(&Dep { log: head.log, seq }) {
+            if entry.hash() != hash {
+                return Some(seq);
+            }
+            (seq, hash) = (Seq(seq.0.saturating_sub(1)), entry.header().backlink?);
+        }
+        None
     }
 
     /// The entries of a log that wait, in their order.

@@ -147,11 +147,13 @@ impl Derived {
         self.ends(log, start)
     }
 
-    /// The same for a log that begins now: an author has a limited number of them.
+    /// The same for a log that begins now: an author has a limited number of them, those that come first in the shared order,
+    /// in whatever order they arrive.
     pub(crate) fn cut_of_new(&self, log: &LogId, start: &LogStart, controls: &ControlLog) -> Option<Seq> {
+        let before = |other: &LogId, began: &LogStart| (began.order, *other) < (start.order, *log);
         let valid = controls
             .logs_of(&log.author)
-            .filter(|(other, start)| *other != log && self.cut(other, start) != Some(Seq::ZERO));
+            .filter(|(other, began)| before(other, began) && self.cut(other, began) != Some(Seq::ZERO));
         if valid.count() >= AUTHOR_LOGS_MAX { Some(Seq::ZERO) } else { self.cut(log, start) }
     }
 

@@ -87,11 +87,12 @@ impl Node {
         self.peers.connections.holds(&peer, &heads);
         for head in &heads {
             self.own_log().shows_head(&peer, head);
+            if let Some(seq) = self.logs.pending.differs(head) {
+                self.forks().suspect(Dep { log: head.log, seq }, peer);
+            }
             let receipts = &mut self.delivery.receipts;
             let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq);
-            let waits = self.logs.pending.get(&Dep { log: head.log, seq: head.seq });
-            let differs =
-                own.is_some_and(|own| own.hash != head.hash) || waits.is_some_and(|entry| entry.hash() != head.hash);
+            let differs = own.is_some_and(|own| own.hash != head.hash);
             let mine = head.log == self.local.log;
             if differs || (mine && receipts.contradicts(head.seq, &head.hash)) {
                 self.forks().suspect(Dep { log: head.log, seq: head.seq }, peer);

@@ -157,8 +157,7 @@ impl Checker {
             assert!(there(&dep.log, dep.seq), "{at:?} is written at {host:?} before {dep:?}, on which it builds");
         }
         // An entry that depends on a forked log may depend on a branch that is not held here.
-        let forked = self.forked.iter().any(|log| !by_hostile(log));
-        if !item.visible || entry.messages().is_empty() || forked || by_hostile(&header.log) {
+        if !item.visible || entry.messages().is_empty() || !self.forked.is_empty() || by_hostile(&header.log) {
             return;
         }
         for (log, seq) in self.views.get(&hash).into_iter().flatten() {

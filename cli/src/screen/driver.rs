@@ -20,7 +20,7 @@ use self::terminal::Screen;
 use super::app::{App, ScreenInput};
 use super::compose::recall::Recall;
 use super::effect::{DaemonAnswer, ScreenEffect};
-use super::room::Room;
+use super::room::{Link, Room};
 use super::settings::Settings;
 use super::view;
 use crate::error::CliError;
@@ -41,6 +41,9 @@ const HANG_UP_MAX: Duration = Duration::from_secs(1);
 
 /// Timeout for posts in flight on leaving.
 const LEAVING_MAX: Duration = Duration::from_secs(10);
+
+/// Timeout for noting what was read at the end.
+const MARK_MAX: Duration = Duration::from_secs(2);
 
 /// Runs the screen until the user leaves.
 ///
@@ -286,9 +289,9 @@ async fn finish(
         let count = render::count(app.outbox.len() as u64, "message was", "messages were");
         ui::say(&format!("chat: the daemon does not answer: {count} not sent, Up brings back what was typed"));
     }
-    if let Some(id) = app.reading.last() {
-        // Half a second for the mark: a daemon that is away keeps the one before.
-        let _ = tokio::time::timeout(Duration::from_millis(500), client.set_read_mark(READER, id)).await;
+    if let Some(id) = app.reading.last().filter(|_| app.room.link == Link::Up) {
+        // A busy machine takes a moment to write it; a daemon that hangs keeps the one before.
+        let _ = tokio::time::timeout(MARK_MAX, client.set_read_mark(READER, id)).await;
     }
     app.recall.save(app.composer.text());
 }

@@ -12,7 +12,7 @@ use chat_proto::api::messages::Wait;
 use chat_proto::id::{EntryHash, MessageId, PeerId};
 
 use crate::input::{Command, CommandId};
-use crate::log::entry::{Entry, Hlc, LogId, Seq};
+use crate::log::entry::{Entry, Hlc, LogId, Seq, SignedEntry};
 use crate::output::{BatchEntry, CloseReason, CommandError, Reply};
 use crate::sim::room::machine::disk::{HeldData, SendKey};
 use crate::sim::room::machine::{Host, Machine};
@@ -116,6 +116,13 @@ impl Checker {
             Ok(Frame::Entries(_) | Frame::Chunk(_) | Frame::Vector { .. } | Frame::Addrs(_))
         );
         assert!(!about_room, "{} sends {}, which is not a member, a frame about the room", from.name, to.short());
+    }
+
+    /// A machine writes the proof of a fork down: one of its two entries may never be written anywhere.
+    pub(in crate::sim::room) fn forked(&mut self, one: &SignedEntry) {
+        let entry = Entry::from_trusted(one.clone()).expect("nodes write entries that can be read");
+        assert!(self.may_fork.contains(&entry.author()), "{:?} was forked", entry.header().log);
+        self.forked.insert(entry.header().log);
     }
 
     /// A machine writes an entry to its disk with these contents; `cut` returns where its node cuts a log.

@@ -102,6 +102,7 @@ impl RoomWorld {
             let news = batch.changes.cuts.iter().find(|(log, limit)| held.is_news(log, **limit));
             assert!(news.is_none(), "{host:?} starts with entries on its disk and without the cut they make: {news:?}");
         }
+        batch.changes.forks.iter().for_each(|(one, _)| self.checker.forked(one));
         let mut keys = BTreeMap::new();
         for item in &batch.entries {
             for (index, origin) in (0..).zip(&item.origins) {

@@ -145,8 +145,10 @@ impl Checker {
         self.positions.insert(hash, at);
         self.ever_held.entry(hash).or_default().insert(host);
         let mut view: BTreeMap<LogId, Seq> = BTreeMap::new();
+        // What was hidden from the author since it was read is no cause any more, and others may never hold it.
+        let shown = |(log, seq): &(&LogId, &Seq)| cut.is_none_or(|cut| cut(log).is_none_or(|cut| cut >= **seq));
         for asked in item.origins.iter().filter_map(|origin| self.open.get(origin)) {
-            for (log, seq) in &asked.view {
+            for (log, seq) in asked.view.iter().filter(shown) {
                 let seen = view.entry(*log).or_default();
                 *seen = (*seen).max(*seq);
             }

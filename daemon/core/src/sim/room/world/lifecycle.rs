@@ -269,6 +269,10 @@ impl RoomWorld {
                 backup
             }
             (Swap::SilentCopy, Some(mut backup)) => {
+                if held.mark.is_none() {
+                    // A disk was lost before, and the mark with it: nothing shows that the copy is old.
+                    checker.may_fork(machine.id);
+                }
                 backup.mark = held.mark;
                 backup
             }

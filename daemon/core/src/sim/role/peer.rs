@@ -88,6 +88,15 @@ impl SimPeer {
         }
     }
 
+    pub(super) fn has_inbox(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// What was put aside, in order.
+    pub(super) fn take_inbox(&mut self) -> VecDeque<RoleInput> {
+        std::mem::take(&mut self.inbox)
+    }
+
     /// When the role wants to be woken, in whole microseconds.
     pub(super) fn wake_wanted(&self) -> Option<Duration> {
         let micros = self.role.poll_timeout()?.as_nanos().div_ceil(1_000);
@@ -139,7 +148,7 @@ impl RoleWorld {
             return;
         }
         self.peers[id].life = ProcessState::Running;
-        for input in std::mem::take(&mut self.peers[id].inbox) {
+        for input in self.peers[id].take_inbox() {
             self.give(id, input);
         }
         self.peers[id].wake_at = None;

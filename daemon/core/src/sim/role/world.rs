@@ -143,14 +143,31 @@ impl RoleWorld {
         match peer.life {
             ProcessState::Dead => return,
             ProcessState::Suspended => return peer.put_aside(input),
-            ProcessState::Running if now < peer.busy_until => {
-                let after = peer.busy_until - now;
-                return self.schedule_for(id, after, move |world| world.give(id, input));
+            ProcessState::Running if now < peer.busy_until || peer.has_inbox() => {
+                peer.put_aside(input);
+                let after = peer.busy_until.saturating_sub(now);
+                return self.schedule_for(id, after, move |world| world.read_inbox(id));
             }
             ProcessState::Running => {}
         }
         peer.role.handle(input, time);
         self.drain(id);
+    }
+
+    /// A peer that was starved reads what arrived meanwhile, in order.
+    fn read_inbox(&mut self, id: Id) {
+        let now = self.now();
+        let peer = &mut self.peers[id];
+        if peer.life != ProcessState::Running {
+            return;
+        }
+        if now < peer.busy_until {
+            let after = peer.busy_until - now;
+            return self.schedule_for(id, after, move |world| world.read_inbox(id));
+        }
+        for input in peer.take_inbox() {
+            self.give(id, input);
+        }
     }
 
     fn drain(&mut self, id: Id) {

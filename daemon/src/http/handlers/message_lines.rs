@@ -30,7 +30,7 @@ use crate::send::{IdempotencyKey, ValidMessage};
 /// Maximum number of messages that wait for their answers: enough to fill entries while a flush runs.
 const IN_FLIGHT_MAX: usize = 512;
 
-/// Bytes of answers that are sent at once, where so many are known.
+/// Number of bytes from which known answers are sent as a chunk; fewer are sent when no more are known.
 const CHUNK_BYTES: usize = 16 * 1024;
 
 /// Posts the messages of a body of lines.

@@ -156,18 +156,24 @@ impl RoleWorld {
 
     /// A peer that was starved reads what arrived meanwhile, in order.
     fn read_inbox(&mut self, id: Id) {
-        let now = self.now();
-        let peer = &mut self.peers[id];
+        if self.is_free(id, Self::read_inbox) {
+            for input in self.peers[id].take_inbox() {
+                self.give(id, input);
+            }
+        }
+    }
+
+    /// Whether a peer runs and is not starved; where it is starved, `then` is called again once it is not.
+    fn is_free(&mut self, id: Id, then: fn(&mut Self, Id)) -> bool {
+        let (now, peer) = (self.now(), &self.peers[id]);
         if peer.life != ProcessState::Running {
-            return;
+            return false;
         }
-        if now < peer.busy_until {
-            let after = peer.busy_until - now;
-            return self.schedule_for(id, after, move |world| world.read_inbox(id));
+        let starved = now < peer.busy_until;
+        if starved {
+            self.schedule_for(id, peer.busy_until - now, move |world| then(world, id));
         }
-        for input in peer.take_inbox() {
-            self.give(id, input);
-        }
+        !starved
     }
 
     fn drain(&mut self, id: Id) {
@@ -184,15 +190,11 @@ impl RoleWorld {
     }
 
     fn wake(&mut self, id: Id) {
-        let now = self.now();
-        let peer = &mut self.peers[id];
-        if peer.life != ProcessState::Running {
+        if !self.is_free(id, Self::wake) {
             return;
         }
-        if now < peer.busy_until {
-            let after = peer.busy_until - now;
-            return self.schedule_for(id, after, move |world| world.wake(id));
-        }
+        let now = self.now();
+        let peer = &mut self.peers[id];
         if peer.wake_at.is_none_or(|at| at > now) {
             return;
         }

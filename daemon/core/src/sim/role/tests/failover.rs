@@ -66,7 +66,7 @@ fn times(many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
     times_after(10 * SECOND, many, link, loss, few)
 }
 
-/// The same in a room that agreed on its holder for the first time so long ago.
+/// The same, where `rest` has passed since the room first agreed on its holder.
 fn times_after(rest: Duration, many: usize, link: LinkModel, loss: Loss, few: u64) -> Vec<u64> {
     let mut times = for_seeds(few, |seed| {
         let mut world = RoleWorld::new(many, link, seed);

@@ -152,17 +152,10 @@ pub(in crate::store) fn insert_placeholder(
     order: Hlc,
     item: &BatchEntry,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text, gone)
-        VALUES (?, ?, ?, ?, ?, ?, 0, '', ?)";
-    connection.prepare_cached(sql)?.execute(params![
-        message,
-        author,
-        ordered(order.0),
-        ordered(item.entry.header().time.0),
-        item.clock_off_ms,
-        if item.visible { SHOWN } else { UNANNOUNCED },
-        NEVER_HELD,
-    ])?;
+    let nothing = MessageContent { to: Vec::new(), text: String::new(), reply_to: None };
+    insert(connection, message, author, order, item, &nothing)?;
+    let sql = "UPDATE messages SET gone = ? WHERE id = ?";
+    connection.prepare_cached(sql)?.execute(params![NEVER_HELD, message])?;
     Ok(())
 }
 

@@ -106,7 +106,7 @@ impl Membership {
             self.news.push(entry.clone());
             self.added.push(position);
         }
-        if self.controls.take_restarted() {
+        if self.controls.take_admitted_in_branch() {
             self.stale = true;
             self.cuts_moved = true;
         }

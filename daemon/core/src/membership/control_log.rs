@@ -64,8 +64,8 @@ pub(crate) struct ControlLog {
     starts: BTreeMap<LogId, Arc<LogStart>>,
     /// For each branch of a forked log, the log that its entries name.
     branches: BTreeMap<LogId, LogId>,
-    /// Whether logs follow from other admissions than when this was asked last.
-    restarted: bool,
+    /// Whether an admission came in a branch since this was asked last.
+    admitted_in_branch: bool,
 }
 
 /// How a log that the store held began.
@@ -116,7 +116,7 @@ impl ControlLog {
             .filter_map(|place| self.position(place))
     }
 
-    /// An admission of this author arrived in a branch: logs that began before may follow from it.
+    /// An admission of this author arrived in a branch: logs that began before may follow from it, and so may some that wait.
     fn start_anew(&mut self, author: &PeerId) {
         let mut logs: Vec<(Hlc, LogId)> = self.logs_of(author).map(|(log, start)| (start.first, *log)).collect();
         logs.sort_unstable();
@@ -124,16 +124,14 @@ impl ControlLog {
             let Some(start) = self.starts.get(&log) else { continue };
             let mut anew = start.as_ref().clone();
             anew.admissions.extend(self.admissions_of(&log, start));
-            if anew != **start {
-                self.starts.insert(log, Arc::new(anew));
-                self.restarted = true;
-            }
+            self.starts.insert(log, Arc::new(anew));
         }
+        self.admitted_in_branch = true;
     }
 
-    /// Whether logs follow from other admissions than they did when this was asked last.
-    pub(crate) fn take_restarted(&mut self) -> bool {
-        std::mem::take(&mut self.restarted)
+    /// Whether an admission came in a branch since this was asked last: logs may follow from it that did not before.
+    pub(crate) fn take_admitted_in_branch(&mut self) -> bool {
+        std::mem::take(&mut self.admitted_in_branch)
     }
 
     /// An entry was applied: if it is the first one of a log, the log begins; returns whether it does. A branch begins with

@@ -318,6 +318,30 @@ fn guest_admitted_in_a_branch_is_a_member() {
     assert_eq!(kit.peers[4].history(), kit.peers[0].history());
 }
 
+/// What the guest's first message builds on was lost with its author's disk. The admission may arrive after that message.
+#[test]
+fn guest_is_heard_though_what_it_builds_on_was_lost_with_a_branch() {
+    let mut kit = Kit::room(3);
+    let mut rolled_back = Forger::behind(&kit, 1);
+    kit.disconnect_all(1);
+    let ticket = kit.invite(1);
+    assert!(kit.show_ticket(3, 1, &ticket));
+    let log = kit.peers[1].node.local.log;
+    let kept: Vec<SignedEntry> = kit.peers[1].logs[&log].iter().map(|entry| entry.signed().clone()).collect();
+    kit.enter(3);
+    kit.connect(1, 3);
+    kit.say(1, "lost");
+    kit.say(3, "guest");
+    let first = kit.peers[1].logs[&log].iter().find(|entry| entry.seq() == rolled_back.header.seq).expect("the next");
+    let guest = kit.peers[3].node.local.log;
+    let said: Vec<SignedEntry> = kit.peers[3].logs[&guest].iter().map(|entry| entry.signed().clone()).collect();
+    let proof = Frame::Fork(Box::new(first.signed().clone()), Box::new(rolled_back.say("after the roll back")));
+    for frame in [proof, Frame::Entries(said), Frame::Entries(kept)] {
+        kit.frame(2, 0, &frame);
+    }
+    assert!(kit.peers[2].history().contains(&"guest".into()), "{:?}", kit.peers[2].history());
+}
+
 /// Promise P6: what a removed member writes is void, in a branch as elsewhere.
 #[test]
 fn removed_member_cannot_add_a_branch() {

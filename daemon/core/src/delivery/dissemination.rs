@@ -49,6 +49,9 @@ const SEEK_EVERY: Duration = Duration::from_secs(30);
 /// Maximum delay after a `Gone` report before a member looks for others.
 const SEEK_SOON: Duration = Duration::from_secs(2);
 
+/// Number of neighbours below which a member looks for others: it may belong to a small part of a split tree.
+const NEIGHBOURS_MIN: usize = 3;
+
 /// Interval at which connections that the tree does not need are closed.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
@@ -82,7 +85,7 @@ pub(crate) struct Dissemination {
     pulled: BTreeSet<LogId>,
     /// When this member last sent a keep-alive.
     alive_at: Option<Duration>,
-    /// Whether a neighbour was lost since this member last looked for members that it does not see.
+    /// Whether a neighbour or the holder was lost since this member last looked for members that it does not see.
     cut: bool,
 }
 
@@ -108,8 +111,12 @@ impl Dissemination {
         self.peers.contains_key(peer)
     }
 
+    fn neighbours(&self) -> usize {
+        self.peers.values().filter(|peer| peer.is_neighbour).count()
+    }
+
     fn has_neighbours(&self) -> bool {
-        self.peers.values().any(|peer| peer.is_neighbour)
+        self.neighbours() > 0
     }
 
     /// Takes what was queued for a peer.
@@ -292,12 +299,19 @@ impl DisseminationHandler<'_> {
         if !self.dissemination.is_tree() || self.peers.connections.is_connected(peer) {
             return false;
         }
-        self.dissemination.cut = true;
-        let soon = SEEK_SOON.mul_f64(self.cx.jitter());
-        self.cx.set_earlier(Timer::Seek, soon);
+        self.seek_soon();
         let was_heard = self.peers.presence.was_heard(peer);
         self.peers.presence.not_heard(peer);
         was_heard
+    }
+
+    /// The tree may be split: looks for members in other parts of it.
+    pub(crate) fn seek_soon(&mut self) {
+        if self.dissemination.is_tree() {
+            self.dissemination.cut = true;
+            let soon = SEEK_SOON.mul_f64(self.cx.jitter());
+            self.cx.set_earlier(Timer::Seek, soon);
+        }
     }
 
     /// Reports a member gone.
@@ -342,14 +356,15 @@ impl DisseminationHandler<'_> {
     }
 
     /// Joins the tree through a member that this one does not see: it may be online in another part of a split tree.
-    /// After the loss of a neighbour through any that are not connected: what is known of them may be old.
+    /// After the loss of a neighbour or of the holder, and with few neighbours, through any that are not connected: what is
+    /// known of them may be old.
     pub(crate) fn seek(&mut self) {
         if !self.dissemination.is_tree() {
             return;
         }
         let spread = 0.5 + self.cx.jitter();
         self.cx.set(Timer::Seek, SEEK_EVERY.mul_f64(spread));
-        let cut = std::mem::take(&mut self.dissemination.cut);
+        let cut = std::mem::take(&mut self.dissemination.cut) || self.dissemination.neighbours() < NEIGHBOURS_MIN;
         let missed = |peer: &PeerId| {
             *peer != self.local.me
                 && self.peers.addrs.get(peer).is_some()

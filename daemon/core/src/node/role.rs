@@ -135,7 +135,10 @@ impl Node {
                     self.dials().consider(peer);
                 }
             }
-            RoleOutput::Vacant { holder, .. } => self.peers.suspect(&holder, &mut self.cx),
+            RoleOutput::Vacant { holder, .. } => {
+                self.peers.suspect(&holder, &mut self.cx);
+                self.dissemination().seek_soon();
+            }
             // What follows from it for the relays is worked out after every input.
             RoleOutput::Back { .. } => {}
             RoleOutput::Changed(change) => self.role_moved(&change),

@@ -16,8 +16,10 @@ use chat_proto::id::{PeerId, RoomId};
 
 use crate::log::Logs;
 use crate::log::entry::{AdmitBy, Body, Control, Entry, Hlc, LogId, Seq};
+use crate::log::heads::Heads;
 use crate::log::local::Local;
 use crate::output::CommandError;
+use crate::peers::addrs::AddrBook;
 use authority::Authority;
 use control_log::{ControlLog, Position};
 use derive::Derived;
@@ -47,6 +49,11 @@ pub(crate) struct Membership {
 impl Membership {
     pub(crate) fn is_member(&self, peer: &PeerId) -> bool {
         self.roster.is_member(peer)
+    }
+
+    /// Whether this peer's own membership has not arrived so far.
+    pub(crate) fn is_arriving(&self, me: &PeerId) -> bool {
+        !self.roster.people.contains_key(me)
     }
 
     /// Whether this peer may write entries now.
@@ -169,8 +176,9 @@ impl Membership {
     }
 
     /// Derives what follows from the news, or everything where that is not enough, and cuts the logs; returns the roster
-    /// before, if it changed.
-    pub(crate) fn derive(&mut self, room: RoomId, logs: &mut Logs) -> Option<Arc<Roster>> {
+    /// before, if it changed. A newcomer that does not know the members so far takes those for members of which it has
+    /// addresses: who admitted it may be gone, or its copy be damaged, before it has given everything.
+    pub(crate) fn derive(&mut self, local: &Local, addrs: &AddrBook, logs: &mut Logs) -> Option<Arc<Roster>> {
         let (added, begun) = (std::mem::take(&mut self.added), std::mem::take(&mut self.begun));
         let Self { controls, authority, derived, .. } = self;
         let stale = std::mem::take(&mut self.stale);
@@ -180,9 +188,11 @@ impl Membership {
             && added.iter().all(|position| derived.advance(position, controls, authority))
             && begun.iter().all(|log| derived.log_began(log, controls));
         if !advanced {
-            *derived = Derived::new(controls, authority, room, &logs.heads.act_ends());
+            *derived = Derived::new(controls, authority, local.room, &logs.heads.act_ends());
         }
-        let roster = self.gaps.mark(&derived.roster);
+        let arriving = !derived.roster.people.contains_key(&local.me);
+        let vouched = addrs.records().map(|record| record.peer).filter(|peer| arriving && *peer != local.me);
+        let roster = self.gaps.mark(&derived.roster, vouched);
         let changed = roster != self.roster;
         if changed {
             logs.heads.reconsider_refused();
@@ -192,6 +202,21 @@ impl Membership {
         logs.disk.changes.cuts.extend(self.gaps.withhold(moved));
         logs.heads.set_doubted(self.gaps.withheld());
         changed.then(|| std::mem::replace(&mut self.roster, roster))
+    }
+
+    /// Which logs will end elsewhere once an own entry is applied. This is written with the entry, so that no crash comes
+    /// between the two.
+    pub(crate) fn cuts_of(&self, own: &Entry, local: &Local, heads: &Heads) -> Vec<(LogId, Seq)> {
+        let ends = matches!(own.control(), Some(Control::Remove { .. } | Control::Role { .. } | Control::Leave));
+        if !ends || self.gaps.are_open() {
+            return Vec::new();
+        }
+        let order = own.header().order_after(heads.head(&own.log()).map(|head| head.order));
+        let (mut controls, mut authority) = (self.controls.clone(), self.authority.clone());
+        controls.begin_with(own, order, None);
+        authority.observe(own);
+        controls.add(own, order, &local.room);
+        heads.moved_cuts(&Derived::new(&controls, &authority, local.room, &heads.act_ends()).cuts)
     }
 
     /// What a control entry changed for its readers, compared with the roster before it.

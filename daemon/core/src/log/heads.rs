@@ -195,9 +195,7 @@ impl Heads {
     /// Replaces the cuts; returns what changed, with [`Seq::MAX`] where there is none now.
     pub(crate) fn set_cuts(&mut self, mut cuts: BTreeMap<LogId, Seq>, admins: BTreeSet<PeerId>) -> Vec<(LogId, Seq)> {
         cuts.extend(self.refused.iter().map(|log| (*log, Seq::ZERO)));
-        let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
-        let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log)).map(|log| (*log, Seq::MAX));
-        let changed: Vec<(LogId, Seq)> = moved.chain(lifted).collect();
+        let changed = self.moved_cuts(&cuts);
         if !changed.is_empty() {
             // Dependencies of entries beyond a cut are no longer referenced by any valid entry.
             self.tips = self.applied.keys().copied().collect();
@@ -206,6 +204,13 @@ impl Heads {
         self.cuts = cuts;
         self.admins = admins;
         changed
+    }
+
+    /// The logs that end elsewhere by these cuts than now, with the largest sequence number where they end no more.
+    pub(crate) fn moved_cuts(&self, cuts: &BTreeMap<LogId, Seq>) -> Vec<(LogId, Seq)> {
+        let moved = cuts.iter().filter(|(log, seq)| self.cuts.get(log) != Some(seq)).map(|(log, seq)| (*log, *seq));
+        let lifted = self.cuts.keys().filter(|log| !cuts.contains_key(log) && !self.refused.contains(log));
+        moved.chain(lifted.map(|log| (*log, Seq::MAX))).collect()
     }
 
     /// Whether there is room for the first entry of one more void log.

@@ -95,12 +95,14 @@ impl Gaps {
         }
     }
 
-    /// A derived roster with the peers that may be members.
-    pub(crate) fn mark(&self, derived: &Arc<Roster>) -> Arc<Roster> {
+    /// A derived roster with the peers that may be members: those of which others say so, and while entries are damaged,
+    /// those that were seen as members before.
+    pub(crate) fn mark(&self, derived: &Arc<Roster>, vouched: impl Iterator<Item = PeerId>) -> Arc<Roster> {
+        let seen = self.seen.iter().copied().filter(|_| self.are_open());
+        let unsure: BTreeSet<PeerId> = vouched.chain(seen).filter(|peer| !derived.people.contains_key(peer)).collect();
         let mut roster = derived.clone();
-        if self.are_open() {
-            let unknown = |peer: &&PeerId| !derived.people.contains_key(*peer);
-            Arc::make_mut(&mut roster).unsure = self.seen.iter().filter(unknown).copied().collect();
+        if !unsure.is_empty() {
+            Arc::make_mut(&mut roster).unsure = unsure;
         }
         roster
     }

@@ -17,8 +17,9 @@ pub struct Roster {
     pub open: bool,
     /// All peers, former members included: their messages still need a name.
     pub people: BTreeMap<PeerId, Arc<Person>>,
-    /// Peers that were members when this peer last ran, and of which its disk says nothing, because control entries on it
-    /// are damaged: they may connect, so that the entries can be fetched anew. None once the entries are whole.
+    /// Peers that may be members: those that were when this peer last ran, while control entries on its disk are damaged, and
+    /// those of which a newcomer has addresses, until its own membership has arrived. They may connect, so that what is
+    /// missing can be fetched from them.
     pub unsure: BTreeSet<PeerId>,
 }
 

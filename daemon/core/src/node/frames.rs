@@ -175,6 +175,9 @@ impl Node {
         if news.is_empty() {
             return;
         }
+        if self.membership.is_arriving(&self.local.me) {
+            self.membership.outdate();
+        }
         self.role.update_relays(&self.local, &self.membership.roster, &self.peers, &mut self.cx);
         let frame = Frame::Addrs(news);
         for peer in self.peers.connections.connected_ids() {

@@ -42,7 +42,7 @@ impl Node {
     }
 
     pub(super) fn derive(&mut self) {
-        if let Some(before) = self.membership.derive(self.local.room, &mut self.logs) {
+        if let Some(before) = self.membership.derive(&self.local, &self.peers.addrs, &mut self.logs) {
             self.cx.push(Output::Roster(self.membership.roster.clone()));
             self.roster_changed(&before);
         }
@@ -59,7 +59,9 @@ impl Node {
     fn roster_changed(&mut self, before: &Roster) {
         let mut out = self.peers.connections.connected_ids();
         out.retain(|peer| {
-            let lost = before.is_member(peer) && !self.membership.is_member(peer);
+            let roster = &self.membership.roster;
+            let trusted = |roster: &Roster| roster.is_member(peer) || roster.unsure.contains(peer);
+            let lost = trusted(before) && !trusted(roster);
             lost || !self.membership.may_connect(peer)
         });
         self.break_with_all(&out, CloseReason::NotMember);

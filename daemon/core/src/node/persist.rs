@@ -42,6 +42,10 @@ impl Node {
     }
 
     pub(super) fn persist(&mut self, own: Option<OwnEntry>) {
+        if let Some((entry, _)) = &own {
+            let cuts = self.membership.cuts_of(entry, &self.local, &self.logs.heads);
+            self.logs.disk.changes.cuts.extend(cuts);
+        }
         let mut batch = self.logs.disk.begin(own, &self.logs.heads, &self.peers.connections, self.cx.now);
         for item in &mut batch.entries {
             item.clock = self.membership.authority.clock_of(&item.entry);

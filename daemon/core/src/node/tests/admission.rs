@@ -64,6 +64,19 @@ fn post_of_a_newcomer_whose_admission_has_not_arrived_is_refused_as_too_early() 
     assert_eq!(kit.peers[0].history(), ["in time"]);
 }
 
+/// Who admitted a newcomer may be gone before it has given everything: the others may connect then.
+#[test]
+fn newcomer_trusts_those_of_which_its_door_sends_addresses() {
+    let mut kit = Kit::room(2);
+    let ticket = kit.invite(0);
+    assert!(kit.show_ticket(2, 0, &ticket));
+    kit.enter(2);
+    assert!(kit.peers[2].node.roster().unsure.contains(&id(1)));
+    kit.connect(1, 2);
+    assert!(kit.peers[2].node.roster().is_member(&id(2)), "its own membership has arrived");
+    assert!(kit.peers[2].node.roster().unsure.is_empty());
+}
+
 #[test]
 fn a_ticket_is_checked() {
     let mut kit = Kit::room(2);

@@ -65,6 +65,21 @@ fn what_is_cut_off_before_it_is_written_is_never_shown() {
     assert!(kit.peers[0].history().is_empty());
 }
 
+/// No crash comes between a removal and what it hides.
+#[test]
+fn own_removal_is_written_with_its_cuts() {
+    let mut kit = Kit::room(3);
+    kit.say(2, "said before");
+    kit.peers[0].disk = Disk::Waits;
+    let removed = kit.peers[2].id;
+    kit.begin(0, Command::Remove(removed));
+    let batch = kit.peers[0].waiting.front().expect("the removal is being written");
+    let removes = |control: &Control| matches!(control, Control::Remove { .. });
+    assert!(batch.entries.iter().any(|item| item.entry.control().is_some_and(removes)));
+    let cut: Vec<_> = batch.changes.cuts.keys().map(|log| log.author).collect();
+    assert_eq!(cut, [removed]);
+}
+
 #[test]
 fn a_crash_loses_what_nobody_was_told() {
     let mut kit = Kit::room(2);

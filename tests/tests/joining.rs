@@ -63,6 +63,19 @@ fn folded_ticket_on_standard_input_admits() {
 }
 
 #[test]
+fn removed_member_goes_with_those_that_it_let_in() {
+    let alice = StartDaemon::found("alice").start();
+    let bob = StartDaemon::join("bob", &alice.ticket()).start();
+    let carol = StartDaemon::join("carol", &bob.ticket()).start();
+    let dan = StartDaemon::join("dan", &alice.ticket()).start();
+    all_online(&[&alice, &bob, &carol, &dan]);
+    let ended = alice.chat(&["remove", "bob", "--with-guests", "--yes"]);
+    assert!(ended.stderr.contains("removed bob and carol"), "{}", ended.stderr);
+    let members = || alice.api().peers().iter().map(|peer| peer.peer.name.clone()).collect::<Vec<_>>();
+    eventually_true(SOON, "bob and carol are out", || members() == ["alice", "dan"]);
+}
+
+#[test]
 fn ticket_admits_while_its_author_is_away() {
     let mut peers = TestRoom::of(&["alice", "bob"]);
     let ticket = peers["alice"].ticket();

@@ -108,6 +108,7 @@ mod tests {
             rank: Some(1),
             member: MemberRole::Admin,
             clock_off_ms: None,
+            let_in_by: None,
         };
         let bob = PeerView {
             peer: PeerRef { name: "bob".into(), ..alice.peer.clone() },
@@ -120,6 +121,7 @@ mod tests {
             rank: None,
             member: MemberRole::Member,
             clock_off_ms: None,
+            let_in_by: None,
         };
         let long = PeerView { peer: PeerRef { name: "Q".repeat(32), ..alice.peer.clone() }, ..alice.clone() };
         let narrow = lines(&[long, bob.clone()], now, Colour::Off, Some(80));

@@ -50,6 +50,9 @@ pub struct PeerView {
     /// connected.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub clock_off_ms: Option<i64>,
+    /// The member that let it in: whose ticket it showed, or who answered its knock. Absent for the founder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_in_by: Option<PeerRef>,
 }
 
 /// Path of the connection to a member.

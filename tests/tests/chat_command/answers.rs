@@ -29,7 +29,7 @@ pub(crate) fn answer(call: &str) -> (u16, String) {
         "GET /v1/knocks" => (200, json(&KnockList { knocks: vec![knock()] })),
         "GET /v1/rooms" => (200, json(&RoomList { rooms: vec![nearby()] })),
         "POST /v1/join" => (200, json(&Joined { room: room() })),
-        "GET /v1/members/@Bob" => (200, json(&bob())),
+        "GET /v1/members/@Bob" | "GET /v1/members/bob" => (200, json(&bob())),
         "GET /v1/members/dan" => problem(
             &Problem::new(ErrorCode::UnknownMember, "no member is called 'dan'")
                 .with_hint("'chat peers' lists the members"),
@@ -71,6 +71,7 @@ pub(crate) fn view(peer: PeerRef, me: bool) -> PeerView {
         rank: Some(if me { 2 } else { 1 }),
         member: MemberRole::Member,
         clock_off_ms: None,
+        let_in_by: None,
     }
 }
 

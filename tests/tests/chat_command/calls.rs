@@ -43,7 +43,7 @@ fn refusal_has_its_reason_hint_and_exit_code() {
     assert_eq!(run(&fake, &["role", "bob", "admin"]).err, "bob is now an admin\n");
     assert_eq!(run(&fake, &["role", "@bob", "king"]).code, Some(2));
     assert_eq!(run(&fake, &["remove", "no/body"]).code, Some(1));
-    assert!(fake.state().requests.iter().any(|request| request.path == "/v1/members/no%2Fbody/remove"));
+    assert!(fake.state().requests.iter().any(|request| request.path == "/v1/members/no%2Fbody"));
 }
 
 #[test]

@@ -53,6 +53,7 @@ pub(crate) fn member(peer: PeerRef, role: RoleView) -> PeerView {
         rank: Some(1),
         member: MemberRole::Admin,
         clock_off_ms: None,
+        let_in_by: None,
     }
 }
 

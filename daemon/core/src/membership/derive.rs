@@ -172,6 +172,11 @@ impl Derived {
         self.replay.people.get(peer).map(|state| state.admitted_in)
     }
 
+    /// The member that let a member in; none for the founder.
+    pub(crate) fn let_in_by(&self, peer: &PeerId) -> Option<PeerId> {
+        self.replay.people.get(peer).map(|state| state.let_in_by).filter(|by| by != peer)
+    }
+
     /// The logs in which bearers of a name, or of one that is confused with it, claimed it.
     pub(crate) fn bearers(&self, name: &str) -> impl Iterator<Item = LogId> {
         self.names.claims(name).map(|claim| claim.at.log)

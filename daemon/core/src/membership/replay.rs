@@ -37,6 +37,8 @@ pub(crate) struct MemberState {
     /// Whether it was removed, and no admin has admitted it since.
     pub(crate) removed: bool,
     pub(crate) admitted_in: LogId,
+    /// The member whose ticket it showed, or who answered its knock; itself for the founder.
+    pub(crate) let_in_by: PeerId,
 }
 
 /// A period of membership.
@@ -70,7 +72,7 @@ impl Replay {
                 self.room_name.clone_from(room_name);
                 self.open = *open;
                 self.entered.insert(place);
-                self.admit(author, name, position)
+                self.admit(author, name, position, author)
             }
             Control::Remove { peer, .. } if rulings.counts(&place) => {
                 self.removals.entry(*peer).or_default().push(place);
@@ -97,7 +99,9 @@ impl Replay {
             }
             Control::Admit { peer, name, by } if self.may_admit(peer, by, &place, rulings) => {
                 self.entered.insert(place);
-                self.admit(*peer, name, position)
+                let invite = if let AdmitBy::Invite { key, .. } = by { self.invites.get(key) } else { None };
+                let let_in_by = invite.map_or(author, |invite| invite.by);
+                self.admit(*peer, name, position, let_in_by)
             }
             Control::Rename { name } => {
                 let state = self.people.get_mut(&author)?;
@@ -153,7 +157,7 @@ impl Replay {
         true
     }
 
-    fn admit(&mut self, peer: PeerId, name: &str, position: &Position) -> Option<PeerId> {
+    fn admit(&mut self, peer: PeerId, name: &str, position: &Position, let_in_by: PeerId) -> Option<PeerId> {
         if self.is_active(&peer) {
             return None;
         }
@@ -165,6 +169,7 @@ impl Replay {
             keys: None,
             removed: false,
             admitted_in: position.log,
+            let_in_by,
         };
         self.people.insert(peer, state);
         Some(peer)

@@ -67,6 +67,7 @@ impl Views<'_> {
             role: self.role.map_or(RoleView::Member, |role| role.role_of(&id)),
             rank: self.role.and_then(|role| role.rank_of(&id)),
             member: person.role,
+            let_in_by: self.membership.derived.let_in_by(&id).map(|by| self.membership.roster.peer_ref(&by)),
         }
     }
 

@@ -172,6 +172,7 @@ fn events_of_every_type_fit_their_schema() {
         rank: Some(1),
         member: MemberRole::Admin,
         clock_off_ms: Some(-20_000),
+        let_in_by: Some(who()),
     };
     let said = chat_proto::api::messages::Message {
         id: message,

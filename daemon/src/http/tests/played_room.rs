@@ -307,6 +307,7 @@ impl PlayedRoom {
                 rank: None,
                 member: person.role,
                 clock_off_ms: None,
+                let_in_by: None,
             })
             .collect()
     }

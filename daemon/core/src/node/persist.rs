@@ -42,11 +42,10 @@ impl Node {
     }
 
     pub(super) fn persist(&mut self, own: Option<OwnEntry>) {
-        if let Some((entry, _)) = &own {
-            let cuts = self.membership.cuts_of(entry, &self.local, &self.logs.heads);
-            self.logs.disk.changes.cuts.extend(cuts);
-        }
+        let cuts = own.as_ref().map(|(entry, _)| self.membership.cuts_of(entry, &self.local, &self.logs.heads));
         let mut batch = self.logs.disk.begin(own, &self.logs.heads, &self.peers.connections, self.cx.now);
+        // Of a batch that fails the own entry is given up, and its cuts with it.
+        batch.changes.cuts.extend(cuts.into_iter().flatten());
         for item in &mut batch.entries {
             item.clock = self.membership.authority.clock_of(&item.entry);
         }

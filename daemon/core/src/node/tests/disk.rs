@@ -74,10 +74,19 @@ fn own_removal_is_written_with_its_cuts() {
     let removed = kit.peers[2].id;
     kit.begin(0, Command::Remove(removed));
     let batch = kit.peers[0].waiting.front().expect("the removal is being written");
+    let failed = batch.id;
     let removes = |control: &Control| matches!(control, Control::Remove { .. });
     assert!(batch.entries.iter().any(|item| item.entry.control().is_some_and(removes)));
     let cut: Vec<_> = batch.changes.cuts.keys().map(|log| log.author).collect();
     assert_eq!(cut, [removed]);
+    // Where it cannot be written, nothing is hidden.
+    kit.peers[0].waiting.clear();
+    kit.input(0, Input::PersistFailed(failed, PersistError::DiskFull));
+    kit.peers[0].disk = Disk::Writes;
+    kit.pass(Duration::from_secs(2));
+    kit.say(2, "still a member");
+    assert_eq!(kit.peers[0].history(), ["said before", "still a member"]);
+    assert!(kit.peers[0].hidden.is_empty(), "{:?}", kit.peers[0].hidden);
 }
 
 #[test]

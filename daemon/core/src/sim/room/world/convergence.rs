@@ -87,6 +87,14 @@ impl RoomWorld {
         groups
     }
 
+    /// The same, but for those that do not meet: in a tree, members that the others removed dial a few of these again and
+    /// again, and not each other.
+    fn parts(&self) -> Vec<Vec<Host>> {
+        let tree = self.machines.len() > self.plan.mesh_members_max;
+        let groups = self.groups().into_iter().enumerate();
+        groups.flat_map(|(n, group)| if tree && n > 0 { self.linked(&group) } else { vec![group] }).collect()
+    }
+
     fn agree(&self, a: Host, b: Host) -> bool {
         let (a, b) = (self.at(a), self.at(b));
         a.roster.is_member(&b.id) && b.roster.is_member(&a.id)
@@ -96,14 +104,10 @@ impl RoomWorld {
         if let Some(why) = self.checker.unanswered() {
             return Err(why);
         }
-        let groups = self.groups();
-        for (n, group) in groups.iter().enumerate() {
-            // In a tree, members that the others removed dial a few of these again and again, and not each other.
-            let apart = n > 0 && self.machines.len() > self.plan.mesh_members_max;
-            for part in if apart { self.linked(group) } else { vec![group.clone()] } {
-                self.same(&part, scope)?;
-            }
+        for part in self.parts() {
+            self.same(&part, scope)?;
         }
+        let groups = self.groups();
         let Some(main) = groups.first() else { return Ok(()) };
         let Some(reference) = main.first().map(|host| self.at(*host)) else { return Ok(()) };
         for host in self.hosts().filter(|host| !main.contains(host) && !self.hostile.has(*host)) {
@@ -264,7 +268,7 @@ impl RoomWorld {
 
     /// Checks that acknowledged messages are shown, unless a removal hides them, each send once, and streamed.
     fn check_acked(&mut self) {
-        for group in self.groups() {
+        for group in self.parts() {
             let Some(machine) = group.first().map(|host| self.at(*host)) else { continue };
             let Some(held) = &machine.disk.held else { continue };
             let rights = self.rights_of(&group);

@@ -30,6 +30,18 @@ pub(crate) enum CliError {
         /// What happened.
         source: ClientError,
     },
+    /// The same of several messages on one connection.
+    #[error("it is not known whether {word}s {first} to {last} were stored; no later {word} was sent")]
+    ManyUnsure {
+        /// What a message is called: a line, a part.
+        word: &'static str,
+        /// Number of the first.
+        first: u64,
+        /// Number of the last.
+        last: u64,
+        /// What happened.
+        source: ClientError,
+    },
     /// The message is stored; what was waited for has not come.
     #[error("the wait ran out after {}, held by {reached}: the message is stored and still travels", chat_client::display::span(*after))]
     WaitRanOut {
@@ -84,8 +96,9 @@ impl CliError {
     pub(crate) fn exit(&self) -> Exit {
         match self {
             Self::Call(error) => call_exit(error),
-            Self::Unsure { source: ClientError::Refused(_), .. } => Exit::Refused,
-            Self::Unsure { .. } => Exit::NoDaemon,
+            Self::Unsure { source: ClientError::Refused(_), .. }
+            | Self::ManyUnsure { source: ClientError::Refused(_), .. } => Exit::Refused,
+            Self::Unsure { .. } | Self::ManyUnsure { .. } => Exit::NoDaemon,
             Self::WaitRanOut { .. } => Exit::WaitRanOut,
             Self::NothingToSend
             | Self::CopiesWithoutReplicated
@@ -111,6 +124,9 @@ impl CliError {
         match self {
             Self::Call(error) => error.hint(),
             Self::Unsure { key, .. } => Some(format!("send it again with --key {key}: it is posted once")),
+            Self::ManyUnsure { word, .. } => Some(format!(
+                "'chat log -n 5' shows which were, once the daemon runs: send the {word}s after the last of them"
+            )),
             Self::InputTooLong => Some(
                 "'chat send --tail' sends the last part that fits, 'chat send --split' sends several messages".into(),
             ),

@@ -24,6 +24,6 @@ pub(crate) async fn run(client: &Client, ui: &mut Ui) -> Result<(), CliError> {
     match (io::stdin().is_terminal(), io::stdout().is_terminal()) {
         (true, true) => room::run(client, ui).await,
         (true, false) => Err(CliError::NotATerminal),
-        (false, _) => piped::run(client, io::stdin().lock()).await,
+        (false, _) => piped::run(client).await,
     }
 }

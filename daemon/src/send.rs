@@ -39,7 +39,7 @@ use crate::store::tables::models::{DmKeys, Idempotency, MessageRow};
 
 mod once;
 
-pub(crate) use once::IdempotencyKey;
+pub(crate) use once::{IdempotencyKey, StreamedSend};
 
 /// Longest wait in milliseconds if the request names none.
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
@@ -77,6 +77,11 @@ impl ValidMessage {
         let copies = in_range("copies", copies, SEND_COPIES, 1)?;
         let timeout_ms = in_range("timeout_ms", timeout_ms, SEND_TIMEOUT_MS, TIMEOUT_DEFAULT_MS)?;
         Ok(Self { text, to, reply_to, wait, copies, timeout: Duration::from_millis(timeout_ms) })
+    }
+
+    /// Whether something is read or sealed before it is handed to the room: a later message could be handed over first.
+    pub(crate) fn may_be_overtaken(&self) -> bool {
+        !self.to.is_empty() || self.reply_to.is_some()
     }
 }
 
@@ -127,6 +132,11 @@ impl RoomSender {
             None => Ok(Sent { message: self.post(&message, None).await?, posted: PostedBy::ThisRequest }),
             Some(key) => self.send_once(message, key, tasks).await,
         }
+    }
+
+    /// Waits until the room takes further messages: a stream of them is slowed down rather than refused. Cancel safe.
+    pub(crate) async fn ready(&self) {
+        self.node.ready().await;
     }
 
     /// Posts a message and waits as long as it asks for.

@@ -376,13 +376,18 @@ impl Store {
         self.context.commits()
     }
 
-    /// The message that was posted under an idempotency key.
+    /// The messages that were posted under idempotency keys, in the order of the keys.
     ///
     /// # Errors
     /// [`ReadError`] where the database cannot be read.
-    pub async fn find_key(&self, key: &str) -> Result<Option<KeyRecord>, ReadError> {
-        let key = key.to_owned();
-        self.context.readers.ask(move |db| Ok(idempotency::find(db, &key)?)).await
+    pub async fn find_keys(&self, keys: Vec<String>) -> Result<Vec<Option<KeyRecord>>, ReadError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let find = move |db: &rusqlite::Connection| {
+            Ok(keys.iter().map(|key| idempotency::find(db, key)).collect::<rusqlite::Result<_>>()?)
+        };
+        self.context.readers.ask(find).await
     }
 
     /// Keys to publish with [`chat_core::input::Command::PublishKeys`] if the roster does not have them yet.
@@ -446,6 +451,11 @@ impl Store {
 
 #[cfg(test)]
 impl Store {
+    /// The message that was posted under an idempotency key.
+    pub(crate) async fn find_key(&self, key: &str) -> Result<Option<KeyRecord>, ReadError> {
+        Ok(self.find_keys(vec![key.to_owned()]).await?.into_iter().next().flatten())
+    }
+
     /// Ends the store and waits until its files are closed, without a runtime. For fixtures, when they are dropped.
     pub(crate) fn close_blocking(&self) {
         // An error means that the writer has ended, or ends because every handle is dropped.

@@ -6,6 +6,8 @@ use reqwest::{Method, Url};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::message_stream::LineBody;
+
 /// Whether a call may be made again when its outcome is not known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Repeat {
@@ -28,6 +30,15 @@ pub(crate) enum AnswerWait {
     Unlimited,
 }
 
+/// The body of a call.
+#[derive(Debug, Clone)]
+pub(crate) enum CallBody {
+    /// JSON.
+    Json(Vec<u8>),
+    /// Lines of JSON that are written while it is sent.
+    Lines(LineBody),
+}
+
 /// A call and how to make it.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -35,7 +46,7 @@ pub struct Call {
     pub(crate) path: Vec<String>,
     pub(crate) query: Vec<(String, String)>,
     pub(crate) headers: Vec<(&'static str, String)>,
-    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) body: Option<CallBody>,
     pub(crate) repeat: Repeat,
     pub(crate) wait: AnswerWait,
 }
@@ -61,7 +72,12 @@ impl Call {
         Self::new(Method::DELETE, path, None, Repeat::Never)
     }
 
-    fn new(method: Method, path: &[&str], body: Option<Vec<u8>>, repeat: Repeat) -> Self {
+    /// A `POST` of a body of lines, made once.
+    pub(crate) fn lines(path: &[&str], body: LineBody) -> Self {
+        Self::new(Method::POST, path, Some(CallBody::Lines(body)), Repeat::Never)
+    }
+
+    fn new(method: Method, path: &[&str], body: Option<CallBody>, repeat: Repeat) -> Self {
         let path = path.iter().map(|segment| (*segment).to_owned()).collect();
         Self { method, path, query: Vec::new(), headers: Vec::new(), body, repeat, wait: AnswerWait::Default }
     }
@@ -120,8 +136,8 @@ impl Call {
 }
 
 /// Bodies are plain structs of the contract, which always serialise.
-fn json(body: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(body).expect("request types have string keys and finite numbers")
+fn json(body: &impl Serialize) -> CallBody {
+    CallBody::Json(serde_json::to_vec(body).expect("request types have string keys and finite numbers"))
 }
 
 #[cfg(test)]

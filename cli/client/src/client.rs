@@ -19,7 +19,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 
-use crate::call::{AnswerWait, Call, Repeat};
+use crate::call::{AnswerWait, Call, CallBody, Repeat};
 use crate::error::ClientError;
 use crate::home::{self, DaemonAddr, Home, LocateError};
 
@@ -160,12 +160,31 @@ impl Client {
         read_answer(call, self.send_once(call, "application/json").await?).await
     }
 
+    /// How long calls are repeated.
+    pub(crate) fn repeats_for(&self) -> Duration {
+        self.repeat_for
+    }
+
+    /// Begins a call whose body is written while its answer is read.
+    ///
+    /// # Errors
+    /// Says how the call failed; it is not repeated here.
+    pub(crate) async fn begin_lines(&self, call: &Call) -> Result<Response, ClientError> {
+        let began = tokio::time::timeout(self.answer_max, self.begin(call, "application/x-ndjson"));
+        began.await.unwrap_or_else(|_| Err(self.timed_out(self.answer_max)))
+    }
+
     /// Opens an event stream.
     ///
     /// # Errors
     /// Says how the call failed; it is not repeated here.
     pub(crate) async fn stream(&self, call: &Call) -> Result<Response, ClientError> {
-        let response = self.send_once(call, "text/event-stream").await?;
+        self.begin(call, "text/event-stream").await
+    }
+
+    /// Sends a request and returns as soon as its answer begins.
+    async fn begin(&self, call: &Call, accept: &'static str) -> Result<Response, ClientError> {
+        let response = self.send_once(call, accept).await?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -300,9 +319,13 @@ async fn send_over(
     for (name, value) in &call.headers {
         request = request.header(*name, value);
     }
-    if let Some(body) = &call.body {
-        request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
-    }
+    request = match &call.body {
+        Some(CallBody::Json(json)) => request.header(CONTENT_TYPE, "application/json").body(json.clone()),
+        Some(CallBody::Lines(lines)) => {
+            request.header(CONTENT_TYPE, "application/x-ndjson").body(reqwest::Body::wrap(lines.clone()))
+        }
+        None => request,
+    };
     match request.send().await {
         Ok(response) => Ok(Ok(response)),
         Err(error) if error.is_connect() => Ok(Err(connect_error(error))),

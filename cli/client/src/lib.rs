@@ -20,6 +20,7 @@
 //!
 //! * [`home`]: where the files of a daemon are, and which daemon `--home` and the environment select.
 //! * [`client`] and [`calls`]: connecting, repeating, and the typed calls; [`call`] for any other call.
+//! * [`message_stream`]: many messages on one connection, each answered.
 //! * [`event_feed`]: the event stream; [`sse`]: its decoder.
 //! * [`error`]: one enum for every failure, its variants by what the caller can do about it.
 //! * [`chat_settings`]: how `chat` looks, as the configuration of the home has it.
@@ -36,6 +37,7 @@ pub mod display;
 pub mod error;
 pub mod event_feed;
 pub mod home;
+pub mod message_stream;
 pub mod sse;
 pub mod status;
 
@@ -45,3 +47,4 @@ pub use client::Client;
 pub use error::ClientError;
 pub use event_feed::{EventFeed, FeedItem, ReceivedEvent};
 pub use home::{DaemonAddr, Home};
+pub use message_stream::{MessageAnswers, MessageWriter};

@@ -1,6 +1,8 @@
 //! `chat send`: sends a message to the room or to some of its members, once, however often the connection breaks.
 
-use std::io::{self, BufRead, IsTerminal};
+pub(crate) mod many;
+
+use std::io::{self, BufRead, Cursor, IsTerminal};
 use std::time::Duration;
 
 use chat_client::calls::SEND_WAIT_DEFAULT;
@@ -97,20 +99,10 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
     let (to, rest) = what(&args.text, &joined)?;
     let (reply_to, copies) = (args.reply, args.copies);
     let request = |text| SendRequest { text, to: to.clone(), reply_to, wait, copies, timeout_ms };
-    let mut input: Box<dyn BufRead> = match rest {
-        Some(text) => Box::new(text.as_bytes()),
-        None => Box::new(io::stdin().lock()),
-    };
     if args.split {
-        let mut parts = Parts::new(input);
-        let mut number = 0_u64;
-        while let Some(text) = parts.next()? {
-            number += 1;
-            let not_sent = |_: &CliError| ui::say(&format!("chat: part {number} was not sent, nor what follows it"));
-            send(&request(text).into(), &args, client, ui).await.inspect_err(not_sent)?;
-        }
-        return if number == 0 { Err(TextError::Empty("message").into()) } else { Ok(()) };
+        return send_parts(rest.map(str::to_owned), request, &args, client, ui).await;
     }
+    let mut input = input_of(rest.map(str::to_owned));
     let text = match rest {
         _ if args.tail => input::tail(&mut input)?,
         Some(text) => text.to_owned(),
@@ -121,6 +113,40 @@ pub(crate) async fn run(args: SendArgs, client: &Client, ui: &mut Ui) -> Result<
         message.key = key.clone();
     }
     send(&message, &args, client, ui).await
+}
+
+/// The text, or standard input.
+fn input_of(text: Option<String>) -> Box<dyn BufRead> {
+    match text {
+        Some(text) => Box::new(Cursor::new(text)),
+        None => Box::new(io::stdin().lock()),
+    }
+}
+
+/// Sends a text as several messages. What waits for more than this disk, or is reported on, is sent one by one.
+async fn send_parts(
+    text: Option<String>,
+    request: impl Fn(String) -> SendRequest,
+    args: &SendArgs,
+    client: &Client,
+    ui: &mut Ui,
+) -> Result<(), CliError> {
+    let mut parts = input::read_ahead(move || {
+        let mut parts = Parts::new(input_of(text));
+        move || parts.next()
+    });
+    let sent = if args.wait.is_none() && args.copies.is_none() && !args.json && !args.verbose {
+        many::send_all(client, "part", parts, |text| Some(request(text))).await?
+    } else {
+        let mut number = 0;
+        while let Some(text) = parts.recv().await {
+            number += 1;
+            let not_sent = |_: &CliError| ui::say(&format!("chat: part {number} was not sent, nor what follows it"));
+            send(&request(text?).into(), args, client, ui).await.inspect_err(not_sent)?;
+        }
+        number
+    };
+    if sent == 0 { Err(TextError::Empty("message").into()) } else { Ok(()) }
 }
 
 /// Sends one message and reports how far it has come.

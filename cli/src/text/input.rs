@@ -2,15 +2,20 @@
 //! Latin-1 byte in a build log is no reason to send nothing.
 
 use std::io::{self, BufRead, Read};
+use std::thread;
 
 use chat_proto::TEXT_BYTES_MAX;
 use chat_proto::ticket::Ticket;
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::error::CliError;
 use crate::text::ui;
 
 /// A line end of two bytes may follow a text of full length.
 const READ_BYTES_MAX: usize = TEXT_BYTES_MAX + 2;
+
+/// Maximum number of texts that are read before they are sent.
+const TEXTS_AHEAD: usize = 64;
 
 /// Bytes read at once for [`Parts`].
 const CHUNK_BYTES: u64 = 4096;
@@ -79,6 +84,24 @@ pub(crate) fn line(input: &mut impl BufRead, number: u64) -> Result<Option<Strin
         0 => Ok(None),
         _ => text(bytes, &format!("line {number}")).map(Some),
     }
+}
+
+/// Reads texts on a thread of its own, so that those that were read are sent while the next one is waited for. `begin` runs on
+/// that thread and gives what reads the next text; the last one is that which cannot be read, if there is one.
+pub(crate) fn read_ahead<N: FnMut() -> Result<Option<String>, CliError>>(
+    begin: impl FnOnce() -> N + Send + 'static,
+) -> Receiver<Result<String, CliError>> {
+    let (texts, receiver) = channel(TEXTS_AHEAD);
+    thread::spawn(move || {
+        let mut next = begin();
+        while let Some(text) = next().transpose() {
+            let last = text.is_err();
+            if texts.blocking_send(text).is_err() || last {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// Splits an input into texts that fit one message each: at line ends, unless a line is longer.

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 
 use chat_proto::api::invites::{InviteList, InviteRequest, NewInvite};
 use chat_proto::api::members::{JoinRequest, Joined, KnockAnswer, KnockList, MemberRoleRequest, NameRequest, RoomList};
-use chat_proto::api::messages::{MessagePage, SendRequest, SentLine, SentMessage};
+use chat_proto::api::messages::{MessagePage, SEND_LINE_MAX, SendRequest, SentLine, SentMessage};
 use chat_proto::api::peers::{PeerList, PeerRef};
 use chat_proto::api::readers::ReadMark;
 use chat_proto::api::rendezvous::RendezvousView;
@@ -247,10 +247,17 @@ pub(crate) const CALLS: &[ApiCall] = &[
         "The holder of the rendezvous role, its successors, and the figures that rank them.",
     ),
     ApiCall {
-        parameters: &[header(
-            "Idempotency-Key",
-            "1 to 255 printable ASCII characters. Requests with the same key, text, recipients and reply_to post the message once",
-        )],
+        parameters: &[
+            header(
+                "Idempotency-Key",
+                "1 to 255 printable ASCII characters. Requests with the same key, text, recipients and reply_to post the message once",
+            ),
+            query(
+                "line",
+                ParameterShape::Number(1, SEND_LINE_MAX),
+                "Number of the first of several lines, to resume at the first that was not answered; default 1",
+            ),
+        ],
         codes: &[
             ErrorCode::Empty,
             ErrorCode::NotFound,

@@ -22,7 +22,7 @@ use tracing::Instrument;
 
 use crate::node::handle::COMMANDS_MAX;
 use crate::send::{PostedBy, RoomSender, SendError, Sent, ValidMessage, message_view};
-use crate::store::tables::models::{Idempotency, MessageRow, StoredEvent, StoredEventKind};
+use crate::store::tables::models::{Idempotency, KeyRecord, MessageRow, StoredEvent, StoredEventKind};
 
 /// Maximum length of a key, in characters.
 pub(super) const KEY_CHARS_MAX: usize = 255;
@@ -30,8 +30,9 @@ pub(super) const KEY_CHARS_MAX: usize = 255;
 /// Context of the request's hash (BLAKE3 key derivation mode).
 const HASH_CONTEXT: &str = "chatd 2026 idempotent send v1";
 
-/// Maximum number of keyed sends in progress: as many as commands may wait for the room.
-const IN_PROGRESS_MAX: usize = COMMANDS_MAX;
+/// Maximum number of keyed sends in progress: as many as commands may wait for the room, and some times as many that are
+/// being written.
+const IN_PROGRESS_MAX: usize = 4 * COMMANDS_MAX;
 
 /// First and longest pause between two questions which peers hold a message, if no event reports a delivery.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -77,22 +78,42 @@ enum SendOutcome {
 
 /// The part of a request among those with the same key.
 enum Attempt {
-    First(OutcomeReport, OutcomeWatch),
+    First(FirstAttempt, OutcomeWatch),
     Repeated(OutcomeWatch),
 }
 
+/// The request that posts, unless an earlier run did. Its key is in the map until this is dropped.
+struct FirstAttempt {
+    idempotency: Idempotency,
+    report: OutcomeReport,
+    _leave: LeaveOnDrop,
+}
+
+/// A keyed send of a stream: what was stored under its key before is known.
+pub(crate) struct StreamedSend {
+    message: ValidMessage,
+    part: StreamedPart,
+}
+
+enum StreamedPart {
+    First(FirstAttempt, OutcomeWatch, Result<Option<MessageId>, SendError>),
+    Repeated(Idempotency, OutcomeWatch),
+}
+
 impl SendsInProgress {
-    fn enter(&self, key: &str, request: [u8; 32]) -> Result<Attempt, SendError> {
+    fn enter(self: &Arc<Self>, idempotency: &Idempotency) -> Result<Attempt, SendError> {
         let mut sends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let full = sends.len() >= IN_PROGRESS_MAX;
-        match sends.entry(key.to_owned()) {
+        let (idempotency, request) = (idempotency.clone(), idempotency.request);
+        match sends.entry(idempotency.key.clone()) {
             Entry::Occupied(known) if known.get().request != request => Err(SendError::KeyReused),
             Entry::Occupied(known) => Ok(Attempt::Repeated(known.get().outcome.clone())),
             Entry::Vacant(_) if full => Err(CommandError::Busy.into()),
             Entry::Vacant(free) => {
                 let (report, outcome) = watch::channel(None);
                 free.insert(SendInProgress { request, outcome: outcome.clone() });
-                Ok(Attempt::First(report, outcome))
+                let leave = LeaveOnDrop { in_progress: Arc::clone(self), key: idempotency.key.clone() };
+                Ok(Attempt::First(FirstAttempt { idempotency, report, _leave: leave }, outcome))
             }
         }
     }
@@ -124,10 +145,14 @@ impl RoomSender {
     ) -> Result<Sent, Arc<SendError>> {
         let idempotency = Idempotency { key, request: message.hash() };
         let deadline = Instant::now() + message.timeout;
-        let found = match self.in_progress.enter(&idempotency.key, idempotency.request)? {
-            Attempt::First(report, outcome) => {
-                let first = self.clone().first_attempt(message.clone(), idempotency, report);
-                tasks.spawn(first.in_current_span());
+        let found = match self.in_progress.enter(&idempotency)? {
+            Attempt::First(first, outcome) => {
+                let (sender, message) = (self.clone(), message.clone());
+                let posting = async move {
+                    let found = sender.find_key(&first.idempotency).await;
+                    sender.post_first(&message, first, found).await;
+                };
+                tasks.spawn(posting.in_current_span());
                 match ended(outcome).await? {
                     SendOutcome::Posted(sent) => return Ok(Sent { message: *sent, posted: PostedBy::ThisRequest }),
                     SendOutcome::Found(id) => id,
@@ -138,22 +163,77 @@ impl RoomSender {
         Ok(Sent { message: self.replay(&message, found, deadline).await?, posted: PostedBy::EarlierRequest })
     }
 
-    async fn first_attempt(self, message: ValidMessage, idempotency: Idempotency, report: OutcomeReport) {
-        let _leave = LeaveOnDrop { in_progress: Arc::clone(&self.in_progress), key: idempotency.key.clone() };
-        let result = match self.find_key(&idempotency).await {
+    /// Begins keyed sends of a stream: what was stored under their keys before is looked up at once for all of them.
+    pub(crate) async fn look_up(
+        &self,
+        sends: Vec<(ValidMessage, IdempotencyKey)>,
+    ) -> Vec<Result<StreamedSend, Arc<SendError>>> {
+        let enter = |(message, IdempotencyKey(key)): (ValidMessage, IdempotencyKey)| {
+            let idempotency = Idempotency { key, request: message.hash() };
+            let attempt = self.in_progress.enter(&idempotency);
+            (message, idempotency, attempt)
+        };
+        let entered: Vec<_> = sends.into_iter().map(enter).collect();
+        let is_first = |attempt: &Result<Attempt, SendError>| matches!(attempt, Ok(Attempt::First(..)));
+        let asked = entered.iter().filter(|(_, _, attempt)| is_first(attempt));
+        let keys = asked.map(|(_, idempotency, _)| idempotency.key.clone()).collect();
+        let (mut found, failure) = match self.store.find_keys(keys).await {
+            Ok(found) => (found.into_iter(), None),
+            Err(error) => (Vec::new().into_iter(), Some(Arc::new(SendError::from(error)))),
+        };
+        let begin = |(message, idempotency, attempt): (ValidMessage, Idempotency, Result<Attempt, SendError>)| {
+            let part = match attempt? {
+                Attempt::First(first, outcome) => {
+                    if let Some(failure) = &failure {
+                        return Err(failure.clone());
+                    }
+                    let known = same_request(&idempotency, found.next().flatten());
+                    StreamedPart::First(first, outcome, known)
+                }
+                Attempt::Repeated(outcome) => StreamedPart::Repeated(idempotency, outcome),
+            };
+            Ok(StreamedSend { message, part })
+        };
+        entered.into_iter().map(begin).collect()
+    }
+
+    /// Posts a message of a stream under its key, or finds the one that was posted; its first step hands the message to the
+    /// room. The caller must run this to its end, also when its own caller has hung up.
+    pub(crate) async fn send_looked_up(&self, send: StreamedSend) -> Result<Sent, Arc<SendError>> {
+        let StreamedSend { message, part } = send;
+        let deadline = Instant::now() + message.timeout;
+        let found = match part {
+            StreamedPart::First(first, outcome, known) => {
+                self.post_first(&message, first, known).await;
+                match ended(outcome).await? {
+                    SendOutcome::Posted(sent) => return Ok(Sent { message: *sent, posted: PostedBy::ThisRequest }),
+                    SendOutcome::Found(id) => id,
+                }
+            }
+            StreamedPart::Repeated(idempotency, outcome) => self.stored_by_first(&idempotency, outcome).await?,
+        };
+        Ok(Sent { message: self.replay(&message, found, deadline).await?, posted: PostedBy::EarlierRequest })
+    }
+
+    /// Posts a message unless one is known under its key, and reports to all that wait for the key.
+    async fn post_first(
+        &self,
+        message: &ValidMessage,
+        first: FirstAttempt,
+        known: Result<Option<MessageId>, SendError>,
+    ) {
+        let FirstAttempt { idempotency, report, _leave } = first;
+        let result = match known {
             Ok(Some(id)) => Ok(SendOutcome::Found(id)),
-            Ok(None) => self.post(&message, Some(idempotency)).await.map(|sent| SendOutcome::Posted(Box::new(sent))),
+            Ok(None) => self.post(message, Some(idempotency)).await.map(|sent| SendOutcome::Posted(Box::new(sent))),
             Err(error) => Err(error),
         };
         report.send_replace(Some(result.map_err(Arc::new)));
     }
 
     async fn find_key(&self, idempotency: &Idempotency) -> Result<Option<MessageId>, SendError> {
-        match self.store.find_key(&idempotency.key).await? {
-            None => Ok(None),
-            Some(known) if known.request == idempotency.request => Ok(Some(known.message)),
-            Some(_) => Err(SendError::KeyReused),
-        }
+        let known = self.store.find_keys(vec![idempotency.key.clone()]).await?;
+        same_request(idempotency, known.into_iter().next().flatten())
     }
 
     /// The message of the first request as soon as it is stored: that request may wait for more.
@@ -230,6 +310,18 @@ impl RoomSender {
     #[cfg(test)]
     pub(crate) fn in_progress(&self) -> usize {
         self.in_progress.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// The message that was posted under a key.
+///
+/// # Errors
+/// [`SendError::KeyReused`] if another request posted it.
+fn same_request(idempotency: &Idempotency, known: Option<KeyRecord>) -> Result<Option<MessageId>, SendError> {
+    match known {
+        None => Ok(None),
+        Some(known) if known.request == idempotency.request => Ok(Some(known.message)),
+        Some(_) => Err(SendError::KeyReused),
     }
 }
 

@@ -16,6 +16,9 @@ pub const SEND_TIMEOUT_MS: (u64, u64) = (0, 3_600_000);
 /// Fewest and most copies that a send can wait for.
 pub const SEND_COPIES: (u32, u32) = (1, 10_000);
 
+/// Highest number that the first of several lines can be given.
+pub const SEND_LINE_MAX: u32 = u32::MAX;
+
 /// Maximum number of characters in a quote.
 pub const QUOTE_CHARS_MAX: usize = 200;
 
@@ -71,7 +74,7 @@ pub struct SentMessage {
 /// The answer to one message of a stream: `POST /v1/messages` with `Content-Type: application/x-ndjson`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SentLine {
-    /// Number of the line in the request, from 1.
+    /// Number of the line in the request, from 1 or the `line` of the request.
     pub line: u64,
     /// The status that a request with this message alone would have: 201, 202, 200, or that of the problem.
     pub status: u16,

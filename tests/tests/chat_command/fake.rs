@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use chat_proto::api::messages::{Message, MessagePage, MessageState, SendRequest, SentMessage};
+use chat_proto::api::messages::{Message, MessagePage, MessageState, SendRequest, SentLine, SentMessage};
 use chat_proto::api::peers::PeerRef;
 use chat_proto::cursor::Cursor;
 use chat_proto::error::{ErrorCode, Problem};
@@ -22,7 +22,7 @@ use chat_tests::eventually::SOON;
 use serde::Serialize;
 
 use crate::answers;
-use crate::http::{FakeRequest, Wire, answer, begin_stream, chunk, read_request};
+use crate::http::{FakeRequest, Wire, answer, begin_lines, begin_stream, chunk, read_chunk, read_request};
 
 const RUN: u32 = 42;
 
@@ -53,6 +53,8 @@ pub(crate) struct FakeState {
     streams: Vec<Sender<String>>,
     wires: Vec<UnixStream>,
     token: Option<String>,
+    /// Whether it is of a version that takes one message a request.
+    pub(crate) is_old: bool,
 }
 
 type SharedState = Arc<(Mutex<FakeState>, Condvar)>;
@@ -256,6 +258,11 @@ impl FakeState {
         (201, json(&sent))
     }
 
+    fn take_fault(&mut self, request: &FakeRequest) -> Option<FakeFault> {
+        let place = self.faults.iter().position(|(call, _)| *call == request.call())?;
+        self.faults.remove(place).map(|(_, fault)| fault)
+    }
+
     fn history(&self, query: &HashMap<String, String>) -> (u16, String) {
         let limit: usize = query.get("limit").and_then(|limit| limit.parse().ok()).unwrap_or(100);
         let place = |point: &String| match point.parse::<MessageId>() {
@@ -313,18 +320,59 @@ pub(crate) fn problem(problem: &Problem) -> (u16, String) {
     (problem.status, json(problem))
 }
 
+/// Answers a stream of messages line by line; each is a request of its own in the records, and in the faults.
+fn serve_lines(shared: &SharedState, reader: &mut BufReader<Box<dyn Wire>>, stream: &FakeRequest) {
+    let first = stream.query.get("line").and_then(|line| line.parse().ok()).unwrap_or(1_u64);
+    let key = stream.header("idempotency-key").unwrap_or_default().to_owned();
+    if begin_lines(reader.get_mut().as_mut()).is_err() {
+        return;
+    }
+    let mut number = first;
+    while let Some(lines) = read_chunk(reader) {
+        for body in lines.lines() {
+            let mut request = FakeRequest { body: body.into(), ..stream.clone() };
+            request.headers.insert("idempotency-key".into(), format!("{key}/{number}"));
+            let mut state = lock(shared);
+            state.requests.push(request.clone());
+            shared.1.notify_all();
+            let fault = state.take_fault(&request);
+            let (status, body) = match &fault {
+                Some(FakeFault::Refuse(refusal)) => problem(refusal),
+                Some(FakeFault::HangUp | FakeFault::Status(_) | FakeFault::Say(_)) | None => state.send(&request),
+            };
+            drop(state);
+            if matches!(fault, Some(FakeFault::HangUp)) {
+                return reader.get_ref().hang_up();
+            }
+            let sent = serde_json::from_str::<SentMessage>(&body).ok();
+            let (id, state) = sent.map(|sent| (sent.message.id, sent.state)).unzip();
+            let answer = SentLine { line: number, status, id, state, problem: serde_json::from_str(&body).ok() };
+            if chunk(reader.get_mut().as_mut(), &(json(&answer) + "\n")).is_err() {
+                return;
+            }
+            number += 1;
+        }
+    }
+}
+
 fn serve(shared: &SharedState, wire: Box<dyn Wire>) {
     let mut reader = BufReader::new(wire);
     while let Some(request) = read_request(&mut reader) {
+        if request.header("content-type") == Some("application/x-ndjson") && !lock(shared).is_old {
+            return serve_lines(shared, &mut reader, &request);
+        }
         let mut state = lock(shared);
         state.requests.push(request.clone());
         shared.1.notify_all();
-        let fault = state.faults.iter().position(|(call, _)| *call == request.call());
-        let fault = fault.and_then(|place| state.faults.remove(place)).map(|(_, fault)| fault);
+        let fault = state.take_fault(&request);
         if let Some(FakeFault::Say(text)) = fault {
             state.say(bob(), Vec::new(), text);
         }
+        let is_json = request.body.is_empty() || request.header("content-type") == Some("application/json");
         let (mut status, mut body) = match (&fault, &state.token) {
+            (_, _) if !is_json || request.header("transfer-encoding").is_some() => {
+                problem(&Problem::new(ErrorCode::UnsupportedMediaType, "the body must be application/json"))
+            }
             (Some(FakeFault::Refuse(refusal)), _) => problem(refusal),
             (_, Some(token)) if request.header("authorization") != Some(&format!("Bearer {token}")) => {
                 problem(&Problem::new(ErrorCode::Unauthorized, "no token").with_hint("'chatd env' prints it"))

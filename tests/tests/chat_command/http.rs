@@ -75,6 +75,22 @@ pub(crate) fn answer(wire: &mut dyn Wire, status: u16, body: &str) -> io::Result
     wire.write_all(text.as_bytes())
 }
 
+/// The next chunk of a body that is written while it is sent; nothing at its end.
+pub(crate) fn read_chunk(reader: &mut BufReader<Box<dyn Wire>>) -> Option<String> {
+    let mut size = String::new();
+    reader.read_line(&mut size).ok().filter(|read| *read > 0)?;
+    let size = usize::from_str_radix(size.trim(), 16).ok().filter(|size| *size > 0)?;
+    let mut chunk = vec![0; size + 2];
+    reader.read_exact(&mut chunk).ok()?;
+    chunk.truncate(size);
+    String::from_utf8(chunk).ok()
+}
+
+/// Begins an answer of lines.
+pub(crate) fn begin_lines(wire: &mut dyn Wire) -> io::Result<()> {
+    wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\ntransfer-encoding: chunked\r\n\r\n")
+}
+
 /// Begins an event stream.
 pub(crate) fn begin_stream(wire: &mut dyn Wire) -> io::Result<()> {
     wire.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -185,3 +185,59 @@ fn piped_lines_are_sent_until_one_is_refused() {
     );
     assert_eq!(texts(&fake), ["one", "two", "exit", "three"]);
 }
+
+#[test]
+fn lines_go_over_one_connection_in_their_order() {
+    let fake = Fake::start();
+    let lines: String = (0..2_000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(run_with_input(&fake, &[], lines.as_bytes()), silent());
+    assert_eq!(texts(&fake), (0..2_000).map(|number| format!("line {number}")).collect::<Vec<_>>());
+    let requests = fake.requests(SEND, 2_000);
+    assert!(requests.iter().all(|request| request.query.get("line").map(String::as_str) == Some("1")));
+}
+
+#[test]
+fn lines_that_were_on_their_way_when_one_was_refused_are_told() {
+    let fake = Fake::start();
+    fake.fault(SEND, FakeFault::Refuse(Problem::new(ErrorCode::NotInRoom, "you left")));
+    let ended = run_with_input(&fake, &[], b"one\ntwo\nthree\n");
+    assert_eq!(ended.code, Some(1));
+    let sent = texts(&fake);
+    let last = sent.len() + 1;
+    let expected = match sent.len() {
+        0 => "chat: line 1 was not sent, nor the lines after it\n".to_owned(),
+        _ => {
+            format!("chat: line 1 was not sent; those up to line {last} were on their way and were sent\n")
+        }
+    };
+    assert!(ended.err.starts_with(&expected), "{}\n{sent:?}", ended.err);
+}
+
+#[test]
+fn lines_over_broken_connections_are_posted_once() {
+    let fake = Fake::start();
+    for _ in 0..3 {
+        fake.fault(SEND, FakeFault::HangUp);
+    }
+    fake.fault(SEND, FakeFault::Refuse(Problem::new(ErrorCode::ShuttingDown, "shutting down")));
+    let lines: String = (0..300).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(run_with_input(&fake, &[], lines.as_bytes()), silent());
+    assert_eq!(texts(&fake), (0..300).map(|number| format!("line {number}")).collect::<Vec<_>>());
+}
+
+#[test]
+fn older_daemon_is_sent_line_by_line() {
+    let fake = Fake::start();
+    fake.state().is_old = true;
+    assert_eq!(run_with_input(&fake, &[], b"one\n@bob two\nthree\n"), silent());
+    assert_eq!(texts(&fake), ["one", "two", "three"]);
+}
+
+#[test]
+fn long_text_is_split_and_its_parts_are_sent_in_order() {
+    let fake = Fake::start();
+    let text: String = (0..20_000).map(|number| format!("line {number}\n")).collect();
+    assert_eq!(run_with_input(&fake, &["send", "--split"], text.as_bytes()), silent());
+    assert_eq!(texts(&fake).join("\n") + "\n", text);
+    assert_eq!(run_with_input(&fake, &["send", "--split"], b"\n").code, Some(1));
+}

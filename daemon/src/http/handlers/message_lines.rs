@@ -3,12 +3,18 @@
 //! Each line is a request, and each is answered by a line ([`SentLine`]), in the same order and as soon as its answer is
 //! known. Messages to the room are posted without waiting for the answers before them, [`IN_FLIGHT_MAX`] at most, so that
 //! they share entries and flushes. What does not reach the room at once is waited for, so that none overtakes another: direct
-//! messages, answers to others, and all of a stream with an idempotency key.
+//! messages and answers to others.
+//!
+//! A stream with an idempotency key is resumed by a further one with the same key, whose first line has the number of the
+//! first that was not answered: what was posted before is found under the key of its line. The keys of lines that arrive
+//! together are looked up together. When the caller hangs up, the messages in flight are posted nevertheless and keep their
+//! keys meanwhile, so that a line of the next stream waits for them.
 //!
 //! Bounds: one line in the buffer and its answers in flight; a line that is too long is read over. A caller that does not read
 //! its answers is not read from. The stream ends when the daemon leaves the room or stops, and when its token is revoked.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use axum::body::{Body, BodyDataStream};
 use axum::http::header;
@@ -25,19 +31,22 @@ use crate::http::auth::CallerConnection;
 use crate::http::extract::{BODY_BYTES_MAX, LINES, parse};
 use crate::http::handlers::messages::status_of;
 use crate::http::problem::Refusal;
-use crate::send::{IdempotencyKey, ValidMessage};
+use crate::send::{IdempotencyKey, RoomSender, StreamedSend, ValidMessage};
 
 /// Maximum number of messages that wait for their answers: enough to fill entries while a flush runs.
 const IN_FLIGHT_MAX: usize = 512;
 
+/// Maximum number of lines that are looked at together.
+const GROUP_MAX: usize = 64;
+
 /// Number of bytes from which known answers are sent as a chunk; fewer are sent when no more are known.
 const CHUNK_BYTES: usize = 16 * 1024;
 
-/// Posts the messages of a body of lines.
+/// Posts the messages of a body of lines; with the key of the stream, and the number of its first line.
 pub(super) async fn post(
     api: &Arc<Api>,
     connection: &CallerConnection,
-    key: Option<String>,
+    (key, first): (Option<String>, u64),
     body: Body,
 ) -> Result<Response, Refusal> {
     let room = api.room().await?;
@@ -52,7 +61,7 @@ pub(super) async fn post(
         body: body.into_data_stream(),
         received: BytesMut::new(),
         skips: false,
-        number: 0,
+        number: first - 1,
         at_end: false,
         answers: FuturesOrdered::new(),
     };
@@ -84,7 +93,7 @@ struct MessageLines {
     received: BytesMut,
     /// Whether what arrives belongs to a line that is too long.
     skips: bool,
-    /// Number of lines read.
+    /// Number of the last line that was read.
     number: u64,
     at_end: bool,
     answers: FuturesOrdered<BoxFuture<'static, SentLine>>,
@@ -112,61 +121,119 @@ impl MessageLines {
                 Some(answer) = self.answers.next(), if !self.answers.is_empty() => return Some(answer),
             };
             match line {
-                Ok(Some(line)) => self.begin(&line).await,
-                Ok(None) => self.at_end = true,
-                Err(refusal) => {
-                    self.number += 1;
-                    self.answers.push_back(ready(refused(self.number, refusal)).boxed());
-                }
+                Some(line) => self.begin(line).await,
+                None => self.at_end = true,
             }
         }
     }
 
-    /// Begins to post the message of a line.
-    async fn begin(&mut self, line: &[u8]) {
-        self.number += 1;
-        let number = self.number;
-        if line.trim_ascii().is_empty() {
-            return;
+    /// Begins to post the message of a line, and those of further lines that have arrived.
+    async fn begin(&mut self, line: Result<Bytes, Refusal>) {
+        let mut group = vec![self.parse(line)];
+        while group.len() < GROUP_MAX.min(IN_FLIGHT_MAX - self.answers.len())
+            && let Some(line) = take_line(&mut self.received, &mut self.skips)
+        {
+            group.push(self.parse(line));
         }
-        let request = match parse::<SendRequest>(line) {
-            Ok(request) => request,
-            Err(refusal) => return self.answers.push_back(ready(refused(number, refusal)).boxed()),
-        };
-        let waits = !request.to.is_empty() || request.reply_to.is_some() || self.key.is_some();
-        let key = self.key.as_ref().map(|key| format!("{key}/{number}"));
-        let mut posting = Self::send(Arc::clone(&self.api), Arc::clone(&self.room), number, request, key).boxed();
-        // The first step hands a message to the room.
-        let answer = match futures_util::poll!(&mut posting) {
-            std::task::Poll::Ready(answer) => ready(answer).boxed(),
-            std::task::Poll::Pending if waits => ready(posting.await).boxed(),
-            std::task::Poll::Pending => posting,
-        };
-        self.answers.push_back(answer);
+        let mut lines = Vec::new();
+        let mut keyed = Vec::new();
+        for (number, parsed) in group.into_iter().flatten() {
+            let key = self.key.as_ref().map(|key| IdempotencyKey::parse(&format!("{key}/{number}"))).transpose();
+            let (waits, step) = match parsed.and_then(|message| Ok((message, key?))) {
+                Ok((message, key)) => {
+                    let waits = message.may_be_overtaken();
+                    (waits, keyed_or_not(message, key, &mut keyed))
+                }
+                Err(refusal) => (false, LineStep::Refused(refusal)),
+            };
+            lines.push((number, waits, step));
+        }
+        let mut looked_up = self.room.sender.look_up(keyed).await.into_iter();
+        for (number, waits, step) in lines {
+            self.room.sender.ready().await;
+            let step = match step {
+                LineStep::Keyed => match looked_up.next() {
+                    Some(Ok(send)) => LineStep::LookedUp(send),
+                    Some(Err(error)) => LineStep::Refused(error.into()),
+                    None => continue,
+                },
+                step @ (LineStep::Refused(_) | LineStep::Post(_) | LineStep::LookedUp(_)) => step,
+            };
+            let mut posting = post_line(Arc::clone(&self.api), self.room.sender.clone(), number, step).boxed();
+            // The first step hands a message to the room.
+            let answer = match futures_util::poll!(&mut posting) {
+                Poll::Ready(answer) => ready(answer).boxed(),
+                Poll::Pending if waits => ready(posting.await).boxed(),
+                Poll::Pending => posting,
+            };
+            self.answers.push_back(answer);
+        }
     }
 
-    async fn send(
-        api: Arc<Api>,
-        room: Arc<RoomHandle>,
-        number: u64,
-        request: SendRequest,
-        key: Option<String>,
-    ) -> SentLine {
-        let sent = async {
-            let key = key.as_deref().map(IdempotencyKey::parse).transpose()?;
-            let message = ValidMessage::validate(request)?;
-            Ok::<_, Refusal>(room.sender.send(message, key, &api.tasks).await?)
+    /// Counts a line and reads its message; none for a blank line.
+    fn parse(&mut self, line: Result<Bytes, Refusal>) -> Option<(u64, Result<ValidMessage, Refusal>)> {
+        self.number += 1;
+        let message = match line {
+            Ok(line) if line.trim_ascii().is_empty() => return None,
+            Ok(line) => parse::<SendRequest>(&line).and_then(|request| Ok(ValidMessage::validate(request)?)),
+            Err(refusal) => Err(refusal),
         };
-        match sent.await {
-            Ok(sent) => SentLine {
-                line: number,
-                status: status_of(&sent).as_u16(),
-                id: Some(sent.message.message.id),
-                state: Some(sent.message.state),
-                problem: None,
-            },
-            Err(refusal) => refused(number, refusal),
+        Some((self.number, message))
+    }
+}
+
+impl Drop for MessageLines {
+    /// The caller may have hung up: the messages in flight keep their keys until they are stored.
+    fn drop(&mut self) {
+        let mut answers = std::mem::take(&mut self.answers);
+        if !answers.is_empty() {
+            self.api.tasks.spawn(async move { while answers.next().await.is_some() {} });
         }
+    }
+}
+
+/// What is to be done for a line.
+enum LineStep {
+    /// It is refused.
+    Refused(Refusal),
+    /// Its message is posted.
+    Post(ValidMessage),
+    /// Its message is posted under a key, which is still to be looked up.
+    Keyed,
+    /// The same, and the key was looked up.
+    LookedUp(StreamedSend),
+}
+
+fn keyed_or_not(
+    message: ValidMessage,
+    key: Option<IdempotencyKey>,
+    keyed: &mut Vec<(ValidMessage, IdempotencyKey)>,
+) -> LineStep {
+    match key {
+        Some(key) => {
+            keyed.push((message, key));
+            LineStep::Keyed
+        }
+        None => LineStep::Post(message),
+    }
+}
+
+async fn post_line(api: Arc<Api>, sender: RoomSender, number: u64, step: LineStep) -> SentLine {
+    let sent = match step {
+        LineStep::Refused(refusal) => return refused(number, refusal),
+        LineStep::Post(message) => sender.send(message, None, &api.tasks).await,
+        LineStep::LookedUp(send) => sender.send_looked_up(send).await,
+        LineStep::Keyed => return refused(number, Refusal::bad("the key was not looked up")),
+    };
+    match sent {
+        Ok(sent) => SentLine {
+            line: number,
+            status: status_of(&sent).as_u16(),
+            id: Some(sent.message.message.id),
+            state: Some(sent.message.state),
+            problem: None,
+        },
+        Err(error) => refused(number, error.into()),
     }
 }
 
@@ -186,31 +253,37 @@ async fn next_line(
     body: &mut BodyDataStream,
     received: &mut BytesMut,
     skips: &mut bool,
-) -> Result<Option<Bytes>, Refusal> {
-    let mut searched = 0;
+) -> Option<Result<Bytes, Refusal>> {
     loop {
-        if let Some(at) = received[searched..].iter().position(|byte| *byte == b'\n') {
-            let line = received.split_to(searched + at + 1).freeze();
-            let fits = !std::mem::take(skips) && line.len() <= BODY_BYTES_MAX;
-            return if fits { Ok(Some(line.slice(..line.len() - 1))) } else { Err(too_long()) };
+        if let Some(line) = take_line(received, skips) {
+            return Some(line);
         }
+        match body.next().await {
+            Some(Ok(bytes)) => received.extend_from_slice(&bytes),
+            // The caller is gone.
+            Some(Err(_)) => return None,
+            None if std::mem::take(skips) => {
+                received.clear();
+                return Some(Err(too_long()));
+            }
+            None if received.is_empty() => return None,
+            None => return Some(Ok(received.split().freeze())),
+        }
+    }
+}
+
+/// A line that is there as a whole, without its end. Of one that is too long, all but its end is dropped.
+fn take_line(received: &mut BytesMut, skips: &mut bool) -> Option<Result<Bytes, Refusal>> {
+    let Some(end) = received.iter().position(|byte| *byte == b'\n') else {
         if received.len() > BODY_BYTES_MAX {
             received.clear();
             *skips = true;
         }
-        searched = received.len();
-        match body.next().await {
-            Some(Ok(bytes)) => received.extend_from_slice(&bytes),
-            // The caller is gone.
-            Some(Err(_)) => return Ok(None),
-            None if std::mem::take(skips) => {
-                received.clear();
-                return Err(too_long());
-            }
-            None if received.is_empty() => return Ok(None),
-            None => return Ok(Some(received.split().freeze())),
-        }
-    }
+        return None;
+    };
+    let line = received.split_to(end + 1).freeze();
+    let fits = !std::mem::take(skips) && line.len() <= BODY_BYTES_MAX;
+    Some(if fits { Ok(line.slice(..end)) } else { Err(too_long()) })
 }
 
 fn too_long() -> Refusal {

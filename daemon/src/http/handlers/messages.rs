@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use chat_proto::api::messages::{MessagePage, SendRequest, SentMessage};
+use chat_proto::api::messages::{MessagePage, SEND_LINE_MAX, SendRequest, SentMessage};
 use chat_proto::id::MessageId;
 use chat_proto::time::Timestamp;
 
@@ -28,9 +28,14 @@ pub(crate) async fn post(
     request: Request,
 ) -> Result<Response, Refusal> {
     let key = header_text(request.headers(), "idempotency-key")?;
+    let line = QueryParams::of(request.uri())?.number("line", 1, u64::from(SEND_LINE_MAX))?;
     if media_type(request.headers()) == LINES {
-        let key = key.map(str::to_owned);
-        return message_lines::post(&api, &connection, key, request.into_body()).await;
+        let lines = (key.map(str::to_owned), line.unwrap_or(1));
+        return message_lines::post(&api, &connection, lines, request.into_body()).await;
+    }
+    if line.is_some() {
+        return Err(Refusal::bad("'line' is the number of the first of several lines")
+            .hint("send 'Content-Type: application/x-ndjson', or leave 'line' out"));
     }
     let key = key.map(IdempotencyKey::parse).transpose()?;
     let JsonBody(request) = JsonBody::<SendRequest>::from_request(request, &()).await?;

@@ -5,15 +5,22 @@ use chat_proto::error::ErrorCode;
 
 use crate::http::extract::BODY_BYTES_MAX;
 use crate::http::tests::test_api::TestApi;
-use crate::http::tests::test_client::{Endpoint, TestRequest};
+use crate::http::tests::test_client::{Endpoint, TestRequest, TestResponse, soon};
 
-async fn post(at: &Endpoint, key: Option<&str>, body: String) -> Vec<SentLine> {
-    let request = TestRequest::new("POST", "/v1/messages").header("content-type", "application/x-ndjson").body(body);
-    let request = match key {
+fn request(key: Option<&str>, first: Option<u64>, body: String) -> TestRequest {
+    let path = first.map_or("/v1/messages".to_owned(), |line| format!("/v1/messages?line={line}"));
+    let request = TestRequest::new("POST", path).header("content-type", "application/x-ndjson").body(body);
+    match key {
         Some(key) => request.header("idempotency-key", key),
         None => request,
-    };
-    let answer = request.send(at).await;
+    }
+}
+
+async fn post(at: &Endpoint, key: Option<&str>, body: String) -> Vec<SentLine> {
+    answers(request(key, None, body).send(at).await)
+}
+
+fn answers(answer: TestResponse) -> Vec<SentLine> {
     assert_eq!(answer.status, 200);
     assert_eq!(answer.headers["content-type"], "application/x-ndjson");
     answer.text().lines().map(|line| serde_json::from_str(line).expect("an answer")).collect()
@@ -67,6 +74,64 @@ async fn stream_with_a_key_is_repeated_without_posting_twice() {
         again[..3].iter().map(|line| line.id).collect::<Vec<_>>()
     );
     assert_eq!(stage.script.posts(), 4);
+}
+
+#[tokio::test]
+async fn stream_is_resumed_at_the_first_line_that_was_not_answered() {
+    let (running, stage) = TestApi::with_room().await;
+    let body = |from: usize, to: usize| (from..=to).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect::<String>();
+    post(&running.unix, Some("night"), body(1, 5)).await;
+    let resumed = answers(request(Some("night"), Some(4), body(4, 7)).send(&running.unix).await);
+    assert_eq!(statuses(&resumed), [(4, 200), (5, 200), (6, 201), (7, 201)]);
+    assert_eq!(stage.script.posts(), 7);
+    let other = answers(request(Some("night"), Some(5), body(4, 4)).send(&running.unix).await);
+    assert_eq!(other[0].problem.as_ref().map(|problem| problem.code), Some(ErrorCode::KeyReused));
+    let refused = request(None, Some(0), body(1, 1)).send(&running.unix).await;
+    assert_eq!(refused.problem().code, ErrorCode::BadRequest);
+    let single = TestRequest::post("/v1/messages?line=2", &serde_json::json!({"text": "x"})).send(&running.unix).await;
+    assert_eq!(single.problem().code, ErrorCode::BadRequest);
+}
+
+/// Waits until this number of keyed messages is on its way.
+async fn on_their_way(running: &TestApi, count: usize) {
+    let room = running.slot.current().expect("there is a room");
+    soon(async {
+        while room.sender.in_progress() != count {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lines_with_keys_do_not_wait_for_each_other() {
+    let (running, stage) = TestApi::with_room().await;
+    stage.script.open(false);
+    let body: String = (0..100).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect();
+    let unix = running.unix.clone();
+    let posting = tokio::spawn(async move { post(&unix, Some("night"), body).await });
+    on_their_way(&running, 100).await;
+    stage.script.open(true);
+    let sent = soon(posting).await.expect("no panic");
+    assert_eq!(statuses(&sent), (1..=100).map(|line| (line, 201)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn lines_of_a_caller_that_hung_up_keep_their_keys_until_they_are_stored() {
+    let (running, stage) = TestApi::with_room().await;
+    stage.script.open(false);
+    let body: String = (0..20).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect();
+    let first = request(Some("night"), None, body.clone()).open(&running.unix).await;
+    on_their_way(&running, 20).await;
+    drop(first);
+    let unix = running.unix.clone();
+    let again = tokio::spawn(async move { post(&unix, Some("night"), body).await });
+    tokio::task::yield_now().await;
+    stage.script.open(true);
+    let sent = soon(again).await.expect("no panic");
+    assert_eq!(statuses(&sent), (1..=20).map(|line| (line, 200)).collect::<Vec<_>>());
+    assert_eq!(stage.script.posts(), 20);
+    on_their_way(&running, 0).await;
 }
 
 #[tokio::test]

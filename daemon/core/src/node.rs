@@ -336,7 +336,7 @@ impl Node {
             local: &self.local,
             heads: &self.logs.heads,
             roster: &self.membership.roster,
-            peers: &self.peers,
+            peers: &mut self.peers,
             receipts: &mut self.delivery.receipts,
             cx: &mut self.cx,
         }

@@ -51,6 +51,8 @@ pub(crate) enum Timer {
     Seek,
     /// A lost neighbour has not come back.
     Gone(PeerId),
+    /// Send the receipts that were held back.
+    Receipts,
     /// A post has waited long enough.
     Wait(CommandId),
 }

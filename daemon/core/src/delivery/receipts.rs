@@ -8,6 +8,11 @@
 //! State ([`Receipts`]): for the own log, the hashes of recent entries and how far each peer holds it; the posts that wait
 //! for copies, and the direct messages whose delivery is to be reported.
 //!
+//! A receipt for each entry would be as many frames as there are members, for each message. So authors say when they wait for
+//! one ([`Extension::AwaitsReceipt`]); otherwise a receipt is held back for [`GROUPED_FOR`] and is for all that is on disk by
+//! then. An author that cannot say so, of version 0.1, receives one at once, and so does one that is not connected in a small
+//! room, whose word does not arrive.
+//!
 //! Invariants: receipts count for the present log alone, and a new one begins without any. A peer sends a receipt only for
 //! what is on its disk. Posts that wait are answered once, with the number of copies reached, in time or not; all tables are
 //! bounded.
@@ -16,6 +21,7 @@
 //! a wait timed out, the daemon stops.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use chat_proto::api::messages::Wait;
 use chat_proto::event::Event;
@@ -24,17 +30,21 @@ use chat_proto::time::{Timestamp, is_clock_off};
 
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
+use crate::delivery::dissemination::Mode;
 use crate::delivery::drafts::PostWait;
 use crate::input::CommandId;
-use crate::log::entry::{Entry, Head, LogId, MessageBody, Seq};
+use crate::log::entry::{Dep, Entry, Head, LogId, MessageBody, Seq};
 use crate::log::heads::Heads;
 use crate::log::local::Local;
 use crate::membership::roster::Roster;
 use crate::output::{Output, Reply};
 use crate::peers::Peers;
-use crate::peers::connections::{Connected, Connections};
+use crate::peers::connections::{Connected, Connections, ReceiptsWanted};
 use crate::wire::Frame;
 use crate::wire::extension::{Extension, SignedReceipt};
+
+/// Time for which receipts are held back when their author does not wait for them.
+const GROUPED_FOR: Duration = Duration::from_millis(30);
 
 /// Maximum number of posts that wait for copies.
 const WAITS_MAX: usize = 4096;
@@ -76,6 +86,8 @@ pub(crate) struct Receipts {
     held: BTreeMap<PeerId, Seq>,
     waiting: BTreeMap<CommandId, WaitingPost>,
     undelivered: BTreeMap<MessageId, (Seq, BTreeSet<PeerId>)>,
+    /// Logs of others for which a receipt is held back.
+    due: BTreeSet<LogId>,
 }
 
 impl Receipts {
@@ -111,7 +123,8 @@ impl Receipts {
     /// A log begins, or continues after its newest entry: no receipts for it are known yet, and those of an earlier one
     /// are dropped.
     pub(crate) fn begin(&mut self, log: LogId, newest: Option<(Seq, EntryHash)>) {
-        *self = Self { log: Some(log), own: newest.into_iter().collect(), ..Self::default() };
+        let due = std::mem::take(&mut self.due);
+        *self = Self { log: Some(log), own: newest.into_iter().collect(), due, ..Self::default() };
     }
 
     pub(crate) fn holders(&self, log: &LogId, seq: Seq) -> Vec<PeerId> {
@@ -196,14 +209,15 @@ pub(crate) struct ReceiptHandler<'a> {
     pub(crate) local: &'a Local,
     pub(crate) heads: &'a Heads,
     pub(crate) roster: &'a Roster,
-    pub(crate) peers: &'a Peers,
+    pub(crate) peers: &'a mut Peers,
     pub(crate) receipts: &'a mut Receipts,
     pub(crate) cx: &'a mut NodeContext,
 }
 
 impl ReceiptHandler<'_> {
     /// Sends a receipt to an author: directly, or through connected peers that reach it.
-    pub(crate) fn acknowledge(&mut self, log: LogId) {
+    fn acknowledge(&mut self, log: LogId) {
+        self.receipts.due.remove(&log);
         let Some(head) = self.heads.durable(&log) else { return };
         let held = Frame::Held { holder: self.local.me, log, seq: head.seq, hash: head.hash };
         let connections = &self.peers.connections;
@@ -222,6 +236,59 @@ impl ReceiptHandler<'_> {
                     .to_frame();
             for (peer, extended) in between {
                 connections.send(&mut self.cx.out, &peer, if extended { &signed } else { &held });
+            }
+        }
+    }
+
+    /// Entries of a log are on disk: sends a receipt, at once if the author waits for it, otherwise soon.
+    pub(crate) fn written(&mut self, log: LogId, mode: Mode) {
+        let seq = self.heads.durable(&log).map(|head| head.seq);
+        let at_once = match self.peers.connections.get_mut(&log.author).map(|author| &mut author.receipts) {
+            Some(ReceiptsWanted::AtOnce) => true,
+            Some(ReceiptsWanted::Grouped(awaited)) => {
+                awaited.take_if(|awaited| awaited.log == log && Some(awaited.seq) <= seq).is_some()
+            }
+            None => mode == Mode::Mesh,
+        };
+        if at_once {
+            self.acknowledge(log);
+        } else {
+            self.receipts.due.insert(log);
+            self.cx.set_earlier(Timer::Receipts, GROUPED_FOR);
+        }
+    }
+
+    /// Sends the receipts that were held back.
+    pub(crate) fn acknowledge_due(&mut self) {
+        for log in std::mem::take(&mut self.receipts.due) {
+            self.acknowledge(log);
+        }
+    }
+
+    /// A connected author waits for a receipt.
+    pub(crate) fn awaited(&mut self, author: &PeerId, place: Dep) {
+        if place.log.author != *author {
+            return;
+        }
+        let is_written = self.heads.durable(&place.log).is_some_and(|head| head.seq >= place.seq);
+        if let Some(connected) = self.peers.connections.get_mut(author) {
+            connected.receipts = ReceiptsWanted::Grouped(Some(place).filter(|_| !is_written));
+        }
+        if is_written {
+            self.acknowledge(place.log);
+        }
+    }
+
+    /// Tells connected members if a post waits for their receipts of an own entry.
+    pub(crate) fn ask(&mut self, entry: &Entry) {
+        let (log, seq) = (entry.log(), entry.seq());
+        if !self.receipts.waiting.values().any(|waiting| waiting.log == log && waiting.seq == seq) {
+            return;
+        }
+        let frame = Extension::AwaitsReceipt { log, seq }.to_frame();
+        for (peer, connected) in self.peers.connections.connected() {
+            if connected.receipts != ReceiptsWanted::AtOnce {
+                self.peers.connections.send(&mut self.cx.out, peer, &frame);
             }
         }
     }

@@ -10,6 +10,7 @@ use crate::log::entry::{Dep, Head};
 use crate::node::Node;
 use crate::output::{CloseReason, Output};
 use crate::peers::addrs::AddrRecord;
+use crate::peers::connections::ReceiptsWanted;
 use crate::rendezvous::events::RoleInput;
 use crate::wire::Frame;
 use crate::wire::extension::{Extension, SignedReceipt};
@@ -123,6 +124,12 @@ impl Node {
             }
             Some(Extension::WantBodies { log, from: first, to }) => self.sync().on_want_bodies(from, log, first, to),
             Some(Extension::Bodies { log, entries }) => self.on_bodies(from, log, entries),
+            Some(Extension::GroupsReceipts) => {
+                if let Some(connected) = self.peers.connections.get_mut(&from) {
+                    connected.receipts = ReceiptsWanted::Grouped(None);
+                }
+            }
+            Some(Extension::AwaitsReceipt { log, seq }) => self.receipts().awaited(&from, Dep { log, seq }),
             None => tracing::debug!(remote = %from.short(), "extension of a later version"),
         }
     }

@@ -34,6 +34,7 @@ impl Node {
         self.dials().show_clock(&peer);
         self.peers.connections.send(&mut self.cx.out, &peer, &Extension::Announced.to_frame());
         self.peers.connections.send(&mut self.cx.out, &peer, &Extension::GivesBodies.to_frame());
+        self.peers.connections.send(&mut self.cx.out, &peer, &Extension::GroupsReceipts.to_frame());
         self.logs.bodies.met(peer, &mut self.cx);
         self.sync().send_vector(&peer, Exchange::Answer);
         self.dials().send_records(&peer);

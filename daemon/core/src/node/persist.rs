@@ -62,8 +62,9 @@ impl Node {
             self.logs.heads.persisted(entry);
             newest.insert(entry.log());
         }
+        let mode = self.delivery.dissemination.mode();
         for log in newest {
-            self.receipts().acknowledge(log);
+            self.receipts().written(log, mode);
         }
         if let Some((entry, origins)) = flight.own {
             self.own_is_stored(&entry, origins);
@@ -89,6 +90,7 @@ impl Node {
             let index = u16::try_from(index).unwrap_or(u16::MAX);
             self.origin_is_stored(entry, MessageId { entry: entry.hash(), index }, origin);
         }
+        self.receipts().ask(entry);
         for waited in self.released_by(entry) {
             self.consider(waited, None);
         }

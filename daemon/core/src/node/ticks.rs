@@ -61,6 +61,7 @@ impl Node {
                     self.disseminate(|tree| tree.report_gone(peer));
                 }
             }
+            Timer::Receipts => self.receipts().acknowledge_due(),
             Timer::Wait(command) => {
                 self.delivery.receipts.time_out(command, &self.peers.connections, &mut self.cx);
             }

@@ -53,6 +53,18 @@ pub(crate) struct Connected {
     bad_entries: u32,
     /// How far its clock is ahead of this peer's, in milliseconds, when it was last compared.
     pub(crate) clock_off_ms: Option<i64>,
+    /// When it wants receipts for its log.
+    pub(crate) receipts: ReceiptsWanted,
+}
+
+/// When a peer wants receipts for its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ReceiptsWanted {
+    /// At once for each entry: it does not say when it waits for one.
+    #[default]
+    AtOnce,
+    /// One for many entries, but at once when this one is on disk.
+    Grouped(Option<Dep>),
 }
 
 impl Connected {
@@ -106,6 +118,7 @@ impl Connections {
             gives_bodies: false,
             bad_entries: 0,
             clock_off_ms: None,
+            receipts: ReceiptsWanted::default(),
         };
         self.connected.insert(peer, connected);
     }

@@ -44,6 +44,15 @@ pub enum Extension {
         /// The entries.
         entries: Vec<SignedEntry>,
     },
+    /// The sender says when it waits for receipts; others may come in groups.
+    GroupsReceipts,
+    /// The sender waits for a receipt of its own log up to this entry.
+    AwaitsReceipt {
+        /// The log.
+        log: LogId,
+        /// Sequence number of the entry.
+        seq: Seq,
+    },
 }
 
 /// A receipt with the signature of its holder: `holder` holds this log on disk up to `seq`.

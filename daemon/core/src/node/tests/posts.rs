@@ -11,6 +11,7 @@ use crate::log::entry::{Entry, Head, MessageBody, SealedBox, Seq};
 use crate::node::tests::forger::Forger;
 use crate::node::tests::kit::{Disk, Kit, key, post, text};
 use crate::output::{CommandError, Reply};
+use crate::peers::connections::ReceiptsWanted;
 use crate::wire::Frame;
 use crate::wire::extension::{Extension, SignedReceipt};
 
@@ -120,6 +121,50 @@ fn receipts_of_version_0_1_count_over_the_holders_own_connection() {
     assert!(kit.peers[1].take_sent().iter().any(passed_on), "an older author is told as before");
     kit.connect(0, 2);
     assert_eq!(is_complete(kit.peers[0].replies.get(&id)), Some(true), "its own word does");
+}
+
+/// The sequence numbers of the receipts that a peer has sent to the first one since it was last looked at.
+fn receipts(kit: &mut Kit, peer: usize) -> Vec<Seq> {
+    let author = kit.peers[0].id;
+    let held = |(to, frame)| if let Frame::Held { seq, .. } = frame { (to == author).then_some(seq) } else { None };
+    kit.peers[peer].take_sent().into_iter().filter_map(held).collect()
+}
+
+#[test]
+fn receipts_come_in_groups_unless_their_author_waits() {
+    let mut kit = Kit::room(3);
+    kit.pass(Duration::from_millis(200));
+    receipts(&mut kit, 1);
+    for n in 0..10 {
+        kit.command(0, post(&format!("m{n}"), Wait::Stored, 1));
+    }
+    let log = kit.peers[0].node.local.log;
+    let newest = kit.peers[0].node.logs.heads.seq(&log);
+    assert_eq!(receipts(&mut kit, 1), [], "none waits for them");
+    kit.pass(Duration::from_millis(50));
+    assert_eq!(receipts(&mut kit, 1), [newest], "one for all");
+    assert_eq!(kit.peers[0].node.delivery.receipts.holders(&log, newest).len(), 2);
+    kit.pass(Duration::from_millis(200));
+    assert_eq!(receipts(&mut kit, 1), [], "once");
+
+    let reply = kit.command(0, post("waits", Wait::Replicated, 2));
+    assert_eq!(is_complete(reply.as_ref()), Some(true), "at once");
+    assert_eq!(receipts(&mut kit, 1), [newest.next()]);
+    kit.command(0, post("does not", Wait::Stored, 1));
+    assert_eq!(receipts(&mut kit, 1), [], "the wait is over");
+}
+
+#[test]
+fn author_that_does_not_say_when_it_waits_receives_receipts_at_once() {
+    let mut kit = Kit::room(2);
+    kit.pass(Duration::from_millis(200));
+    let author = kit.peers[0].id;
+    kit.peers[1].node.peers.connections.get_mut(&author).expect("connected").receipts = ReceiptsWanted::AtOnce;
+    receipts(&mut kit, 1);
+    for n in 0..3 {
+        kit.command(0, post(&format!("m{n}"), Wait::Stored, 1));
+        assert_eq!(receipts(&mut kit, 1).len(), 1);
+    }
 }
 
 #[test]

@@ -27,7 +27,8 @@
 //! | `held` | up to which row `entries` reached at which time | truth | |
 //! | `messages`, `recipients` | what this peer may read of the entries: text, time, visibility, whether the text is gone | derived; texts of direct messages are truth, as ratchet keys are used once | shown: by time, by author and time, direct by time; hidden ones by id |
 //! | `search` | FTS5 index over `messages.text` | derived; filled when idle or before a search, rebuilt when damaged | |
-//! | `events` | numbered events: a reference to a message, or JSON | the numbers are truth (cursors); messages' content is derived | by time written; by message; events other than messages by id |
+//! | `events` | numbered events: a reference to a message, or JSON; neither where only the number is kept | the numbers are truth (cursors); messages' content is derived | events other than messages by id |
+//! | `event_times` | from which event on all were written at which time, or up to 10 s later | derived | |
 //! | `runs` | random number of each opening of the database, and the newest event then | truth (cursors); the newest 1,000 | |
 //! | `keys` | idempotency key, hash of the request, message it posted | truth; pruned after 7 days | by time written |
 //! | `addrs`, `seen` | newest address record of each peer; when it was last online | come again from peers | |

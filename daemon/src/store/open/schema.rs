@@ -19,6 +19,7 @@ use rusqlite_migration::{HookResult, M, Migrations};
 
 use crate::store::open::branches::file_hidden_branches;
 use crate::store::tables::entries::{keep_clock, signed_entry};
+use crate::store::tables::events;
 
 /// `chat` in ASCII: the application id of our SQLite files.
 pub(in crate::store) const APPLICATION_ID: i32 = 0x6368_6174;
@@ -34,8 +35,24 @@ pub(in crate::store) static MIGRATIONS: LazyLock<Migrations<'static>> = LazyLock
         M::up_with_hook(V6, file_hidden_branches),
         M::up(V7),
         M::up(V8),
+        M::up_with_hook(V9, events::note_all_times),
     ])
 });
+
+/// Makes a message cheaper to write: its event has no index by message, as the message names it, none by time, which
+/// `event_times` finds, and no row of `sqlite_sequence`. The number of the newest event is kept by a row without content where
+/// that event is gone.
+const V9: &str = "
+ALTER TABLE messages ADD COLUMN event INTEGER;
+UPDATE messages SET event = (SELECT max(id) FROM events WHERE message = messages.id);
+ALTER TABLE events RENAME TO events_before;
+CREATE TABLE events (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, message INTEGER, data TEXT) STRICT;
+INSERT INTO events (id, at, message, data) SELECT id, at, message, data FROM events_before ORDER BY id;
+INSERT OR IGNORE INTO events (id, at) SELECT seq, 0 FROM sqlite_sequence WHERE name = 'events_before' AND seq > 0;
+DROP TABLE events_before;
+CREATE INDEX events_other ON events (id) WHERE message IS NULL;
+CREATE TABLE event_times (event INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+";
 
 /// Adds what retention needs: whether the text of a message is gone (dropped here, or never held); the entries whose bodies
 /// this database never held; up to which row the entries were held at which time, and up to which their bodies were dropped.
@@ -255,6 +272,26 @@ CREATE TABLE dm_outbox (
     text TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dm_outbox_at ON dm_outbox (at);
+";
+
+/// Undoes [`V9`], for tests that make a database of an earlier version.
+#[cfg(test)]
+pub(in crate::store) const EVENTS_V8: &str = "
+ALTER TABLE events RENAME TO events_after;
+CREATE TABLE events (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    message INTEGER REFERENCES messages,
+    data TEXT
+) STRICT;
+INSERT INTO events SELECT * FROM events_after WHERE message IS NOT NULL OR data IS NOT NULL;
+DROP TABLE events_after;
+CREATE INDEX events_at ON events (at);
+CREATE INDEX events_other ON events (id) WHERE message IS NULL;
+CREATE INDEX events_message ON events (message) WHERE message IS NOT NULL;
+ALTER TABLE messages DROP COLUMN event;
+DROP TABLE event_times;
+PRAGMA user_version = 8;
 ";
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::Connection;
 
 use crate::store::error::OpenStoreError;
+use crate::store::open::schema::EVENTS_V8;
 use crate::store::tables::models::HistoryFilter;
 use crate::store::tests::fixture::{StoreHome, TestAuthor, TestStore, room};
 use crate::store::types::Absent;
@@ -255,6 +256,7 @@ async fn messages_that_version_5_hid_beyond_a_fork_are_filed_in_a_branch() {
         postcard::to_stdvec(&SignedEntry { body: None, ..entry.signed().clone() }).expect("encodes")
     };
     let old = Connection::open(home.path()).expect("opens");
+    old.execute_batch(EVENTS_V8).expect("is as version 8 left it");
     old.execute_batch(
         "DROP TABLE forks; PRAGMA user_version = 5; DROP TABLE lacking; DROP TABLE held;
         ALTER TABLE messages DROP COLUMN gone; ALTER TABLE facts DROP COLUMN dropped;

@@ -205,13 +205,11 @@ fn insert_placeholder(
     inserted: &mut Inserted,
 ) -> rusqlite::Result<()> {
     let message = entry_row * MESSAGES_PER_ENTRY;
-    messages::insert_placeholder(context.connection, message, author, order, item)?;
+    let event = item.visible.then(|| events::insert_message(context.connection, message, context.now)).transpose()?;
+    messages::insert_placeholder(context.connection, (message, event), author, order, item)?;
     context.connection.prepare_cached("INSERT INTO lacking (entry) VALUES (?)")?.execute([entry_row])?;
     inserted.newest_message = message;
-    if item.visible {
-        events::insert_message(context.connection, message, context.now)?;
-        inserted.placeholders += 1;
-    }
+    inserted.placeholders += i64::from(item.visible);
     Ok(())
 }
 
@@ -226,14 +224,15 @@ pub(in crate::store) fn insert_messages(
     let mut unsealer = dm::Unsealer::new(author);
     for (body, (index, message)) in item.entry.messages().iter().zip((0u16..).zip(entry_row * MESSAGES_PER_ENTRY..)) {
         let Some(content) = messages::content(context, item, (index, body), &mut unsealer)? else { continue };
-        messages::insert(context.connection, message, author, order, item, &content)?;
+        let event =
+            item.visible.then(|| events::insert_message(context.connection, message, context.now)).transpose()?;
+        messages::insert(context.connection, (message, event), author, order, item, &content)?;
         inserted.newest_message = message;
         let origin = item.origins.get(usize::from(index));
         if let Some(idempotency) = origin.and_then(|command| keys.get(command)) {
             idempotency::insert(context.connection, idempotency, message, context.now)?;
         }
-        if item.visible {
-            let id = events::insert_message(context.connection, message, context.now)?;
+        if let Some(id) = event {
             let message = MessageId { entry: item.entry.hash(), index };
             let row = content.into_row(context.connection, message, order, item, id)?;
             inserted.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));

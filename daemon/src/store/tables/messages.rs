@@ -114,17 +114,17 @@ pub(in crate::store) fn content(
     }
 }
 
-/// Inserts the row of a message.
+/// Inserts the row of a message, with its event if it has one.
 pub(in crate::store) fn insert(
     connection: &Connection,
-    message: i64,
+    (message, event): (i64, Option<u64>),
     author: i64,
     order: Hlc,
     item: &BatchEntry,
     content: &MessageContent,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text, reply)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let sql = "INSERT INTO messages (id, author, hlc, label, clock_off, visible, direct, text, reply, event)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     connection.prepare_cached(sql)?.execute(params![
         message,
         author,
@@ -135,6 +135,7 @@ pub(in crate::store) fn insert(
         !content.to.is_empty(),
         content.text,
         content.reply_to.map(id_bytes),
+        event.map(counted),
     ])?;
     for (place, peer) in (0i64..).zip(&content.to) {
         let peer = peer_row(connection, peer)?;
@@ -147,13 +148,13 @@ pub(in crate::store) fn insert(
 /// Inserts the row that stands for the messages of an entry that came without its body.
 pub(in crate::store) fn insert_placeholder(
     connection: &Connection,
-    message: i64,
+    (message, event): (i64, Option<u64>),
     author: i64,
     order: Hlc,
     item: &BatchEntry,
 ) -> rusqlite::Result<()> {
     let nothing = MessageContent { to: Vec::new(), text: String::new(), reply_to: None };
-    insert(connection, message, author, order, item, &nothing)?;
+    insert(connection, (message, event), author, order, item, &nothing)?;
     let sql = "UPDATE messages SET gone = ? WHERE id = ?";
     connection.prepare_cached(sql)?.execute(params![NEVER_HELD, message])?;
     Ok(())
@@ -181,7 +182,7 @@ pub(in crate::store) const JOINS: &str = "CROSS JOIN entries n ON n.id = m.id / 
     CROSS JOIN peers p ON p.id = m.author";
 
 /// Number of a message's event. No two events are about the same message.
-pub(in crate::store) const EVENT: &str = "coalesce((SELECT max(id) FROM events WHERE message = m.id), 0)";
+pub(in crate::store) const EVENT: &str = "coalesce(m.event, 0)";
 
 /// Reads a message from [`COLUMNS`], starting at `column`.
 pub(in crate::store) fn read(

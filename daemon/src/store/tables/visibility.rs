@@ -97,14 +97,14 @@ fn show(
         if direct && !announced && author != context.me {
             unseal(context, author, message, &mut unsealer)?;
         }
-        let sql = "UPDATE messages SET visible = ? WHERE id = ?";
-        connection.prepare_cached(sql)?.execute(params![SHOWN, message])?;
+        let event = (!announced).then(|| events::insert_message(connection, message, context.now)).transpose()?;
+        let sql = "UPDATE messages SET visible = ?, event = coalesce(?, event) WHERE id = ?";
+        connection.prepare_cached(sql)?.execute(params![SHOWN, event.map(counted), message])?;
         change.shown += 1;
-        if !announced {
-            let id = events::insert_message(connection, message, context.now)?;
-            if let Some(row) = messages::find_row(connection, message)?.filter(|row| !row.dropped) {
-                change.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
-            }
+        if let Some(id) = event
+            && let Some(row) = messages::find_row(connection, message)?.filter(|row| !row.dropped)
+        {
+            change.events.push(StoredEvent::new(id, context.now, StoredEventKind::Message(row)));
         }
     }
     Ok(())

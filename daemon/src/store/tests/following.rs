@@ -188,7 +188,10 @@ async fn time_is_turned_into_a_cursor() {
     let later = Timestamp::from_ms(wall_clock().as_ms() + 60_000);
     assert_eq!(opened.store.cursor_at(later).await.expect("reads"), 2);
     // The clock was ahead when the first event was written, and was set back.
-    opened.pragma(&format!("UPDATE events SET at = {} WHERE id = 1", later.as_ms())).await;
+    let at = later.as_ms();
+    let set = format!("UPDATE events SET at = {at} WHERE id = 1; UPDATE event_times SET at = {at} WHERE event = 1;");
+    let then = format!("INSERT INTO event_times (event, at) VALUES (2, {})", before.as_ms());
+    opened.pragma(&(set + &then)).await;
     assert_eq!(opened.store.cursor_at(later).await.expect("reads"), 0);
 }
 

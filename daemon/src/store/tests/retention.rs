@@ -10,6 +10,7 @@ use chat_proto::time::Timestamp;
 use rusqlite::Connection;
 
 use super::fixture::{StoreHome, THEN, TestAuthor, TestStore, room, shown, texts};
+use crate::store::open::schema::EVENTS_V8;
 use crate::store::read::check::check;
 use crate::store::tables::models::{DROPPED_TEXT, HistoryFilter, StoredEventKind};
 use crate::store::types::{StoreReport, Write};
@@ -193,6 +194,7 @@ async fn database_of_version_7_keeps_all_texts_until_they_were_held_long_enough(
     opened.store.close().await;
     Connection::open(home.path())
         .and_then(|db| {
+            db.execute_batch(EVENTS_V8)?;
             db.execute_batch(
                 "PRAGMA user_version = 7; DROP TABLE lacking; DROP TABLE held;
                 ALTER TABLE messages DROP COLUMN gone; ALTER TABLE facts DROP COLUMN dropped;",

@@ -15,6 +15,7 @@
 
 use chat_core::input::{BatchId, PersistError};
 use chat_core::log::entry::{LogId, MessageBody, Seq};
+use chat_proto::time::Timestamp;
 use rusqlite::Connection;
 
 use crate::clock::wall_clock;
@@ -42,6 +43,8 @@ pub(in crate::store) struct Executor {
     meta: StoreMeta,
     secret: Secret,
     heads: HeadCache,
+    /// From when on events were noted last, if that is known.
+    noted: Option<Timestamp>,
     /// What the opening of the database changes, until the first transaction has written it.
     opening: Option<Opening>,
     /// Number of failed batches that were reported.
@@ -104,7 +107,7 @@ impl TransactionError {
 impl Executor {
     pub(in crate::store) fn new(meta: StoreMeta, secret: Secret, opening: Opening) -> Self {
         let heads = HeadCache::default();
-        Self { meta, secret, heads, opening: Some(opening), failures: 0, failure: PersistError::Failed }
+        Self { meta, secret, heads, noted: None, opening: Some(opening), failures: 0, failure: PersistError::Failed }
     }
 
     pub(in crate::store) fn secret(&self) -> &Secret {
@@ -133,6 +136,7 @@ impl Executor {
         if done.is_err() {
             self.meta = before;
             self.heads.clear();
+            self.noted = None;
             if !connection.is_autocommit() {
                 // If this fails, the next BEGIN fails too, and its batch is reported as failed.
                 let _ = connection.execute_batch("ROLLBACK");
@@ -185,14 +189,14 @@ impl Executor {
         }
     }
 
-    fn context<'a>(&'a mut self, connection: &'a Connection) -> WriteContext<'a> {
+    fn context<'a>(&'a mut self, connection: &'a Connection, now: Timestamp) -> WriteContext<'a> {
         WriteContext {
             connection,
             heads: &mut self.heads,
             me: self.meta.me,
             room: self.meta.room.clone(),
             secret: &self.secret,
-            now: wall_clock(),
+            now,
         }
     }
 
@@ -213,7 +217,9 @@ impl Executor {
                     // A copy that continued this log elsewhere continued its sessions too.
                     dm::retire_sessions(connection)?;
                 }
-                let mut context = self.context(connection);
+                let now = wall_clock();
+                events::note_time(connection, &mut self.noted, now)?;
+                let mut context = self.context(connection, now);
                 let mut inserted = insert_batch(&mut context, batch, keys)?;
                 for item in &batch.bodies {
                     retention::fill(&mut context, item, &mut inserted)?;
@@ -230,7 +236,9 @@ impl Executor {
                 Ok(JobOutcome::Batch(batch.id, inserted, visibility))
             }
             Write::Event(event) => {
-                Ok(JobOutcome::Event(Box::new(events::insert_other(connection, event, wall_clock())?)))
+                let now = wall_clock();
+                events::note_time(connection, &mut self.noted, now)?;
+                Ok(JobOutcome::Event(Box::new(events::insert_other(connection, event, now)?)))
             }
             Write::Addrs(records) => restore::store_addrs(connection, records).map(|()| Ok(JobOutcome::Addrs))?,
             Write::Repair(entry) => {

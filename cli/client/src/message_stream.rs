@@ -54,6 +54,9 @@ use crate::error::ClientError;
 /// Maximum number of messages that are not answered; as many as the daemon works on at a time.
 pub const UNANSWERED_MAX: usize = 512;
 
+/// Maximum number of messages between the writer and the task, which hands those that came together to the connection together.
+const QUEUE: usize = 64;
+
 /// Maximum number of bytes handed to the connection at once.
 const CHUNK_BYTES: usize = 16 * 1024;
 
@@ -98,7 +101,7 @@ impl Client {
     /// Opens a stream of messages: many on one connection, in order, each answered and each posted once. Needs a runtime, on
     /// which its task runs.
     pub fn message_stream(&self, repeat: Repeat) -> (MessageWriter, MessageAnswers) {
-        let (writer, requests) = channel(1);
+        let (writer, requests) = channel(QUEUE);
         let (answers, reader) = channel(UNANSWERED_MAX);
         let key = OutgoingMessage::from(SendRequest::default()).key;
         let (waiting, number) = (VecDeque::new(), 0);
@@ -184,7 +187,7 @@ impl StreamTask {
     async fn take_first(&mut self) -> bool {
         if self.waiting.is_empty() && self.open {
             match self.requests.recv().await {
-                Some(request) => self.waiting.push_back(request),
+                Some(request) => self.take(request),
                 None => self.open = false,
             }
         }
@@ -221,7 +224,7 @@ impl StreamTask {
                     Err(error) => return Left::Failed(ClientError::broken(&error)),
                 },
                 request = self.requests.recv(), if self.open && self.waiting.len() < UNANSWERED_MAX => match request {
-                    Some(request) => self.waiting.push_back(request),
+                    Some(request) => self.take(request),
                     None => self.open = false,
                 },
                 permit = lines.reserve(), if handed < self.waiting.len() => {
@@ -236,6 +239,16 @@ impl StreamTask {
             if self.waiting.is_empty() && !self.open {
                 return Left::Idle;
             }
+        }
+    }
+
+    /// Takes a message, and those that came with it.
+    fn take(&mut self, request: SendRequest) {
+        self.waiting.push_back(request);
+        while self.waiting.len() < UNANSWERED_MAX
+            && let Ok(request) = self.requests.try_recv()
+        {
+            self.waiting.push_back(request);
         }
     }
 

@@ -112,7 +112,7 @@ impl Net {
         let nearby = Arc::new(Nearby::new(if loopback { Mdns::Off } else { settings.mdns }));
         let endpoint = sockets.endpoint;
         let book = Arc::new(AddressBook::new(forwarder.url().clone(), nearby.clone()));
-        let connections = Arc::new(ConnectionTable::new(ctx.me));
+        let connections = Arc::new(ConnectionTable::new(ctx.me, forwarder.direct_peers().clone()));
         let net = Self {
             port: sockets.port,
             port_was_taken: settings.listen.port.is_none() && sockets.port != chat_proto::PEER_PORT,

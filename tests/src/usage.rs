@@ -22,6 +22,8 @@ pub struct Traffic {
     pub packets: u64,
     /// Bytes of them, with Ethernet headers.
     pub bytes: u64,
+    /// UDP datagrams received and sent, over all devices.
+    pub datagrams: u64,
 }
 
 /// Resident memory and processor time of a process.
@@ -64,7 +66,22 @@ fn status_kib(pid: u32, field: &str) -> io::Result<u64> {
 /// When the process has ended, or has no such device.
 pub fn traffic(pid: u32, device: &str) -> io::Result<Traffic> {
     let devices = fs::read_to_string(format!("/proc/{pid}/net/dev"))?;
-    counters(&devices, device).ok_or_else(|| io::Error::other(format!("no counters of {device}")))
+    let mut traffic = counters(&devices, device).ok_or_else(|| io::Error::other(format!("no counters of {device}")))?;
+    let (ipv4, ipv6) = (format!("/proc/{pid}/net/snmp"), format!("/proc/{pid}/net/snmp6"));
+    // A kernel without IPv6 has no such file.
+    traffic.datagrams = datagrams(&fs::read_to_string(ipv4)?, &fs::read_to_string(ipv6).unwrap_or_default());
+    Ok(traffic)
+}
+
+/// Datagrams in and out: of IPv4 in the columns that the first of two lines names, of IPv6 a line each.
+fn datagrams(ipv4: &str, ipv6: &str) -> u64 {
+    let mut lines = ipv4.lines().filter_map(|line| line.strip_prefix("Udp: ")).map(str::split_ascii_whitespace);
+    let (names, numbers) = (lines.next(), lines.next());
+    let columns = names.into_iter().flatten().zip(numbers.into_iter().flatten());
+    let counted = columns.filter(|(name, _)| ["InDatagrams", "OutDatagrams"].contains(name));
+    let of_ipv6 = ipv6.lines().filter_map(|line| line.split_once(char::is_whitespace));
+    let of_ipv6 = of_ipv6.filter(|(name, _)| ["Udp6InDatagrams", "Udp6OutDatagrams"].contains(name));
+    counted.chain(of_ipv6).filter_map(|(_, number)| number.trim().parse::<u64>().ok()).sum()
 }
 
 /// User and system time of a line of `stat`. The second field, a name in brackets, may hold anything.
@@ -81,7 +98,7 @@ fn counters(devices: &str, device: &str) -> Option<Traffic> {
     let line = devices.lines().find_map(of)?;
     let numbers: Vec<u64> = line.split_ascii_whitespace().map_while(|number| number.parse().ok()).collect();
     let [received, received_packets, sent, sent_packets] = [0, 1, 8, 9].map(|column| numbers.get(column).copied());
-    Some(Traffic { packets: received_packets? + sent_packets?, bytes: received? + sent? })
+    Some(Traffic { packets: received_packets? + sent_packets?, bytes: received? + sent?, datagrams: 0 })
 }
 
 #[cfg(test)]
@@ -102,8 +119,16 @@ mod tests {
     lo: 900 9 0 0 0 0 0 0 900 9 0 0 0 0 0 0
   eth0: 1000 10 1 2 3 4 5 6 200 3 0 0 0 0 0 0
 ";
-        assert_eq!(counters(devices, "eth0"), Some(Traffic { packets: 13, bytes: 1_200 }));
+        assert_eq!(counters(devices, "eth0"), Some(Traffic { packets: 13, bytes: 1_200, datagrams: 0 }));
         assert_eq!(counters(devices, "eth"), None);
+    }
+
+    #[test]
+    fn datagrams_of_both_protocols() {
+        let ipv4 = "Ip: Forwarding\nIp: 1\nUdp: InDatagrams NoPorts InErrors OutDatagrams\nUdp: 7 1 2 5\nUdpLite: InDatagrams\nUdpLite: 9\n";
+        let ipv6 = "Ip6InReceives \t 3\nUdp6InDatagrams \t 20\nUdp6NoPorts \t 1\nUdp6OutDatagrams \t 100\n";
+        assert_eq!(datagrams(ipv4, ipv6), 132);
+        assert_eq!(datagrams("", ""), 0);
     }
 
     #[test]

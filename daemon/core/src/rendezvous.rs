@@ -156,6 +156,9 @@ impl Rendezvous {
             RoleInput::Up(peer, path) => {
                 if self.cx.peers.up(peer, path, now) {
                     self.cx.send_state(peer);
+                    if let RoleState::Following(following) = &self.state {
+                        following.connection_opened(&mut self.cx, &peer);
+                    }
                     self.state.rank_soon(now);
                     self.observer.sample_soon(&mut self.cx);
                 }

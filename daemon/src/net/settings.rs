@@ -18,13 +18,11 @@ pub struct NetSettings {
     /// Silence after which a connection is closed; default 15 s, 1 s to 60 s. It must exceed the time in which a relay is
     /// replaced: presence is decided by heartbeats, not by this.
     pub idle_timeout: Duration,
-    /// Silence after which a direct path is closed, so that the path through the relay carries the connection on; default
-    /// 3 s, less than the idle timeout. It starts at the first unanswered packet, and is shorter than the timeout of a ping:
-    /// a connection whose peer still answers through the relay outlives its direct path. With a shorter one, pairs would
-    /// stay relayed for up to a minute after a short interruption, and would notice the end of the relay's peer.
+    /// Time without any packet after which a direct path is closed; default 15 s, which is iroh's maximum. A path on which
+    /// something was sent is given up far earlier, see `transport/silence.rs`.
     pub path_idle_timeout: Duration,
-    /// Interval between keep-alives on a silent path; default 1.8 s, less than the idle timeout of a path. Idle peers ping as
-    /// often, so that this costs packets only on paths that are not in use.
+    /// Interval between keep-alives on a silent path; default 5 s, which is iroh's maximum, less than the idle timeout of a
+    /// path and than the time for which routers remember a flow.
     pub keep_alive: Duration,
 }
 
@@ -34,8 +32,8 @@ impl Default for NetSettings {
             listen: Listen::default(),
             mdns: Mdns::On,
             idle_timeout: Duration::from_secs(15),
-            path_idle_timeout: Duration::from_secs(3),
-            keep_alive: Duration::from_millis(1_800),
+            path_idle_timeout: Duration::from_secs(15),
+            keep_alive: Duration::from_secs(5),
         }
     }
 }

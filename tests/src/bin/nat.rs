@@ -4,11 +4,16 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use chat_proto::api::peers::PathView;
 use chat_tests::netns::Nat;
 use chat_tests::scenarios::nat::{HolderLoss, NatScene, Site};
 use clap::Parser;
+
+/// Pause between two losses of UDP.
+const SETTLE: Duration = Duration::from_secs(8);
 
 /// Where the two talkers are.
 const CASES: [[Site; 2]; 7] = [
@@ -31,10 +36,16 @@ struct NatArgs {
     /// How the holder, whose relay is used, goes away
     #[arg(long, value_enum, default_value_t = HolderLoss::Killed)]
     end: HolderLoss,
+    /// Instead, lose UDP in the middle of a talk so many times, and let it pass again
+    #[arg(long)]
+    udp_rounds: Option<u32>,
 }
 
 fn main() -> io::Result<ExitCode> {
-    let NatArgs { end } = NatArgs::parse();
+    let NatArgs { end, udp_rounds } = NatArgs::parse();
+    if let Some(rounds) = udp_rounds {
+        return lose_udp(rounds);
+    }
     let mut out = io::stdout().lock();
     for (number, sites) in CASES.into_iter().enumerate() {
         let Some(mut scene) = NatScene::new(sites) else { return Ok(ExitCode::FAILURE) };
@@ -71,6 +82,27 @@ whose relay is used, goes away: {}. Strays are packets to anybody who is not on 
             HolderLoss::Silent => "its cable is pulled",
         }
     )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Two talkers behind routers that keep ports lose their direct path, and find it again.
+fn lose_udp(rounds: u32) -> io::Result<ExitCode> {
+    let Some(scene) = NatScene::new([Site::Home(Nat::Keeping); 2]) else { return Ok(ExitCode::FAILURE) };
+    let mut out = io::stdout().lock();
+    scene.reached_by(PathView::Direct);
+    scene.ranked();
+    writeln!(out, "round   longest message    lost  repeated   direct again after")?;
+    for round in 1..=rounds {
+        let flow = scene.lose_udp();
+        scene.reached_by(PathView::Relayed);
+        let back = scene.regain_udp();
+        let longest = flow.longest().as_secs_f64();
+        let (lost, repeated) = (flow.lost(), flow.repeated());
+        writeln!(out, "{round:>5} {longest:>15.3} s {lost:>7} {repeated:>9} {:>18.3} s", back.as_secs_f64())?;
+        out.flush()?;
+        // A connection is young for five seconds, and waits longer for answers then.
+        thread::sleep(SETTLE);
+    }
     Ok(ExitCode::SUCCESS)
 }
 

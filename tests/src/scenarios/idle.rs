@@ -25,6 +25,13 @@ pub struct Member {
     pub traffic: Traffic,
 }
 
+impl Member {
+    /// Packets that are not datagrams of UDP: what goes over TCP, such as relayed packets.
+    pub fn other_packets(&self) -> u64 {
+        self.traffic.packets.saturating_sub(self.traffic.datagrams)
+    }
+}
+
 /// What all of them used.
 #[derive(Clone, Debug)]
 pub struct IdleReport {
@@ -57,6 +64,7 @@ pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<
         member.usage.cpu = member.usage.cpu.saturating_sub(before.usage.cpu);
         member.traffic.packets -= before.traffic.packets;
         member.traffic.bytes -= before.traffic.bytes;
+        member.traffic.datagrams -= before.traffic.datagrams;
     }
     Ok(Some(IdleReport { span, members }))
 }
@@ -85,6 +93,7 @@ impl fmt::Display for IdleReport {
         writeln!(f, "{} members that say nothing for {} s", members.len(), span.as_secs())?;
         writeln!(f, "  {:<28} {:>10} {:>10} {:>10}", "a member, each minute", "mean", "most", "holder")?;
         row(f, "packets, in and out", &|member| member.traffic.packets as f64 / minutes)?;
+        row(f, "  of which not UDP", &|member| member.other_packets() as f64 / minutes)?;
         row(f, "KiB, in and out", &|member| member.traffic.bytes as f64 / 1_024.0 / minutes)?;
         row(f, "ms of a processor", &|member| member.usage.cpu.as_secs_f64() * 1_000.0 / minutes)?;
         row(f, "MiB resident", &|member| member.usage.resident_kib as f64 / 1_024.0)

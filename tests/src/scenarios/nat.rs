@@ -130,6 +130,20 @@ impl NatScene {
         })
     }
 
+    /// Lets UDP pass the routers again; returns how soon both talkers reach each other directly.
+    ///
+    /// # Panics
+    /// When that does not come about.
+    #[track_caller]
+    pub fn regain_udp(&self) -> Duration {
+        for router in self.routers.iter().flatten() {
+            router.unblock_udp();
+        }
+        let begun = Instant::now();
+        self.reached_by(PathView::Direct);
+        begun.elapsed()
+    }
+
     /// Who holds the role and in which term, as each that runs knows it.
     ///
     /// # Panics

@@ -53,7 +53,10 @@ impl Node {
             Frame::Want { log, from, to } => self.sync().on_want(peer, log, from, to),
             Frame::Held { holder, log, seq, hash } => self.on_held(peer, holder, Head { log, seq, hash }),
             Frame::Links(links) => {
-                self.peers.connections.set_links(&peer, links);
+                for lost in self.peers.connections.set_links(&peer, links) {
+                    // Its neighbour may be the first that misses it.
+                    self.peers.suspect(&lost, &mut self.cx);
+                }
                 self.tell_parted();
                 self.presence_changed();
             }

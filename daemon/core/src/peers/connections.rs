@@ -144,7 +144,8 @@ impl Connections {
 
     /// When [`Connections::check_liveness`] is wanted.
     pub(crate) fn next_ping(&mut self) -> Option<Duration> {
-        self.ping_due = self.connected.values().map(|connected| connected.liveness.due()).min();
+        let crowd = self.connected.len();
+        self.ping_due = self.connected.values().map(|connected| connected.liveness.due(crowd)).min();
         self.ping_due
     }
 
@@ -153,7 +154,8 @@ impl Connections {
         if self.ping_due.take().is_some_and(|due| now.saturating_sub(due) > SLIP) {
             self.forgive(now);
         }
-        let tick = |connected: &mut Connected| connected.liveness.tick(connected.path.rtt, stretch, now);
+        let crowd = self.connected.len();
+        let tick = |connected: &mut Connected| connected.liveness.tick(connected.path.rtt, stretch, crowd, now);
         self.connected.iter_mut().filter_map(|(peer, connected)| Some((*peer, tick(connected)?))).collect()
     }
 
@@ -334,12 +336,15 @@ impl Connections {
         self.connected.iter().take(LINKS_REPORTED_MAX).map(link).collect()
     }
 
-    pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<PeerLink>) {
-        let Some(connected) = self.connected.get_mut(peer) else { return };
+    /// A peer reported its connections; returns the peers that it no longer reports.
+    pub(crate) fn set_links(&mut self, peer: &PeerId, links: Vec<PeerLink>) -> Vec<PeerId> {
+        let Some(connected) = self.connected.get_mut(peer) else { return Vec::new() };
         let links = links.into_iter().take(LINKS_REPORTED_MAX).map(|link| (link.peer, link)).collect();
         let mut before = std::mem::replace(&mut connected.links, links);
         before.retain(|other, _| !connected.links.contains_key(other));
-        self.part(*peer, before.into_keys().collect());
+        let lost: Vec<PeerId> = before.into_keys().collect();
+        self.part(*peer, lost.clone());
+        lost
     }
 
     /// Connected peers that reported to hold an entry on disk.

@@ -14,6 +14,10 @@ use std::time::Duration;
 /// Silence after which a peer is pinged; reduced by up to a quarter at random, so that not both ends ping at once.
 const QUIET: Duration = Duration::from_secs(2);
 
+/// Number of connections up to which that holds. With more, the silence is longer in proportion, so that a peer sends no more
+/// pings in a larger room; the first of its neighbours that misses a peer makes the others ask it at once.
+const QUIET_CROWD: u32 = 8;
+
 /// Interval between pings to a peer that does not answer.
 const ASK_EVERY: Duration = Duration::from_millis(400);
 
@@ -84,18 +88,24 @@ impl Liveness {
         }
     }
 
-    /// When [`Liveness::tick`] is wanted: for the next ping; a peer's time runs out on one.
-    pub(crate) fn due(&self) -> Duration {
+    /// When [`Liveness::tick`] is wanted: for the next ping; a peer's time runs out on one. `crowd` is the number of
+    /// connections.
+    pub(crate) fn due(&self, crowd: usize) -> Duration {
         match self.sign {
-            Sign::Heard { at } => at + self.quiet,
+            Sign::Heard { at } => at + self.quiet_among(crowd),
             Sign::Asked { since, times, .. } => ask_at(since, times),
         }
     }
 
+    /// Silence after which the peer is pinged.
+    fn quiet_among(&self, crowd: usize) -> Duration {
+        self.quiet * u32::try_from(crowd).unwrap_or(u32::MAX).max(QUIET_CROWD) / QUIET_CROWD
+    }
+
     /// Returns what is due. `rtt` is the round-trip time of the path; `stretch` multiplies the time that the peer has.
-    pub(crate) fn tick(&mut self, rtt: Duration, stretch: u32, now: Duration) -> Option<Finding> {
+    pub(crate) fn tick(&mut self, rtt: Duration, stretch: u32, crowd: usize, now: Duration) -> Option<Finding> {
         if let Sign::Heard { at } = self.sign
-            && at + self.quiet <= now
+            && at + self.quiet_among(crowd) <= now
         {
             self.sign = Sign::Asked { since: now, times: 0, answer: ANSWER };
         }
@@ -188,6 +198,23 @@ mod tests {
         assert_eq!(run(&mut peers, 1, ms(2_000)).0, [2_000]);
         peers.suspect(&PEER, ms(2_200));
         assert_eq!(run(&mut peers, 1, ms(60_000)).1, Some(3_600));
+    }
+
+    #[test]
+    fn peer_with_many_connections_sends_no_more_pings() {
+        for many in [8u8, 16, 31] {
+            let mut peers = Connections::default();
+            let path = PathInfo { direct: true, rtt: ms(1), loss: 0.0, remote: None, inbound: false };
+            (0..many).for_each(|n| peers.up(PeerId::from_bytes([n; 32]), path, 0.0, ms(0)));
+            let mut pings = 0;
+            while let Some(now) = peers.next_ping().filter(|due| *due <= ms(60_000)) {
+                for (peer, _) in peers.check_liveness(1, now) {
+                    pings += 1;
+                    peers.heard(&peer, now);
+                }
+            }
+            assert!((210..=240).contains(&pings), "{many}: {pings}");
+        }
     }
 
     #[test]

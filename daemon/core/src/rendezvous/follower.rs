@@ -285,12 +285,23 @@ impl Following {
         }
     }
 
-    /// The connection to a peer ended without a goodbye.
+    /// The connection to a peer ended without a goodbye. A listed peer waits as long as it would for the holder's next
+    /// heartbeats, whatever ended the connection; the others hear the holder less often.
     pub(crate) fn connection_ended(&mut self, cx: &mut Context, peer: &PeerId) {
         if self.detector.holder == *peer && self.is_calm() {
-            let lost_at = self.detector.heard.unwrap_or(cx.now.mono);
-            let patience = self.detector.window(Closeness::Close, &cx.settings, 1);
-            self.suspect(cx, Cause::Silent, lost_at, patience);
+            let now = cx.now.mono;
+            let lost_at = self.detector.heard.unwrap_or(now);
+            let window = self.detector.window(Closeness::Close, &cx.settings, 1);
+            let rest = (lost_at + window).saturating_sub(now) + cx.settings.silent_probe;
+            self.suspect(cx, Cause::Silent, lost_at, if self.listed { rest } else { window });
+        }
+    }
+
+    /// A connection to a peer opened: where that is a suspected holder, it is asked over it at once.
+    pub(crate) fn connection_opened(&self, cx: &mut Context, peer: &PeerId) {
+        if let Some(suspicion) = self.suspicion.as_ref().filter(|_| self.detector.holder == *peer) {
+            let (nonce, gossip) = (suspicion.nonce, cx.gossip(self.detector.fresh, cx.now.mono));
+            cx.send(vec![*peer], &RoleFrame::Ping { nonce, gossip }, FrameChannel::Stream);
         }
     }
 

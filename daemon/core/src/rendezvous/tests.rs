@@ -188,6 +188,67 @@ fn vacancy_does_not_wake_a_peer_that_may_not_claim() {
     assert_eq!(role.query().holder(), Some((id(0), Term(4))), "and does when it may");
 }
 
+/// Peer 0 follows peer 1 as the first of its list, and heard its heartbeats until one second.
+fn listed_follower() -> Rendezvous {
+    let mut role = follower();
+    let succession = Succession {
+        room: ROOM,
+        term: Term(3),
+        holder: id(1),
+        serial: 1,
+        at: Timestamp::from_ms(0),
+        component: 4,
+        list: vec![id(0)],
+        rows: Vec::new(),
+    };
+    send(&mut role, 1, &RoleFrame::Succession(Signed::sign(succession, &key_of(1)).raw().clone()), 20);
+    for seq in 1..=5u64 {
+        send(&mut role, 1, &RoleFrame::Beat { term: Term(3), seq, heard_ms: 0 }, seq * 200);
+    }
+    drained(&mut role);
+    role
+}
+
+/// When the holder is declared gone, with a tick every ten milliseconds until three seconds.
+fn vacant_at(role: &mut Rendezvous, from_ms: u64) -> Option<u64> {
+    (from_ms..3_000).step_by(10).find(|at| {
+        role.handle(RoleInput::Tick, now(*at));
+        drained(role).iter().any(|output| matches!(output, RoleOutput::Vacant { .. } | RoleOutput::Changed(_)))
+    })
+}
+
+#[test]
+fn end_of_the_connection_to_a_silent_holder_delays_no_failover() {
+    let with_heartbeats_alone = vacant_at(&mut listed_follower(), 1_010).expect("declared gone");
+    assert!((1_620..=1_800).contains(&with_heartbeats_alone), "{with_heartbeats_alone}");
+    for down in [1_200, 1_400, 1_600] {
+        let mut role = listed_follower();
+        role.handle(RoleInput::Down(id(1)), now(down));
+        drained(&mut role);
+        let vacant = vacant_at(&mut role, down + 10).expect("declared gone");
+        assert!((1_620..=with_heartbeats_alone + 20).contains(&vacant), "closed at {down}, gone at {vacant}");
+    }
+}
+
+#[test]
+fn suspected_holder_is_asked_over_a_new_connection_at_once() {
+    let mut role = listed_follower();
+    role.handle(RoleInput::Down(id(1)), now(1_450));
+    drained(&mut role);
+    role.handle(RoleInput::Up(id(1), PATH), now(1_600));
+    let frames = drained(&mut role).into_iter().filter_map(|output| match output {
+        RoleOutput::Send { to, frame, .. } if to == [id(1)] => RoleFrame::decode(&frame).ok().flatten(),
+        _ => None,
+    });
+    let pings: Vec<_> =
+        frames.filter_map(|frame| if let RoleFrame::Ping { nonce, .. } = frame { Some(nonce) } else { None }).collect();
+    let gossip = Gossip { term: Term(3), serial: 1, age_ms: 0, claim: 0, digest: 0 };
+    for nonce in pings {
+        send(&mut role, 1, &RoleFrame::Pong { nonce, gossip }, 1_610);
+    }
+    assert!(vacant_at(&mut role, 1_620).is_none_or(|at| at > 2_200), "its answer refutes the suspicion");
+}
+
 #[test]
 fn flood_of_frames_is_limited_and_leaves_nothing() {
     let mut role = follower();

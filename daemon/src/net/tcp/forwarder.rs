@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 use chat_proto::id::PeerId;
 use iroh::{RelayUrl, SecretKey};
 use n0_future::{FuturesUnordered, StreamExt};
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -31,7 +31,9 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::net::tcp::services::{self, MemberService, Whereabouts};
+use direct_peers::{DirectPeers, copy_needed};
 
+pub(crate) mod direct_peers;
 mod probe;
 
 /// Maximum number of connections of the endpoint to its relay: it uses one, and two while one is being replaced.
@@ -107,6 +109,7 @@ pub(crate) struct Forwarder {
     url: RelayUrl,
     relays: watch::Sender<RelayOrder>,
     used: Arc<UsedRelay>,
+    direct: Arc<DirectPeers>,
     end: CancellationToken,
 }
 
@@ -144,8 +147,15 @@ impl Forwarder {
         let (relays, orders) = watch::channel(RelayOrder::default());
         let used = Arc::new(UsedRelay::default());
         let end = CancellationToken::new();
-        tokio::spawn(accept(listener, me, orders, used.clone(), end.clone()));
-        Ok(Self { url, relays, used, end })
+        let direct = Arc::new(DirectPeers::default());
+        let carrier = Carrier { me, orders, used: used.clone(), direct: direct.clone() };
+        tokio::spawn(accept(listener, carrier, end.clone()));
+        Ok(Self { url, relays, used, direct, end })
+    }
+
+    /// The peers to which nothing is relayed.
+    pub(crate) fn direct_peers(&self) -> &Arc<DirectPeers> {
+        &self.direct
     }
 
     /// The relay URL of every peer, as this endpoint sees it.
@@ -202,13 +212,16 @@ impl Drop for Forwarder {
     }
 }
 
-async fn accept(
-    listener: TcpListener,
+/// What carries the connections of the endpoint.
+#[derive(Clone)]
+struct Carrier {
     me: SecretKey,
     orders: watch::Receiver<RelayOrder>,
     used: Arc<UsedRelay>,
-    end: CancellationToken,
-) {
+    direct: Arc<DirectPeers>,
+}
+
+async fn accept(listener: TcpListener, carrier: Carrier, end: CancellationToken) {
     let tasks = TaskTracker::new();
     let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -222,10 +235,10 @@ async fn accept(
             continue;
         };
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (me, orders, end, used) = (me.clone(), orders.clone(), end.clone(), used.clone());
+        let (carrier, end) = (carrier.clone(), end.clone());
         tasks.spawn(async move {
             tokio::select! {
-                () = carry(stream, &me, orders, &used) => {}
+                () = carry(stream, carrier) => {}
                 () = end.cancelled() => {}
             }
             drop(permit);
@@ -234,7 +247,8 @@ async fn accept(
 }
 
 /// Carries one connection of the endpoint until either side ends it or another relay is to be used.
-async fn carry(mut client: TcpStream, me: &SecretKey, mut orders: watch::Receiver<RelayOrder>, used: &UsedRelay) {
+async fn carry(mut client: TcpStream, carrier: Carrier) {
+    let Carrier { me, mut orders, used, direct } = carrier;
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
     if probe::is_question(&client).await {
@@ -246,7 +260,7 @@ async fn carry(mut client: TcpStream, me: &SecretKey, mut orders: watch::Receive
     loop {
         let relays = orders.borrow_and_update().clone();
         let connected = tokio::select! {
-            connected = first(me, &relays) => connected,
+            connected = first(&me, &relays) => connected,
             changed = orders.changed() => match changed {
                 Ok(()) => continue,
                 Err(_) => return,
@@ -257,16 +271,26 @@ async fn carry(mut client: TcpStream, me: &SecretKey, mut orders: watch::Receive
         debug!(relay = %peer.short(), "connected to a relay");
         let since = used.set(peer);
         tokio::select! {
-            ended = copy_bidirectional(&mut client, &mut relay) => {
+            ended = relayed(&mut client, &mut relay, &direct) => {
                 if let Err(error) = ended {
                     debug!(%error, "connection to the relay ended");
                 }
             }
-            () = another(me, peer, &mut orders) => debug!("another relay is to be used"),
+            () = another(&me, peer, &mut orders) => debug!("another relay is to be used"),
         }
         used.clear(since);
         return;
     }
+}
+
+/// Copies both ways until both ends are done.
+async fn relayed(client: &mut TcpStream, relay: &mut TcpStream, direct: &DirectPeers) -> io::Result<()> {
+    let ((mut from_client, mut to_client), (mut from_relay, mut to_relay)) = (client.split(), relay.split());
+    let back = async {
+        copy(&mut from_relay, &mut to_client).await?;
+        to_client.shutdown().await
+    };
+    tokio::try_join!(copy_needed(&mut from_client, &mut to_relay, direct), back).map(|_| ())
 }
 
 /// Ends when another relay than that of `peer` is preferred.

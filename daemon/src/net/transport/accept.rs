@@ -143,7 +143,8 @@ impl Acceptor {
         let refused = match decision {
             Accepted::Keep(permit) => {
                 let (connection, welcome) = (connection.clone(), Some(self.connections.welcome()));
-                return MemberConnection { peer, connection, send, recv, permit, welcome }
+                let endpoint = self.endpoint.clone();
+                return MemberConnection { peer, connection, endpoint, send, recv, permit, welcome }
                     .spawn(&self.ctx, &self.connections);
             }
             Accepted::Duplicate | Accepted::AfterDial(_) => CloseCode::Duplicate,

@@ -52,6 +52,8 @@ pub enum DownReason {
     RefusedByPeer,
     /// No packet arrived for the idle timeout.
     TimedOut,
+    /// Nothing that was sent on the direct path was answered.
+    PathSilent,
     /// The peer read too slowly and its queue was full.
     QueueFull,
     /// A newer connection replaces it.
@@ -70,7 +72,7 @@ impl DownReason {
             Self::Closed(CloseReason::Protocol) | Self::Protocol => CloseCode::Protocol,
             Self::Closed(CloseReason::Surplus) => CloseCode::Surplus,
             Self::Closed(CloseReason::Stopping) => CloseCode::Stopping,
-            Self::Closed(CloseReason::Silent) => CloseCode::Silent,
+            Self::Closed(CloseReason::Silent) | Self::PathSilent => CloseCode::Silent,
             Self::QueueFull => CloseCode::TooSlow,
             Self::Replaced => CloseCode::Duplicate,
             Self::ClosedByPeer | Self::RefusedByPeer | Self::TimedOut | Self::Lost => CloseCode::Done,
@@ -85,6 +87,7 @@ impl DownReason {
             | Self::ClosedByPeer
             | Self::RefusedByPeer
             | Self::TimedOut
+            | Self::PathSilent
             | Self::QueueFull
             | Self::Replaced
             | Self::Protocol

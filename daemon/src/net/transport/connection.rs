@@ -17,27 +17,33 @@ use std::time::Duration;
 use bytes::Bytes;
 use chat_core::output::CloseReason;
 use chat_proto::id::PeerId;
+use iroh::Endpoint;
 use iroh::endpoint::{Connection, RecvStream, SendStream};
 use n0_future::StreamExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info_span};
 
 use crate::net::context::NetContext;
 use crate::net::event_queue::{EventSender, NetEvent, QueuedEvent};
+use crate::net::tcp::forwarder::direct_peers::DirectPeers;
 use crate::net::transport::close::{CloseRequest, DownReason};
 use crate::net::transport::connections::{CarryPermit, ConnectionTable};
 use crate::net::transport::framing::{FrameReader, FramingError, join_frames};
 use crate::net::transport::outbox::{OutboxReader, outbox};
 use crate::net::transport::path::{PathSampler, SAMPLE_EVERY};
 use crate::net::transport::tie_break::Welcome;
+use crate::net::transport::{direct_again, silence};
 
 /// Timeout for the other end to receive the welcome.
 const WELCOME_MAX: Duration = Duration::from_secs(5);
 
 /// Timeout for an ending connection to send what is queued.
 const FLUSH_MAX: Duration = Duration::from_millis(500);
+
+/// How long a direct path must have lasted before nothing more is relayed to the peer.
+const DIRECT_AFTER: Duration = Duration::from_secs(5);
 
 /// How long after its stream the other end may close the connection.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
@@ -47,6 +53,7 @@ const CLOSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct MemberConnection {
     pub(crate) peer: PeerId,
     pub(crate) connection: Connection,
+    pub(crate) endpoint: Endpoint,
     pub(crate) send: SendStream,
     pub(crate) recv: RecvStream,
     pub(crate) permit: CarryPermit,
@@ -87,7 +94,14 @@ impl MemberConnection {
         let info = sampler.sample(connection);
         debug!(direct = info.direct, rtt = ?info.rtt, inbound = info.inbound, "connected");
         ctx.events.send_queued(QueuedEvent::Up { peer, info, outbox }).await;
-        let carrier = Carrier { peer, connection, events: &ctx.events, inbound: &table.inbound };
+        let carrier = Carrier {
+            peer,
+            connection,
+            endpoint: &self.endpoint,
+            events: &ctx.events,
+            inbound: &table.inbound,
+            direct: &table.direct,
+        };
         let streams = (self.send, self.recv);
         let reason = carrier.carry(streams, queue, &self.permit.close, sampler, &ctx.token).await;
         debug!(?reason, "connection ended");
@@ -140,9 +154,11 @@ async fn send_welcome(send: &mut SendStream, welcome: Welcome) -> Option<DownRea
 struct Carrier<'a> {
     peer: PeerId,
     connection: &'a Connection,
+    endpoint: &'a Endpoint,
     events: &'a EventSender,
     /// Bytes of frames that may still be read.
     inbound: &'a Arc<Semaphore>,
+    direct: &'a Arc<DirectPeers>,
 }
 
 impl Carrier<'_> {
@@ -156,12 +172,15 @@ impl Carrier<'_> {
         token: &CancellationToken,
     ) -> DownReason {
         let flush = CancellationToken::new();
+        let sent = queue.sent();
         let mut write = pin!(write(self.connection, send, queue, &flush));
         let reason = tokio::select! {
             reason = self.read(recv) => reason,
             reason = &mut write => reason,
             reason = self.read_datagrams() => reason,
             reason = self.measure(sampler) => reason,
+            () = silence::silent(self.connection, &sent) => DownReason::PathSilent,
+            () = direct_again::look(self.endpoint, self.connection) => DownReason::Lost,
             reason = close.wait() => reason,
             () = token.cancelled() => DownReason::Closed(CloseReason::Stopping),
         };
@@ -211,6 +230,7 @@ impl Carrier<'_> {
         let mut ticks = interval(SAMPLE_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks.reset();
+        let (mut direct_since, mut direct_path) = (None, None);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
@@ -218,6 +238,14 @@ impl Carrier<'_> {
                 change = changes.next() => if change.is_none() { return pending().await },
             }
             let info = sampler.sample(self.connection);
+            if info.direct {
+                let since = *direct_since.get_or_insert_with(Instant::now);
+                if direct_path.is_none() && since.elapsed() >= DIRECT_AFTER {
+                    direct_path = Some(self.direct.enter(self.peer));
+                }
+            } else {
+                (direct_since, direct_path) = (None, None);
+            }
             if !self.events.send(NetEvent::Path(self.peer, info)).await {
                 return DownReason::Closed(CloseReason::Stopping);
             }

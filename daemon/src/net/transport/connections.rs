@@ -19,6 +19,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::net::gate::Gate;
+use crate::net::tcp::forwarder::direct_peers::DirectPeers;
 use crate::net::transport::close::{CloseRequest, DownReason};
 use crate::net::transport::tie_break::{
     DialSeq, Dialler, Established, Greeting, Prefer, ProcessId, Welcome, prefer_accepted, prefer_dialled,
@@ -41,6 +42,8 @@ pub(crate) struct ConnectionTable {
     slots: Mutex<HashMap<PeerId, PeerSlot>>,
     /// Bytes of frames that may still be read.
     pub(crate) inbound: Arc<Semaphore>,
+    /// Peers with a direct path.
+    pub(crate) direct: Arc<DirectPeers>,
     queue_drops: AtomicU64,
 }
 
@@ -130,7 +133,7 @@ pub(crate) enum Patience {
 }
 
 impl ConnectionTable {
-    pub(crate) fn new(me: PeerId) -> Self {
+    pub(crate) fn new(me: PeerId, direct: Arc<DirectPeers>) -> Self {
         Self {
             me,
             process: ProcessId(rand::random()),
@@ -138,6 +141,7 @@ impl ConnectionTable {
             ids: AtomicU64::new(1),
             slots: Mutex::default(),
             inbound: Arc::new(Semaphore::new(INBOUND_BYTES_MAX)),
+            direct,
             queue_drops: AtomicU64::new(0),
         }
     }

@@ -105,8 +105,11 @@ impl MemberDialer {
         match result {
             Ok((connection, send, recv, welcome)) => {
                 match self.connections.dialled(&self.ctx.gate, peer, dialling.seq, welcome) {
-                    Dialled::Keep(permit) => MemberConnection { peer, connection, send, recv, permit, welcome: None }
-                        .spawn(&self.ctx, &self.connections),
+                    Dialled::Keep(permit) => {
+                        let endpoint = self.endpoint.clone();
+                        MemberConnection { peer, connection, endpoint, send, recv, permit, welcome: None }
+                            .spawn(&self.ctx, &self.connections);
+                    }
                     Dialled::Duplicate => connection.close(CloseCode::Duplicate.var_int(), b""),
                     Dialled::Failed => {
                         connection.close(CloseCode::NotMember.var_int(), b"");

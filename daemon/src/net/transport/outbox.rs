@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use chat_core::config::FRAME_BYTES_MAX;
 use iroh::endpoint::WeakConnectionHandle;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::net::transport::close::{CloseRequest, DownReason};
 
@@ -41,6 +41,7 @@ pub(crate) struct Outbox {
     connection: Option<WeakConnectionHandle>,
     frames: mpsc::Sender<Bytes>,
     bytes: Arc<AtomicUsize>,
+    sent: Arc<Notify>,
     close: CloseRequest,
 }
 
@@ -49,13 +50,15 @@ pub(crate) struct Outbox {
 pub(crate) struct OutboxReader {
     frames: mpsc::Receiver<Bytes>,
     bytes: Arc<AtomicUsize>,
+    sent: Arc<Notify>,
 }
 
 /// Creates an empty queue whose connection ends when it overflows.
 pub(crate) fn outbox(connection: Option<WeakConnectionHandle>, close: CloseRequest) -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::channel(OUTBOX_FRAMES_MAX);
-    let bytes = Arc::<AtomicUsize>::default();
-    (Outbox { connection, frames: sender, bytes: bytes.clone(), close }, OutboxReader { frames: receiver, bytes })
+    let (bytes, sent) = (Arc::<AtomicUsize>::default(), Arc::<Notify>::default());
+    let outbox = Outbox { connection, frames: sender, bytes: bytes.clone(), sent: sent.clone(), close };
+    (outbox, OutboxReader { frames: receiver, bytes, sent })
 }
 
 impl Outbox {
@@ -94,7 +97,11 @@ impl Outbox {
         }
         let connection = self.connection.as_ref().and_then(WeakConnectionHandle::upgrade);
         let sent = connection.is_some_and(|connection| connection.send_datagram(frame.clone()).is_ok());
-        if sent { Ok(()) } else { self.push(frame) }
+        if !sent {
+            return self.push(frame);
+        }
+        self.sent.notify_one();
+        Ok(())
     }
 }
 
@@ -104,8 +111,14 @@ impl OutboxReader {
         self.frames.recv_many(frames, WRITE_FRAMES_MAX).await > 0
     }
 
+    /// Notified when something was sent.
+    pub(crate) fn sent(&self) -> Arc<Notify> {
+        self.sent.clone()
+    }
+
     /// Frees the space of bytes that were written.
     pub(crate) fn written(&self, bytes: usize) {
+        self.sent.notify_one();
         self.bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 

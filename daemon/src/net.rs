@@ -125,7 +125,7 @@ impl Net {
                 forwarder.clone(),
             )),
             connections,
-            admissions: Arc::new(Admissions::new(ctx.clone())),
+            admissions: Arc::new(Admissions::new(ctx.clone(), secret.clone())),
             role: Arc::new(RoleServices::new(ctx.clone(), secret.clone(), forwarder)),
             addresses: Arc::new(OwnAddrs::new(ctx.clone(), endpoint.clone())),
             nearby,
@@ -156,7 +156,10 @@ impl Net {
         ctx.spawn(span.clone(), self.role.clone().run_relay());
         let callers = listener::callers();
         for socket in tcp {
-            ctx.spawn(span.clone(), listener::serve(ctx.clone(), self.role.clone(), callers.clone(), socket));
+            ctx.spawn(
+                span.clone(),
+                listener::serve(ctx.clone(), (self.role.clone(), self.admissions.clone()), callers.clone(), socket),
+            );
         }
     }
 

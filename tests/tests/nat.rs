@@ -1,8 +1,7 @@
 //! Promise P10: peers behind different NATs find each other, directly where possible and through a member's relay otherwise,
 //! and go on talking when UDP is lost or the relay's peer is killed. No packet leaves the room's own network.
 //!
-//! Two machines on one cable without a router are in `local_network.rs`. Not shown yet, since it does not hold yet: a newcomer
-//! that joins where only TCP passes from the start.
+//! Two machines on one cable without a router are in `local_network.rs`.
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,9 @@ const STALL_MAX: Duration = Duration::from_secs(10);
 
 /// How long one may take while UDP is lost, on a busy machine; 0.7 to 0.9 s is usual, 2 s right after the connection was made.
 const LOSS_MAX: Duration = Duration::from_secs(5);
+
+/// How long a newcomer may take to join and be heard where only TCP passes, on a busy machine; the aim is 2 s.
+const JOINED_MAX: Duration = Duration::from_secs(8);
 
 /// How soon a direct path may be found once UDP passes again; 1.8 s is usual.
 const DIRECT_MAX: Duration = Duration::from_secs(10);
@@ -132,4 +134,29 @@ fn ticket_with_one_living_member_admits_a_newcomer_behind_a_router() {
     eventually_true(SOON, "the newcomer reads it", || newcomer.api().texts().contains(&"welcome".to_owned()));
     newcomer.api().send("thanks");
     eventually_true(SOON, "and is read", || living.api().texts().contains(&"thanks".to_owned()));
+}
+
+/// Two newcomers in networks that let out nothing but TCP to port 443, as many offices do, one with a ticket and one that knocks
+/// at an open room.
+#[test]
+fn newcomers_join_and_talk_where_only_tcp_443_passes() {
+    let Some(mut network) = TestNetwork::new() else { return };
+    let machine = network.machine();
+    let founder = StartDaemon::found("founder").args(&["--listen", ":443", "--open"]).inside(&machine).start();
+    let address = format!("{}:443", machine.addr());
+    for (name, target) in [("one", founder.ticket()), ("other", address)] {
+        let home = network.home(Nat::Keeping);
+        home.only_tcp(443);
+        let mut heard = founder.api().events(None);
+        let begun = Instant::now();
+        let newcomer = StartDaemon::join(name, &target).inside(&home.machine()).start();
+        newcomer.api().send(&format!("{name} is here"));
+        while heard.message(SOON).text != format!("{name} is here") {}
+        let took = begun.elapsed();
+        assert!(took < JOINED_MAX, "{name}: {took:?}");
+        founder.api().send(&format!("welcome {name}"));
+        eventually_true(SOON, "the newcomer reads it", || newcomer.api().texts().contains(&format!("welcome {name}")));
+        eprintln!("{name} joined and was heard after {took:?}");
+    }
+    assert_eq!(network.strays(), 0, "no packet left the room");
 }

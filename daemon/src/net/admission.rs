@@ -3,5 +3,7 @@
 pub(crate) mod codec;
 pub(crate) mod join;
 pub(crate) mod limits;
+pub(crate) mod link;
+pub(crate) mod sealed;
 pub(crate) mod server;
 pub(crate) mod target;

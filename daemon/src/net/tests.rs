@@ -1,6 +1,7 @@
 //! Real endpoints on loopback.
 
 mod admission;
+mod admission_over_tcp;
 mod connections;
 mod hello;
 mod peers;

@@ -98,7 +98,21 @@ impl Router {
         self.space.nft(&(rule(&to) + &rule(&from)));
     }
 
-    /// Takes back every [`Router::block_udp`].
+    /// Lets nothing out but TCP to this port, and its answers in. Flows that stand are cut, too.
+    ///
+    /// # Panics
+    /// When the rule is refused.
+    #[track_caller]
+    pub fn only_tcp(&self, port: u16) {
+        self.space.nft(&format!(
+            "add rule ip home blocked oifname {WAN} tcp dport != {port} drop
+             add rule ip home blocked oifname {WAN} ip protocol != tcp drop
+             add rule ip home blocked iifname {WAN} tcp sport != {port} drop
+             add rule ip home blocked iifname {WAN} ip protocol != tcp drop\n"
+        ));
+    }
+
+    /// Takes back what was blocked.
     ///
     /// # Panics
     /// When the rules are refused.

@@ -74,7 +74,9 @@ impl Role {
         // Every member may run a relay, or show by its absence which one does: all are tried in the end, also by peers
         // that know no holder.
         let others = peers.addrs.records().map(|record| record.peer);
-        let others = others.filter(|peer| *peer != me && roster.is_member(peer) && !order.contains(peer));
+        // A newcomer knows no members yet, only those that the one that admitted it named.
+        let newcomer = !roster.is_member(&me);
+        let others = others.filter(|peer| *peer != me && (newcomer || roster.is_member(peer)) && !order.contains(peer));
         let others: Vec<PeerId> = others.take(RELAYS_MAX.saturating_sub(order.len())).collect();
         let alone = peers.connections.connected().next().is_none();
         // Without any connection, this peer's own relay is the last.

@@ -1,6 +1,6 @@
 //! The newcomer's end of the admission protocol: asks to join a room.
 //!
-//! Called by [`Net::join`](crate::net::Net::join). With a ticket, all members on it are dialled at once and asked one after
+//! Called by [`Net::join`](crate::net::Net::join). A member is reached over QUIC or, where no UDP passes, over TCP. With a ticket, all members on it are dialled at once and asked one after
 //! the other. With an address, the hello on TCP names the peer that listens there, and this peer knocks: both ends show the
 //! same words, and a person at the other end decides. The words reveal a peer in between.
 //!
@@ -22,12 +22,14 @@ use chat_proto::PEER_PORT;
 use chat_proto::id::{PeerId, RoomId};
 use chat_proto::ticket::Ticket;
 use iroh::Endpoint;
-use iroh::endpoint::{Connection, RecvStream, SendStream};
+use iroh::endpoint::Connection;
 use n0_future::{FuturesUnordered, StreamExt};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
 use crate::net::admission::codec::{MessageError, read_message, write_message};
+use crate::net::admission::link::{AdmissionLink, AnswerReceiver, AnswerSender};
+use crate::net::admission::sealed::{SealedLink, SealedStream};
 use crate::net::admission::target::{JoinTarget, is_host};
 use crate::net::context::NetContext;
 use crate::net::discovery::address_book::AddressBook;
@@ -35,13 +37,15 @@ use crate::net::tcp::hello::{self, HelloError};
 use crate::net::tcp::services;
 use crate::net::transport::close::CloseCode;
 use crate::net::transport::framing::FramingError;
-use crate::net::transport::path::seen_at;
 
 /// Maximum number of addresses tried for one host name.
 const HOST_ADDRS_MAX: usize = 8;
 
 /// Timeout for a connection to a member.
 const CONNECT_MAX: Duration = Duration::from_secs(5);
+
+/// How long a member is tried over UDP alone.
+const UDP_AHEAD: Duration = Duration::from_millis(300);
 
 /// Timeout for finding out whether TCP passes where UDP does not.
 const ASK_MAX: Duration = Duration::from_secs(2);
@@ -98,9 +102,9 @@ pub enum JoinError {
         /// The addresses tried.
         tried: String,
     },
-    /// A peer answered over TCP, and UDP does not pass.
+    /// A peer answered over TCP that admits over UDP only, as version 0.1 does, and UDP does not pass.
     #[error(
-        "{tried} answers over TCP but not over UDP, which joining needs: allow UDP to that port in the firewalls on both sides, or join from another network"
+        "{tried} answers over TCP, but admits over UDP only, which does not pass: update chatd there, or allow UDP to that port in the firewalls on both sides"
     )]
     NoUdp {
         /// The addresses tried.
@@ -189,14 +193,14 @@ impl Joining<'_> {
         let others: Vec<_> = ticket.peers.iter().filter(|peer| peer.peer != self.ctx.me).collect();
         let tried = || list(others.iter().flat_map(|peer| &peer.addrs));
         let mut dials: FuturesUnordered<_> =
-            others.iter().map(|peer| async move { (peer, self.dial(&peer.peer, &peer.addrs).await) }).collect();
+            others.iter().map(|peer| async move { (peer, self.reach(&peer.peer, &peer.addrs).await) }).collect();
         let mut failure = JoinError::Unreachable { tried: tried() };
         let mut reached = VecDeque::new();
         loop {
-            let (peer, connection) = match reached.pop_front() {
+            let (peer, link) = match reached.pop_front() {
                 Some(next) => next,
                 None => match dials.next().await {
-                    Some((peer, Some(connection))) => (peer, connection),
+                    Some((peer, Some(link))) => (peer, link),
                     Some((_, None)) => continue,
                     None if matches!(failure, JoinError::Unreachable { .. }) => {
                         let addrs = others.iter().flat_map(|peer| peer.addrs.iter().map(|addr| (peer.peer, *addr)));
@@ -206,13 +210,13 @@ impl Joining<'_> {
                     None => return Err(failure),
                 },
             };
-            let conversation = Conversation { joining: self, connection, member: peer.peer };
+            let conversation = Conversation { joining: self, link, member: peer.peer };
             let mut asked = pin!(conversation.with_ticket(ticket));
             let answer = loop {
                 tokio::select! {
                     answer = &mut asked => break answer,
                     // The other dials go on meanwhile.
-                    Some((peer, connection)) = dials.next() => reached.extend(connection.map(|made| (peer, made))),
+                    Some((peer, link)) = dials.next() => reached.extend(link.map(|made| (peer, made))),
                 }
             };
             match answer {
@@ -229,9 +233,9 @@ impl Joining<'_> {
         let (addr, member) = self.find(addrs).await?;
         let tried = addr.to_string();
         // It has just answered over TCP.
-        let dialled = self.dial(&member, &[addr]).await;
-        let connection = dialled.ok_or_else(|| JoinError::NoUdp { tried: tried.clone() })?;
-        let conversation = Conversation { joining: self, connection, member };
+        let reached = self.reach(&member, &[addr]).await;
+        let link = reached.ok_or_else(|| JoinError::NoUdp { tried: tried.clone() })?;
+        let conversation = Conversation { joining: self, link, member };
         let admitted = conversation.by_knocking().await.map_err(|error| error.at(&tried))?;
         Ok(JoinedRoom { admitted, door: member })
     }
@@ -269,16 +273,46 @@ impl Joining<'_> {
         Err(failure)
     }
 
+    /// Connects to a member: over QUIC, and where that takes long, over TCP as well.
+    async fn reach(&self, member: &PeerId, addrs: &[SocketAddr]) -> Option<AdmissionLink> {
+        let mut udp = pin!(self.dial(member, addrs));
+        let mut tcp = pin!(async {
+            sleep(UDP_AHEAD).await;
+            self.call(member, addrs).await
+        });
+        let first = async {
+            tokio::select! {
+                link = &mut udp => match link {
+                    Some(connection) => Some(AdmissionLink::Quic(connection)),
+                    None => tcp.await.map(AdmissionLink::Tcp),
+                },
+                link = &mut tcp => match link {
+                    Some(link) => Some(AdmissionLink::Tcp(link)),
+                    None => udp.await.map(AdmissionLink::Quic),
+                },
+            }
+        };
+        timeout(CONNECT_MAX, first).await.ok().flatten()
+    }
+
     async fn dial(&self, member: &PeerId, addrs: &[SocketAddr]) -> Option<Connection> {
         let addr = self.book.endpoint_addr(member, addrs)?;
-        match timeout(CONNECT_MAX, self.endpoint.connect(addr, ADMISSION_ALPN)).await {
-            Ok(Ok(connection)) => Some(connection),
-            Ok(Err(error)) => {
-                debug!(member = %member.short(), %error, "not reached");
+        match self.endpoint.connect(addr, ADMISSION_ALPN).await {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                debug!(member = %member.short(), %error, "not reached over UDP");
                 None
             }
-            Err(_) => None,
         }
+    }
+
+    async fn call(&self, member: &PeerId, addrs: &[SocketAddr]) -> Option<SealedLink> {
+        let me = self.endpoint.secret_key();
+        let calls = addrs.iter().copied().map(|addr| async move {
+            let opened = SealedStream::open(me, member, addr).await;
+            opened.inspect_err(|error| debug!(member = %member.short(), %addr, %error, "not reached over TCP")).ok()
+        });
+        services::first_ok(calls, CONNECT_MAX).await?.start(self.ctx).ok()
     }
 }
 
@@ -324,7 +358,7 @@ impl ConversationError {
 /// A conversation with one member.
 struct Conversation<'a> {
     joining: &'a Joining<'a>,
-    connection: Connection,
+    link: AdmissionLink,
     member: PeerId,
 }
 
@@ -376,7 +410,7 @@ impl Conversation<'_> {
         if admitted.room != room {
             return Err(ConversationError::Denied(DenyReason::OtherRoom));
         }
-        if let Some(addr) = seen_at(&self.connection) {
+        if let Some(addr) = self.link.member_addr() {
             self.joining.book.note_seen(self.member, addr);
         }
         admitted.members.truncate(Admitted::MEMBERS_MAX);
@@ -384,15 +418,19 @@ impl Conversation<'_> {
         Ok(admitted)
     }
 
-    async fn open(&self) -> Result<(SendStream, RecvStream), ConversationError> {
-        self.connection.open_bi().await.map_err(|_| self.broken())
+    async fn open(&self) -> Result<(AnswerSender, AnswerReceiver), ConversationError> {
+        self.link.open().await.ok_or_else(|| self.broken())
     }
 
-    async fn send(&self, send: &mut SendStream, message: &impl serde::Serialize) -> Result<(), ConversationError> {
+    async fn send(&self, send: &mut AnswerSender, message: &impl serde::Serialize) -> Result<(), ConversationError> {
         write_message(send, message).await.map_err(|_| self.broken())
     }
 
-    async fn receive(&self, recv: &mut RecvStream, patience: Duration) -> Result<AdmissionAnswer, ConversationError> {
+    async fn receive(
+        &self,
+        recv: &mut AnswerReceiver,
+        patience: Duration,
+    ) -> Result<AdmissionAnswer, ConversationError> {
         match timeout(patience, read_message(recv)).await {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(MessageError::Frame(FramingError::Stream(_)))) => Err(self.broken()),
@@ -402,16 +440,18 @@ impl Conversation<'_> {
     }
 
     fn broken(&self) -> ConversationError {
-        match self.connection.close_reason() {
-            Some(error) if CloseCode::Busy.was_given(&error) => ConversationError::Denied(DenyReason::Busy),
-            Some(error) if CloseCode::Protocol.was_given(&error) => ConversationError::NotUnderstood,
-            Some(_) | None => ConversationError::Broken,
+        if self.link.was_closed_with(CloseCode::Busy) {
+            ConversationError::Denied(DenyReason::Busy)
+        } else if self.link.was_closed_with(CloseCode::Protocol) {
+            ConversationError::NotUnderstood
+        } else {
+            ConversationError::Broken
         }
     }
 }
 
 impl Drop for Conversation<'_> {
     fn drop(&mut self) {
-        self.connection.close(CloseCode::Done.var_int(), b"");
+        self.link.close(CloseCode::Done);
     }
 }

@@ -10,27 +10,31 @@
 //! [`NetEvent::AdmissionGone`], once.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use chat_core::admission::codec::{
-    ADMISSION_BYTES_MAX, AdmissionAnswer, AdmissionRequest, DenyReason, Reveal, commitment, words,
-};
+use chat_core::admission::codec::{AdmissionAnswer, AdmissionRequest, DenyReason, Reveal, commitment, words};
+use chat_core::fair_share::network;
 use chat_core::input::{AdmissionCall, AdmissionId};
 use chat_proto::id::{PeerId, RoomId};
-use iroh::endpoint::{Connection, RecvStream, SendStream, VarInt};
+use iroh::SecretKey;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
 use crate::net::admission::codec::{MessageError, read_message, write_message};
-use crate::net::context::{NetContext, peer_id};
+use crate::net::admission::limits::NetworkLimits;
+use crate::net::admission::link::{AdmissionLink, AnswerReceiver, AnswerSender};
+use crate::net::admission::sealed::SealedStream;
+use crate::net::context::NetContext;
 use crate::net::event_queue::NetEvent;
 use crate::net::places::{Place, Places};
 use crate::net::transport::close::CloseCode;
-use crate::net::transport::path::seen_at;
 
 /// Maximum number of connected strangers. Most of them are knocks that wait for a person. A network with more than others
 /// gives them up first.
@@ -52,6 +56,11 @@ const ANSWERS_MAX: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Admissions {
     ctx: NetContext,
+    /// The key that this peer proves to newcomers over TCP.
+    me: SecretKey,
+    /// Attempts over TCP; those over QUIC are limited before their handshake.
+    limits: NetworkLimits,
+    begun: Instant,
     strangers: Arc<Places<Option<IpAddr>>>,
     ids: AtomicU64,
     pending: Mutex<HashMap<AdmissionId, mpsc::Sender<AdmissionAnswer>>>,
@@ -71,7 +80,7 @@ impl Drop for PendingRequest<'_> {
 
 /// What a stranger asks for, and the stream for the answers.
 struct OpenRequest {
-    send: SendStream,
+    send: AnswerSender,
     request: AdmissionRequest,
     words: String,
 }
@@ -92,8 +101,29 @@ enum ServeError {
 }
 
 impl Admissions {
-    pub(crate) fn new(ctx: NetContext) -> Self {
-        Self { ctx, strangers: Places::new(STRANGERS_MAX), ids: AtomicU64::new(1), pending: Mutex::default() }
+    pub(crate) fn new(ctx: NetContext, me: SecretKey) -> Self {
+        Self {
+            ctx,
+            me,
+            limits: NetworkLimits::default(),
+            begun: Instant::now(),
+            strangers: Places::new(STRANGERS_MAX),
+            ids: AtomicU64::new(1),
+            pending: Mutex::default(),
+        }
+    }
+
+    /// Whether a newcomer's network may try again over TCP. Callers on this machine are not limited.
+    pub(crate) fn may_try(&self, from: IpAddr) -> bool {
+        from.is_loopback() || self.limits.take(network(from), self.begun.elapsed())
+    }
+
+    /// Proves this peer's key to a newcomer over TCP, and has it prove its own.
+    ///
+    /// # Errors
+    /// When the newcomer is gone or proves no key.
+    pub(crate) async fn accept_tcp(&self, stream: TcpStream) -> io::Result<SealedStream> {
+        SealedStream::accept(&self.me, stream).await
     }
 
     /// Passes an answer to its stranger; one that has gone is not an error.
@@ -107,42 +137,36 @@ impl Admissions {
 
     /// Serves one stranger until it has its answer or goes, or its network gives the place up to another. `source` is the
     /// network, if no relay is in between.
-    pub(crate) async fn serve(&self, connection: Connection, source: Option<IpAddr>) {
+    pub(crate) async fn serve(&self, link: AdmissionLink, source: Option<IpAddr>) {
         let place = self.strangers.enter(source);
-        // One request and one reveal: a stranger needs no larger window.
-        connection.set_receive_window(VarInt::from_u32(2 * ADMISSION_BYTES_MAX as u32));
-        let peer = peer_id(connection.remote_id());
+        link.bound();
         let served = tokio::select! {
-            served = self.converse(&connection, peer, &place) => served,
-            () = self.ctx.token.cancelled() => return connection.close(CloseCode::Stopping.var_int(), b""),
+            served = self.converse(&link, &place) => served,
+            () = self.ctx.token.cancelled() => return link.close(CloseCode::Stopping),
         };
         match served {
             Ok(()) => {}
-            Err(ServeError::Displaced) => return connection.close(CloseCode::Busy.var_int(), b""),
+            Err(ServeError::Displaced) => return link.close(CloseCode::Busy),
             Err(error) => {
-                debug!(remote = %peer.short(), %error, "admission ended");
-                return connection.close(CloseCode::Protocol.var_int(), b"");
+                debug!(remote = %link.peer().short(), %error, "admission ended");
+                return link.close(CloseCode::Protocol);
             }
         }
         // The stranger closes once it has read the last answer.
-        let _ = timeout(CLOSE_MAX, connection.closed()).await;
-        connection.close(CloseCode::Done.var_int(), b"");
+        let _ = timeout(CLOSE_MAX, link.closed()).await;
+        link.close(CloseCode::Done);
     }
 
-    async fn converse(
-        &self,
-        connection: &Connection,
-        peer: PeerId,
-        place: &Place<Option<IpAddr>>,
-    ) -> Result<(), ServeError> {
-        let asked = place.hold(self.read_request(connection, peer)).await.ok_or(ServeError::Displaced)??;
+    async fn converse(&self, link: &AdmissionLink, place: &Place<Option<IpAddr>>) -> Result<(), ServeError> {
+        let peer = link.peer();
+        let asked = place.hold(self.read_request(link, peer)).await.ok_or(ServeError::Displaced)??;
         let Some(OpenRequest { mut send, request, words }) = asked else { return Ok(()) };
         // The room decides, at once or after a person has looked at the words.
         let (pending, answers) = self.start();
-        let (id, observed) = (pending.id, seen_at(connection));
+        let (id, observed) = (pending.id, link.observed());
         info!(remote = %peer.short(), ?observed, knock = !words.is_empty(), "a peer asks to join");
         self.ctx.events.send(NetEvent::Admission(AdmissionCall { id, peer, observed, request, words })).await;
-        let answer = match place.hold(timeout(WAIT_MAX, pass_on(connection, &mut send, answers))).await {
+        let answer = match place.hold(timeout(WAIT_MAX, pass_on(link, &mut send, answers))).await {
             Some(Ok(Ok(answer))) => return send_last(&mut send, answer).await,
             Some(Ok(Err(error))) => Err(error),
             Some(Err(_)) => Ok(AdmissionAnswer::Denied(DenyReason::TimedOut)),
@@ -154,9 +178,9 @@ impl Admissions {
     }
 
     /// Reads the request, and with a knock exchanges the numbers that give the words; `None` when there is no room.
-    async fn read_request(&self, connection: &Connection, peer: PeerId) -> Result<Option<OpenRequest>, ServeError> {
-        let accepted = timeout(MESSAGE_MAX, connection.accept_bi()).await.map_err(|_| ServeError::Silent)?;
-        let (mut send, mut recv) = accepted.map_err(|_| ServeError::Connection)?;
+    async fn read_request(&self, link: &AdmissionLink, peer: PeerId) -> Result<Option<OpenRequest>, ServeError> {
+        let accepted = timeout(MESSAGE_MAX, link.accept()).await.map_err(|_| ServeError::Silent)?;
+        let (mut send, mut recv) = accepted.ok_or(ServeError::Connection)?;
         let request: AdmissionRequest = receive(&mut recv).await?;
         let Some(room) = self.ctx.gate.roster().room else {
             send_last(&mut send, AdmissionAnswer::Denied(DenyReason::NotReady)).await?;
@@ -174,7 +198,7 @@ impl Admissions {
     /// Exchanges random numbers: the stranger shows its own after it has committed to it. Returns the words.
     async fn exchange(
         &self,
-        (send, recv): (&mut SendStream, &mut RecvStream),
+        (send, recv): (&mut AnswerSender, &mut AnswerReceiver),
         (peer, room): (PeerId, RoomId),
         committed: [u8; 32],
     ) -> Result<String, ServeError> {
@@ -201,14 +225,14 @@ impl Admissions {
 
 /// Passes the room's answers on and returns the last one; fails when the stranger goes before.
 async fn pass_on(
-    connection: &Connection,
-    send: &mut SendStream,
+    link: &AdmissionLink,
+    send: &mut AnswerSender,
     mut answers: mpsc::Receiver<AdmissionAnswer>,
 ) -> Result<AdmissionAnswer, ServeError> {
     loop {
         let answer = tokio::select! {
             answer = answers.recv() => answer.ok_or(ServeError::Connection)?,
-            _ = connection.closed() => return Err(ServeError::Connection),
+            () = link.closed() => return Err(ServeError::Connection),
         };
         match answer {
             AdmissionAnswer::Admitted(_) | AdmissionAnswer::Denied(_) => return Ok(answer),
@@ -219,13 +243,13 @@ async fn pass_on(
     }
 }
 
-async fn send_last(send: &mut SendStream, answer: AdmissionAnswer) -> Result<(), ServeError> {
+async fn send_last(send: &mut AnswerSender, answer: AdmissionAnswer) -> Result<(), ServeError> {
     write_message(send, &answer).await?;
     // Fails only when the stream is finished or reset already.
-    let _ = send.finish();
+    let _ = send.shutdown().await;
     Ok(())
 }
 
-async fn receive<T: serde::de::DeserializeOwned>(recv: &mut RecvStream) -> Result<T, ServeError> {
+async fn receive<T: serde::de::DeserializeOwned>(recv: &mut AnswerReceiver) -> Result<T, ServeError> {
     Ok(timeout(MESSAGE_MAX, read_message(recv)).await.map_err(|_| ServeError::Silent)??)
 }

@@ -14,6 +14,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tracing::{debug, info_span};
 
+use crate::net::admission::link::AdmissionLink;
+use crate::net::admission::sealed::SealedStream;
+use crate::net::admission::server::Admissions;
 use crate::net::context::NetContext;
 use crate::net::places::{Place, Places};
 use crate::net::tcp::hello::{self, LINE_MAX, read_line};
@@ -38,7 +41,7 @@ pub(crate) fn callers() -> Arc<Places<IpAddr>> {
 /// Accepts and serves until the daemon stops.
 pub(crate) async fn serve(
     ctx: NetContext,
-    role: Arc<RoleServices>,
+    (role, admissions): (Arc<RoleServices>, Arc<Admissions>),
     callers: Arc<Places<IpAddr>>,
     listener: TcpListener,
 ) {
@@ -57,10 +60,10 @@ pub(crate) async fn serve(
             }
         };
         let place = callers.enter(network(from.ip()));
-        let (task_ctx, role) = (ctx.clone(), role.clone());
+        let (task_ctx, role, admissions) = (ctx.clone(), role.clone(), admissions.clone());
         ctx.spawn(info_span!("caller", me = %ctx.me.short()), async move {
             let served = tokio::select! {
-                served = serve_caller(&task_ctx, &role, stream, place) => served,
+                served = serve_caller(&task_ctx, (&role, &admissions), (stream, from.ip()), place) => served,
                 () = task_ctx.token.cancelled() => Ok(()),
             };
             if let Err(error) = served {
@@ -71,38 +74,52 @@ pub(crate) async fn serve(
 }
 
 /// A caller that has proved its key.
-struct ProvenCaller {
-    stream: TcpStream,
-    service: MemberService,
-    member: PeerId,
+enum ProvenCaller {
+    /// A member that asks for a service.
+    Member { stream: TcpStream, service: MemberService, member: PeerId },
+    /// A newcomer that asks to join.
+    Newcomer(SealedStream),
 }
 
-/// Serves a stranger in its place, and a member outside of it.
+/// Serves a stranger in its place, and a caller that has proved its key outside of it.
 async fn serve_caller(
     ctx: &NetContext,
-    role: &RoleServices,
-    stream: TcpStream,
+    (role, admissions): (&RoleServices, &Admissions),
+    (stream, from): (TcpStream, IpAddr),
     place: Place<IpAddr>,
 ) -> io::Result<()> {
-    let Some(greeted) = place.hold(greet(ctx, role, stream)).await else {
+    let Some(greeted) = place.hold(greet(ctx, (role, admissions), (stream, from))).await else {
         debug!("the place of a stranger was given to another");
         return Ok(());
     };
     drop(place);
-    if let Some(ProvenCaller { stream, service, member }) = greeted? {
-        role.serve_member(stream, service, member).await;
+    match greeted? {
+        Some(ProvenCaller::Member { stream, service, member }) => role.serve_member(stream, service, member).await,
+        Some(ProvenCaller::Newcomer(sealed)) => {
+            admissions.serve(AdmissionLink::Tcp(sealed.start(ctx)?), Some(network(from))).await;
+        }
+        None => {}
     }
     Ok(())
 }
 
 /// Reads the first line, and serves the caller or has it prove its key.
-async fn greet(ctx: &NetContext, role: &RoleServices, mut stream: TcpStream) -> io::Result<Option<ProvenCaller>> {
+async fn greet(
+    ctx: &NetContext,
+    (role, admissions): (&RoleServices, &Admissions),
+    (mut stream, from): (TcpStream, IpAddr),
+) -> io::Result<Option<ProvenCaller>> {
     let (line, rest) = timeout(LINE_MAX, read_line(&mut stream, LINE_BYTES_MAX)).await??;
     match Service::named(&line) {
         None => Ok(None),
         Some(Service::Hello) => {
             timeout(LINE_MAX, hello::answer(ctx, &mut stream)).await??;
             Ok(None)
+        }
+        Some(Service::Admission) if !admissions.may_try(from) => Ok(None),
+        Some(Service::Admission) => {
+            let sealed = timeout(PROOF_MAX, admissions.accept_tcp(stream)).await??;
+            Ok(Some(ProvenCaller::Newcomer(sealed)))
         }
         Some(Service::Member(service, CallerProof::Absent)) => {
             role.serve_older(stream, service, &rest).await?;
@@ -113,7 +130,7 @@ async fn greet(ctx: &NetContext, role: &RoleServices, mut stream: TcpStream) -> 
             let proving = services::challenge(&mut stream, &ctx.me, service, offered);
             let member = timeout(PROOF_MAX, proving).await??;
             let admitted = offered.is_some() && ctx.gate.admits_soon(&member).await;
-            Ok(admitted.then_some(ProvenCaller { stream, service, member }))
+            Ok(admitted.then_some(ProvenCaller::Member { stream, service, member }))
         }
     }
 }

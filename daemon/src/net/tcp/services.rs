@@ -1,6 +1,6 @@
 //! The services on the TCP port of a peer, each named by its first line, and how to ask for them.
 //!
-//! The hello is for every caller. The relay and the watch are for members: the answer to the first line carries a random
+//! The hello and admission are for every caller. The relay and the watch are for members: the answer to the first line carries a random
 //! number, and the caller proves its key by a signature over it. Members of version 0.1 ask with an older line and prove
 //! nothing; they share the few places of strangers.
 
@@ -19,6 +19,9 @@ use crate::net::context::peer_id;
 
 /// Asks for the peer and its room; see [`crate::net::tcp::hello`].
 pub(crate) const HELLO_LINE: &[u8] = b"CHATD HELLO 1\n";
+
+/// Asks to join; see [`crate::net::admission::sealed`].
+pub(crate) const ADMISSION_LINE: &[u8] = b"CHATD ADMIT 1\n";
 
 /// First byte of the answer of relay and watch, before the id of the peer that serves: a member's private address may lead
 /// to another peer in this network, or back to the caller.
@@ -54,6 +57,8 @@ pub(crate) enum Whereabouts {
 pub(crate) enum Service {
     /// The hello.
     Hello,
+    /// Admission of a newcomer that reaches no member over UDP.
+    Admission,
     /// A service for members.
     Member(MemberService, CallerProof),
 }
@@ -83,7 +88,7 @@ impl Service {
             let with = |proof| (service.line(proof), Self::Member(service, proof));
             [with(CallerProof::Signed), with(CallerProof::Absent)]
         });
-        let mut services = members.chain([(HELLO_LINE, Self::Hello)]);
+        let mut services = members.chain([(HELLO_LINE, Self::Hello), (ADMISSION_LINE, Self::Admission)]);
         services.find(|(known, _)| known.strip_suffix(b"\n") == Some(line)).map(|(_, service)| service)
     }
 }
@@ -232,6 +237,7 @@ mod tests {
     #[test]
     fn first_line_names_its_service() {
         assert_eq!(Service::named(b"CHATD HELLO 1"), Some(Service::Hello));
+        assert_eq!(Service::named(b"CHATD ADMIT 1"), Some(Service::Admission));
         let of_members = |line| Service::named(line).expect("a service");
         let (relay, watch) = (MemberService::Relay, MemberService::Watch);
         assert_eq!(of_members(b"CHATD RELAY 1"), Service::Member(relay, CallerProof::Absent));

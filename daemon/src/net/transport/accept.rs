@@ -21,6 +21,7 @@ use tokio::time::timeout;
 use tracing::{debug, info_span};
 
 use crate::net::admission::limits::NetworkLimits;
+use crate::net::admission::link::AdmissionLink;
 use crate::net::admission::server::Admissions;
 use crate::net::context::{NetContext, peer_id};
 use crate::net::places::Places;
@@ -87,7 +88,7 @@ impl Acceptor {
                 };
                 drop(place);
                 if let Some(connection) = stranger {
-                    acceptor.admissions.serve(connection, source).await;
+                    acceptor.admissions.serve(AdmissionLink::Quic(connection), source).await;
                 }
             });
         }

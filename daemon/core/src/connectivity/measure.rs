@@ -75,6 +75,8 @@ pub(crate) struct Measure {
     pub(crate) called: Option<bool>,
     /// When it was last measured.
     pub(crate) at: Duration,
+    /// Whether it is only QUIC's estimate.
+    estimated: bool,
     /// Since when round trips are far longer than expected.
     slow_since: Option<Duration>,
     path_loss: f32,
@@ -90,6 +92,7 @@ impl Measure {
             direct: false,
             connected: false,
             rtt: None,
+            estimated: false,
             called: None,
             at: now,
             slow_since: None,
@@ -121,8 +124,15 @@ impl Measure {
         self.direct = path.direct;
         self.path_loss = path.loss;
         self.at = now;
-        if !path.rtt.is_zero() {
-            self.sample(path.rtt, now);
+        // QUIC smooths its round-trip time, so that it is too long for many seconds after the other end was suspended: it is
+        // the first estimate, and once pings were answered it can only shorten what they say.
+        if path.rtt.is_zero() {
+            return;
+        }
+        match self.rtt.filter(|_| !self.estimated) {
+            None => (self.rtt, self.estimated) = (Some(Rtt::first(path.rtt)), true),
+            Some(known) if path.rtt <= known.mean() => self.sample(path.rtt, now),
+            Some(_) => {}
         }
     }
 
@@ -178,9 +188,14 @@ impl Measure {
     }
 
     fn sample(&mut self, rtt: Duration, now: Duration) {
-        let Some(known) = &mut self.rtt else {
-            self.rtt = Some(Rtt::first(rtt));
-            return;
+        let estimated = std::mem::take(&mut self.estimated);
+        let known = match &mut self.rtt {
+            Some(known) if !estimated => known,
+            // The first answer may come from a peer that slept.
+            estimate => {
+                *estimate = Some(Rtt::first(estimate.map_or(rtt, |known| known.mean().min(rtt))));
+                return;
+            }
         };
         if rtt <= known.patience() * 2 + OUTLIER_ABOVE {
             self.slow_since = None;

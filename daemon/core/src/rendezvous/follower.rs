@@ -36,6 +36,10 @@ pub(crate) mod suspicion;
 /// noticed before there is a list, and when all of the list dies with it. The holder's port has places for many more.
 const WATCHED_BY_ALL_MAX: usize = 16;
 
+/// How long a listed peer that heard the holder goes on to expect its heartbeats without a connection to it: one that died
+/// with its path is made anew within that time.
+const CLOSE_WITHOUT_LINK: Duration = Duration::from_secs(2);
+
 /// The state of a follower.
 #[derive(Debug)]
 pub(crate) struct Following {
@@ -119,7 +123,8 @@ impl Following {
     /// How closely this peer watches its holder.
     pub(crate) fn closeness(&self, cx: &Context) -> Closeness {
         let linked = cx.peers.is_linked(&self.detector.holder);
-        if self.listed && linked { Closeness::Close } else { Closeness::Loose }
+        let lately = self.detector.heard.is_some_and(|at| cx.now.mono < at + CLOSE_WITHOUT_LINK);
+        if self.listed && (linked || lately) { Closeness::Close } else { Closeness::Loose }
     }
 
     /// Whether nothing speaks against the holder.
@@ -285,15 +290,13 @@ impl Following {
         }
     }
 
-    /// The connection to a peer ended without a goodbye. A listed peer waits as long as it would for the holder's next
-    /// heartbeats, whatever ended the connection; the others hear the holder less often.
+    /// The connection to a peer ended without a goodbye. A listed peer goes on to expect the holder's heartbeats for a while,
+    /// since the path may have died and not the holder; the others hear the holder less often, and suspect it at once.
     pub(crate) fn connection_ended(&mut self, cx: &mut Context, peer: &PeerId) {
-        if self.detector.holder == *peer && self.is_calm() {
-            let now = cx.now.mono;
-            let lost_at = self.detector.heard.unwrap_or(now);
-            let window = self.detector.window(Closeness::Close, &cx.settings, 1);
-            let rest = (lost_at + window).saturating_sub(now) + cx.settings.silent_probe;
-            self.suspect(cx, Cause::Silent, lost_at, if self.listed { rest } else { window });
+        if self.detector.holder == *peer && self.is_calm() && self.closeness(cx) == Closeness::Loose {
+            let lost_at = self.detector.heard.unwrap_or(cx.now.mono);
+            let patience = self.detector.window(Closeness::Close, &cx.settings, 1);
+            self.suspect(cx, Cause::Silent, lost_at, patience);
         }
     }
 

@@ -234,19 +234,21 @@ fn end_of_the_connection_to_a_silent_holder_delays_no_failover() {
 fn suspected_holder_is_asked_over_a_new_connection_at_once() {
     let mut role = listed_follower();
     role.handle(RoleInput::Down(id(1)), now(1_450));
+    role.handle(RoleInput::Tick, now(1_630));
     drained(&mut role);
-    role.handle(RoleInput::Up(id(1), PATH), now(1_600));
+    role.handle(RoleInput::Up(id(1), PATH), now(1_640));
     let frames = drained(&mut role).into_iter().filter_map(|output| match output {
         RoleOutput::Send { to, frame, .. } if to == [id(1)] => RoleFrame::decode(&frame).ok().flatten(),
         _ => None,
     });
     let pings: Vec<_> =
         frames.filter_map(|frame| if let RoleFrame::Ping { nonce, .. } = frame { Some(nonce) } else { None }).collect();
+    assert!(!pings.is_empty(), "it is suspected");
     let gossip = Gossip { term: Term(3), serial: 1, age_ms: 0, claim: 0, digest: 0 };
     for nonce in pings {
-        send(&mut role, 1, &RoleFrame::Pong { nonce, gossip }, 1_610);
+        send(&mut role, 1, &RoleFrame::Pong { nonce, gossip }, 1_650);
     }
-    assert!(vacant_at(&mut role, 1_620).is_none_or(|at| at > 2_200), "its answer refutes the suspicion");
+    assert!(vacant_at(&mut role, 1_660).is_none_or(|at| at > 2_200), "its answer refutes the suspicion");
 }
 
 #[test]

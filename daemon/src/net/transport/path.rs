@@ -1,7 +1,7 @@
 //! The path of a connection's packets: measured here, not reported by the peer.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chat_core::types::PathInfo;
 use iroh::TransportAddr;
@@ -13,10 +13,14 @@ pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 /// Round-trip time that QUIC assumes for a path it has not measured yet (RFC 9002, section 6.2.2).
 pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(333);
 
+/// How long a round-trip time is remembered at least, and half of how long at most.
+const RTT_SPAN: Duration = Duration::from_secs(10);
+
 /// Measures the path of one connection.
 #[derive(Debug, Default)]
 pub(crate) struct PathSampler {
     loss: LossWindow,
+    rtt: RttWindow,
 }
 
 impl PathSampler {
@@ -31,7 +35,7 @@ impl PathSampler {
         };
         let stats = path.stats();
         self.loss.add(path.remote_addr(), stats.sent_packets, stats.lost_packets);
-        let rtt = measured(stats.rtt);
+        let rtt = self.rtt.smallest(path.remote_addr(), measured(stats.rtt), Instant::now());
         let TransportAddr::Ip(addr) = path.remote_addr() else {
             return PathInfo { direct: false, rtt, loss: self.loss.share(), remote: None, inbound };
         };
@@ -43,6 +47,33 @@ impl PathSampler {
 /// A round-trip time, or zero where it is only assumed.
 fn measured(rtt: Duration) -> Duration {
     if rtt == INITIAL_RTT { Duration::ZERO } else { rtt }
+}
+
+/// The smallest round-trip time of the last ten to twenty seconds. QUIC smooths it over all packets, so that it is far too
+/// long for a while after the other end was suspended or starved.
+#[derive(Debug, Default)]
+struct RttWindow {
+    path: Option<TransportAddr>,
+    since: Option<Instant>,
+    /// The smallest of the current span and of the one before.
+    now: Option<Duration>,
+    before: Option<Duration>,
+}
+
+impl RttWindow {
+    /// Adds a measurement, zero where there is none, and returns the smallest; another path starts anew.
+    fn smallest(&mut self, path: &TransportAddr, rtt: Duration, at: Instant) -> Duration {
+        if self.path.as_ref() != Some(path) {
+            *self = Self { path: Some(path.clone()), ..Self::default() };
+        }
+        if at - *self.since.get_or_insert(at) >= RTT_SPAN {
+            (self.since, self.before) = (Some(at), self.now.take());
+        }
+        if !rtt.is_zero() {
+            self.now = Some(self.now.map_or(rtt, |smallest| smallest.min(rtt)));
+        }
+        [self.now, self.before].into_iter().flatten().min().unwrap_or(Duration::ZERO)
+    }
 }
 
 /// Share of lost packets; each older measurement has half the weight, so that it follows the network.
@@ -101,6 +132,19 @@ mod tests {
         assert!(window.share() < 0.01, "old losses fade: {}", window.share());
         window.add(&path(2), 10, 0);
         assert_eq!(window.share(), 0.0, "another path starts from zero");
+    }
+
+    #[test]
+    fn round_trip_time_is_the_smallest_of_the_last_seconds() {
+        let (mut window, begun) = (RttWindow::default(), Instant::now());
+        let mut at = |port, ms, seconds| {
+            window.smallest(&path(port), Duration::from_millis(ms), begun + Duration::from_secs(seconds)).as_millis()
+        };
+        assert_eq!(at(1, 0, 0), 0, "not measured yet");
+        assert_eq!([at(1, 20, 1), at(1, 900, 3), at(1, 30, 5)], [20, 20, 20]);
+        assert_eq!(at(1, 900, 15), 20, "of the span before");
+        assert_eq!(at(1, 40, 26), 40, "it has become slower");
+        assert_eq!(at(2, 70, 27), 70, "another path starts anew");
     }
 
     #[test]

@@ -5,15 +5,24 @@
 //! connection ends, and the peer is dialled anew at all its addresses and through the relay. QUIC repeats its probes
 //! several times within that time, so lost packets alone do not end a connection.
 //!
+//! A peer that is suspended or starved of CPU answers nothing either, and goes on with its connections when it wakes. Where a
+//! peer was found to answer at its TCP port, it is asked there again: if it answers, the path is dead and not the peer. If
+//! it does not, the connection ends after 2.5 s only, as the peer may be reached through the relay alone.
+//!
 //! Only what is sent is watched: a quiet connection costs nothing. A relayed path is left to the forwarder, which knows when
 //! its relay is gone.
 
-use std::pin::pin;
+use std::future::pending;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use iroh::endpoint::Connection;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::net::context::peer_id;
+use crate::net::tcp::hello;
+use crate::net::transport::path::seen_at;
 
 /// Minimum time without an answer.
 const SILENT_AFTER: Duration = Duration::from_millis(400);
@@ -29,6 +38,18 @@ const SILENT_AFTER_YOUNG: Duration = Duration::from_secs(1);
 
 /// Age up to which a connection is young.
 const YOUNG_FOR: Duration = Duration::from_secs(5);
+
+/// Silence of a peer that no longer answers over TCP either, after which its connection ends.
+const GONE_AFTER: Duration = Duration::from_millis(2_500);
+
+/// How long after the start the peer is called at its TCP port.
+const CALL_AFTER: Duration = Duration::from_secs(1);
+
+/// Timeout for its answer then.
+const CALL_MAX: Duration = Duration::from_secs(3);
+
+/// Timeout for its answer while it is silent on the path.
+const ANSWER_MAX: Duration = Duration::from_millis(250);
 
 /// Minimum number of packets without an answer: the first and a probe at least.
 const UNANSWERED_MIN: u64 = 2;
@@ -95,24 +116,61 @@ impl AnswerWatch {
         if asked >= UNANSWERED_MIN && now - since >= self.patience(now) { Answers::None } else { Answers::Outstanding }
     }
 
+    /// Whether the peer had time enough to wake.
+    fn is_gone(&self, now: Instant) -> bool {
+        self.asked_since.is_some_and(|since| now - since >= GONE_AFTER)
+    }
+
     fn patience(&self, now: Instant) -> Duration {
         let least = if now - self.begun < YOUNG_FOR { SILENT_AFTER_YOUNG } else { SILENT_AFTER };
         (self.rtt_min * ROUND_TRIPS).clamp(least, SILENT_AFTER_MAX)
     }
 }
 
-/// Waits until the direct path in use is silent. `sent` is notified when something was sent.
+/// Waits until the direct path in use is dead. `sent` is notified when something was sent.
 pub(crate) async fn silent(connection: &Connection, sent: &Notify) {
+    let called = AtomicBool::new(false);
+    tokio::select! {
+        () = watch(connection, sent, &called) => {}
+        () = call(connection, &called) => {}
+    }
+}
+
+/// Finds out whether the peer answers at its TCP port; never ends.
+async fn call(connection: &Connection, called: &AtomicBool) {
+    sleep(CALL_AFTER).await;
+    called.store(answers_over_tcp(connection, CALL_MAX).await, Ordering::Relaxed);
+    pending().await
+}
+
+async fn answers_over_tcp(connection: &Connection, within: Duration) -> bool {
+    let Some(addr) = seen_at(connection) else { return false };
+    timeout(within, hello::is_at(&peer_id(connection.remote_id()), addr)).await.unwrap_or(false)
+}
+
+async fn watch(connection: &Connection, sent: &Notify, called: &AtomicBool) {
     let mut watch = AnswerWatch::new(Instant::now());
     loop {
-        let mut next = pin!(sent.notified());
-        next.as_mut().await;
+        sent.notified().await;
         let mut late = Duration::ZERO;
         while let Some(seen) = traffic(connection) {
-            match watch.look(seen, late, Instant::now()) {
+            let now = Instant::now();
+            match watch.look(seen, late, now) {
                 Answers::Complete => break,
                 Answers::Outstanding => {}
-                Answers::None => return,
+                Answers::None if !called.load(Ordering::Relaxed) || watch.is_gone(now) => return,
+                Answers::None => {
+                    if answers_over_tcp(connection, ANSWER_MAX).await {
+                        // It may have woken just now: then answers have come over the path as well.
+                        sleep(LOOK_EVERY).await;
+                        let still = |seen| watch.look(seen, Duration::ZERO, Instant::now()) == Answers::None;
+                        if traffic(connection).is_some_and(still) {
+                            return;
+                        }
+                    } else {
+                        sleep(ANSWER_MAX).await;
+                    }
+                }
             }
             let planned = Instant::now() + LOOK_EVERY;
             sleep(LOOK_EVERY).await;

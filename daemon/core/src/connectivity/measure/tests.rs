@@ -55,21 +55,42 @@ fn late_answer_of_a_stalled_peer_does_not_change_the_rtt() {
     let mut measure = Measure::new(at(0));
     measure.path(&path(true, 5), at(0));
     let patience = |measure: &Measure| measure.rtt.map(|rtt| rtt.patience());
+    let answer = |measure: &mut Measure, nonce: u64, rtt_ms: u64| {
+        measure.ping(nonce, at(nonce * 2_000));
+        assert!(measure.pong(nonce, at(nonce * 2_000 + rtt_ms)));
+    };
     for n in 0..10 {
-        measure.path(&path(true, 5), at(n * 2_000));
+        answer(&mut measure, n, 5);
     }
     let before = patience(&measure);
     for n in [20, 22] {
         measure.ping(n, at(n * 1_000));
     }
     assert!(measure.pong(20, at(22_900)) && measure.pong(22, at(22_900)));
-    measure.path(&path(true, 700), at(23_000));
     assert_eq!(patience(&measure), before);
-    measure.path(&path(true, 5), at(24_000));
+    answer(&mut measure, 12, 5);
     for n in 13..20 {
-        measure.path(&path(true, 700), at(n * 2_000));
+        answer(&mut measure, n, 700);
     }
     assert!(patience(&measure) > Some(at(700)), "what stays is the path");
+}
+
+#[test]
+fn estimate_of_a_connection_made_anew_counts_until_the_first_answer() {
+    let mut measure = Measure::new(at(0));
+    measure.path(&path(false, 900), at(0));
+    assert!(measure.rtt.is_some_and(|rtt| rtt.mean() == at(900)));
+    measure.path(&path(false, 400), at(100));
+    assert!(measure.rtt.is_some_and(|rtt| rtt.mean() == at(400)), "it is replaced by a later one");
+    measure.ping(1, at(200));
+    assert!(measure.pong(1, at(205)));
+    measure.path(&path(false, 300), at(300));
+    assert!(measure.rtt.is_some_and(|rtt| rtt.patience() <= at(15)), "pings measure from then on");
+    let mut slept = Measure::new(at(0));
+    slept.path(&path(true, 5), at(0));
+    slept.ping(1, at(200));
+    assert!(slept.pong(1, at(2_200)));
+    assert!(slept.rtt.is_some_and(|rtt| rtt.patience() <= at(15)), "the first answer came late");
 }
 
 #[test]

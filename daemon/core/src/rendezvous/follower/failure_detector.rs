@@ -11,8 +11,8 @@
 //! | TCP watch (`daemon/src/net/tcp/watch.rs`), of listed peers, and of all in rooms of up to 16 | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
 //! | heartbeats (here), to listed peers every 200 ms | three are missing: a hung process, a cut cable | 0.62 to 1 s, by the jitter of the path | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
 //! | pings of the role ([`gossip`](crate::rendezvous::upkeep::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
-//! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next four | at once | that it is suspected as *silent*, for the rest of a heartbeat window |
-//! | direct path without answers (`daemon/src/net/transport/silence.rs`) | nothing comes back on a path on which something was sent | 0.4 s or four round trips, 1 s on a connection younger than 5 s | that the connection ends, and the peer is dialled through the relay as well |
+//! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next four | at once | off the list, that it is suspected as *silent*, for a heartbeat window; listed peers go on to wait for heartbeats |
+//! | direct path without answers (`daemon/src/net/transport/silence.rs`) | nothing comes back on a path on which something was sent | 0.4 s or four round trips, 1 s on a connection younger than 5 s; 2.5 s where the peer answered over TCP before and does not now | that the connection ends, and the peer is dialled through the relay as well |
 //! | pings of the node (`peers/liveness.rs`), after 1.5 to 2 s without a frame, longer with more than eight connections | no answer for 2.4 s, 1.2 s once the role or a neighbour misses the peer | 2.7 to 4.4 s | that the connection is closed and the peer offline, for any peer |
 //! | QUIC idle timeout | no packet on any path | 15 s | that the connection ended |
 //! | path idle timeout, kept alive every 5 s | no packet on one path | 15 s | that the connection leaves this path; nothing about the peer |
@@ -92,7 +92,7 @@ pub(crate) enum TcpWatch {
 /// How closely a peer watches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closeness {
-    /// On the list, with a connection to the holder: heartbeats are due.
+    /// On the list, with a connection to the holder now or a moment ago: heartbeats are due.
     Close,
     /// Otherwise: some sign of life, heard or reported, is due within a longer time.
     Loose,

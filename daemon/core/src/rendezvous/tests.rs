@@ -237,12 +237,15 @@ fn suspected_holder_is_asked_over_a_new_connection_at_once() {
     role.handle(RoleInput::Tick, now(1_630));
     drained(&mut role);
     role.handle(RoleInput::Up(id(1), PATH), now(1_640));
-    let frames = drained(&mut role).into_iter().filter_map(|output| match output {
-        RoleOutput::Send { to, frame, .. } if to == [id(1)] => RoleFrame::decode(&frame).ok().flatten(),
-        _ => None,
-    });
-    let pings: Vec<_> =
-        frames.filter_map(|frame| if let RoleFrame::Ping { nonce, .. } = frame { Some(nonce) } else { None }).collect();
+    let mut pings = Vec::new();
+    for output in drained(&mut role) {
+        if let RoleOutput::Send { to, frame, .. } = output
+            && to == [id(1)]
+            && let Ok(Some(RoleFrame::Ping { nonce, .. })) = RoleFrame::decode(&frame)
+        {
+            pings.push(nonce);
+        }
+    }
     assert!(!pings.is_empty(), "it is suspected");
     let gossip = Gossip { term: Term(3), serial: 1, age_ms: 0, claim: 0, digest: 0 };
     for nonce in pings {

@@ -148,7 +148,7 @@ impl Forwarder {
         let used = Arc::new(UsedRelay::default());
         let end = CancellationToken::new();
         let direct = Arc::new(DirectPeers::default());
-        let carrier = Carrier { me, orders, used: used.clone(), direct: direct.clone() };
+        let carrier = StreamCarrier { me, orders, used: used.clone(), direct: direct.clone() };
         tokio::spawn(accept(listener, carrier, end.clone()));
         Ok(Self { url, relays, used, direct, end })
     }
@@ -214,14 +214,14 @@ impl Drop for Forwarder {
 
 /// What carries the connections of the endpoint.
 #[derive(Clone)]
-struct Carrier {
+struct StreamCarrier {
     me: SecretKey,
     orders: watch::Receiver<RelayOrder>,
     used: Arc<UsedRelay>,
     direct: Arc<DirectPeers>,
 }
 
-async fn accept(listener: TcpListener, carrier: Carrier, end: CancellationToken) {
+async fn accept(listener: TcpListener, carrier: StreamCarrier, end: CancellationToken) {
     let tasks = TaskTracker::new();
     let permits = Arc::new(tokio::sync::Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -247,8 +247,8 @@ async fn accept(listener: TcpListener, carrier: Carrier, end: CancellationToken)
 }
 
 /// Carries one connection of the endpoint until either side ends it or another relay is to be used.
-async fn carry(mut client: TcpStream, carrier: Carrier) {
-    let Carrier { me, mut orders, used, direct } = carrier;
+async fn carry(mut client: TcpStream, carrier: StreamCarrier) {
+    let StreamCarrier { me, mut orders, used, direct } = carrier;
     // Relayed packets must not wait for others to fill a segment.
     let _ = client.set_nodelay(true);
     if probe::is_question(&client).await {

@@ -42,10 +42,9 @@ async fn join(newcomer: &NetPeer, target: JoinTarget) -> Result<JoinedRoom, Join
 }
 
 async fn asked(member: &mut NetPeer) -> AdmissionCall {
-    match member.next().await {
-        NetEvent::Admission(call) => call,
-        event => panic!("not a request: {event:?}"),
-    }
+    let event = member.next().await;
+    let NetEvent::Admission(call) = event else { panic!("not a request: {event:?}") };
+    call
 }
 
 #[tokio::test]

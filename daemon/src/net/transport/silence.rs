@@ -62,7 +62,7 @@ const SLIP: Duration = Duration::from_millis(100);
 
 /// Packets of the direct paths of a connection, and the smallest round-trip time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Traffic {
+struct PathTraffic {
     /// Frames sent that ask for an answer.
     asked: u64,
     /// Datagrams received.
@@ -76,7 +76,7 @@ struct Traffic {
 pub(crate) struct AnswerWatch {
     begun: Instant,
     /// At the last reception.
-    heard: Traffic,
+    heard: PathTraffic,
     /// Since when answers are outstanding.
     asked_since: Option<Instant>,
     rtt_min: Duration,
@@ -95,11 +95,11 @@ enum Answers {
 
 impl AnswerWatch {
     fn new(now: Instant) -> Self {
-        Self { begun: now, heard: Traffic::default(), asked_since: None, rtt_min: SILENT_AFTER_MAX }
+        Self { begun: now, heard: PathTraffic::default(), asked_since: None, rtt_min: SILENT_AFTER_MAX }
     }
 
     /// Compares the traffic with what it was. `late` is by how much this look is later than planned.
-    fn look(&mut self, seen: Traffic, late: Duration, now: Instant) -> Answers {
+    fn look(&mut self, seen: PathTraffic, late: Duration, now: Instant) -> Answers {
         if seen.received != self.heard.received || seen.asked < self.heard.asked {
             (self.heard, self.asked_since) = (seen, None);
             self.rtt_min = self.rtt_min.min(seen.rtt);
@@ -180,13 +180,13 @@ async fn watch(connection: &Connection, sent: &Notify, called: &AtomicBool) {
 }
 
 /// The traffic of the direct paths; `None` while a relayed path is in use.
-fn traffic(connection: &Connection) -> Option<Traffic> {
+fn traffic(connection: &Connection) -> Option<PathTraffic> {
     let paths = connection.paths();
     let selected = paths.iter().find(|path| path.is_selected())?;
     if !selected.is_ip() {
         return None;
     }
-    let mut seen = Traffic { rtt: selected.rtt(), ..Traffic::default() };
+    let mut seen = PathTraffic { rtt: selected.rtt(), ..PathTraffic::default() };
     for path in paths.iter().filter(|path| path.is_ip()) {
         let stats = path.stats();
         seen.asked += stats.frame_tx.stream + stats.frame_tx.datagram + stats.frame_tx.ping;
@@ -199,8 +199,8 @@ fn traffic(connection: &Connection) -> Option<Traffic> {
 mod tests {
     use super::*;
 
-    fn seen(asked: u64, received: u64) -> Traffic {
-        Traffic { asked, received, rtt: Duration::from_millis(1) }
+    fn seen(asked: u64, received: u64) -> PathTraffic {
+        PathTraffic { asked, received, rtt: Duration::from_millis(1) }
     }
 
     fn ms(ms: u64) -> Duration {
@@ -256,7 +256,7 @@ mod tests {
     fn distant_peer_has_four_round_trips() {
         let begun = Instant::now();
         let mut watch = AnswerWatch::new(begun);
-        let far = |asked, received| Traffic { asked, received, rtt: ms(250) };
+        let far = |asked, received| PathTraffic { asked, received, rtt: ms(250) };
         let now = begun + YOUNG_FOR;
         assert_eq!(watch.look(far(1, 1), Duration::ZERO, now), Answers::Complete);
         assert_eq!(watch.look(far(5, 1), Duration::ZERO, now), Answers::Outstanding);

@@ -93,7 +93,7 @@ pub(super) async fn copy_needed(
             read.advance(head);
         }
         while head_matched == END_OF_HEAD.len()
-            && let Some(frame) = Frame::first(&read)?
+            && let Some(frame) = RelayFrame::first(&read)?
         {
             if !frame.destination(&read).is_some_and(|peer| direct.contains(&peer)) {
                 needed.extend_from_slice(&read[..frame.bytes]);
@@ -118,14 +118,14 @@ fn head_bytes(read: &[u8], matched: &mut usize) -> usize {
 
 /// A whole frame of a client (RFC 6455, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
+struct RelayFrame {
     /// Where the mask begins, which the payload follows.
     mask: usize,
     /// Length of the frame.
     bytes: usize,
 }
 
-impl Frame {
+impl RelayFrame {
     /// The frame at the start, if it has arrived whole.
     fn first(read: &[u8]) -> io::Result<Option<Self>> {
         let Some(short) = read.get(1).map(|byte| byte & 0x7f) else { return Ok(None) };

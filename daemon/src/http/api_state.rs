@@ -28,7 +28,7 @@ use crate::send::RoomSender;
 use crate::store::Store;
 
 /// Maximum number of open event streams: every event wakes each of them, so the number bounds the cost of a message.
-pub const READERS_MAX: usize = 256;
+pub const READERS_MAX: usize = 1024;
 
 /// How long a request waits for the room to be loaded; a database that is checked as a whole may take longer.
 const LOADING_MAX: Duration = Duration::from_secs(2);

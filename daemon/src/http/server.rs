@@ -18,6 +18,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,9 +31,15 @@ use crate::http::auth::{AllowedHosts, Caller, CallerConnection};
 use crate::http::routes::router;
 use crate::http::server::listen::Listeners;
 
-/// Maximum number of connections on each of the two sockets: all event streams and as many calls. More wait in the
+/// Maximum number of connections on each of the two sockets: all event streams, and 256 calls. More wait in the
 /// kernel's queue. Counted per socket, so that callers without a token cannot block the user's own commands.
-pub const CONNECTIONS_MAX: usize = 2 * READERS_MAX;
+pub const CONNECTIONS_MAX: usize = READERS_MAX + 256;
+
+/// Number of open files that the daemon wants to be allowed: connections on both sockets, and those that remain.
+const FILES_WANTED: u64 = 2 * CONNECTIONS_MAX as u64 + FILES_BESIDE;
+
+/// Number of files besides the connections of the API: the database, links to peers, newcomers, a relay.
+const FILES_BESIDE: u64 = 512;
 
 /// Timeout for the head of a request, and for an idle connection.
 const HEAD_MAX: Duration = Duration::from_secs(30);
@@ -50,7 +57,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// finish, and removes the socket's file.
 pub async fn serve(listeners: Listeners, api: Arc<Api>, shutdown: CancellationToken) {
     let Listeners { unix, tcp } = listeners;
-    let server = Server { router: router(Arc::clone(&api)), tasks: TaskTracker::new(), ending: shutdown };
+    let connections_max = allow_files();
+    let server =
+        Server { router: router(Arc::clone(&api)), tasks: TaskTracker::new(), ending: shutdown, connections_max };
     let on_unix = async {
         if let Some((listener, _file)) = &unix {
             server.accept_unix(listener).await;
@@ -75,11 +84,13 @@ struct Server {
     router: Router,
     tasks: TaskTracker,
     ending: CancellationToken,
+    /// Maximum number of connections on each socket.
+    connections_max: usize,
 }
 
 impl Server {
     async fn accept_unix(&self, listener: &UnixListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         while let Some(place) = self.place(&places).await {
             match self.ending.run_until_cancelled(listener.accept()).await {
                 Some(Ok((stream, _))) => {
@@ -93,7 +104,7 @@ impl Server {
     }
 
     async fn accept_tcp(&self, listener: &TcpListener) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         while let Some(place) = self.place(&places).await {
             match self.ending.run_until_cancelled(listener.accept()).await {
                 Some(Ok((stream, _))) => match prepare(&stream) {
@@ -122,6 +133,23 @@ impl Server {
             drop(place);
         });
     }
+}
+
+/// Raises the number of files that this process may have open to what it wants, or as far as it may; returns the number of
+/// connections on each socket for which that is enough.
+fn allow_files() -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
+    let allowed = limit.maximum.map_or(FILES_WANTED, |maximum| maximum.min(FILES_WANTED));
+    if limit.current.is_some_and(|current| current < allowed) {
+        limit.current = Some(allowed);
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::debug!(%error, "the limit of open files cannot be raised");
+        }
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(FILES_WANTED);
+    // Where few files are allowed, half of them are left for the rest.
+    let for_connections = allowed.saturating_sub(FILES_BESIDE.min(allowed / 2));
+    usize::try_from(for_connections / 2).unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
 }
 
 async fn serve_connection<S>(stream: S, router: Router, connection: CallerConnection)

@@ -203,6 +203,21 @@ impl TestNetwork {
         Router::new(self.site(router::WAN), nat)
     }
 
+    /// Limits what the link of a machine carries, each way, in kbit/s; what waits longer than half a second is dropped.
+    ///
+    /// # Panics
+    /// When `tc` is missing or refuses.
+    #[track_caller]
+    pub fn limit(&self, machine: &Space, kbit: u32) {
+        let [_, _, site, _] = machine.ip.octets();
+        for (space, device) in [(machine, DEVICE.to_owned()), (&*self.world, format!("site{site}"))] {
+            let rate = format!("{kbit}kbit");
+            let queue = ["tbf", "rate", &rate, "burst", "3kb", "latency", "500ms"];
+            let args = [&["qdisc", "add", "dev", &device, "root"][..], &queue].concat();
+            space.command(Path::new("tc"), &args).run().ok();
+        }
+    }
+
     /// Packets that were sent to addresses that are not on this internet.
     ///
     /// # Panics

@@ -16,7 +16,7 @@ const OTHER_PACKETS_MAX: u64 = 30;
 
 #[test]
 fn holder_of_a_quiet_room_relays_nothing() {
-    let report = idle::run(4, SETTLE, SPAN).expect("the daemons run on");
+    let report = idle::run(4, SETTLE, SPAN, None).expect("the daemons run on");
     let Some(report) = report else { return };
     let holder = report.members.iter().find(|member| member.holder).expect("there is a holder");
     let others = report.members.len() as u64 - 1;

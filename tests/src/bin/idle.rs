@@ -19,11 +19,14 @@ struct IdleArgs {
     /// For how long it is watched, in seconds
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
+    /// Limit of the link of the founder, who holds the role, while it is watched, in kbit/s each way
+    #[arg(long)]
+    kbit: Option<u32>,
 }
 
 fn main() -> io::Result<ExitCode> {
-    let IdleArgs { peers, settle, seconds } = IdleArgs::parse();
-    match run(peers.into(), Duration::from_secs(settle), Duration::from_secs(seconds))? {
+    let IdleArgs { peers, settle, seconds, kbit } = IdleArgs::parse();
+    match run(peers.into(), Duration::from_secs(settle), Duration::from_secs(seconds), kbit)? {
         Some(report) => write!(io::stdout(), "{report}").map(|()| ExitCode::SUCCESS),
         None => Ok(ExitCode::FAILURE),
     }

@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use chat_proto::api::peers::RoleView;
+use chat_proto::id::Term;
 
-use crate::cluster::all_online;
+use crate::cluster::{all_online, view};
 use crate::daemon::{Daemon, StartDaemon};
 use crate::netns::{DEVICE, TestNetwork};
 use crate::usage::{self, Traffic, Usage};
@@ -38,18 +39,22 @@ pub struct IdleReport {
     span: Duration,
     /// The members, the founder first.
     pub members: Vec<Member>,
+    /// Term of the role before and after.
+    pub terms: [Term; 2],
 }
 
-/// A room of `peers`, left alone for `settle` and then observed for `span`. `None` where no network can be made.
+/// A room of `peers`, left alone for `settle` and then observed for `span`, with the link of the founder's machine limited to
+/// `kbit` kbit/s each way. `None` where no network can be made.
 ///
 /// # Errors
 /// When a daemon ends meanwhile.
 ///
 /// # Panics
 /// When a daemon does not start, or they do not meet.
-pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<IdleReport>> {
+pub fn run(peers: usize, settle: Duration, span: Duration, kbit: Option<u32>) -> io::Result<Option<IdleReport>> {
     let Some(mut network) = TestNetwork::new() else { return Ok(None) };
-    let founder = StartDaemon::found("peer-0").inside(&network.machine()).start();
+    let machine = network.machine();
+    let founder = StartDaemon::found("peer-0").inside(&machine).start();
     let ticket = founder.ticket();
     let mut room = vec![founder];
     for number in 1..peers {
@@ -57,6 +62,10 @@ pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<
     }
     all_online(&room.iter().collect::<Vec<_>>());
     thread::sleep(settle);
+    if let Some(kbit) = kbit {
+        network.limit(&machine, kbit);
+    }
+    let term = view(&room[0]).term;
     let before = room.iter().map(measure).collect::<io::Result<Vec<_>>>()?;
     thread::sleep(span);
     let mut members = room.iter().map(measure).collect::<io::Result<Vec<_>>>()?;
@@ -66,7 +75,7 @@ pub fn run(peers: usize, settle: Duration, span: Duration) -> io::Result<Option<
         member.traffic.bytes -= before.traffic.bytes;
         member.traffic.datagrams -= before.traffic.datagrams;
     }
-    Ok(Some(IdleReport { span, members }))
+    Ok(Some(IdleReport { span, members, terms: [term, view(&room[0]).term] }))
 }
 
 fn measure(peer: &Daemon) -> io::Result<Member> {
@@ -81,7 +90,7 @@ fn measure(peer: &Daemon) -> io::Result<Member> {
 
 impl fmt::Display for IdleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { span, members } = self;
+        let Self { span, members, terms: [before, after] } = self;
         let minutes = span.as_secs_f64() / 60.0;
         let row = |f: &mut fmt::Formatter<'_>, what: &str, value: &dyn Fn(&Member) -> f64| {
             let values = || members.iter().map(value);
@@ -96,6 +105,7 @@ impl fmt::Display for IdleReport {
         row(f, "  of which not UDP", &|member| member.other_packets() as f64 / minutes)?;
         row(f, "KiB, in and out", &|member| member.traffic.bytes as f64 / 1_024.0 / minutes)?;
         row(f, "ms of a processor", &|member| member.usage.cpu.as_secs_f64() * 1_000.0 / minutes)?;
-        row(f, "MiB resident", &|member| member.usage.resident_kib as f64 / 1_024.0)
+        row(f, "MiB resident", &|member| member.usage.resident_kib as f64 / 1_024.0)?;
+        writeln!(f, "  term of the role: {before} before, {after} after")
     }
 }

@@ -197,7 +197,8 @@ impl StreamTask {
     /// Sends what waits on one connection, and what comes meanwhile, until nothing is under way.
     async fn exchange(&mut self) -> Left {
         let (lines, body) = LineBody::new();
-        let call = Call::lines(&["messages"], body).query(&FirstLine { line: self.number + 1 });
+        let first = FirstLine { line: (self.number > 0).then_some(self.number + 1) };
+        let call = Call::lines(&["messages"], body).query(&first);
         let call = call.header("idempotency-key", &self.key);
         let mut response = match self.client.begin_lines(&call).await {
             Ok(response) => response,
@@ -335,7 +336,7 @@ fn answer(status: u16, posted: Result<SentMessage, Problem>) -> SentLine {
 
 #[derive(Serialize)]
 struct FirstLine {
-    line: u64,
+    line: Option<u64>,
 }
 
 /// A body of lines that are written while it is sent. Clones are the same body: one connection reads it.

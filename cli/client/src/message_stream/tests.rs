@@ -104,7 +104,7 @@ async fn messages_wait_for_no_answer_and_are_answered_in_order() {
     let (_directory, listener, client) = stage();
     let daemon = async {
         let mut request = ScriptedCall::next(&listener).await;
-        assert!(request.has("post /v1/messages?line=1 ") && request.has("content-type: application/x-ndjson"));
+        assert!(request.has("post /v1/messages http") && request.has("content-type: application/x-ndjson"));
         request.begin().await;
         let mut texts = Vec::new();
         while texts.len() < 3 {

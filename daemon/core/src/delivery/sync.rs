@@ -63,7 +63,7 @@ const FAILED_FOR: Duration = Duration::from_secs(5);
 /// Maximum number of such doublings: up to about ten minutes.
 const FAILED_DOUBLINGS: u32 = 7;
 
-/// Failed fetches after which dependants of a void log are applied without it, so that their authors' messages are not
+/// Failed fetches after which dependants of void entries are applied without these, so that their authors' messages are not
 /// lost for entries that no peer has kept.
 const FORGO_AFTER: u32 = 4;
 

@@ -58,7 +58,7 @@ pub(crate) struct Heads {
     ends: BTreeMap<LogId, Seq>,
     /// For each branch that is held, the log that its entries name.
     branches: BTreeMap<LogId, LogId>,
-    /// Void logs of which no peer has more.
+    /// Logs that are void from some entry on, of which no peer has more.
     forgone: BTreeSet<LogId>,
     /// Peers whose removal may turn out to be void because of what they wrote.
     admins: BTreeSet<PeerId>,
@@ -176,14 +176,18 @@ impl Heads {
     /// dependencies may be known through it alone.
     pub(crate) fn limit_if_built_on(&self, log: &LogId) -> Seq {
         let limit = self.limit(log);
-        let ends = self.refused.contains(log) || self.forgone.contains(log);
-        if ends { limit } else { limit.max(Seq(PAST_CUT_MAX).min(self.end(log).unwrap_or(Seq::MAX))) }
+        let void = self.refused.contains(log) || self.forgone.contains(log);
+        if void {
+            self.cut(log).filter(|cut| *cut > Seq::ZERO).map_or(limit, |cut| limit.min(cut))
+        } else {
+            limit.max(Seq(PAST_CUT_MAX).min(self.end(log).unwrap_or(Seq::MAX)))
+        }
     }
 
-    /// Marks that no peer has more of a void log: entries that depend on it are applied without it. Returns whether
-    /// that is new.
+    /// Marks that no peer has more of a log that is void, or void from here on: entries that depend on it are applied without
+    /// that. Returns whether it is new.
     pub(crate) fn forgo(&mut self, log: LogId) -> bool {
-        self.cut(&log) == Some(Seq::ZERO) && self.forgone.insert(log)
+        self.cut(&log).is_some_and(|cut| self.seq(&log) >= cut) && self.forgone.insert(log)
     }
 
     /// The last sequence number of a log that is served to others.
@@ -200,7 +204,7 @@ impl Heads {
             // Dependencies of entries beyond a cut are no longer referenced by any valid entry.
             self.tips = self.applied.keys().copied().collect();
         }
-        self.forgone.retain(|log| cuts.get(log) == Some(&Seq::ZERO));
+        self.forgone.retain(|log| cuts.get(log) == self.cuts.get(log));
         self.cuts = cuts;
         self.admins = admins;
         changed

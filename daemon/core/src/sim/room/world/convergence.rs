@@ -120,7 +120,7 @@ impl RoomWorld {
             let old_disks = older.into_iter().any(|fault| self.plan.has(fault));
             let knows = |other: &Host| machine.roster.people.contains_key(&self.at(*other).id);
             let parted = parted || (old_disks && !main.iter().any(knows));
-            let parted = parted || self.knows_only_hostile(host);
+            let parted = parted || self.knows_only_hostile(host) || self.beyond_repair(main);
             let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
             if !outside && !parted {
                 let sees = main.iter().map(|other| machine.roster.is_member(&self.at(*other).id)).collect::<Vec<_>>();
@@ -239,9 +239,9 @@ impl RoomWorld {
             }
         }
         for group in self.groups().into_iter().filter(|group| group.len() > 1) {
-            for host in group {
-                let left = self.at(host).node.as_ref().map(|node| node.inspect().work_left()).unwrap_or_default();
-                if !hostile {
+            for host in &group {
+                let left = self.at(*host).node.as_ref().map(|node| node.inspect().work_left()).unwrap_or_default();
+                if !hostile && !self.beyond_repair(&group) {
                     assert!(left.is_empty(), "{host:?} still has {left:?}");
                 }
                 // What a hostile member promised may never come.

@@ -107,6 +107,11 @@ impl RoomWorld {
         })
     }
 
+    /// Whether a machine of a group has damaged entries: once the group has settled, no other of it holds good copies.
+    pub(super) fn beyond_repair(&self, group: &[Host]) -> bool {
+        group.iter().any(|host| self.at(*host).disk.held.iter().any(|held| !held.rotten.is_empty()))
+    }
+
     /// Ends what breaks the word of a disk.
     pub(super) fn end_disk_faults(&mut self, host: Host) {
         let disk = &mut self.machine(host).disk;

@@ -39,6 +39,13 @@ pub(crate) struct ControlItem {
     causes: Vec<Position>,
 }
 
+impl ControlItem {
+    /// Whether it names another control entry, or a later one of the same log.
+    pub(crate) fn names(&self, other: &Position) -> bool {
+        self.causes.iter().any(|cause| cause.log == other.log && cause.seq >= other.seq)
+    }
+}
+
 /// How a log began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LogStart {

@@ -25,6 +25,10 @@ pub(crate) struct InviteState {
     pub(crate) uses: u32,
     pub(crate) used: u32,
     pub(crate) revoked: bool,
+    /// Where it was revoked. An admission by it that knew nothing of that counts, or what the newcomer said since would be lost.
+    pub(crate) revocations: Vec<Position>,
+    /// Whether the member that made it was removed: it lets no one in any more.
+    pub(crate) void: bool,
 }
 
 /// A member during the replay.
@@ -79,15 +83,26 @@ impl Replay {
                 self.end(peer, position.order);
                 self.people.get_mut(peer)?.removed = true;
                 // What a removed member may have handed out lets no one in any more.
-                self.invites.values_mut().filter(|invite| invite.by == *peer).for_each(|invite| invite.revoked = true);
+                for invite in self.invites.values_mut().filter(|invite| invite.by == *peer) {
+                    (invite.revoked, invite.void) = (true, true);
+                }
                 Some(*peer)
             }
             Control::Role { peer, .. } if rulings.counts(&place) => Some(*peer),
             _ if !self.is_active(&author) => None,
             Control::Invite { key, expires, uses } => {
                 let (created, expires, uses) = (item.label, *expires, *uses);
-                let invite =
-                    InviteState { by: author, log: place.log, created, expires, uses, used: 0, revoked: false };
+                let invite = InviteState {
+                    by: author,
+                    log: place.log,
+                    created,
+                    expires,
+                    uses,
+                    used: 0,
+                    revoked: false,
+                    revocations: Vec::new(),
+                    void: false,
+                };
                 self.invites.entry(*key).or_insert(invite);
                 None
             }
@@ -95,9 +110,10 @@ impl Replay {
                 let invite =
                     self.invites.get_mut(key).filter(|invite| rulings.counts(&place) || invite.by == author)?;
                 invite.revoked = true;
+                invite.revocations.push(*position);
                 None
             }
-            Control::Admit { peer, name, by } if self.may_admit(peer, by, &place, rulings) => {
+            Control::Admit { peer, name, by } if self.may_admit(peer, by, &place, item, rulings) => {
                 self.entered.insert(place);
                 let invite = if let AdmitBy::Invite { key, .. } = by { self.invites.get(key) } else { None };
                 let let_in_by = invite.map_or(author, |invite| invite.by);
@@ -138,14 +154,16 @@ impl Replay {
 
     /// Whether an admission counts. One of a removed peer does by the hand of an admin who knew of the removal. One by ticket
     /// uses the ticket up, once for each newcomer; whether the ticket has expired is for the member to say that admits.
-    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, place: &Dep, rulings: &Rulings) -> bool {
+    fn may_admit(&mut self, peer: &PeerId, by: &AdmitBy, place: &Dep, item: &ControlItem, rulings: &Rulings) -> bool {
         if self.people.get(peer).is_some_and(|state| state.removed)
             && !self.removals.get(peer).into_iter().flatten().all(|removal| rulings.readmits(place, removal))
         {
             return false;
         }
         let AdmitBy::Invite { key, .. } = by else { return true };
-        let Some(invite) = self.invites.get_mut(key).filter(|invite| !invite.revoked) else { return false };
+        // Every admission by ticket names what its author holds of the log with the invite, and the newest acts of admins.
+        let valid = |invite: &&mut InviteState| !invite.void && !invite.revocations.iter().any(|at| item.names(at));
+        let Some(invite) = self.invites.get_mut(key).filter(valid) else { return false };
         if self.admitted_by.contains(&(*key, *peer)) {
             return true;
         }

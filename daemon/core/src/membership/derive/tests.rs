@@ -249,6 +249,19 @@ fn an_invite_is_revoked_by_its_author_or_an_admin() {
 }
 
 #[test]
+fn who_was_admitted_where_nobody_knew_of_the_revocation_stays() {
+    let mut history = WrittenRoom::with_members(&[BOB, CAT]);
+    history.tell(BOB, invite(20, 5));
+    history.forge(ANN, 0, &[at(BOB, 0, 2)], 2_000_000, Control::Revoke { key: invite_id(20) });
+    history.forge(CAT, 0, &[at(BOB, 0, 2)], 3_000_000, by_ticket(11, 20));
+    history.tell(CAT, by_ticket(12, 20));
+    assert!(history.invite(20).revoked);
+    assert_eq!(history.members(), [ANN, BOB, CAT, 11]);
+    let reversed = history.shuffled(|_, choices| choices - 1);
+    assert_eq!(reversed.members(), history.members());
+}
+
+#[test]
 fn no_peer_is_admitted_without_the_right() {
     let mut history = WrittenRoom::founded();
     history.tell(ANN, invite(20, 5)).tell(DAN, admit(11, "by-a-stranger")).tell(DAN, admit(DAN, "by-itself"));

@@ -238,10 +238,11 @@ impl RoomWorld {
                 return Err(format!("a settled room exchanges {frames} of {kind}"));
             }
         }
+        let damaged = self.beyond_repair(&self.hosts().collect::<Vec<_>>());
         for group in self.groups().into_iter().filter(|group| group.len() > 1) {
-            for host in &group {
-                let left = self.at(*host).node.as_ref().map(|node| node.inspect().work_left()).unwrap_or_default();
-                if !hostile && !self.beyond_repair(&group) {
+            for host in group {
+                let left = self.at(host).node.as_ref().map(|node| node.inspect().work_left()).unwrap_or_default();
+                if !hostile && !damaged {
                     assert!(left.is_empty(), "{host:?} still has {left:?}");
                 }
                 // What a hostile member promised may never come.

@@ -36,7 +36,7 @@ struct NatArgs {
     /// How the holder, whose relay is used, goes away
     #[arg(long, value_enum, default_value_t = HolderLoss::Killed)]
     end: HolderLoss,
-    /// Instead, lose UDP in the middle of a talk so many times, and let it pass again
+    /// Number of times that the routers block UDP in the middle of a talk and let it pass again; nothing else is tried then
     #[arg(long)]
     udp_rounds: Option<u32>,
 }

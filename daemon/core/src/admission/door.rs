@@ -146,7 +146,7 @@ impl DoorHandler<'_> {
             return Ok(());
         }
         let invite = self.membership.derived.invites().get(&key).ok_or(DenyReason::UnknownInvite)?;
-        if invite.revoked {
+        if invite.is_revoked() {
             return Err(DenyReason::Revoked);
         }
         if self.cx.now.wall > invite.expires {

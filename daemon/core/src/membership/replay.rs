@@ -24,11 +24,17 @@ pub(crate) struct InviteState {
     pub(crate) expires: Timestamp,
     pub(crate) uses: u32,
     pub(crate) used: u32,
-    pub(crate) revoked: bool,
     /// Where it was revoked. An admission by it that knew nothing of that counts, or what the newcomer said since would be lost.
     pub(crate) revocations: Vec<Position>,
     /// Whether the member that made it was removed: it lets no one in any more.
     pub(crate) void: bool,
+}
+
+impl InviteState {
+    /// Whether no door lets anyone in by it any more.
+    pub(crate) fn is_revoked(&self) -> bool {
+        self.void || !self.revocations.is_empty()
+    }
 }
 
 /// A member during the replay.
@@ -83,9 +89,7 @@ impl Replay {
                 self.end(peer, position.order);
                 self.people.get_mut(peer)?.removed = true;
                 // What a removed member may have handed out lets no one in any more.
-                for invite in self.invites.values_mut().filter(|invite| invite.by == *peer) {
-                    (invite.revoked, invite.void) = (true, true);
-                }
+                self.invites.values_mut().filter(|invite| invite.by == *peer).for_each(|invite| invite.void = true);
                 Some(*peer)
             }
             Control::Role { peer, .. } if rulings.counts(&place) => Some(*peer),
@@ -99,7 +103,6 @@ impl Replay {
                     expires,
                     uses,
                     used: 0,
-                    revoked: false,
                     revocations: Vec::new(),
                     void: false,
                 };
@@ -109,7 +112,6 @@ impl Replay {
             Control::Revoke { key } => {
                 let invite =
                     self.invites.get_mut(key).filter(|invite| rulings.counts(&place) || invite.by == author)?;
-                invite.revoked = true;
                 invite.revocations.push(*position);
                 None
             }

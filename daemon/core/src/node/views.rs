@@ -119,7 +119,7 @@ impl Views<'_> {
             expires: invite.expires,
             uses: invite.uses,
             used: invite.used,
-            revoked: invite.revoked,
+            revoked: invite.is_revoked(),
         });
         let mut invites: Vec<Invite> = invites.collect();
         invites.sort_by_key(|invite| std::cmp::Reverse(invite.created));

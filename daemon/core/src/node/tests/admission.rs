@@ -90,7 +90,8 @@ fn a_ticket_is_checked() {
     let invite = kit.peers[0].node.inspect().invites().last().map(|(invite, _)| *invite).expect("an invite");
     assert_eq!(kit.command(1, Command::Revoke(invite)), Some(Err(CommandError::NotAdmin)));
     assert_eq!(kit.command(0, Command::Revoke(invite)), Some(Ok(Reply::Done)));
-    let revoked: Vec<bool> = kit.peers[1].node.inspect().invites().iter().map(|(_, invite)| invite.revoked).collect();
+    let revoked: Vec<bool> =
+        kit.peers[1].node.inspect().invites().iter().map(|(_, invite)| invite.is_revoked()).collect();
     assert!(revoked.contains(&true), "everybody knows that it is revoked");
 }
 

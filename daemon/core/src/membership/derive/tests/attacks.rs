@@ -53,7 +53,7 @@ fn a_removed_member_writes_in_logs_that_its_removal_does_not_name() {
     history.forge(CAT, 0, &[at(ANN, 0, 2)], 1, by_ticket(BOB, 20)).forge(CAT, 0, &[], 1, admit(BOB, "n2"));
     let after = history.derive();
     assert_eq!(after.roster, before.roster);
-    assert!(after.invites().values().all(|invite| invite.revoked));
+    assert!(after.invites().values().all(InviteState::is_revoked));
     assert!((1..=3).all(|incarnation| after.cuts[&log(BOB, incarnation)] == Seq::ZERO));
 }
 

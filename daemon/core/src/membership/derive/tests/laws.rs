@@ -127,7 +127,7 @@ proptest! {
     ) {
         let mut history = WrittenRoom::with_admins(&[EVE, BOB]);
         steps.into_iter().for_each(|step| write(&mut history, step));
-        // Who has left or was removed demotes nobody.
+        // A former admin demotes nobody: its entry does not count.
         prop_assume!(history.admins().contains(&ANN));
         history.tell(ANN, role(EVE, false));
         let rights = |history: &WrittenRoom| {

@@ -255,12 +255,11 @@ impl RoomWorld {
     /// Number of frames of each kind between machines of the largest group. Two that were removed may find each
     /// other late, and one whose damaged entry no other of its group holds asks for it for ever.
     fn sent_in_groups(&self) -> BTreeMap<&'static str, u64> {
-        let whole = |host: Host| self.at(host).disk.held.iter().all(|held| held.rotten.is_empty());
         let groups = self.groups();
         let main = groups.first().map(Vec::as_slice).unwrap_or_default();
         let mut frames = BTreeMap::new();
         for ((kind, from, to), count) in &self.sent {
-            if [from, to].iter().all(|host| main.contains(host) && whole(**host)) {
+            if [from, to].iter().all(|host| main.contains(host) && !self.has_damage(**host)) {
                 *frames.entry(*kind).or_default() += count;
             }
         }

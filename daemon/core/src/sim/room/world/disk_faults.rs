@@ -109,7 +109,12 @@ impl RoomWorld {
 
     /// Whether a machine of a group has damaged entries: once the group has settled, no other of it holds good copies.
     pub(super) fn beyond_repair(&self, group: &[Host]) -> bool {
-        group.iter().any(|host| self.at(*host).disk.held.iter().any(|held| !held.rotten.is_empty()))
+        group.iter().any(|host| self.has_damage(*host))
+    }
+
+    /// Whether entries on the disk of a machine are damaged.
+    pub(super) fn has_damage(&self, host: Host) -> bool {
+        self.at(host).disk.held.iter().any(|held| !held.rotten.is_empty())
     }
 
     /// Ends what breaks the word of a disk.

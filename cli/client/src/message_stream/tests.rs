@@ -51,6 +51,15 @@ impl ScriptedCall {
         self.write("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
     }
 
+    /// At least this number of texts, of as many chunks as that takes.
+    async fn first_texts(&mut self, count: usize) -> Vec<String> {
+        let mut texts = Vec::new();
+        while texts.len() < count {
+            texts.extend(self.texts().await);
+        }
+        texts
+    }
+
     /// The texts of the next chunk.
     async fn texts(&mut self) -> Vec<String> {
         let mut size = String::new();
@@ -106,10 +115,7 @@ async fn messages_wait_for_no_answer_and_are_answered_in_order() {
         let mut request = ScriptedCall::next(&listener).await;
         assert!(request.has("post /v1/messages http") && request.has("content-type: application/x-ndjson"));
         request.begin().await;
-        let mut texts = Vec::new();
-        while texts.len() < 3 {
-            texts.extend(request.texts().await);
-        }
+        let texts = request.first_texts(3).await;
         assert_eq!(texts, ["one", "two", "three"]);
         request.answer(1, None).await;
         request.answer(2, Some(ErrorCode::UnknownMember)).await;
@@ -126,10 +132,7 @@ async fn what_was_not_answered_is_sent_again_with_its_number_and_key() {
     let daemon = async {
         let mut first = ScriptedCall::next(&listener).await;
         first.begin().await;
-        let mut texts = Vec::new();
-        while texts.len() < 3 {
-            texts.extend(first.texts().await);
-        }
+        first.first_texts(3).await;
         first.answer(1, None).await;
         let key = first.key().to_owned();
         drop(first);

@@ -144,7 +144,7 @@ impl MessageLines {
                     let waits = message.may_be_overtaken();
                     (waits, keyed_or_not(message, key, &mut keyed))
                 }
-                Err(refusal) => (false, LineStep::Refused(refusal)),
+                Err(refusal) => (false, Some(LineStep::Refused(refusal))),
             };
             lines.push((number, waits, step));
         }
@@ -152,12 +152,12 @@ impl MessageLines {
         for (number, waits, step) in lines {
             self.room.sender.ready().await;
             let step = match step {
-                LineStep::Keyed => match looked_up.next() {
+                Some(step) => step,
+                None => match looked_up.next() {
                     Some(Ok(send)) => LineStep::LookedUp(send),
                     Some(Err(error)) => LineStep::Refused(error.into()),
                     None => continue,
                 },
-                step @ (LineStep::Refused(_) | LineStep::Post(_) | LineStep::LookedUp(_)) => step,
             };
             let mut posting = post_line(Arc::clone(&self.api), self.room.sender.clone(), number, step).boxed();
             // The first step hands a message to the room.
@@ -198,23 +198,22 @@ enum LineStep {
     Refused(Refusal),
     /// Its message is posted.
     Post(ValidMessage),
-    /// Its message is posted under a key, which is still to be looked up.
-    Keyed,
-    /// The same, and the key was looked up.
+    /// Its message is posted under a key, which was looked up.
     LookedUp(StreamedSend),
 }
 
+/// What is to be done for a message; none while its key is still to be looked up.
 fn keyed_or_not(
     message: ValidMessage,
     key: Option<IdempotencyKey>,
     keyed: &mut Vec<(ValidMessage, IdempotencyKey)>,
-) -> LineStep {
+) -> Option<LineStep> {
     match key {
         Some(key) => {
             keyed.push((message, key));
-            LineStep::Keyed
+            None
         }
-        None => LineStep::Post(message),
+        None => Some(LineStep::Post(message)),
     }
 }
 
@@ -223,7 +222,6 @@ async fn post_line(api: Arc<Api>, sender: RoomSender, number: u64, step: LineSte
         LineStep::Refused(refusal) => return refused(number, refusal),
         LineStep::Post(message) => sender.send(message, None, &api.tasks).await,
         LineStep::LookedUp(send) => sender.send_looked_up(send).await,
-        LineStep::Keyed => return refused(number, Refusal::bad("the key was not looked up")),
     };
     match sent {
         Ok(sent) => SentLine {

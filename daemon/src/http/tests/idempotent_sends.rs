@@ -72,7 +72,7 @@ async fn concurrent_requests_with_one_key_post_once() {
             tokio::spawn(async move { send("k1", &json!({"text": "hello"})).send(&at).await })
         })
         .collect();
-    under_way(&running).await;
+    running.sends_in_progress(|count| count > 0).await;
     let other = send("k1", &json!({"text": "other"})).send(&running.unix).await;
     assert_eq!(other.problem().code, ErrorCode::KeyReused);
     stage.script.open(true);
@@ -86,17 +86,6 @@ async fn concurrent_requests_with_one_key_post_once() {
     assert_eq!(stage.script.posts(), 1);
 }
 
-/// Returns when a post is under way.
-async fn under_way(running: &TestApi) {
-    let room = running.slot.current().expect("there is a room");
-    soon(async {
-        while room.sender.in_progress() == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn request_of_a_disconnected_caller_posts_once() {
     let (running, stage) = TestApi::with_room().await;
@@ -107,7 +96,7 @@ async fn request_of_a_disconnected_caller_posts_once() {
         let ask = send("k1", &body);
         async move { ask.send(&at).await }
     });
-    under_way(&running).await;
+    running.sends_in_progress(|count| count > 0).await;
     call.abort();
     let retry = tokio::spawn({
         let (ask, at) = (send("k1", &body), running.unix.clone());

@@ -92,17 +92,6 @@ async fn stream_is_resumed_at_the_first_line_that_was_not_answered() {
     assert_eq!(single.problem().code, ErrorCode::BadRequest);
 }
 
-/// Waits until this number of keyed messages is on its way.
-async fn on_their_way(running: &TestApi, count: usize) {
-    let room = running.slot.current().expect("there is a room");
-    soon(async {
-        while room.sender.in_progress() != count {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-}
-
 #[tokio::test]
 async fn lines_with_keys_do_not_wait_for_each_other() {
     let (running, stage) = TestApi::with_room().await;
@@ -110,7 +99,7 @@ async fn lines_with_keys_do_not_wait_for_each_other() {
     let body: String = (0..100).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect();
     let unix = running.unix.clone();
     let posting = tokio::spawn(async move { post(&unix, Some("night"), body).await });
-    on_their_way(&running, 100).await;
+    running.sends_in_progress(|count| count == 100).await;
     stage.script.open(true);
     let sent = soon(posting).await.expect("no panic");
     assert_eq!(statuses(&sent), (1..=100).map(|line| (line, 201)).collect::<Vec<_>>());
@@ -122,7 +111,7 @@ async fn lines_of_a_caller_that_hung_up_keep_their_keys_until_they_are_stored() 
     stage.script.open(false);
     let body: String = (0..20).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect();
     let first = request(Some("night"), None, body.clone()).open(&running.unix).await;
-    on_their_way(&running, 20).await;
+    running.sends_in_progress(|count| count == 20).await;
     drop(first);
     let unix = running.unix.clone();
     let again = tokio::spawn(async move { post(&unix, Some("night"), body).await });
@@ -131,7 +120,7 @@ async fn lines_of_a_caller_that_hung_up_keep_their_keys_until_they_are_stored() 
     let sent = soon(again).await.expect("no panic");
     assert!(sent.len() == 20 && sent.iter().all(|answer| answer.id.is_some()), "{sent:?}");
     assert_eq!(stage.script.posts(), 20);
-    on_their_way(&running, 0).await;
+    running.sends_in_progress(|count| count == 0).await;
 }
 
 #[tokio::test]

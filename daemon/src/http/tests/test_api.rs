@@ -253,6 +253,17 @@ pub(crate) struct TestApi {
 }
 
 impl TestApi {
+    /// Waits until the number of keyed sends in progress is as wanted.
+    pub(crate) async fn sends_in_progress(&self, wanted: impl Fn(usize) -> bool) {
+        let room = self.slot.current().expect("there is a room");
+        soon(async {
+            while !wanted(room.sender.in_progress()) {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
     /// An API without a room: the peer waits to be admitted to one.
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");

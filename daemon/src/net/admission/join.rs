@@ -1,8 +1,9 @@
 //! The newcomer's end of the admission protocol: asks to join a room.
 //!
-//! Called by [`Net::join`](crate::net::Net::join). A member is reached over QUIC or, where no UDP passes, over TCP. With a ticket, all members on it are dialled at once and asked one after
-//! the other. With an address, the hello on TCP names the peer that listens there, and this peer knocks: both ends show the
-//! same words, and a person at the other end decides. The words reveal a peer in between.
+//! Called by [`Net::join`](crate::net::Net::join). A newcomer reaches a member over QUIC or, where no UDP passes, over TCP.
+//! With a ticket, all members on it are dialled at once and asked one after the other. With an address, the hello on TCP
+//! names the peer that listens there, and this peer knocks: both ends show the same words, and a person at the other end
+//! decides. The words reveal a peer in between.
 //!
 //! Invariants: nothing is changed here before a member admits this peer; then the gate trusts that member until the log
 //! arrives. Each step has a deadline. Of several failures the most useful one is reported: a member's reason before a

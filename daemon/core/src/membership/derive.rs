@@ -7,7 +7,7 @@
 //! A log is valid if its first entry names an admission of its author that counts, or a former log that does; an author has
 //! at most [`AUTHOR_LOGS_MAX`] valid logs. A removal names, for each log of the removed peer that its author held, the last
 //! valid entry. Logs that it does not name are void, but for those that begin from a readmission by an admin who knew of
-//! the removal. Leaving ends a log, too. A branch of a forked log is a log that is entitled as the one it builds on; a
+//! the removal. Leaving ends the log that says so. A branch of a forked log is a log that is entitled as the one it builds on; a
 //! removal that names the forked log beyond the fork names none of its branches.
 //!
 //! Called by the node whenever a control entry was applied or a fork was proven. An entry that comes after all others in the
@@ -139,14 +139,6 @@ impl Derived {
         cut(self) == before
     }
 
-    /// The last valid sequence number of a log, where it ends.
-    pub(crate) fn cut(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
-        if !self.replay.was_member(&log.author, start.order) {
-            return Some(Seq::ZERO);
-        }
-        self.ends(log, start)
-    }
-
     /// The same for a log that begins now: an author has a limited number of them, those that come first in the shared order,
     /// in whatever order they arrive.
     pub(crate) fn cut_of_new(&self, log: &LogId, start: &LogStart, controls: &ControlLog) -> Option<Seq> {
@@ -195,18 +187,18 @@ impl Derived {
         let is_genesis = matches!(item.control, Control::Genesis { .. });
         // Acts that count do so wherever a later removal cuts their log.
         let counts = is_genesis || self.rulings.counts(&position.place());
-        let ended = self.ends(&position.log, start).is_some_and(|end| position.seq > end);
+        let ended = self.cut(&position.log, start).is_some_and(|end| position.seq > end);
         if !counts && (ended || self.is_crowded(&position.log, controls)) {
             return None;
         }
-        if matches!(item.control, Control::Leave) && self.replay.is_active(&item.author) {
+        if matches!(item.control, Control::Leave) {
             self.left.insert(position.log, position.seq);
         }
         self.replay.tell(position, item, &self.rulings)
     }
 
-    /// Where removals and leaving end a log.
-    fn ends(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
+    /// The last valid sequence number of a log, where removals and leaving end it.
+    pub(crate) fn cut(&self, log: &LogId, start: &LogStart) -> Option<Seq> {
         let mut counted = start.admissions.iter().filter(|place| self.replay.entered(place)).peekable();
         if counted.peek().is_none() {
             return Some(Seq::ZERO);

@@ -51,13 +51,6 @@ pub(crate) struct MemberState {
     pub(crate) let_in_by: PeerId,
 }
 
-/// A period of membership.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    from: Hlc,
-    to: Option<Hlc>,
-}
-
 /// The state derived from the entries replayed so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Replay {
@@ -69,12 +62,12 @@ pub(crate) struct Replay {
     entered: BTreeSet<Dep>,
     /// The removals of each peer so far.
     removals: BTreeMap<PeerId, Vec<Dep>>,
-    spans: BTreeMap<PeerId, Vec<Span>>,
     admitted_by: BTreeSet<(InviteId, PeerId)>,
 }
 
 impl Replay {
-    /// Applies one more entry; gives the peer whose state it changed.
+    /// Applies one more entry of a log that is valid there; gives the peer whose state it changed. What a member that left
+    /// wrote in another log, not knowing of it, counts: who lost its disk and leaves takes nothing along that it said before.
     pub(crate) fn tell(&mut self, position: &Position, item: &ControlItem, rulings: &Rulings) -> Option<PeerId> {
         let (author, place) = (item.author, position.place());
         match &item.control {
@@ -86,14 +79,13 @@ impl Replay {
             }
             Control::Remove { peer, .. } if rulings.counts(&place) => {
                 self.removals.entry(*peer).or_default().push(place);
-                self.end(peer, position.order);
-                self.people.get_mut(peer)?.removed = true;
+                let state = self.people.get_mut(peer)?;
+                (state.active, state.removed) = (false, true);
                 // What a removed member may have handed out lets no one in any more.
                 self.invites.values_mut().filter(|invite| invite.by == *peer).for_each(|invite| invite.void = true);
                 Some(*peer)
             }
             Control::Role { peer, .. } if rulings.counts(&place) => Some(*peer),
-            _ if !self.is_active(&author) => None,
             Control::Invite { key, expires, uses } => {
                 let (created, expires, uses) = (item.label, *expires, *uses);
                 let invite = InviteState {
@@ -128,7 +120,7 @@ impl Replay {
                 Some(author)
             }
             Control::Leave => {
-                self.end(&author, position.order);
+                self.people.get_mut(&author)?.active = false;
                 Some(author)
             }
             Control::Keys { identity, fallback } => {
@@ -139,19 +131,9 @@ impl Replay {
         }
     }
 
-    pub(crate) fn is_active(&self, peer: &PeerId) -> bool {
-        self.people.get(peer).is_some_and(|state| state.active)
-    }
-
     /// Whether an admission counts.
     pub(crate) fn entered(&self, admission: &Dep) -> bool {
         self.entered.contains(admission)
-    }
-
-    /// Whether a peer was a member at a time of the shared order.
-    pub(crate) fn was_member(&self, peer: &PeerId, at: Hlc) -> bool {
-        let contains = |span: &Span| span.from <= at && span.to.is_none_or(|to| at <= to);
-        self.spans.get(peer).is_some_and(|spans| spans.iter().any(contains))
     }
 
     /// Whether an admission counts. One of a removed peer does by the hand of an admin who knew of the removal. One by ticket
@@ -178,10 +160,9 @@ impl Replay {
     }
 
     fn admit(&mut self, peer: PeerId, name: &str, position: &Position, let_in_by: PeerId) -> Option<PeerId> {
-        if self.is_active(&peer) {
+        if self.people.get(&peer).is_some_and(|state| state.active) {
             return None;
         }
-        self.spans.entry(peer).or_default().push(Span { from: position.order, to: None });
         let state = MemberState {
             name: name.to_owned(),
             named: (Claimed::Attested, *position),
@@ -193,15 +174,5 @@ impl Replay {
         };
         self.people.insert(peer, state);
         Some(peer)
-    }
-
-    fn end(&mut self, peer: &PeerId, at: Hlc) {
-        let Some(state) = self.people.get_mut(peer) else { return };
-        if state.active
-            && let Some(span) = self.spans.get_mut(peer).and_then(|spans| spans.last_mut())
-        {
-            span.to = Some(at);
-        }
-        state.active = false;
     }
 }

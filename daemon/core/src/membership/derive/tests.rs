@@ -354,6 +354,19 @@ fn leaving_ends_a_log_and_keeps_what_was_written() {
     assert_eq!((history.cut(BOB, 0), history.cut(BOB, 1)), (Some(3), None));
 }
 
+/// Who lost its disk leaves in a new log, before it has its former one again: the leaving comes first in the shared order.
+#[test]
+fn leaving_takes_nothing_along_that_was_said_without_knowing_of_it() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    history.tell(BOB, invite(20, 1)).tell(BOB, admit(CAT, "cat")).tell(CAT, keys(3));
+    history.forge(BOB, 1, &[at(ANN, 0, 2)], 0, Control::Leave).forge(BOB, 2, &[at(ANN, 0, 2)], 0, keys(2));
+    let order = |place| history.controls.position(&place).expect("it is held").order;
+    assert!(order(at(BOB, 1, 1)) < order(at(BOB, 0, 3)), "the leaving stands before the admission");
+    assert_eq!(history.members(), [ANN, CAT]);
+    assert_eq!([0, 1, 2].map(|incarnation| history.cut(BOB, incarnation)), [None, Some(1), None]);
+    assert_eq!((history.cut(CAT, 0), history.invite(20).is_revoked()), (None, false));
+}
+
 #[test]
 fn a_log_begins_with_an_admission_or_a_former_log() {
     let mut history = WrittenRoom::with_members(&[BOB]);

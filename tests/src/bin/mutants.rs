@@ -2,7 +2,8 @@
 //!
 //! The sources are copied to a temporary directory and each mutant is patched into the copy by exact replacement of a text,
 //! which must be there once: a mutant whose text is gone fails, and has to be written anew. Then the test that is to notice it
-//! runs against the copy; before that it has to pass on the unchanged copy, or its failure would show nothing. Compiled dependencies are shared with the workspace, so that a mutant builds one or two crates.
+//! runs against the copy; before that it has to pass on the unchanged copy, or its failure would show nothing. Mutants have a
+//! build directory of their own, so that no build of the workspace replaces their test programs while they run.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -152,9 +153,9 @@ fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or_else(|| Path::new(".")).to_owned()
 }
 
-/// Where the mutants are built: beside the workspace's own builds, unless `CARGO_TARGET_DIR` names another directory.
+/// Where the mutants are built: in the workspace's build directory, unless `CARGO_TARGET_DIR` names another one.
 fn target_dir() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from).join("mutants")
 }
 
 /// Copies the files that git knows of.

@@ -303,16 +303,6 @@ impl Heads {
         Hlc(self.clock.max(ORDER_LABEL_MAX).0.saturating_add(ORDER_STEP_MAX))
     }
 
-    /// What an entry builds on that lies beyond a fork, where no branch is held that reaches as far. Branches of a void log are
-    /// void, and perhaps no peer holds them.
-    pub(crate) fn beyond_fork(&self, entry: &Entry) -> Option<Dep> {
-        let is_void = |log: &LogId| self.cut(log) == Some(Seq::ZERO);
-        let beyond = |dep: &&Dep| self.end(&dep.log).is_some_and(|end| dep.seq > end) && !is_void(&dep.log);
-        let reaches =
-            |dep: &Dep| self.branches.iter().any(|(log, signed)| *signed == dep.log && self.seq(log) >= dep.seq);
-        entry.header().deps.iter().filter(beyond).find(|dep| !reaches(dep)).copied()
-    }
-
     /// Applies an entry that is [`Fit::Ready`]; returns its order time.
     pub(crate) fn apply(&mut self, entry: &Entry) -> Hlc {
         let (log, header) = (entry.log(), entry.header());

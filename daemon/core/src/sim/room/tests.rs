@@ -127,6 +127,15 @@ fn seed_with_a_removed_holder_and_a_stalled_peer_has_a_holder() {
     run(1087, &Plan { trail: trail(), ..Plan::harsh(1087) });
 }
 
+/// In the first a member that lost its disk leaves before it has its former log again; in the second a log of a removed
+/// member names what lies in a branch that nobody gives.
+#[test]
+fn seeds_with_logs_of_former_members_come_to_rest() {
+    for seed in [2809, 6746] {
+        run(seed, &Plan { trail: trail(), ..Plan::harsh(seed) });
+    }
+}
+
 /// Cuts were once written apart from the entries that cause them: a crash in between hid messages for ever.
 #[test]
 fn seeds_that_crashed_between_an_entry_and_its_cut_lose_nothing() {

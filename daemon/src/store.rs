@@ -1,8 +1,9 @@
 //! The store: SQLite on its own thread.
 //!
 //! One thread owns the read-write connection. It takes queued jobs in groups, executes a group in one transaction,
-//! flushes it and only then reports, and a flush serves many messages. A few read-only connections answer queries and
-//! never wait for the writer. Whatever was reported as persisted survives a crash and a power failure.
+//! flushes it and only then reports, and a flush serves many messages. What others wrote is shown before the flush. A few
+//! read-only connections answer queries and never wait for the writer. Whatever was reported as persisted survives a crash
+//! and a power failure.
 //!
 //! * [`types`]: what callers hand in, and the reports. [`error`]: one error enum per operation.
 //! * `writer`: the thread, its queue, transactions, maintenance, checkpoints.
@@ -157,6 +158,7 @@ impl Store {
             context: Arc::clone(&context),
             jobs,
             outlets: writer::Outlets { reports, events },
+            log_flusher: writer::log_flusher::LogFlusher::new(path),
             checkpointer: checkpoint::Checkpointer::start(path),
             maintenance: maintenance::Maintenance::new(),
             head_marker: open::head_mark::HeadMarker::new(path),
@@ -372,7 +374,7 @@ impl Store {
         self.context.damaged() as u64
     }
 
-    /// Number of transactions flushed since the store was opened.
+    /// Number of transactions since the store was opened.
     pub fn commits_count(&self) -> u64 {
         self.context.commits()
     }

@@ -125,6 +125,10 @@ impl DaemonApi {
         Self { client, place, token: token.map(str::to_owned) }
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Makes a call.
     ///
     /// # Errors

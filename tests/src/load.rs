@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use chat_client::Repeat;
 use chat_proto::api::messages::SendRequest;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
@@ -16,7 +17,7 @@ use tokio::net::UnixStream;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::api::block_on;
+use crate::api::{DaemonApi, block_on};
 
 /// How long a reader waits for the last event before it counts as missing.
 const MISSING_AFTER: Duration = Duration::from_secs(60);
@@ -66,6 +67,31 @@ pub fn post(socket: &Path, connections: usize, each: usize, text_bytes: usize) -
         let took = begun.elapsed();
         latencies.sort_unstable();
         PostTimes { took, latencies }
+    })
+}
+
+/// Posts messages of `text_bytes` bytes as a stream on one connection; returns how long it took until all were answered.
+///
+/// # Panics
+/// When one is not posted.
+pub fn post_stream(api: &DaemonApi, messages: usize, text_bytes: usize) -> Duration {
+    block_on(async {
+        let (writer, mut answers) = api.client().message_stream(Repeat::Patient);
+        let begun = Instant::now();
+        let writing = tokio::spawn(async move {
+            for _ in 0..messages {
+                let message = SendRequest { text: "x".repeat(text_bytes), ..SendRequest::default() };
+                assert!(writer.send(message).await, "the stream is open");
+            }
+        });
+        let mut answered = 0;
+        while let Some(answer) = answers.next().await {
+            answer.expect("it is posted");
+            answered += 1;
+        }
+        writing.await.expect("all were written");
+        assert_eq!(answered, messages);
+        begun.elapsed()
     })
 }
 

@@ -43,7 +43,7 @@
 //!    one the broadcast tree carries it (`delivery/dissemination.rs`, `daemon/src/plumtree.rs`). The network (`daemon/src/net`)
 //!    writes it to each peer's QUIC stream.
 //! 9. **Receiving.** The other node verifies the entry, holds it back until its dependencies are there, applies it and
-//!    passes it on (`delivery/ingest.rs`). It is flushed with the next batch, then its author receives
+//!    passes it on (`delivery/ingest.rs`). The next batch writes it, shows it (step 10) and flushes it; then its author receives
 //!    [`Frame::Held`](wire::Frame::Held): a receipt, which `replicated` and `delivered` count, at once if it waits for one and
 //!    otherwise one for all entries of some 30 ms (`delivery/receipts.rs`).
 //! 10. **Screen.** The commit publishes an event; `daemon/src/http/events` streams it, and `chat tail` or `chat` prints it.

@@ -65,7 +65,7 @@ pub enum Write {
 pub enum StoreReport {
     /// The batch is on disk, flushed.
     Persisted(BatchId),
-    /// Nothing of this batch is on disk, nor of any batch that was queued before this report was received.
+    /// This batch is not on disk, nor is any batch that was queued before this report was received. Entries of others may be there, not flushed; they can be written again.
     PersistFailed(BatchId, PersistError),
     /// Answer to [`Store::load`](crate::store::Store::load).
     Loaded(LoadId, Vec<SignedEntry>),

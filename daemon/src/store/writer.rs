@@ -6,7 +6,8 @@
 //! When the queue stays empty it runs [`maintenance`]: text index, pruning, key rotation, `room.json`.
 //!
 //! Invariants:
-//! * A report or answer is sent only after the commit was flushed.
+//! * A report or answer is sent only after the commit was flushed. Events of own messages are published after that, too;
+//!   those of others before, and the [`log_flusher`] flushes then.
 //! * Reports, events and answers leave in the order of the jobs. After a failed batch, every batch that was queued
 //!   before its report was received fails too, because it may depend on the failed one.
 //! * Writes that callers do not retry themselves are kept in a [`RetryQueue`](retry_queue::RetryQueue).
@@ -15,6 +16,7 @@
 //! dropping the last handle, ends it. The last checkpoint then empties the write-ahead log.
 
 pub(in crate::store) mod checkpoint;
+pub(in crate::store) mod log_flusher;
 pub(in crate::store) mod maintenance;
 pub(in crate::store) mod queue;
 mod retry_queue;
@@ -24,6 +26,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chat_core::input::{BatchId, PersistError};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
 use tracing::{debug, error, info, warn};
@@ -34,9 +37,10 @@ use crate::store::open::head_mark::HeadMarker;
 use crate::store::tables::models::StoredEvent;
 use crate::store::types::{StoreReport, Write};
 use crate::store::writer::checkpoint::Checkpointer;
+use crate::store::writer::log_flusher::LogFlusher;
 use crate::store::writer::maintenance::Maintenance;
 use crate::store::writer::queue::{Job, JobReceiver, TakenJobs, Task};
-use crate::store::writer::transaction::{Executor, JobOutcome, TransactionError};
+use crate::store::writer::transaction::{Commit, Executor, JobOutcome, TransactionError};
 
 /// Idle time after which the writer runs maintenance; longer than the pauses of a lively conversation.
 const IDLE_AFTER: Duration = Duration::from_millis(250);
@@ -49,6 +53,7 @@ pub(super) struct StoreWriter {
     pub(super) context: Arc<StoreContext>,
     pub(super) jobs: JobReceiver,
     pub(super) outlets: Outlets,
+    pub(super) log_flusher: LogFlusher,
     pub(super) checkpointer: Checkpointer,
     pub(super) maintenance: Maintenance,
     pub(super) head_marker: HeadMarker,
@@ -115,12 +120,12 @@ impl StoreWriter {
     /// Executes jobs in one transaction; if that fails, each alone, so that one failure does not fail the others.
     fn work(&mut self, jobs: Vec<Job>) {
         match self.executor.attempt(&self.connection, jobs.iter().map(|job| &job.task)) {
-            Ok(done) => self.finish(jobs.into_iter().zip(done)),
+            Ok((commit, done)) => self.finish(commit, jobs.into_iter().zip(done)),
             Err(failure) if jobs.len() > 1 => {
                 debug!(%failure, jobs = jobs.len(), "a group failed and is tried job by job");
                 for job in jobs {
-                    match self.executor.attempt(&self.connection, [&job.task]) {
-                        Ok(done) => self.finish(std::iter::once(job).zip(done)),
+                    match self.executor.attempt(&self.connection, std::iter::once(&job.task)) {
+                        Ok((commit, done)) => self.finish(commit, std::iter::once(job).zip(done)),
                         Err(failure) => self.fail(job, &failure),
                     }
                 }
@@ -129,10 +134,18 @@ impl StoreWriter {
         }
     }
 
-    fn finish(&mut self, jobs: impl Iterator<Item = (Job, JobOutcome)>) {
+    fn finish(&mut self, commit: Commit, jobs: impl Iterator<Item = (Job, JobOutcome)>) {
         self.context.count_commit();
-        for (job, done) in jobs {
-            self.finish_one(job.task, done);
+        let written: Vec<BatchId> = jobs.filter_map(|(job, done)| self.finish_one(job.task, done)).collect();
+        let flushed = match commit {
+            Commit::Flushed => Ok(()),
+            Commit::Unflushed => self.log_flusher.flush(&self.connection),
+        };
+        if let Err(failure) = flushed {
+            return self.not_flushed(&failure, written);
+        }
+        for batch in written {
+            self.report(StoreReport::Persisted(batch));
         }
         if self.maintenance.failing {
             info!("the database can be written again");
@@ -144,7 +157,19 @@ impl StoreWriter {
         }
     }
 
-    fn finish_one(&mut self, task: Task, done: JobOutcome) {
+    /// Batches of others that are written and perhaps not flushed are written again.
+    fn not_flushed(&mut self, failure: &std::io::Error, batches: Vec<BatchId>) {
+        if !std::mem::replace(&mut self.maintenance.failing, true) {
+            error!(%failure, "messages could not be flushed");
+        }
+        for batch in batches {
+            self.executor.batch_failed(PersistError::Failed);
+            self.report(StoreReport::PersistFailed(batch, PersistError::Failed));
+        }
+    }
+
+    /// Publishes and answers what was committed; gives the batch that is to be reported.
+    fn finish_one(&mut self, task: Task, done: JobOutcome) -> Option<BatchId> {
         match (done, task) {
             (JobOutcome::Batch(id, inserted, visibility), Task::Write(Write::Batch(batch, _), _)) => {
                 self.context.add_messages(inserted.events.len() as u64, inserted.newest_message);
@@ -162,7 +187,7 @@ impl StoreWriter {
                 self.context.set_meta(self.executor.meta().clone());
                 // Before the report: nothing of an own entry leaves this machine until it is marked.
                 self.head_marker.follow(&batch, self.executor.meta());
-                self.report(StoreReport::Persisted(id));
+                return Some(id);
             }
             (JobOutcome::Event(event), _) => self.publish(vec![*event]),
             (JobOutcome::Repaired(log, seq), _) => self.context.remove_damaged(log, seq),
@@ -191,6 +216,7 @@ impl StoreWriter {
                 error!(?task, ?done, "the outcome does not belong to the job");
             }
         }
+        None
     }
 
     fn fail(&mut self, job: Job, failure: &TransactionError) {
@@ -228,9 +254,10 @@ impl StoreWriter {
         if tasks.is_empty() {
             return;
         }
-        match self.executor.attempt(&self.connection, &tasks) {
-            Ok(done) => {
+        match self.executor.attempt(&self.connection, tasks.iter()) {
+            Ok((_, done)) => {
                 self.maintenance.retries.clear();
+                // None of them is a batch.
                 for (task, done) in tasks.into_iter().zip(done) {
                     self.finish_one(task, done);
                 }
@@ -239,7 +266,7 @@ impl StoreWriter {
         }
     }
 
-    /// Publishes events that are on disk.
+    /// Publishes events that are committed.
     fn publish(&self, events: Vec<StoredEvent>) {
         for event in events {
             self.context.set_newest_event(event.id);

@@ -47,6 +47,27 @@ async fn entries_survive_a_crash() {
     assert_eq!(after.store.messages_count(), 2);
 }
 
+/// Their authors hold them: what a loss of power takes is fetched again.
+#[tokio::test]
+async fn messages_of_others_are_shown_before_they_are_flushed() {
+    let (mut ann, mut bob) = (TestAuthor::new(1), TestAuthor::new(2));
+    let home = StoreHome::new(ann.id());
+    let mut opened = home.open_in_room().await;
+    opened.persist(&[&ann.say("own")]).await;
+    assert_eq!(opened.texts().await, ["own"]);
+    let [log, aside] = ["room.db-wal", "aside"].map(|name| home.dir.path().join(name));
+    // The log cannot be flushed by its name.
+    std::fs::rename(&log, &aside).expect("renames");
+    let entry = bob.say("theirs");
+    assert_eq!(opened.try_persist(vec![shown(&entry)]).await, Err(PersistError::Failed));
+    assert!(opened.texts().await.contains(&"theirs".into()));
+    assert_eq!((opened.store.messages_count(), opened.store.cursor_now()), (2, 2));
+    std::fs::rename(&aside, &log).expect("renames");
+    opened.persist(&[&entry]).await;
+    opened.persist(&[&bob.say("more"), &ann.say("own again")]).await;
+    assert_eq!((opened.store.messages_count(), opened.store.cursor_now()), (4, 4), "none comes twice");
+}
+
 #[tokio::test]
 async fn state_of_a_node_is_restored_after_a_restart() {
     let (mut ann, mut bob) = (TestAuthor::new(1), TestAuthor::with(2, Incarnation(u64::MAX)));

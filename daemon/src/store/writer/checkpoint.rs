@@ -1,6 +1,7 @@
 //! Checkpoints on a thread beside the writer: moving the write-ahead log into the database takes milliseconds to tenths
 //! of a second, and no message must wait for it.
 
+use std::io;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
@@ -32,7 +33,7 @@ impl Checkpointer {
     pub(in crate::store) fn start(path: &Path) -> Self {
         let (wake, woken) = sync_channel(1);
         let started = connect(path)
-            .map_err(std::io::Error::other)
+            .map_err(io::Error::other)
             .and_then(|connection| Builder::new().name("checkpoint".into()).spawn(move || run(&connection, &woken)));
         match started {
             Ok(thread) => Self { wake: Some(wake), thread: Some(thread) },
@@ -89,6 +90,15 @@ impl Checkpointer {
 /// Moves everything and truncates the log; called before the database closes.
 pub(in crate::store) fn finish(writer: &Connection) -> rusqlite::Result<()> {
     state(writer, "TRUNCATE").map(drop)
+}
+
+/// Moves everything into the database and flushes it.
+///
+/// # Errors
+/// Something is not moved: a write or flush failed, or a reader holds an older state for too long.
+pub(in crate::store) fn move_all(writer: &Connection) -> io::Result<()> {
+    let log = state(writer, "FULL").map_err(io::Error::other)?;
+    if log.moved < log.pages { Err(io::Error::other("a reader is in the way")) } else { Ok(()) }
 }
 
 fn run(connection: &Connection, woken: &Receiver<()>) {

@@ -1,8 +1,9 @@
 //! Executes jobs in one transaction: all of them or none.
 //!
 //! The [`Executor`] holds what the writer remembers between transactions: the [`StoreMeta`] row, the heads of the logs,
-//! and how many batches have failed. [`Executor::attempt`] runs `BEGIN`, every task, `COMMIT`; the commit flushes. On
-//! any error it rolls back and restores the remembered state, so that a caller may try the tasks again one by one.
+//! and how many batches have failed. [`Executor::attempt`] runs `BEGIN`, every task, `COMMIT`; the commit flushes, unless
+//! it has nothing but entries of others ([`Commit`]). On any error it rolls back and restores the remembered state, so that
+//! a caller may try the tasks again one by one.
 //!
 //! Invariants:
 //! * What the [`Opening`] of the database changes is written before anything else.
@@ -43,6 +44,8 @@ pub(in crate::store) struct Executor {
     meta: StoreMeta,
     secret: Secret,
     heads: HeadCache,
+    /// How the connection commits now.
+    commits: Commit,
     /// From when on events were noted last, if that is known.
     noted: Option<Timestamp>,
     /// What the opening of the database changes, until the first transaction has written it.
@@ -51,6 +54,15 @@ pub(in crate::store) struct Executor {
     failures: u64,
     /// Why the last of them failed.
     failure: PersistError,
+}
+
+/// Whether a commit is on disk when it returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::store) enum Commit {
+    /// It survives a loss of power.
+    Flushed,
+    /// It survives the end of the process, and a loss of power after the [next flush](crate::store::writer::log_flusher).
+    Unflushed,
 }
 
 /// Result of a job.
@@ -107,7 +119,17 @@ impl TransactionError {
 impl Executor {
     pub(in crate::store) fn new(meta: StoreMeta, secret: Secret, opening: Opening) -> Self {
         let heads = HeadCache::default();
-        Self { meta, secret, heads, noted: None, opening: Some(opening), failures: 0, failure: PersistError::Failed }
+        let commits = Commit::Flushed;
+        Self {
+            meta,
+            secret,
+            heads,
+            commits,
+            noted: None,
+            opening: Some(opening),
+            failures: 0,
+            failure: PersistError::Failed,
+        }
     }
 
     pub(in crate::store) fn secret(&self) -> &Secret {
@@ -125,14 +147,14 @@ impl Executor {
         self.failure = error;
     }
 
-    /// Executes tasks in one transaction and flushes it.
+    /// Executes tasks in one transaction; says whether it is flushed.
     pub(in crate::store) fn attempt<'a>(
         &mut self,
         connection: &Connection,
-        tasks: impl IntoIterator<Item = &'a Task>,
-    ) -> Result<Vec<JobOutcome>, TransactionError> {
+        tasks: impl Iterator<Item = &'a Task> + Clone,
+    ) -> Result<(Commit, Vec<JobOutcome>), TransactionError> {
         let before = self.meta.clone();
-        let done = self.transact(connection, tasks);
+        let done = self.set_commit(connection, tasks.clone()).and_then(|()| self.transact(connection, tasks));
         if done.is_err() {
             self.meta = before;
             self.heads.clear();
@@ -142,7 +164,30 @@ impl Executor {
                 let _ = connection.execute_batch("ROLLBACK");
             }
         }
-        done
+        done.map(|done| (self.commits, done))
+    }
+
+    /// Lets the next transaction flush, unless it has nothing but entries of others. The first one of an opening begins a run, and flushes.
+    fn set_commit<'a>(
+        &mut self,
+        connection: &Connection,
+        mut tasks: impl Iterator<Item = &'a Task>,
+    ) -> Result<(), TransactionError> {
+        let of_others = self.opening.is_none() && tasks.all(|task| self.is_of_others(task));
+        let (commits, sql) = match of_others {
+            true => (Commit::Unflushed, "PRAGMA synchronous = NORMAL"),
+            false => (Commit::Flushed, "PRAGMA synchronous = FULL"),
+        };
+        if self.commits != commits {
+            connection.execute_batch(sql)?;
+            self.commits = commits;
+        }
+        Ok(())
+    }
+
+    fn is_of_others(&self, task: &Task) -> bool {
+        let Task::Write(Write::Batch(batch, _), _) = task else { return false };
+        batch.changes.incarnation.is_none() && batch.entries.iter().all(|item| item.entry.author() != self.meta.me)
     }
 
     fn transact<'a>(

@@ -2,10 +2,10 @@
 //!
 //! A real daemon talks for some seconds while everything that it does to its home is recorded: it founds a room, posts
 //! from several connections, receives what others post, falls quiet so that checkpoints run, is killed and started again,
-//! stops and starts again. Every acknowledgement is noted in the recording. Then, for each loss of power, the home is built
-//! as a disk may hold it at that moment ([`Disk::after_loss`]), and a real daemon is started on it: it must start, in the
-//! same room, with every message acknowledged until then, once, and with an intact log; a message that is posted again
-//! under its key must not be posted twice.
+//! stops and starts again. Every acknowledgement is noted in the recording: its own, and those of another member's messages that
+//! name its disk as the one that holds a copy. Then, for each loss of power, the home is built as a disk may hold it at that
+//! moment ([`Disk::after_loss`]), and a real daemon is started on it: it must start, in the same room, with every message
+//! acknowledged until then, once, and with an intact log; a message that is posted again under its key must not be posted twice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,7 +18,7 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use chat_proto::api::messages::SendRequest;
+use chat_proto::api::messages::{SendRequest, Wait};
 use chat_proto::id::{MessageId, RoomId};
 
 use super::disk_image::{Disk, Flushes, PowerLoss, Recording, mark};
@@ -34,6 +34,9 @@ const SENDERS: usize = 4;
 
 /// Parts of the conversation; the daemon is quiet, killed or stopped between them.
 const PARTS: usize = 4;
+
+/// Numbers of the other member's messages are larger.
+const OF_OTHER: u64 = 1 << 32;
 
 /// For how long the daemon is quiet: its store checkpoints meanwhile, and fills its text index.
 const QUIET: Duration = Duration::from_millis(600);
@@ -193,7 +196,9 @@ fn record(messages: usize) -> io::Result<RecordedLife> {
                 scope.spawn(|| talk(&socket, &log, &next, upto, &posted));
             }
             scope.spawn(|| {
-                (0..messages / PARTS / 4).for_each(|number| drop(bob.api().send(&format!("bob {part} {number}"))))
+                let first = OF_OTHER + (part * messages) as u64;
+                (first..first + (messages / PARTS / 4) as u64)
+                    .for_each(|number| replicate(&bob, &log, number, &posted));
             });
             if part == 1 {
                 // In the middle of the talk.
@@ -232,6 +237,18 @@ fn talk(socket: &Path, log: &Path, next: &AtomicU64, upto: u64, posted: &Mutex<H
         let id = post(&mut api, socket, &request, &key(number)).sent.message.id;
         log.write_all(&mark(number)).expect("the directory is ours");
         posted.lock().expect("no sender has panicked").insert(number, RecordedMessage { id, request });
+    }
+}
+
+/// Posts a message of the other member, and notes in the recording that the recorded daemon has confirmed it.
+fn replicate(bob: &Daemon, log: &Path, number: u64, posted: &Mutex<HashMap<u64, RecordedMessage>>) {
+    let request = SendRequest { text: format!("bob {number}"), wait: Wait::Replicated, ..SendRequest::default() };
+    let sent = post(&mut bob.api(), &bob.home().socket(), &request, &key(number)).sent;
+    // It may have been down for too long.
+    if sent.state.complete {
+        posted.lock().expect("no sender has panicked").insert(number, RecordedMessage { id: sent.message.id, request });
+        let mut log = File::options().append(true).open(log).expect("it is being recorded");
+        log.write_all(&mark(number)).expect("the directory is ours");
     }
 }
 
@@ -299,7 +316,7 @@ fn check(life: &RecordedLife, lost: &LostPower, home: TestHome) -> Result<(), St
             None => return Err(format!("message {number} was acknowledged and is lost")),
         }
     }
-    if let Some(number) = lost.acknowledged.last() {
+    if let Some(number) = lost.acknowledged.iter().rfind(|number| **number < OF_OTHER) {
         let (posted, socket) = (&life.posted[number], daemon.home().socket());
         let again = try_post(&mut api, &socket, &posted.request, &key(*number))?;
         if again.message.id != posted.id {

@@ -58,7 +58,8 @@ fn main() {
     browser.shows("#log", "thanks, @bob");
     // The role moves, and comes to an observer whose figures are known.
     room["alice"].kill();
-    browser.shows("#log .note.role", "holds the room now");
+    // "carol holds the room now", or "you hold the room now".
+    browser.shows("#log .note.role", " the room now");
     room["alice"].start_again();
     room.all_online();
     for (author, text) in LATER {

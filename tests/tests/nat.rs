@@ -9,7 +9,7 @@ use chat_proto::api::peers::PathView;
 use chat_tests::daemon::StartDaemon;
 use chat_tests::eventually::{SOON, eventually, eventually_true};
 use chat_tests::netns::{Nat, TestNetwork};
-use chat_tests::scenarios::nat::{Flow, HolderLoss, NatScene, Site};
+use chat_tests::scenarios::nat::{Flow, HolderLoss, NatScene, Site, Trouble};
 
 const KEEPING: Site = Site::Home(Nat::Keeping);
 const RANDOM: Site = Site::Home(Nat::Random);
@@ -95,17 +95,30 @@ fn peer_that_loses_udp_while_talking_goes_on_over_the_relay() {
     scene.reached_by(PathView::Direct);
     scene.ranked();
     let before = scene.holders();
-    let flow = scene.lose_udp();
+    let flow = scene.suffer(Trouble::UdpLost);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     assert!(flow.longest() < LOSS_MAX, "{:?}", flow.longest());
     scene.reached_by(PathView::Relayed);
     assert_eq!(scene.holders(), before, "nobody took the role from a holder that lives");
-    let back = scene.regain_udp();
+    let back = scene.recover();
     assert!(back < DIRECT_MAX, "{back:?}");
-    let flow = scene.lose_udp();
+    let flow = scene.suffer(Trouble::UdpLost);
     assert_eq!((flow.lost(), flow.repeated()), (0, 0), "of {} messages", flow.said());
     scene.reached_by(PathView::Relayed);
     relayed_until_the_holder_dies(&mut scene);
+}
+
+#[test]
+fn peers_whose_path_changes_or_half_dies_while_talking_go_on() {
+    let Some(scene) = NatScene::new([KEEPING, KEEPING]) else { return };
+    for trouble in [Trouble::AddressChanged, Trouble::RouterReboot, Trouble::OneWayLoss] {
+        scene.reached_by(PathView::Direct);
+        let flow = scene.suffer(trouble);
+        assert_eq!((flow.lost(), flow.repeated()), (0, 0), "{trouble}: of {} messages", flow.said());
+        assert!(flow.longest() < LOSS_MAX, "{trouble}: {:?}", flow.longest());
+        let back = scene.recover();
+        assert!(back < DIRECT_MAX, "{trouble}: {back:?}");
+    }
 }
 
 /// Two peers that are connected only through the relay go on talking when its peer is killed.

@@ -1,6 +1,7 @@
 //! `cargo run --release -p chat-tests --bin nat`: peers behind NATs in network namespaces: who reaches whom by which path,
 //! how soon they talk, and how long a message takes while the peer that relays for
-//! them is killed, or its cable is pulled (`--end silent`). It takes root.
+//! them is killed, or its cable is pulled (`--end silent`). With `--trouble udp-lost` and others, what happens to the path
+//! between two talkers instead, `--rounds` times. It takes root.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -9,10 +10,10 @@ use std::time::Duration;
 
 use chat_proto::api::peers::PathView;
 use chat_tests::netns::Nat;
-use chat_tests::scenarios::nat::{HolderLoss, NatScene, Site};
+use chat_tests::scenarios::nat::{HolderLoss, NatScene, Site, Trouble};
 use clap::Parser;
 
-/// Pause between two losses of UDP.
+/// Pause between two troubles.
 const SETTLE: Duration = Duration::from_secs(8);
 
 /// Where the two talkers are.
@@ -36,15 +37,18 @@ struct NatArgs {
     /// How the holder, whose relay is used, goes away
     #[arg(long, value_enum, default_value_t = HolderLoss::Killed)]
     end: HolderLoss,
-    /// Number of times that the routers block UDP in the middle of a talk and let it pass again; nothing else is tried then
-    #[arg(long)]
-    udp_rounds: Option<u32>,
+    /// What happens to the path between two talkers behind routers, in the middle of a talk; nothing else is tried then
+    #[arg(long, value_enum)]
+    trouble: Option<Trouble>,
+    /// With '--trouble': how often
+    #[arg(long, default_value_t = 20)]
+    rounds: u32,
 }
 
 fn main() -> io::Result<ExitCode> {
-    let NatArgs { end, udp_rounds } = NatArgs::parse();
-    if let Some(rounds) = udp_rounds {
-        return lose_udp(rounds);
+    let NatArgs { end, trouble, rounds } = NatArgs::parse();
+    if let Some(trouble) = trouble {
+        return again_and_again(trouble, rounds);
     }
     let mut out = io::stdout().lock();
     for (number, sites) in CASES.into_iter().enumerate() {
@@ -86,22 +90,28 @@ whose relay is used, goes away: {}. Strays are packets to anybody who is not on 
 }
 
 /// Two talkers behind routers that keep ports lose their direct path, and find it again.
-fn lose_udp(rounds: u32) -> io::Result<ExitCode> {
+fn again_and_again(trouble: Trouble, rounds: u32) -> io::Result<ExitCode> {
     let Some(scene) = NatScene::new([Site::Home(Nat::Keeping); 2]) else { return Ok(ExitCode::FAILURE) };
     let mut out = io::stdout().lock();
     scene.reached_by(PathView::Direct);
     scene.ranked();
-    writeln!(out, "round   longest message    lost  repeated   direct again after")?;
+    thread::sleep(SETTLE);
+    writeln!(out, "{trouble}\nround   longest message    lost  repeated   direct again after")?;
+    let mut all = Vec::new();
     for round in 1..=rounds {
-        let flow = scene.lose_udp();
-        scene.reached_by(PathView::Relayed);
-        let back = scene.regain_udp();
+        let flow = scene.suffer(trouble);
+        let back = scene.recover();
         let longest = flow.longest().as_secs_f64();
         let (lost, repeated) = (flow.lost(), flow.repeated());
         writeln!(out, "{round:>5} {longest:>15.3} s {lost:>7} {repeated:>9} {:>18.3} s", back.as_secs_f64())?;
         out.flush()?;
+        all.push(flow.longest());
         // A connection is young for five seconds, and waits longer for answers then.
         thread::sleep(SETTLE);
+    }
+    all.sort_unstable();
+    if let (Some(middle), Some(most)) = (all.get(all.len() / 2), all.last()) {
+        writeln!(out, "longest message: p50 {:.3} s, max {:.3} s", middle.as_secs_f64(), most.as_secs_f64())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::sync::Arc;
 
-use super::Space;
+use super::{EXIT, Space};
 
 /// The device towards the internet.
 pub(super) const WAN: &str = "wan";
@@ -52,7 +53,9 @@ table ip home {{
 #[derive(Debug)]
 pub struct Router {
     space: Arc<Space>,
-    machines: Cell<u8>,
+    nat: Nat,
+    /// Number of addresses given out.
+    leases: Cell<u8>,
 }
 
 impl Router {
@@ -61,7 +64,7 @@ impl Router {
         space.ip(&format!("link add lan type bridge\nlink set lan up\naddr add {LAN}/24 dev lan\n"));
         space.forward();
         space.nft(&nat.rules());
-        Self { space: Arc::new(space), machines: Cell::new(0) }
+        Self { space: Arc::new(space), nat, leases: Cell::new(0) }
     }
 
     /// Its address on the internet.
@@ -75,13 +78,42 @@ impl Router {
     /// When it cannot be made.
     #[track_caller]
     pub fn machine(&self) -> Arc<Space> {
-        let number = self.machines.get() + 1;
-        self.machines.set(number);
-        let [a, b, c, _] = LAN.octets();
-        let machine = Space::new(Ipv4Addr::new(a, b, c, 9 + number));
-        machine.plug("eth0", &self.space, "lan", &format!("port{number}"));
-        machine.ip(&format!("addr add {}/24 dev eth0\nroute add default via {LAN}\n", machine.ip));
+        let ip = self.lease();
+        let machine = Space::new(ip);
+        machine.plug("eth0", &self.space, "lan", &format!("port{}", ip.octets()[3]));
+        machine.ip(&format!("addr add {ip}/24 dev eth0\nroute add default via {LAN}\n"));
         Arc::new(machine)
+    }
+
+    /// Gives a machine another address instead of that which it has.
+    ///
+    /// # Panics
+    /// When it refuses.
+    #[track_caller]
+    pub fn readdress(&self, machine: &Space) {
+        let ip = self.lease();
+        machine.command(Path::new("ip"), &["-4", "addr", "flush", "dev", "eth0"]).run().ok();
+        machine.ip(&format!("addr add {ip}/24 dev eth0\nroute add default via {LAN}\n"));
+    }
+
+    /// An address that no machine has had.
+    fn lease(&self) -> Ipv4Addr {
+        let number = self.leases.get() + 1;
+        self.leases.set(number);
+        let [a, b, c, _] = LAN.octets();
+        Ipv4Addr::new(a, b, c, 9 + number)
+    }
+
+    /// Takes both links down and up again, and forgets all flows: the kernel drops translated ones with the link, and the
+    /// rules begin anew.
+    ///
+    /// # Panics
+    /// When it refuses.
+    #[track_caller]
+    pub fn reboot(&self) {
+        self.space.ip(&format!("link set {WAN} down\nlink set lan down\n"));
+        self.space.nft(&format!("delete table ip home\n{}", self.nat.rules()));
+        self.space.ip(&format!("link set lan up\nlink set {WAN} up\nroute replace default via {EXIT}\n"));
     }
 
     /// Drops UDP between the inside and an address outside, or all of the outside. Flows that stand are cut, too.
@@ -96,6 +128,15 @@ impl Router {
         };
         let rule = |side: &str| format!("add rule ip home blocked {side} ip protocol udp drop\n");
         self.space.nft(&(rule(&to) + &rule(&from)));
+    }
+
+    /// Drops UDP on its way out; what comes in from outside passes.
+    ///
+    /// # Panics
+    /// When the rule is refused.
+    #[track_caller]
+    pub fn block_udp_out(&self) {
+        self.space.nft(&format!("add rule ip home blocked oifname {WAN} ip protocol udp drop\n"));
     }
 
     /// Lets nothing out but TCP to this port, and its answers in. Flows that stand are cut, too.

@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+pub use trouble::Trouble;
+
 use chat_proto::api::messages::SendRequest;
 use chat_proto::api::peers::{PathView, PeerView};
 use chat_proto::event::Event;
@@ -21,6 +23,8 @@ use crate::cluster::{all_online, view};
 use crate::daemon::{Daemon, StartDaemon};
 use crate::eventually::{SOON, eventually};
 use crate::netns::{Nat, Router, Space, TestNetwork};
+
+mod trouble;
 
 /// Pause between two messages of one talker.
 const TALK_EVERY: Duration = Duration::from_millis(20);
@@ -76,7 +80,9 @@ pub struct NatScene {
     pub one: Daemon,
     /// The second.
     pub other: Daemon,
-    /// Routers of the talkers, where they have one.
+    /// Machines of the talkers.
+    pub machines: [Arc<Space>; 2],
+    /// Their routers, where they have one.
     pub routers: [Option<Router>; 2],
     /// From the start of the second talker's daemon until the first had its first message.
     pub first_message: Duration,
@@ -101,47 +107,21 @@ impl NatScene {
             Site::Home(nat) => in_home(network.home(nat)),
             Site::TcpOnly => in_home(network.home(Nat::Keeping)),
         };
-        let ((one, first), (other, second)) = (place(sites[0]), place(sites[1]));
-        let one = StartDaemon::join("one", &ticket).inside(&one).start();
+        let ((one_machine, first), (other_machine, second)) = (place(sites[0]), place(sites[1]));
+        let one = StartDaemon::join("one", &ticket).inside(&one_machine).start();
         let mut heard = one.api().events(None);
         let begun = Instant::now();
-        let other = StartDaemon::join("other", &ticket).inside(&other).start();
+        let other = StartDaemon::join("other", &ticket).inside(&other_machine).start();
         other.api().send("first");
         while heard.message(SOON).text != "first" {}
         let first_message = begun.elapsed();
-        let scene = Self { holder, machine, standby, one, other, routers: [first, second], first_message, network };
+        let (machines, routers) = ([one_machine, other_machine], [first, second]);
+        let scene = Self { holder, machine, standby, one, other, machines, routers, first_message, network };
         scene.all_online();
         for (router, _) in scene.routers.iter().zip(sites).filter(|(_, site)| *site == Site::TcpOnly) {
             router.as_ref().expect("it is at home").block_udp(None);
         }
         Some(scene)
-    }
-
-    /// Both talk to each other all the time, and after a second no UDP passes their routers any more.
-    ///
-    /// # Panics
-    /// When what they said does not arrive in the end.
-    #[track_caller]
-    pub fn lose_udp(&self) -> Flow {
-        Flow::through([&self.one, &self.other], || {
-            for router in self.routers.iter().flatten() {
-                router.block_udp(None);
-            }
-        })
-    }
-
-    /// Lets UDP pass the routers again; returns how soon both talkers reach each other directly.
-    ///
-    /// # Panics
-    /// When that does not come about.
-    #[track_caller]
-    pub fn regain_udp(&self) -> Duration {
-        for router in self.routers.iter().flatten() {
-            router.unblock_udp();
-        }
-        let begun = Instant::now();
-        self.reached_by(PathView::Direct);
-        begun.elapsed()
     }
 
     /// Who holds the role and in which term, as each that runs knows it.

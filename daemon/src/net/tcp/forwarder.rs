@@ -22,7 +22,6 @@ use std::time::{Duration, Instant};
 use chat_proto::id::PeerId;
 use iroh::{RelayUrl, SecretKey};
 use n0_future::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -31,9 +30,10 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::net::tcp::services::{self, MemberService, Whereabouts};
-use direct_peers::{DirectPeers, copy_needed};
+use direct_peers::{DirectPeers, copy_needed, copy_noting};
 
 pub(crate) mod direct_peers;
+mod own_address;
 mod probe;
 
 /// Maximum number of connections of the endpoint to its relay: it uses one, and two while one is being replaced.
@@ -270,6 +270,7 @@ async fn carry(mut client: TcpStream, carrier: StreamCarrier) {
         let Some((peer, mut relay)) = connected else { continue };
         debug!(relay = %peer.short(), "connected to a relay");
         let since = used.set(peer);
+        let own = relay.local_addr();
         tokio::select! {
             ended = relayed(&mut client, &mut relay, &direct) => {
                 if let Err(error) = ended {
@@ -277,19 +278,26 @@ async fn carry(mut client: TcpStream, carrier: StreamCarrier) {
                 }
             }
             () = another(&me, peer, &mut orders) => debug!("another relay is to be used"),
+            () = lost(own) => debug!("this machine has another address"),
         }
         used.clear(since);
         return;
     }
 }
 
+/// Ends when the address of this end of a stream is no longer this machine's.
+async fn lost(own: io::Result<SocketAddr>) {
+    match own {
+        Ok(own) => own_address::lost(own).await,
+        // The stream is over already.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// Copies both ways until both ends are done.
 async fn relayed(client: &mut TcpStream, relay: &mut TcpStream, direct: &DirectPeers) -> io::Result<()> {
     let ((mut from_client, mut to_client), (mut from_relay, mut to_relay)) = (client.split(), relay.split());
-    let back = async {
-        copy(&mut from_relay, &mut to_client).await?;
-        to_client.shutdown().await
-    };
+    let back = copy_noting(&mut from_relay, &mut to_client, direct);
     tokio::try_join!(copy_needed(&mut from_client, &mut to_relay, direct), back).map(|_| ())
 }
 

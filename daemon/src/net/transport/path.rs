@@ -11,7 +11,7 @@ use iroh::endpoint::{Connection, Side};
 pub(crate) const SAMPLE_EVERY: Duration = Duration::from_secs(2);
 
 /// Round-trip time that QUIC assumes for a path it has not measured yet (RFC 9002, section 6.2.2).
-pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(333);
+pub(crate) const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 /// How long a round-trip time is remembered at least, and half of how long at most.
 const RTT_SPAN: Duration = Duration::from_secs(10);

@@ -5,12 +5,17 @@
 //! through the relay. The forwarder therefore drops what the endpoint sends to the relay for a peer that is connected
 //! directly. Both ends then close the relayed path after its idle timeout of 30 s, and the relay carries nothing more.
 //!
+//! A peer that found the direct path dead calls through the relay while this end still trusts that path, for long where
+//! this end has nothing to send. So whatever arrives from a peer through the relay may be answered through it for
+//! [`ANSWERED_FOR`].
+//!
 //! The task of a connection enters its peer once the direct path has lasted ([`DirectPeers::enter`]); the entry ends with
 //! the path or the connection.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
 use chat_proto::id::PeerId;
@@ -29,11 +34,27 @@ const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 const BINARY: u8 = 0x82;
 
 /// First byte of a message that carries one datagram to a peer, or several (`iroh_relay::protos::common::FrameType`).
-const DATAGRAMS: [u8; 2] = [4, 5];
+const DATAGRAMS_TO: [u8; 2] = [4, 5];
 
-/// The peers that are connected directly, each with its number of connections: two while one replaces another.
+/// The same for datagrams from a peer.
+const DATAGRAMS_FROM: [u8; 2] = [6, 7];
+
+/// How long after a datagram from a peer came through the relay datagrams to it are relayed: time for a handshake, and less
+/// than the interval between keep-alives, so that these die out.
+const ANSWERED_FOR: Duration = Duration::from_secs(2);
+
+/// The peers that are connected directly.
 #[derive(Debug, Default)]
-pub(crate) struct DirectPeers(Mutex<HashMap<PeerId, usize>>);
+pub(crate) struct DirectPeers(Mutex<HashMap<PeerId, DirectPeer>>);
+
+/// A peer that is connected directly.
+#[derive(Debug, Default)]
+struct DirectPeer {
+    /// Number of its direct paths: two while one connection replaces another.
+    paths: usize,
+    /// When something from it last came through the relay.
+    relayed: Option<Instant>,
+}
 
 /// A direct path to a peer; dropped, it is over.
 #[derive(Debug)]
@@ -45,15 +66,24 @@ pub(crate) struct DirectPath {
 impl DirectPeers {
     /// Nothing is relayed to the peer until the result is dropped.
     pub(crate) fn enter(self: &Arc<Self>, peer: PeerId) -> DirectPath {
-        *self.lock().entry(peer).or_default() += 1;
+        self.lock().entry(peer).or_default().paths += 1;
         DirectPath { peers: self.clone(), peer }
     }
 
-    fn contains(&self, peer: &PeerId) -> bool {
-        self.lock().contains_key(peer)
+    /// Whether a datagram to the peer is not relayed.
+    fn drops(&self, peer: &PeerId, now: Instant) -> bool {
+        let recently = |relayed: Instant| now.saturating_duration_since(relayed) < ANSWERED_FOR;
+        self.lock().get(peer).is_some_and(|direct| !direct.relayed.is_some_and(recently))
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, usize>> {
+    /// A datagram from the peer came through the relay.
+    fn note_relayed(&self, peer: &PeerId, now: Instant) {
+        if let Some(direct) = self.lock().get_mut(peer) {
+            direct.relayed = Some(now);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PeerId, DirectPeer>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -61,9 +91,9 @@ impl DirectPeers {
 impl Drop for DirectPath {
     fn drop(&mut self) {
         let mut peers = self.peers.lock();
-        if let Some(paths) = peers.get_mut(&self.peer) {
-            *paths -= 1;
-            if *paths == 0 {
+        if let Some(direct) = peers.get_mut(&self.peer) {
+            direct.paths -= 1;
+            if direct.paths == 0 {
                 peers.remove(&self.peer);
             }
         }
@@ -80,28 +110,58 @@ pub(super) async fn copy_needed(
     relay: &mut (impl AsyncWrite + Unpin),
     direct: &DirectPeers,
 ) -> io::Result<()> {
-    let (mut read, mut needed) = (BytesMut::new(), Vec::new());
+    let needed = |frame: RelayFrame, read: &[u8]| {
+        !frame.destination(read).is_some_and(|peer| direct.drops(&peer, Instant::now()))
+    };
+    copy_frames(client, relay, needed).await
+}
+
+/// Copies what the relay sends to the endpoint, and notes which peers it comes from, until the relay ends the connection.
+///
+/// # Errors
+/// When either side is gone, or a frame is too long.
+pub(super) async fn copy_noting(
+    relay: &mut (impl AsyncRead + Unpin),
+    client: &mut (impl AsyncWrite + Unpin),
+    direct: &DirectPeers,
+) -> io::Result<()> {
+    let note = |frame: RelayFrame, read: &[u8]| {
+        if let Some(peer) = frame.source(read) {
+            direct.note_relayed(&peer, Instant::now());
+        }
+        true
+    };
+    copy_frames(relay, client, note).await
+}
+
+/// Copies the HTTP head and the frames that are wanted, until the sender ends the connection.
+async fn copy_frames(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    wanted: impl Fn(RelayFrame, &[u8]) -> bool,
+) -> io::Result<()> {
+    let (mut read, mut copied) = (BytesMut::new(), Vec::new());
     let mut head_matched = 0;
     loop {
         read.reserve(READ_BYTES);
-        if client.read_buf(&mut read).await? == 0 {
-            return relay.shutdown().await;
+        if from.read_buf(&mut read).await? == 0 {
+            return to.shutdown().await;
         }
         if head_matched < END_OF_HEAD.len() {
             let head = head_bytes(&read, &mut head_matched);
-            needed.extend_from_slice(&read[..head]);
+            copied.extend_from_slice(&read[..head]);
             read.advance(head);
         }
         while head_matched == END_OF_HEAD.len()
             && let Some(frame) = RelayFrame::first(&read)?
         {
-            if !frame.destination(&read).is_some_and(|peer| direct.contains(&peer)) {
-                needed.extend_from_slice(&read[..frame.bytes]);
+            if wanted(frame, &read) {
+                copied.extend_from_slice(&read[..frame.bytes]);
             }
             read.advance(frame.bytes);
         }
-        relay.write_all(&needed).await?;
-        needed.clear();
+        to.write_all(&copied).await?;
+        copied.clear();
     }
 }
 
@@ -116,10 +176,10 @@ fn head_bytes(read: &[u8], matched: &mut usize) -> usize {
     read.len()
 }
 
-/// A whole frame of a client (RFC 6455, section 5.2).
+/// A whole frame (RFC 6455, section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct RelayFrame {
-    /// Where the mask begins, which the payload follows.
+    /// Where the mask begins, which the payload follows; the relay's frames have none.
     mask: usize,
     /// Length of the frame.
     bytes: usize,
@@ -148,22 +208,34 @@ impl RelayFrame {
         Ok((bytes <= read.len()).then_some(Self { mask, bytes }))
     }
 
-    /// The peer that a frame carries datagrams to.
+    /// The peer that a client's frame carries datagrams to.
     fn destination(self, read: &[u8]) -> Option<PeerId> {
         let masked = read[0] == BINARY && read[1] & 0x80 != 0;
         let (mask, payload) = read[self.mask..self.bytes].split_first_chunk::<4>().filter(|_| masked)?;
         let mut start: [u8; 33] = *payload.first_chunk()?;
         start.iter_mut().zip(mask.iter().cycle()).for_each(|(byte, mask)| *byte ^= mask);
-        let (kind, peer) = start.split_first()?;
-        DATAGRAMS.contains(kind).then(|| peer.try_into().ok().map(PeerId::from_bytes))?
+        peer_of(start, DATAGRAMS_TO)
     }
+
+    /// The peer that a relay's frame carries datagrams from.
+    fn source(self, read: &[u8]) -> Option<PeerId> {
+        let plain = read[0] == BINARY && read[1] & 0x80 == 0;
+        let start = read[self.mask..self.bytes].first_chunk().filter(|_| plain)?;
+        peer_of(*start, DATAGRAMS_FROM)
+    }
+}
+
+/// The peer of a message of one of these kinds, from its first bytes.
+fn peer_of(start: [u8; 33], kinds: [u8; 2]) -> Option<PeerId> {
+    let (kind, peer) = start.split_first()?;
+    kinds.contains(kind).then(|| peer.try_into().ok().map(PeerId::from_bytes))?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use tokio::io::duplex;
+    use tokio::io::{DuplexStream, duplex};
 
     const NEAR: PeerId = PeerId::from_bytes([1; 32]);
     const FAR: PeerId = PeerId::from_bytes([2; 32]);
@@ -190,22 +262,31 @@ mod tests {
 
     /// What reaches the relay when the client sends this in pieces.
     fn copied(sent: &[u8], piece: usize, direct: &DirectPeers) -> io::Result<Vec<u8>> {
+        passed(sent, piece, async |client, relay| copy_needed(client, relay, direct).await)
+    }
+
+    /// What passes when this is sent in pieces.
+    fn passed(
+        sent: &[u8],
+        piece: usize,
+        copy: impl AsyncFnOnce(&mut DuplexStream, &mut DuplexStream) -> io::Result<()>,
+    ) -> io::Result<Vec<u8>> {
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
         runtime.block_on(async {
-            let (mut client, mut inside) = duplex(piece);
-            let (mut outside, mut relay) = duplex(1 << 20);
+            let (mut sender, mut inside) = duplex(piece);
+            let (mut outside, mut receiver) = duplex(1 << 20);
             let mut received = Vec::new();
             let (copied, _, _) = tokio::join!(
                 async {
-                    let copied = copy_needed(&mut inside, &mut outside, direct).await;
+                    let copied = copy(&mut inside, &mut outside).await;
                     drop((inside, outside));
                     copied
                 },
                 async {
-                    let _ = client.write_all(sent).await;
-                    drop(client);
+                    let _ = sender.write_all(sent).await;
+                    drop(sender);
                 },
-                relay.read_to_end(&mut received),
+                receiver.read_to_end(&mut received),
             );
             copied.map(|()| received)
         })
@@ -231,9 +312,37 @@ mod tests {
         let direct = Arc::new(DirectPeers::default());
         let (before, after) = (direct.enter(NEAR), direct.enter(NEAR));
         drop(before);
-        assert!(direct.contains(&NEAR) && !direct.contains(&FAR));
+        let now = Instant::now();
+        assert!(direct.drops(&NEAR, now) && !direct.drops(&FAR, now));
         drop(after);
-        assert!(!direct.contains(&NEAR) && direct.lock().is_empty());
+        assert!(!direct.drops(&NEAR, now) && direct.lock().is_empty());
+    }
+
+    /// What reaches the client when the relay sends this in pieces.
+    fn received(sent: &[u8], piece: usize, direct: &DirectPeers) -> io::Result<Vec<u8>> {
+        passed(sent, piece, async |relay, client| copy_noting(relay, client, direct).await)
+    }
+
+    #[test]
+    fn peer_that_calls_through_the_relay_is_answered_for_a_while() {
+        let direct = Arc::new(DirectPeers::default());
+        let _path = direct.enter(NEAR);
+        let begun = Instant::now();
+        let from = |peer: PeerId, bytes: usize| {
+            let payload = [&[6], peer.as_bytes().as_slice(), &[0], &vec![9; bytes]].concat();
+            let length = u16::try_from(payload.len()).expect("short").to_be_bytes();
+            [&[BINARY, 126], length.as_slice(), &payload].concat()
+        };
+        let head = b"HTTP/1.1 101 Switching Protocols\r\n\r\n";
+        let sent = [head.as_slice(), &from(FAR, 200), &[BINARY, 1, 9]].concat();
+        for piece in [1, 100, 4_000] {
+            assert_eq!(received(&sent, piece, &direct).expect("copies"), sent, "pieces of {piece}");
+        }
+        assert!(direct.drops(&NEAR, Instant::now()) && !direct.drops(&FAR, Instant::now()));
+        let sent = [head.as_slice(), &from(NEAR, 1_200)].concat();
+        assert_eq!(received(&sent, 100, &direct).expect("copies"), sent);
+        assert!(!direct.drops(&NEAR, begun + ANSWERED_FOR), "it is answered");
+        assert!(direct.drops(&NEAR, Instant::now() + ANSWERED_FOR), "not for ever");
     }
 
     #[test]
@@ -249,6 +358,7 @@ mod tests {
             let direct = Arc::new(DirectPeers::default());
             let _path = direct.enter(NEAR);
             let _ = copied(&raw, 64, &direct);
+            let _ = received(&raw, 64, &direct);
         }
     }
 }

@@ -128,7 +128,7 @@ fn seed_with_a_removed_holder_and_a_stalled_peer_has_a_holder() {
 }
 
 /// In the first a member that lost its disk leaves before it has its former log again; in the second a log of a removed
-/// member names what lies in a branch that nobody gives.
+/// member names what lies in a branch that no member gives.
 #[test]
 fn seeds_with_logs_of_former_members_come_to_rest() {
     for seed in [2809, 6746] {

@@ -39,6 +39,10 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
         true => "you were removed from this room: 'chat leave' leaves it, an admin can admit you again".to_owned(),
         false => format!("{members}, {} online", status.members_online),
     };
+    let messages = match status.missing_entries {
+        0 => status.messages.to_string(),
+        missing => format!("{}; catching up, {} to come", status.messages, count(missing, "entry", "entries")),
+    };
     let admission = if status.room.open { "open to anyone who knocks" } else { "by invitation" };
     let rendezvous = match (&status.rendezvous, status.role) {
         (Some(held), RoleView::Holder) => format!("this peer, term {}", held.term),
@@ -67,7 +71,7 @@ fn facts(status: &Status, api: &str, now: Timestamp) -> Vec<(&'static str, Strin
         ("you", format!("{} ({})", name(&status.peer), status.peer.tag)),
         ("room", format!("{room}, {admission}")),
         ("members", members),
-        ("messages", status.messages.to_string()),
+        ("messages", messages),
         ("rendezvous", rendezvous),
         ("port", format!("{}; {inbound}", reach.port)),
         ("addresses", list(&reach.addrs)),
@@ -108,6 +112,8 @@ mod tests {
         assert_eq!(lines[8], "*api        http://127.0.0.1:24284");
         assert_eq!(lines[9], "*daemon     chatd 0.1.0, process 7, up for 2m");
         assert_eq!(lines[11], "*clock      off by -2h against the other members' clocks, set the time of this machine");
+        let behind = status_lines(&Status { missing_entries: 1200, ..status.clone() }, "", now, str::to_owned);
+        assert_eq!(behind[3], "messages   3; catching up, 1200 entries to come");
         let removed = status_lines(&Status { removed: true, ..status }, "", now, str::to_owned);
         assert!(removed[2].starts_with("members    you were removed from this room"), "{}", removed[2]);
     }

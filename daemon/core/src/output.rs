@@ -223,6 +223,8 @@ pub struct NodeStatus {
     pub inbound: Option<bool>,
     /// How far this peer's clock is ahead of the median of its neighbours', in milliseconds.
     pub clock_off_ms: Option<i64>,
+    /// Number of entries that connected members hold and this peer does not.
+    pub missing_entries: u64,
 }
 
 /// Why a command was refused. The state is unchanged.

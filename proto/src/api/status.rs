@@ -32,6 +32,10 @@ pub struct Status {
     /// Number of entries on this peer's disk that are damaged and for which no member has given a good copy yet.
     #[serde(default)]
     pub damaged_entries: u64,
+    /// Number of entries that connected members hold and this peer does not have yet; each has one message or more. Zero when it
+    /// has caught up.
+    #[serde(default)]
+    pub missing_entries: u64,
     /// Addresses of this peer.
     pub reachability: Reachability,
     /// Version of the daemon.
@@ -61,6 +65,7 @@ impl Status {
             members_online: 1,
             messages: 0,
             damaged_entries: 0,
+            missing_entries: 0,
             reachability: Reachability::default(),
             version: "0.1.0".into(),
             pid: 7,

@@ -98,8 +98,8 @@ const MUTANTS: [Mutant; 11] = [
     Mutant {
         name: "cursor off by one",
         file: "daemon/src/store/tables/events.rs",
-        text: "WHERE e.id > ? AND (e.message IS NULL",
-        instead: "WHERE e.id >= ? AND (e.message IS NULL",
+        text: "WHERE e.id > ? AND (e.data",
+        instead: "WHERE e.id >= ? AND (e.data",
         noticed_by: Noticer::Tests { package: "chatd", names: "store::tests::following" },
     },
     Mutant {
@@ -234,4 +234,17 @@ fn main() -> io::Result<ExitCode> {
         failed |= fate != Fate::Noticed;
     }
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_mutant_fits_its_source() {
+        for mutant in &MUTANTS {
+            let source = std::fs::read_to_string(workspace().join(mutant.file)).expect("the file is there");
+            assert_eq!(source.matches(mutant.text).count(), 1, "{}: {}", mutant.name, mutant.file);
+        }
+    }
 }

@@ -22,6 +22,7 @@ use crate::log::bodies::REQUEST_MAX;
 use crate::log::entry::{Dep, Head, LogId, Seq, SignedEntry};
 use crate::output::{LoadScope, Output};
 use crate::peers::Peers;
+use crate::peers::connections::Connections;
 use crate::wire::Frame;
 use crate::wire::extension::Extension;
 
@@ -132,6 +133,19 @@ impl Sync {
     #[cfg(test)]
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
         [("wants", self.wants.len()), ("loads", self.loads.len())]
+    }
+
+    /// Number of entries that connected members hold and this peer does not. What nobody gave is left out, as it may not exist.
+    pub(crate) fn missing(&self, logs: &Logs, connections: &Connections) -> u64 {
+        let mut known: BTreeMap<LogId, Seq> = BTreeMap::new();
+        for (log, seq) in connections.connected().flat_map(|(_, connected)| &connected.known) {
+            let newest = known.entry(*log).or_default();
+            *newest = (*newest).max(*seq);
+        }
+        let existing = known.iter().filter(|(log, _)| !self.failed.contains_key(log));
+        let missing = existing.map(|(log, seq)| logs.taken(log).min(*seq).0.saturating_sub(logs.heads.seq(log).0));
+        // A member may claim to hold any number.
+        missing.fold(0, u64::saturating_add)
     }
 
     /// Forgets failures: what could not be fetched may be available now.

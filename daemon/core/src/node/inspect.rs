@@ -41,6 +41,7 @@ impl Inspect<'_> {
         let sync = node.delivery.sync.sizes();
         let mut left = vec![
             ("entries that wait", node.logs.pending.len()),
+            ("missing entries", usize::from(node.delivery.sync.missing(&node.logs, &node.peers.connections) > 0)),
             ("drafts", node.delivery.drafts.len()),
             ("waits", node.delivery.receipts.waits()),
             ("outputs", node.cx.out.len()),

@@ -7,7 +7,9 @@ use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
 use crate::delivery::receipts::Receipts;
+use crate::delivery::sync::Sync;
 use crate::input::Now;
+use crate::log::Logs;
 use crate::log::entry::{LogId, Seq};
 use crate::log::local::Local;
 use crate::membership::Membership;
@@ -25,6 +27,8 @@ impl Node {
             membership: &self.membership,
             peers: &self.peers,
             receipts: &self.delivery.receipts,
+            sync: &self.delivery.sync,
+            logs: &self.logs,
             role: self.role.query(),
         }
     }
@@ -37,6 +41,8 @@ pub(super) struct Views<'a> {
     membership: &'a Membership,
     peers: &'a Peers,
     receipts: &'a Receipts,
+    sync: &'a Sync,
+    logs: &'a Logs,
     role: Option<RoleQuery<'a>>,
 }
 
@@ -94,6 +100,7 @@ impl Views<'_> {
             online: count(self.peers.presence.online().count() + usize::from(roster.is_member(&self.local.me))),
             observed,
             inbound: self.role.and_then(|role| role.inbound()),
+            missing_entries: self.sync.missing(self.logs, &self.peers.connections),
         }
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct Started {
     pub(crate) room: RoomRef,
     /// Members of the room, this peer included.
     pub(crate) members: u32,
+    /// Entries of the room that members hold and this peer does not have yet.
+    #[serde(default)]
+    pub(crate) missing_entries: u64,
     /// UDP and TCP port for other peers.
     pub(crate) port: u16,
     /// Base URL of the API on TCP.
@@ -62,6 +65,7 @@ impl Started {
             peer: status.peer,
             room: status.room,
             members: status.members,
+            missing_entries: status.missing_entries,
             port: status.reachability.port,
             url: api.url,
             socket: api.socket,
@@ -74,7 +78,7 @@ impl Started {
 
     /// The text for people: the state of the daemon, and what to do next.
     pub(crate) fn lines(&self, home: &Home) -> String {
-        let Self { peer, room, members, port, url, socket, pid, notes, .. } = self;
+        let Self { peer, room, members, missing_entries, port, url, socket, pid, notes, .. } = self;
         let before =
             if self.already_running { format!("chatd is already running (pid {pid}): ") } else { String::new() };
         let door = if room.open { ", an open room" } else { "" };
@@ -89,6 +93,10 @@ impl Started {
         let others = members.saturating_sub(1);
         if others > 0 {
             rows.push(("with", format!("{others} other member{}", if others == 1 { "" } else { "s" })));
+        }
+        if *missing_entries > 0 {
+            let status = home.command("chat status");
+            rows.push(("with", format!("{missing_entries} entries still to come, see {status}")));
         }
         let steps = [
             ("chat invite", "print a ticket for others to join"),

@@ -33,6 +33,7 @@ pub(crate) async fn status(State(api): State<Arc<Api>>) -> Result<Json<Status>, 
         members_online: node.online,
         messages: room.store.messages_count(),
         damaged_entries: room.store.damaged_count(),
+        missing_entries: node.missing_entries,
         reachability: Reachability {
             port: network.port,
             addrs: network.addrs,

@@ -253,6 +253,7 @@ impl PlayedRoom {
             }
             Command::Peers => Reply::Peers(self.peers()),
             Command::Status => Reply::Status(NodeStatus {
+                missing_entries: 0,
                 room,
                 role: RoleView::Holder,
                 rendezvous: Some(RendezvousRef { peer: me, term: Term(3) }),

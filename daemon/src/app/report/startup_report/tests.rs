@@ -9,6 +9,7 @@ use super::*;
 fn started() -> Started {
     let id = PeerId::from_bytes([0; 32]);
     Started {
+        missing_entries: 0,
         already_running: false,
         peer: PeerRef { id, name: "ann".into(), tag: id.tag() },
         room: RoomRef { id: RoomId::from_bytes([1; 32]), name: "anns-room".into(), open: false },
@@ -45,6 +46,7 @@ fn running_daemon_is_reported_as_such() {
     let started = Started {
         already_running: true,
         members: 3,
+        missing_entries: 5000,
         url: None,
         notes: vec![port_note(40000)],
         room: RoomRef { open: true, name: "a\x1b[2J".into(), ..started().room },
@@ -58,6 +60,7 @@ fn running_daemon_is_reported_as_such() {
          \x20 api    /h/run/chatd.sock\n\
          \x20 note   port 24283 was taken: other peers must use port 40000, as in --join HOST:40000\n\
          \x20 with   2 other members\n\
+         \x20        5000 entries still to come, see chat status --home '/a b'\n\
          \x20 next   chat invite --home '/a b'      print a ticket for others to join\n\
          \x20        chat send hello --home '/a b'  send a message\n\
          \x20        chat tail --home '/a b'        read along\n"
@@ -85,8 +88,20 @@ fn report_round_trips_as_one_json_line() {
 fn json_of_a_start_has_its_documented_keys() {
     let json = serde_json::to_value(started()).expect("serialises");
     let keys: Vec<&str> = json.as_object().expect("an object").keys().map(String::as_str).collect();
-    let expected =
-        ["already_running", "home", "members", "notes", "peer", "pid", "port", "room", "socket", "url", "version"];
+    let expected = [
+        "already_running",
+        "home",
+        "members",
+        "missing_entries",
+        "notes",
+        "peer",
+        "pid",
+        "port",
+        "room",
+        "socket",
+        "url",
+        "version",
+    ];
     let mut sorted = keys.clone();
     sorted.sort_unstable();
     assert_eq!(sorted, expected);

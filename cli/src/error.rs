@@ -1,13 +1,12 @@
 //! How commands fail: what happened, what to do next, and the exit code.
 
-use std::error::Error;
 use std::io;
 use std::time::Duration;
 
 use chat_client::ClientError;
 use chat_client::chat_settings::ChatSettingsError;
 use chat_client::home::LocateError;
-use chat_proto::error::Exit;
+use chat_proto::error::{Exit, with_causes};
 use chat_proto::text::{TextError, printable};
 
 /// Why a command did not do what it was asked.
@@ -155,12 +154,7 @@ impl CliError {
         if let (Self::Call(ClientError::NoDaemon { .. }), Some(hint)) = (self, &hint) {
             return one_line(&format!("chat: {self}: {hint}"));
         }
-        let mut line = format!("chat: {self}");
-        let mut source = self.source();
-        while let Some(cause) = source {
-            line += &format!(": {cause}");
-            source = cause.source();
-        }
+        let line = format!("chat: {}", with_causes(self));
         match hint {
             Some(hint) => format!("{}\nhint: {}", one_line(&line), one_line(&hint)),
             None => one_line(&line),

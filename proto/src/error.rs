@@ -207,6 +207,22 @@ const fn title(status: u16) -> &'static str {
     }
 }
 
+/// An error and its causes in one line, without causes that say nothing new.
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut last = text.clone();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) && !said.contains(&last) {
+            text = format!("{text}: {said}");
+            last = said;
+        }
+        cause = error.source();
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,7 @@ use chat_core::membership::roster::ResolveError;
 use chat_core::output::CommandError;
 use chat_proto::api::RangeError;
 use chat_proto::cursor::ParseCursorError;
-use chat_proto::error::{ErrorCode, Problem};
+use chat_proto::error::{ErrorCode, Problem, with_causes};
 use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
@@ -60,7 +60,7 @@ impl Refusal {
 
     /// An internal error: logged with its causes, and hidden from the caller.
     pub(crate) fn internal(error: &(dyn Error + 'static)) -> Self {
-        tracing::error!(error = chain(error), "a call of the local API failed");
+        tracing::error!(error = with_causes(error), "a call of the local API failed");
         Self::new(ErrorCode::Internal, "an internal error of the daemon").hint("'chatd logs' shows the cause")
     }
 
@@ -110,7 +110,7 @@ impl From<CommandError> for Refusal {
             CommandError::Text(error) => return error.into(),
             CommandError::Resolve(error) => return error.into(),
             CommandError::StoreFailed => {
-                tracing::error!(error = chain(&error), "a call of the local API failed");
+                tracing::error!(error = with_causes(&error), "a call of the local API failed");
                 "retry with the same Idempotency-Key: the message is then posted once; 'chatd logs' shows the cause"
             }
             CommandError::NotMember => {
@@ -370,15 +370,4 @@ fn one_line(text: &str) -> String {
         short.push('…');
     }
     short
-}
-
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -30,6 +30,7 @@ use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use chat_core::input::PersistError;
+use chat_proto::error::with_causes;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{MigrationDefinitionError, SchemaVersionError};
 use tracing::{info, warn};
@@ -78,7 +79,7 @@ pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<OpenedDatabase
                 return Err(OpenStoreError::Damaged(path.to_owned()));
             }
             let aside = set_aside(path).map_err(|source| io_error(path, source))?;
-            warn!(error = %causes(&error), aside = %aside.display(), "the database is damaged and was set aside");
+            warn!(error = %with_causes(&error), aside = %aside.display(), "the database is damaged and was set aside");
             let opened = attempt(path, options, room_file.as_ref())?;
             Ok(OpenedDatabase { set_aside: Some(aside), ..opened })
         }
@@ -235,17 +236,6 @@ fn is_damage(error: &OpenStoreError) -> bool {
         | OpenStoreError::Migration { .. }
         | OpenStoreError::Io { .. } => false,
     }
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    text
 }
 
 fn io_error(path: &Path, source: io::Error) -> OpenStoreError {

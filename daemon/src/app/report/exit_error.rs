@@ -1,11 +1,10 @@
 //! The error that a command ends with: its message and its exit code.
 
 use std::error::Error;
-use std::fmt::Write as _;
 use std::io;
 
 use chat_client::ClientError;
-use chat_proto::error::Exit;
+use chat_proto::error::{Exit, with_causes};
 use serde::{Deserialize, Serialize};
 
 /// The error of a command, as printed for people or sent to the parent process.
@@ -36,14 +35,7 @@ pub(crate) enum ExitKind {
 impl ExitError {
     /// An error of this kind; its causes follow the message.
     pub(crate) fn new(kind: ExitKind, error: &dyn Error) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            // Writing to a string does not fail.
-            let _ = write!(message, ": {error}");
-            cause = error.source();
-        }
-        Self { kind, message }
+        Self { kind, message: with_causes(error) }
     }
 
     /// An error of the usual kind.
@@ -113,6 +105,9 @@ mod tests {
         struct Outer(#[source] io::Error);
         let failure = ExitError::refused(&Outer(io::Error::other("disk on fire")));
         assert_eq!(failure.message, "cannot read the key: disk on fire");
+        let full = rusqlite::ffi::Error { code: rusqlite::ErrorCode::DiskFull, extended_code: 13 };
+        let full = rusqlite::Error::SqliteFailure(full, Some("database or disk is full".into()));
+        assert_eq!(ExitError::refused(&full).message, "database or disk is full", "its cause says the same");
         assert_eq!(failure.exit(), Exit::Refused);
     }
 

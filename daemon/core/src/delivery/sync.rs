@@ -135,7 +135,7 @@ impl Sync {
         [("wants", self.wants.len()), ("loads", self.loads.len())]
     }
 
-    /// Number of entries that connected members hold and this peer does not. What nobody gave is left out, as it may not exist.
+    /// Number of entries that connected members hold and this peer does not. What no peer gave is left out, as it may not exist.
     pub(crate) fn missing(&self, logs: &Logs, connections: &Connections) -> u64 {
         let mut known: BTreeMap<LogId, Seq> = BTreeMap::new();
         for (log, seq) in connections.connected().flat_map(|(_, connected)| &connected.known) {

@@ -3,6 +3,7 @@
 //! * [`crash`]: daemons are killed in the middle of a conversation.
 //! * [`faults`]: power losses, and every fault at once; a conversation that goes on for long.
 //! * [`failover`]: the holder of the rendezvous role is taken away, again and again.
+//! * [`flood`]: a member posts as fast as its daemon takes it.
 //! * [`split`]: a room is cut in two and heals.
 //! * [`nat`]: members behind routers, with and without UDP.
 //! * [`idle`]: nothing happens; what that costs.
@@ -12,6 +13,7 @@
 pub mod crash;
 pub mod failover;
 pub mod faults;
+pub mod flood;
 pub mod idle;
 pub mod nat;
 pub mod split;

@@ -21,12 +21,27 @@ const COLUMNS: [(&str, Side); 8] = [
     ("RANK", Side::Right),
 ];
 
+const USAGE_COLUMNS: [(&str, Side); 9] = [
+    ("NAME", Side::Left),
+    ("TAG", Side::Left),
+    ("WRITTEN", Side::Right),
+    ("ENTRIES", Side::Right),
+    ("CONTROL", Side::Right),
+    ("ADMITTED", Side::Right),
+    ("FORKS", Side::Right),
+    ("LOGS", Side::Right),
+    ("PACE", Side::Left),
+];
+
 /// Arguments of `chat peers`.
 #[derive(Debug, Args)]
 pub(crate) struct PeersArgs {
     /// One member per line as JSON
     #[arg(long)]
     json: bool,
+    /// What each has written, of its budget for a day
+    #[arg(long, conflicts_with = "json")]
+    usage: bool,
 }
 
 /// Prints the members.
@@ -38,7 +53,11 @@ pub(crate) async fn run(args: PeersArgs, client: &Client, ui: &mut Ui) -> Result
     if args.json {
         return peers.iter().try_for_each(|peer| ui.json(peer));
     }
-    lines(&peers, render::now(), ui.colour, ui::columns()).iter().try_for_each(|line| ui.line(line))
+    let lines = match args.usage {
+        true => usage_lines(&peers, ui.colour, ui::columns()),
+        false => lines(&peers, render::now(), ui.colour, ui::columns()),
+    };
+    lines.iter().try_for_each(|line| ui.line(line))
 }
 
 /// The members as a table of at most `width` columns.
@@ -47,8 +66,35 @@ pub(crate) fn lines(peers: &[PeerView], now: Timestamp, colour: Colour, width: O
     table(&COLUMNS, &rows, colour, width)
 }
 
-fn row(view: &PeerView, now: Timestamp) -> Row {
+/// What the members have written, as a table of at most `width` columns.
+fn usage_lines(peers: &[PeerView], colour: Colour, width: Option<usize>) -> Vec<String> {
+    let row = |view: &PeerView| {
+        let used = view.used.unwrap_or_default();
+        let figures = [used.entries, used.control_entries, used.admissions, used.forks, used.logs];
+        let mut cells = vec![named(view), view.peer.tag.to_string(), render::bytes(used.bytes)];
+        cells.extend(figures.iter().map(u64::to_string));
+        cells.push(pace(view).unwrap_or("-").into());
+        Row { cells, sgr: None }
+    };
+    table(&USAGE_COLUMNS, &peers.iter().map(row).collect::<Vec<_>>(), colour, width)
+}
+
+/// Whether entries of a member are late because it writes too much.
+fn pace(view: &PeerView) -> Option<&'static str> {
+    let used = view.used?;
+    match (used.over, used.behind) {
+        (true, _) => Some("over budget"),
+        (false, true) => Some("late"),
+        (false, false) => None,
+    }
+}
+
+fn named(view: &PeerView) -> String {
     let name = render::name(&view.peer);
+    if view.me { format!("{name} (you)") } else { name }
+}
+
+fn row(view: &PeerView, now: Timestamp) -> Row {
     let path = match view.path {
         PathView::Direct => "direct",
         PathView::Relayed => "relayed",
@@ -63,13 +109,13 @@ fn row(view: &PeerView, now: Timestamp) -> Row {
         None => "never".into(),
     };
     let cells = vec![
-        if view.me { format!("{name} (you)") } else { name },
+        named(view),
         view.peer.tag.to_string(),
         if view.online { "yes" } else { "no" }.into(),
         if view.me { "-" } else { path }.into(),
         view.rtt_ms.map_or_else(|| "-".into(), render::rtt),
         last_seen,
-        role(view).into(),
+        pace(view).map_or_else(|| role(view).into(), |pace| format!("{}, {pace}", role(view))),
         view.rank.map_or_else(|| "-".into(), |rank| rank.to_string()),
     ];
     Row { cells, sgr: (!view.online).then_some("2") }
@@ -109,6 +155,7 @@ mod tests {
             member: MemberRole::Admin,
             clock_off_ms: None,
             let_in_by: None,
+            used: None,
         };
         let bob = PeerView {
             peer: PeerRef { name: "bob".into(), ..alice.peer.clone() },
@@ -122,6 +169,7 @@ mod tests {
             member: MemberRole::Member,
             clock_off_ms: None,
             let_in_by: None,
+            used: None,
         };
         let long = PeerView { peer: PeerRef { name: "Q".repeat(32), ..alice.peer.clone() }, ..alice.clone() };
         let narrow = lines(&[long, bob.clone()], now, Colour::Off, Some(80));

@@ -97,6 +97,7 @@ mod tests {
             member: MemberRole::Member,
             clock_off_ms: None,
             let_in_by: Some(peer(host, "its host")),
+            used: None,
         }
     }
 

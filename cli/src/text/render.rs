@@ -34,6 +34,18 @@ pub(crate) fn rtt(ms: f64) -> String {
     if ms < 10.0 { format!("{ms:.1}ms") } else { format!("{ms:.0}ms") }
 }
 
+/// A number of bytes, rounded.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let units = ["B", "KiB", "MiB", "GiB"];
+    let unit = (0..units.len()).rev().find(|unit| bytes >= 1 << (10 * unit)).unwrap_or(0);
+    let value = bytes as f64 / (1u64 << (10 * unit)) as f64;
+    if unit == 0 || value >= 10.0 {
+        format!("{value:.0} {}", units[unit])
+    } else {
+        format!("{value:.1} {}", units[unit])
+    }
+}
+
 /// A share of 1 in per cent.
 pub(crate) fn percent(share: f64) -> String {
     let value = share * 100.0;

@@ -22,8 +22,41 @@ pub struct NodeSettings {
     /// Up to how many members a room is a full mesh of direct sends; beyond, a tree of bounded degree spreads entries;
     /// 32.
     pub mesh_members_max: usize,
+    /// What one member may write in a day before more of it is taken slowly.
+    pub budget: BudgetSettings,
     /// How the rendezvous role is watched, moved and ranked.
     pub role: RoleSettings,
+}
+
+/// What one member may write in a day, as far as this peer takes it at once; the rest is taken as slowly as this is given
+/// back. The defaults are beyond what any program of an honest member is known to write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetSettings {
+    /// Bytes of entries; 1 GiB, 1 MiB to 1 TiB.
+    pub bytes: u64,
+    /// Entries, each of which carries up to [`ENTRY_MESSAGES_MAX`] messages; 1,000,000, at least 1,000.
+    pub entries: u64,
+    /// Admissions, removals, renames and the like; 20,000, at least 100.
+    pub control_entries: u64,
+    /// Admissions; 10,000, at least 10.
+    pub admissions: u64,
+    /// Forks of its logs; 100, at least 1.
+    pub forks: u64,
+    /// Logs that it begins; [`AUTHOR_LOGS_MAX`], at least 1.
+    pub logs: u64,
+}
+
+impl Default for BudgetSettings {
+    fn default() -> Self {
+        Self {
+            bytes: 1024 * 1024 * 1024,
+            entries: 1_000_000,
+            control_entries: 20_000,
+            admissions: 10_000,
+            forks: 100,
+            logs: AUTHOR_LOGS_MAX as u64,
+        }
+    }
 }
 
 impl Default for NodeSettings {
@@ -34,6 +67,7 @@ impl Default for NodeSettings {
             redial_lost: Duration::from_secs(2),
             redial_max: Duration::from_secs(30),
             mesh_members_max: 32,
+            budget: BudgetSettings::default(),
             role: RoleSettings::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! Delivery: own messages on their way out, entries of others on their way in.
 
+pub(crate) mod budget;
 pub(crate) mod dissemination;
 pub(crate) mod drafts;
 pub(crate) mod ingest;
@@ -8,6 +9,7 @@ pub(crate) mod receipts;
 pub(crate) mod sync;
 pub mod tree;
 
+use budget::Budgets;
 use dissemination::Dissemination;
 use drafts::Drafts;
 use receipts::Receipts;
@@ -20,4 +22,5 @@ pub(crate) struct Delivery {
     pub(crate) receipts: Receipts,
     pub(crate) sync: Sync,
     pub(crate) dissemination: Dissemination,
+    pub(crate) budgets: Budgets,
 }

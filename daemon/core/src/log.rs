@@ -9,6 +9,7 @@ pub(crate) mod local;
 pub(crate) mod pending;
 pub(crate) mod repair;
 pub mod signature;
+pub(crate) mod unwritten;
 
 use std::sync::Arc;
 

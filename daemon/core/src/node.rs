@@ -302,6 +302,7 @@ impl Node {
     fn sync(&mut self) -> SyncHandler<'_> {
         SyncHandler {
             sync: &mut self.delivery.sync,
+            budgets: &mut self.delivery.budgets,
             logs: &mut self.logs,
             cuts_moved: &mut self.membership.cuts_moved,
             peers: &mut self.peers,
@@ -327,6 +328,7 @@ impl Node {
             connections: &self.peers.connections,
             drafts: &mut self.delivery.drafts,
             receipts: &mut self.delivery.receipts,
+            budgets: &self.delivery.budgets,
             cx: &mut self.cx,
         }
     }
@@ -348,6 +350,7 @@ impl Node {
             logs: &mut self.logs,
             membership: &mut self.membership,
             connections: &mut self.peers.connections,
+            budgets: &mut self.delivery.budgets,
             cx: &mut self.cx,
         }
     }

@@ -21,6 +21,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use chat_core::config::BudgetSettings;
 use chat_proto::text::{TextError, check_recorded_name};
 
 use crate::app::report::logging;
@@ -53,6 +54,10 @@ pub(crate) struct DaemonSettings {
     /// What is logged: `error`, `warn`, `info`, `debug`, `trace`, or directives of `tracing-subscriber`'s `EnvFilter`.
     /// Default: `info`. `RUST_LOG` is read where `CHATD_LOG` is not set; there is no flag.
     pub(crate) log: String,
+    /// What one member may write in a day before more of it is taken slowly: the table `[budget]` of the file alone, with
+    /// the keys `mib`, `entries`, `control_entries`, `admissions`, `forks`, `logs`, each at least 1. Defaults: those of
+    /// [`BudgetSettings`].
+    pub(crate) budget: BudgetSettings,
 }
 
 /// Number of days for which the texts of messages are kept.
@@ -192,6 +197,7 @@ fn from_flags(args: &StartArgs) -> SettingsLayer {
         mdns: set(args.no_mdns, false, "--no-mdns"),
         retention_days: text(&args.retention_days, "--retention-days"),
         log: None,
+        budget: None,
     }
 }
 
@@ -215,6 +221,7 @@ fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Result<Setting
         mdns: yes_or_no("CHATD_MDNS")?,
         retention_days: text("CHATD_RETENTION_DAYS")?,
         log: text("CHATD_LOG")?.or(text("RUST_LOG")?),
+        budget: None,
     })
 }
 
@@ -232,6 +239,7 @@ fn check(layer: SettingsLayer) -> Result<DaemonSettings, SettingsError> {
         mdns: if on(&layer.mdns, true) { Mdns::On } else { Mdns::Off },
         retention: layer.retention_days.map_or(Ok(None), read_days)?,
         log: layer.log.map_or_else(|| Ok("info".to_owned()), read_log)?,
+        budget: layer.budget.unwrap_or_default(),
     })
 }
 

@@ -53,6 +53,30 @@ pub struct PeerView {
     /// The member that let it in: whose ticket it showed, or who answered its knock. Absent for the founder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_in_by: Option<PeerRef>,
+    /// What its entries cost this daemon, of its budget for a day; absent if it has written nothing since the daemon started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<BudgetView>,
+}
+
+/// What a member's entries have cost this daemon since it started: what is used is given back evenly over a day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BudgetView {
+    /// Bytes of its entries.
+    pub bytes: u64,
+    /// Its entries, each of which carries one or more messages.
+    pub entries: u64,
+    /// Admissions, removals, renames and the like.
+    pub control_entries: u64,
+    /// Admissions of others.
+    pub admissions: u64,
+    /// Times at which its log went on in two ways.
+    pub forks: u64,
+    /// Logs that it began.
+    pub logs: u64,
+    /// Whether it has used more than its budget: further entries of it are taken slowly, as the budget is given back.
+    pub over: bool,
+    /// Whether entries of it are known that are still to be fetched, because it writes faster than this daemon takes it.
+    pub behind: bool,
 }
 
 /// Path of the connection to a member.

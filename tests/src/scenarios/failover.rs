@@ -126,7 +126,7 @@ fn at(sorted: &[Duration], share: f64) -> Duration {
     sorted.get(index.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or_default()
 }
 
-fn line(spans: &[Duration]) -> String {
+pub(super) fn line(spans: &[Duration]) -> String {
     let mut sorted = spans.to_vec();
     sorted.sort_unstable();
     let seconds = |share: f64| match at(&sorted, share) {

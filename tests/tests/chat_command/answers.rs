@@ -72,6 +72,7 @@ pub(crate) fn view(peer: PeerRef, me: bool) -> PeerView {
         member: MemberRole::Member,
         clock_off_ms: None,
         let_in_by: None,
+        used: None,
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn member(peer: PeerRef, role: RoleView) -> PeerView {
         member: MemberRole::Admin,
         clock_off_ms: None,
         let_in_by: None,
+        used: None,
     }
 }
 

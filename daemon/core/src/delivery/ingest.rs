@@ -7,11 +7,13 @@
 //! beyond a fork is filed in its branch ([`crate::log::forks`]). One of a stranger's log is not applied.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chat_proto::id::PeerId;
 
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
+use crate::delivery::budget::{Arrival, Budgets, is_old_of_another};
 use crate::delivery::sync::FETCH_GRACE;
 use crate::log::Logs;
 use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry, hash_header};
@@ -41,12 +43,13 @@ pub(crate) struct IngestHandler<'a> {
     pub(crate) logs: &'a mut Logs,
     pub(crate) membership: &'a mut Membership,
     pub(crate) connections: &'a mut Connections,
+    pub(crate) budgets: &'a mut Budgets,
     pub(crate) cx: &'a mut NodeContext,
 }
 
 impl IngestHandler<'_> {
     /// Looks at an entry that a peer sent.
-    pub(crate) fn check(&mut self, from: &PeerId, signed: SignedEntry) -> Received {
+    pub(crate) fn check(&mut self, from: &PeerId, signed: SignedEntry, arrival: Arrival) -> Received {
         let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
             return self.reject(from, EntryError::Malformed);
         };
@@ -77,6 +80,9 @@ impl IngestHandler<'_> {
         if !damaged && held {
             return Received::Known;
         }
+        if !damaged && arrival == Arrival::Pushed && self.comes_later(from, &header, &place) {
+            return Received::Known;
+        }
         match Entry::verify(signed, &self.local.room) {
             Ok(entry) if entry.lacks_body() && (damaged || !self.logs.bodies.may_lack(&entry, self.cx.now.wall)) => {
                 Received::Known
@@ -85,6 +91,31 @@ impl IngestHandler<'_> {
             Ok(entry) => Received::New(Arc::new(entry.filed_in(log))),
             Err(error) => self.reject(from, error),
         }
+    }
+
+    /// Whether an entry that was not requested is fetched later: too much of its author waits for the disk or its author is
+    /// over its budget, or it follows what is still to be fetched. Not if others wait for it.
+    fn comes_later(&mut self, from: &PeerId, header: &Header, place: &Dep) -> bool {
+        let author = place.log.author;
+        if author == self.local.me || self.logs.pending.awaited_by_others(&place.log) >= place.seq {
+            return false;
+        }
+        let (settings, now) = (&self.cx.settings.budget, self.cx.now);
+        let over_for = match is_old_of_another(header, from, now.wall) {
+            true => Duration::ZERO,
+            false => self.budgets.over_for(&author, settings, now.mono),
+        };
+        let has_gap = place.seq > self.logs.reach(&place.log).next();
+        let later = over_for > Duration::ZERO
+            || !self.logs.disk.has_room_for(&author)
+            || (has_gap && self.budgets.is_behind(&author));
+        if later && self.budgets.fall_behind(author) {
+            tracing::debug!(author = %author.short(), "entries are fetched later: their author writes much");
+        }
+        if over_for > Duration::ZERO {
+            self.cx.set_earlier(Timer::Fetch(*from), over_for);
+        }
+        later
     }
 
     /// Looks at an entry that is held without its body.

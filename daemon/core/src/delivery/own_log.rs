@@ -13,11 +13,12 @@ use rand::RngExt;
 use crate::config::ENTRY_DEPS_MAX;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
+use crate::delivery::budget::Budgets;
 use crate::delivery::drafts::{DraftOrigin, Drafts};
 use crate::delivery::receipts::Receipts;
 use crate::log::Logs;
 use crate::log::disk::OwnEntry;
-use crate::log::entry::{Dep, Head, Incarnation, LogId};
+use crate::log::entry::{Body, Dep, Head, Incarnation, LogId};
 use crate::log::local::{CONFIRM_WITHIN, Local, Standing};
 use crate::membership::Membership;
 use crate::peers::connections::Connections;
@@ -40,6 +41,7 @@ pub(crate) struct OwnLogHandler<'a> {
     pub(crate) connections: &'a Connections,
     pub(crate) drafts: &'a mut Drafts,
     pub(crate) receipts: &'a mut Receipts,
+    pub(crate) budgets: &'a Budgets,
     pub(crate) cx: &'a mut NodeContext,
 }
 
@@ -60,7 +62,10 @@ impl OwnLogHandler<'_> {
         let former = self.local.former_log(heads);
         let mut origins: BTreeSet<LogId> = admission.into_iter().chain(former).filter(|_| first_entry).collect();
         origins.extend(self.membership.causes(&cut.body));
-        let mut deps = heads.deps(&self.local.log, &origins);
+        let free = matches!(cut.body, Body::Messages(_)) && cut.replies.is_empty();
+        let (settings, now) = (&self.cx.settings.budget, self.cx.now.mono);
+        let left_out = |author: &PeerId| free && self.budgets.is_heavy(author, settings, now);
+        let mut deps = heads.deps(&self.local.log, &origins, left_out);
         // What does not fit goes into the next entry.
         deps.truncate(ENTRY_DEPS_MAX - 1 - cut.replies.len());
         let label = self.local.next_label(heads, self.cx.now);

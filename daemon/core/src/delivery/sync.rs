@@ -15,6 +15,7 @@ use chat_proto::id::PeerId;
 
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
+use crate::delivery::budget::Budgets;
 use crate::delivery::dissemination::Mode;
 use crate::input::LoadId;
 use crate::log::Logs;
@@ -193,6 +194,7 @@ impl Sync {
 /// Fetches what others hold and serves what this peer holds: borrows the logs and connections that this moves.
 pub(crate) struct SyncHandler<'a> {
     pub(crate) sync: &'a mut Sync,
+    pub(crate) budgets: &'a mut Budgets,
     pub(crate) logs: &'a mut Logs,
     /// Whether entries that wait have to be reconsidered.
     pub(crate) cuts_moved: &'a mut bool,
@@ -317,11 +319,66 @@ impl SyncHandler<'_> {
                 *to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono)
             })
             .collect();
-        // What others wait for comes first: every chain of causes leads to the founding.
-        missing.sort_by_key(|(log, _)| self.logs.pending.awaited(log) == Seq::ZERO);
+        // What others wait for comes first: every chain of causes leads to the founding. Then one log of each author, so that
+        // no author's many logs come before what others wrote.
+        let mut ranks: BTreeMap<PeerId, usize> = BTreeMap::new();
+        missing.sort_by_cached_key(|(log, _)| {
+            let rank = ranks.entry(log.author).or_default();
+            *rank += 1;
+            (self.logs.pending.awaited(log) == Seq::ZERO, *rank)
+        });
+        missing.retain_mut(|(log, to)| {
+            *to = self.due(peer, log, *to);
+            *to > self.logs.reach(log)
+        });
         for (log, to) in missing.into_iter().take(free) {
             self.want(peer, log, to, Vec::new());
         }
+    }
+
+    /// The last entry of a log that is requested now: up to `to`, unless too much of its author waits for the disk or its author
+    /// is over its budget; then up to what entries of others wait for.
+    fn due(&mut self, peer: PeerId, log: &LogId, to: Seq) -> Seq {
+        let over_for = self.budgets.over_for(&log.author, &self.cx.settings.budget, self.cx.now.mono);
+        if over_for.is_zero() && self.logs.disk.has_room_for(&log.author) {
+            return to;
+        }
+        if !over_for.is_zero() {
+            self.cx.set_earlier(Timer::Fetch(peer), over_for);
+        }
+        self.budgets.fall_behind(log.author);
+        self.logs.pending.awaited_by_others(log).min(to)
+    }
+
+    /// Entries were written: requests what was not taken of authors of which little waits now.
+    pub(crate) fn catch_up(&mut self) {
+        for author in self.budgets.behind().copied().collect::<Vec<_>>() {
+            let lacking = self.lacking_of(author);
+            if lacking.is_empty() {
+                self.budgets.catch_up(&author);
+            }
+            for (peer, log, to) in lacking {
+                let asked = self.sync.wants.contains_key(&log) || self.sync.wants_of(&peer) >= WANTS_PER_PEER_MAX;
+                let due = self.due(peer, &log, to);
+                if !asked && due > self.logs.reach(&log) {
+                    self.want(peer, log, due, Vec::new());
+                }
+            }
+        }
+    }
+
+    /// What connected peers hold of an author's logs and this one lacks.
+    fn lacking_of(&self, author: PeerId) -> Vec<(PeerId, LogId, Seq)> {
+        let mut lacking = Vec::new();
+        for (peer, connected) in self.peers.connections.connected() {
+            for (log, seq) in connected.known.range(LogId::range_of(author)) {
+                let (to, reach) = (self.logs.taken(log).min(*seq), self.logs.reach(log));
+                if to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono) {
+                    lacking.push((*peer, *log, to));
+                }
+            }
+        }
+        lacking
     }
 
     fn want(&mut self, peer: PeerId, log: LogId, to: Seq, tried: Vec<PeerId>) {
@@ -370,10 +427,15 @@ impl SyncHandler<'_> {
     pub(crate) fn chunk_came(&mut self, peer: PeerId, log: LogId) {
         let Some(want) = self.sync.wants.get(&log).filter(|want| want.peer == peer) else { return };
         let (from, to) = (want.from, want.to);
-        if self.logs.reach(&log) < from {
-            self.ask_another(log);
-        } else {
+        let reach = self.logs.reach(&log);
+        if reach < from {
+            return self.ask_another(log);
+        }
+        let to = self.due(peer, &log, to);
+        if to > reach {
             self.want(peer, log, to, Vec::new());
+        } else {
+            self.take_want(&log);
         }
     }
 

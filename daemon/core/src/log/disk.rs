@@ -1,35 +1,52 @@
 //! What is on its way to the disk: one batch at a time, so that a failure never leaves a hole in a log.
 //!
-//! A batch has the received entries that were applied since the last one and at most one own entry, sealed from the
-//! drafts, with the cuts and proofs that came with them. [`Output::Persist`](crate::output::Output::Persist) starts it;
+//! A batch has some of the received entries that wait, of all their authors in turn ([`Unwritten`]), and at most one own entry,
+//! sealed from the drafts, with the cuts and proofs that came with them. It is as large as the disk writes in a moment, so that
+//! an own message never waits long for the one before it. [`Output::Persist`](crate::output::Output::Persist) starts it;
 //! [`Input::Persisted`](crate::input::Input::Persisted) ends it. When a write fails, own drafts are refused, received
 //! entries are kept and written again a second later (`node/persist.rs`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chat_proto::id::PeerId;
 use chat_proto::time::is_clock_off;
 
 use crate::delivery::drafts::DraftOrigin;
 use crate::input::{BatchId, CommandId, Now};
 use crate::log::entry::{Entry, LogId};
 use crate::log::heads::Heads;
+use crate::log::unwritten::Unwritten;
 use crate::output::{Batch, BatchEntry, Changes};
 use crate::peers::connections::Connections;
 
-/// Maximum number of bytes of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
+/// Maximum weight of received entries that wait for the disk (32 MiB); beyond, entries are dropped and
 /// anti-entropy fetches them later.
-const UNWRITTEN_BYTES_MAX: usize = 32 * 1024 * 1024;
+const UNWRITTEN_MAX: usize = 32 * 1024 * 1024;
+
+/// The same for one author (4 MiB): what it writes beyond is fetched when there is room.
+const AUTHOR_UNWRITTEN_MAX: usize = 4 * 1024 * 1024;
+
+/// Time in which a batch should be written: an own message waits for the batch before it and for its own, and so does it at
+/// the other end.
+const BATCH_TIME: Duration = Duration::from_millis(40);
+
+/// Minimum and maximum weight of the received entries of a batch: what a slow disk writes in that time, and what bounds a
+/// transaction on a fast one.
+const BATCH_WEIGHT: (usize, usize) = (32 * 1024, 2 * 1024 * 1024);
 
 /// An own entry, and what is answered when it is on disk.
 pub(crate) type OwnEntry = (Arc<Entry>, Vec<DraftOrigin>);
 
 /// What waits for the disk and what is being written.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Disk {
-    received: Vec<Arc<Entry>>,
-    received_bytes: usize,
+    received: Unwritten,
     /// Entries on disk whose bodies came later.
     bodies: Vec<Arc<Entry>>,
+    bodies_bytes: usize,
+    /// Weight of the received entries that the next batch has.
+    batch_weight: usize,
     /// What followed from entries and proofs since the last batch.
     pub(crate) changes: Changes,
     flight: Option<Flight>,
@@ -59,15 +76,39 @@ enum Refiling {
 #[derive(Debug)]
 pub(crate) struct Flight {
     id: BatchId,
+    begun: Duration,
+    received_weight: usize,
     pub(crate) received: Vec<Arc<Entry>>,
     bodies: Vec<Arc<Entry>>,
     changes: Changes,
     pub(crate) own: Option<OwnEntry>,
 }
 
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            received: Unwritten::default(),
+            bodies: Vec::new(),
+            bodies_bytes: 0,
+            batch_weight: BATCH_WEIGHT.0 * 4,
+            changes: Changes::default(),
+            flight: None,
+            genesis: None,
+            next: 0,
+            stalled: false,
+            refiling: Refiling::default(),
+        }
+    }
+}
+
 impl Disk {
     pub(crate) fn has_room(&self) -> bool {
-        self.received_bytes < UNWRITTEN_BYTES_MAX
+        self.received.weight() + self.bodies_bytes < UNWRITTEN_MAX
+    }
+
+    /// Whether more is taken of an author.
+    pub(crate) fn has_room_for(&self, author: &PeerId) -> bool {
+        self.received.weight_of(author) < AUTHOR_UNWRITTEN_MAX
     }
 
     /// A proof came of a fork beyond which entries are held.
@@ -118,15 +159,20 @@ impl Disk {
         !self.received.is_empty() || !self.bodies.is_empty() || !self.changes.is_empty()
     }
 
-    /// Adds a received entry to the next batch.
+    /// Weight of the received entries that wait.
+    #[cfg(test)]
+    pub(crate) fn waiting_weight(&self) -> usize {
+        self.received.weight()
+    }
+
+    /// Adds a received entry to a next batch.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
-        self.received_bytes += entry.signed().len_bytes();
         self.received.push(entry);
     }
 
     /// Adds the body of an entry that was written without it.
     pub(crate) fn push_body(&mut self, entry: Arc<Entry>) {
-        self.received_bytes += entry.signed().len_bytes();
+        self.bodies_bytes += entry.signed().len_bytes();
         self.bodies.push(entry);
     }
 
@@ -135,13 +181,21 @@ impl Disk {
         self.genesis.take()
     }
 
-    /// Begins to write everything that waits.
+    /// Begins to write what waits, or as much of it as is written in a moment. Changes follow from any of the entries, and
+    /// are written with all of them.
     pub(crate) fn begin(&mut self, own: Option<OwnEntry>, heads: &Heads, connections: &Connections, now: Now) -> Batch {
         self.next += 1;
-        self.received_bytes = 0;
-        let (received, changes) = (std::mem::take(&mut self.received), std::mem::take(&mut self.changes));
-        let bodies = std::mem::take(&mut self.bodies);
-        let flight = Flight { id: BatchId(self.next), received, bodies, changes, own };
+        let waiting = self.received.weight();
+        let received = if self.changes.is_empty() && !self.is_refiling() {
+            self.received.take(own.as_ref().map(|(entry, _)| entry.as_ref()), self.batch_weight)
+        } else {
+            self.received.take_all()
+        };
+        let (changes, bodies) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.bodies));
+        self.bodies_bytes = 0;
+        let received_weight = waiting - self.received.weight();
+        let flight =
+            Flight { id: BatchId(self.next), begun: now.mono, received_weight, received, bodies, changes, own };
         let batch = flight.batch(heads, connections, now);
         self.flight = Some(flight);
         if self.refiling == Refiling::Due {
@@ -150,9 +204,15 @@ impl Disk {
         batch
     }
 
-    /// The batch is written.
-    pub(crate) fn end(&mut self, batch: BatchId) -> Option<Flight> {
+    /// The batch is written; how long that took decides the size of the next one.
+    pub(crate) fn end(&mut self, batch: BatchId, now: Now) -> Option<Flight> {
         let flight = self.flight.take_if(|flight| flight.id == batch)?;
+        let took = now.mono.saturating_sub(flight.begun);
+        if took > BATCH_TIME {
+            self.batch_weight = self.batch_weight.min(flight.received_weight).div_ceil(2).max(BATCH_WEIGHT.0);
+        } else if flight.received_weight >= self.batch_weight && took < BATCH_TIME / 2 {
+            self.batch_weight = (self.batch_weight * 2).min(BATCH_WEIGHT.1);
+        }
         if std::mem::take(&mut self.stalled) {
             tracing::info!("the disk accepts entries again");
         }
@@ -167,12 +227,11 @@ impl Disk {
             self.refiling = Refiling::Due;
         }
         self.genesis = flight.own.take_if(|(entry, _)| entry.is_genesis());
-        flight.received.append(&mut self.received);
+        self.received.put_back(flight.received);
         flight.bodies.append(&mut self.bodies);
         flight.changes.extend(std::mem::take(&mut self.changes));
-        (self.received, self.bodies, self.changes) = (flight.received, flight.bodies, flight.changes);
-        let unwritten = self.received.iter().chain(&self.bodies);
-        self.received_bytes = unwritten.map(|entry| entry.signed().len_bytes()).sum();
+        (self.bodies, self.changes) = (flight.bodies, flight.changes);
+        self.bodies_bytes = self.bodies.iter().map(|entry| entry.signed().len_bytes()).sum();
         Some(flight.own.map(|(_, origins)| origins).unwrap_or_default())
     }
 }

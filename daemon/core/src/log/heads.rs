@@ -341,14 +341,15 @@ impl Heads {
     /// Dependencies of an entry of `me` written now: the newest entries that no entry depends on yet, those of
     /// the logs `first` before all others, at most [`ENTRY_DEPS_MAX`] with the order time; the rest goes into the next
     /// entry. Entries of branches are named as their headers name them: peers that do not know of the fork understand
-    /// that.
-    pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>) -> Vec<Dep> {
+    /// that. Tips of authors that are `left_out` are named later.
+    pub(crate) fn deps(&self, me: &LogId, first: &BTreeSet<LogId>, left_out: impl Fn(&PeerId) -> bool) -> Vec<Dep> {
         let dep = |log: &LogId| {
             let cut = self.cut(log).filter(|_| !self.doubted.contains(log));
             let seq = self.applied.get(log)?.seq.min(cut.unwrap_or(Seq::MAX));
             (seq > Seq::ZERO).then_some(Dep { log: self.signed(log), seq })
         };
-        let tips = self.fair_tips().into_iter().filter(|log| *log != me && !first.contains(log));
+        let named = |log: &&LogId| *log != me && !first.contains(log) && !left_out(&log.author);
+        let tips = self.fair_tips().into_iter().filter(named);
         let mut deps: Vec<Dep> = Vec::new();
         for dep in first.iter().filter(|log| *log != me).chain(tips).filter_map(dep) {
             let forked = self.end(&dep.log).is_some();

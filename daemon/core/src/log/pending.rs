@@ -115,6 +115,14 @@ impl Pending {
         self.waiting.range(places).next_back().map_or(Seq::ZERO, |(missing, _)| missing.seq)
     }
 
+    /// The same of what entries of other authors wait for.
+    pub(crate) fn awaited_by_others(&self, log: &LogId) -> Seq {
+        let places = Dep { log: *log, seq: Seq::ZERO }..=Dep { log: *log, seq: Seq::MAX };
+        let by_others = |waiting: &BTreeSet<Dep>| waiting.iter().any(|place| place.log.author != log.author);
+        let mut awaited = self.waiting.range(places).rev();
+        awaited.find(|(_, waiting)| by_others(waiting)).map_or(Seq::ZERO, |(missing, _)| missing.seq)
+    }
+
     /// Drops entries that no peer can complete any more: neither the entry nor what it waits for, directly or through
     /// other waiting entries, is held by a peer according to `known`.
     pub(crate) fn drop_orphans(&mut self, known: impl Fn(&Dep) -> bool) {

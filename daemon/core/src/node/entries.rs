@@ -5,6 +5,7 @@ use std::sync::Arc;
 use chat_proto::event::Event;
 use chat_proto::id::PeerId;
 
+use crate::delivery::budget::{Arrival, is_old_of_another};
 use crate::delivery::ingest::Received;
 use crate::delivery::sync::Exchange;
 use crate::input::{BatchId, LoadId};
@@ -23,7 +24,7 @@ fn last_seq(entries: &[SignedEntry]) -> Option<Seq> {
 
 impl Node {
     /// Entries arrived in a frame.
-    pub(super) fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>) {
+    pub(super) fn on_entries(&mut self, peer: PeerId, entries: Vec<SignedEntry>, arrival: Arrival) {
         for signed in &entries {
             if let Some((header, log)) = self.filed(signed)
                 && header.seq > self.logs.heads.seq(&log)
@@ -31,22 +32,23 @@ impl Node {
                 self.delivery.dissemination.was_pulled(log);
             }
         }
-        self.receive(peer, entries);
+        self.receive(peer, entries, arrival);
     }
 
     /// The answer to a `Want` arrived.
     pub(super) fn on_chunk(&mut self, peer: PeerId, entries: Vec<SignedEntry>) {
         let Some(first) = entries.first().cloned() else { return };
         let Ok((header, _)) = postcard::take_from_bytes::<Header>(&first.header) else {
-            return self.on_entries(peer, entries);
+            return self.on_entries(peer, entries, Arrival::Pushed);
         };
         let known = self.filed(&first).map(|(_, log)| log);
         let last = last_seq(&entries);
-        self.on_entries(peer, entries);
+        let answered = self.delivery.sync.wanted(&peer, header.log.author, header.seq);
+        let arrival = if answered.is_some() { Arrival::Requested } else { Arrival::Pushed };
+        self.on_entries(peer, entries, arrival);
         if let Some((log, range)) = self.logs.forks.came(&peer, header.log.author) {
             self.sync().load_to_compare(log, range);
         }
-        let answered = self.delivery.sync.wanted(&peer, header.log.author, header.seq);
         if let Some(log) = answered.filter(|_| known.is_none()) {
             // It builds on an entry of no branch that is held: the peer holds another continuation of that log.
             self.forks().suspect(Dep { log, seq: header.seq }, peer);
@@ -61,7 +63,7 @@ impl Node {
     pub(super) fn on_bodies(&mut self, peer: PeerId, log: LogId, mut entries: Vec<SignedEntry>) {
         entries.retain(|signed| signed.body.is_some());
         let last = last_seq(&entries);
-        self.receive(peer, entries);
+        self.receive(peer, entries, Arrival::Requested);
         self.logs.bodies.answered(&peer, &log, last, &mut self.cx);
     }
 
@@ -73,13 +75,13 @@ impl Node {
     }
 
     /// Takes entries that a peer sent.
-    pub(super) fn receive(&mut self, from: PeerId, entries: Vec<SignedEntry>) {
+    pub(super) fn receive(&mut self, from: PeerId, entries: Vec<SignedEntry>, arrival: Arrival) {
         for signed in entries {
             if !self.logs.disk.has_room() {
                 tracing::debug!("entries dropped: too many wait for the disk");
                 break;
             }
-            match self.ingest().check(&from, signed) {
+            match self.ingest().check(&from, signed, arrival) {
                 Received::Known => {}
                 Received::Fault => return self.break_with(from, CloseReason::Protocol),
                 Received::Repair(entry) => self.repair(entry),
@@ -205,6 +207,9 @@ impl Node {
         let parent = self.logs.heads.parent(entry);
         let order = self.logs.heads.apply(entry);
         self.logs.disk.push(entry.clone());
+        if from.is_none_or(|from| !is_old_of_another(entry.header(), &from, self.cx.now.wall)) {
+            self.delivery.budgets.took(entry, &self.cx.settings.budget, self.cx.now.mono);
+        }
         if entry.lacks_body() {
             // Others may have it with its body: they fetch it when they see that this peer holds it.
             self.ingest().lack(entry);
@@ -237,6 +242,7 @@ impl Node {
     pub(super) fn on_fork(&mut self, proof: Proof) {
         let Some(log) = self.forks().prove(proof) else { return };
         let peer = self.membership.roster.peer_ref(&log.author);
+        self.delivery.budgets.forked(log.author, &self.cx.settings.budget, self.cx.now.mono);
         self.cx.push(Output::Publish(Event::Fork { peer }));
         self.membership.outdate();
         // What waits belongs to branches now.

@@ -3,6 +3,7 @@
 use chat_proto::id::PeerId;
 use chat_proto::time::is_clock_off;
 
+use crate::delivery::budget::Arrival;
 use crate::delivery::dissemination::DisseminationHandler;
 use crate::delivery::sync::Exchange;
 use crate::delivery::tree::{Payload, TreeInput};
@@ -41,7 +42,7 @@ impl Node {
             Frame::Entries(mut entries) => {
                 // What was not asked for comes whole.
                 entries.retain(|signed| signed.body.is_some());
-                self.on_entries(peer, entries);
+                self.on_entries(peer, entries, Arrival::Pushed);
             }
             Frame::Chunk(entries) => self.on_chunk(peer, entries),
             Frame::Vector { heads, reply } => self.on_vector(peer, heads, Exchange::from_reply(reply)),
@@ -202,7 +203,9 @@ impl Node {
         act(&mut self.dissemination());
         while let Some((from, payload)) = self.dissemination().received() {
             match postcard::from_bytes(&payload) {
-                Ok(Payload::Entry(signed)) if signed.body.is_some() => self.receive(from, vec![signed]),
+                Ok(Payload::Entry(signed)) if signed.body.is_some() => {
+                    self.receive(from, vec![signed], Arrival::Pushed)
+                }
                 Ok(Payload::Entry(_)) => tracing::debug!("broadcast without a body"),
                 Ok(Payload::Have(place)) => {
                     self.peers.connections.knows(&from, place.log, place.seq);

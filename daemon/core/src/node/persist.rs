@@ -53,7 +53,7 @@ impl Node {
     }
 
     pub(super) fn on_persisted(&mut self, batch: BatchId) {
-        let Some(flight) = self.logs.disk.end(batch) else { return };
+        let Some(flight) = self.logs.disk.end(batch, self.cx.now) else { return };
         if self.logs.disk.must_read(batch) {
             self.cx.push(Output::Reload(batch));
         }
@@ -70,6 +70,7 @@ impl Node {
             self.own_is_stored(&entry, origins);
         }
         self.door().answer_delayed_admissions();
+        self.sync().catch_up();
         let pulled = self.delivery.dissemination.take_pulled();
         self.sync().hint(&pulled);
         self.finish_stop();
@@ -77,6 +78,7 @@ impl Node {
 
     fn own_is_stored(&mut self, entry: &Arc<Entry>, origins: Vec<DraftOrigin>) {
         let order = self.logs.heads.apply(entry);
+        self.delivery.budgets.took(entry, &self.cx.settings.budget, self.cx.now.mono);
         self.logs.heads.persisted(entry);
         if entry.log() == self.local.log {
             self.delivery.receipts.written(entry.seq(), entry.hash());

@@ -6,6 +6,8 @@ use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
+use crate::config::BudgetSettings;
+use crate::delivery::budget::Budgets;
 use crate::delivery::receipts::Receipts;
 use crate::delivery::sync::Sync;
 use crate::input::Now;
@@ -29,6 +31,8 @@ impl Node {
             receipts: &self.delivery.receipts,
             sync: &self.delivery.sync,
             logs: &self.logs,
+            budgets: &self.delivery.budgets,
+            budget: &self.cx.settings.budget,
             role: self.role.query(),
         }
     }
@@ -43,6 +47,8 @@ pub(super) struct Views<'a> {
     receipts: &'a Receipts,
     sync: &'a Sync,
     logs: &'a Logs,
+    budgets: &'a Budgets,
+    budget: &'a BudgetSettings,
     role: Option<RoleQuery<'a>>,
 }
 
@@ -73,6 +79,7 @@ impl Views<'_> {
             role: self.role.map_or(RoleView::Member, |role| role.role_of(&id)),
             rank: self.role.and_then(|role| role.rank_of(&id)),
             member: person.role,
+            used: self.budgets.view(&id, self.budget, self.now.mono),
             let_in_by: self.membership.derived.let_in_by(&id).map(|by| self.membership.roster.peer_ref(&by)),
         }
     }

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chat_core::config::NodeSettings;
+use chat_core::config::{BudgetSettings, NodeSettings};
 use chat_core::input::{Command, Now};
 use chat_core::membership::roster::Roster;
 use chat_core::node::{Node, StartError};
@@ -72,6 +72,8 @@ pub(crate) struct DaemonContext {
     pub(crate) slot: Arc<RoomSlot>,
     /// For how long texts are kept, if not for ever.
     pub(crate) retention: Option<RetentionDays>,
+    /// What one member may write in a day.
+    pub(crate) budget: BudgetSettings,
 }
 
 /// How the daemon enters a room.
@@ -209,7 +211,8 @@ async fn node(base: &DaemonContext, store: &Store, entry: RoomEntry, clock: Cloc
         }
     };
     let now = clock.now();
-    let node = Node::new(NodeSettings::default(), base.key.clone(), start, rand::random(), now)
+    let settings = NodeSettings { budget: base.budget, ..NodeSettings::default() };
+    let node = Node::new(settings, base.key.clone(), start, rand::random(), now)
         .map_err(|source| RoomError::Start { database: base.home.database(), source })?;
     let tree = PlumTree::new(node.me(), node.room(), rand::random(), now);
     Ok(node.with_tree(Box::new(tree), now))

@@ -140,8 +140,8 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
     let (net, net_events) = bound.map_err(|error| ExitError::refused(&error))?;
     let slot = Arc::new(RoomSlot::default());
     let (process, switches) = DaemonProcess::new(me, stop.clone(), net.clone(), Arc::clone(&slot));
-    let retention = plan.settings.retention;
-    let base = DaemonContext { home, key, me, net, roster, slot, retention };
+    let (retention, budget) = (plan.settings.retention, plan.settings.budget);
+    let base = DaemonContext { home, key, me, net, roster, slot, retention, budget };
     let rest = opened.map_err(|error| ExitError::refused(&error)).and_then(|opened| {
         let served = api.and_then(|api| api.serve(&base.home, me, Arc::clone(&base.slot), Arc::new(process)));
         Ok((opened, served.map_err(|error| ExitError::refused(&error))?))

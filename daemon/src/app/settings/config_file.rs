@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use chat_client::chat_settings::ChatSettings;
+use chat_core::config::BudgetSettings;
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -14,7 +16,23 @@ use crate::app::settings::layer::{Setting, SettingSource, SettingsLayer};
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
 /// Every key, for errors to which the TOML parser attaches none.
-const KEYS: [&str; 9] = ["name", "room", "open", "listen", "api", "tcp", "mdns", "retention_days", "log"];
+const KEYS: [&str; 15] = [
+    "name",
+    "room",
+    "open",
+    "listen",
+    "api",
+    "tcp",
+    "mdns",
+    "retention_days",
+    "log",
+    "mib",
+    "entries",
+    "control_entries",
+    "admissions",
+    "forks",
+    "logs",
+];
 
 /// The keys of `config.toml`. [`DaemonSettings`](crate::app::settings::DaemonSettings) documents them.
 #[derive(Debug, Default, Deserialize)]
@@ -29,9 +47,38 @@ struct ConfigFile {
     mdns: Option<Spanned<bool>>,
     retention_days: Option<Spanned<i64>>,
     log: Option<Spanned<String>>,
+    budget: Option<BudgetTable>,
     /// Settings of `chat`, which are checked here so that a mistake is found early.
     #[serde(rename = "chat")]
     _chat: Option<ChatSettings>,
+}
+
+/// What one member may write in a day before more of it is taken slowly
+/// ([`BudgetSettings`](chat_core::config::BudgetSettings)).
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BudgetTable {
+    mib: Option<NonZeroU32>,
+    entries: Option<NonZeroU32>,
+    control_entries: Option<NonZeroU32>,
+    admissions: Option<NonZeroU32>,
+    forks: Option<NonZeroU32>,
+    logs: Option<NonZeroU32>,
+}
+
+impl BudgetTable {
+    fn settings(&self) -> BudgetSettings {
+        let default = BudgetSettings::default();
+        let or = |given: Option<NonZeroU32>, default| given.map_or(default, |given| u64::from(given.get()));
+        BudgetSettings {
+            bytes: self.mib.map_or(default.bytes, |mib| u64::from(mib.get()) * 1024 * 1024),
+            entries: or(self.entries, default.entries),
+            control_entries: or(self.control_entries, default.control_entries),
+            admissions: or(self.admissions, default.admissions),
+            forks: or(self.forks, default.forks),
+            logs: or(self.logs, default.logs),
+        }
+    }
 }
 
 /// Why the file cannot be used. Nothing was changed.
@@ -101,6 +148,7 @@ fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
         retention_days: setting(raw.retention_days, |at| source("retention_days", at))
             .map(|Setting { value, source }| Setting { value: value.to_string(), source }),
         log: setting(raw.log, |at| source("log", at)),
+        budget: raw.budget.map(|table| table.settings()),
     })
 }
 

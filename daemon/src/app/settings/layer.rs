@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use chat_core::config::BudgetSettings;
+
 /// The settings of one source, unchecked.
 #[derive(Debug, Default)]
 pub(crate) struct SettingsLayer {
@@ -15,6 +17,7 @@ pub(crate) struct SettingsLayer {
     pub(crate) mdns: Option<Setting<bool>>,
     pub(crate) retention_days: Option<Setting<String>>,
     pub(crate) log: Option<Setting<String>>,
+    pub(crate) budget: Option<BudgetSettings>,
 }
 
 /// A value and its source.
@@ -57,6 +60,7 @@ impl SettingsLayer {
             mdns: self.mdns.or(lower.mdns),
             retention_days: self.retention_days.or(lower.retention_days),
             log: self.log.or(lower.log),
+            budget: self.budget.or(lower.budget),
         }
     }
 }

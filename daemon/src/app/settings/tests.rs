@@ -33,6 +33,7 @@ fn without_anything_said_the_defaults_hold() {
         mdns: Mdns::On,
         retention: None,
         log: "info".into(),
+        budget: BudgetSettings::default(),
     };
     assert_eq!(collect("", &[], StartArgs::default()).expect("valid"), defaults);
     let missing = DaemonSettings::collect(&StartArgs::default(), |_| None, Path::new("/nonexistent/config.toml"));
@@ -77,6 +78,7 @@ fn every_key_has_a_variable() {
         mdns: Mdns::Off,
         retention: Some(RetentionDays(30)),
         log: "trace".into(),
+        budget: BudgetSettings::default(),
     };
     assert_eq!(settings, expected);
 }
@@ -101,6 +103,13 @@ fn zero_days_keep_all_texts_whatever_a_lower_source_says() {
 }
 
 #[test]
+fn table_of_budgets_changes_what_it_names() {
+    let settings = collect("[budget]\nmib = 2\nforks = 7", &[], StartArgs::default()).expect("valid");
+    let expected = BudgetSettings { bytes: 2 * 1024 * 1024, forks: 7, ..BudgetSettings::default() };
+    assert_eq!(settings.budget, expected);
+}
+
+#[test]
 fn empty_variables_say_nothing_and_rust_log_is_read_last() {
     let variables = [("CHATD_NAME", ""), ("CHATD_OPEN", ""), ("RUST_LOG", "warn"), ("CHATD_LOG", "")];
     let settings = collect("name = 'ann'\nlog = 'error'", &variables, StartArgs::default()).expect("valid");
@@ -112,7 +121,7 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
     let table = [
         (
             "nmae = 'ann'",
-            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `retention_days`, `log`, `chat`",
+            "config.toml:1: unknown field `nmae`, expected one of `name`, `room`, `open`, `listen`, `api`, `tcp`, `mdns`, `retention_days`, `log`, `budget`, `chat`",
         ),
         ("name = 'ann'\nopen = 'yes'", "config.toml:2: open: invalid type: string \"yes\", expected a boolean"),
         (
@@ -122,6 +131,11 @@ fn an_error_names_the_file_the_line_the_key_and_what_is_allowed() {
         (
             "retention_days = -1",
             "config.toml:1: retention_days: '-1' is not a number of days: use 1 to 36500, or 0 to keep all texts",
+        ),
+        ("[budget]\nforks = 0", "config.toml:2: forks: invalid value: integer `0`, expected a nonzero u32"),
+        (
+            "[budget]\nmb = 1",
+            "config.toml:2: unknown field `mb`, expected one of `mib`, `entries`, `control_entries`, `admissions`, `forks`, `logs`",
         ),
         ("room = ''", "config.toml:1: room: the name of the room is empty"),
         (

@@ -173,6 +173,7 @@ fn events_of_every_type_fit_their_schema() {
         member: MemberRole::Admin,
         clock_off_ms: Some(-20_000),
         let_in_by: Some(who()),
+        used: None,
     };
     let said = chat_proto::api::messages::Message {
         id: message,

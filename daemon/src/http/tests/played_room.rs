@@ -309,6 +309,7 @@ impl PlayedRoom {
                 member: person.role,
                 clock_off_ms: None,
                 let_in_by: None,
+                used: None,
             })
             .collect()
     }

@@ -1,5 +1,7 @@
 //! Members that send anything at all.
 
+mod budgets;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

@@ -451,6 +451,13 @@ impl Kit {
         self.pump();
     }
 
+    /// All nodes show the same, after some time, and this number of messages.
+    pub(super) fn assert_alike_after(&mut self, messages: usize) {
+        self.pass(Duration::from_secs(60));
+        assert_eq!(self.peers[0].history().len(), messages);
+        self.assert_alike();
+    }
+
     /// All nodes show the same.
     pub(super) fn assert_alike(&self) {
         for peer in &self.peers[1..] {

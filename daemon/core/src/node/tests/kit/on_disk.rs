@@ -34,7 +34,7 @@ impl Peer {
         file_branch(&mut self.logs, &mut self.clocks, one);
     }
 
-    pub(super) fn write(&mut self, batch: &Batch) {
+    pub(in crate::node::tests) fn write(&mut self, batch: &Batch) {
         self.hidden.extend(batch.changes.cuts.clone());
         self.incarnation = batch.changes.incarnation.unwrap_or(self.incarnation);
         for item in &batch.entries {

@@ -31,9 +31,9 @@ const AUTHOR_UNWRITTEN_MAX: usize = 4 * 1024 * 1024;
 /// the other end.
 const BATCH_TIME: Duration = Duration::from_millis(40);
 
-/// Minimum and maximum weight of the received entries of a batch: what a slow disk writes in that time, and what bounds a
-/// transaction on a fast one.
-const BATCH_WEIGHT: (usize, usize) = (32 * 1024, 2 * 1024 * 1024);
+/// Minimum and maximum weight of the received entries of a batch: enough to be worth a flush that takes as long, and what
+/// bounds a transaction on a fast disk.
+const BATCH_WEIGHT: (usize, usize) = (128 * 1024, 2 * 1024 * 1024);
 
 /// An own entry, and what is answered when it is on disk.
 pub(crate) type OwnEntry = (Arc<Entry>, Vec<DraftOrigin>);
@@ -90,7 +90,7 @@ impl Default for Disk {
             received: Unwritten::default(),
             bodies: Vec::new(),
             bodies_bytes: 0,
-            batch_weight: BATCH_WEIGHT.0 * 4,
+            batch_weight: BATCH_WEIGHT.0,
             changes: Changes::default(),
             flight: None,
             genesis: None,

@@ -55,10 +55,10 @@ fn flood_of_one_member_keeps_no_message_of_another_from_the_disk() {
     while !kit.peers[0].history().contains(&"in between".to_owned()) {
         written += write_one(&mut kit, 0, Duration::from_millis(50));
     }
-    assert!(written < 200 * 1024, "{written} bytes came first");
+    assert!(written < 300 * 1024, "{written} bytes came first");
     let slow = write_one(&mut kit, 0, Duration::from_millis(200));
     let slower = write_one(&mut kit, 0, Duration::from_millis(200));
-    assert!(slower < slow || slower <= 40 * 1024, "batches of a slow disk are small: {slow}, then {slower}");
+    assert!(slower < slow || slower <= 140 * 1024, "batches of a slow disk are small: {slow}, then {slower}");
     kit.let_write(0);
     kit.assert_alike_after(200 + 1);
 }

@@ -19,6 +19,7 @@ pub(crate) mod rooms;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod verify;
 pub(crate) mod web;
 pub(crate) mod why;
 
@@ -59,6 +60,8 @@ pub(crate) enum RoomCommand {
     Admit(admit::AdmitArgs),
     /// Deny a newcomer admission
     Deny(deny::DenyArgs),
+    /// Show words to compare with a member, to see that no one impersonates it
+    Verify(verify::SafetyWordsArgs),
     /// Remove a member from the room
     Remove(remove::RemoveArgs),
     /// Grant or revoke a member's admin rights
@@ -91,6 +94,7 @@ pub(crate) async fn run(verb: RoomCommand, client: &Client, ui: &mut Ui) -> Resu
         RoomCommand::Knocks(args) => knocks::run(args, client, ui).await,
         RoomCommand::Admit(args) => admit::run(args, client).await,
         RoomCommand::Deny(args) => deny::run(args, client).await,
+        RoomCommand::Verify(args) => verify::run(args, client, ui).await,
         RoomCommand::Remove(args) => remove::run(args, client).await,
         RoomCommand::Role(args) => role::run(args, client).await,
         RoomCommand::Name(args) => name::run(args, client).await,

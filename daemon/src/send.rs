@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use chat_core::input::Command;
 use chat_core::log::entry::MessageBody;
-use chat_core::membership::roster::{ResolveError, Roster};
+use chat_core::membership::roster::{ResolveError, Roster, SealingKeys};
 use chat_core::output::{CommandError, Reply};
 use chat_proto::RECIPIENTS_MAX;
 use chat_proto::api::messages::{
@@ -236,8 +236,9 @@ fn resolve(roster: &Roster, me: PeerId, names: &[String]) -> Result<Vec<(PeerId,
             continue;
         }
         let keys = roster.people.get(&peer).and_then(|person| person.keys);
-        let (identity, fallback) = keys.ok_or_else(|| SendError::NoKeys(roster.peer_ref(&peer).name))?;
-        found.push((peer, DmKeys { identity, fallback }));
+        let keys = keys.ok_or_else(|| SendError::NoKeys(roster.peer_ref(&peer).name))?;
+        let SealingKeys { identity, fallback, sealing } = keys;
+        found.push((peer, DmKeys { identity, fallback, sealing }));
     }
     if found.is_empty() && !names.is_empty() { Err(SealError::Recipients.into()) } else { Ok(found) }
 }

@@ -156,6 +156,7 @@ mod tests {
             clock_off_ms: None,
             let_in_by: None,
             used: None,
+            safety_words: None,
         };
         let bob = PeerView {
             peer: PeerRef { name: "bob".into(), ..alice.peer.clone() },
@@ -170,6 +171,7 @@ mod tests {
             clock_off_ms: None,
             let_in_by: None,
             used: None,
+            safety_words: None,
         };
         let long = PeerView { peer: PeerRef { name: "Q".repeat(32), ..alice.peer.clone() }, ..alice.clone() };
         let narrow = lines(&[long, bob.clone()], now, Colour::Off, Some(80));

@@ -98,6 +98,7 @@ mod tests {
             clock_off_ms: None,
             let_in_by: Some(peer(host, "its host")),
             used: None,
+            safety_words: None,
         }
     }
 

@@ -14,7 +14,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use chat_core::input::{Command, CommandId};
-use chat_core::membership::roster::Roster;
+use chat_core::membership::roster::{Roster, Sealing, SealingKeys};
 use chat_core::output::{Batch, CommandError, Output, Reply};
 use chat_proto::id::PeerId;
 use tokio::sync::oneshot;
@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use crate::net::{Net, OutboxError};
 use crate::store::Store;
 use crate::store::error::{Closed, TryWriteError};
-use crate::store::tables::models::Idempotency;
+use crate::store::tables::models::{DmKeys, Idempotency};
 use crate::store::types::Write;
 
 type ReplySender = oneshot::Sender<Result<Reply, CommandError>>;
@@ -148,13 +148,15 @@ impl Effects {
     fn keys_to_publish(&mut self, roster: &Roster) -> Option<(CommandId, Command)> {
         let me = roster.people.get(&self.me).filter(|me| me.active)?;
         let keys = self.store.dm_keys();
-        let published = me.keys == Some((keys.identity, keys.fallback));
+        let DmKeys { identity, fallback, .. } = keys;
+        // Keys that version 0.1 published do not say that padded messages are read here.
+        let published = me.keys == Some(SealingKeys { identity, fallback, sealing: Sealing::Padded });
         if published || self.publishing_keys.is_some() {
             return None;
         }
         let id = self.next_id();
         self.publishing_keys = Some(id);
-        Some((id, Command::PublishKeys(keys.identity, keys.fallback)))
+        Some((id, Command::PublishKeys(identity, fallback)))
     }
 }
 

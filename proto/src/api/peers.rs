@@ -53,6 +53,10 @@ pub struct PeerView {
     /// The member that let it in: whose ticket it showed, or who answered its knock. Absent for the founder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub let_in_by: Option<PeerRef>,
+    /// Words that this peer and the member both see: where they are equal, neither talks to an impostor. Absent for this peer
+    /// itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub safety_words: Option<String>,
     /// What its entries cost this daemon, of its budget for a day; absent if it has written nothing since the daemon started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<BudgetView>,

@@ -73,6 +73,7 @@ pub(crate) fn view(peer: PeerRef, me: bool) -> PeerView {
         clock_off_ms: None,
         let_in_by: None,
         used: None,
+        safety_words: None,
     }
 }
 

@@ -55,6 +55,7 @@ pub(crate) fn member(peer: PeerRef, role: RoleView) -> PeerView {
         clock_off_ms: None,
         let_in_by: None,
         used: None,
+        safety_words: None,
     }
 }
 

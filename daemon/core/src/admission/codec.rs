@@ -177,6 +177,18 @@ pub fn words(
     format!("{}-{}-{}", group(0), group(1), group(2))
 }
 
+/// The words that two members compare over another channel to see that each has the other's key: six groups of 16 bits. Both see the
+/// same. There is no commitment before them, so they are longer than those of a knock: an attacker that wants a key with the same words tries
+/// 2^96.
+pub fn safety_words(room: &RoomId, one: &PeerId, other: &PeerId) -> String {
+    let (first, second) = if one < other { (one, other) } else { (other, one) };
+    let parts: [&[u8]; 3] = [room.as_bytes(), first.as_bytes(), second.as_bytes()];
+    let hash = blake3::derive_key("chatd 2026 safety words v1", &parts.concat());
+    let groups: Vec<String> =
+        hash.chunks_exact(2).take(6).map(|pair| proquint(u16::from_be_bytes([pair[0], pair[1]]))).collect();
+    groups.join("-")
+}
+
 fn proquint(bits: u16) -> String {
     const CONSONANTS: &[u8; 16] = b"bdfghjklmnprstvz";
     const VOWELS: &[u8; 4] = b"aiou";
@@ -209,6 +221,17 @@ mod tests {
         assert!(!ticket_holds(&key, &room, &newcomer, "eve", signature));
         assert!(!ticket_holds(&key, &room, &PeerId::from_bytes([4; 32]), "bob", signature));
         assert!(!ticket_holds(&key, &RoomId::from_bytes([5; 32]), &newcomer, "bob", signature));
+    }
+
+    #[test]
+    fn safety_words_are_the_same_for_both_and_for_no_other_pair() {
+        let (room, other) = (RoomId::from_bytes([1; 32]), RoomId::from_bytes([9; 32]));
+        let [ann, bob, eve] = [2, 3, 4].map(|n| PeerId::from_bytes([n; 32]));
+        let seen = safety_words(&room, &ann, &bob);
+        assert_eq!(seen, safety_words(&room, &bob, &ann));
+        assert_eq!(seen.split('-').count(), 6);
+        assert_ne!(seen, safety_words(&room, &ann, &eve));
+        assert_ne!(seen, safety_words(&other, &ann, &bob));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::config::ENTRY_BYTES_MAX;
 #[cfg(doc)]
 use crate::config::{ENTRY_DEPS_MAX, ENTRY_MESSAGES_MAX};
 use crate::log::entry::bounds::check_bounds;
-use crate::log::entry::kind::{is_marked, mark_messages};
+use crate::log::entry::kind::{encode_body, is_marked, mark_messages};
 use crate::log::signature::{self, SignatureBytes};
 
 pub use dep::Dep;
@@ -334,7 +334,7 @@ impl Entry {
     /// # Errors
     /// [`EntryError::OutOfBounds`] when it is too large.
     pub fn sign(mut header: Header, body: Body, key: &SigningKey) -> Result<Self, EntryError> {
-        let body_raw = postcard::to_stdvec(&body).map_err(|_| EntryError::Malformed)?;
+        let body_raw = encode_body(&body).map_err(|_| EntryError::Malformed)?;
         header.version = VERSION;
         header.body_hash = *blake3::hash(&body_raw).as_bytes();
         header.body_bytes = u32::try_from(body_raw.len()).map_err(|_| EntryError::OutOfBounds)?;

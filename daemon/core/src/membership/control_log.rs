@@ -10,6 +10,7 @@ use chat_proto::id::{EntryHash, PeerId, RoomId};
 
 use crate::admission::codec::ticket_holds;
 use crate::log::entry::{AdmitBy, Control, Dep, Entry, Hlc, LogId, Seq};
+use crate::membership::roster::Sealing;
 
 /// Position of an entry in the shared order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,6 +34,8 @@ pub(crate) struct ControlItem {
     pub(crate) author: PeerId,
     pub(crate) hash: EntryHash,
     pub(crate) control: Control,
+    /// How direct messages are sealed with the keys that it publishes.
+    pub(crate) sealing: Sealing,
     /// Its date, for people to read.
     pub(crate) label: Hlc,
     /// The newest control entries that it names, directly or by the entry before it.
@@ -228,10 +231,11 @@ impl ControlLog {
             | Control::Keys { .. } => {}
         }
         let (author, control, label) = (entry.author(), control.clone(), entry.header().time);
+        let sealing = if entry.reads_padded() { Sealing::Padded } else { Sealing::Plain };
         self.places.entry(log).or_default().insert(seq, position);
         self.in_order.insert(
             position,
-            ControlItem { author, hash: entry.hash(), control, label, causes: causes.into_iter().collect() },
+            ControlItem { author, hash: entry.hash(), control, sealing, label, causes: causes.into_iter().collect() },
         );
         if let Some(peer) = admitted {
             self.start_anew(&peer);

@@ -9,9 +9,7 @@ use crate::log::entry::{AdmitBy, Control, Dep, Hlc, LogId};
 use crate::membership::authority::Rulings;
 use crate::membership::control_log::{ControlItem, Position};
 use crate::membership::names::Claimed;
-
-/// Curve25519 identity and fallback key.
-type PublishedKeys = ([u8; 32], [u8; 32]);
+use crate::membership::roster::SealingKeys;
 
 /// An invite as derived from the entries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +41,7 @@ pub(crate) struct MemberState {
     pub(crate) name: String,
     pub(crate) named: (Claimed, Position),
     pub(crate) active: bool,
-    pub(crate) keys: Option<PublishedKeys>,
+    pub(crate) keys: Option<SealingKeys>,
     /// Whether it was removed, and no admin has admitted it since.
     pub(crate) removed: bool,
     pub(crate) admitted_in: LogId,
@@ -124,7 +122,8 @@ impl Replay {
                 Some(author)
             }
             Control::Keys { identity, fallback } => {
-                self.people.get_mut(&author)?.keys = Some((*identity, *fallback));
+                let (identity, fallback, sealing) = (*identity, *fallback, item.sealing);
+                self.people.get_mut(&author)?.keys = Some(SealingKeys { identity, fallback, sealing });
                 Some(author)
             }
             Control::Admit { .. } | Control::Remove { .. } | Control::Role { .. } => None,

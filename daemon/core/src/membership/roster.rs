@@ -32,8 +32,28 @@ pub struct Person {
     pub active: bool,
     /// What it may do.
     pub role: MemberRole,
-    /// Keys to seal direct messages with, once published: Curve25519 identity and fallback key.
-    pub keys: Option<([u8; 32], [u8; 32])>,
+    /// Keys to seal direct messages with, once published.
+    pub keys: Option<SealingKeys>,
+}
+
+/// Keys with which direct messages to a peer are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SealingKeys {
+    /// Curve25519 identity key.
+    pub identity: [u8; 32],
+    /// Curve25519 key that opens a session while the peer is away.
+    pub fallback: [u8; 32],
+    /// How they are sealed.
+    pub sealing: Sealing,
+}
+
+/// How direct messages to a peer are sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// As version 0.1 reads them: no padding, a MAC of eight bytes.
+    Plain,
+    /// Padded, with a whole MAC.
+    Padded,
 }
 
 /// Why a name cannot be resolved. The state is unchanged; another spelling may succeed.

@@ -6,6 +6,7 @@ use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
 
+use crate::admission::codec::safety_words;
 use crate::config::BudgetSettings;
 use crate::delivery::budget::Budgets;
 use crate::delivery::receipts::Receipts;
@@ -79,6 +80,7 @@ impl Views<'_> {
             role: self.role.map_or(RoleView::Member, |role| role.role_of(&id)),
             rank: self.role.and_then(|role| role.rank_of(&id)),
             member: person.role,
+            safety_words: (!me).then(|| safety_words(&self.local.room, &self.local.me, &id)),
             used: self.budgets.view(&id, self.budget, self.now.mono),
             let_in_by: self.membership.derived.let_in_by(&id).map(|by| self.membership.roster.peer_ref(&by)),
         }

@@ -174,6 +174,7 @@ fn events_of_every_type_fit_their_schema() {
         clock_off_ms: Some(-20_000),
         let_in_by: Some(who()),
         used: None,
+        safety_words: None,
     };
     let said = chat_proto::api::messages::Message {
         id: message,

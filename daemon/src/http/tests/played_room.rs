@@ -310,6 +310,7 @@ impl PlayedRoom {
                 clock_off_ms: None,
                 let_in_by: None,
                 used: None,
+                safety_words: None,
             })
             .collect()
     }

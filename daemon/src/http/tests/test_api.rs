@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chat_core::input::BatchId;
 use chat_core::log::entry::{Body, Incarnation, MessageBody};
-use chat_core::membership::roster::{Person, Roster};
+use chat_core::membership::roster::{Person, Roster, Sealing, SealingKeys};
 use chat_core::output::{Batch, BatchEntry};
 use chat_proto::api::members::{Joined, NearbyRoom};
 use chat_proto::api::peers::{MemberRole, PeerRef};
@@ -193,7 +193,7 @@ fn visible(entry: chat_core::log::entry::Entry) -> BatchEntry {
 }
 
 /// Keys that a real store would publish.
-async fn sealing_keys() -> ([u8; 32], [u8; 32]) {
+async fn sealing_keys() -> SealingKeys {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("room.db");
     let opening = StoreOptions { me: peer(BOB), absent: Absent::Create, secret: Secret([9; 32]) };
@@ -201,17 +201,17 @@ async fn sealing_keys() -> ([u8; 32], [u8; 32]) {
     let store = opened.expect("a new store opens").store;
     let keys = store.dm_keys();
     store.close().await;
-    (keys.identity, keys.fallback)
+    SealingKeys { identity: keys.identity, fallback: keys.fallback, sealing: keys.sealing }
 }
 
-fn roster(room: RoomId, bob_keys: ([u8; 32], [u8; 32])) -> Roster {
+fn roster(room: RoomId, bob_keys: SealingKeys) -> Roster {
     let person = |n: u8, name: &str, active: bool, keys| {
         let id = peer(n);
         let peer = PeerRef { id, name: name.into(), tag: id.tag() };
         (id, Arc::new(Person { peer, active, role: MemberRole::Member, keys }))
     };
     let people = [
-        person(ANN, "ann", true, Some(([1; 32], [1; 32]))),
+        person(ANN, "ann", true, Some(SealingKeys { identity: [1; 32], fallback: [1; 32], sealing: Sealing::Plain })),
         person(BOB, "bob", true, Some(bob_keys)),
         person(CAROL, "carol", true, None),
         person(DAVE, "dave", false, None),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chat_core::membership::roster::Sealing;
 use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use vodozemac::olm::Account;
@@ -31,7 +32,7 @@ pub(in crate::store) fn ensure(connection: &Connection, secret: &Secret) -> rusq
 /// The keys to publish.
 pub(in crate::store) fn keys(connection: &Connection) -> rusqlite::Result<DmKeys> {
     connection.query_row("SELECT identity, fallback FROM dm_account", [], |row| {
-        Ok(DmKeys { identity: row.get(0)?, fallback: row.get(1)? })
+        Ok(DmKeys { identity: row.get(0)?, fallback: row.get(1)?, sealing: Sealing::Padded })
     })
 }
 
@@ -67,7 +68,7 @@ pub(super) fn load(connection: &Connection, secret: &Secret) -> rusqlite::Result
 fn save(connection: &Connection, secret: &Secret, account: &Account) -> rusqlite::Result<DmKeys> {
     // The fallback key is never marked as published, so the account always returns the newest one.
     let fallback = account.fallback_key().into_values().next().map_or([0; 32], |key| key.to_bytes());
-    let keys = DmKeys { identity: account.curve25519_key().to_bytes(), fallback };
+    let keys = DmKeys { identity: account.curve25519_key().to_bytes(), fallback, sealing: Sealing::Padded };
     let Pickled { salt, pickle } = Pickled::account(account, secret);
     let sql = "INSERT INTO dm_account (id, salt, pickle, identity, fallback, made) VALUES (1, ?1, ?2, ?3, ?4, ?5)
         ON CONFLICT (id) DO UPDATE SET salt = ?1, pickle = ?2, identity = ?3, fallback = ?4,

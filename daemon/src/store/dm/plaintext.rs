@@ -2,12 +2,32 @@
 //!
 //! Version 1 has no field for what a message answers, and builds that read it refuse what follows its fields. So an answer
 //! names the answered message where others have a nonce, which no build reads: the ratchet makes equal texts different.
+//!
+//! Version 2 has the same fields and zeros behind them, so that the length of a text does not show: texts of up to some 130
+//! bytes to one recipient are all as long, longer ones by an eighth longer at most than they need (Padmé, from Nikitin et al.,
+//! *Reducing Metadata Leakage from Encrypted Files and Communication with PURBs*, 2019). It goes to peers that publish that they
+//! read it.
 
 use chat_core::log::entry::SealedBox;
+use chat_core::membership::roster::Sealing;
 use chat_proto::id::{MessageId, PeerId, RoomId};
 use serde::{Deserialize, Serialize};
 
-const VERSION: u8 = 1;
+/// Without padding.
+const PLAIN: u8 = 1;
+
+/// With padding.
+const PADDED: u8 = 2;
+
+/// Minimum length of a padded plaintext, in bytes.
+const PADDED_BYTES_MIN: usize = 256;
+
+/// The length to which a plaintext is padded.
+fn padded(bytes: usize) -> usize {
+    let bytes = bytes.max(PADDED_BYTES_MIN);
+    let exponent = bytes.ilog2();
+    bytes.next_multiple_of(1 << (exponent - exponent.ilog2() - 1))
+}
 
 /// The plaintext of a sealed message. The signature of the entry covers the ciphertext only, so a member could copy a
 /// box into an entry of its own: the plaintext names the sender.
@@ -77,11 +97,19 @@ impl Plaintext {
         text: String,
         reply_to: Option<MessageId>,
     ) -> Self {
-        Self { version: VERSION, room, sender, to, text, mark: ReplyMark::of(reply_to).0 }
+        Self { version: PLAIN, room, sender, to, text, mark: ReplyMark::of(reply_to).0 }
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>, postcard::Error> {
-        postcard::to_stdvec(self)
+    /// The bytes that are sealed for a recipient.
+    pub(super) fn encode(&self, sealing: Sealing) -> Result<Vec<u8>, postcard::Error> {
+        let mut raw = postcard::to_stdvec(self)?;
+        if sealing == Sealing::Padded
+            && let Some(version) = raw.first_mut()
+        {
+            *version = PADDED;
+            raw.resize(padded(raw.len()), 0);
+        }
+        Ok(raw)
     }
 
     /// The text and its mark, if this sender sealed it in this room for exactly these recipients.
@@ -92,7 +120,12 @@ impl Plaintext {
         boxes: &[SealedBox],
     ) -> Result<(String, ReplyMark), BindingError> {
         let (inside, rest) = postcard::take_from_bytes::<Self>(raw).map_err(|_| BindingError::Malformed)?;
-        if !rest.is_empty() || inside.version != VERSION {
+        let fits = match inside.version {
+            PLAIN => rest.is_empty(),
+            PADDED => rest.iter().all(|byte| *byte == 0),
+            _ => false,
+        };
+        if !fits {
             return Err(BindingError::Malformed);
         }
         if inside.room != room {
@@ -124,25 +157,45 @@ mod tests {
 
     #[test]
     fn text_opens_only_with_its_room_sender_and_recipients() {
-        let raw = Plaintext::new(ROOM, ANN, vec![BOB], "psst".into(), None).encode().expect("encodes");
+        let raw = Plaintext::new(ROOM, ANN, vec![BOB], "psst".into(), None).encode(Sealing::Plain).expect("encodes");
         let open = |room, sender, to: &[PeerId]| Plaintext::open(&raw, room, sender, &boxes(to)).map(|(text, _)| text);
         assert_eq!(open(ROOM, ANN, &[BOB]), Ok("psst".into()));
         assert_eq!(open(RoomId::from_bytes([9; 32]), ANN, &[BOB]), Err(BindingError::Room));
         assert_eq!(open(ROOM, BOB, &[BOB]), Err(BindingError::Sender));
         assert_eq!(open(ROOM, ANN, &[ANN]), Err(BindingError::Recipients));
         assert_eq!(open(ROOM, ANN, &[BOB, ANN]), Err(BindingError::Recipients));
-        let blank = Plaintext::new(ROOM, ANN, vec![BOB], " ".into(), None).encode().expect("encodes");
+        let blank = Plaintext::new(ROOM, ANN, vec![BOB], " ".into(), None).encode(Sealing::Plain).expect("encodes");
         assert_eq!(Plaintext::open(&blank, ROOM, ANN, &boxes(&[BOB])), Err(BindingError::Text));
     }
 
     #[test]
     fn answer_carries_the_mark_of_what_it_answers() {
         let answered = MessageId { entry: chat_proto::id::EntryHash::from_bytes([7; 32]), index: 300 };
-        let raw = Plaintext::new(ROOM, ANN, vec![BOB], "yes".into(), Some(answered)).encode().expect("encodes");
+        let raw =
+            Plaintext::new(ROOM, ANN, vec![BOB], "yes".into(), Some(answered)).encode(Sealing::Plain).expect("encodes");
         let (text, mark) = Plaintext::open(&raw, ROOM, ANN, &boxes(&[BOB])).expect("it opens");
         let (first, last) = mark.hashes();
         assert_eq!((text.as_str(), mark.index()), ("yes", 300));
         assert!(first < [7; 32] && [7; 32] < last && first[..MARK_HASH_BYTES] == last[..MARK_HASH_BYTES]);
+    }
+
+    #[test]
+    fn padded_text_opens_and_does_not_show_its_length() {
+        let sealed = |text: &str| {
+            let inside = Plaintext::new(ROOM, ANN, vec![BOB], text.into(), None);
+            let raw = inside.encode(Sealing::Padded).expect("encodes");
+            let opened = Plaintext::open(&raw, ROOM, ANN, &boxes(&[BOB])).map(|(text, _)| text);
+            assert_eq!(opened.as_deref(), Ok(text));
+            let plain = inside.encode(Sealing::Plain).expect("encodes").len();
+            assert!(raw.len() <= PADDED_BYTES_MIN || raw.len() <= plain + plain / 8, "{plain} became {}", raw.len());
+            raw
+        };
+        assert_eq!(sealed("y").len(), sealed(&"y".repeat(130)).len());
+        assert_eq!(sealed(&"y".repeat(1000)).len(), sealed(&"y".repeat(1010)).len());
+        assert!(sealed(&"y".repeat(chat_proto::TEXT_BYTES_MAX)).len() < chat_proto::TEXT_BYTES_MAX + 2048);
+        let mut changed = sealed("y");
+        *changed.last_mut().expect("bytes") = 1;
+        assert_eq!(Plaintext::open(&changed, ROOM, ANN, &boxes(&[BOB])), Err(BindingError::Malformed));
     }
 
     proptest! {

@@ -20,7 +20,6 @@ use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use vodozemac::Curve25519PublicKey;
-use vodozemac::olm::SessionConfig;
 
 use super::plaintext::Plaintext;
 use super::sessions::{self, PeerSession, SessionUse};
@@ -60,12 +59,12 @@ pub(in crate::store) fn seal(
     };
     let recipients = to.iter().map(|(peer, _)| *peer).collect();
     let inside = Plaintext::new(room, me, recipients, request.text.clone(), request.reply_to);
-    let Ok(inside) = inside.encode() else { return Ok(Err(SealError::TooLong)) };
 
     let (mut boxes, mut advanced) = (Vec::new(), Vec::new());
     for (to, keys) in to {
         let peer = peer_row(connection, &to)?;
-        let held = match sessions::sendable(connection, secret, peer, &keys.identity)? {
+        let Ok(inside) = inside.encode(keys.sealing) else { return Ok(Err(SealError::TooLong)) };
+        let held = match sessions::sendable(connection, secret, peer, &keys)? {
             Some(held) => Some(held),
             None => open_session(connection, secret, &keys)?,
         };
@@ -107,7 +106,7 @@ fn open_session(connection: &Connection, secret: &Secret, keys: &DmKeys) -> rusq
     let identity = Curve25519PublicKey::from_bytes(keys.identity);
     let fallback = Curve25519PublicKey::from_bytes(keys.fallback);
     let opened = account
-        .create_outbound_session(SessionConfig::version_1(), identity, fallback)
+        .create_outbound_session(sessions::config(keys.sealing), identity, fallback)
         .inspect_err(|error| lost_state("published keys", error));
     Ok(opened.ok().map(|session| PeerSession { session, identity: keys.identity }))
 }

@@ -1,10 +1,12 @@
 //! Sessions with other peers: up to a few per peer, of which the one used last seals new messages.
 
+use chat_core::membership::roster::Sealing;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use vodozemac::olm::Session;
+use vodozemac::olm::{Session, SessionConfig};
 
 use super::lost_state;
 use super::pickle::Pickled;
+use crate::store::tables::models::DmKeys;
 use crate::store::types::Secret;
 
 /// Maximum number of sessions with one peer: two arise when both ends start at once, and one more with each lost
@@ -40,17 +42,27 @@ pub(super) fn named(
     Ok(row.and_then(|row| readable(secret, row)))
 }
 
-/// The session that seals messages for a peer with this identity key.
+/// The kind of session in which messages are sealed: the second one's messages carry a whole MAC.
+pub(super) fn config(sealing: Sealing) -> SessionConfig {
+    match sealing {
+        Sealing::Plain => SessionConfig::version_1(),
+        Sealing::Padded => SessionConfig::version_2(),
+    }
+}
+
+/// The session that seals messages for a peer with these keys: of the kind that it reads, the one used last.
 pub(super) fn sendable(
     connection: &Connection,
     secret: &Secret,
     peer: i64,
-    identity: &[u8; 32],
+    keys: &DmKeys,
 ) -> rusqlite::Result<Option<PeerSession>> {
     let sql = "SELECT salt, pickle, identity FROM dm_sessions
-        WHERE peer = ? AND identity = ? AND sendable = 1 ORDER BY used DESC LIMIT 1";
-    let row = connection.prepare_cached(sql)?.query_row(params![peer, identity], pickled).optional()?;
-    Ok(row.and_then(|row| readable(secret, row)))
+        WHERE peer = ? AND identity = ? AND sendable = 1 ORDER BY used DESC";
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![peer, keys.identity], pickled)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    let mut held = rows.into_iter().filter_map(|row| readable(secret, row));
+    Ok(held.find(|held| held.session.session_config() == config(keys.sealing)))
 }
 
 fn pickled(row: &Row<'_>) -> rusqlite::Result<(Pickled, [u8; 32])> {

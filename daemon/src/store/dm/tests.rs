@@ -7,6 +7,7 @@ mod talk;
 use std::sync::Arc;
 
 use chat_core::log::entry::{Body, Control, Entry, Incarnation, MessageBody};
+use chat_core::membership::roster::Sealing;
 use chat_core::output::BatchEntry;
 use chat_proto::id::{MessageId, PeerId};
 
@@ -37,9 +38,15 @@ impl DmPeer {
         (self.id(), self.opened.store.dm_keys())
     }
 
+    /// The same as others see it that runs version 0.1.
+    fn old_address(&self) -> (PeerId, DmKeys) {
+        let (id, keys) = self.address();
+        (id, DmKeys { sealing: Sealing::Plain, ..keys })
+    }
+
     /// The entry that publishes its keys.
     fn keys(&mut self) -> Arc<Entry> {
-        let DmKeys { identity, fallback } = self.opened.store.dm_keys();
+        let DmKeys { identity, fallback, .. } = self.opened.store.dm_keys();
         self.author.write(Body::Control(Control::Keys { identity, fallback }))
     }
 

@@ -26,6 +26,9 @@ use crate::store::types::Secret;
 /// and an attempt may take a millisecond of the writer's time.
 const FAILURES_MAX: u32 = 16;
 
+/// Version of an Olm message from which on it carries a whole MAC.
+const WHOLE_MAC_VERSION: u8 = 4;
+
 /// Decrypts the messages of one entry.
 #[derive(Debug)]
 pub(in crate::store) struct Unsealer {
@@ -134,7 +137,9 @@ impl Unsealer {
         }
         let mut account = account::load(connection, secret)?.ok_or(UnsealError::NoAccount)?;
         // Sessions open with fallback keys only, so the account does not change.
-        let opened = account.create_inbound_session(SessionConfig::version_1(), identity, first)?;
+        let whole_mac = first.message().version() >= WHOLE_MAC_VERSION;
+        let config = if whole_mac { SessionConfig::version_2() } else { SessionConfig::version_1() };
+        let opened = account.create_inbound_session(config, identity, first)?;
         Ok((PeerSession { session: opened.session, identity: identity.to_bytes() }, opened.plaintext))
     }
 

@@ -4,6 +4,7 @@ use std::sync::OnceLock;
 
 use bytes::Bytes;
 use chat_core::log::entry::{Hlc, Incarnation, LogId, Seq};
+use chat_core::membership::roster::Sealing;
 use chat_proto::event::Event;
 use chat_proto::id::{MessageId, PeerId, RoomId};
 use chat_proto::time::Timestamp;
@@ -197,4 +198,6 @@ pub struct DmKeys {
     pub identity: [u8; 32],
     /// Curve25519 key that opens a session while the peer is offline.
     pub fallback: [u8; 32],
+    /// How messages to the peer are sealed.
+    pub sealing: Sealing,
 }

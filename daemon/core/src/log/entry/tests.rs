@@ -185,3 +185,13 @@ fn messages_of_an_entry_carry_what_they_answer_in_a_form_that_every_build_reads(
     carrying.deps.remove(0);
     assert_eq!(carrying.order_after(None), carrying.time);
 }
+
+/// Version 0.1 reads such a body as the same keys; only the number before them has a byte more than it needs.
+#[test]
+fn published_keys_say_that_padded_messages_are_read() {
+    let keys = Body::Control(Control::Keys { identity: [1; 32], fallback: [2; 32] });
+    let raw = kind::encode_body(&keys).expect("encodes");
+    assert_eq!(postcard::from_bytes::<Body>(&raw), Ok(keys.clone()));
+    let plain = postcard::to_stdvec(&keys).expect("encodes");
+    assert_eq!((raw.len(), &raw[3..]), (plain.len() + 1, &plain[2..]));
+}

@@ -59,7 +59,7 @@ async fn peer_that_claims_anothers_identity_key_reads_nothing() {
     for keys in &keys {
         eve.take(keys).await;
     }
-    let DmKeys { identity, fallback } = ann.opened.store.dm_keys();
+    let DmKeys { identity, fallback, .. } = ann.opened.store.dm_keys();
     let claim = eve.author.write(Body::Control(Control::Keys { identity, fallback }));
     bob.take(&claim).await;
     let entry = ann.seal(&[bob.address()], SECRET).await;

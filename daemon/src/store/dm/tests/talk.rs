@@ -1,6 +1,7 @@
 //! Ordinary conversations: sender and recipients read, no other peer does, in any order of arrival.
 
-use chat_core::log::entry::{Body, Incarnation, MessageBody, Seq};
+use chat_core::log::entry::{Body, Entry, Incarnation, MessageBody, Seq};
+use chat_core::membership::roster::Sealing;
 use chat_core::output::Changes;
 use chat_proto::RECIPIENTS_MAX;
 use chat_proto::id::MessageId;
@@ -182,7 +183,7 @@ async fn invalid_request_is_refused_and_changes_nothing() {
     }
     assert!(matches!(store.seal(many(5), "x".repeat(16 * 1024), None).await, Err(SealError::TooLong)));
     assert!(store.seal(many(RECIPIENTS_MAX), "x".repeat(1024), None).await.is_ok());
-    let zero = DmKeys { identity: [0; 32], fallback: [0; 32] };
+    let zero = DmKeys { identity: [0; 32], fallback: [0; 32], sealing: Sealing::Padded };
     let refused = store.seal(vec![other, (TestAuthor::new(7).id(), zero)], "x".into(), None).await;
     assert!(matches!(refused, Err(SealError::BadKeys(peer)) if peer == TestAuthor::new(7).id()), "{refused:?}");
 
@@ -221,4 +222,53 @@ async fn answer_is_read_with_what_it_answers_and_no_one_else_learns_it() {
     ann.opened.cut(bob.author.log, Seq(u64::MAX)).await;
     ann.opened.flush().await;
     assert_eq!(ann.rows(&late).await[0].reply_to, Some(Box::new(RepliedMessage { id, start })));
+}
+
+/// First byte and length of the ciphertext of each box. Of a message that continues a session, the first byte is the version.
+fn ciphertexts(entry: &Entry) -> Vec<(u8, usize)> {
+    match entry.messages().first() {
+        Some(MessageBody::Sealed(boxes)) => {
+            boxes.iter().map(|sealed| (sealed.ciphertext[0], sealed.ciphertext.len())).collect()
+        }
+        Some(MessageBody::Text(_)) | None => Vec::new(),
+    }
+}
+
+#[tokio::test]
+async fn message_in_a_mixed_room_is_sealed_for_each_as_it_reads_it() {
+    let (mut ann, mut bob, mut carol) = (DmPeer::new(1).await, DmPeer::new(2).await, DmPeer::new(3).await);
+    introduce(&mut [&mut ann, &mut bob, &mut carol]).await;
+    let mut lengths = Vec::new();
+    for text in ["open", "yes", &"y".repeat(100)] {
+        let entry = ann.seal(&[bob.old_address(), carol.address()], text).await;
+        assert_eq!(ann.read(&entry).await.as_deref(), Some(text));
+        assert_eq!(bob.read(&entry).await.as_deref(), Some(text));
+        assert_eq!(carol.read(&entry).await.as_deref(), Some(text));
+        for (me, other) in [(&mut bob, ann.old_address()), (&mut carol, ann.address())] {
+            let answer = me.seal(&[other], "got it").await;
+            assert_eq!(ann.read(&answer).await.as_deref(), Some("got it"));
+        }
+        lengths.push(ciphertexts(&entry));
+    }
+    let (short, long) = (&lengths[1], &lengths[2]);
+    assert_eq!((short[0].0, short[1].0), (3, 4), "the second has a whole MAC");
+    assert!(short[0].1 < long[0].1, "version 0.1 has no padding");
+    assert_eq!(short[1].1, long[1].1, "the length does not show");
+}
+
+#[tokio::test]
+async fn member_that_updates_gets_a_new_session_and_reads_what_comes_in_the_old_one() {
+    let (mut ann, mut bob) = (DmPeer::new(1).await, DmPeer::new(2).await);
+    introduce(&mut [&mut ann, &mut bob]).await;
+    let first = ann.seal(&[bob.old_address()], "old").await;
+    let answer_to = ann.old_address();
+    assert_eq!(bob.read(&first).await.as_deref(), Some("old"));
+    let late = bob.seal(&[answer_to], "in the old session").await;
+    let entry = ann.seal(&[bob.address()], "new").await;
+    assert_eq!(kinds(&entry), [0], "a session of the new kind");
+    assert_eq!(bob.read(&entry).await.as_deref(), Some("new"));
+    assert_eq!(ann.read(&late).await.as_deref(), Some("in the old session"));
+    let answer = bob.seal(&[ann.address()], "in the new session").await;
+    assert_eq!((kinds(&answer), ciphertexts(&answer)[0].0), (vec![1], 4));
+    assert_eq!(ann.read(&answer).await.as_deref(), Some("in the new session"));
 }

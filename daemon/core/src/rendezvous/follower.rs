@@ -25,7 +25,7 @@ use crate::rendezvous::protocol::offer::{Offer, Purpose};
 use crate::rendezvous::protocol::signed::Opened;
 use crate::rendezvous::protocol::succession::LinePlace;
 use crate::types::RoleRequest;
-use failure_detector::{Beat, Closeness, FailureDetector, TcpWatch};
+use failure_detector::{Beat, BeatReply, Closeness, FailureDetector, TcpWatch};
 use suspicion::{ASKED_MAX, Suspicion, SuspicionOutcome};
 
 pub(crate) mod election;
@@ -209,8 +209,9 @@ impl Following {
             return cx.send_state(peer);
         }
         let now = cx.now.mono;
-        let heard = Duration::from_millis(u64::from(heard_ms));
-        let beat = self.detector.receive_beat(seq, heard, &cx.settings, now);
+        let unheard = Duration::from_millis(u64::from(heard_ms));
+        let beat = Beat { seq, unheard, patience: cx.patience(&peer) };
+        let reply = self.detector.receive_beat(beat, &cx.settings, now);
         if self.detector.heard == Some(now) {
             let jitter = self.detector.margin();
             self.suspicion.take_if(|suspicion| suspicion.refuted_by_beat(jitter, now));
@@ -222,7 +223,7 @@ impl Following {
                 self.announce_back(cx);
             }
         }
-        if beat == Beat::Answer {
+        if reply == BeatReply::Answer {
             cx.send(vec![peer], &RoleFrame::BeatAck { term }, FrameChannel::Datagram);
         }
     }

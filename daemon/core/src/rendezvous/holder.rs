@@ -35,7 +35,7 @@ const DOUBT_FOR: Duration = Duration::from_millis(400);
 /// Maximum number of neighbours that a holder in doubt asks.
 const DOUBT_ASKED_MAX: usize = 16;
 
-/// A listed peer that did not answer for this long follows no more: it answers a heartbeat every 0.8 s.
+/// A listed peer that did not answer for this long follows no more: it answers a heartbeat every 0.4 s.
 const LISTED_FRESH: Duration = Duration::from_secs(2);
 
 /// How often a holder counters a minority that claimed a higher term: against a peer that claims without end it gives in.

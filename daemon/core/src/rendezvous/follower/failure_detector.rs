@@ -9,7 +9,7 @@
 //! | detector | sees | how fast | may decide alone |
 //! |---|---|---|---|
 //! | TCP watch (`daemon/src/net/tcp/watch.rs`), of listed peers, and of all in rooms of up to 16 | the kernel closes the connection: the process died or was stopped | a round trip | that the holder is suspected as *died*; it has 50 to 600 ms to answer a ping, and only its own answer refutes it |
-//! | heartbeats (here), to listed peers every 200 ms | three are missing: a hung process, a cut cable | 0.62 to 1 s, by the jitter of the path | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
+//! | heartbeats (here), to listed peers every 200 ms | three are missing, or say that the holder does not hear this peer: a hung process, a cut cable, a deaf holder | 0.62 to 1 s, by the jitter of the path; 0.4 s more for a deaf one | that it is suspected as *silent*, for 120 to 600 ms; a neighbour that heard it lately refutes that |
 //! | pings of the role ([`gossip`](crate::rendezvous::upkeep::gossip)), 2 s a connection, 3/s in all | the newest sign of life that the neighbour knows; round-trip time and loss | 10 s without any sign | off the list, that it is suspected as *silent*; an unanswered ping alone is a figure in the ranking |
 //! | end of a connection without a goodbye | `RoleInput::Down` of the holder, from any of the next four | at once | off the list, that it is suspected as *silent*, for a heartbeat window; listed peers go on to wait for heartbeats |
 //! | direct path without answers (`daemon/src/net/transport/silence.rs`) | nothing comes back on a path on which something was sent | 0.4 s or four round trips, 1 s on a connection younger than 5 s; 2.5 s where the peer answered over TCP before and does not now | that the connection ends, and the peer is dialled through the relay as well |
@@ -37,8 +37,9 @@ const MARGIN_MIN: Duration = Duration::from_millis(20);
 /// Maximum margin that jitter can ask for: twice the beat, as in 200 ms of jitter on every heartbeat.
 const MARGIN_MAX: Duration = Duration::from_millis(400);
 
-/// A holder that did not hear this peer for this long cannot serve it: its heartbeats are void.
-const DEAF_AFTER: Duration = Duration::from_secs(3);
+/// Maximum jitter that is noted, from which [`MARGIN_MAX`] follows: a heartbeat that is later than that shows an interruption,
+/// which must not slow the next failover.
+const JITTER_MAX: Duration = Duration::from_millis(260);
 
 /// How long answers over TCP are valid for a holder that is not heard otherwise: another path to it is found by then, or
 /// it never accepts this peer, as one of another half does whose history forbids it.
@@ -47,8 +48,9 @@ const CALLED_FOR: Duration = Duration::from_secs(60);
 /// Maximum time between two attempts to open the TCP watch.
 const TCP_RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Every how many heartbeats one is answered: the holder learns within a second which peers hear it.
-const ACK_EVERY: u64 = 4;
+/// Every how many heartbeats one is answered, so that the holder can say when it last heard this peer. While it seems not
+/// to, every heartbeat is answered.
+const ACK_EVERY: u32 = 2;
 
 /// What a follower knows of its holder's signs of life.
 #[derive(Debug)]
@@ -98,15 +100,22 @@ pub(crate) enum Closeness {
     Loose,
 }
 
-/// What a heartbeat proves.
+/// A heartbeat of the holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beat {
-    /// The holder is alive and hears this peer; answer it.
+pub(crate) struct Beat {
+    /// The number of this heartbeat.
+    pub(crate) seq: u64,
+    /// For how long the holder had not heard this peer.
+    pub(crate) unheard: Duration,
+    /// How long an answer to the holder may take.
+    pub(crate) patience: Duration,
+}
+
+/// Whether a heartbeat is to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum BeatReply {
     Answer,
-    /// The holder is alive and hears this peer.
-    Heard,
-    /// Nothing: an old one, or from a holder that does not hear this peer.
-    Void,
+    Silence,
 }
 
 impl FailureDetector {
@@ -126,30 +135,30 @@ impl FailureDetector {
         }
     }
 
-    /// A heartbeat of the holder arrived.
-    pub(crate) fn receive_beat(&mut self, seq: u64, heard: Duration, settings: &RoleSettings, now: Duration) -> Beat {
+    /// A heartbeat of the holder arrived. A holder that sends and hears nothing is as good as a silent one: what proves life
+    /// is that it heard this peer, so a heartbeat is worth no more than one from when that was due at the latest.
+    pub(crate) fn receive_beat(&mut self, beat: Beat, settings: &RoleSettings, now: Duration) -> BeatReply {
+        let Beat { seq, unheard, patience } = beat;
         if let Some((last, at)) = self.last_beat {
             if seq <= last {
-                return Beat::Void;
+                return BeatReply::Silence;
             }
             if let Some(beats) = u32::try_from(seq - last).ok().filter(|beats| *beats <= 10) {
-                let off = now.saturating_sub(at).abs_diff(settings.beat * beats);
+                let off = now.saturating_sub(at).abs_diff(settings.beat * beats).min(JITTER_MAX);
                 self.jitter = off.max(self.jitter - self.jitter / 32);
             }
         }
         self.last_beat = Some((seq, now));
-        if heard > DEAF_AFTER {
-            // Answered all the same, so that a holder that hears again learns so.
-            return if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Void };
-        }
-        self.note_heard(now);
-        if seq.is_multiple_of(ACK_EVERY) { Beat::Answer } else { Beat::Heard }
+        let overdue = unheard.saturating_sub(settings.beat * ACK_EVERY + patience + self.margin());
+        self.note_heard(now.saturating_sub(overdue));
+        let due = seq.is_multiple_of(ACK_EVERY.into()) || !overdue.is_zero();
+        if due { BeatReply::Answer } else { BeatReply::Silence }
     }
 
     /// This peer heard the holder over a connection.
-    pub(crate) fn note_heard(&mut self, now: Duration) {
-        self.met = now;
-        self.note_sign(now);
+    pub(crate) fn note_heard(&mut self, at: Duration) {
+        self.met = self.met.max(at);
+        self.note_sign(at);
     }
 
     /// The holder answered a probe over TCP; returns whether that is valid.
@@ -161,10 +170,12 @@ impl FailureDetector {
         valid
     }
 
-    fn note_sign(&mut self, now: Duration) {
-        self.heard = Some(now);
-        self.fresh = Some(now);
-        self.via = None;
+    fn note_sign(&mut self, at: Duration) {
+        self.heard = self.heard.max(Some(at));
+        if self.fresh <= Some(at) {
+            self.fresh = Some(at);
+            self.via = None;
+        }
     }
 
     /// A neighbour reports that the holder was heard at `when`.
@@ -241,6 +252,10 @@ mod tests {
         Duration::from_millis(ms)
     }
 
+    fn beat(seq: u64, unheard: Duration) -> Beat {
+        Beat { seq, unheard, patience: ZERO }
+    }
+
     /// A watch after a minute of beats, each `jitter(n)` ms late.
     fn watched(jitter: impl Fn(u64) -> u64) -> (FailureDetector, Duration) {
         let settings = RoleSettings::default();
@@ -248,7 +263,7 @@ mod tests {
         let mut now = ZERO;
         for seq in 0..300 {
             now = ms(seq * 200 + jitter(seq));
-            watch.receive_beat(seq, ZERO, &settings, now);
+            watch.receive_beat(beat(seq, ZERO), &settings, now);
         }
         (watch, now)
     }
@@ -265,15 +280,44 @@ mod tests {
     }
 
     #[test]
-    fn heartbeat_of_an_old_or_deaf_holder_is_void() {
+    fn old_heartbeat_is_void_and_every_second_one_is_answered() {
         let settings = RoleSettings::default();
         let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
-        assert_eq!(watch.receive_beat(4, ZERO, &settings, ms(0)), Beat::Answer);
-        assert_eq!(watch.receive_beat(3, ZERO, &settings, ms(10)), Beat::Void);
-        assert_eq!(watch.receive_beat(5, ms(2_999), &settings, ms(200)), Beat::Heard);
-        assert_eq!(watch.receive_beat(6, ms(3_001), &settings, ms(400)), Beat::Void);
-        assert_eq!(watch.receive_beat(8, ms(3_001), &settings, ms(800)), Beat::Answer);
-        assert_eq!(watch.heard, Some(ms(200)));
+        assert_eq!(watch.receive_beat(beat(4, ZERO), &settings, ms(0)), BeatReply::Answer);
+        assert_eq!(watch.receive_beat(beat(3, ZERO), &settings, ms(10)), BeatReply::Silence);
+        assert_eq!(watch.heard, Some(ms(0)));
+        assert_eq!(watch.receive_beat(beat(5, ms(210)), &settings, ms(200)), BeatReply::Silence);
+        assert_eq!(watch.receive_beat(beat(6, ms(410)), &settings, ms(400)), BeatReply::Answer);
+        assert_eq!(watch.heard, Some(ms(400)));
+    }
+
+    #[test]
+    fn deaf_holder_is_suspected_a_second_after_it_last_heard_this_peer() {
+        let settings = RoleSettings::default();
+        let mut watch = FailureDetector::new(HOLDER, Term(1), ZERO);
+        for n in 0..=6 {
+            // Since it became deaf at 0.
+            let reply = watch.receive_beat(beat(100 + n, ms(200 * n)), &settings, ms(200 * n));
+            let expected = if n > 2 || n % 2 == 0 { BeatReply::Answer } else { BeatReply::Silence };
+            assert_eq!(reply, expected, "heartbeat {n}: while it seems deaf, all are answered");
+        }
+        assert_eq!(watch.alarm_at(Closeness::Close, &settings, 1), ms(420 + 620));
+        let far = Beat { patience: ms(300), ..beat(107, ms(700)) };
+        watch.receive_beat(far, &settings, ms(1_400));
+        assert_eq!(watch.heard, Some(ms(1_400)), "answers take that long");
+    }
+
+    #[test]
+    fn interruption_is_not_jitter_for_long() {
+        let settings = RoleSettings::default();
+        let (mut watch, now) = watched(|_| 0);
+        let again = now + ms(1_600);
+        watch.receive_beat(beat(301, ZERO), &settings, again);
+        assert_eq!(watch.window(Closeness::Close, &settings, 1), ms(600 + 400), "it may have been jitter");
+        for n in 1..=25 {
+            watch.receive_beat(beat(301 + n, ZERO), &settings, again + ms(200 * n));
+        }
+        assert!(watch.window(Closeness::Close, &settings, 1) < ms(820));
     }
 
     #[test]

@@ -28,6 +28,9 @@ const KEPT_FOR: Duration = Duration::from_secs(3600);
 /// Minimum number of ping outcomes for a share of loss.
 const LOSS_PINGS_MIN: u32 = 8;
 
+/// Number of ping outcomes that are remembered, up to 32: those of about half a minute, so that a link that becomes bad shows soon.
+const LOSS_PINGS_MAX: u32 = 16;
+
 /// Round-trip time, smoothed as in RFC 6298: mean with gain 1/8, deviation with gain 1/4; in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rtt {
@@ -80,7 +83,7 @@ pub(crate) struct Measure {
     /// Since when round trips are far longer than expected.
     slow_since: Option<Duration>,
     path_loss: f32,
-    /// The last 32 pings, newest in the lowest bit; 1 is lost.
+    /// The last pings, newest in the lowest bit; 1 is lost.
     lost: u32,
     pings: u32,
     pending: VecDeque<(u64, Duration)>,
@@ -103,16 +106,16 @@ impl Measure {
         }
     }
 
-    /// Share of what was sent to it that was lost, 0 to 1: what pings say or the connection, whichever is worse, since
-    /// each misses some of it.
+    /// Share of what is sent one way that is lost, 0 to 1, by the pings that were not answered. A ping and its answer cross
+    /// the path once each. The connection's own figure is used only until there were some pings: QUIC takes for lost what
+    /// another packet overtook.
     pub(crate) fn loss(&self) -> f32 {
-        let path = if self.path_loss.is_finite() { self.path_loss.clamp(0.0, 1.0) } else { 0.0 };
         if self.pings < LOSS_PINGS_MIN {
-            return path;
+            return if self.path_loss.is_finite() { self.path_loss.clamp(0.0, 1.0) } else { 0.0 };
         }
         let lost = u16::try_from(self.lost.count_ones()).unwrap_or(32);
         let pings = u16::try_from(self.pings).unwrap_or(32);
-        path.max(f32::from(lost) / f32::from(pings))
+        1.0 - (1.0 - f32::from(lost) / f32::from(pings)).max(0.0).sqrt()
     }
 
     /// A connection is open, or its path was measured.
@@ -142,11 +145,13 @@ impl Measure {
         self.pending.clear();
     }
 
-    /// A ping leaves.
-    pub(crate) fn ping(&mut self, nonce: u64, now: Duration) {
-        while self.pending.front().is_some_and(|(_, sent)| *sent + PING_LOST_AFTER <= now) {
-            self.pending.pop_front();
-            self.outcome(true);
+    /// A ping leaves; the peer was last heard at `heard`. An earlier ping without an answer is lost, unless nothing at all has come
+    /// from the peer since: what is cut or suspended says nothing about what the path loses otherwise.
+    pub(crate) fn ping(&mut self, nonce: u64, heard: Duration, now: Duration) {
+        while let Some((_, sent)) = self.pending.pop_front_if(|(_, sent)| *sent + PING_LOST_AFTER <= now) {
+            if heard > sent {
+                self.outcome(true);
+            }
         }
         if self.pending.len() >= PINGS_PENDING_MAX {
             self.pending.pop_front();
@@ -207,8 +212,8 @@ impl Measure {
     }
 
     fn outcome(&mut self, lost: bool) {
-        self.lost = self.lost << 1 | u32::from(lost);
-        self.pings = (self.pings + 1).min(32);
+        self.lost = (self.lost << 1 | u32::from(lost)) & ((1 << LOSS_PINGS_MAX) - 1);
+        self.pings = (self.pings + 1).min(LOSS_PINGS_MAX);
     }
 }
 

@@ -3,9 +3,9 @@
 //! | figure | weight | why so much |
 //! |---|---|---|
 //! | reach: share of members that reach it directly | 40 % | the duties are useless to a member that cannot reach the holder |
-//! | inbound: accepts connections from other networks | 20 % | newcomers and peers behind NAT can only connect outwards |
-//! | rtt: median round trip, log scale, 1 ms to 1 s | 20 % | every knock and relayed packet pays it; the ratio matters, not the difference |
-//! | loss: median, 0 to 10 % | 10 % | what is lost is sent again: it costs time, not correctness |
+//! | inbound: accepts connections from other networks | 15 % | newcomers and peers behind NAT can only connect outwards |
+//! | rtt: median round trip, log scale, 1 ms to 1 s | 15 % | every knock and relayed packet pays it; the ratio matters, not the difference |
+//! | loss: median, 0 to 20 % | 20 % | what is lost is sent again: a few per cent cost little, a fifth makes every other answer late |
 //! | steady: share of the last hour online without a break | 10 % | a peer that stayed is likely to stay; never outweighs reachability |
 //!
 //! All arithmetic is on integers, so every peer computes the same score from the same row.
@@ -30,8 +30,8 @@ const RTT_BEST: u8 = 65;
 /// [`RttCode`] of 1 s and above: none.
 const RTT_WORST: u8 = 223;
 
-/// Loss of a tenth and above, in 255ths: no marks.
-const LOSS_WORST: u8 = 26;
+/// Loss of a fifth and above, in 255ths: no marks.
+const LOSS_WORST: u8 = 51;
 
 /// A figure of the ranking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,15 +44,16 @@ pub(crate) enum Figure {
 }
 
 impl Figure {
-    /// All of them, the weightiest first.
+    /// All of them; of two that decide alike the first is named.
     pub(crate) const ALL: [Self; 5] = [Self::Reach, Self::Inbound, Self::Rtt, Self::Loss, Self::Steady];
 
     /// Most points it gives.
     pub(crate) const fn weight(self) -> u16 {
         match self {
             Self::Reach => 4_000,
-            Self::Inbound | Self::Rtt => 2_000,
-            Self::Loss | Self::Steady => 1_000,
+            Self::Loss => 2_000,
+            Self::Inbound | Self::Rtt => 1_500,
+            Self::Steady => 1_000,
         }
     }
 }
@@ -73,7 +74,8 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    /// What the rows about a candidate say together: medians, so that one report of many decides nothing.
+    /// What the rows about a candidate say together: medians, of two the better one, so that one report of many decides nothing
+    /// and one of two that comes from behind a bad link does not either.
     pub(crate) fn collect(rows: &[&ReportRow], online_for: Duration) -> Self {
         let direct = || rows.iter().filter(|row| row.direct);
         let calls: Vec<bool> = rows.iter().filter_map(|row| row.called).collect();
@@ -83,7 +85,8 @@ impl Figures {
             reached: u16::try_from(direct().count()).unwrap_or(u16::MAX),
             inbound: (!calls.is_empty()).then_some(answered * 2 >= calls.len()),
             rtt: median(direct().filter_map(|row| row.rtt).collect()),
-            loss: median(direct().map(|row| row.loss).collect()).unwrap_or(0),
+            // What one alone loses may be lost at its own end.
+            loss: median(direct().map(|row| row.loss).collect()).filter(|_| direct().count() > 1).unwrap_or(0),
             steady: share(online_for.as_secs_f32() / STEADY_FULL.as_secs_f32()),
         }
     }
@@ -107,6 +110,11 @@ impl Figures {
         }
     }
 
+    /// Points for what every member feels at once and what is measured all the time.
+    pub(crate) fn felt(&self) -> u16 {
+        [Figure::Reach, Figure::Rtt, Figure::Loss].iter().map(|figure| self.points(*figure)).sum()
+    }
+
     /// All points, 0 to [`SCORE_MAX`].
     pub(crate) fn score(&self) -> u16 {
         Figure::ALL.iter().map(|figure| self.points(*figure)).sum()
@@ -115,7 +123,7 @@ impl Figures {
 
 fn median<T: Ord + Copy>(mut values: Vec<T>) -> Option<T> {
     values.sort_unstable();
-    values.get(values.len() / 2).copied()
+    values.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 /// A candidate's place in the ranking.
@@ -146,12 +154,13 @@ pub(crate) fn order(before: &[RankRow], candidates: &BTreeMap<PeerId, Figures>, 
     rows
 }
 
-/// Figures of every candidate: from reports where there are any, otherwise what was published before, otherwise nothing
-/// but how long it is online.
+/// Figures of every candidate: from reports, otherwise what was published before, otherwise nothing but how long it is online.
+/// What was published is kept until as many report about a candidate as did then, `reporters_max` at most.
 pub(crate) fn figures(
     reports: &Reports,
     before: &[RankRow],
     candidates: &BTreeMap<PeerId, Duration>,
+    reporters_max: u16,
 ) -> BTreeMap<PeerId, Figures> {
     let subjects = reports.by_subject();
     let published: BTreeMap<PeerId, Figures> = before.iter().map(|row| (row.peer, row.figures)).collect();
@@ -161,7 +170,9 @@ pub(crate) fn figures(
             let rows = subjects.get(peer).map(Vec::as_slice).unwrap_or_default();
             let fresh = Figures::collect(rows, *online_for);
             let figures = match published.get(peer) {
-                Some(old) if rows.is_empty() => Figures { steady: fresh.steady, ..*old },
+                Some(old) if fresh.reports < old.reports.min(reporters_max).max(1) => {
+                    Figures { steady: fresh.steady, ..*old }
+                }
                 Some(_) | None => fresh,
             };
             (*peer, figures)

@@ -284,9 +284,11 @@ impl Following {
         let heard = heard_ms.filter(|_| same_term).map(|ms| Duration::from_millis(u64::from(ms)));
         if suspicion.answer(peer, heard) == SuspicionOutcome::Dropped {
             self.suspicion = None;
-            self.detector.hold_off_until(now + window);
-            if let Some(age) = heard {
-                self.detector.note_hearsay(now.saturating_sub(age), peer);
+            // What the neighbour heard is worth as much as what this peer would have heard then.
+            let heard_at = now.saturating_sub(heard.unwrap_or_default());
+            self.detector.hold_off_until(heard_at + window);
+            if heard.is_some() {
+                self.detector.note_hearsay(heard_at, peer);
             }
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use chat_proto::id::{PeerId, Term};
 
+use crate::connectivity::rank::Figures;
 use crate::connectivity::report::Reports;
 use crate::context::token_bucket::TokenBucket;
 use crate::rendezvous::context::Context;
@@ -38,6 +39,9 @@ const DOUBT_ASKED_MAX: usize = 16;
 /// A listed peer that did not answer for this long follows no more: it answers a heartbeat every 0.4 s.
 const LISTED_FRESH: Duration = Duration::from_secs(2);
 
+/// Lead, in multiples of what is needed, from which on a larger one presses no more.
+const PRESSURE_LEAD_MAX: f64 = 2.0;
+
 /// How often a holder counters a minority that claimed a higher term: against a peer that claims without end it gives in.
 const COUNTERS_BURST: u32 = 3;
 const COUNTERS_PER_MINUTE: u32 = 3;
@@ -51,11 +55,31 @@ pub(crate) struct Holding {
     beat_seq: u64,
     pub(crate) ranking: Ranking,
     pub(crate) reports: Reports,
-    /// The peer that is clearly better connected, and since when.
-    better: Option<(PeerId, Duration)>,
+    /// The peer that is better connected.
+    better: Option<Challenge>,
     pub(crate) handover: Option<PendingHandover>,
     pub(crate) doubt: Option<Doubt>,
     pub(crate) counters: TokenBucket,
+}
+
+/// A peer that is better connected than the holder.
+#[derive(Clone, Copy, Debug)]
+struct Challenge {
+    peer: PeerId,
+    /// Time for which it was better, weighted by [`pressure`].
+    credit: Duration,
+    /// When that was last added to.
+    at: Duration,
+}
+
+/// Weight of a second with this lead of a challenger: 0 below `better_by`, 1 there, 16 from twice as much on. What is seldom
+/// measured does not hurry it: whether a peer accepts connections, and for how long it is online.
+fn pressure(challenger: &Figures, holder: &Figures, better_by: u16) -> f64 {
+    if challenger.score() < holder.score().saturating_add(better_by) {
+        return 0.0;
+    }
+    let felt = challenger.felt().saturating_sub(holder.felt());
+    (f64::from(felt) / f64::from(better_by.max(1))).clamp(1.0, PRESSURE_LEAD_MAX).powi(4)
 }
 
 /// A holder that was stalled asks whether it still is the holder.
@@ -148,36 +172,50 @@ impl Holding {
         with_me((cx.others_online() * following.count()).div_ceil(links))
     }
 
-    /// Plans a handover, once a peer has been clearly better connected for long enough.
+    /// Plans a handover, once a peer has been clearly better connected for long enough: the larger its lead, the sooner. A
+    /// lead that is lost for a moment delays that and does not begin it anew, as figures measured on a bad network shake.
     fn plan_handover(&mut self, cx: &Context) {
         let now = cx.now.mono;
+        let Some(best) = self.best_other(cx) else {
+            self.better = None;
+            return;
+        };
         let score = |peer: &PeerId| self.ranking.row(peer).map_or(0, |row| row.figures.score());
-        let needed = score(&cx.me).saturating_add(cx.settings.better_by);
-        // A peer without a connection to this holder is not on the list, but may still be the best for all others.
+        // Of several equally good ones the first stays the challenger, or none would be it for long enough.
+        let kept = self.better.filter(|challenge| {
+            score(&best) <= score(&challenge.peer).saturating_add(cx.settings.rank_band)
+                && self.ranking.row(&challenge.peer).is_some()
+        });
+        let mut challenge = kept.unwrap_or(Challenge { peer: best, credit: Duration::ZERO, at: now });
+        let figures = |peer: &PeerId| self.ranking.row(peer).map_or_else(Figures::default, |row| row.figures);
+        let pressure = pressure(&figures(&challenge.peer), &figures(&cx.me), cx.settings.better_by);
+        let span = now.saturating_sub(challenge.at);
+        challenge.at = now;
+        challenge.credit = match pressure > 0.0 {
+            true => challenge.credit + span.mul_f64(pressure),
+            false => challenge.credit.saturating_sub(span * 2),
+        };
+        let long_enough = challenge.credit >= cx.settings.better_for
+            && now.saturating_sub(self.since).mul_f64(pressure) >= cx.settings.tenure_min;
+        self.better = Some(challenge);
+        if long_enough && self.handover.is_none() && self.reports.len() * 2 > cx.others_online() {
+            self.better = None;
+            self.begin_handover(Purpose::Better, vec![challenge.peer], now);
+        }
+    }
+
+    /// The first on the list, or a peer without a connection to this holder, and so not on the list, that is better still for
+    /// all others.
+    fn best_other(&self, cx: &Context) -> Option<PeerId> {
+        let score = |peer: &PeerId| self.ranking.row(peer).map_or(0, |row| row.figures.score());
         let listed = self.ranking.list.first().copied();
         let apart =
             self.ranking.rows.iter().filter(|row| {
                 !cx.peers.is_linked(&row.peer) && row.peer != cx.me && !self.ranking.is_barred(&row.peer)
             });
         let apart = apart.max_by_key(|row| (row.figures.score(), row.peer)).map(|row| row.peer);
-        let band = cx.settings.rank_band;
-        let apart = apart.filter(|peer| score(peer) > listed.map_or(0, |first| score(&first)).saturating_add(band));
-        let best = apart.or(listed);
-        // Of several equally good ones the first stays the challenger, or none would be it for long enough.
-        let before = self.better.filter(|(peer, _)| {
-            best.is_some_and(|best| score(&best) <= score(peer).saturating_add(band))
-                && self.ranking.row(peer).is_some()
-        });
-        let challenger = before.map(|(peer, _)| peer).or(best).filter(|peer| score(peer) >= needed);
-        let since = before.map_or(now, |(_, since)| since);
-        self.better = challenger.map(|peer| (peer, since));
-        let Some(peer) = challenger else { return };
-        let long_enough = now.saturating_sub(since) >= cx.settings.better_for
-            && now.saturating_sub(self.since) >= cx.settings.tenure_min;
-        if long_enough && self.handover.is_none() && self.reports.len() * 2 > cx.others_online() {
-            self.better = None;
-            self.begin_handover(Purpose::Better, vec![peer], now);
-        }
+        let needed = listed.map_or(0, |first| score(&first)).saturating_add(cx.settings.rank_band);
+        apart.filter(|peer| score(peer) > needed).or(listed)
     }
 
     /// This holder was stalled: it sends nothing as holder until a neighbour confirms that it still is one.

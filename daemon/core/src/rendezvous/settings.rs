@@ -36,10 +36,10 @@ pub struct RoleSettings {
     pub sample: Duration,
     /// By how much a challenger's score must be better for a planned handover, in ten-thousandths; 1,000.
     pub better_by: u16,
-    /// For how long it must be better without a break; 3 min.
+    /// For how long it must be better by that much; a lead twice as large or larger takes a sixteenth of it; 2 min.
     pub better_for: Duration,
-    /// Minimum time between taking the role and a planned handover: the role does not move more often without need;
-    /// 10 min.
+    /// Minimum time between taking the role and a planned handover, for the same lead, and shorter by the same rule: the role does
+    /// not move more often without need; 10 min.
     pub tenure_min: Duration,
     /// By how much a peer's score must be better to pass another in the ranking, in ten-thousandths: it keeps the list
     /// stable under jitter; 200.
@@ -65,7 +65,7 @@ impl Default for RoleSettings {
             report: Duration::from_secs(10),
             sample: Duration::from_secs(30),
             better_by: 1_000,
-            better_for: Duration::from_secs(180),
+            better_for: Duration::from_secs(120),
             tenure_min: Duration::from_secs(600),
             rank_band: 200,
             relay_linger: Duration::from_secs(15),

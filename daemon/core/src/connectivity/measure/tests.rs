@@ -29,14 +29,32 @@ fn unanswered_ping_is_lost_after_its_time() {
     measure.path(&path(true, 5), at(0));
     for n in 0..20 {
         let now = at(n * 2_000);
-        measure.ping(n, now);
+        measure.ping(n, now, now);
         if n % 4 != 0 {
             assert!(measure.pong(n, now + at(7)));
         }
     }
     let loss = measure.loss();
-    assert!((0.2..0.3).contains(&loss), "{loss}");
+    assert!((0.1..0.15).contains(&loss), "a quarter both ways is an eighth each way: {loss}");
+    measure.path(&PathInfo { loss: 0.5, ..path(true, 5) }, at(40_000));
+    assert_eq!(measure.loss(), loss, "QUIC's figure counts what was overtaken");
     assert!(!measure.pong(3, at(50_000)), "an answer is used once");
+}
+
+#[test]
+fn interruption_is_not_loss() {
+    let mut measure = Measure::new(at(0));
+    measure.path(&path(true, 5), at(0));
+    let mut heard = at(0);
+    for n in 0..40 {
+        let now = at(n * 2_000);
+        measure.ping(n, heard, now);
+        if !(20..30).contains(&n) {
+            heard = now + at(7);
+            assert!(measure.pong(n, heard));
+        }
+    }
+    assert!(measure.loss() < 0.07, "two are noted behind the first answer: {}", measure.loss());
 }
 
 #[test]
@@ -44,7 +62,7 @@ fn stalled_peer_records_no_loss() {
     let mut measure = Measure::new(at(0));
     measure.path(&path(true, 5), at(0));
     for n in 0..20 {
-        measure.ping(n, at(n * 5_000));
+        measure.ping(n, at(n * 5_000), at(n * 5_000));
         measure.forgive();
     }
     assert!(measure.loss() < 0.01);
@@ -56,7 +74,7 @@ fn late_answer_of_a_stalled_peer_does_not_change_the_rtt() {
     measure.path(&path(true, 5), at(0));
     let patience = |measure: &Measure| measure.rtt.map(|rtt| rtt.patience());
     let answer = |measure: &mut Measure, nonce: u64, rtt_ms: u64| {
-        measure.ping(nonce, at(nonce * 2_000));
+        measure.ping(nonce, at(nonce * 2_000), at(nonce * 2_000));
         assert!(measure.pong(nonce, at(nonce * 2_000 + rtt_ms)));
     };
     for n in 0..10 {
@@ -64,7 +82,7 @@ fn late_answer_of_a_stalled_peer_does_not_change_the_rtt() {
     }
     let before = patience(&measure);
     for n in [20, 22] {
-        measure.ping(n, at(n * 1_000));
+        measure.ping(n, at(n * 1_000), at(n * 1_000));
     }
     assert!(measure.pong(20, at(22_900)) && measure.pong(22, at(22_900)));
     assert_eq!(patience(&measure), before);
@@ -82,13 +100,13 @@ fn estimate_of_a_connection_made_anew_counts_until_the_first_answer() {
     assert!(measure.rtt.is_some_and(|rtt| rtt.mean() == at(900)));
     measure.path(&path(false, 400), at(100));
     assert!(measure.rtt.is_some_and(|rtt| rtt.mean() == at(400)), "it is replaced by a later one");
-    measure.ping(1, at(200));
+    measure.ping(1, at(200), at(200));
     assert!(measure.pong(1, at(205)));
     measure.path(&path(false, 300), at(300));
     assert!(measure.rtt.is_some_and(|rtt| rtt.patience() <= at(15)), "pings measure from then on");
     let mut slept = Measure::new(at(0));
     slept.path(&path(true, 5), at(0));
-    slept.ping(1, at(200));
+    slept.ping(1, at(200), at(200));
     assert!(slept.pong(1, at(2_200)));
     assert!(slept.rtt.is_some_and(|rtt| rtt.patience() <= at(15)), "the first answer came late");
 }

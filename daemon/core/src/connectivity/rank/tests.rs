@@ -1,6 +1,9 @@
 //! Tests of figures, scores and order.
 
 use super::*;
+use crate::connectivity::report::ConnectivityReport;
+use chat_proto::id::{RoomId, Term};
+use chat_proto::time::Timestamp;
 use proptest::prelude::*;
 
 fn peer(n: u8) -> PeerId {
@@ -17,21 +20,21 @@ const GOOD: Figures = Figures { reports: 9, reached: 9, inbound: Some(true), rtt
 fn score_weighs_each_figure() {
     let good = Figures { rtt: Some(ms(1)), ..GOOD };
     let points = |figures: Figures| Figure::ALL.map(|figure| figures.points(figure));
-    assert_eq!(points(good), [3_800, 2_000, 2_000, 1_000, 1_000]);
+    assert_eq!(points(good), [3_800, 1_500, 1_500, 2_000, 1_000]);
     for (figures, expected) in [
-        (Figures { reached: 0, ..good }, [200, 2_000, 2_000, 1_000, 1_000]),
-        (Figures { inbound: None, ..good }, [3_800, 1_000, 2_000, 1_000, 1_000]),
-        (Figures { inbound: Some(false), ..good }, [3_800, 0, 2_000, 1_000, 1_000]),
-        (Figures { rtt: Some(ms(1_000)), ..good }, [3_800, 2_000, 0, 1_000, 1_000]),
-        (Figures { loss: 13, ..good }, [3_800, 2_000, 2_000, 500, 1_000]),
-        (Figures { loss: 255, ..good }, [3_800, 2_000, 2_000, 0, 1_000]),
-        (Figures { steady: 0, ..good }, [3_800, 2_000, 2_000, 1_000, 0]),
-        (Figures::default(), [2_000, 1_000, 1_000, 1_000, 0]),
+        (Figures { reached: 0, ..good }, [200, 1_500, 1_500, 2_000, 1_000]),
+        (Figures { inbound: None, ..good }, [3_800, 750, 1_500, 2_000, 1_000]),
+        (Figures { inbound: Some(false), ..good }, [3_800, 0, 1_500, 2_000, 1_000]),
+        (Figures { rtt: Some(ms(1_000)), ..good }, [3_800, 1_500, 0, 2_000, 1_000]),
+        (Figures { loss: 17, ..good }, [3_800, 1_500, 1_500, 1_333, 1_000]),
+        (Figures { loss: 255, ..good }, [3_800, 1_500, 1_500, 0, 1_000]),
+        (Figures { steady: 0, ..good }, [3_800, 1_500, 1_500, 2_000, 0]),
+        (Figures::default(), [2_000, 750, 750, 2_000, 0]),
     ] {
         assert_eq!(points(figures), expected, "{figures:?}");
     }
     let middle = Figures { rtt: Some(ms(32)), ..good }.points(Figure::Rtt);
-    assert!((950..1_050).contains(&middle), "32 ms is half way from 1 ms to 1 s: {middle}");
+    assert!((710..790).contains(&middle), "32 ms is half way from 1 ms to 1 s: {middle}");
     assert_eq!(Figure::ALL.iter().map(|figure| figure.weight()).sum::<u16>(), SCORE_MAX);
 }
 
@@ -54,6 +57,11 @@ fn figures_are_medians_of_reports() {
     assert_eq!((figures.reports, figures.reached, figures.inbound), (4, 3, Some(true)));
     assert_eq!((figures.rtt, figures.loss), (Some(ms(4)), 0), "one bad witness decides nothing");
     assert_eq!(figures.steady, 128);
+    let two = [row(true, 900, 200, None), row(true, 3, 0, None)];
+    let figures = Figures::collect(&two.iter().collect::<Vec<_>>(), Duration::ZERO);
+    assert_eq!((figures.rtt, figures.loss), (Some(ms(3)), 0), "the other one has a bad link");
+    let figures = Figures::collect(&[&two[0]], Duration::ZERO);
+    assert_eq!((figures.rtt, figures.loss), (Some(ms(900)), 0), "one alone may have one");
 }
 
 #[test]
@@ -67,9 +75,35 @@ fn relayed_peer_never_outranks_one_that_all_reach() {
 fn published_figures_are_kept_without_reports() {
     let before = [RankRow { peer: peer(1), figures: GOOD }];
     let candidates = BTreeMap::from([(peer(1), Duration::ZERO), (peer(2), Duration::ZERO)]);
-    let figures = figures(&Reports::default(), &before, &candidates);
-    assert_eq!(figures[&peer(1)], Figures { steady: 0, ..GOOD });
-    assert_eq!(figures[&peer(2)], Figures::default());
+    let none = figures(&Reports::default(), &before, &candidates, 1);
+    assert_eq!(none[&peer(1)], Figures { steady: 0, ..GOOD });
+    assert_eq!(none[&peer(2)], Figures::default());
+}
+
+#[test]
+fn published_figures_are_kept_until_as_many_have_reported() {
+    let bad = Figures { reports: 9, reached: 1, ..GOOD };
+    let before = [RankRow { peer: peer(1), figures: bad }];
+    let candidates = BTreeMap::from([(peer(1), Duration::ZERO)]);
+    let mut reports = Reports::default();
+    for n in 2..=4 {
+        let reached = |most: u16| figures(&reports, &before, &candidates, most)[&peer(1)].reached;
+        assert_eq!(reached(3), 1, "{} of three have reported", n - 2);
+        reports.keep(report_about(peer(1), n), Duration::ZERO);
+    }
+    assert_eq!(figures(&reports, &before, &candidates, 3)[&peer(1)].reached, 3);
+    assert_eq!(figures(&reports, &before, &candidates, 1)[&peer(1)].reached, 3);
+}
+
+fn report_about(subject: PeerId, by: u8) -> ConnectivityReport {
+    let row = ReportRow { peer: subject, direct: true, rtt: None, loss: 0, called: None };
+    ConnectivityReport {
+        room: RoomId::from_bytes([0; 32]),
+        reporter: peer(by),
+        term: Term(1),
+        at: Timestamp::from_ms(1),
+        rows: vec![row],
+    }
 }
 
 fn arb_figures() -> impl Strategy<Value = Figures> {

@@ -121,8 +121,9 @@ impl PeerRecords {
 
     /// A ping leaves.
     pub(crate) fn pinged(&mut self, peer: &PeerId, nonce: u64, now: Duration) {
-        if let Some(measure) = self.of.get_mut(peer).and_then(|record| record.measure.as_mut()) {
-            measure.ping(nonce, now);
+        let Some(record) = self.of.get_mut(peer) else { return };
+        if let (Some(measure), Some(link)) = (&mut record.measure, &record.link) {
+            measure.ping(nonce, link.heard, now);
         }
     }
 

@@ -22,6 +22,9 @@ const RANK_SOON: Duration = Duration::from_millis(100);
 /// Minimum time between two publications of one term.
 const PUBLISH_EVERY: Duration = Duration::from_millis(500);
 
+/// Number of intervals between reports after which all that report have reported to a new holder.
+const GATHERED_AFTER: u32 = 2;
+
 /// A peer on the list that is silent for this long is taken off it.
 const SILENT_LISTED: Duration = Duration::from_secs(3);
 
@@ -141,7 +144,10 @@ impl Holding {
         self.ranking.review_conduct(cx);
         let known = if self.ranking.rows.is_empty() { cx.known.rows() } else { &self.ranking.rows };
         let before = known.to_vec();
-        let figures = rank::figures(&self.reports, &before, &candidates(cx));
+        let candidates = candidates(cx);
+        let others = u16::try_from(candidates.len()).unwrap_or(u16::MAX).saturating_sub(1);
+        let gathering = now.saturating_sub(self.since) < cx.report_every() * GATHERED_AFTER;
+        let figures = rank::figures(&self.reports, &before, &candidates, if gathering { others } else { 1 });
         let mut eligible: BTreeSet<PeerId> = cx.peers.linked().copied().collect();
         eligible.retain(|peer| cx.members.contains(peer) && self.ranking.can_follow(peer));
         let with_me = eligible.iter().copied().chain([cx.me]).collect();

@@ -96,8 +96,8 @@ fn suffer(seed: u64) {
         }
         end_faults(&mut world);
         world.must_settle(30 * SECOND);
-        // Remains of the faults (dead connections, late refreshes) may move the role once more; then it stays.
-        world.run_for(30 * SECOND);
+        // Remains of the faults (dead connections, late refreshes, measured loss) may move the role once more; then it stays.
+        world.run_for(60 * SECOND);
         world.must_settle(SECOND);
         world.must_stay(60 * SECOND);
         let holder = world.holder().unwrap_or_else(|| panic!("no holder: {}", world.beliefs()));

@@ -19,6 +19,7 @@ enum Loss {
     KilledWithList,
     Suspended,
     CutOff,
+    Deaf,
     PoweredOff,
     Stopped,
 }
@@ -43,6 +44,11 @@ impl Loss {
                     world.net.cut(holder, other);
                 }
             }
+            Self::Deaf => {
+                for other in 0..world.peers.len() {
+                    world.net.cut_one_way(other, holder);
+                }
+            }
             Self::PoweredOff => world.power_off(holder),
             Self::Stopped => world.stop(holder),
         }
@@ -51,7 +57,7 @@ impl Loss {
     const fn reason(self) -> ChangeReason {
         match self {
             Self::Killed | Self::KilledWithFirst | Self::KilledWithList => ChangeReason::Died,
-            Self::Suspended | Self::CutOff | Self::PoweredOff => ChangeReason::Silent,
+            Self::Suspended | Self::CutOff | Self::Deaf | Self::PoweredOff => ChangeReason::Silent,
             Self::Stopped => ChangeReason::HandedOver,
         }
     }
@@ -133,6 +139,14 @@ fn silent_holder_is_replaced_within_a_second() {
         for many in [2, 5] {
             check(&format!("{loss:?}, {many} peers"), &times(many, LinkModel::LAN, loss, 24), 800, 1_000);
         }
+    }
+}
+
+/// It sends heartbeats and receives nothing.
+#[test]
+fn deaf_holder_is_replaced_soon() {
+    for many in [2, 5] {
+        check(&format!("deaf, {many} peers"), &times(many, LinkModel::LAN, Loss::Deaf, 24), 1_100, 1_250);
     }
 }
 

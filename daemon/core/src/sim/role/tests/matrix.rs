@@ -7,10 +7,12 @@ use rand::RngExt;
 
 use crate::connectivity::rank::Figures;
 use crate::connectivity::report::{ReportRow, RttCode, share};
+use crate::rendezvous::events::RoleInput;
 use crate::sim::clock::{MINUTE, MS, SECOND};
 use crate::sim::role::network::{Id, LinkModel};
 use crate::sim::role::world::RoleWorld;
-use crate::sim::seeds::{for_seeds, say};
+use crate::sim::seeds::{for_seeds, percentile, say};
+use crate::types::PathInfo;
 
 /// A room with random distances of the peers from the middle; some pairs have no direct path, some no path at all.
 fn room(many: usize, seed: u64, jitter: Duration) -> RoleWorld {
@@ -104,20 +106,14 @@ fn clearly_better_peer_takes_over_without_a_gap() {
     for other in (0..5).filter(|id| *id != holder) {
         world.net.relayed.insert((holder.min(other), holder.max(other)));
         world.net.set(holder, other, LinkModel::new(150_000, 0, 0.0));
-        let path = crate::types::PathInfo {
-            direct: false,
-            rtt: Duration::from_millis(300),
-            loss: 0.0,
-            remote: None,
-            inbound: false,
-        };
+        let path = PathInfo { direct: false, rtt: Duration::from_millis(300), loss: 0.0, remote: None, inbound: false };
         let peer = world.peers[holder].id;
-        world.give(other, crate::rendezvous::events::RoleInput::Path(peer, path));
+        world.give(other, RoleInput::Path(peer, path));
     }
     let start = world.now();
     let moved = world.run_until(start + 60 * MINUTE, |world: &RoleWorld| world.holder().is_some_and(|id| id != holder));
     assert!(moved, "{}", world.beliefs());
-    assert!(world.now() >= world.settings.tenure_min, "not before its time");
+    assert!(world.now() - start <= MINUTE, "a clear loser goes within a minute: {:?}", world.now() - start);
     let new = world.holder().expect("settled");
     let (_, change) = world.peers[new].changes.last().expect("it saw the change");
     assert_eq!(change.reason, chat_proto::api::rendezvous::ChangeReason::BetterConnected);
@@ -129,4 +125,84 @@ fn clearly_better_peer_takes_over_without_a_gap() {
     }
     assert_eq!(without, 0, "make before break");
     world.must_stay(30 * MINUTE);
+}
+
+/// Time until another peer holds the role.
+fn replaced(world: &mut RoleWorld, holder: Id) -> Duration {
+    let start = world.now();
+    let moved = world.run_until(start + 10 * MINUTE, |world| world.holder().is_some_and(|id| id != holder));
+    assert!(moved, "{}", world.beliefs());
+    world.now() - start
+}
+
+/// All but one in twenty of these times are within a minute.
+fn within_a_minute(name: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let seconds: Vec<u64> = times.iter().map(Duration::as_secs).collect();
+    let (p50, p95) = (percentile(&seconds, 0.5), percentile(&seconds, 0.95));
+    say(&format!("{name}: replaced after p50 {p50} s, p95 {p95} s, max {:?} s", seconds.last()));
+    assert!(p95 <= 60, "{name}: {seconds:?}");
+}
+
+#[test]
+fn lossy_holder_is_replaced_within_a_minute_and_the_role_stays() {
+    for many in [3, 5] {
+        let times = for_seeds(24, |seed| {
+            let mut world = RoleWorld::new(many, LinkModel::LAN, seed);
+            world.run_for(2 * MINUTE);
+            let holder = world.holder().expect("settled");
+            for other in (0..many).filter(|id| *id != holder) {
+                world.net.set(holder, other, LinkModel::new(150, 100, 0.31));
+            }
+            let took = replaced(&mut world, holder);
+            let before = world.changes();
+            world.run_for(20 * MINUTE);
+            assert_eq!(world.changes(), before, "one change: {}", world.last_changes());
+            world.must_be_sound();
+            took
+        });
+        within_a_minute(&format!("31 % of packets lost, {many} peers"), times);
+    }
+}
+
+#[test]
+fn holder_that_two_of_three_reach_through_a_relay_only_is_replaced_within_a_minute() {
+    let times = for_seeds(6, |seed| {
+        let mut world = RoleWorld::new(4, LinkModel::LAN, seed);
+        world.run_for(2 * MINUTE);
+        let holder = world.holder().expect("settled");
+        for other in (0..4).filter(|id| *id != holder).skip(1) {
+            relay(&mut world, holder, other);
+        }
+        let took = replaced(&mut world, holder);
+        world.must_stay(20 * MINUTE);
+        took
+    });
+    within_a_minute("relayed to two of three", times);
+}
+
+#[test]
+fn role_stays_at_a_tenth_lost_and_eighty_milliseconds_of_jitter() {
+    for_seeds(4, |seed| {
+        let many = [3, 4, 5, 8][(seed % 4) as usize];
+        let mut world = RoleWorld::new(many, LinkModel::new(5_000, 80_000, 0.1), seed);
+        world.run_for(MINUTE);
+        world.must_settle(30 * SECOND);
+        let before = world.changes();
+        world.run_for(30 * MINUTE);
+        // In one run of sixty the figures of a room of three are that far apart by chance for long enough; it is one move and no more.
+        let moved = (world.changes() - before) / many;
+        assert!(moved <= 1, "no better peer appeared: {}", world.last_changes());
+        world.must_be_sound();
+    });
+}
+
+/// From now on two peers reach each other through a relay only.
+fn relay(world: &mut RoleWorld, one: Id, other: Id) {
+    world.net.relayed.insert((one.min(other), one.max(other)));
+    for (at, of) in [(one, other), (other, one)] {
+        let path = PathInfo { direct: false, rtt: world.net.rtt(one, other), loss: 0.0, remote: None, inbound: false };
+        let peer = world.peers[of].id;
+        world.give(at, RoleInput::Path(peer, path));
+    }
 }

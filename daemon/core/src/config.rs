@@ -32,9 +32,10 @@ pub struct NodeSettings {
 /// back. The defaults are beyond what any program of an honest member is known to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BudgetSettings {
-    /// Bytes of entries; 1 GiB, 1 MiB to 1 TiB.
+    /// Bytes of entries; 8 GiB, 1 MiB to 1 TiB.
     pub bytes: u64,
-    /// Entries, each of which carries up to [`ENTRY_MESSAGES_MAX`] messages; 1,000,000, at least 1,000.
+    /// Entries, each of which carries up to [`ENTRY_MESSAGES_MAX`] messages; 10,000,000, at
+    /// least 1,000.
     pub entries: u64,
     /// Admissions, removals, renames and the like; 20,000, at least 100.
     pub control_entries: u64,
@@ -49,8 +50,8 @@ pub struct BudgetSettings {
 impl Default for BudgetSettings {
     fn default() -> Self {
         Self {
-            bytes: 1024 * 1024 * 1024,
-            entries: 1_000_000,
+            bytes: 8 * 1024 * 1024 * 1024,
+            entries: 10_000_000,
             control_entries: 20_000,
             admissions: 10_000,
             forks: 100,

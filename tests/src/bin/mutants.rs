@@ -7,10 +7,17 @@
 
 use std::fmt;
 use std::io::{self, Write};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+/// How long the tests may take that are to notice a mutant.
+const TEST_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Breaks the source on purpose and runs the test that is to notice it.
 #[derive(Debug, Parser)]
@@ -178,7 +185,7 @@ enum CargoStep {
     Test,
 }
 
-/// Runs cargo on the copy; its output is dropped.
+/// Runs cargo on the copy; its output is dropped. A test that does not end fails: a mutant may never come to an end.
 fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Result<bool> {
     let (package, names) = match noticer {
         Noticer::Simulation => ("chat-core", "room_with_harsh_faults"),
@@ -195,7 +202,25 @@ fn cargo(copy: &Path, noticer: Noticer, seeds: u32, step: CargoStep) -> io::Resu
     if matches!(noticer, Noticer::Simulation | Noticer::HostileSimulation) {
         cargo.env("CHAT_SEEDS", seeds.to_string());
     }
-    Ok(cargo.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?.success())
+    // The group has the test program, too.
+    cargo.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let (mut cargo, begun) = (cargo.spawn()?, Instant::now());
+    loop {
+        if let Some(status) = cargo.try_wait()? {
+            return Ok(status.success());
+        }
+        if matches!(step, CargoStep::Test) && begun.elapsed() > TEST_MAX {
+            kill_process_group(Pid::from_child(&cargo), Signal::KILL)?;
+            return cargo.wait().map(|_| false);
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Whether the copy compiles, and whether its tests pass.
+fn build_and_test(copy: &Path, noticer: Noticer, seeds: u32) -> io::Result<(bool, bool)> {
+    let builds = cargo(copy, noticer, seeds, CargoStep::Build)?;
+    Ok((builds, builds && cargo(copy, noticer, seeds, CargoStep::Test)?))
 }
 
 fn try_out(mutant: &Mutant, copy: &Path, seeds: u32) -> io::Result<Fate> {
@@ -205,8 +230,7 @@ fn try_out(mutant: &Mutant, copy: &Path, seeds: u32) -> io::Result<Fate> {
         return Ok(Fate::Gone);
     }
     std::fs::write(&file, source.replace(mutant.text, mutant.instead))?;
-    let builds = cargo(copy, mutant.noticed_by, seeds, CargoStep::Build)?;
-    let passes = builds && cargo(copy, mutant.noticed_by, seeds, CargoStep::Test)?;
+    let (builds, passes) = build_and_test(copy, mutant.noticed_by, seeds)?;
     std::fs::write(&file, source)?;
     Ok(match (builds, passes) {
         (false, _) => Fate::Broken,
@@ -223,7 +247,7 @@ fn main() -> io::Result<ExitCode> {
     let mut sound: Vec<Noticer> = Vec::new();
     for mutant in MUTANTS.iter().filter(|mutant| mutant.name.contains(&only)) {
         if !sound.contains(&mutant.noticed_by) {
-            if !cargo(copy.path(), mutant.noticed_by, seeds, CargoStep::Test)? {
+            if !build_and_test(copy.path(), mutant.noticed_by, seeds)?.1 {
                 let reason = format!("the test that is to notice '{}' fails without it", mutant.name);
                 return Err(io::Error::other(reason));
             }

@@ -4,8 +4,9 @@
 //! the disk behind everything that a member which writes without a pause has sent before. So every author has a queue of its
 //! own, and a batch takes from them in turn ([`Unwritten::take`]), as deficit round robin does (Shreedhar and Varghese, 1995).
 //!
-//! Invariants: an entry is taken after everything that it depends on, so that the disk never holds an entry without its causes;
-//! entries of one author are taken in the order in which they were applied; as long as anything waits, a batch is not empty.
+//! Invariants: an entry is taken after everything that it depends on and that was applied before it, so that the disk never holds
+//! an entry without its causes (void entries may have been done without, and come later); entries of one author are taken in the
+//! order in which they were applied; as long as anything waits, a batch is not empty.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -20,9 +21,6 @@ const TURN: usize = 4 * 1024;
 /// Weight of a message besides its bytes: each is some rows on disk and an event, however short it is.
 const MESSAGE_WEIGHT: usize = 256;
 
-/// Maximum depth of causes that are followed at a time. Entries name what they depend on directly, and few authors wait.
-const CAUSES_MAX: usize = 64;
-
 /// What it costs to write an entry, about that of as many bytes.
 pub(crate) fn weight(entry: &Entry) -> usize {
     entry.signed().len_bytes() + MESSAGE_WEIGHT * entry.messages().len()
@@ -32,6 +30,8 @@ pub(crate) fn weight(entry: &Entry) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct Unwritten {
     queues: BTreeMap<PeerId, Queue>,
+    /// Number of the entry that is added next.
+    next: u64,
     weight: usize,
     /// The author whose turn was the last one.
     last: Option<PeerId>,
@@ -40,30 +40,37 @@ pub(crate) struct Unwritten {
 /// What waits of one author.
 #[derive(Debug, Default)]
 struct Queue {
-    entries: VecDeque<Arc<Entry>>,
+    /// With their numbers, in the order in which they were applied.
+    entries: VecDeque<(u64, Arc<Entry>)>,
     weight: usize,
-    /// First and last sequence number that waits, by the log that the entries name.
-    spans: BTreeMap<LogId, (Seq, Seq)>,
+    /// The number of each: by the log that the entry names, its sequence number, and the log that it is filed in, a branch
+    /// perhaps.
+    numbers: BTreeMap<(LogId, Seq, LogId), u64>,
+}
+
+fn place(entry: &Entry) -> (LogId, Seq, LogId) {
+    (entry.header().log, entry.seq(), entry.log())
 }
 
 impl Queue {
-    fn push(&mut self, entry: Arc<Entry>) {
+    fn push(&mut self, number: u64, entry: Arc<Entry>) {
         self.weight += weight(&entry);
-        let span = self.spans.entry(entry.header().log).or_insert((entry.seq(), entry.seq()));
-        *span = (span.0.min(entry.seq()), span.1.max(entry.seq()));
-        self.entries.push_back(entry);
+        self.numbers.insert(place(&entry), number);
+        self.entries.push_back((number, entry));
     }
 
     fn pop(&mut self) -> Option<Arc<Entry>> {
-        let entry = self.entries.pop_front()?;
+        let (_, entry) = self.entries.pop_front()?;
         self.weight -= weight(&entry);
-        if let Some(span) = self.spans.get_mut(&entry.header().log) {
-            span.0 = entry.seq().next();
-            if span.0 > span.1 {
-                self.spans.remove(&entry.header().log);
-            }
-        }
+        self.numbers.remove(&place(&entry));
         Some(entry)
+    }
+
+    /// The number of the entry at a place, in whatever branch, if it was applied before another.
+    fn applied_before(&self, other: u64, place: &Dep) -> Option<u64> {
+        let branches = LogId::range_of(place.log.author);
+        let [first, last] = [branches.start(), branches.end()].map(|branch| (place.log, place.seq, *branch));
+        self.numbers.range(first..=last).map(|(_, number)| *number).filter(|number| *number < other).max()
     }
 }
 
@@ -85,16 +92,15 @@ impl Unwritten {
     /// Adds an entry that was applied after all that wait.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.weight += weight(&entry);
-        self.queues.entry(entry.author()).or_default().push(entry);
+        self.queues.entry(entry.author()).or_default().push(self.next, entry);
+        self.next += 1;
     }
 
     /// Puts back what was taken and not written, before what waits.
     pub(crate) fn put_back(&mut self, taken: Vec<Arc<Entry>>) {
-        let later = std::mem::take(self);
-        taken.into_iter().for_each(|entry| self.push(entry));
-        for entry in later.queues.into_values().flat_map(|queue| queue.entries) {
-            self.push(entry);
-        }
+        let mut later: Vec<_> = std::mem::take(self).queues.into_values().flat_map(|queue| queue.entries).collect();
+        later.sort_unstable_by_key(|(number, _)| *number);
+        taken.into_iter().chain(later.into_iter().map(|(_, entry)| entry)).for_each(|entry| self.push(entry));
     }
 
     /// Takes entries of about this weight: first what `own`, an entry of this peer, depends on, then of each author in
@@ -102,7 +108,9 @@ impl Unwritten {
     pub(crate) fn take(&mut self, own: Option<&Entry>, weight_max: usize) -> Vec<Arc<Entry>> {
         let mut taken = Vec::new();
         for cause in own.iter().flat_map(|entry| &entry.header().deps) {
-            self.take_through(cause, &mut taken);
+            if let Some(number) = self.applied_before(u64::MAX, cause) {
+                self.take_through((cause.log.author, number), &mut taken);
+            }
         }
         let before = self.weight + taken.iter().map(|entry| weight(entry)).sum::<usize>();
         while before - self.weight < weight_max
@@ -111,15 +119,9 @@ impl Unwritten {
             self.last = Some(author);
             let goal = self.weight.saturating_sub(TURN);
             while self.weight > goal
-                && let Some(front) = self.queues.get(&author).and_then(|queue| queue.entries.front())
+                && let Some(number) = self.front(&author).map(|(number, _)| *number)
             {
-                let place = Dep { log: front.header().log, seq: front.seq() };
-                let before = taken.len();
-                self.take_through(&place, &mut taken);
-                if taken.len() == before {
-                    // Of two branches that name the same log the span is that of one.
-                    taken.extend(self.pop(&author));
-                }
+                self.take_through((author, number), &mut taken);
             }
         }
         taken
@@ -137,22 +139,20 @@ impl Unwritten {
         after.or_else(|| self.queues.keys().next().copied())
     }
 
-    /// Takes an entry, and before it what its author wrote before and what all these depend on.
-    fn take_through(&mut self, place: &Dep, taken: &mut Vec<Arc<Entry>>) {
-        let mut goals = vec![*place];
-        while let Some(goal) = goals.last().copied() {
-            let author = goal.log.author;
-            let Some(front) = self.front_before(&goal) else {
+    /// Takes the entries of an author up to a number, and before each what it depends on. Causes have lower numbers, so this ends.
+    fn take_through(&mut self, goal: (PeerId, u64), taken: &mut Vec<Arc<Entry>>) {
+        let mut goals = vec![goal];
+        while let Some((author, upto)) = goals.last().copied() {
+            let Some((number, front)) = self.front(&author).filter(|(number, _)| *number <= upto) else {
                 goals.pop();
                 continue;
             };
-            let waits = |dep: &&Dep| dep.log.author != author && self.waits(dep) && !goals.contains(dep);
-            let cause = front.header().deps.iter().find(waits).copied().filter(|_| goals.len() < CAUSES_MAX);
-            if let Some(cause) = cause {
-                goals.push(cause);
-                continue;
+            let others = front.header().deps.iter().filter(|dep| dep.log.author != author);
+            let waits = |dep: &Dep| Some((dep.log.author, self.applied_before(*number, dep)?));
+            match others.filter_map(waits).next() {
+                Some(cause) => goals.push(cause),
+                None => taken.extend(self.pop(&author)),
             }
-            taken.extend(self.pop(&author));
         }
     }
 
@@ -166,14 +166,13 @@ impl Unwritten {
         entry
     }
 
-    /// The author's first entry that waits, if the one at this place does.
-    fn front_before(&self, place: &Dep) -> Option<&Arc<Entry>> {
-        self.queues.get(&place.log.author).filter(|_| self.waits(place))?.entries.front()
+    /// The author's first entry that waits, and its number.
+    fn front(&self, author: &PeerId) -> Option<&(u64, Arc<Entry>)> {
+        self.queues.get(author)?.entries.front()
     }
 
-    /// Whether an entry of a log up to this one waits.
-    fn waits(&self, place: &Dep) -> bool {
-        let queue = self.queues.get(&place.log.author);
-        queue.and_then(|queue| queue.spans.get(&place.log)).is_some_and(|(first, _)| *first <= place.seq)
+    /// The number of the entry at a place, if it waits and was applied before another.
+    fn applied_before(&self, other: u64, place: &Dep) -> Option<u64> {
+        self.queues.get(&place.log.author)?.applied_before(other, place)
     }
 }

@@ -84,6 +84,8 @@ impl Replay {
                 Some(*peer)
             }
             Control::Role { peer, .. } if rulings.counts(&place) => Some(*peer),
+            // A removal may name entries that its author had not seen.
+            _ if self.people.get(&author).is_some_and(|state| state.removed) => None,
             Control::Invite { key, expires, uses } => {
                 let (created, expires, uses) = (item.label, *expires, *uses);
                 let invite = InviteState {

@@ -396,6 +396,13 @@ fn a_removal_voids_logs_that_it_does_not_name_and_keeps_those_of_a_readmitted_pe
 }
 
 #[test]
+fn a_removal_that_names_entries_which_are_not_written_yet_entitles_no_one() {
+    let mut history = WrittenRoom::with_members(&[BOB]);
+    history.tell(ANN, remove(BOB, &[(1, 9)])).forge(BOB, 1, &[at(ANN, 0, 2), at(ANN, 0, 3)], 0, admit(CAT, "cat"));
+    assert_eq!(history.members(), [ANN]);
+}
+
+#[test]
 fn a_removed_peer_is_readmitted_by_an_admin_alone() {
     let mut history = WrittenRoom::with_members(&[BOB, CAT]);
     history.tell(ANN, role(BOB, true)).tell(ANN, invite(20, 9)).tell(ANN, remove(CAT, &[(0, 1)]));

@@ -104,8 +104,8 @@ impl RoomWorld {
         if let Some(why) = self.checker.unanswered() {
             return Err(why);
         }
-        for part in self.parts() {
-            self.same(&part, scope)?;
+        for part in self.parts().iter().filter(|part| !self.lost_to_rot(part)) {
+            self.same(part, scope)?;
         }
         let groups = self.groups();
         let Some(main) = groups.first() else { return Ok(()) };
@@ -268,7 +268,8 @@ impl RoomWorld {
 
     /// Checks that acknowledged messages are shown, unless a removal hides them, each send once, and streamed.
     fn check_acked(&mut self) {
-        for group in self.parts() {
+        let parts = self.parts().into_iter().filter(|part| !self.lost_to_rot(part));
+        for group in parts.collect::<Vec<_>>() {
             let Some(machine) = group.first().map(|host| self.at(*host)) else { continue };
             let Some(held) = &machine.disk.held else { continue };
             let rights = self.rights_of(&group);

@@ -112,6 +112,15 @@ impl RoomWorld {
         group.iter().any(|host| self.has_damage(*host))
     }
 
+    /// Whether a group has damaged entries of which none of it holds a good copy: others of it cannot get what follows.
+    pub(super) fn lost_to_rot(&self, group: &[Host]) -> bool {
+        let held = |host: &Host| self.at(*host).disk.held.as_ref();
+        let is_good = |at: &Dep| {
+            group.iter().filter_map(held).any(|held| held.seq(&at.log) >= at.seq && !held.rotten.contains(at))
+        };
+        group.iter().filter_map(held).flat_map(|held| &held.rotten).any(|at| !is_good(at))
+    }
+
     /// Whether entries on the disk of a machine are damaged.
     pub(super) fn has_damage(&self, host: Host) -> bool {
         self.at(host).disk.held.iter().any(|held| !held.rotten.is_empty())

@@ -7,7 +7,7 @@ use std::time::Duration;
 use chat_proto::id::{EntryHash, MessageId};
 use rand::RngExt;
 
-use crate::config::NodeSettings;
+use crate::config::{BudgetSettings, NodeSettings};
 use crate::input::{Command, Input, PersistError};
 use crate::log::entry::{Entry, Incarnation, LogId, Seq};
 use crate::node::Node;
@@ -41,7 +41,15 @@ impl RoomWorld {
     fn boot(&mut self, host: Host, start: Start) {
         let seed = self.rng.random();
         let now = self.now();
-        let settings = NodeSettings { mesh_members_max: self.plan.mesh_members_max, ..NodeSettings::default() };
+        // What a hostile member writes beyond a day's budget comes over days, and a run lasts minutes: it may have more here.
+        let budget = BudgetSettings {
+            control_entries: 1 << 40,
+            admissions: 1 << 40,
+            forks: 1 << 40,
+            logs: 1 << 40,
+            ..BudgetSettings::default()
+        };
+        let settings = NodeSettings { mesh_members_max: self.plan.mesh_members_max, budget, ..NodeSettings::default() };
         let machine = self.machine(host);
         machine.begin(now);
         if let Some(held) = &mut machine.disk.held {

@@ -54,7 +54,7 @@ struct ConfigFile {
 }
 
 /// What one member may write in a day before more of it is taken slowly
-/// ([`BudgetSettings`](chat_core::config::BudgetSettings)).
+/// ([`BudgetSettings`]).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BudgetTable {

@@ -23,11 +23,7 @@ impl SyncHandler<'_> {
             .known
             .iter()
             .filter(|(log, seq)| **seq > self.logs.heads.seq(log) && !self.sync.wants.contains_key(log))
-            .map(|(log, seq)| (*log, self.logs.taken(log).min(*seq)))
-            .filter(|(log, to)| {
-                let reach = self.logs.reach(log);
-                *to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono)
-            })
+            .filter_map(|(log, seq)| Some((*log, self.lacking(log, *seq)?)))
             .collect();
         // What others wait for comes first: every chain of causes leads to the founding. Then one log of each author, so that
         // no author's many logs come before what others wrote.
@@ -77,15 +73,18 @@ impl SyncHandler<'_> {
         }
     }
 
+    /// The last entry that this peer lacks and accepts of a log that another holds up to `held`, unless fetching it has just failed.
+    fn lacking(&self, log: &LogId, held: Seq) -> Option<Seq> {
+        let (to, reach) = (self.logs.taken(log).min(held), self.logs.reach(log));
+        (to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono)).then_some(to)
+    }
+
     /// What connected peers hold of an author's logs and this one lacks.
     fn lacking_of(&self, author: PeerId) -> Vec<(PeerId, LogId, Seq)> {
         let mut lacking = Vec::new();
         for (peer, connected) in self.peers.connections.connected() {
             for (log, seq) in connected.known.range(LogId::range_of(author)) {
-                let (to, reach) = (self.logs.taken(log).min(*seq), self.logs.reach(log));
-                if to > reach && !self.sync.has_failed(log, reach, self.cx.now.mono) {
-                    lacking.push((*peer, *log, to));
-                }
+                lacking.extend(self.lacking(log, *seq).map(|to| (*peer, *log, to)));
             }
         }
         lacking

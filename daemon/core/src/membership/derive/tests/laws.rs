@@ -127,7 +127,7 @@ proptest! {
     ) {
         let mut history = WrittenRoom::with_admins(&[EVE, BOB]);
         steps.into_iter().for_each(|step| write(&mut history, step));
-        // A former admin demotes nobody: its entry does not count.
+        // The entry of a former admin demotes no one.
         prop_assume!(history.admins().contains(&ANN));
         history.tell(ANN, role(EVE, false));
         let rights = |history: &WrittenRoom| {

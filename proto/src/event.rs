@@ -39,7 +39,7 @@ pub enum Event {
         /// Its new state.
         peer: PeerView,
     },
-    /// A member was admitted, removed, renamed or given a role, or it left.
+    /// A member was admitted, removed, renamed or given a role, or it left or has new keys.
     Membership {
         /// What changed.
         #[serde(flatten)]
@@ -130,6 +130,8 @@ pub enum MembershipAction {
     Role,
     /// Left the room.
     Left,
+    /// Has new keys for direct messages, as when its database was lost or replaced.
+    Keys,
 }
 
 /// State of a request to be admitted.

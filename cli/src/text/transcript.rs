@@ -115,7 +115,7 @@ impl Transcript {
         self.colour.paint(DIM, &format!("{}╭ {start}", " ".repeat(indent))) + "\n"
     }
 
-    /// A member admitted, renamed, removed, or gone: `14:05 -- bob was admitted by alice`.
+    /// A member admitted, renamed, removed, gone, or with new keys: `14:05 -- bob was admitted by alice`.
     pub(crate) fn membership(&mut self, at: Timestamp, change: &MembershipChange) -> String {
         self.note(at, &membership_words(change))
     }
@@ -196,6 +196,7 @@ pub(crate) fn membership_words(change: &MembershipChange) -> String {
         },
         MembershipAction::Role => format!("{by} changed the role of {peer}"),
         MembershipAction::Left => format!("{peer} left the room"),
+        MembershipAction::Keys => format!("{peer} has new keys for direct messages: its data was lost or replaced"),
     }
 }
 

@@ -236,6 +236,12 @@ impl Membership {
             Control::Role { peer, .. } if was(peer).map(|p| p.role) != now(peer).map(|p| p.role) => {
                 (MembershipAction::Role, *peer)
             }
+            // The first keys, and a new fallback key, are nothing to show.
+            Control::Keys { identity, .. }
+                if was(&author).and_then(|p| p.keys).is_some_and(|keys| keys.identity != *identity) =>
+            {
+                (MembershipAction::Keys, author)
+            }
             Control::Admit { .. }
             | Control::Remove { .. }
             | Control::Leave

@@ -143,7 +143,8 @@ impl App {
             MembershipAction::Founded
             | MembershipAction::Removed
             | MembershipAction::Renamed
-            | MembershipAction::Role => self.note(at, TimelineKind::Note(membership_words(change))),
+            | MembershipAction::Role
+            | MembershipAction::Keys => self.note(at, TimelineKind::Note(membership_words(change))),
         }
     }
 

@@ -212,6 +212,7 @@ function membershipWords({ action, peer, by, was }) {
     case 'left': return `${who} left`;
     case 'removed': return `${who} was removed by ${author}`;
     case 'renamed': return `${was ? printable(was) : peer.tag} is now called ${who}`;
+    case 'keys': return `${who} has new keys for direct messages: its data was lost or replaced`;
     case 'role': return `${author} changed the role of ${who}`;
     default: return `${who}: ${printable(action)}`;
   }

@@ -19,6 +19,7 @@ pub(crate) mod rooms;
 pub(crate) mod send;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod trust;
 pub(crate) mod verify;
 pub(crate) mod web;
 pub(crate) mod why;
@@ -62,6 +63,8 @@ pub(crate) enum RoomCommand {
     Deny(deny::DenyArgs),
     /// Show words to compare with a member, to see that no one impersonates it
     Verify(verify::SafetyWordsArgs),
+    /// Accept the member that bears a name now, where another one bore it when you last wrote to it
+    Trust(trust::TrustArgs),
     /// Remove a member from the room
     Remove(remove::RemoveArgs),
     /// Grant or revoke a member's admin rights
@@ -95,6 +98,7 @@ pub(crate) async fn run(verb: RoomCommand, client: &Client, ui: &mut Ui) -> Resu
         RoomCommand::Admit(args) => admit::run(args, client).await,
         RoomCommand::Deny(args) => deny::run(args, client).await,
         RoomCommand::Verify(args) => verify::run(args, client, ui).await,
+        RoomCommand::Trust(args) => trust::run(args, client).await,
         RoomCommand::Remove(args) => remove::run(args, client).await,
         RoomCommand::Role(args) => role::run(args, client).await,
         RoomCommand::Name(args) => name::run(args, client).await,

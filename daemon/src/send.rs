@@ -5,7 +5,8 @@
 //! 1. **Validate** ([`ValidMessage::validate`]): everything that can be checked without the room.
 //! 2. **Once** ([`RoomSender::send`]): with an idempotency key, a repeated request finds the message of the first one
 //!    (`send/once.rs`); without one, every request posts.
-//! 3. **Resolve** the recipients of a direct message to members and their published keys.
+//! 3. **Resolve** the recipients of a direct message to members and their published keys. A name that another member bears
+//!    than the one last written to under it is refused (`send/name_pins.rs`).
 //! 4. **Seal** the text for each recipient. The store advances the sessions and flushes them before anything is sent.
 //! 5. **Post**: the room's task signs the entry, stores it and sends it to other peers.
 //! 6. **Wait**: the room answers when the requested copies exist, or when the time is over.
@@ -14,6 +15,8 @@
 //! was stored is delivered whether or not the caller still waits. Called by the handlers in `http`; knows the node and the
 //! store, and nothing of HTTP.
 
+use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use chat_proto::RECIPIENTS_MAX;
 use chat_proto::api::messages::{
     Message, MessageState, QUOTE_CHARS_MAX, Quote, SEND_COPIES, SEND_TIMEOUT_MS, SendRequest, SentMessage, Wait,
 };
+use chat_proto::api::peers::PeerRef;
 use chat_proto::api::{RangeError, in_range};
 use chat_proto::id::{MessageId, PeerId};
 use chat_proto::text::{TextError, check_text};
@@ -32,13 +36,16 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use crate::node::handle::NodeHandle;
+use crate::send::name_pins::NamePins;
 use crate::send::once::SendsInProgress;
 use crate::store::Store;
 use crate::store::error::{ReadError, SealError};
 use crate::store::tables::models::{DmKeys, Idempotency, MessageRow};
 
+mod name_pins;
 mod once;
 
+pub(crate) use name_pins::NameMoved;
 pub(crate) use once::{IdempotencyKey, StreamedSend};
 
 /// Longest wait in milliseconds if the request names none.
@@ -110,11 +117,13 @@ pub(crate) struct RoomSender {
     node: NodeHandle,
     store: Store,
     in_progress: Arc<SendsInProgress>,
+    pins: Arc<NamePins>,
 }
 
 impl RoomSender {
-    pub(crate) fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
-        Self { me, node, store, in_progress: Arc::default() }
+    /// Reads the pinned names in `home`.
+    pub(crate) fn new(me: PeerId, node: NodeHandle, store: Store, home: &Path) -> Self {
+        Self { me, node, store, in_progress: Arc::default(), pins: Arc::new(NamePins::load(home)) }
     }
 
     /// Sends a message, once per key. With a key, the message is posted by a task of its own in `tasks`: a caller that
@@ -144,6 +153,7 @@ impl RoomSender {
         // Resolve: the members and the keys to seal for.
         let (roster, recipients) = self.recipients(message).await?;
         let to = recipients.iter().map(|(peer, _)| roster.peer_ref(peer)).collect();
+        self.pin(&roster, recipients.iter().map(|(peer, _)| *peer)).await?;
         // What is answered must be readable here; members that do not have it yet read the answer without it.
         let answered = match message.reply_to {
             Some(id) => Some(self.row(id).await?),
@@ -180,12 +190,34 @@ impl RoomSender {
         let mut rosters = self.node.watch_roster();
         loop {
             let roster = rosters.borrow_and_update().clone();
-            let found = resolve(&roster, self.me, &message.to);
+            let found = resolve(&roster, &self.pins, self.me, &message.to);
             let wait = matches!(found, Err(SendError::NoKeys(_)));
             if !wait || !matches!(timeout_at(deadline, rosters.changed()).await, Ok(Ok(()))) {
                 return found.map(|recipients| (roster, recipients));
             }
         }
+    }
+
+    /// Accepts the member that bears a name now, or that a tag or key means: it is written to under its name from now on.
+    ///
+    /// # Errors
+    /// Whether no member, a former member or several match, or the pin could not be kept.
+    pub(crate) async fn trust(&self, name: &str) -> Result<PeerRef, SendError> {
+        let roster = self.node.roster();
+        let peer = roster.resolve(name)?;
+        self.pin(&roster, [peer].into_iter()).await?;
+        Ok(roster.peer_ref(&peer))
+    }
+
+    /// Pins the names of these members to them.
+    async fn pin(&self, roster: &Roster, peers: impl Iterator<Item = PeerId>) -> Result<(), SendError> {
+        let changes = self.pins.changes(roster, peers);
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let (pins, room) = (Arc::clone(&self.pins), roster.room);
+        let kept = tokio::task::spawn_blocking(move || pins.pin(room, changes)).await;
+        kept.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(SendError::Pins)
     }
 
     /// A stored message and the peers that hold it.
@@ -224,7 +256,7 @@ impl RoomSender {
 }
 
 /// Resolves the names of recipients to members and their keys. The sender is left out: it can read the message anyway.
-fn resolve(roster: &Roster, me: PeerId, names: &[String]) -> Result<Vec<(PeerId, DmKeys)>, SendError> {
+fn resolve(roster: &Roster, pins: &NamePins, me: PeerId, names: &[String]) -> Result<Vec<(PeerId, DmKeys)>, SendError> {
     // A post of a peer that is not a member fails; checked before a session is advanced in vain.
     if !roster.is_member(&me) {
         return Err(CommandError::NotMember.into());
@@ -232,6 +264,7 @@ fn resolve(roster: &Roster, me: PeerId, names: &[String]) -> Result<Vec<(PeerId,
     let mut found: Vec<(PeerId, DmKeys)> = Vec::new();
     for name in names {
         let peer = roster.resolve(name)?;
+        pins.check(roster, name, peer)?;
         if peer == me || found.iter().any(|(known, _)| *known == peer) {
             continue;
         }
@@ -287,6 +320,12 @@ pub(crate) enum SendError {
     /// A recipient is not a member, or several members match.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// A recipient's name is borne by another member than the one last written to under it.
+    #[error(transparent)]
+    NameMoved(#[from] Box<NameMoved>),
+    /// The names of recipients could not be pinned.
+    #[error("the names of the recipients cannot be kept")]
+    Pins(#[source] io::Error),
     /// Retry when the recipient has been online.
     #[error("'{0}' has not published keys for direct messages yet")]
     NoKeys(String),

@@ -3,6 +3,8 @@
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+use crate::api::peers::PeerRef;
+
 /// What went wrong; clients may match on it. New codes may be added; a code never changes its meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[schemars(transform = allow_other_codes)]
@@ -26,6 +28,8 @@ pub enum ErrorCode {
     UnsupportedMediaType,
     /// No member has that name, or several members match it.
     UnknownMember,
+    /// Another member bears the name than the one that this peer last wrote to under it; `candidates` has both.
+    NameMoved,
     /// The recipient has not published keys for direct messages yet.
     NoKeys,
     /// The ticket is mistyped, expired, revoked or used up.
@@ -87,6 +91,7 @@ impl ErrorCode {
             Self::KeyReused
             | Self::AlreadyInRoom
             | Self::NotInRoom
+            | Self::NameMoved
             | Self::NoKeys
             | Self::LastAdmin
             | Self::LeaveInstead
@@ -112,6 +117,7 @@ impl ErrorCode {
             | Self::MethodNotAllowed
             | Self::UnsupportedMediaType
             | Self::UnknownMember
+            | Self::NameMoved
             | Self::NoKeys
             | Self::BadTicket
             | Self::Unreachable
@@ -168,6 +174,19 @@ pub struct Problem {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The members that may be meant, where a name has moved from one to another.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<NameCandidate>,
+}
+
+/// A member that may be meant by a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NameCandidate {
+    /// The member or former member.
+    #[serde(flatten)]
+    pub peer: PeerRef,
+    /// Whether it bore the name when this peer last wrote to the name; the other one bears it now.
+    pub before: bool,
 }
 
 fn about_blank() -> String {
@@ -178,7 +197,15 @@ impl Problem {
     /// A problem with this code; `title` and `status` follow from it.
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let status = code.status();
-        Self { kind: about_blank(), title: title(status).into(), status, code, detail: detail.into(), hint: None }
+        Self {
+            kind: about_blank(),
+            title: title(status).into(),
+            status,
+            code,
+            detail: detail.into(),
+            hint: None,
+            candidates: Vec::new(),
+        }
     }
 
     /// The same with a word on what to do next.

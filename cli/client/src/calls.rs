@@ -231,6 +231,14 @@ impl Client {
         self.read(&Call::get(&["members", name])).await
     }
 
+    /// Accepts the member that bears a name now, after a send to it failed with [`ErrorCode::NameMoved`].
+    ///
+    /// # Errors
+    /// [`ClientError`]; daemons of version 0.1 do not know the call.
+    pub async fn trust(&self, name: &str) -> Result<PeerRef, ClientError> {
+        self.read(&Call::post(&["members", name, "trust"], &json!({}))).await
+    }
+
     /// Removes a member: a name, `name~tag`, tag or key.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //! through its read connections, and send through its [`RoomSender`].
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,9 +46,9 @@ pub struct RoomHandle {
 }
 
 impl RoomHandle {
-    /// The room of this peer behind these handles.
-    pub fn new(me: PeerId, node: NodeHandle, store: Store) -> Self {
-        let sender = RoomSender::new(me, node.clone(), store.clone());
+    /// The room of this peer behind these handles. Reads the names pinned in `home`.
+    pub fn new(me: PeerId, node: NodeHandle, store: Store, home: &Path) -> Self {
+        let sender = RoomSender::new(me, node.clone(), store.clone(), home);
         Self { node, store, sender, closed: CancellationToken::new() }
     }
 

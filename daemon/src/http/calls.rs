@@ -163,8 +163,10 @@ impl ApiCall {
             (HttpMethod::Post, "/v1/web/sessions") => return CallAccess::OwnPage,
             (HttpMethod::Get, "/v1/tokens") => TokenScope::Admin,
             (HttpMethod::Get, _) | (HttpMethod::Delete, "/v1/web/sessions") => TokenScope::Read,
-            // Who may write may also note how far it has read.
-            (HttpMethod::Post, "/v1/messages") | (HttpMethod::Put, "/v1/readers/{id}") => TokenScope::Send,
+            // Who may write may also choose to whom, and note how far it has read.
+            (HttpMethod::Post, "/v1/messages" | "/v1/members/{id}/trust") | (HttpMethod::Put, "/v1/readers/{id}") => {
+                TokenScope::Send
+            }
             (HttpMethod::Post, "/v1/knocks/{id}") => TokenScope::Admit,
             (HttpMethod::Post | HttpMethod::Put | HttpMethod::Delete, _) => TokenScope::Admin,
         })
@@ -262,6 +264,7 @@ pub(crate) const CALLS: &[ApiCall] = &[
             ErrorCode::Empty,
             ErrorCode::NotFound,
             ErrorCode::UnknownMember,
+            ErrorCode::NameMoved,
             ErrorCode::NoKeys,
             ErrorCode::KeyReused,
             ErrorCode::DiskFull,
@@ -378,6 +381,16 @@ pub(crate) const CALLS: &[ApiCall] = &[
         request: body::<MemberRoleRequest>(),
         codes: &[ErrorCode::UnknownMember, ErrorCode::LastAdmin],
         ..get("/v1/members/{id}/role", &[nothing(204, "Changed.")], "Grants or revokes a member's admin rights.")
+    },
+    ApiCall {
+        parameters: &[segment("The member: name, tag or key")],
+        codes: &[ErrorCode::UnknownMember, ErrorCode::DiskFull],
+        ..post(
+            "/v1/members/{id}/trust",
+            RequestBody::Nothing,
+            &[json::<PeerRef>(200, "The member that is written to under its name from now on.")],
+            "Accepts the member that bears a name now, where the name has moved to it from another member.",
+        )
     },
     ApiCall {
         method: HttpMethod::Put,

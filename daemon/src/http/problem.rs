@@ -20,8 +20,9 @@ use chat_core::input::PersistError;
 use chat_core::membership::roster::ResolveError;
 use chat_core::output::CommandError;
 use chat_proto::api::RangeError;
+use chat_proto::api::peers::PeerRef;
 use chat_proto::cursor::ParseCursorError;
-use chat_proto::error::{ErrorCode, Problem, with_causes};
+use chat_proto::error::{ErrorCode, NameCandidate, Problem, with_causes};
 use chat_proto::id::ParseIdError;
 use chat_proto::text::{TextError, printable};
 use chat_proto::time::ParseTimeError;
@@ -31,7 +32,7 @@ use crate::http::api_state::NoRoom;
 use crate::http::daemon_control::{LeaveError, MoveError};
 use crate::net::JoinError;
 use crate::net::ParseTargetError;
-use crate::send::SendError;
+use crate::send::{NameMoved, SendError};
 use crate::store::error::{ReadError, SealError};
 
 /// Maximum length of a detail, in characters: details quote what was sent.
@@ -307,6 +308,11 @@ impl From<&SendError> for Refusal {
             SendError::Text(error) => return error.clone().into(),
             SendError::Range(error) => return error.clone().into(),
             SendError::Resolve(error) => return error.clone().into(),
+            SendError::NameMoved(moved) => return moved.as_ref().into(),
+            SendError::Pins(source) if source.kind() == io::ErrorKind::StorageFull => {
+                return CommandError::DiskFull.into();
+            }
+            SendError::Pins(_) => return Self::internal(error),
             SendError::Room(error) => return error.clone().into(),
             SendError::Seal(error) => return error.into(),
             SendError::Read(error) => return error.into(),
@@ -322,6 +328,15 @@ impl From<&SendError> for Refusal {
             }
         };
         Self::new(code, error.to_string()).hint(hint)
+    }
+}
+
+impl From<&NameMoved> for Refusal {
+    fn from(moved: &NameMoved) -> Self {
+        let mut refusal = Self::new(ErrorCode::NameMoved, moved.to_string()).hint(moved.hint());
+        let candidate = |peer: &PeerRef, before| NameCandidate { peer: peer.clone(), before };
+        refusal.0.candidates = vec![candidate(&moved.now, false), candidate(&moved.before, true)];
+        refusal
     }
 }
 

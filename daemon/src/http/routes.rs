@@ -43,6 +43,7 @@ pub(crate) fn routes() -> Vec<(&'static str, Handler)> {
         ("/v1/members/{id}", get(members::get)),
         ("/v1/members/{id}/remove", post(members::remove)),
         ("/v1/members/{id}/role", put(members::set_role)),
+        ("/v1/members/{id}/trust", post(members::trust)),
         ("/v1/name", put(members::rename)),
         ("/v1/join", post(members::join)),
         ("/v1/leave", post(members::leave)),

@@ -141,7 +141,9 @@ impl Roster {
         let base = |person: &&Person| base_name(&person.peer.name).to_lowercase() == folded;
         let by_tag = |person: &&Person| folded.parse::<PeerTag>().is_ok_and(|tag| tag == person.peer.tag);
         let shared = Some(self.pick(base)).filter(|people| people.len() > 1).unwrap_or_default();
-        let found = [self.pick(exact), self.pick(tagged), self.pick(by_tag), shared];
+        // A name may look like the tag of another member.
+        let exact_or_tag = self.pick(|person| exact(person) || by_tag(person));
+        let found = [exact_or_tag, self.pick(tagged), shared];
         match found.iter().find(|people| !people.is_empty()).map(Vec::as_slice) {
             None => Err(ResolveError::Unknown(given.to_owned())),
             Some([one]) => Ok(one),
@@ -198,6 +200,15 @@ mod tests {
         assert_eq!(roster.resolve_ever("bob"), Ok(bob));
         assert_eq!(roster.resolve("nobody"), Err(ResolveError::Unknown("nobody".into())));
         assert!(roster.resolve("").is_err());
+    }
+
+    #[test]
+    fn name_that_is_the_tag_of_another_member_is_ambiguous() {
+        let bob = PeerId::from_bytes([1; 32]);
+        let tag = bob.tag().to_string();
+        let roster = roster(&[(1, "bob", true), (2, &tag, true)]);
+        assert!(matches!(roster.resolve(&tag), Err(ResolveError::Ambiguous { .. })));
+        assert_eq!(roster.resolve(&format!("~{tag}")), Ok(bob));
     }
 
     #[test]

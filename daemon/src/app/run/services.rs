@@ -158,7 +158,8 @@ async fn open(plan: &StartOptions, stop: &StopHandle) -> Result<(Services, RoomI
 impl Services {
     /// Makes the room available to the API.
     fn publish(&self, room: &RunningRoom) {
-        self.base.slot.enter(RoomHandle::new(self.base.me, room.node.clone(), room.store.clone()));
+        let (node, store) = (room.node.clone(), room.store.clone());
+        self.base.slot.enter(RoomHandle::new(self.base.me, node, store, self.base.home.root()));
     }
 
     /// Calls the API as any client does, and reports its answer to the process that waits.

@@ -58,6 +58,14 @@ pub(crate) async fn remove(State(api): State<Arc<Api>>, PathSegment(who): PathSe
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// Accepts the member that bears a name now, where the name has moved to it.
+pub(crate) async fn trust(
+    State(api): State<Arc<Api>>,
+    PathSegment(name): PathSegment,
+) -> Result<Json<PeerRef>, Refusal> {
+    Ok(Json(api.room().await?.sender.trust(&name).await?))
+}
+
 /// Grants or revokes admin rights of a member, given by name, tag or key.
 pub(crate) async fn set_role(
     State(api): State<Arc<Api>>,

@@ -98,7 +98,7 @@ async fn answers_of_every_call_fit_their_schema() {
             continue;
         };
         let id = match call.path {
-            "/v1/members/{id}" | "/v1/readers/{id}" => "bob",
+            "/v1/members/{id}" | "/v1/members/{id}/trust" | "/v1/readers/{id}" => "bob",
             "/v1/tokens/{id}/rotate" => "default",
             _ => id.as_str(),
         };

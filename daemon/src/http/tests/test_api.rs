@@ -172,7 +172,7 @@ impl ApiTestRoom {
     }
 
     pub(crate) fn api_room(&self) -> RoomHandle {
-        RoomHandle::new(peer(ANN), self.node.clone(), self.store.clone())
+        RoomHandle::new(peer(ANN), self.node.clone(), self.store.clone(), self.dir.path())
     }
 }
 

@@ -13,7 +13,7 @@ mod commands;
 mod home;
 mod report;
 mod run;
-mod settings;
+pub(crate) mod settings;
 
 use std::ffi::OsString;
 

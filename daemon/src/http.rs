@@ -18,7 +18,7 @@ pub mod server;
 
 mod calls;
 mod event_stream;
-mod extract;
+pub(crate) mod extract;
 mod handlers;
 mod problem;
 mod routes;

@@ -11,6 +11,8 @@
 
 pub mod app;
 pub mod clock;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod http;
 pub mod net;
 pub mod node;

@@ -30,15 +30,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, info_span};
 
-mod admission;
+pub(crate) mod admission;
 mod context;
 mod discovery;
 mod event_queue;
 pub mod gate;
 mod places;
 pub mod settings;
-mod tcp;
-mod transport;
+pub(crate) mod tcp;
+pub(crate) mod transport;
 
 use admission::join::Joining;
 pub use admission::join::{JoinError, JoinedRoom};

@@ -132,7 +132,8 @@ pub mod output;
 pub mod peers;
 pub mod rendezvous;
 pub mod restore;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
 pub mod sim;
 pub mod types;
 pub mod wire;

@@ -23,7 +23,7 @@
 mod commands;
 mod entries;
 mod frames;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod inspect;
 mod links;
 mod members;

@@ -3,6 +3,7 @@
 //! * [`room`]: whole nodes with machines, disks, clocks and a network that fail; people who act at random.
 //! * `role`: the rendezvous role alone, which is fast enough for hours of simulated time and many seeds. Its stories
 //!   (`rendezvous/stories/*.txt`) are tables of `given … when … then` steps.
+//! * [`fuzz`]: functions over bytes that `cargo fuzz` calls; one of them plays a room with hostile members.
 //!
 //! Both are built on the modules beside them: `queue` (time and events), `clock` (the clocks of a machine, random spans),
 //! `groups` (which peers are connected) and `seeds` (which seeds a test runs, figures).
@@ -45,8 +46,10 @@
 
 pub(crate) mod branches;
 mod clock;
+pub mod fuzz;
 mod groups;
 mod queue;
+#[cfg(test)]
 pub(crate) mod role;
 pub mod room;
 pub(crate) mod seeds;

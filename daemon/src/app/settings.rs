@@ -181,6 +181,12 @@ impl DaemonSettings {
     }
 }
 
+/// The settings of a text alone, as a fuzz target reads it.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn read_text(config: &Path, text: &str) -> Result<DaemonSettings, SettingsError> {
+    check(config_file::parse(config, text)?)
+}
+
 /// The settings given on the command line.
 fn from_flags(args: &StartArgs) -> SettingsLayer {
     let text =

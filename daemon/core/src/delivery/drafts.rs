@@ -146,7 +146,7 @@ impl Drafts {
     }
 
     /// Number of drafts that wait.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn len(&self) -> usize {
         self.queue.len()
     }

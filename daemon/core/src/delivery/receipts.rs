@@ -135,7 +135,7 @@ impl Receipts {
     }
 
     /// Number of posts that wait for copies.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn waits(&self) -> usize {
         self.waiting.len()
     }

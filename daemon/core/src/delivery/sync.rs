@@ -133,7 +133,7 @@ enum LoadFor {
 
 impl Sync {
     /// What is not done yet, by name.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn sizes(&self) -> [(&'static str, usize); 2] {
         [("wants", self.wants.len()), ("loads", self.loads.len())]
     }

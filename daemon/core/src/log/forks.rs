@@ -195,7 +195,7 @@ impl Forks {
         Some((*log, range))
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn suspects(&self) -> usize {
         self.suspects.len()
     }

@@ -19,6 +19,7 @@ mod hostile;
 mod machine;
 mod network;
 mod plan;
+#[cfg(test)]
 mod tests;
 mod world;
 
@@ -81,7 +82,21 @@ impl RunStats {
 /// # Panics
 /// When something that must hold does not; the message contains the seed and the plan.
 pub fn run(seed: u64, plan: &Plan) -> RunReport {
-    run_with(RoomWorld::new(seed, plan.clone()), seed, |world| {
+    play(RoomWorld::new(seed, plan.clone()), seed)
+}
+
+/// The same, and hostile members do what `choices` say, and nothing more.
+///
+/// # Panics
+/// When something that must hold does not.
+pub fn run_chosen(seed: u64, plan: &Plan, choices: &[u8]) -> RunReport {
+    let mut world = RoomWorld::new(seed, plan.clone());
+    world.hostile.choose_by(choices);
+    play(world, seed)
+}
+
+fn play(world: RoomWorld, seed: u64) -> RunReport {
+    run_with(world, seed, |world| {
         world.found(Host(0));
         world.run_until(Duration::from_secs(1));
         world.gather();

@@ -131,7 +131,11 @@ pub(crate) fn read(path: &Path) -> Result<SettingsLayer, ConfigError> {
     }
 }
 
-fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
+/// Reads the text of a file.
+///
+/// # Errors
+/// [`ConfigError::Syntax`].
+pub(super) fn parse(path: &Path, text: &str) -> Result<SettingsLayer, ConfigError> {
     let raw: ConfigFile = toml::from_str(text).map_err(|error| {
         let line = error.span().map_or(1, |span| line(text, span.start));
         ConfigError::Syntax { path: path.to_owned(), line, key: key_on(text, line), error: Box::new(error) }

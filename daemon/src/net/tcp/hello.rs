@@ -11,7 +11,7 @@ use std::time::Duration;
 use chat_proto::api::status::RoomRef;
 use chat_proto::id::PeerId;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -81,7 +81,10 @@ pub(crate) async fn is_at(peer: &PeerId, addr: SocketAddr) -> bool {
 }
 
 /// Reads up to the first line feed: the line without it, and what came after it.
-pub(crate) async fn read_line(stream: &mut TcpStream, bytes_max: usize) -> io::Result<(Vec<u8>, Vec<u8>)> {
+pub(crate) async fn read_line(
+    stream: &mut (impl AsyncRead + Unpin),
+    bytes_max: usize,
+) -> io::Result<(Vec<u8>, Vec<u8>)> {
     let mut line = Vec::new();
     loop {
         let mut piece = [0; 128];

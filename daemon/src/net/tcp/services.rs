@@ -11,7 +11,7 @@ use std::time::Duration;
 use chat_proto::id::PeerId;
 use iroh::{PublicKey, SecretKey, Signature};
 use n0_future::{FuturesUnordered, StreamExt};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -156,7 +156,7 @@ async fn connect(addr: SocketAddr, line: &[u8]) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn read_answer(stream: &mut TcpStream, peer: &PeerId) -> io::Result<Whereabouts> {
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin), peer: &PeerId) -> io::Result<Whereabouts> {
     let mut answer = [0; ANSWER_BYTES];
     stream.read_exact(&mut answer).await?;
     match answer[0] {
@@ -191,11 +191,19 @@ pub(crate) async fn challenge(
     stream.write_all(&[answer(me, whereabouts).as_slice(), &challenge].concat()).await?;
     let mut proof = [0; PROOF_BYTES];
     stream.read_exact(&mut proof).await?;
+    proved_key(&proof, &proof_statement(service, me, &challenge))
+}
+
+/// The key that a proof over this statement proves.
+///
+/// # Errors
+/// When the proof is not valid.
+pub(crate) fn proved_key(proof: &[u8], statement: &[u8]) -> io::Result<PeerId> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let (key, signature) = proof.split_first_chunk().ok_or_else(invalid)?;
     let key = PublicKey::from_bytes(key).map_err(|_| invalid())?;
     let signature = Signature::from_bytes(signature.try_into().map_err(|_| invalid())?);
-    key.verify(&proof_statement(service, me, &challenge), &signature).map_err(|_| invalid())?;
+    key.verify(statement, &signature).map_err(|_| invalid())?;
     Ok(peer_id(key))
 }
 

@@ -17,11 +17,13 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::log::entry::{Entry, SignedEntry};
+use crate::sim::room::hostile::choices::Choices;
 use crate::sim::room::machine::{Host, MachineState};
 use crate::sim::room::network::ConnEnd;
 use crate::sim::room::world::RoomWorld;
 use crate::wire::Frame;
 
+mod choices;
 mod forge;
 mod lies;
 
@@ -106,7 +108,7 @@ enum Ending {
 /// The hostile machines of a run and what they share.
 pub(super) struct Hostiles {
     pub(super) hosts: BTreeSet<Host>,
-    rng: ChaCha8Rng,
+    rng: Choices,
     /// What they do in this run.
     repertoire: Vec<Attack>,
     /// Keys of peers that do not exist and may be admitted.
@@ -135,7 +137,7 @@ impl Hostiles {
         let sybils = (0..3).map(|_| SigningKey::from_bytes(&rng.random())).collect();
         Self {
             hosts,
-            rng,
+            rng: Choices::at_random(rng),
             repertoire,
             sybils,
             forged: VecDeque::new(),
@@ -144,6 +146,12 @@ impl Hostiles {
             endings: BTreeMap::new(),
             made: BTreeMap::new(),
         }
+    }
+
+    /// From now on the bytes decide, and nothing is done when they are used up.
+    pub(super) fn choose_by(&mut self, bytes: &[u8]) {
+        self.rng.give(bytes);
+        self.repertoire = Attack::ALL.to_vec();
     }
 
     pub(super) fn has(&self, host: Host) -> bool {
@@ -187,7 +195,7 @@ impl RoomWorld {
 
     /// A hostile machine attacks now and then.
     fn plot(&mut self, host: Host) {
-        if !self.troubled {
+        if !self.troubled || self.hostile.rng.is_used_up() {
             return;
         }
         let pause = Duration::from_millis(self.hostile.rng.random_range(20..800));

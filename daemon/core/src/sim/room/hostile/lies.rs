@@ -8,7 +8,7 @@ use chat_proto::api::rendezvous::ChangeReason;
 use chat_proto::id::{EntryHash, PeerId, Term};
 use chat_proto::time::Timestamp;
 use ed25519_dalek::SigningKey;
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 use crate::log::entry::{Head, Incarnation, LogId, Seq, SignedEntry};
 use crate::peers::addrs::AddrRecord;
@@ -309,7 +309,7 @@ impl RoomWorld {
 }
 
 /// The same entries in another order, without some, or without bodies.
-fn worse(mut entries: Vec<SignedEntry>, rng: &mut rand_chacha::ChaCha8Rng) -> Vec<SignedEntry> {
+fn worse(mut entries: Vec<SignedEntry>, rng: &mut impl Rng) -> Vec<SignedEntry> {
     match rng.random_range(0..4) {
         0 => entries.reverse(),
         1 => entries.retain(|_| rng.random_bool(0.5)),

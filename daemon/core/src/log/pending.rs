@@ -17,9 +17,16 @@ const BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What waits.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending {
-    entries: BTreeMap<Dep, Arc<Entry>>,
+    entries: BTreeMap<Dep, WaitingEntry>,
     waiting: BTreeMap<Dep, BTreeSet<Dep>>,
     bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct WaitingEntry {
+    entry: Arc<Entry>,
+    /// What it waits for.
+    missing: Dep,
 }
 
 impl Pending {
@@ -30,7 +37,7 @@ impl Pending {
 
     /// The entry that waits with that log and sequence number.
     pub(crate) fn get(&self, place: &Dep) -> Option<&Arc<Entry>> {
-        self.entries.get(place)
+        self.entries.get(place).map(|waiting| &waiting.entry)
     }
 
     /// The last sequence number up to a head at which something waits that is not in the chain of that head.
@@ -48,27 +55,35 @@ impl Pending {
     /// The entries of a log that wait, in their order.
     pub(crate) fn of_log(&self, log: &LogId) -> impl Iterator<Item = &Arc<Entry>> {
         let places = Dep { log: *log, seq: Seq::ZERO }..=Dep { log: *log, seq: Seq::MAX };
-        self.entries.range(places).map(|(_, entry)| entry)
+        self.entries.range(places).map(|(_, waiting)| &waiting.entry)
     }
 
-    /// Keeps an entry until `missing` is there; returns whether there was room.
+    /// Keeps an entry until `missing` is there; returns whether there was room. It replaces one of the same place, as where a
+    /// log is forked.
     pub(crate) fn wait(&mut self, entry: Arc<Entry>, missing: Dep) -> bool {
         let bytes = entry.signed().len_bytes();
         if self.entries.len() >= ENTRIES_MAX || self.bytes + bytes > BYTES_MAX {
             return false;
         }
         let place = Dep { log: entry.log(), seq: entry.seq() };
-        if self.entries.insert(place, entry).is_none() {
-            self.bytes += bytes;
-            self.waiting.entry(missing).or_default().insert(place);
+        if let Some(replaced) = self.take(&place)
+            && let Some(places) = self.waiting.get_mut(&replaced.missing)
+        {
+            places.remove(&place);
+            if places.is_empty() {
+                self.waiting.remove(&replaced.missing);
+            }
         }
+        self.bytes += bytes;
+        self.waiting.entry(missing).or_default().insert(place);
+        self.entries.insert(place, WaitingEntry { entry, missing });
         true
     }
 
     /// Takes out the entries that waited for an entry that is held now.
     pub(crate) fn release(&mut self, place: &Dep) -> Vec<Arc<Entry>> {
         let places = self.waiting.remove(place).unwrap_or_default();
-        places.iter().filter_map(|place| self.take(place)).collect()
+        places.iter().filter_map(|place| Some(self.take(place)?.entry)).collect()
     }
 
     /// The same for entries with which branches of an author begin: they wait for an entry of a log that is not known yet.
@@ -85,14 +100,14 @@ impl Pending {
         let logs = LogId::range_of(author);
         let places = Dep { log: *logs.start(), seq: Seq::ZERO }..=Dep { log: *logs.end(), seq: Seq::MAX };
         let mut waiting = self.entries.range(places);
-        waiting.find(|(place, entry)| place.seq == seq && entry.hash() == *hash).map(|(place, _)| place.log)
+        waiting.find(|(place, held)| place.seq == seq && held.entry.hash() == *hash).map(|(place, _)| place.log)
     }
 
     /// Takes out everything, to be looked at anew: after a cut, nothing of a log will come any more.
     pub(crate) fn release_all(&mut self) -> Vec<Arc<Entry>> {
         self.waiting.clear();
         self.bytes = 0;
-        std::mem::take(&mut self.entries).into_values().collect()
+        std::mem::take(&mut self.entries).into_values().map(|waiting| waiting.entry).collect()
     }
 
     /// How far a log reaches from `held` on when what waits is counted in.
@@ -148,9 +163,52 @@ impl Pending {
         self.entries.len()
     }
 
-    fn take(&mut self, place: &Dep) -> Option<Arc<Entry>> {
-        let entry = self.entries.remove(place)?;
-        self.bytes -= entry.signed().len_bytes();
-        Some(entry)
+    fn take(&mut self, place: &Dep) -> Option<WaitingEntry> {
+        let waiting = self.entries.remove(place)?;
+        self.bytes -= waiting.entry.signed().len_bytes();
+        Some(waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::id::RoomId;
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::log::entry::{Body, Header, Hlc, Incarnation, MessageBody};
+
+    fn entry(text: &str) -> Arc<Entry> {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let author = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let header = Header {
+            version: 1,
+            room: RoomId::from_bytes([2; 32]),
+            log: LogId { author, incarnation: Incarnation(1) },
+            seq: Seq(2),
+            backlink: Some(EntryHash::from_bytes([3; 32])),
+            time: Hlc(4),
+            deps: Vec::new(),
+            body_hash: [0; 32],
+            body_bytes: 0,
+        };
+        let body = Body::Messages(vec![MessageBody::Text(text.to_owned())]);
+        Arc::new(Entry::sign(header, body, &key).expect("within bounds"))
+    }
+
+    #[test]
+    fn entry_of_the_same_place_replaces_the_one_that_waits() {
+        let (short, long) = (entry("a"), entry("a longer text"));
+        let log = |n| LogId { author: PeerId::from_bytes([n; 32]), incarnation: Incarnation(1) };
+        let (first, second) = (Dep { log: log(7), seq: Seq(1) }, Dep { log: log(8), seq: Seq(1) });
+        let mut pending = Pending::default();
+        assert!(pending.wait(Arc::clone(&short), first));
+        assert!(pending.wait(Arc::clone(&long), second));
+        assert_eq!(pending.bytes, long.signed().len_bytes());
+        assert_eq!(pending.release(&first), []);
+        assert_eq!(pending.release(&second), [long]);
+        assert_eq!((pending.len(), pending.bytes), (0, 0));
+        assert!(pending.wait(short, first));
+        assert_eq!(pending.missing().count(), 1);
     }
 }

@@ -199,7 +199,7 @@ impl HeldData {
             forks: self.forks.clone(),
             seen: self.seen.iter().map(|(peer, at)| (*peer, *at)).collect(),
             mark_agrees: self.mark.is_some(),
-            lacking: Vec::new(),
+            lacking: self.lacking(),
             hidden: self.hidden(),
         }
     }
@@ -274,15 +274,37 @@ impl HeldData {
         if entry.control().is_some() {
             self.controls.push((log, entry.signed().clone(), order));
         }
+        self.list(item, order);
+        self.logs.entry(log).or_default().push(entry.clone());
+    }
+
+    /// Adds the messages of an entry to those that are shown or hidden.
+    fn list(&mut self, item: &BatchEntry, order: Hlc) {
+        let entry = &item.entry;
         for index in 0..entry.messages().len() {
             let index = u16::try_from(index).expect("an entry's messages are few");
             let id = MessageId { entry: entry.hash(), index };
-            self.messages.insert((order, entry.header().time, log, entry.seq(), index), (id, item.visible));
+            self.messages.insert((order, entry.header().time, entry.log(), entry.seq(), index), (id, item.visible));
             if item.visible {
                 self.show(id);
             }
         }
-        self.logs.entry(log).or_default().push(entry.clone());
+    }
+
+    /// The body of an entry came that was written without it.
+    fn fill(&mut self, item: &BatchEntry) {
+        let entry = &item.entry;
+        let mut held = self.logs.get_mut(&entry.log()).into_iter().flatten();
+        let Some(held) = held.find(|held| held.hash() == entry.hash() && held.lacks_body()) else { return };
+        *held = entry.clone();
+        let order = self.orders[&entry.hash()];
+        self.list(item, order);
+    }
+
+    /// Entries that were written without their bodies.
+    fn lacking(&self) -> Vec<(LogId, Seq)> {
+        let lacking = self.logs.values().flatten().filter(|entry| entry.lacks_body());
+        lacking.map(|entry| (entry.log(), entry.seq())).collect()
     }
 
     fn show(&mut self, id: MessageId) {
@@ -330,6 +352,9 @@ impl HeldData {
                     witness(self, item);
                     self.insert(item);
                     self.keep_keys(item, keys);
+                }
+                for item in &batch.bodies {
+                    self.fill(item);
                 }
                 self.change(&batch.changes);
                 let own = batch.entries.iter().rev().find(|item| item.entry.log().incarnation == self.incarnation);

@@ -191,8 +191,10 @@ impl Disk {
         } else {
             self.received.take_all()
         };
-        let (changes, bodies) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.bodies));
-        self.bodies_bytes = 0;
+        let changes = std::mem::take(&mut self.changes);
+        // A body is written after its entry, which may still wait.
+        let bodies = self.bodies.extract_if(.., |entry| !self.received.contains(entry)).collect();
+        self.bodies_bytes = self.bodies.iter().map(|entry| entry.signed().len_bytes()).sum();
         let received_weight = waiting - self.received.weight();
         let flight =
             Flight { id: BatchId(self.next), begun: now.mono, received_weight, received, bodies, changes, own };
@@ -252,5 +254,53 @@ impl Flight {
             self.own.iter().map(|(entry, origins)| item(entry, commands(origins), connections.own_clock_off_ms()));
         let bodies = self.bodies.iter().map(|entry| item(entry, Vec::new(), off(entry))).collect();
         Batch { id: self.id, entries: received.chain(own).collect(), bodies, changes: self.changes.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chat_proto::id::{EntryHash, RoomId};
+    use chat_proto::time::Timestamp;
+    use ed25519_dalek::SigningKey;
+
+    use super::*;
+    use crate::log::entry::{Body, Header, Hlc, Incarnation, MessageBody, Seq};
+
+    fn entry(seq: u64, text: String) -> Entry {
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let author = PeerId::from_bytes(key.verifying_key().to_bytes());
+        let header = Header {
+            version: 1,
+            room: RoomId::from_bytes([2; 32]),
+            log: LogId { author, incarnation: Incarnation(1) },
+            seq: Seq(seq),
+            backlink: Some(EntryHash::from_bytes([3; 32])),
+            time: Hlc(seq),
+            deps: Vec::new(),
+            body_hash: [0; 32],
+            body_bytes: 0,
+        };
+        Entry::sign(header, Body::Messages(vec![MessageBody::Text(text)]), &key).expect("within bounds")
+    }
+
+    #[test]
+    fn body_that_came_later_is_written_after_its_entry() {
+        let now = Now { mono: Duration::ZERO, wall: Timestamp::from_ms(1_790_000_000_000) };
+        let (heads, connections) = (Heads::default(), Connections::default());
+        let mut disk = Disk::default();
+        (2..40).for_each(|seq| disk.push(Arc::new(entry(seq, "x".repeat(16_000)))));
+        let late = entry(40, "late".into());
+        disk.push(Arc::new(late.clone().without_body()));
+        disk.push_body(Arc::new(late.clone()));
+        let mut written = Vec::new();
+        while disk.has_news() {
+            let batch = disk.begin(None, &heads, &connections, now);
+            written.extend(batch.entries.iter().map(|item| item.entry.hash()));
+            assert!(batch.bodies.iter().all(|item| written.contains(&item.entry.hash())), "its entry is on disk");
+            let bodies = batch.bodies.len();
+            disk.end(batch.id, now).expect("it was being written");
+            assert_eq!(bodies == 1, !disk.has_news(), "it comes with the last batch");
+        }
+        assert_eq!(written.last(), Some(&late.hash()));
     }
 }

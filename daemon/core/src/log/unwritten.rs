@@ -89,6 +89,11 @@ impl Unwritten {
         self.queues.get(author).map_or(0, |queue| queue.weight)
     }
 
+    /// Whether an entry waits, with its body or without.
+    pub(crate) fn contains(&self, entry: &Entry) -> bool {
+        self.queues.get(&entry.author()).is_some_and(|queue| queue.numbers.contains_key(&place(entry)))
+    }
+
     /// Adds an entry that was applied after all that wait.
     pub(crate) fn push(&mut self, entry: Arc<Entry>) {
         self.weight += weight(&entry);

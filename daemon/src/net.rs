@@ -68,6 +68,9 @@ pub use transport::outbox::OutboxError;
 /// for seconds.
 const CLOSE_MAX: Duration = Duration::from_millis(500);
 
+/// How long the connections of a room that has ended may take to end.
+const PART_MAX: Duration = Duration::from_secs(1);
+
 /// Handle to the network. Cheap to clone; [`Net::shutdown`] ends it for all clones.
 #[derive(Clone, Debug)]
 pub struct Net {
@@ -236,6 +239,24 @@ impl Net {
     /// dialling it. Never blocks; ends in `Down` or `DialFailed`.
     pub fn disconnect(&self, peer: PeerId, reason: CloseReason) {
         self.connections.close(&peer, DownReason::Closed(reason));
+    }
+
+    /// Closes the connections that the reader knows to be up, and reads until they have ended, [`PART_MAX`] at most. What
+    /// else arrives meanwhile is dropped: it belongs to the room that has ended. The next room knows of no connection, so it
+    /// must not find one that is open.
+    pub async fn part(&self, events: &mut NetEvents) {
+        let ended = async {
+            loop {
+                let up = events.up();
+                up.iter().for_each(|peer| self.disconnect(*peer, CloseReason::Stopping));
+                if up.is_empty() || events.recv().await.is_none() {
+                    return;
+                }
+            }
+        };
+        if timeout(PART_MAX, ended).await.is_err() {
+            debug!("some connections of the former room did not end in time");
+        }
     }
 
     /// Answers a stranger. An answer to one that has gone is dropped.

@@ -118,6 +118,11 @@ impl NetEvents {
         event.map(|event| self.take(event))
     }
 
+    /// The peers whose connections are up, as far as the events were read.
+    pub(crate) fn up(&self) -> Vec<PeerId> {
+        self.outboxes.lock().keys().copied().collect()
+    }
+
     /// The next event if one is waiting.
     pub fn try_recv(&mut self) -> Option<NetEvent> {
         self.events.try_recv().ok().map(|event| self.take(event))

@@ -299,10 +299,11 @@ pub(crate) async fn switch_room(
     room: RunningRoom,
     joined: JoinedRoom,
 ) -> (Option<RunningRoom>, Result<(), RoomError>) {
-    let Some(net_events) = room.stop().await else {
+    let Some(mut net_events) = room.stop().await else {
         return (None, Err(RoomError::Broken));
     };
-    // The former room's requests to the network end with it.
+    // The former room's connections and requests to the network end with it.
+    base.net.part(&mut net_events).await;
     base.net.switch_relay(Switch::Off);
     base.net.set_relays(Relays::default());
     let Now { wall, .. } = Clock::start().now();

@@ -128,6 +128,18 @@ async fn member_whose_admission_is_on_its_way_is_awaited() {
 }
 
 #[tokio::test]
+async fn next_room_finds_no_connection_of_the_former_one() {
+    let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
+    connect(&mut a, &mut b).await;
+    assert_eq!(b.send(a.id(), "of the former room"), Ok(()));
+    a.net.part(&mut a.events).await;
+    assert_eq!(b.down(a.id()).await, DownReason::Closed(CloseReason::Stopping));
+    a.dial(&b);
+    a.up(b.id()).await;
+    b.up(a.id()).await;
+}
+
+#[tokio::test]
 async fn removed_member_is_disconnected() {
     let [mut a, mut b] = members(2).await.try_into().ok().expect("two");
     connect(&mut a, &mut b).await;

@@ -1,7 +1,7 @@
 //! Bodies that this peer lacks: of messages that the members it had them from no longer kept.
 //!
 //! A member drops the bodies of old messages where its user wants that, and answers with the headers alone. A peer that receives
-//! such an entry files it, so that the log goes on, and asks every other member that it meets for the body, once each time
+//! such an entry files it, so that the log goes on, and asks every other member that holds it for the body, once each time
 //! they meet. [`Ranges`] of entries are asked for with [`Extension::WantBodies`], to which a member answers with the bodies
 //! that it keeps; members that do not know it have dropped nothing, and are asked with [`Frame::Want`].
 //!
@@ -82,10 +82,11 @@ impl Ranges {
         true
     }
 
-    /// Takes the first entries out, as many as are requested at a time.
-    fn take(&mut self) -> Option<(Dep, Seq)> {
-        let (first, last) = self.0.pop_first()?;
-        let end = Seq(first.seq.0.saturating_add(REQUEST_MAX - 1)).min(last);
+    /// Takes the first entries out that another holds, as many as are requested at a time; `held` is how far it holds a log.
+    fn take(&mut self, held: impl Fn(&LogId) -> Seq) -> Option<(Dep, Seq)> {
+        let first = self.0.keys().find(|first| first.seq <= held(&first.log)).copied()?;
+        let last = self.0.remove(&first)?;
+        let end = Seq(first.seq.0.saturating_add(REQUEST_MAX - 1)).min(last).min(held(&first.log));
         if end < last {
             self.0.insert(Dep { seq: end.next(), ..first }, last);
         }
@@ -165,6 +166,13 @@ impl Bodies {
         }
     }
 
+    /// A member shows what it holds.
+    pub(crate) fn shown(&self, peer: &PeerId, cx: &mut NodeContext) {
+        if self.unasked.contains_key(peer) {
+            cx.set_earlier(Timer::Bodies, ASK_AFTER);
+        }
+    }
+
     /// The connection to a member ended.
     pub(crate) fn lost(&mut self, peer: &PeerId, cx: &mut NodeContext) {
         self.unasked.remove(peer);
@@ -190,23 +198,21 @@ impl Bodies {
         if let Some(request) = self.request.take_if(|request| request.until <= now) {
             self.unasked.remove(&request.peer);
         }
-        while self.request.is_none()
-            && let Some(mut ranges) = self.unasked.first_entry()
-        {
-            let peer = *ranges.key();
-            let range = ranges.get_mut().take();
-            let (Some((first, last)), Some(connected)) = (range, connections.get(&peer)) else {
-                ranges.remove();
-                continue;
-            };
-            let Dep { log, seq: from } = first;
-            let wanted = if connected.gives_bodies {
-                Extension::WantBodies { log, from, to: last }.to_frame()
-            } else {
-                Frame::Want { log, from, to: last }
-            };
-            connections.send(&mut cx.out, &peer, &wanted);
-            self.request = Some(BodyRequest { peer, first, last, until: now + ANSWER_TIMEOUT });
+        if self.request.is_none() {
+            self.unasked.retain(|peer, ranges| connections.get(peer).is_some() && !ranges.0.is_empty());
+            self.request = self.unasked.iter_mut().find_map(|(peer, ranges)| {
+                let connected = connections.get(peer)?;
+                let held = |log: &LogId| connected.known.get(log).copied().unwrap_or_default();
+                let (first, last) = ranges.take(held)?;
+                let Dep { log, seq: from } = first;
+                let wanted = if connected.gives_bodies {
+                    Extension::WantBodies { log, from, to: last }.to_frame()
+                } else {
+                    Frame::Want { log, from, to: last }
+                };
+                connections.send(&mut cx.out, peer, &wanted);
+                Some(BodyRequest { peer: *peer, first, last, until: now + ANSWER_TIMEOUT })
+            });
         }
         if let Some(request) = &self.request {
             cx.timers.set(Timer::Bodies, request.until);
@@ -252,8 +258,11 @@ mod tests {
     fn a_long_range_is_requested_in_parts() {
         let mut ranges = Ranges::default();
         (1..=REQUEST_MAX + 2).for_each(|seq| ranges.insert(place(1, seq)));
-        assert_eq!(ranges.take(), Some((place(1, 1), Seq(REQUEST_MAX))));
-        assert_eq!(ranges.take(), Some((place(1, REQUEST_MAX + 1), Seq(REQUEST_MAX + 2))));
-        assert_eq!(ranges.take(), None);
+        let all = |_: &LogId| Seq::MAX;
+        assert_eq!(ranges.take(all), Some((place(1, 1), Seq(REQUEST_MAX))));
+        assert_eq!(ranges.take(|_| Seq(REQUEST_MAX)), None, "it does not hold the rest");
+        assert_eq!(ranges.take(|_| Seq(REQUEST_MAX + 1)), Some((place(1, REQUEST_MAX + 1), Seq(REQUEST_MAX + 1))));
+        assert_eq!(ranges.take(all), Some((place(1, REQUEST_MAX + 2), Seq(REQUEST_MAX + 2))));
+        assert_eq!(ranges.take(all), None);
     }
 }

@@ -142,6 +142,11 @@ impl HeldData {
         self.messages.iter().filter(|(_, (_, visible))| *visible).map(|(place, (id, _))| (*place, *id)).collect()
     }
 
+    /// The sequence number of the last entry of a log of which messages are shown.
+    pub(in crate::sim::room) fn last_shown(&self, log: &LogId) -> Option<Seq> {
+        self.visible().into_iter().filter(|((_, _, of, ..), _)| of == log).map(|((.., seq, _), _)| seq).max()
+    }
+
     /// The logs of which some messages are hidden.
     fn hidden(&self) -> Vec<LogId> {
         let hidden = self.messages.iter().filter(|(_, (_, visible))| !visible).map(|((_, _, log, ..), _)| *log);
@@ -376,12 +381,13 @@ impl HeldData {
     }
 
     fn change(&mut self, changes: &Changes) {
-        for (log, limit) in &changes.cuts {
-            self.limit(*log, *limit);
-        }
+        // In the order of the store.
         for proof in &changes.forks {
             self.file_branches(proof);
             self.forks.push(proof.clone());
+        }
+        for (log, limit) in &changes.cuts {
+            self.limit(*log, *limit);
         }
         if let Some(incarnation) = changes.incarnation {
             self.incarnation = incarnation;

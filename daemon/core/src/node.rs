@@ -257,7 +257,7 @@ impl Node {
             self.logs.heads.restore(log, signed, LogHead { seq, hash, label, order });
             starts.insert(log, StoredStart { first, roots, signed, parent });
         }
-        self.logs.heads.set_ends(self.logs.forks.ends(&self.logs.heads));
+        self.logs.forks.show(&mut self.logs.heads);
         for (log, seq, clock) in restored.clocks {
             self.membership.authority.restore_clock(log, seq, clock);
         }

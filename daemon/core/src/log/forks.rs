@@ -151,16 +151,13 @@ impl Forks {
         self.branches.get(branch).copied().unwrap_or_default()
     }
 
-    /// The last sequence numbers of the logs that are forked.
-    pub(crate) fn ends(&self, heads: &Heads) -> BTreeMap<LogId, Seq> {
-        let mut ends: BTreeMap<LogId, Seq> = BTreeMap::new();
+    /// Shows the heads where logs are forked.
+    pub(crate) fn show(&self, heads: &mut Heads) {
+        let mut ends = BTreeMap::new();
         for point in self.proven.keys() {
-            let before = Seq(point.seq.0.saturating_sub(1));
-            ends.entry(point.log).or_insert(before);
-            let branch = point.backlink.and_then(|backlink| heads.ending_with(point.log.author, &backlink));
-            ends.extend(branch.map(|branch| (branch, before)));
+            ends.entry(point.log).or_insert(Seq(point.seq.0.saturating_sub(1)));
         }
-        ends
+        heads.set_forks(ends, self.proven.keys().filter_map(|point| point.backlink).collect());
     }
 
     /// Proofs that came before their authors were known, to be looked at again.
@@ -323,7 +320,7 @@ impl ForkHandler<'_> {
         if heads.logs().any(|log| beyond(&log)) {
             self.logs.disk.refile();
         }
-        heads.set_ends(forks.ends(heads));
+        forks.show(heads);
         for log in forks.suspects.keys().filter(|log| log.author == author).copied().collect::<Vec<_>>() {
             forks.forget_suspect(&log);
             self.cx.timers.cancel(Timer::Compare(log));

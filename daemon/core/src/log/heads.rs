@@ -54,8 +54,10 @@ pub(crate) struct Heads {
     doubted: BTreeSet<LogId>,
     /// Logs whose authors were no members when they began.
     refused: BTreeSet<LogId>,
-    /// The last entries before forks, of logs that are forked.
+    /// The last sequence numbers before the first forks, of logs that are forked.
     ends: BTreeMap<LogId, Seq>,
+    /// Entries with which logs and branches end, because they were continued twice.
+    forked_after: BTreeSet<EntryHash>,
     /// For each branch that is held, the log that its entries name.
     branches: BTreeMap<LogId, LogId>,
     /// Logs that are void from some entry on, of which no peer has more.
@@ -124,9 +126,10 @@ impl Heads {
         self.doubted = logs;
     }
 
-    /// Sets where forked logs end.
-    pub(crate) fn set_ends(&mut self, ends: BTreeMap<LogId, Seq>) {
+    /// Sets where logs are forked: before which sequence numbers, and after which entries.
+    pub(crate) fn set_forks(&mut self, ends: BTreeMap<LogId, Seq>, forked_after: BTreeSet<EntryHash>) {
         self.ends = ends;
+        self.forked_after = forked_after;
     }
 
     /// The last sequence number before the fork, where a log is forked.
@@ -160,7 +163,16 @@ impl Heads {
     /// void: among them may be a removal of the peer that made the cut, and which removal is valid follows from both.
     /// Of a void log the first entry is accepted: it shows peers why entries that depend on the log wait in vain.
     pub(crate) fn limit(&self, log: &LogId) -> Seq {
-        self.end(log).unwrap_or(Seq::MAX).min(self.limit_by_cut(log))
+        self.limit_by_cut(log).min(self.limit_by_fork(log))
+    }
+
+    /// The last sequence number that is filed in a log: the held one, where that was continued twice.
+    fn limit_by_fork(&self, log: &LogId) -> Seq {
+        match self.applied.get(log) {
+            Some(head) if self.forked_after.contains(&head.hash) => head.seq,
+            None if self.end(log) == Some(Seq::ZERO) => Seq::ZERO,
+            _ => Seq::MAX,
+        }
     }
 
     fn limit_by_cut(&self, log: &LogId) -> Seq {
@@ -180,7 +192,7 @@ impl Heads {
         if void {
             self.cut(log).filter(|cut| *cut > Seq::ZERO).map_or(limit, |cut| limit.min(cut))
         } else {
-            limit.max(Seq(PAST_CUT_MAX).min(self.end(log).unwrap_or(Seq::MAX)))
+            limit.max(Seq(PAST_CUT_MAX)).min(self.limit_by_fork(log))
         }
     }
 
@@ -192,7 +204,7 @@ impl Heads {
 
     /// The last sequence number of a log that is served to others.
     pub(crate) fn served(&self, log: &LogId) -> Seq {
-        let held = self.durable_seq(log).min(self.end(log).unwrap_or(Seq::MAX));
+        let held = self.durable_seq(log);
         if self.refused.contains(log) { held.min(self.limit(log)) } else { held }
     }
 
@@ -379,10 +391,14 @@ impl Heads {
         ranked.into_iter().map(|(_, log)| log).collect()
     }
 
+    /// Whether a log is void from its first entry on, and no more of it is accepted.
+    pub(crate) fn is_void(&self, log: &LogId) -> bool {
+        self.cut(log) == Some(Seq::ZERO) && self.limit(log) <= Seq(1)
+    }
+
     /// The version vector: the heads on disk of logs that are not void.
     pub(crate) fn vector(&self) -> Vec<Head> {
-        let counts = |log: &LogId| self.cut(log) != Some(Seq::ZERO) || self.limit(log) > Seq(1);
-        let held = self.durable.iter().filter(|(log, _)| counts(log));
+        let held = self.durable.iter().filter(|(log, _)| !self.is_void(log));
         held.map(|(log, head)| Head { log: *log, seq: head.seq, hash: head.hash }).collect()
     }
 }

@@ -96,7 +96,9 @@ impl Node {
                 self.forks().suspect(Dep { log: head.log, seq }, peer);
             }
             let receipts = &mut self.delivery.receipts;
-            let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq);
+            // A log that is void here and not there may have two beginnings.
+            let void = self.logs.heads.is_void(&head.log);
+            let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq || void);
             let differs = own.is_some_and(|own| own.hash != head.hash);
             let mine = head.log == self.local.log;
             if differs || (mine && receipts.contradicts(head.seq, &head.hash)) {
@@ -108,6 +110,7 @@ impl Node {
         if exchange == Exchange::Opening {
             self.sync().send_vector(&peer, Exchange::Answer);
         }
+        self.logs.bodies.shown(&peer, &mut self.cx);
         self.sync().fetch_causes(peer);
         self.receipts().changed();
     }

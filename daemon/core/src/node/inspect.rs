@@ -1,8 +1,10 @@
 //! What simulations inspect.
 
+use std::collections::BTreeMap;
+
 use chat_proto::id::{InviteId, PeerId, Term};
 
-use crate::log::entry::{LogId, Seq};
+use crate::log::entry::{Dep, LogId, Seq};
 use crate::membership::derive::InviteState;
 use crate::node::Node;
 
@@ -33,6 +35,19 @@ impl Inspect<'_> {
 
     pub(crate) fn invites(&self) -> Vec<(InviteId, InviteState)> {
         self.0.membership.derived.invites().iter().map(|(id, invite)| (*id, invite.clone())).collect()
+    }
+
+    /// How far each log is held, where it is cut, where it ends before a fork, and what waits of it.
+    pub(crate) fn logs(&self) -> BTreeMap<LogId, String> {
+        let logs = &self.0.logs;
+        let row = |log: &LogId| {
+            let (held, cut, end, reach) =
+                (logs.heads.seq(log).0, logs.heads.cut(log), logs.heads.end(log), logs.reach(log).0);
+            let bodies = (1..=held).filter(|seq| logs.bodies.lacks(&Dep { log: *log, seq: Seq(*seq) })).count();
+            let waiting = format!("with what waits to {reach}, without {bodies} bodies");
+            (*log, format!("held to {held}, {waiting}, cut {cut:?}, fork after {end:?}"))
+        };
+        logs.heads.logs().map(row).collect()
     }
 
     /// Unfinished work, by name: none once a room has settled.

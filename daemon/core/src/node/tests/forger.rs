@@ -48,6 +48,11 @@ impl Forger {
         forger
     }
 
+    /// Does not name its admission: its log is void.
+    pub(super) fn unadmitted(self) -> Self {
+        Self { admission: None, ..self }
+    }
+
     /// The next entry.
     pub(super) fn sign(&mut self, body: Body) -> SignedEntry {
         self.try_sign(body).expect("within bounds")

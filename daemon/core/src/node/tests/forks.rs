@@ -98,6 +98,45 @@ fn nothing_waits_for_a_forked_log_that_was_never_held() {
     assert_eq!(kit.peers[0].node.logs.pending.len(), 0);
 }
 
+/// What is held goes on, although its log was continued twice after an entry that nobody gives.
+#[test]
+fn fork_on_a_side_that_nobody_holds_stops_nothing() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 1);
+    let [mut held, mut one, mut other] = [0; 3].map(|_| Forger::behind(&kit, 2));
+    let told = ["first", "second", "third"].map(|text| held.say(text));
+    assert_eq!(one.say("unheld"), other.say("unheld"));
+    let proof = Frame::Fork(Box::new(one.say("one")), Box::new(other.say("another")));
+    kit.frame(0, 2, &Frame::Entries(told[..2].to_vec()));
+    kit.frame(0, 2, &proof);
+    kit.frame(0, 2, &Frame::Entries(told[2..].to_vec()));
+    kit.disconnect_all(2);
+    kit.connect(0, 1);
+    for n in [0, 1] {
+        assert_eq!(kit.peers[n].history(), ["first", "second", "third"], "at {n}");
+        assert_eq!(kit.peers[n].forks.len(), 1, "at {n}");
+    }
+}
+
+/// A log that began twice, of which one beginning is void, and more follows the other.
+#[test]
+fn void_beginning_of_a_log_does_not_keep_the_other_out() {
+    let mut kit = Kit::room(3);
+    kit.disconnect(0, 1);
+    let [mut void, mut valid] = [Forger::new(&kit, 2, 501).unadmitted(), Forger::new(&kit, 2, 501)];
+    let told = ["first", "second"].map(|text| valid.say(text));
+    kit.frame(0, 2, &Frame::Entries(vec![void.say("void")]));
+    kit.frame(1, 2, &Frame::Entries(told.to_vec()));
+    kit.disconnect_all(2);
+    assert_eq!(kit.peers[0].history(), [""; 0]);
+    assert_eq!(kit.peers[1].history(), ["first", "second"]);
+    kit.connect(0, 1);
+    kit.pass(std::time::Duration::from_secs(40));
+    for n in [0, 1] {
+        assert_eq!(kit.peers[n].history(), ["first", "second"], "at {n}");
+    }
+}
+
 /// Promise P2: also after a restart, and for a peer that learns of the fork from one that restarted.
 #[test]
 fn branches_outlive_the_process() {

@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use chat_proto::id::PeerId;
+use chat_proto::id::{MessageId, PeerId};
 
-use crate::log::entry::{Control, Entry};
+use crate::log::entry::{Control, Entry, LogId};
 use crate::sim::groups::groups;
 use crate::sim::room::Fault;
 use crate::sim::room::checks::checker::Acked;
 use crate::sim::room::checks::rights::Rights;
 use crate::sim::room::checks::void::is_void;
-use crate::sim::room::machine::disk::HeldData;
+use crate::sim::room::machine::disk::{HeldData, ShownPosition};
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomConn;
 use crate::sim::room::world::RoomWorld;
@@ -73,7 +73,30 @@ impl RoomWorld {
                 Err(why) => last = why,
             }
         }
+        self.print_differing_logs();
         panic!("the room has not settled: {last}");
+    }
+
+    /// Prints the logs that not all running members hold alike.
+    fn print_differing_logs(&self) {
+        let mut logs: BTreeMap<LogId, BTreeMap<Host, String>> = BTreeMap::new();
+        let groups = self.groups();
+        for host in groups.iter().flatten() {
+            let machine = self.at(*host);
+            for (log, held) in machine.node.iter().flat_map(|node| node.inspect().logs()) {
+                let shown = machine.disk.held.as_ref().and_then(|held| held.last_shown(&log));
+                logs.entry(log).or_default().insert(*host, format!("{held}, shown to {shown:?}"));
+            }
+        }
+        for group in &groups {
+            for (log, rows) in &logs {
+                let of = |host: &Host| rows.get(host).map_or("not held", String::as_str);
+                if group.iter().any(|host| of(host) != of(&group[0])) {
+                    let rows: Vec<_> = group.iter().map(|host| format!("{host:?}: {}", of(host))).collect();
+                    println!("{log:?}\n  {}", rows.join("\n  "));
+                }
+            }
+        }
     }
 
     /// Running machines in groups that take each other for members, directly or through others; the largest first.
@@ -115,8 +138,9 @@ impl RoomWorld {
             let parted = main
                 .iter()
                 .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
-            // A machine that returns with an old copy of its disk may know none of the present members.
-            let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk];
+            // A machine that returns with an old copy of its disk, or that had only a part of the history anew when who gave it
+            // went away, may know none of the present members.
+            let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk, Fault::LostDisk];
             let old_disks = older.into_iter().any(|fault| self.plan.has(fault));
             let knows = |other: &Host| machine.roster.people.contains_key(&self.at(*other).id);
             let parted = parted || (old_disks && !main.iter().any(knows));
@@ -184,14 +208,16 @@ impl RoomWorld {
             }
             let found = visible(*other);
             if found != expected {
-                let at =
-                    found.iter().zip(&expected).position(|(a, b)| a != b).unwrap_or(found.len().min(expected.len()));
+                let only = |some: &[(ShownPosition, MessageId)], others: &[(ShownPosition, MessageId)]| {
+                    let others: BTreeSet<_> = others.iter().copied().collect();
+                    some.iter().copied().filter(|shown| !others.contains(shown)).take(4).collect::<Vec<_>>()
+                };
                 return Err(format!(
-                    "{first:?} shows {} messages and {other:?} {}, different from {at} on: {:?} and {:?}",
+                    "{first:?} shows {} messages and {other:?} {}; only the first: {:?}; only the other: {:?}",
                     expected.len(),
                     found.len(),
-                    expected.get(at),
-                    found.get(at)
+                    only(&expected, &found),
+                    only(&found, &expected)
                 ));
             }
         }

@@ -180,8 +180,7 @@ impl IngestHandler<'_> {
     /// Asks for the body of an entry that was filed without it.
     pub(crate) fn lack(&mut self, entry: &Entry) {
         if entry.lacks_body() {
-            let place = Dep { log: entry.log(), seq: entry.seq() };
-            self.logs.bodies.lack(place, self.connections, self.cx);
+            self.logs.bodies.lack(entry, self.connections, self.cx);
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A member drops the bodies of old messages where its user wants that, and answers with the headers alone. A peer that receives
 //! such an entry files it, so that the log goes on, and asks every other member that holds it for the body, once each time
-//! they meet. [`Ranges`] of entries are asked for with [`Extension::WantBodies`], to which a member answers with the bodies
+//! they meet, and again for a while where the entry is young: that member may have waited for the body itself. [`Ranges`] of entries are asked for with [`Extension::WantBodies`], to which a member answers with the bodies
 //! that it keeps; members that do not know it have dropped nothing, and are asked with [`Frame::Want`].
 //!
 //! No sender is believed: the author's signature says that the entry carries messages (`log/entry/kind.rs`). A young one is not taken
@@ -34,6 +34,9 @@ pub(crate) const REQUEST_MAX: u64 = 1024;
 
 /// Delay before a member is asked after it was met: it has other things to send first.
 const ASK_AFTER: Duration = Duration::from_secs(1);
+
+/// How often members are asked again for the body of a young entry, one member in each round of anti-entropy.
+const RETRIES: u8 = 32;
 
 /// Timeout for an answer; a member that exceeds it is not asked again before it is met again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -110,6 +113,8 @@ pub(crate) struct Bodies {
     /// What connected members were not asked for so far.
     unasked: BTreeMap<PeerId, Ranges>,
     request: Option<BodyRequest>,
+    /// Young entries whose bodies are lacking, and how often they are asked for again.
+    retries: BTreeMap<Dep, u8>,
     /// Logs of which no connected member gave the next entry with its body.
     refused: BTreeSet<LogId>,
 }
@@ -128,8 +133,7 @@ impl Bodies {
 
     /// Whether an entry that arrived without its body is taken: it carries messages and is old, or no member gives more.
     pub(crate) fn may_lack(&self, entry: &Entry, now: Timestamp) -> bool {
-        let old = entry.header().time.wall() < now.before(KEPT_MIN);
-        entry.is_of_messages() && (old || self.refused.contains(&entry.log()))
+        entry.is_of_messages() && (!is_young(entry, now) || self.refused.contains(&entry.log()))
     }
 
     /// No connected member gives the next entry of a log with its body.
@@ -142,8 +146,12 @@ impl Bodies {
 
     /// An entry was filed without its body. All members are asked, also the one that it came from: it may have waited here
     /// while another copy came.
-    pub(crate) fn lack(&mut self, place: Dep, connections: &Connections, cx: &mut NodeContext) {
+    pub(crate) fn lack(&mut self, entry: &Entry, connections: &Connections, cx: &mut NodeContext) {
+        let place = Dep { log: entry.log(), seq: entry.seq() };
         self.lacking.insert(place);
+        if is_young(entry, cx.now.wall) && self.retries.len() < RANGES_MAX {
+            self.retries.insert(place, RETRIES);
+        }
         for (peer, _) in connections.connected() {
             self.unasked.entry(*peer).or_default().insert(place);
             cx.set_earlier(Timer::Bodies, ASK_AFTER);
@@ -153,6 +161,7 @@ impl Bodies {
     /// A body arrived.
     pub(crate) fn came(&mut self, place: &Dep) {
         self.lacking.remove(place);
+        self.retries.remove(place);
         for ranges in self.unasked.values_mut() {
             ranges.remove(place);
         }
@@ -164,6 +173,20 @@ impl Bodies {
             self.unasked.insert(peer, self.lacking.clone());
             cx.set_earlier(Timer::Bodies, ASK_AFTER);
         }
+    }
+
+    /// A round of anti-entropy with a member: it is asked again for the bodies of young entries.
+    pub(crate) fn retry(&mut self, peer: PeerId, cx: &mut NodeContext) {
+        if self.retries.is_empty() {
+            return;
+        }
+        let unasked = self.unasked.entry(peer).or_default();
+        self.retries.retain(|place, left| {
+            unasked.insert(*place);
+            *left -= 1;
+            *left > 0
+        });
+        cx.set_earlier(Timer::Bodies, ASK_AFTER);
     }
 
     /// A member shows what it holds.
@@ -218,6 +241,11 @@ impl Bodies {
             cx.timers.set(Timer::Bodies, request.until);
         }
     }
+}
+
+/// Whether members still keep the body of an entry.
+fn is_young(entry: &Entry, now: Timestamp) -> bool {
+    entry.header().time.wall() >= now.before(KEPT_MIN)
 }
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ impl Node {
         self.presence_changed();
         if let Some(peer) = self.sync().offer_digest() {
             self.dials().show_clock(&peer);
+            self.logs.bodies.retry(peer, &mut self.cx);
         }
     }
 

@@ -16,7 +16,7 @@ use crate::context::timers::Timer;
 use crate::delivery::budget::{Arrival, Budgets, is_old_of_another};
 use crate::delivery::sync::FETCH_GRACE;
 use crate::log::Logs;
-use crate::log::entry::{Dep, Entry, EntryError, Header, Seq, SignedEntry, hash_header};
+use crate::log::entry::{Dep, Entry, EntryError, Header, LogId, Seq, SignedEntry, hash_header};
 use crate::log::local::Local;
 use crate::membership::Membership;
 use crate::output::Output;
@@ -116,6 +116,21 @@ impl IngestHandler<'_> {
             self.cx.set_earlier(Timer::Fetch(*from), over_for);
         }
         later
+    }
+
+    /// Looks at an answer to a request for the bodies of a log. Where in a branch an entry stands does not follow from its header.
+    pub(crate) fn check_requested_body(&mut self, from: &PeerId, signed: SignedEntry, log: LogId) -> Received {
+        let Ok((header, _)) = postcard::take_from_bytes::<Header>(&signed.header) else {
+            return self.reject(from, EntryError::Malformed);
+        };
+        let place = Dep { log, seq: header.seq };
+        let named = self.logs.heads.signed(&log) == header.log;
+        let takes = self.logs.disk.has_room() && !self.logs.disk.is_refiling();
+        if named && takes && self.logs.bodies.lacks(&place) {
+            self.check_body(from, signed, place)
+        } else {
+            Received::Known
+        }
     }
 
     /// Looks at an entry that is held without its body.

@@ -63,7 +63,13 @@ impl Node {
     pub(super) fn on_bodies(&mut self, peer: PeerId, log: LogId, mut entries: Vec<SignedEntry>) {
         entries.retain(|signed| signed.body.is_some());
         let last = last_seq(&entries);
-        self.receive(peer, entries, Arrival::Requested);
+        for signed in entries {
+            match self.ingest().check_requested_body(&peer, signed, log) {
+                Received::Body(entry) => self.logs.disk.push_body(entry),
+                Received::Fault => return self.break_with(peer, CloseReason::Protocol),
+                _ => {}
+            }
+        }
         self.logs.bodies.answered(&peer, &log, last, &mut self.cx);
     }
 

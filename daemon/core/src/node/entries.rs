@@ -67,7 +67,7 @@ impl Node {
             match self.ingest().check_requested_body(&peer, signed, log) {
                 Received::Body(entry) => self.logs.disk.push_body(entry),
                 Received::Fault => return self.break_with(peer, CloseReason::Protocol),
-                _ => {}
+                Received::New(_) | Received::Repair(_) | Received::Known => {}
             }
         }
         self.logs.bodies.answered(&peer, &log, last, &mut self.cx);

@@ -38,9 +38,6 @@ const ASK_AFTER: Duration = Duration::from_secs(1);
 /// How often members are asked again for the body of a young entry, one member in each round of anti-entropy.
 const RETRIES: u8 = 32;
 
-/// The same for an entry that was read from the disk: it may be an old one, whose body nobody keeps.
-const RETRIES_OF_RESTORED: u8 = 4;
-
 /// Timeout for an answer; a member that exceeds it is not asked again before it is met again.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -126,13 +123,7 @@ impl Bodies {
     /// Takes over which bodies the store lacks, as ranges of sequence numbers.
     pub(crate) fn restore(&mut self, lacking: impl IntoIterator<Item = (LogId, Seq)>) {
         *self = Self::default();
-        for (log, seq) in lacking {
-            let place = Dep { log, seq };
-            self.lacking.insert(place);
-            if self.retries.len() < RANGES_MAX {
-                self.retries.insert(place, RETRIES_OF_RESTORED);
-            }
-        }
+        lacking.into_iter().for_each(|(log, seq)| self.lacking.insert(Dep { log, seq }));
     }
 
     /// Whether the body of an entry that is held is lacking.

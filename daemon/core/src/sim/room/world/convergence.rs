@@ -19,6 +19,7 @@ use crate::sim::room::machine::disk::{HeldData, ShownPosition};
 use crate::sim::room::machine::{Host, Machine, MachineState};
 use crate::sim::room::network::RoomConn;
 use crate::sim::room::world::RoomWorld;
+use crate::sim::seeds::say;
 
 /// Maximum time from the end of all faults to convergence: the longest pause between two dials and some rounds of
 /// anti-entropy.
@@ -93,7 +94,7 @@ impl RoomWorld {
                 let of = |host: &Host| rows.get(host).map_or("not held", String::as_str);
                 if group.iter().any(|host| of(host) != of(&group[0])) {
                     let rows: Vec<_> = group.iter().map(|host| format!("{host:?}: {}", of(host))).collect();
-                    println!("{log:?}\n  {}", rows.join("\n  "));
+                    say(&format!("{log:?}\n  {}", rows.join("\n  ")));
                 }
             }
         }

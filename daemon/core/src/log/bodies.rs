@@ -122,8 +122,11 @@ pub(crate) struct Bodies {
 impl Bodies {
     /// Takes over which bodies the store lacks, as ranges of sequence numbers.
     pub(crate) fn restore(&mut self, lacking: impl IntoIterator<Item = (LogId, Seq)>) {
+        let mut retries = std::mem::take(&mut self.retries);
         *self = Self::default();
         lacking.into_iter().for_each(|(log, seq)| self.lacking.insert(Dep { log, seq }));
+        retries.retain(|place, _| self.lacking.contains(place));
+        self.retries = retries;
     }
 
     /// Whether the body of an entry that is held is lacking.

@@ -122,11 +122,16 @@ pub(crate) struct Bodies {
 impl Bodies {
     /// Takes over which bodies the store lacks, as ranges of sequence numbers.
     pub(crate) fn restore(&mut self, lacking: impl IntoIterator<Item = (LogId, Seq)>) {
-        let mut retries = std::mem::take(&mut self.retries);
+        // Entries of an author that were asked for again may stand in branches now.
+        let again: BTreeSet<PeerId> = self.retries.keys().map(|place| place.log.author).collect();
         *self = Self::default();
-        lacking.into_iter().for_each(|(log, seq)| self.lacking.insert(Dep { log, seq }));
-        retries.retain(|place, _| self.lacking.contains(place));
-        self.retries = retries;
+        for (log, seq) in lacking {
+            let place = Dep { log, seq };
+            self.lacking.insert(place);
+            if again.contains(&log.author) && self.retries.len() < RANGES_MAX {
+                self.retries.insert(place, RETRIES);
+            }
+        }
     }
 
     /// Whether the body of an entry that is held is lacking.

@@ -133,7 +133,7 @@ async fn next_room_finds_no_connection_of_the_former_one() {
     connect(&mut a, &mut b).await;
     assert_eq!(b.send(a.id(), "of the former room"), Ok(()));
     a.net.part(&mut a.events).await;
-    assert_eq!(b.down(a.id()).await, DownReason::Closed(CloseReason::Stopping));
+    assert_eq!(b.down(a.id()).await, DownReason::ClosedByPeer);
     a.dial(&b);
     a.up(b.id()).await;
     b.up(a.id()).await;

@@ -98,9 +98,9 @@ fn nothing_waits_for_a_forked_log_that_was_never_held() {
     assert_eq!(kit.peers[0].node.logs.pending.len(), 0);
 }
 
-/// What is held goes on, although its log was continued twice after an entry that nobody gives.
+/// What is held goes on, although its log was continued twice after an entry that no member gives.
 #[test]
-fn fork_on_a_side_that_nobody_holds_stops_nothing() {
+fn fork_on_a_side_that_no_member_holds_stops_nothing() {
     let mut kit = Kit::room(3);
     kit.disconnect(0, 1);
     let [mut held, mut one, mut other] = [0; 3].map(|_| Forger::behind(&kit, 2));

@@ -89,10 +89,9 @@ const MUTANTS: [Mutant; 11] = [
     Mutant {
         name: "cut apart from its entry",
         file: "daemon/core/src/log/disk.rs",
-        text: "let (changes, bodies) = (std::mem::take(&mut self.changes), std::mem::take(&mut self.bodies));",
+        text: "let changes = std::mem::take(&mut self.changes);",
         instead: "let later = own.is_some() || !received.is_empty();\n        \
-                  let changes = if later { Changes::default() } else { std::mem::take(&mut self.changes) };\n        \
-                  let bodies = std::mem::take(&mut self.bodies);",
+                  let changes = if later { Changes::default() } else { std::mem::take(&mut self.changes) };",
         noticed_by: Noticer::Simulation,
     },
     Mutant {

@@ -17,6 +17,7 @@ pub mod http;
 pub mod net;
 pub mod node;
 pub mod plumtree;
+mod private_file;
 pub mod store;
 
 mod send;

@@ -8,6 +8,8 @@ pub(crate) mod heads;
 pub(crate) mod local;
 pub(crate) mod pending;
 pub(crate) mod repair;
+#[cfg(test)]
+mod sample;
 pub mod signature;
 pub(crate) mod unwritten;
 

@@ -14,7 +14,7 @@ use chat_proto::id::PeerId;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::app::home::{self, Home, HomeError, private_file, token_files};
+use crate::app::home::{self, Home, HomeError, token_files};
 use crate::clock::Clock;
 use crate::http::access_tokens::AccessTokens;
 use crate::http::api_state::{Api, ApiOptions, RoomSlot};
@@ -22,6 +22,7 @@ use crate::http::daemon_control::DaemonControl;
 use crate::http::server::listen::{ListenError, Listeners, TcpListen};
 use crate::http::server::serve;
 use crate::net::settings::Listen;
+use crate::private_file;
 
 /// How long a daemon may take to answer a command or another daemon of its home. One that answers later hangs.
 const ANSWER_MAX: Duration = Duration::from_secs(2);

@@ -15,7 +15,6 @@
 pub(crate) mod acquire_home;
 pub(crate) mod identity;
 pub(crate) mod lock;
-pub(crate) mod private_file;
 pub(crate) mod room_memory;
 pub(crate) mod token_files;
 
@@ -24,6 +23,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::private_file;
 
 pub(crate) use chat_client::Home;
 

@@ -8,19 +8,19 @@
 //! changes. A file that is lost costs no message: the first message to each name pins it again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use chat_core::membership::roster::Roster;
+use chat_core::membership::roster::{Roster, with_tag};
 use chat_proto::api::peers::PeerRef;
 use chat_proto::id::{PeerId, RoomId};
 use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::wall_clock;
+use crate::private_file::{self, Lasting};
 
 /// Name of the file in the home.
 const FILE: &str = "pins.json";
@@ -57,11 +57,6 @@ impl NameMoved {
         };
         format!("'@{now}' or 'chat trust {name}' accepts the new one; {former}")
     }
-}
-
-/// A name with its tag, which means this peer for ever.
-fn with_tag(peer: &PeerRef) -> String {
-    format!("{}~{}", peer.name.split('~').next().unwrap_or_default(), peer.tag)
 }
 
 /// The pins of one home.
@@ -148,18 +143,9 @@ impl NamePins {
         {
             kept.names.remove(&oldest);
         }
-        self.write(&serde_json::to_vec(&kept)?)?;
+        private_file::write(&self.path, &serde_json::to_vec(&kept)?, Lasting::Forever)?;
         *self.kept() = kept;
         Ok(())
-    }
-
-    fn write(&self, content: &[u8]) -> io::Result<()> {
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(new, &self.path)?;
-        self.path.parent().map_or(Ok(()), |home| File::open(home)?.sync_all())
     }
 
     fn pinned(&self, room: Option<RoomId>, name: &str) -> Option<PeerId> {

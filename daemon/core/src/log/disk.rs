@@ -259,37 +259,18 @@ impl Flight {
 
 #[cfg(test)]
 mod tests {
-    use chat_proto::id::{EntryHash, RoomId};
     use chat_proto::time::Timestamp;
-    use ed25519_dalek::SigningKey;
 
     use super::*;
-    use crate::log::entry::{Body, Header, Hlc, Incarnation, MessageBody, Seq};
-
-    fn entry(seq: u64, text: String) -> Entry {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let author = PeerId::from_bytes(key.verifying_key().to_bytes());
-        let header = Header {
-            version: 1,
-            room: RoomId::from_bytes([2; 32]),
-            log: LogId { author, incarnation: Incarnation(1) },
-            seq: Seq(seq),
-            backlink: Some(EntryHash::from_bytes([3; 32])),
-            time: Hlc(seq),
-            deps: Vec::new(),
-            body_hash: [0; 32],
-            body_bytes: 0,
-        };
-        Entry::sign(header, Body::Messages(vec![MessageBody::Text(text)]), &key).expect("within bounds")
-    }
+    use crate::log::sample::entry;
 
     #[test]
     fn body_that_came_later_is_written_after_its_entry() {
         let now = Now { mono: Duration::ZERO, wall: Timestamp::from_ms(1_790_000_000_000) };
         let (heads, connections) = (Heads::default(), Connections::default());
         let mut disk = Disk::default();
-        (2..40).for_each(|seq| disk.push(Arc::new(entry(seq, "x".repeat(16_000)))));
-        let late = entry(40, "late".into());
+        (2..40).for_each(|seq| disk.push(Arc::new(entry(seq, &"x".repeat(16_000)))));
+        let late = entry(40, "late");
         disk.push(Arc::new(late.clone().without_body()));
         disk.push_body(Arc::new(late.clone()));
         let mut written = Vec::new();

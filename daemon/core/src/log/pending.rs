@@ -172,33 +172,13 @@ impl Pending {
 
 #[cfg(test)]
 mod tests {
-    use chat_proto::id::RoomId;
-    use ed25519_dalek::SigningKey;
-
     use super::*;
-    use crate::log::entry::{Body, Header, Hlc, Incarnation, MessageBody};
-
-    fn entry(text: &str) -> Arc<Entry> {
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let author = PeerId::from_bytes(key.verifying_key().to_bytes());
-        let header = Header {
-            version: 1,
-            room: RoomId::from_bytes([2; 32]),
-            log: LogId { author, incarnation: Incarnation(1) },
-            seq: Seq(2),
-            backlink: Some(EntryHash::from_bytes([3; 32])),
-            time: Hlc(4),
-            deps: Vec::new(),
-            body_hash: [0; 32],
-            body_bytes: 0,
-        };
-        let body = Body::Messages(vec![MessageBody::Text(text.to_owned())]);
-        Arc::new(Entry::sign(header, body, &key).expect("within bounds"))
-    }
+    use crate::log::entry::Incarnation;
+    use crate::log::sample::entry;
 
     #[test]
     fn entry_of_the_same_place_replaces_the_one_that_waits() {
-        let (short, long) = (entry("a"), entry("a longer text"));
+        let [short, long] = ["a", "a longer text"].map(|text| Arc::new(entry(2, text)));
         let log = |n| LogId { author: PeerId::from_bytes([n; 32]), incarnation: Incarnation(1) };
         let (first, second) = (Dep { log: log(7), seq: Seq(1) }, Dep { log: log(8), seq: Seq(1) });
         let mut pending = Pending::default();

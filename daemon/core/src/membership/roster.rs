@@ -149,11 +149,7 @@ impl Roster {
             Some([one]) => Ok(one),
             Some(several) => Err(ResolveError::Ambiguous {
                 name: given.to_owned(),
-                candidates: several
-                    .iter()
-                    .map(|person| format!("{}~{}", base_name(&person.peer.name), person.peer.tag))
-                    .collect::<Vec<_>>()
-                    .join(" or "),
+                candidates: several.iter().map(|person| with_tag(&person.peer)).collect::<Vec<_>>().join(" or "),
             }),
         }
     }
@@ -163,6 +159,11 @@ impl Roster {
         let active: Vec<&Person> = all.iter().copied().filter(|person| person.active).collect();
         if active.is_empty() { all } else { active }
     }
+}
+
+/// A name with its tag, which means this peer for ever.
+pub fn with_tag(peer: &PeerRef) -> String {
+    format!("{}~{}", base_name(&peer.name), peer.tag)
 }
 
 /// A shown name without its tag.

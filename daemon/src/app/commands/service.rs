@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use chat_client::home::environment;
 
 use crate::app::home::Home;
-use crate::app::home::private_file::{self, Lasting};
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::print;
 use crate::app::settings::args::ServiceAction;
+use crate::private_file::{self, Lasting};
 
 /// Name of the unit of the default home.
 const UNIT: &str = "chatd.service";

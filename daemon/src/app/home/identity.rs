@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use ed25519_dalek::SigningKey;
 
-use crate::app::home::private_file::{self, Lasting};
+use crate::private_file::{self, Lasting};
 
 /// Maximum bytes read of an identity file; a valid one has 65.
 const FILE_BYTES_MAX: u64 = 1024;

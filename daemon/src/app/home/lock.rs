@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::app::home::Home;
-use crate::app::home::private_file;
+use crate::private_file;
 
 /// Maximum bytes read of a lock file; a valid one has about 100.
 const FILE_BYTES_MAX: u64 = 1024;

@@ -15,7 +15,7 @@ use chat_proto::id::RoomId;
 use serde::{Deserialize, Serialize};
 
 use crate::app::home::Home;
-use crate::app::home::private_file::{self, Lasting, ignore_missing};
+use crate::private_file::{self, Lasting, ignore_missing};
 
 /// The room that a home is or was in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::app::home::Home;
-use crate::app::home::private_file::{self, Lasting};
 use crate::http::access_tokens::{AccessTokens, StoredToken, Token, TokenFiles};
+use crate::private_file::{self, Lasting};
 
 /// Length of a token in hexadecimal digits: 256 bits.
 const TOKEN_CHARS: usize = 64;

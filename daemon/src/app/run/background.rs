@@ -8,10 +8,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use chat_proto::text::printable;
 
 use crate::app::home::Home;
-use crate::app::home::private_file;
 use crate::app::report::exit_error::ExitError;
 use crate::app::report::startup_report::{StartReport, Started, knocking, talk};
 use crate::app::settings::args::StartArgs;
+use crate::private_file;
 
 /// Maximum bytes shown from the end of the log when the daemon ends without a report.
 const LAST_WORDS_BYTES: u64 = 2048;

@@ -12,8 +12,8 @@ use chat_proto::id::PeerId;
 use chat_proto::time::Timestamp;
 use tokio::time::{Instant, sleep};
 
-use crate::app::home::private_file::ignore_missing;
 use crate::node::handle::NodeHandle;
+use crate::private_file::ignore_missing;
 use crate::store::Store;
 
 /// Timeout for another member to hold the entry with which this peer left; offline members get it from there.

@@ -53,8 +53,7 @@ struct ConfigFile {
     _chat: Option<ChatSettings>,
 }
 
-/// What one member may write in a day before more of it is taken slowly
-/// ([`BudgetSettings`]).
+/// What one member may write in a day before more of it is taken slowly ([`BudgetSettings`]).
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct BudgetTable {

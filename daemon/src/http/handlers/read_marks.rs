@@ -2,9 +2,8 @@
 //! no more than a line on a screen in another place.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -14,6 +13,7 @@ use chat_proto::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::wall_clock;
+use crate::private_file::{self, Lasting};
 
 /// Name of the file in the home.
 const FILE: &str = "readers.json";
@@ -76,10 +76,7 @@ impl ReadMarks {
         {
             kept.readers.remove(&oldest);
         }
-        let new = self.path.with_extension("new");
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new)?;
-        file.write_all(&serde_json::to_vec(&*kept)?)?;
-        fs::rename(new, &self.path)
+        private_file::write(&self.path, &serde_json::to_vec(&*kept)?, Lasting::WhileRunning)
     }
 }
 

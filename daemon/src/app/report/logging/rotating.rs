@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::app::home::private_file;
+use crate::private_file;
 
 /// What happens to the standard streams of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,7 +41,7 @@ fn name_that_moved_to_another_member_is_refused_until_it_is_trusted() {
     let said = room["alice"].chat(&["send", "@bob", "heron-1"]).refuses(1);
     let (new, old) = (format!("bob~{}", now.tag), format!("robert~{}", before.tag));
     assert!(said.contains(&new) && said.contains(&old) && said.contains("chat trust bob"), "{said}");
-    // Also after a restart, and whoever asks.
+    // The daemon refuses it after a restart, too, and to callers of the API and to a pipe.
     room["alice"].stop();
     room["alice"].start_again();
     let request = SendRequest { text: "heron-2".into(), to: vec!["bob".into()], ..SendRequest::default() };

@@ -2,8 +2,9 @@
 //!
 //! A member drops the bodies of old messages where its user wants that, and answers with the headers alone. A peer that receives
 //! such an entry files it, so that the log goes on, and asks every other member that holds it for the body, once each time
-//! they meet, and again for a while where the entry is young: that member may have waited for the body itself. [`Ranges`] of entries are asked for with [`Extension::WantBodies`], to which a member answers with the bodies
-//! that it keeps; members that do not know it have dropped nothing, and are asked with [`Frame::Want`].
+//! they meet, and again for a while where the entry is young: that member may have waited for the body itself. [`Ranges`] of
+//! entries are asked for with [`Extension::WantBodies`], to which a member answers with the bodies that it keeps; members that
+//! do not know it have dropped nothing, and are asked with [`Frame::Want`].
 //!
 //! No sender is believed: the author's signature says that the entry carries messages (`log/entry/kind.rs`). A young one is not taken
 //! without its body as long as another member may give it: members keep bodies for a day at least.
@@ -128,8 +129,8 @@ impl Bodies {
         for (log, seq) in lacking {
             let place = Dep { log, seq };
             self.lacking.insert(place);
-            if again.contains(&log.author) && self.retries.len() < RANGES_MAX {
-                self.retries.insert(place, RETRIES);
+            if again.contains(&log.author) {
+                self.plan_retries(place);
             }
         }
     }
@@ -157,12 +158,18 @@ impl Bodies {
     pub(crate) fn lack(&mut self, entry: &Entry, connections: &Connections, cx: &mut NodeContext) {
         let place = Dep { log: entry.log(), seq: entry.seq() };
         self.lacking.insert(place);
-        if is_young(entry, cx.now.wall) && self.retries.len() < RANGES_MAX {
-            self.retries.insert(place, RETRIES);
+        if is_young(entry, cx.now.wall) {
+            self.plan_retries(place);
         }
         for (peer, _) in connections.connected() {
             self.unasked.entry(*peer).or_default().insert(place);
             cx.set_earlier(Timer::Bodies, ASK_AFTER);
+        }
+    }
+
+    fn plan_retries(&mut self, place: Dep) {
+        if self.retries.len() < RANGES_MAX {
+            self.retries.insert(place, RETRIES);
         }
     }
 

@@ -255,6 +255,7 @@ impl Daemon {
     pub fn reap(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.wait();
+            self.home.forget_clock(child.id());
         }
     }
 
@@ -278,9 +279,7 @@ impl Drop for Daemon {
         }
         self.handle.signal(Signal::KILL);
         self.handle.wait(Duration::from_secs(10));
-        if let Some(mut child) = self.child.take() {
-            let _ = child.wait();
-        }
+        self.reap();
     }
 }
 

@@ -38,15 +38,18 @@ use tokio_util::task::TaskTracker;
 use crate::node::handle::NodeHandle;
 use crate::send::name_pins::NamePins;
 use crate::send::once::SendsInProgress;
+use crate::send::places::StreamPlaces;
 use crate::store::Store;
 use crate::store::error::{ReadError, SealError};
 use crate::store::tables::models::{DmKeys, Idempotency, MessageRow};
 
 mod name_pins;
 mod once;
+mod places;
 
 pub(crate) use name_pins::NameMoved;
 pub(crate) use once::{IdempotencyKey, StreamedSend};
+pub(crate) use places::StreamPlace;
 
 /// Longest wait in milliseconds if the request names none.
 const TIMEOUT_DEFAULT_MS: u64 = 10_000;
@@ -117,13 +120,15 @@ pub(crate) struct RoomSender {
     node: NodeHandle,
     store: Store,
     in_progress: Arc<SendsInProgress>,
+    places: Arc<StreamPlaces>,
     pins: Arc<NamePins>,
 }
 
 impl RoomSender {
     /// Reads the pinned names in `home`.
     pub(crate) fn new(me: PeerId, node: NodeHandle, store: Store, home: &Path) -> Self {
-        Self { me, node, store, in_progress: Arc::default(), pins: Arc::new(NamePins::load(home)) }
+        let pins = Arc::new(NamePins::load(home));
+        Self { me, node, store, in_progress: Arc::default(), places: Arc::default(), pins }
     }
 
     /// Sends a message, once per key. With a key, the message is posted by a task of its own in `tasks`: a caller that
@@ -143,9 +148,9 @@ impl RoomSender {
         }
     }
 
-    /// Waits until the room takes further messages: a stream of them is slowed down rather than refused. Cancel safe.
-    pub(crate) async fn ready(&self) {
-        self.node.ready().await;
+    /// Waits until messages that arrived together in a stream may be posted. Cancel safe.
+    pub(crate) async fn places(&self, messages: usize) -> Vec<StreamPlace> {
+        self.places.take(messages).await
     }
 
     /// Posts a message and waits as long as it asks for.

@@ -69,12 +69,6 @@ impl NodeHandle {
         answer.await.unwrap_or(Err(CommandError::Stopping))
     }
 
-    /// Waits until the next command would be accepted, unless another caller's comes before it; returns at once when the
-    /// driver has ended. Cancel safe.
-    pub async fn ready(&self) {
-        let _ = self.commands.reserve().await;
-    }
-
     /// The newest roster: the members and their names.
     pub fn roster(&self) -> Arc<Roster> {
         self.roster.borrow().clone()

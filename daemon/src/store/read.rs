@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::Connection;
 use tokio::sync::Semaphore;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::store::error::{Closed, ReadError};
 use crate::store::open::connection::open_reader;
@@ -38,7 +39,7 @@ const LOADERS_MAX: usize = 2;
 pub(super) struct ReadPool {
     path: PathBuf,
     slots: Semaphore,
-    loaders: Semaphore,
+    loaders: Arc<Semaphore>,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -47,7 +48,7 @@ impl ReadPool {
         Self {
             path,
             slots: Semaphore::new(READERS_MAX),
-            loaders: Semaphore::new(LOADERS_MAX),
+            loaders: Arc::new(Semaphore::new(LOADERS_MAX)),
             idle: Mutex::new(Vec::new()),
         }
     }
@@ -62,15 +63,7 @@ impl ReadPool {
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let _slot = self.slots.acquire().await.map_err(|_| Closed)?;
-        let readers = Arc::clone(self);
-        let asked = tokio::task::spawn_blocking(move || {
-            let connection = readers.take()?;
-            let answer = query(&connection);
-            readers.give_back(connection);
-            answer
-        });
-        asked.await.unwrap_or(Err(Closed.into()))
+        self.queue(query, None).await
     }
 
     /// Runs a query on behalf of another peer.
@@ -78,8 +71,33 @@ impl ReadPool {
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let _loader = self.loaders.acquire().await.map_err(|_| Closed)?;
-        self.ask(query).await
+        self.queue(query, Some(Arc::clone(&self.loaders))).await
+    }
+
+    /// Waits for a slot in a task of its own: the caller may be polled late, as the answer to a client that does not read
+    /// is, and must not keep a slot from others meanwhile.
+    async fn queue<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+        loaders: Option<Arc<Semaphore>>,
+    ) -> Result<T, ReadError> {
+        let readers = Arc::clone(self);
+        let asked = tokio::spawn(async move {
+            let _loader = match &loaders {
+                Some(loaders) => Some(loaders.acquire().await.map_err(|_| Closed)?),
+                None => None,
+            };
+            let pool = Arc::clone(&readers);
+            let _slot = readers.slots.acquire().await.map_err(|_| Closed)?;
+            let answered = tokio::task::spawn_blocking(move || {
+                let connection = pool.take()?;
+                let answer = query(&connection);
+                pool.give_back(connection);
+                answer
+            });
+            answered.await.unwrap_or(Err(Closed.into()))
+        });
+        AbortOnDropHandle::new(asked).await.unwrap_or(Err(Closed.into()))
     }
 
     fn take(&self) -> Result<Connection, ReadError> {
@@ -101,5 +119,27 @@ impl ReadPool {
         self.loaders.close();
         self.slots.close();
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::open::connection::connect;
+
+    #[tokio::test]
+    async fn callers_that_are_not_polled_keep_no_slot_from_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("test.db");
+        std::fs::write(&path, "").expect("writes");
+        let _writer = connect(&path).expect("connects");
+        let pool = Arc::new(ReadPool::new(path));
+        let number = |db: &Connection| Ok(db.query_row("SELECT 7", [], |row| row.get::<_, i64>(0))?);
+        let mut left: Vec<_> = (0..2 * READERS_MAX).map(|_| Box::pin(pool.ask(number))).collect();
+        for asked in &mut left {
+            assert!(futures_util::poll!(asked).is_pending());
+        }
+        assert_eq!(pool.ask(number).await.expect("it is asked in time"), 7);
+        drop(left);
     }
 }

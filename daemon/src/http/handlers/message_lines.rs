@@ -7,11 +7,12 @@
 //!
 //! A stream with an idempotency key is resumed by a further one with the same key, whose first line has the number of the
 //! first that was not answered: what was posted before is found under the key of its line. The keys of lines that arrive
-//! together are looked up together. When the caller hangs up, the messages in flight are posted nevertheless and keep their
-//! keys meanwhile, so that a line of the next stream waits for them.
+//! together are looked up together. A task of its own waits for each message, so that one whose caller does not read, or hung
+//! up, is posted like others and keeps nothing from them; a line of the next stream waits for it under its key.
 //!
 //! Bounds: one line in the buffer and its answers in flight; a line that is too long is read over. A caller that does not read
-//! its answers is not read from. The stream ends when the daemon leaves the room or stops, and when its token is revoked.
+//! its answers is not read from, nor is any while all streams together have too many messages in flight
+//! ([`RoomSender::places`]). The stream ends when the daemon leaves the room or stops, and when its token is revoked.
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -31,7 +32,7 @@ use crate::http::auth::CallerConnection;
 use crate::http::extract::{BODY_BYTES_MAX, LINES, parse};
 use crate::http::handlers::messages::status_of;
 use crate::http::problem::Refusal;
-use crate::send::{IdempotencyKey, RoomSender, StreamedSend, ValidMessage};
+use crate::send::{IdempotencyKey, RoomSender, SendError, StreamedSend, ValidMessage};
 
 /// Maximum number of messages that wait for their answers: enough to fill entries while a flush runs.
 const IN_FLIGHT_MAX: usize = 512;
@@ -148,9 +149,9 @@ impl MessageLines {
             };
             lines.push((number, waits, step));
         }
+        let places = self.room.sender.places(lines.len()).await;
         let mut looked_up = self.room.sender.look_up(keyed).await.into_iter();
-        for (number, waits, step) in lines {
-            self.room.sender.ready().await;
+        for ((number, waits, step), place) in lines.into_iter().zip(places) {
             let step = match step {
                 Some(step) => step,
                 None => match looked_up.next() {
@@ -159,12 +160,23 @@ impl MessageLines {
                     None => continue,
                 },
             };
-            let mut posting = post_line(Arc::clone(&self.api), self.room.sender.clone(), number, step).boxed();
+            let posted = post_line(Arc::clone(&self.api), self.room.sender.clone(), number, step);
+            let mut posting = async move {
+                let answer = posted.await;
+                drop(place);
+                answer
+            }
+            .boxed();
             // The first step hands a message to the room.
             let answer = match futures_util::poll!(&mut posting) {
                 Poll::Ready(answer) => ready(answer).boxed(),
-                Poll::Pending if waits => ready(posting.await).boxed(),
-                Poll::Pending => posting,
+                Poll::Pending => {
+                    let ended =
+                        self.api.tasks.spawn(posting).map(move |ended| {
+                            ended.unwrap_or_else(|_| refused(number, SendError::UnexpectedReply.into()))
+                        });
+                    if waits { ready(ended.await).boxed() } else { ended.boxed() }
+                }
             };
             self.answers.push_back(answer);
         }
@@ -179,16 +191,6 @@ impl MessageLines {
             Err(refusal) => Err(refusal),
         };
         Some((self.number, message))
-    }
-}
-
-impl Drop for MessageLines {
-    /// The caller may have hung up: the messages in flight keep their keys until they are stored.
-    fn drop(&mut self) {
-        let mut answers = std::mem::take(&mut self.answers);
-        if !answers.is_empty() {
-            self.api.tasks.spawn(async move { while answers.next().await.is_some() {} });
-        }
     }
 }
 

@@ -63,6 +63,25 @@ async fn more_lines_than_wait_at_a_time_are_all_posted() {
 }
 
 #[tokio::test]
+async fn many_streams_at_once_are_slowed_down_and_not_refused() {
+    let (running, stage) = TestApi::with_room().await;
+    let posting: Vec<_> = (0..16)
+        .map(|stream| {
+            let unix = running.unix.clone();
+            let body: String = (0..600).map(|n| format!("{{\"text\": \"{stream} {n}\"}}\n")).collect();
+            tokio::spawn(async move { post(&unix, Some(&format!("stream {stream}")), body).await })
+        })
+        .collect();
+    for posted in posting {
+        let sent = soon(posted).await.expect("no panic");
+        assert_eq!(sent.iter().find(|answer| answer.status != 201), None);
+        assert_eq!(sent.len(), 600);
+    }
+    assert_eq!(stage.script.posts(), 16 * 600);
+    running.sends_in_progress(|count| count == 0).await;
+}
+
+#[tokio::test]
 async fn stream_with_a_key_is_repeated_without_posting_twice() {
     let (running, stage) = TestApi::with_room().await;
     let body = |count: usize| (0..count).map(|n| format!("{{\"text\": \"{n}\"}}\n")).collect::<String>();

@@ -272,7 +272,7 @@ impl Node {
         let seen = restored.seen.iter().map(|(peer, _)| *peer).chain(authors);
         self.membership.restore(Gaps::new(controls, starts, seen, self.cx.now.mono), &self.local.room);
         self.derive();
-        self.logs.bodies.restore(restored.lacking);
+        self.logs.bodies.restore(restored.lacking, &self.logs.forks);
         for peer in self.peers.connections.connected_ids() {
             self.logs.bodies.met(peer, &mut self.cx);
         }

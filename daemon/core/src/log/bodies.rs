@@ -20,6 +20,7 @@ use chat_proto::time::Timestamp;
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::log::entry::{Dep, Entry, LogId, Seq};
+use crate::log::forks::Forks;
 use crate::peers::connections::Connections;
 use crate::wire::Frame;
 use crate::wire::extension::Extension;
@@ -121,15 +122,15 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
-    /// Takes over which bodies the store lacks, as ranges of sequence numbers.
-    pub(crate) fn restore(&mut self, lacking: impl IntoIterator<Item = (LogId, Seq)>) {
-        // Entries of an author that were asked for again may stand in branches now.
+    /// Takes over which bodies the store lacks. Those of authors with forked logs are asked for again: they may stand in
+    /// branches now, and a body that came may have been that of the entry in the same place of another branch.
+    pub(crate) fn restore(&mut self, lacking: impl IntoIterator<Item = (LogId, Seq)>, forks: &Forks) {
         let again: BTreeSet<PeerId> = self.retries.keys().map(|place| place.log.author).collect();
         *self = Self::default();
         for (log, seq) in lacking {
             let place = Dep { log, seq };
             self.lacking.insert(place);
-            if again.contains(&log.author) {
+            if again.contains(&log.author) || forks.concern(log.author) {
                 self.plan_retries(place);
             }
         }

@@ -21,7 +21,7 @@
 //! Then the entries up to that one are fetched from the peer that holds the other side and compared with the disk, from
 //! the newest back to the first difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chat_proto::id::{EntryHash, PeerId};
@@ -29,7 +29,7 @@ use chat_proto::id::{EntryHash, PeerId};
 use crate::context::NodeContext;
 use crate::context::timers::Timer;
 use crate::log::Logs;
-use crate::log::entry::{Dep, Entry, Header, LogId, Seq, SignedEntry};
+use crate::log::entry::{Dep, Entry, Head, Header, LogId, Seq, SignedEntry};
 use crate::log::heads::Heads;
 use crate::log::local::Local;
 use crate::membership::roster::Roster;
@@ -41,6 +41,9 @@ const COMPARE_SPAN: u64 = 64;
 
 /// Maximum number of logs that are compared at a time.
 const SUSPECTS_MAX: usize = 16;
+
+/// Maximum number of heads of void logs that are known to begin alike; one that is forgotten is compared again.
+const ALIKE_MAX: usize = 1024;
 
 /// Timeout for the entries that are compared.
 const COMPARE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,6 +81,8 @@ pub(crate) struct Forks {
     branches: BTreeMap<LogId, Seq>,
     early: BTreeMap<ForkPoint, Proof>,
     suspects: BTreeMap<LogId, Suspect>,
+    /// Newest entries that peers showed of logs which are void here, and which begin alike.
+    alike: BTreeSet<EntryHash>,
 }
 
 /// A log that is compared with what a peer holds of it.
@@ -88,6 +93,8 @@ struct Suspect {
     to: Seq,
     /// What the peer sent, without bodies.
     kept: BTreeMap<Seq, SignedEntry>,
+    /// The newest entry that the peer showed of a log which is void here.
+    void_head: Option<EntryHash>,
 }
 
 impl Forks {
@@ -235,6 +242,17 @@ impl ForkHandler<'_> {
         }
     }
 
+    /// A peer shows a log that is void here: it may have two beginnings. Those that begin alike are compared once.
+    pub(crate) fn suspect_void(&mut self, head: &Head, peer: PeerId) {
+        let known = self.logs.forks.suspects.contains_key(&head.log) || self.logs.forks.alike.contains(&head.hash);
+        if !known {
+            self.suspect(Dep { log: head.log, seq: head.seq }, peer);
+            if let Some(suspect) = self.logs.forks.suspects.get_mut(&head.log) {
+                suspect.void_head = Some(head.hash);
+            }
+        }
+    }
+
     fn compare_at(&mut self, peer: PeerId, log: LogId, to: Seq) {
         let from = Seq(to.0.saturating_sub(COMPARE_SPAN - 1).max(1));
         self.request(peer, log, from, to);
@@ -242,7 +260,7 @@ impl ForkHandler<'_> {
 
     /// Requests what is to be compared.
     fn request(&mut self, peer: PeerId, log: LogId, from: Seq, to: Seq) {
-        self.logs.forks.suspects.insert(log, Suspect { peer, to, kept: BTreeMap::new() });
+        self.logs.forks.suspects.insert(log, Suspect { peer, to, kept: BTreeMap::new(), void_head: None });
         self.cx.set(Timer::Compare(log), COMPARE_TIMEOUT);
         self.connections.send(&mut self.cx.out, &peer, &Frame::Want { log, from, to });
     }
@@ -291,6 +309,12 @@ impl ForkHandler<'_> {
             // The answer was cut short: the difference lies behind it.
             let to = Seq(last_alike.0.saturating_add(COMPARE_SPAN)).min(suspect.to);
             self.request(suspect.peer, log, last_alike.next(), to);
+        } else if let Some(head) = suspect.void_head.filter(|_| last_alike > Seq::ZERO) {
+            let alike = &mut self.logs.forks.alike;
+            if alike.len() >= ALIKE_MAX {
+                alike.pop_first();
+            }
+            alike.insert(head);
         }
         None
     }

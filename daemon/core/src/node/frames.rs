@@ -96,12 +96,12 @@ impl Node {
                 self.forks().suspect(Dep { log: head.log, seq }, peer);
             }
             let receipts = &mut self.delivery.receipts;
-            // A log that is void here and not there may have two beginnings.
-            let void = self.logs.heads.is_void(&head.log);
-            let own = self.logs.heads.head(&head.log).filter(|own| own.seq == head.seq || void);
-            let differs = own.is_some_and(|own| own.hash != head.hash);
+            let own = self.logs.heads.head(&head.log).filter(|own| own.hash != head.hash);
+            let differs = own.is_some_and(|own| own.seq == head.seq);
             let mine = head.log == self.local.log;
-            if differs || (mine && receipts.contradicts(head.seq, &head.hash)) {
+            if own.is_some() && self.logs.heads.is_void(&head.log) {
+                self.forks().suspect_void(head, peer);
+            } else if differs || (mine && receipts.contradicts(head.seq, &head.hash)) {
                 self.forks().suspect(Dep { log: head.log, seq: head.seq }, peer);
             } else if mine && self.membership.is_member(&peer) {
                 receipts.held(peer, head.seq, &head.hash);

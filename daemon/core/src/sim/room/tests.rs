@@ -137,12 +137,14 @@ fn seeds_with_logs_of_former_members_come_to_rest() {
 }
 
 /// In the first the first entry of a log is forked, and one of the two is void; in the second a body comes from a member that
-/// was asked before it had it; in the third a fork is proven beyond another one of which only one side is held.
+/// was asked before it had it; in the third a fork is proven beyond another one of which only one side is held; in the fourth
+/// the body of one branch comes in place of another's. In the last a void branch is longer at some members than at others.
 #[test]
 fn seeds_with_half_known_forks_and_late_bodies_come_to_rest() {
-    for seed in [5, 26, 396] {
+    for seed in [5, 26, 396, 507] {
         run(seed, &Plan { trail: trail(), ..Plan::hostile(seed) });
     }
+    run(4313, &Plan { trail: trail(), ..Plan::harsh(4313) });
 }
 
 /// Cuts were once written apart from the entries that cause them: a crash in between hid messages for ever.

@@ -55,6 +55,9 @@ impl RoomWorld {
         let took = self.wait_until(began + SETTLE_MAX, |world| world.is_settled(Scope::Honest));
         while let Err(why) = self.stay_settled() {
             let late = !self.hostile.hosts.is_empty() && self.now() - began < LATE_MAX;
+            if !late {
+                self.print_differing_logs();
+            }
             assert!(late, "the room did not stay settled: {why}");
             self.wait_until(began + LATE_MAX, |world| world.is_settled(Scope::All));
         }
@@ -140,10 +143,13 @@ impl RoomWorld {
                 .iter()
                 .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
             // A machine that returns with an old copy of its disk, or that had only a part of the history anew when who gave it
-            // went away, may know none of the present members.
+            // went away, may know none of the present members, or no address of any while they have none of it.
             let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk, Fault::LostDisk];
             let old_disks = older.into_iter().any(|fault| self.plan.has(fault));
-            let knows = |other: &Host| machine.roster.people.contains_key(&self.at(*other).id);
+            let knows = |other: &Host| {
+                machine.roster.people.contains_key(&self.at(*other).id)
+                    && (self.has_address(host, *other) || self.has_address(*other, host))
+            };
             let parted = parted || (old_disks && !main.iter().any(knows));
             let parted = parted || self.knows_only_hostile(host) || self.beyond_repair(main);
             let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
@@ -156,6 +162,12 @@ impl RoomWorld {
             }
         }
         Ok(())
+    }
+
+    /// Whether a machine holds an address of another.
+    fn has_address(&self, host: Host, of: Host) -> bool {
+        let held = self.at(host).disk.held.as_ref();
+        held.is_some_and(|held| held.addrs().iter().any(|record| record.peer == self.at(of).id))
     }
 
     /// Whether a machine knows no honest member: hostile ones let it in, and it may never reach another. Or it has left, and only

@@ -66,11 +66,15 @@ impl Queue {
         Some(entry)
     }
 
-    /// The number of the entry at a place, in whatever branch, if it was applied before another.
+    /// The number of the entry at a place, in whatever branch, if it was applied before another; or of the last one before
+    /// that place: what is named may lie beyond a fork, and follows from what lies before it.
     fn applied_before(&self, other: u64, place: &Dep) -> Option<u64> {
         let branches = LogId::range_of(place.log.author);
-        let [first, last] = [branches.start(), branches.end()].map(|branch| (place.log, place.seq, *branch));
-        self.numbers.range(first..=last).map(|(_, number)| *number).filter(|number| *number < other).max()
+        let first = (place.log, Seq::ZERO, *branches.start());
+        let waiting = self.numbers.range(first..=(place.log, place.seq, *branches.end())).rev();
+        let mut earlier = waiting.filter(|(_, number)| **number < other).map(|((_, seq, _), number)| (*seq, *number));
+        let (newest, number) = earlier.next()?;
+        earlier.take_while(|(seq, _)| *seq == newest).map(|(_, number)| number).chain([number]).max()
     }
 }
 
@@ -176,7 +180,7 @@ impl Unwritten {
         self.queues.get(author)?.entries.front()
     }
 
-    /// The number of the entry at a place, if it waits and was applied before another.
+    /// The number of the entry at a place or the last one before it, if it waits and was applied before another.
     fn applied_before(&self, other: u64, place: &Dep) -> Option<u64> {
         self.queues.get(&place.log.author)?.applied_before(other, place)
     }

@@ -185,3 +185,26 @@ impl Unwritten {
         self.queues.get(&place.log.author)?.applied_before(other, place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::sample::entry_of;
+
+    #[test]
+    fn entries_are_taken_after_what_was_applied_of_the_logs_that_they_name() {
+        let causes: Vec<_> = (1..=3).map(|seq| Arc::new(entry_of(9, seq, "cause", Vec::new()))).collect();
+        let first = causes.first().map(|entry| entry.log()).expect("there are some");
+        for named in [3, 4] {
+            // The fourth may lie beyond a fork, in a branch that is not held.
+            for author in 1..9 {
+                let names = Dep { log: first, seq: Seq(named) };
+                let effect = Arc::new(entry_of(author, 1, "effect", vec![names]));
+                let mut waiting = Unwritten::default();
+                causes.iter().chain([&effect]).for_each(|entry| waiting.push(entry.clone()));
+                let taken = waiting.take_all();
+                assert_eq!(taken.last().map(|entry| entry.hash()), Some(effect.hash()), "{named}");
+            }
+        }
+    }
+}

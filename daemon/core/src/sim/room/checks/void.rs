@@ -18,10 +18,11 @@ pub(in crate::sim::room) fn is_void(held: &HeldData, log: &LogId, seq: Seq, may_
 }
 
 fn is_void_below(held: &HeldData, log: &LogId, seq: Seq, depth: u32, may_count: MayCount<'_>) -> bool {
-    let Some(first) = held.logs.get(log).and_then(|entries| entries.first()) else { return false };
+    // Of a void log not even the first entry need be held.
     if is_removed(held, log, seq, may_count) {
         return true;
     }
+    let Some(first) = held.logs.get(log).and_then(|entries| entries.first()) else { return false };
     if depth == 0 || first.is_genesis() {
         return false;
     }

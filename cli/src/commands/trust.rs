@@ -1,6 +1,7 @@
 //! `chat trust`: accepts the member to which a name has moved.
 
 use chat_client::Client;
+use chat_proto::api::peers::PeerRef;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -22,11 +23,12 @@ pub(crate) struct TrustArgs {
 /// # Errors
 /// Says how the call failed.
 pub(crate) async fn run(args: TrustArgs, client: &Client) -> Result<(), CliError> {
-    let peer = client.trust(&args.name).await?;
-    let name = label(&peer.name);
-    ui::say(&format!(
-        "'@{name}' now writes to the member with the tag {}: 'chat verify {name}' shows words to compare",
-        peer.tag
-    ));
+    ui::say(&trusted(&client.trust(&args.name).await?));
     Ok(())
+}
+
+/// What follows once a member was accepted under its name.
+pub(crate) fn trusted(peer: &PeerRef) -> String {
+    let name = label(&peer.name);
+    format!("'@{name}' now writes to the member with the tag {}: 'chat verify {name}' shows words to compare", peer.tag)
 }

@@ -80,12 +80,14 @@ pub(crate) enum HistoryPart {
 /// Something that changes the room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RoomChange {
-    /// DaemonAnswer a knock.
+    /// Answer a knock.
     Knock(KnockId, KnockDecision),
     /// Remove a member.
     Remove(String),
     /// Set the role of a member.
     Role(String, MemberRole),
+    /// Accept the member to which a name has moved.
+    Trust(String),
     /// Rename this peer.
     Name(String),
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use chat_proto::api::invites::Invite;
 use chat_proto::api::members::Knock;
-use chat_proto::api::peers::{PeerView, RoleView};
+use chat_proto::api::peers::{PeerList, RoleView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::error::ErrorCode;
@@ -193,7 +193,7 @@ pub enum Reply {
     /// The invite and its ticket.
     Invited(Invite, Ticket),
     /// Every member.
-    Peers(Vec<PeerView>),
+    Peers(PeerList),
     /// The room.
     Status(NodeStatus),
     /// The invites.

@@ -298,10 +298,10 @@ impl RoomSender {
                 Ok(row.to.iter().all(|peer| *peer == self.me || holders.contains(peer)))
             }
             Wait::Delivered => {
-                let Reply::Peers(peers) = self.node.command(Command::Peers).await? else {
+                let Reply::Peers(list) = self.node.command(Command::Peers).await? else {
                     return Err(SendError::UnexpectedReply);
                 };
-                Ok(peers.iter().all(|view| view.me || !view.online || holders.contains(&view.peer.id)))
+                Ok(list.peers.iter().all(|view| view.me || !view.online || holders.contains(&view.peer.id)))
             }
         }
     }

@@ -22,6 +22,22 @@ pub struct PeerRef {
 pub struct PeerList {
     /// Every member: this peer first, then by name.
     pub peers: Vec<PeerView>,
+    /// Connections between other members, as those report them that are connected to this peer: each once, at most 512.
+    #[serde(default)]
+    pub links: Vec<MemberLink>,
+}
+
+/// A connection between two other members.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct MemberLink {
+    /// The end that reported it.
+    pub from: PeerId,
+    /// The other end.
+    pub to: PeerId,
+    /// Whether it takes no relay.
+    pub direct: bool,
+    /// Round-trip time in milliseconds.
+    pub rtt_ms: f64,
 }
 
 /// A member and how it is connected.

@@ -22,7 +22,9 @@ pub(crate) const INVITES: [&str; 2] = ["1111111111", "1211111111"];
 pub(crate) fn answer(call: &str) -> (u16, String) {
     match call {
         "GET /v1/status" => (200, json(&status())),
-        "GET /v1/peers" => (200, json(&PeerList { peers: vec![view(alice(), true), view(bob(), false)] })),
+        "GET /v1/peers" => {
+            (200, json(&PeerList { peers: vec![view(alice(), true), view(bob(), false)], links: Vec::new() }))
+        }
         "GET /v1/rendezvous" => (200, json(&rendezvous())),
         "POST /v1/invites" => (201, json(&NewInvite { invite: invite(0x11), ticket: TICKET.into() })),
         "GET /v1/invites" => (200, json(&InviteList { invites: vec![invite(0x11), invite(0x12)] })),

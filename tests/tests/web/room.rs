@@ -94,6 +94,7 @@ fn holder_and_paths_are_shown_and_follow_the_role() {
     let browser = log_in(&room["bob"]);
     browser.shows("#summary", "alice holds the room");
     browser.sees("document.querySelectorAll('#mesh .path.direct').length === 2");
+    browser.sees("document.querySelectorAll('#mesh .path.others').length === 1");
     browser.sees("[...document.querySelectorAll('#mesh .path text')].some((one) => one.textContent.endsWith('ms'))");
     browser.shows("#why-text", "alice holds the room");
     assert!(

@@ -45,6 +45,10 @@ impl App {
             },
             TypedText::Remove(member) => self.question_remove(member),
             TypedText::Role(member, role) => self.set_role(member, &role),
+            TypedText::Trust(member) => {
+                self.ask(Ask::Change(RoomChange::Trust(member)));
+                Ok(())
+            }
             TypedText::Name(name) => {
                 self.ask(Ask::Change(RoomChange::Name(name)));
                 Ok(())

@@ -3,7 +3,7 @@
 use crate::text::recipients;
 
 /// The commands: name, what follows it, and what it does.
-pub(crate) const COMMANDS: [(&str, &str, &str); 20] = [
+pub(crate) const COMMANDS: [(&str, &str, &str); 21] = [
     ("/help", "", "shows the keys and commands"),
     ("/msg", "NAME TEXT", "sends a direct message, like '@name text'"),
     ("/reply", "[@NAME] TEXT", "answers the last message (of that member)"),
@@ -17,6 +17,7 @@ pub(crate) const COMMANDS: [(&str, &str, &str); 20] = [
     ("/deny", "ID", "denies a newcomer admission"),
     ("/remove", "NAME", "removes a member from the room"),
     ("/role", "NAME admin|member", "grants or revokes admin rights"),
+    ("/trust", "NAME", "accepts the member to which a name has moved"),
     ("/name", "NEW", "changes your own name"),
     ("/search", "WORDS", "finds messages with these words"),
     ("/log", "[POINT]", "goes to a date, a time, '2h' ago, or the beginning"),
@@ -53,6 +54,8 @@ pub(crate) enum TypedText {
     Remove(String),
     /// A member and the role it gets.
     Role(String, String),
+    /// A name that moved to another member, or that member.
+    Trust(String),
     /// A new name for this peer.
     Name(String),
     /// Words to search for.
@@ -63,7 +66,7 @@ pub(crate) enum TypedText {
     Unread,
     /// To the newest message.
     Newest,
-    /// TimelineEnd the program.
+    /// End the program.
     Leave,
     /// It cannot be done; why.
     Invalid(String),
@@ -132,6 +135,7 @@ fn command(text: &str) -> TypedText {
         "/admit" => needs(TypedText::Knock(rest.to_owned(), KnockDecision::Admit)),
         "/deny" => needs(TypedText::Knock(rest.to_owned(), KnockDecision::Deny)),
         "/remove" => needs(TypedText::Remove(name())),
+        "/trust" => needs(TypedText::Trust(name())),
         "/name" => needs(TypedText::Name(name())),
         "/search" => needs(TypedText::Search(rest.to_owned())),
         "/log" => TypedText::Log(rest.to_owned()),
@@ -193,6 +197,7 @@ mod tests {
             ("/peers", TypedText::Show(InfoPage::Peers)),
             ("/admit 3", TypedText::Knock("3".into(), KnockDecision::Admit)),
             ("/remove @bob", TypedText::Remove("bob".into())),
+            ("/trust @bob", TypedText::Trust("bob".into())),
             ("/role bob admin", TypedText::Role("bob".into(), "admin".into())),
             ("/log", TypedText::Log(String::new())),
             ("/log 2026-11-22", TypedText::Log("2026-11-22".into())),

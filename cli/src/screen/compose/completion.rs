@@ -56,7 +56,7 @@ impl Completion {
                 .filter(|role| role.starts_with(word))
                 .map(|role| ((*role).to_owned(), String::new()))
                 .collect(),
-            ["/remove" | "/role" | "/msg"] => names(known, word.strip_prefix('@').unwrap_or(word), ""),
+            ["/remove" | "/role" | "/trust" | "/msg"] => names(known, word.strip_prefix('@').unwrap_or(word), ""),
             _ => word.strip_prefix('@').map(|part| names(known, part, "@")).unwrap_or_default(),
         }
     }

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use tokio::sync::mpsc::Sender;
 use tokio::task::JoinSet;
 
+use crate::commands::trust::trusted;
 use crate::commands::{peers, send, why};
 use crate::error::CliError;
 use crate::screen::compose::command::{COMMANDS, InfoPage, KnockDecision};
@@ -204,6 +205,7 @@ async fn made(client: &Client, change: RoomChange) -> Result<String, CliError> {
             };
             format!("{} {words}", render::label(&member))
         }
+        RoomChange::Trust(member) => trusted(&client.trust(&member).await?),
         RoomChange::Name(name) => {
             client.rename(name.as_str()).await?;
             format!("you are now called {}", render::label(&name))

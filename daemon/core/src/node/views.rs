@@ -1,7 +1,9 @@
 //! Views of the room for the API, and for simulations.
 
+use std::time::Duration;
+
 use chat_proto::api::invites::Invite;
-use chat_proto::api::peers::{PathView, PeerView, RoleView};
+use chat_proto::api::peers::{MemberLink, PathView, PeerList, PeerView, RoleView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{PeerId, Term};
@@ -21,6 +23,7 @@ use crate::node::Node;
 use crate::output::NodeStatus;
 use crate::peers::Peers;
 use crate::rendezvous::query::RoleQuery;
+use crate::wire::PeerLink;
 
 impl Node {
     pub(super) fn views(&self) -> Views<'_> {
@@ -53,6 +56,14 @@ pub(super) struct Views<'a> {
     role: Option<RoleQuery<'a>>,
 }
 
+/// Maximum number of connections between others in an answer: more than a full mesh of 32 has.
+const LINKS_MAX: usize = 512;
+
+/// Milliseconds with two decimals.
+fn rounded_ms(time: Duration) -> f64 {
+    (time.as_secs_f64() * 100_000.0).round() / 100.0
+}
+
 impl Views<'_> {
     pub(super) fn peer(&self, peer: &PeerId) -> Option<PeerView> {
         self.membership.roster.people.get(peer).map(|person| self.view(person))
@@ -75,7 +86,7 @@ impl Views<'_> {
             online,
             path,
             clock_off_ms: connected.and_then(|connected| connected.clock_off_ms),
-            rtt_ms: connected.map(|connected| (connected.path.rtt.as_secs_f64() * 100_000.0).round() / 100.0),
+            rtt_ms: connected.map(|connected| rounded_ms(connected.path.rtt)),
             last_seen: if online { Some(self.now.wall) } else { self.peers.presence.last_seen(&id) },
             role: self.role.map_or(RoleView::Member, |role| role.role_of(&id)),
             rank: self.role.and_then(|role| role.rank_of(&id)),
@@ -86,11 +97,30 @@ impl Views<'_> {
         }
     }
 
-    /// Every member, this peer first, then by name.
-    pub(super) fn peers(&self) -> Vec<PeerView> {
+    /// Every member, this peer first, then by name, and what they report of their connections to each other.
+    pub(super) fn peers(&self) -> PeerList {
         let mut views: Vec<PeerView> = self.membership.roster.members().map(|person| self.view(person)).collect();
         views.sort_by(|a, b| b.me.cmp(&a.me).then_with(|| a.peer.name.to_lowercase().cmp(&b.peer.name.to_lowercase())));
-        views
+        PeerList { peers: views, links: self.links() }
+    }
+
+    fn links(&self) -> Vec<MemberLink> {
+        let (connections, roster) = (&self.peers.connections, &self.membership.roster);
+        let all =
+            connections.connected().flat_map(|(from, connected)| connected.links.values().map(|link| (*from, link)));
+        let others = all.filter(|(_, link)| link.peer != self.local.me && roster.is_member(&link.peer));
+        // Where both ends report it, the first one's word is given.
+        let once = others.filter(|(from, link)| {
+            let other = connections.get(&link.peer);
+            *from < link.peer || other.is_none_or(|other| !other.links.contains_key(from))
+        });
+        let view = |(from, link): (PeerId, &PeerLink)| MemberLink {
+            from,
+            to: link.peer,
+            direct: link.direct,
+            rtt_ms: rounded_ms(Duration::from_micros(link.rtt_us.into())),
+        };
+        once.take(LINKS_MAX).map(view).collect()
     }
 
     pub(super) fn status(&self) -> NodeStatus {

@@ -14,10 +14,10 @@ use crate::http::problem::Refusal;
 
 /// Every member, this peer first, then by name.
 pub(crate) async fn peers(State(api): State<Arc<Api>>) -> Result<Json<PeerList>, Refusal> {
-    let Reply::Peers(peers) = api.room().await?.node.command(Command::Peers).await? else {
+    let Reply::Peers(list) = api.room().await?.node.command(Command::Peers).await? else {
         return Err(Refusal::strange_reply());
     };
-    Ok(Json(PeerList { peers }))
+    Ok(Json(list))
 }
 
 /// The rendezvous role as this peer knows it.

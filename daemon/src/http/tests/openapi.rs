@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use chat_proto::api::peers::{MemberRole, PathView, PeerView, RoleView};
+use chat_proto::api::peers::{MemberLink, MemberRole, PathView, PeerView, RoleView};
 use chat_proto::api::rendezvous::{ChangeReason, HolderChange, RankedPeer};
 use chat_proto::cursor::Cursor;
 use chat_proto::event::{Event, EventEnvelope, KnockState, MembershipAction, MembershipChange};
@@ -176,6 +176,8 @@ fn events_of_every_type_fit_their_schema() {
         used: None,
         safety_words: None,
     };
+    let link = MemberLink { from: who().id, to: who().id, direct: true, rtt_ms: 0.5 };
+    assert_fits("MemberLink", &serde_json::to_value(link).expect("serialises"));
     let said = chat_proto::api::messages::Message {
         id: message,
         time,

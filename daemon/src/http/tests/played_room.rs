@@ -8,7 +8,7 @@ use chat_core::input::{BatchId, Command, CommandId};
 use chat_core::log::entry::{Body, Control, Dep, Entry, Header, Hlc, Incarnation, LogId, MessageBody, Seq};
 use chat_core::output::{Batch, BatchEntry, CommandError, NodeStatus, Reply};
 use chat_proto::api::messages::Wait;
-use chat_proto::api::peers::{PathView, PeerRef, PeerView, RoleView};
+use chat_proto::api::peers::{PathView, PeerList, PeerRef, PeerView, RoleView};
 use chat_proto::api::rendezvous::RendezvousView;
 use chat_proto::api::status::{RendezvousRef, RoomRef};
 use chat_proto::id::{EntryHash, InviteId, MessageId, PeerId, RoomId, Term};
@@ -251,7 +251,7 @@ impl PlayedRoom {
                 let peers = vec![TicketPeer { peer: self.me, addrs: Vec::new() }];
                 Reply::Invited(invite, Ticket { room: room.id, room_name: room.name, peers, seed, expires })
             }
-            Command::Peers => Reply::Peers(self.peers()),
+            Command::Peers => Reply::Peers(PeerList { peers: self.peers(), links: Vec::new() }),
             Command::Status => Reply::Status(NodeStatus {
                 missing_entries: 0,
                 room,

@@ -17,7 +17,7 @@ const FIGURES_MS = 3000;
 const ASK_AFTER_MS = 300;
 
 /** What all parts of the page know of the room. */
-const room = { me: null, members: 1, peers: [], status: null, rendezvous: null, takesReplies: false };
+const room = { me: null, members: 1, peers: [], links: [], status: null, rendezvous: null, takesReplies: false };
 
 const mesh = new Mesh();
 const holders = new Holders();
@@ -124,7 +124,7 @@ async function figures() {
       call('/v1/rendezvous'),
       call('/v1/knocks'),
     ]);
-    Object.assign(room, { status, rendezvous, peers: peers.peers, me: status.peer, members: status.members });
+    Object.assign(room, { status, rendezvous, peers: peers.peers, links: peers.links ?? [], me: status.peer, members: status.members });
     drawKnocks(knocks.knocks, answerKnock);
     draw();
     await conversation.askDelivered();
@@ -139,7 +139,7 @@ function draw() {
   if (!status) return;
   drawHead(status, rendezvous.holder);
   drawMembers(peers, rendezvous.holder, (peer) => composer.writeTo(peer));
-  mesh.draw(peers, rendezvous.holder, rendezvous.links ?? []);
+  mesh.draw(peers, rendezvous.holder, room.links);
   holders.set(rendezvous.history);
   drawWhy(rendezvous);
   title();

@@ -66,7 +66,7 @@ export class Mesh {
     const wanted = new Map();
     const online = new Set(around.filter((peer) => peer.online).map((peer) => peer.id));
     for (const link of links) {
-      const [from, to] = [link.from.id, link.to.id];
+      const { from, to } = link;
       const [one, two] = [this.#places.get(from), this.#places.get(to)];
       if (one && two && online.has(from) && online.has(to)) {
         wanted.set(key(from, to), { from: one, to: two, kind: link.direct ? 'others' : 'others relayed', text: '' });

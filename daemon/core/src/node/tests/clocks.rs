@@ -166,7 +166,9 @@ fn own_clock_off(kit: &mut Kit, n: usize) -> Option<i64> {
 fn clock_off_of(kit: &mut Kit, n: usize, other: usize) -> Option<i64> {
     let id = kit.peers[other].id;
     match kit.command(n, Command::Peers) {
-        Some(Ok(Reply::Peers(views))) => views.into_iter().find(|view| view.peer.id == id).and_then(|v| v.clock_off_ms),
+        Some(Ok(Reply::Peers(list))) => {
+            list.peers.into_iter().find(|view| view.peer.id == id).and_then(|v| v.clock_off_ms)
+        }
         other => panic!("no members: {other:?}"),
     }
 }

@@ -341,3 +341,18 @@ fn address_that_the_only_other_member_sees_is_announced() {
     kit.frame(0, 1, &Frame::Hello { time: kit.now.wall, observed: Some(addr) });
     assert_eq!(kit.peers[0].observed, [addr]);
 }
+
+#[test]
+fn connections_between_others_are_listed_once() {
+    let mut kit = Kit::room(4);
+    kit.pass(Duration::from_secs(5));
+    kit.disconnect(1, 3);
+    kit.pass(Duration::from_secs(1));
+    let Some(Ok(Reply::Peers(list))) = kit.command(0, Command::Peers) else { panic!("members are listed") };
+    let number = |id: &PeerId| (0..4).find(|n| kit.peers[*n].id == *id).expect("a member");
+    let mut ends: Vec<_> = list.links.iter().map(|link| (number(&link.from), number(&link.to))).collect();
+    ends.iter_mut().for_each(|(from, to)| (*from, *to) = (*from.min(to), *from.max(to)));
+    ends.sort_unstable();
+    assert_eq!(ends, [(1, 2), (2, 3)]);
+    assert!(list.links.iter().all(|link| link.direct && link.rtt_ms > 0.0), "{:?}", list.links);
+}

@@ -175,8 +175,14 @@ fn settle(
         return Err(OpenStoreError::OtherIdentity { path: path.to_owned(), owner: known.me });
     }
     dm::ensure_account(connection, &options.secret).map_err(failed)?;
-    let mark_agrees = HeadMark::read(path).map(|mark| mark.agrees(connection, &known)).transpose().map_err(failed)?;
+    let mark = HeadMark::read(path);
+    let mark_agrees = mark.map(|mark| mark.agrees(connection, &known)).transpose().map_err(failed)?;
     if known.file == file && mark_agrees != Some(false) {
+        // What was written and not marked, in a crash in between or where it seemed to fail, is marked before it leaves.
+        let newest = HeadMark::newest(connection, &known).map_err(failed)?;
+        if let Some(newest) = newest.filter(|newest| mark.is_some_and(|mark| mark != *newest)) {
+            HeadMarker::new(path).write(newest);
+        }
         return Ok((known, opening, mark_agrees == Some(true)));
     }
     info!("the database is a copy, or older than it was, and continues under another incarnation");

@@ -4,7 +4,8 @@
 //! log) still has its inode, so its [`FileMark`](crate::store::tables::meta::FileMark) does not change. It lacks the entry
 //! that this file names, though: then the database counts as a copy and gets new numbers. The file is written after each
 //! commit with own entries and not flushed by itself, so after a power failure it may be behind the database; that is no
-//! contradiction. One line of fixed length, so that it is overwritten in place with one small write.
+//! contradiction, and the next start brings it up. One line of fixed length, so that it is overwritten in place with one
+//! small write.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -19,7 +20,7 @@ use tracing::warn;
 
 use crate::store::tables::meta::StoreMeta;
 use crate::store::tables::row_ids::find_log;
-use crate::store::tables::sql_types::counted;
+use crate::store::tables::sql_types::{counted, uncounted};
 
 /// The newest own entry that was flushed; sequence number 0 where the incarnation has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,18 @@ impl HeadMark {
             })
             .optional()?;
         Ok(held.as_ref() == Some(self.hash.as_bytes()))
+    }
+
+    /// The newest own entry in the database.
+    pub(in crate::store) fn newest(connection: &Connection, meta: &StoreMeta) -> rusqlite::Result<Option<Self>> {
+        let (me, incarnation) = (meta.me, meta.incarnation);
+        let Some(row) = find_log(connection, LogId { author: me, incarnation })? else { return Ok(None) };
+        let sql = "SELECT seq, hash FROM entries WHERE log = ? ORDER BY seq DESC LIMIT 1";
+        let newest = connection.query_row(sql, [row], |row| {
+            let seq = Seq(uncounted(row.get(0)?));
+            Ok(Self { incarnation, seq, hash: EntryHash::from_bytes(row.get(1)?) })
+        });
+        newest.optional()
     }
 
     fn line(&self) -> String {

@@ -339,3 +339,21 @@ async fn missing_or_damaged_mark_agrees_with_nothing_and_changes_nothing() {
         opened.store.close().await;
     }
 }
+
+/// A crash may come between an entry and its mark, and a write that seemed to fail may be on the disk after all.
+#[tokio::test]
+async fn start_marks_the_newest_own_entry() {
+    let home = StoreHome::new(TestAuthor::new(1).id());
+    let path = home.dir.path().join("head.mark");
+    let mut opened = home.open_in_room().await;
+    let mut me = TestAuthor::with(1, opened.store.incarnation());
+    opened.persist(&[&me.say("one")]).await;
+    let behind = fs::read(&path).expect("reads");
+    opened.persist(&[&me.say("two")]).await;
+    opened.store.close().await;
+    let newest = fs::read(&path).expect("reads");
+    assert_ne!(behind, newest);
+    fs::write(&path, behind).expect("writes");
+    home.open().store.close().await;
+    assert_eq!(fs::read(&path).expect("reads"), newest);
+}

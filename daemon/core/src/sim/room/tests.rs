@@ -147,6 +147,12 @@ fn seeds_with_half_known_forks_and_late_bodies_come_to_rest() {
     run(4313, &Plan { trail: trail(), ..Plan::harsh(4313) });
 }
 
+/// A write that seemed to fail was on the disk and not marked; then an older copy agreed with the mark.
+#[test]
+fn seed_whose_ghost_was_not_marked_forks_nothing() {
+    run(8219, &Plan { trail: trail(), ..Plan::harsh(8219) });
+}
+
 /// Cuts were once written apart from the entries that cause them: a crash in between hid messages for ever.
 #[test]
 fn seeds_that_crashed_between_an_entry_and_its_cut_lose_nothing() {

@@ -159,6 +159,13 @@ impl HeldData {
         named.filter(|last| [last.log(), last.header().log].contains(log)).any(|last| seq <= last.seq())
     }
 
+    /// The mark follows what was written and not marked, as the store does when it opens the database.
+    pub(in crate::sim::room) fn mark_newest(&mut self) {
+        let Some((log, ..)) = self.mark else { return };
+        let newest = self.logs.get(&log).and_then(|entries| entries.last());
+        self.mark = newest.map(|entry| (log, entry.seq(), entry.hash())).or(self.mark);
+    }
+
     /// Whether the database lacks what the mark names: it was rolled back.
     pub(in crate::sim::room) fn lacks_marked(&self) -> bool {
         self.mark.is_some_and(|(log, seq, hash)| log.incarnation != self.incarnation || !self.has(&log, seq, &hash))

@@ -103,7 +103,7 @@ impl RoomWorld {
         }
     }
 
-    /// Running machines in groups that take each other for members, directly or through others; the largest first.
+    /// Running machines in groups that take each other for members and may meet, directly or through others; the largest first.
     fn groups(&self) -> Vec<Vec<Host>> {
         let mut left: BTreeSet<Host> =
             self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
@@ -123,8 +123,17 @@ impl RoomWorld {
     }
 
     fn agree(&self, a: Host, b: Host) -> bool {
-        let (a, b) = (self.at(a), self.at(b));
-        a.roster.is_member(&b.id) && b.roster.is_member(&a.id)
+        let takes = |one: Host, other: Host| self.at(one).roster.is_member(&self.at(other).id);
+        takes(a, b) && takes(b, a) && self.may_meet(a, b)
+    }
+
+    /// Whether one of two machines holds an address of the other.
+    fn may_meet(&self, a: Host, b: Host) -> bool {
+        let has_address = |host: Host, of: Host| {
+            let held = self.at(host).disk.held.as_ref();
+            held.is_some_and(|held| held.addrs().iter().any(|record| record.peer == self.at(of).id))
+        };
+        has_address(a, b) || has_address(b, a)
     }
 
     fn is_settled(&self, scope: Scope) -> Result<(), String> {
@@ -146,10 +155,8 @@ impl RoomWorld {
             // went away, may know none of the present members, or no address of any while they have none of it.
             let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk, Fault::LostDisk];
             let old_disks = older.into_iter().any(|fault| self.plan.has(fault));
-            let knows = |other: &Host| {
-                machine.roster.people.contains_key(&self.at(*other).id)
-                    && (self.has_address(host, *other) || self.has_address(*other, host))
-            };
+            let knows =
+                |other: &Host| machine.roster.people.contains_key(&self.at(*other).id) && self.may_meet(host, *other);
             let parted = parted || (old_disks && !main.iter().any(knows));
             let parted = parted || self.knows_only_hostile(host) || self.beyond_repair(main);
             let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
@@ -162,12 +169,6 @@ impl RoomWorld {
             }
         }
         Ok(())
-    }
-
-    /// Whether a machine holds an address of another.
-    fn has_address(&self, host: Host, of: Host) -> bool {
-        let held = self.at(host).disk.held.as_ref();
-        held.is_some_and(|held| held.addrs().iter().any(|record| record.peer == self.at(of).id))
     }
 
     /// Whether a machine knows no honest member: hostile ones let it in, and it may never reach another. Or it has left, and only

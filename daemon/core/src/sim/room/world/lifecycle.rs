@@ -97,6 +97,8 @@ impl RoomWorld {
                 held.mark = None;
                 restored = held.restored();
             }
+        } else if let Some(held) = &mut self.machine(host).disk.held {
+            held.mark_newest();
         }
         self.boot(host, Start::Restore(restored));
     }

@@ -103,7 +103,7 @@ impl RoomWorld {
         }
     }
 
-    /// Running machines in groups that take each other for members and may meet, directly or through others; the largest first.
+    /// Running machines in groups that take each other for members, directly or through others; the largest first.
     fn groups(&self) -> Vec<Vec<Host>> {
         let mut left: BTreeSet<Host> =
             self.hosts().filter(|host| self.at(*host).roster.is_member(&self.at(*host).id)).collect();
@@ -119,21 +119,41 @@ impl RoomWorld {
     fn parts(&self) -> Vec<Vec<Host>> {
         let tree = self.machines.len() > self.plan.mesh_members_max;
         let groups = self.groups().into_iter().enumerate();
-        groups.flat_map(|(n, group)| if tree && n > 0 { self.linked(&group) } else { vec![group] }).collect()
+        let parts = groups.flat_map(|(n, group)| if tree && n > 0 { self.linked(&group) } else { vec![group] });
+        parts.map(|part| self.without_lonely(part)).collect()
+    }
+
+    /// A part without machines that no other of it can reach: after older disks came back, addresses may be gone.
+    fn without_lonely(&self, part: Vec<Host>) -> Vec<Host> {
+        let meets = |host: &Host| part.iter().any(|other| other != host && self.may_meet(*host, *other));
+        let keeps = |host: &&Host| !self.has_old_disks() || meets(host);
+        let kept: Vec<Host> = part.iter().filter(keeps).copied().collect();
+        if kept.is_empty() { part } else { kept }
     }
 
     fn agree(&self, a: Host, b: Host) -> bool {
         let takes = |one: Host, other: Host| self.at(one).roster.is_member(&self.at(other).id);
-        takes(a, b) && takes(b, a) && self.may_meet(a, b)
+        takes(a, b) && takes(b, a)
     }
 
-    /// Whether one of two machines holds an address of the other.
+    /// Whether one of two machines holds an address of the other, or they are connected.
     fn may_meet(&self, a: Host, b: Host) -> bool {
         let has_address = |host: Host, of: Host| {
             let held = self.at(host).disk.held.as_ref();
             held.is_some_and(|held| held.addrs().iter().any(|record| record.peer == self.at(of).id))
         };
-        has_address(a, b) || has_address(b, a)
+        has_address(a, b) || has_address(b, a) || self.are_connected(a, b)
+    }
+
+    fn are_connected(&self, a: Host, b: Host) -> bool {
+        let between = |conn: &&RoomConn| conn.ends.contains(&a) && conn.ends.contains(&b);
+        self.net.conns.values().filter(between).any(RoomConn::is_open)
+    }
+
+    /// Whether a fault brings older disks back, or empty ones.
+    fn has_old_disks(&self) -> bool {
+        let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk, Fault::LostDisk];
+        older.into_iter().any(|fault| self.plan.has(fault))
     }
 
     fn is_settled(&self, scope: Scope) -> Result<(), String> {
@@ -153,11 +173,9 @@ impl RoomWorld {
                 .any(|other| machine.roster.people.get(&self.at(*other).id).is_some_and(|person| !person.active));
             // A machine that returns with an old copy of its disk, or that had only a part of the history anew when who gave it
             // went away, may know none of the present members, or no address of any while they have none of it.
-            let older = [Fault::OldDisk, Fault::OldDiskUnnoticed, Fault::LyingDisk, Fault::LostDisk];
-            let old_disks = older.into_iter().any(|fault| self.plan.has(fault));
             let knows =
                 |other: &Host| machine.roster.people.contains_key(&self.at(*other).id) && self.may_meet(host, *other);
-            let parted = parted || (old_disks && !main.iter().any(knows));
+            let parted = parted || (self.has_old_disks() && !main.iter().any(knows));
             let parted = parted || self.knows_only_hostile(host) || self.beyond_repair(main);
             let outside = !machine.is_up() || !reference.roster.is_member(&machine.id);
             if !outside && !parted {
@@ -183,10 +201,7 @@ impl RoomWorld {
 
     /// The parts of a group that are connected, directly or through others.
     fn linked(&self, group: &[Host]) -> Vec<Vec<Host>> {
-        groups(group.iter().copied().collect(), |a, b| {
-            let between = |conn: &&RoomConn| conn.ends.contains(&a) && conn.ends.contains(&b);
-            self.net.conns.values().filter(between).any(RoomConn::is_open)
-        })
+        groups(group.iter().copied().collect(), |a, b| self.are_connected(a, b))
     }
 
     /// Whether all of a group hold and show the same, and agree on which of them is the holder.

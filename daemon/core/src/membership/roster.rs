@@ -76,14 +76,6 @@ pub enum ResolveError {
 }
 
 impl Roster {
-    /// Whether the same peers are and were members, whatever they are called.
-    pub(crate) fn has_same_members(&self, other: &Self) -> bool {
-        let mut both = self.people.iter().zip(&other.people);
-        self.unsure == other.unsure
-            && self.people.len() == other.people.len()
-            && both.all(|((one, a), (another, b))| one == another && (Arc::ptr_eq(a, b) || a.active == b.active))
-    }
-
     /// Whether a peer is a member now: what every gate asks.
     pub fn is_member(&self, peer: &PeerId) -> bool {
         self.people.get(peer).is_some_and(|person| person.active)

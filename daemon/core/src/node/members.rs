@@ -44,9 +44,7 @@ impl Node {
     pub(super) fn derive(&mut self) {
         if let Some(before) = self.membership.derive(&self.local, &self.peers.addrs, &mut self.logs) {
             self.cx.push(Output::Roster(self.membership.roster.clone()));
-            if !before.has_same_members(&self.membership.roster) {
-                self.members_changed(&before);
-            }
+            self.roster_changed(&before);
         }
         if let Err(error @ (CommandError::NotMember | CommandError::Arriving)) = self.membership.may_write(&self.local)
         {
@@ -58,7 +56,7 @@ impl Node {
     }
 
     /// Gates and connections follow the membership.
-    fn members_changed(&mut self, before: &Roster) {
+    fn roster_changed(&mut self, before: &Roster) {
         let mut out = self.peers.connections.connected_ids();
         out.retain(|peer| {
             let roster = &self.membership.roster;

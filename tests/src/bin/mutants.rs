@@ -68,7 +68,7 @@ const MUTANTS: [Mutant; 11] = [
     Mutant {
         name: "vector without head hash",
         file: "daemon/core/src/node/frames.rs",
-        text: "own.is_some_and(|own| own.hash != head.hash)",
+        text: "own.is_some_and(|own| own.seq == head.seq)",
         instead: "own.is_some_and(|_| false)",
         noticed_by: Noticer::Tests { package: "chat-core", names: "node::tests::forks" },
     },

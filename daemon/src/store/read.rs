@@ -39,7 +39,7 @@ const LOADERS_MAX: usize = 2;
 pub(super) struct ReadPool {
     path: PathBuf,
     slots: Semaphore,
-    loaders: Arc<Semaphore>,
+    loaders: Semaphore,
     idle: Mutex<Vec<Connection>>,
 }
 
@@ -48,7 +48,7 @@ impl ReadPool {
         Self {
             path,
             slots: Semaphore::new(READERS_MAX),
-            loaders: Arc::new(Semaphore::new(LOADERS_MAX)),
+            loaders: Semaphore::new(LOADERS_MAX),
             idle: Mutex::new(Vec::new()),
         }
     }
@@ -58,35 +58,14 @@ impl ReadPool {
         &self.path
     }
 
-    /// Runs a query on a blocking thread.
+    /// Runs a query on a blocking thread. A task of its own waits for a slot: the caller may be polled late, as the answer to a
+    /// client that does not read is, and must not keep a slot from others meanwhile.
     pub(super) async fn ask<T: Send + 'static>(
         self: &Arc<Self>,
         query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        self.queue(query, None).await
-    }
-
-    /// Runs a query on behalf of another peer.
-    pub(super) async fn ask_for_peer<T: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
-    ) -> Result<T, ReadError> {
-        self.queue(query, Some(Arc::clone(&self.loaders))).await
-    }
-
-    /// Waits for a slot in a task of its own: the caller may be polled late, as the answer to a client that does not read
-    /// is, and must not keep a slot from others meanwhile.
-    async fn queue<T: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
-        loaders: Option<Arc<Semaphore>>,
-    ) -> Result<T, ReadError> {
         let readers = Arc::clone(self);
         let asked = tokio::spawn(async move {
-            let _loader = match &loaders {
-                Some(loaders) => Some(loaders.acquire().await.map_err(|_| Closed)?),
-                None => None,
-            };
             let pool = Arc::clone(&readers);
             let _slot = readers.slots.acquire().await.map_err(|_| Closed)?;
             let answered = tokio::task::spawn_blocking(move || {
@@ -98,6 +77,15 @@ impl ReadPool {
             answered.await.unwrap_or(Err(Closed.into()))
         });
         AbortOnDropHandle::new(asked).await.unwrap_or(Err(Closed.into()))
+    }
+
+    /// Runs a query on behalf of another peer. The caller is a task of its own, and is polled as soon as it can go on.
+    pub(super) async fn ask_for_peer<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&Connection) -> Result<T, ReadError> + Send + 'static,
+    ) -> Result<T, ReadError> {
+        let _loader = self.loaders.acquire().await.map_err(|_| Closed)?;
+        self.ask(query).await
     }
 
     fn take(&self) -> Result<Connection, ReadError> {
